@@ -1,0 +1,37 @@
+"""Design, check, train, explain and ship small convolutional image classifiers.
+
+>>> import convsmith as cs
+>>> cs.summary("C16 C16:s2 / G F10", (3, 32, 32)).parameters
+2986
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from convsmith.errors import ConvsmithError
+
+if TYPE_CHECKING:
+    from convsmith.arch.settings import NetSettings
+    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, summary, train
+
+__version__ = "0.1.0"
+__all__ = [
+    "ConvsmithError",
+    "NetSettings",
+    "check",
+    "evaluate",
+    "load_recipe",
+    "preview",
+    "recipes",
+    "summary",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import convsmith` alone is quick."""
+    if name not in __all__:
+        raise AttributeError(f"module 'convsmith' has no attribute {name!r}")
+    from importlib import import_module
+
+    home = "convsmith.arch.settings" if name == "NetSettings" else "convsmith.verbs"
+    return getattr(import_module(home), name)

@@ -1,0 +1,5 @@
+"""`python -m convsmith`."""
+
+from convsmith.cli import main
+
+main()

@@ -1,0 +1,114 @@
+"""From plan to `nn.Module`: plain PyTorch layers with readable names, and their initial weights.
+
+Shapes: images `(N, C, H, W)`, logits `(N, num_classes)`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from convsmith.arch.plan import Branch, Op, Plan, Step
+
+
+class Residual(nn.Module):
+    """`projection(x) + body(x)`."""
+
+    def __init__(self, body: nn.Sequential, projection: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+        self.projection = projection
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        skip: Tensor = self.projection(maps_NCHW)
+        body: Tensor = self.body(maps_NCHW)
+        return skip + body
+
+
+def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequential:
+    """Make the net of a plan.
+
+    Args:
+        plan: A net for one input shape `(C, H, W)`.
+        generator: Draws the initial weights; without one they come from PyTorch's global generator.
+
+    Returns:
+        A module from images `(N, C, H, W)` to logits `(N, num_classes)`.
+
+    Example:
+        >>> from convsmith.arch.notation import parse
+        >>> from convsmith.arch.plan import plan
+        >>> net = build(plan(parse("C8 C16:s2 / G F10"), (3, 32, 32)))
+        >>> net(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+        >>> list(net.state_dict())[0]
+        'block1.conv1.weight'
+    """
+    # PyTorch's own initialisation takes no generator; it is given one by seeding a fork of the global.
+    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+        if generator is not None:
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        net = nn.Sequential(
+            OrderedDict(
+                (f"block{number}", _sequence(block)) for number, block in enumerate(plan.blocks, start=1)
+            )
+        )
+        initialize(net, plan.settings.init)
+    return net
+
+
+def initialize(net: nn.Module, init: str) -> None:
+    """Set the weights of convolutions and fully connected layers; their biases become zero."""
+    if init == "default":
+        return
+    fill = _INITS[init]
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fill(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+_INITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "kaiming-normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+    "kaiming-uniform": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
+    "orthogonal": lambda weight: nn.init.orthogonal_(weight, gain=2**0.5),
+}
+
+
+def _sequence(steps: Iterable[Step]) -> nn.Sequential:
+    return nn.Sequential(OrderedDict((step.name.rsplit(".", 1)[1], _module(step)) for step in steps))
+
+
+def _module(step: Step) -> nn.Module:
+    if isinstance(step, Branch):
+        return Residual(_sequence(step.body), _sequence(step.projection))
+    return _MODULES[step.operation](step)
+
+
+_MODULES: dict[str, Callable[[Op], nn.Module]] = {
+    "Conv2d": lambda op: nn.Conv2d(
+        op.in_shape[0],
+        op.out_shape[0],
+        op.kernel,
+        stride=op.stride,
+        padding=op.padding,
+        dilation=op.dilation,
+        groups=op.groups,
+        bias=op.bias,
+    ),
+    "Linear": lambda op: nn.Linear(op.in_shape[0], op.out_shape[0], bias=op.bias),
+    "BatchNorm2d": lambda op: nn.BatchNorm2d(op.out_shape[0]),
+    "Dropout": lambda op: nn.Dropout(op.probability),
+    "MaxPool2d": lambda op: nn.MaxPool2d(op.kernel, op.stride, op.padding, op.dilation),
+    "AvgPool2d": lambda op: nn.AvgPool2d(op.kernel, op.stride, op.padding),
+    "GlobalAvgPool2d": lambda _: nn.AdaptiveAvgPool2d(1),
+    "Flatten": lambda _: nn.Flatten(),
+    "PixelUnshuffle": lambda op: nn.PixelUnshuffle(op.kernel),
+    "ReLU": lambda _: nn.ReLU(inplace=True),
+    "LeakyReLU": lambda _: nn.LeakyReLU(inplace=True),
+    "GELU": lambda _: nn.GELU(),
+    "SiLU": lambda _: nn.SiLU(),
+    "Hardswish": lambda _: nn.Hardswish(),
+}

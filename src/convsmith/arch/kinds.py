@@ -1,0 +1,94 @@
+"""The closed table of layer kinds, options and activations that the notation knows."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of layer: what its number means and which options it takes."""
+
+    letter: str
+    name: str
+    number: Literal["width", "kernel", "factor", "none"]
+    options: str = ""
+    kernel: int = 1
+    weighted: bool = False
+    convolution: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a layer, written `:k5`."""
+
+    letter: str
+    name: str
+    least: int
+
+
+KINDS: dict[str, Kind] = {
+    kind.letter: kind
+    for kind in (
+        Kind(
+            letter="C",
+            name="convolution",
+            number="width",
+            options="ksdpgo",
+            kernel=3,
+            weighted=True,
+            convolution=True,
+        ),
+        Kind(
+            letter="S",
+            name="depthwise-separable convolution",
+            number="width",
+            options="ksdpo",
+            kernel=3,
+            weighted=True,
+            convolution=True,
+        ),
+        Kind(
+            letter="D",
+            name="depthwise convolution",
+            number="none",
+            options="ksdpo",
+            kernel=3,
+            weighted=True,
+            convolution=True,
+        ),
+        Kind(
+            letter="P",
+            name="pointwise convolution",
+            number="width",
+            options="sgo",
+            weighted=True,
+            convolution=True,
+        ),
+        Kind(letter="M", name="max pooling", number="kernel", options="sdp"),
+        Kind(letter="A", name="average pooling", number="kernel", options="sp"),
+        Kind(letter="G", name="global average pooling", number="none"),
+        Kind(letter="F", name="fully connected", number="width", options="o", weighted=True),
+        Kind(letter="U", name="space-to-depth", number="factor"),
+    )
+}
+
+OPTIONS: dict[str, Option] = {
+    option.letter: option
+    for option in (
+        Option(letter="k", name="kernel size", least=1),
+        Option(letter="s", name="stride", least=1),
+        Option(letter="d", name="dilation", least=1),
+        Option(letter="p", name="padding", least=0),
+        Option(letter="g", name="groups", least=1),
+        Option(letter="o", name="dropout", least=0),
+    )
+}
+
+# Name in a recipe -> class in torch.nn. A table, so that no file can name an import path.
+ACTIVATIONS: dict[str, str] = {
+    "relu": "ReLU",
+    "leaky-relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "hardswish": "Hardswish",
+}

@@ -1,0 +1,328 @@
+"""From spec to plan: every operation of the net with all its values and shapes settled.
+
+The arithmetic and the PyTorch modules are both read off the plan, so they cannot disagree about what the
+notation means.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+
+from convsmith.arch.kinds import ACTIVATIONS, KINDS
+from convsmith.arch.settings import NetSettings
+from convsmith.arch.spec import Item, Layer, Net, Repeat, Residual, caret
+from convsmith.errors import ShapeError
+
+Shape = tuple[int, ...]
+
+# Stem of the module name of each operation: "block1.conv2" is the second convolution of block 1.
+_STEMS = {
+    "Conv2d": "conv",
+    "BatchNorm2d": "norm",
+    "Dropout": "dropout",
+    "MaxPool2d": "maxpool",
+    "AvgPool2d": "avgpool",
+    "GlobalAvgPool2d": "gap",
+    "Flatten": "flatten",
+    "Linear": "linear",
+    "PixelUnshuffle": "space_to_depth",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One operation. Shapes are `(C, H, W)` or `(features,)`, without the batch."""
+
+    operation: str
+    name: str
+    layer: str
+    in_shape: Shape
+    out_shape: Shape
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    padding: int = 0
+    groups: int = 1
+    bias: bool = False
+    probability: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A residual: the body's output plus the input, projected by `projection` where the shapes differ."""
+
+    name: str
+    body: tuple["Step", ...]
+    projection: tuple[Op, ...]
+    in_shape: Shape
+    out_shape: Shape
+
+
+Step = Op | Branch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A net for one input shape `(C, H, W)`: blocks of steps that end in `(num_classes,)` logits."""
+
+    net: Net
+    settings: NetSettings
+    input_shape: Shape
+    blocks: tuple[tuple[Step, ...], ...]
+
+    @property
+    def num_classes(self) -> int:
+        return self.blocks[-1][-1].out_shape[0]
+
+
+def plan(net: Net, input_shape: Shape, settings: NetSettings | None = None) -> Plan:
+    """Settle every operation of a net.
+
+    Args:
+        net: A parsed notation.
+        input_shape: `(C, H, W)` of one image, each at least 1.
+        settings: What the notation leaves open.
+
+    Raises:
+        ShapeError: A layer does not fit its input, or the net does not end in one value a class.
+
+    Example:
+        >>> from convsmith.arch.notation import parse
+        >>> [op.operation for op in plan(parse("C8:s2 / G F10"), (3, 32, 32)).blocks[0]]
+        ['Conv2d', 'BatchNorm2d', 'ReLU']
+    """
+    return _Planner(net, settings or NetSettings()).plan(input_shape)
+
+
+class _Planner:
+    """Walks the spec once, in the order of execution."""
+
+    def __init__(self, net: Net, settings: NetSettings) -> None:
+        self.net = net
+        self.settings = settings
+        self.weighted_left = sum(KINDS[layer.kind].weighted for layer in net.layers())
+        self.counts: Counter[str] = Counter()
+
+    def plan(self, input_shape: Shape) -> Plan:
+        if not self.weighted_left:
+            raise ShapeError("the net has no layer with weights", fix="end it with a classifier: G F10")
+        shape = input_shape
+        blocks = []
+        for number, block in enumerate(self.net.blocks, start=1):
+            self.counts.clear()
+            prefix = f"block{number}"
+            steps = self.steps(block, shape, prefix)
+            shape = steps[-1].out_shape
+            if self.settings.dropout_at == "block" and self.weighted_left and self.settings.dropout:
+                steps += (self.dropout(str(block[-1]), shape, self.settings.dropout, prefix),)
+            blocks.append(steps)
+        if len(shape) == 3:
+            if shape[1:] != (1, 1):
+                raise ShapeError(
+                    f"the net ends with a map of {_text(shape)}, not with one value a class",
+                    fix="end it with global average pooling, G, or a fully connected layer, F10",
+                )
+            blocks[-1] += (self.op("Flatten", "", shape, (shape[0],), "block" + str(len(blocks))),)
+        return Plan(net=self.net, settings=self.settings, input_shape=input_shape, blocks=tuple(blocks))
+
+    def steps(self, items: tuple[Item, ...], shape: Shape, prefix: str) -> tuple[Step, ...]:
+        steps: tuple[Step, ...] = ()
+        for item in items:
+            more: tuple[Step, ...]
+            match item:
+                case Layer():
+                    more = self.layer_ops(item, shape, prefix)
+                case Residual():
+                    more = (self.branch(item, shape, prefix),)
+                case Repeat():
+                    more = self.repeated(item, shape, prefix)
+            steps += more
+            shape = steps[-1].out_shape
+        return steps
+
+    def repeated(self, item: Repeat, shape: Shape, prefix: str) -> tuple[Step, ...]:
+        steps: tuple[Step, ...] = ()
+        for _ in range(item.times):
+            steps += self.steps(item.items, shape, prefix)
+            shape = steps[-1].out_shape
+        return steps
+
+    def branch(self, item: Residual, shape: Shape, prefix: str) -> Branch:
+        name = self.name("residual", prefix)
+        outer, self.counts = self.counts, Counter()
+        body = self.steps(item.items, shape, f"{name}.body")
+        projection = self.projection(item, shape, body[-1].out_shape, f"{name}.projection")
+        self.counts = outer
+        return Branch(
+            name=name, body=body, projection=projection, in_shape=shape, out_shape=body[-1].out_shape
+        )
+
+    def projection(self, item: Residual, shape: Shape, target: Shape, prefix: str) -> tuple[Op, ...]:
+        """A 1x1 convolution (and norm) that brings the input to the body's shape; nothing where it has it."""
+        if shape == target:
+            return ()
+        stride = -(-shape[1] // target[1]) if len(shape) == len(target) == 3 else 0
+        if not stride or any(-(-a // stride) != b for a, b in zip(shape[1:], target[1:], strict=True)):
+            raise self.error(
+                item.position,
+                f"a residual adds {_text(shape)} to {_text(target)}, and no 1x1 convolution makes them equal",
+                fix="keep the map's size inside the residual, or shrink it by a stride",
+            )
+        layer = str(item)
+        norm = self.settings.norm != "none"
+        ops = [self.op("Conv2d", layer, shape, target, prefix, stride=stride, bias=self.bias(norm=norm))]
+        if norm:
+            ops.append(self.op("BatchNorm2d", layer, target, target, prefix))
+        return tuple(ops)
+
+    def layer_ops(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
+        kind = KINDS[layer.kind]
+        self.weighted_left -= kind.weighted
+        is_classifier = kind.weighted and not self.weighted_left
+        if layer.kind != "F" and len(shape) == 1:
+            raise self.layer_error(
+                layer, f"{kind.name} needs a map, its input is {shape[0]} flat values", fix="put it before F"
+            )
+        if layer.kind == "F":
+            core = self.linear(layer, shape, prefix, is_classifier=is_classifier)
+        elif kind.convolution:
+            core = self.convolution(layer, shape, prefix, is_classifier=is_classifier)
+        else:
+            return (self.pool(layer, shape, prefix),)
+        return core if is_classifier else core + self.after(layer, core[-1].out_shape, prefix)
+
+    def after(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
+        """Norm, activation and dropout, in the order that the settings say."""
+        text, settings = str(layer), self.settings
+        norm = ["BatchNorm2d"] if settings.norm == "batch" and KINDS[layer.kind].convolution else []
+        activation = [] if settings.activation == "none" else [ACTIVATIONS[settings.activation]]
+        order = norm + activation if settings.order == "conv-norm-activation" else activation + norm
+        ops = [self.op(operation, text, shape, shape, prefix) for operation in order]
+        default = settings.dropout if settings.dropout_at == "layer" else 0.0
+        probability = default if layer.dropout is None else layer.dropout
+        if probability:
+            ops.append(self.dropout(text, shape, probability, prefix))
+        return tuple(ops)
+
+    def convolution(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
+        channels, text = shape[0], str(layer)
+        norm = self.settings.norm != "none" and not is_classifier
+        out = (layer.number or channels, *self.map_after(layer, shape))
+        groups = channels if layer.kind == "D" else layer.groups
+        window = {
+            "kernel": layer.kernel,
+            "stride": layer.stride,
+            "dilation": layer.dilation,
+            "padding": layer.padding_pixels,
+        }
+        dropout = self.classifier_dropout(shape, prefix, is_classifier=is_classifier)
+        if layer.kind == "S":
+            middle = (channels, *out[1:])
+            bias = self.bias(norm=norm)
+            depthwise = self.op("Conv2d", text, shape, middle, prefix, groups=channels, bias=bias, **window)
+            return (*dropout, depthwise, self.op("Conv2d", text, middle, out, prefix, bias=bias))
+        for name, count in (("input", channels), ("output", out[0])):
+            if count % groups:
+                raise self.layer_error(
+                    layer,
+                    f"{groups} groups do not divide the {count} {name} channels",
+                    fix="choose groups that divide both channel counts",
+                )
+        return (
+            *dropout,
+            self.op("Conv2d", text, shape, out, prefix, groups=groups, bias=self.bias(norm=norm), **window),
+        )
+
+    def linear(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
+        text, flat = str(layer), (prod(shape),)
+        assert layer.number is not None, "the parser gives every F its width"
+        flatten = (self.op("Flatten", text, shape, flat, prefix),) if len(shape) == 3 else ()
+        dropout = self.classifier_dropout(flat, prefix, is_classifier=is_classifier)
+        linear = self.op("Linear", text, flat, (layer.number,), prefix, bias=self.bias(norm=False))
+        return (*flatten, *dropout, linear)
+
+    def pool(self, layer: Layer, shape: Shape, prefix: str) -> Op:
+        text = str(layer)
+        if layer.kind == "G":
+            return self.op("GlobalAvgPool2d", text, shape, (shape[0], 1, 1), prefix)
+        if layer.kind == "U":
+            factor = layer.number or 1
+            if shape[1] % factor or shape[2] % factor:
+                raise self.layer_error(
+                    layer,
+                    f"space-to-depth by {factor} does not divide the {shape[1]}x{shape[2]} map",
+                    fix="choose a factor that divides the height and the width",
+                )
+            out = (shape[0] * factor**2, shape[1] // factor, shape[2] // factor)
+            return self.op("PixelUnshuffle", text, shape, out, prefix, kernel=factor, stride=factor)
+        if layer.padding_pixels > layer.kernel // 2:
+            raise self.layer_error(
+                layer,
+                f"pooling by {layer.kernel} takes at most {layer.kernel // 2} pixels of padding, "
+                f"found {layer.padding_pixels}",
+                fix=f"write :p{layer.kernel // 2}",
+            )
+        return self.op(
+            "MaxPool2d" if layer.kind == "M" else "AvgPool2d",
+            text,
+            shape,
+            (shape[0], *self.map_after(layer, shape)),
+            prefix,
+            kernel=layer.kernel,
+            stride=layer.stride,
+            dilation=layer.dilation,
+            padding=layer.padding_pixels,
+        )
+
+    def map_after(self, layer: Layer, shape: Shape) -> tuple[int, int]:
+        """Height and width after a window has moved over the map."""
+        extent = layer.dilation * (layer.kernel - 1) + 1
+        padding = layer.padding_pixels
+        height, width = ((size + 2 * padding - extent) // layer.stride + 1 for size in shape[1:])
+        if min(shape[1:]) + 2 * padding < extent:
+            raise self.layer_error(
+                layer,
+                f"a {extent}x{extent} window does not fit its {_text(shape[1:])} input, padding {padding}",
+                fix="shrink the kernel or dilation, add padding, or use fewer strides before it",
+            )
+        return height, width
+
+    def bias(self, *, norm: bool) -> bool:
+        return not norm if self.settings.bias == "auto" else self.settings.bias
+
+    def classifier_dropout(self, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
+        if is_classifier and self.settings.dropout_at == "classifier" and self.settings.dropout:
+            return (self.dropout("", shape, self.settings.dropout, prefix),)
+        return ()
+
+    def dropout(self, text: str, shape: Shape, probability: float, prefix: str) -> Op:
+        return self.op("Dropout", text, shape, shape, prefix, probability=probability)
+
+    def op(
+        self, operation: str, layer: str, in_shape: Shape, out_shape: Shape, prefix: str, **values: float
+    ) -> Op:
+        name = self.name(_STEMS.get(operation, "activation"), prefix)
+        return Op(
+            operation=operation,
+            name=name,
+            layer=layer,
+            in_shape=in_shape,
+            out_shape=out_shape,
+            **values,  # type: ignore[arg-type]
+        )
+
+    def name(self, stem: str, prefix: str) -> str:
+        self.counts[stem] += 1
+        return f"{prefix}.{stem}{self.counts[stem]}"
+
+    def layer_error(self, layer: Layer, what: str, *, fix: str) -> ShapeError:
+        return self.error(layer.position, what, fix=fix, length=layer.length)
+
+    def error(self, position: int, what: str, *, fix: str, length: int = 1) -> ShapeError:
+        text = self.net.text
+        context = caret(text, position, length) if text else ""
+        return ShapeError(what, where=f"net, character {position + 1}", context=context, fix=fix)
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,38 @@
+"""The settings that hold for a whole net: bias, norm, activation, their order, dropout, initialisation."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class NetSettings(BaseModel):
+    """What the notation leaves open, with the field's usual defaults.
+
+    The last layer with weights is the classifier: it makes the logits, so norm, activation and dropout
+    never follow it. Fully connected layers have no norm.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    bias: bool | Literal["auto"] = Field(
+        default="auto",
+        description='biases of convolutions and fully connected layers; "auto": where no norm follows',
+    )
+    norm: Literal["batch", "none"] = Field(
+        default="batch", description="normalisation after each convolution"
+    )
+    activation: Literal["relu", "leaky-relu", "gelu", "silu", "hardswish", "none"] = Field(
+        default="relu", description="activation after each layer with weights"
+    )
+    order: Literal["conv-norm-activation", "conv-activation-norm"] = Field(
+        default="conv-norm-activation", description="what follows a convolution, in this order"
+    )
+    dropout: Probability = Field(default=0.0, description="dropout probability, 0 for none")
+    dropout_at: Literal["layer", "block", "classifier"] = Field(
+        default="layer", description="where: after each layer, after each block, or before the classifier"
+    )
+    init: Literal["default", "kaiming-normal", "kaiming-uniform", "orthogonal"] = Field(
+        default="default", description='initial weights; "default" is PyTorch\'s own'
+    )

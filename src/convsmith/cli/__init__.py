@@ -1,0 +1,82 @@
+"""The command line: parses, calls the verbs, shows what they return, maps errors to exit codes."""
+
+import os
+import re
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+from convsmith.errors import ConvsmithError, suggest
+
+USAGE = 2
+INTERRUPTED = 130
+INTERNAL = 101
+
+
+def main() -> None:
+    """Run the command line, and exit with its code.
+
+    0: done. 1: the answer is no (a check failed, the training diverged). 2: the caller can mend it.
+    101: our own bug. 130: interrupted.
+    """
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; a user's mistake never shows a traceback."""
+    import typer
+
+    from convsmith.cli.app import app
+
+    # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    try:
+        code = app(arguments, prog_name="convsmith", standalone_mode=False)
+        sys.stdout.flush()
+    except usage_error as error:
+        _say(_usage(error))
+        return USAGE
+    except ConvsmithError as error:
+        _say(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; what was written after the last whole epoch stays in the run's folder")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output, `head` for example, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - the last line of defence
+        return _bug()
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Any) -> str:
+    """A wrong command, option or argument in two lines, with the nearest legal name."""
+    message = error.format_message()
+    context = error.ctx
+    command = context.command_path if context else "convsmith"
+    fix = f"`{command} --help` tells what it takes"
+    wrong = re.search(r"No such command '(.*?)'", message)
+    if wrong and context:
+        message = f"unknown command {wrong[1]!r}"
+        fix = suggest(wrong[1], context.command.list_commands(context))
+    return f"error[E001]: {message[0].lower()}{message[1:]}\n  fix: {fix}"
+
+
+def _say(text: str) -> None:
+    # File and class names come from outside: nothing in them may steer the terminal.
+    sys.stderr.write("".join(char if char.isprintable() or char == "\n" else "?" for char in text) + "\n")
+
+
+def _bug() -> int:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exc(file=file)
+    _say(
+        f"error[E101]: internal error: {sys.exc_info()[1]!r}\n"
+        f"  fix: this is a bug of convsmith; please report it with the trace in {file.name}"
+    )
+    return INTERNAL

@@ -1,0 +1,88 @@
+"""What the terminal shows: a live bar in a terminal, plain lines in a pipe."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from convsmith.training.log import LogWriter, batch_line, clock
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convsmith.inspect.brief import Check
+
+
+def observer() -> Observer:
+    """The one that fits where the output goes."""
+    return LiveObserver() if sys.stdout.isatty() else LogWriter(typer.echo)
+
+
+def show_checks(checks: "Sequence[Check]") -> None:
+    """The verdicts of a brief, one line each, with the remedy under those that fail."""
+    for number, check in enumerate(checks, start=1):
+        outcome = f"{check.found} (required: {check.required})"
+        typer.echo(f"{number:>2}. {check.verdict.upper():<14} {check.title:<30} {outcome}")
+        if check.fix:
+            typer.echo(f"    {'':<14} fix: {check.fix}")
+
+
+class LiveObserver(Observer):
+    """A bar an epoch with loss, accuracy, batch and pace; the course's lines stay above it."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.log = LogWriter(lambda line: self.console.print(line, markup=False))
+        self.bar: Progress | None = None
+
+    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
+        self.console.print(f"Run folder: {folder}", markup=False)
+        self.log.run_started(folder, opening)
+
+    def epoch_started(self, start: EpochStart) -> None:
+        self.log.epoch_started(start)
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Pace(),
+            console=self.console,
+            transient=True,
+        )
+        self.bar.add_task("Train:", total=start.num_batches)
+        self.bar.start()
+
+    def batch_done(self, batch: BatchFacts) -> None:
+        self.log.batch_done(batch)
+        if self.bar is not None:
+            task = self.bar.task_ids[0]
+            self.bar.update(task, description=f"Train: {batch_line(batch)}", completed=batch.index + 1)
+
+    def epoch_done(self, facts: EpochFacts, net: "nn.Module") -> None:
+        self.close()
+        self.log.epoch_done(facts, net)
+
+    def training_done(self, seconds: float) -> None:
+        self.log.training_done(seconds)
+
+    def close(self) -> None:
+        """Give the terminal back as it was."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+class _Pace(ProgressColumn):
+    """Time gone, time to go in this epoch, and batches a second, as tqdm writes them."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.elapsed or 0.0
+        rate = task.completed / elapsed if elapsed else 0.0
+        left = clock((task.total or 0) / rate - elapsed) if rate else "?"
+        return Text(f"[{clock(elapsed)}<{left}, {rate:.2f}it/s]")

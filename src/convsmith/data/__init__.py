@@ -1,0 +1,1 @@
+"""Images and labels: found, decoded once, verified, split and augmented."""

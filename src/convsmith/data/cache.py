@@ -1,0 +1,229 @@
+"""The uint8 cache: images decoded once, in an order and under a fingerprint that follow from the content."""
+
+import hashlib
+import io
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from convsmith import files
+from convsmith.data.config import DataConfig
+from convsmith.data.sources import Encoded, RawData, RawSplit, Source, read
+from convsmith.errors import DataError, Problem
+
+# Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 50_000_000
+GREY_MODES = frozenset({"1", "L", "LA"})
+WIDE_MODES = ("I", "F")
+# Raised when the layout below changes, so that an older cache is built anew.
+LAYOUT = 1
+MAX_TOLD = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedSplit:
+    """Decoded images `(N, H, W, C)` uint8, mapped from disk, and labels `(N,)` int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedData:
+    """A decoded data set. `fingerprint` is of its content: neither order nor file names matter."""
+
+    splits: Mapping[str, CachedSplit]
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+
+def cache_folder() -> Path:
+    """`$CONVSMITH_CACHE`, else `convsmith` in the user's cache folder."""
+    if folder := os.environ.get("CONVSMITH_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convsmith"
+
+
+def decoded(source: Source, config: DataConfig) -> CachedData:
+    """The source's images from the cache, or decoded into it first.
+
+    Raises:
+        DataError: Images that cannot be read, of mixed sizes, or labels that are out of range.
+    """
+    options = f"{LAYOUT} {config.resize} {config.image_column} {config.label_column}"
+    key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
+    pointer = cache_folder() / "sources" / f"{key}.json"
+    if pointer.is_file():
+        content = cache_folder() / "content" / str(files.read_json(pointer)["content"])
+        if content.is_dir():
+            return _load(content)
+    content = _store(read(source, config), source, config)
+    files.make_folder(pointer.parent)
+    files.write_json(pointer, {"content": content.name, "source": source.place})
+    return _load(content)
+
+
+def fingerprint(images: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> str:
+    """A sha256 over images and labels that does not depend on their order.
+
+    Example:
+        >>> a, b = np.zeros((2, 2, 1), np.uint8), np.ones((2, 2, 1), np.uint8)
+        >>> fingerprint([a, b], [0, 1]) == fingerprint([b, a], [1, 0])
+        True
+        >>> fingerprint([a, b], [0, 1]) == fingerprint([a, b], [1, 0])
+        False
+    """
+    return _combined(_digest(image, label) for image, label in zip(images, labels, strict=True))
+
+
+def _digest(image: NDArray[np.uint8], label: int) -> bytes:
+    head = f"{label} {image.shape} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).digest()
+
+
+def _combined(digests: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
+    _check_labels(raw, source)
+    decoded_splits = {name: _decode(split, source, name) for name, split in raw.splits.items()}
+    channels = 1 if all(image.mode == "L" for images in decoded_splits.values() for image in images) else 3
+    _check_sizes([image.size for images in decoded_splits.values() for image in images], source, config)
+    arrays, prints = {}, {}
+    for name, images in decoded_splits.items():
+        pixels = [_pixels(image, channels) for image in images]
+        labels = raw.splits[name].labels
+        digests = [_digest(image, label) for image, label in zip(pixels, labels, strict=True)]
+        # In the order of their digests, so that a copy with other file names or another order trains alike.
+        order = sorted(range(len(digests)), key=digests.__getitem__)
+        if config.resize:
+            pixels = [_resized(images[index], channels, config.resize) for index in range(len(images))]
+        arrays[name] = (
+            np.stack([pixels[index] for index in order]),
+            np.array([labels[index] for index in order], dtype=np.int64),
+        )
+        prints[name] = _combined(digests)
+    whole = hashlib.sha256("".join(f"{name} {prints[name]} " for name in sorted(prints)).encode()).hexdigest()
+    size = f"-{config.resize}" if config.resize else ""
+    content = cache_folder() / "content" / f"{whole}{size}"
+    with files.whole_folder(content) as folder:
+        for name, (pixels_NHWC, labels_N) in arrays.items():  # noqa: N806 - shape suffix
+            np.save(folder / f"{name}-images.npy", pixels_NHWC)
+            np.save(folder / f"{name}-labels.npy", labels_N)
+        meta = {"fingerprint": whole, "class_names": raw.class_names, "splits": list(arrays)}
+        files.write_json(folder / "meta.json", meta)
+    return content
+
+
+def _load(content: Path) -> CachedData:
+    try:
+        meta = files.read_json(content / "meta.json")
+        splits = {
+            name: CachedSplit(
+                images=np.load(content / f"{name}-images.npy", mmap_mode="r"),
+                labels=np.load(content / f"{name}-labels.npy"),
+            )
+            for name in meta["splits"]
+        }
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
+        ) from error
+    return CachedData(
+        splits=splits, class_names=tuple(meta["class_names"]), fingerprint=str(meta["fingerprint"])
+    )
+
+
+def _check_labels(raw: RawData, source: Source) -> None:
+    num_classes = len(raw.class_names)
+    for name, split in raw.splits.items():
+        if not split.labels:
+            raise DataError(f"the {name} split is empty", where=source.place)
+        if max(split.labels) >= num_classes:
+            index = next(i for i, label in enumerate(split.labels) if label >= num_classes)
+            raise DataError(
+                f"label {index} of {name} is {split.labels[index]}, expected 0 to {num_classes - 1}",
+                where=source.place,
+            )
+    counts = Counter(raw.splits["train"].labels)
+    empty = [name for index, name in enumerate(raw.class_names) if not counts[index]]
+    if empty:
+        raise DataError(
+            f"no training images of {', '.join(map(repr, empty[:MAX_TOLD]))}",
+            where=source.place,
+            fix="add images of every class, or remove the class",
+        )
+    if num_classes < 2:
+        raise DataError("found one class, expected at least two", where=source.place)
+
+
+def _decode(split: RawSplit, source: Source, name: str) -> list[Image.Image]:
+    images, problems = [], []
+    for index, encoded in enumerate(split.images):
+        place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
+        try:
+            images.append(_open(encoded))
+        # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
+        except Exception as error:  # noqa: BLE001
+            problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
+    if problems:
+        told, rest = problems[:MAX_TOLD], len(problems) - MAX_TOLD
+        told[-1] = Problem(
+            what=told[-1].what,
+            where=told[-1].where,
+            fix=(f"{rest:,} more; " if rest > 0 else "") + "mend or remove the files; nothing was changed",
+        )
+        raise DataError.of(told)
+    return images
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image in one of the formats {', '.join(FORMATS)}"
+    return str(error)
+
+
+def _open(encoded: Encoded) -> Image.Image:
+    """Decode one image to mode L or RGB."""
+    if isinstance(encoded, np.ndarray):
+        return Image.fromarray(encoded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(
+            io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS
+        ) as image:
+            # From the header, before any pixel is decoded.
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, at most {MAX_PIXELS:,} are read")
+            if image.mode.startswith(WIDE_MODES):
+                raise ValueError(f"mode {image.mode} holds more than 8 bits a channel")
+            return image.convert("L" if image.mode in GREY_MODES else "RGB")
+
+
+def _check_sizes(sizes: list[tuple[int, int]], source: Source, config: DataConfig) -> None:
+    counts = Counter(sizes)
+    if len(counts) > 1 and config.resize is None:
+        told = ", ".join(f"{w}x{h} ({n:,})" for (w, h), n in counts.most_common(3))
+        raise DataError(
+            f"images of {len(counts):,} sizes: {told}{', ...' if len(counts) > 3 else ''}",
+            where=source.place,
+            fix="bring them to one size: data.resize=32",
+        )
+
+
+def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    pixels = np.asarray(image if channels == 1 else image.convert("RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _resized(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
+    return _pixels(image.resize((size, size), Image.Resampling.LANCZOS), channels)

@@ -1,0 +1,31 @@
+"""Which data set a run uses, and how it is split."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DataConfig(BaseModel):
+    """The `[data]` table of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    source: str = Field(
+        min_length=1,
+        max_length=4096,
+        description='"digits", "mnist", "cifar10", "fashion-mnist", a folder, or "owner/name" on the hub',
+    )
+    validation: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = Field(
+        default=0.0, description="share of the training set held out to choose by"
+    )
+    test_fraction: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
+        default=0.2, description="share held out as the test set, where the source has none"
+    )
+    split_seed: int = Field(
+        default=0, ge=0, lt=2**32, description="seed of both splits, which are stratified"
+    )
+    resize: int | None = Field(
+        default=None, ge=4, le=1024, description="bring all images to this many pixels a side"
+    )
+    image_column: str | None = Field(default=None, description="only where it cannot be found by its type")
+    label_column: str | None = Field(default=None, description="only where it cannot be found by its type")

@@ -1,0 +1,235 @@
+"""A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from convsmith.data.cache import CachedSplit, decoded, fingerprint
+from convsmith.data.config import DataConfig
+from convsmith.data.sources import find
+from convsmith.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a net must fit: the shape of one image `(C, H, W)`, and the number of classes."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canonical:
+    """A well-known data set: its title, the fingerprint of train and test together, its outline."""
+
+    title: str
+    fingerprint: str
+    outline: Outline
+
+
+CANONICAL = {
+    "digits": Canonical(
+        title="scikit-learn digits",
+        fingerprint="9f2e10b14a82344a507c13e71664a5f079e7b983f1c1727a8a79a8ddbc9f8f73",
+        outline=Outline(image_shape=(1, 8, 8), num_classes=10),
+    ),
+    "mnist": Canonical(
+        title="MNIST",
+        fingerprint="b1247973e99c747b84583c7589138af51440eb31217b4513d490f9c92427705d",
+        outline=Outline(image_shape=(1, 28, 28), num_classes=10),
+    ),
+    "cifar10": Canonical(
+        title="CIFAR-10",
+        fingerprint="9f3df44829b27f5bfa686ccafb396a4901985d5bac6a4cea4bbce03acf968db6",
+        outline=Outline(image_shape=(3, 32, 32), num_classes=10),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images `(N, H, W, C)` uint8 and labels `(N,)` int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData:
+    """A data set as a run sees it.
+
+    Attributes:
+        title: Its name.
+        place: The folder, hub id or package that it was read from.
+        identity: Whether it is the canonical data set of its name.
+        fingerprint: Of the whole content, in whatever order it came.
+        mean: Per channel over the training split, pixels scaled to 0..1.
+        std: As `mean`; never 0.
+    """
+
+    title: str
+    place: str
+    identity: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None
+    test: Split
+    test_is_split_off: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        height, width, channels = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def outline(self) -> Outline:
+        return Outline(image_shape=self.image_shape, num_classes=len(self.class_names))
+
+    def record(self, config: DataConfig) -> dict[str, Any]:
+        """What a run writes down of its data."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "title": self.title,
+            "place": self.place,
+            "identity": self.identity,
+            "fingerprint": self.fingerprint,
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "test_split": "by convsmith, stratified" if self.test_is_split_off else "the source's own",
+            "split_seed": config.split_seed,
+            "splits": {
+                name: {
+                    "images": len(split),
+                    "per_class": np.bincount(split.labels, minlength=len(self.class_names)).tolist(),
+                    "fingerprint": fingerprint(list(split.images), split.labels.tolist()),
+                }
+                for name, split in splits.items()
+                if split is not None
+            },
+        }
+
+
+def load(config: DataConfig) -> ImageData:
+    """Find, decode, verify and split a data set.
+
+    Args:
+        config: The `[data]` table of a recipe.
+
+    Raises:
+        DataError: It cannot be found or read, or is too small to be split.
+
+    Example:
+        >>> data = load(DataConfig(source="digits", test_fraction=0.25))
+        >>> data.image_shape, len(data.train), len(data.test)
+        ((1, 8, 8), 1347, 450)
+    """
+    source = find(config)
+    cached = decoded(source, config)
+    train = _split(cached.splits["train"])
+    if "test" in cached.splits:
+        test = _split(cached.splits["test"])
+    else:
+        train, test = _stratified(train, config.test_fraction, config, source.place)
+    validation = None
+    if config.validation:
+        train, validation = _stratified(train, config.validation, config, source.place)
+    mean, std = mean_and_std(train.images)
+    return ImageData(
+        title=source.title,
+        place=source.place,
+        identity=_identity(config.source, source.title, cached.fingerprint),
+        fingerprint=cached.fingerprint,
+        class_names=cached.class_names,
+        train=train,
+        validation=validation,
+        test=test,
+        test_is_split_off="test" not in cached.splits,
+        mean=mean,
+        std=std,
+    )
+
+
+def outline_of(config: DataConfig) -> Outline:
+    """The outline of a data set, read only where it is not known by name.
+
+    Raises:
+        DataError: As `load`.
+    """
+    if config.source in CANONICAL:
+        channels, height, width = CANONICAL[config.source].outline.image_shape
+        size = (config.resize or height, config.resize or width)
+        return Outline(
+            image_shape=(channels, *size), num_classes=CANONICAL[config.source].outline.num_classes
+        )
+    return load(config).outline
+
+
+def absolute(config: DataConfig) -> DataConfig:
+    """The same data set, named so that it is found from any working folder."""
+    folder = Path(config.source).expanduser()
+    if config.source not in CANONICAL and folder.is_dir():
+        return config.model_copy(update={"source": str(folder.resolve())})
+    return config
+
+
+def mean_and_std(images_NHWC: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
+    """Per channel, pixels scaled to 0..1, exact: from the counts of the 256 values.
+
+    Example:
+        >>> mean_and_std(np.array([[[[0], [255]]]], dtype=np.uint8))
+        ((0.5,), (0.5,))
+    """
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images_NHWC.shape[-1]):
+        share = np.bincount(images_NHWC[..., channel].ravel(), minlength=256) / images_NHWC[..., channel].size
+        mean = float(share @ values)
+        means.append(mean)
+        # A channel of one value has no deviation; it is left as it is.
+        stds.append(float(np.sqrt(share @ (values - mean) ** 2)) or 1.0)
+    return tuple(means), tuple(stds)
+
+
+def _split(cached: CachedSplit) -> Split:
+    # Copied into memory: batches are drawn at random, which a mapped file serves slowly.
+    return Split(images=np.array(cached.images), labels=cached.labels)
+
+
+def _stratified(split: Split, fraction: float, config: DataConfig, place: str) -> tuple[Split, Split]:
+    try:
+        kept, held_out = train_test_split(
+            np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{len(split):,} images cannot be split with a share of {fraction}: {error}",
+            where=place,
+            fix="give every class at least two images, or hold out a larger share",
+        ) from error
+    kept, held_out = np.sort(kept), np.sort(held_out)
+    return (
+        Split(images=split.images[kept], labels=split.labels[kept]),
+        Split(images=split.images[held_out], labels=split.labels[held_out]),
+    )
+
+
+def _identity(name: str, title: str, found: str) -> str:
+    for canonical in CANONICAL.values():
+        if found == canonical.fingerprint:
+            return f"{canonical.title}, verified"
+    if name in CANONICAL:
+        return f"differs from {CANONICAL[name].title}"
+    return title

@@ -1,0 +1,158 @@
+"""Reading and writing files: atomic, hashed, and never able to run code."""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from convsmith.errors import FileError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: a reader, or a crash, sees the old content or the new one.
+
+    Raises:
+        FileError: The folder cannot be written to, or the disk is full.
+    """
+    # Beside the target, since a rename is atomic only within one file system.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise unwritable(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_toml(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, tomli_w.dumps(value))
+
+
+def unwritable(path: Path, error: OSError) -> FileError:
+    return FileError(
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        fix="check that the folder exists, that you may write to it, and that its disk is not full",
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
+
+
+def read_text(path: Path) -> str:
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises FileError with line and column where the text is no TOML, duplicate keys included."""
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"not valid TOML: {error}", where=str(path)) from error
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise FileError(f"not valid JSON: {error}", where=str(path)) from error
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where they are missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def new_numbered_folder(parent: Path, name: str) -> Path:
+    """Create `parent/name-1`, or the first number that is free, safely beside other processes.
+
+    Raises:
+        FileError: `parent` is a file or cannot be written to.
+    """
+    make_folder(parent)
+    try:
+        taken = [
+            int(n) for p in parent.glob(f"{name}-*") if (n := p.name.removeprefix(f"{name}-")).isdecimal()
+        ]
+        number = max(taken, default=0)
+        while True:
+            number += 1
+            folder = parent / f"{name}-{number}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
+    except OSError as error:
+        raise unwritable(parent, error) from error
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A folder that appears under its name complete, or not at all.
+
+    Yields a temporary folder to fill; it becomes `target` when the block ends without an error. Where
+    another process made `target` meanwhile, theirs stays: both hold the same content.
+    """
+    make_folder(target.parent)
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    except OSError as error:
+        raise unwritable(target, error) from error
+    try:
+        yield temporary
+        try:
+            temporary.chmod(0o755)
+            if not target.exists():
+                temporary.rename(target)
+                sync_folder(target.parent)
+        except OSError as error:
+            if not target.exists():
+                raise unwritable(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

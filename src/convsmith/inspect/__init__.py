@@ -1,0 +1,1 @@
+"""Looking at a net from outside: whether it keeps the brief it was given."""

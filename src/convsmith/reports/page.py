@@ -1,0 +1,76 @@
+"""A run's report: a README in the form that the courses ask for, ready to publish."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from convsmith.evaluation.facts import ClassFacts
+from convsmith.inspect.brief import Check
+from convsmith.training.score import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What a picture shows, its path as the page names it, and the file."""
+
+    title: str
+    path: str
+    file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageFacts:
+    """All that the page says; nothing is worked out while it is written."""
+
+    name: str
+    description: str
+    net: str
+    recipe_toml: str
+    notes: tuple[str, ...]
+    data: dict[str, Any]
+    environment: dict[str, Any]
+    summary: str
+    receptive_field_table: str
+    totals: str
+    train: Score
+    test: Score
+    epochs: int
+    seconds: float
+    classes: tuple[ClassFacts, ...]
+    checks: tuple[Check, ...]
+    pictures: tuple[Picture, ...]
+    log: str
+
+
+def markdown(facts: PageFacts) -> str:
+    """The report as Markdown. Names that come from the user are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("convsmith.reports"),
+        autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through the filters below
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["md"] = escape
+    environment.filters["fenced"] = fenced
+    return environment.get_template("README.md.j2").render(facts=facts)
+
+
+def escape(text: object) -> str:
+    r"""Text that Markdown shows as it is, in a table too.
+
+    >>> escape("<b>a|b</b>")
+    '&lt;b&gt;a\\|b&lt;/b&gt;'
+    """
+    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """A code block whose fence is longer than any in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,0 +1,91 @@
+"""The machine that a run is on: device, precision, seeds, threads, and a record of all of them."""
+
+import hashlib
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convsmith.errors import RecipeError
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """The device to run on: CUDA before MPS before the CPU, or the one that is asked for.
+
+    Raises:
+        RecipeError: The device that is asked for is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[wanted]:
+        raise RecipeError(
+            f"this machine has no {wanted} device", where="train.device", fix='write "auto" or "cpu"'
+        )
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device, batch_size: int) -> torch.dtype:
+    """The number format of the forward pass: bf16 where the hardware has it and it is faster.
+
+    On a CPU small batches lose more time to conversion than the faster products win; the threshold is
+    measured in docs/results.md.
+    """
+    if wanted != "auto":
+        return torch.bfloat16 if wanted == "bf16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    pays = device.type == "cpu" and batch_size >= 64 and cpu_has_bf16()
+    return torch.bfloat16 if pays else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def seed_everything(seed: int) -> None:
+    """Seed PyTorch's global generators, which dropout draws from; all else has generators of its own."""
+    torch.manual_seed(seed)
+
+
+def derive_seed(*key: int) -> int:
+    """A seed from 0 to 2**32 - 1 for one purpose, for example `derive_seed(seed, epoch)`.
+
+    >>> derive_seed(3, 1) == derive_seed(3, 1), derive_seed(3, 1) == derive_seed(1, 3)
+    (True, False)
+    """
+    text = ",".join(map(str, key))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def generator(*key: int) -> torch.Generator:
+    """A generator of its own on the CPU; equal keys draw equal numbers."""
+    return torch.Generator().manual_seed(derive_seed(*key))
+
+
+def environment() -> dict[str, Any]:
+    """What a run's numbers depend on beside its recipe."""
+    packages = ("convsmith", "torch", "numpy", "albumentations", "datasets", "scikit-learn")
+    device = choose_device()
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

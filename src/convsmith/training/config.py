@@ -1,0 +1,137 @@
+"""How a net is trained: the `[train]` table of a recipe."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Optimizer(_Table):
+    lr: Rate = Field(default=0.01, description="learning rate, the peak where a schedule rises to it")
+    weight_decay: Fraction = Field(default=0.0, description="weight decay, as the optimiser defines it")
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class RMSprop(_Optimizer):
+    """RMSprop; the defaults are PyTorch's."""
+
+    name: Literal["rmsprop"] = "rmsprop"
+    alpha: Fraction = 0.99
+    momentum: Fraction = 0.0
+    eps: Rate = 1e-8
+
+
+class Adam(_Optimizer):
+    """Adam; the defaults are PyTorch's."""
+
+    name: Literal["adam"] = "adam"
+    lr: Rate = 0.001
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    eps: Rate = 1e-8
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay; the defaults are PyTorch's."""
+
+    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    weight_decay: Fraction = 0.01
+
+
+class Constant(_Table):
+    """The same learning rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+
+class Step(_Table):
+    """The learning rate times `factor` after every `every` epochs."""
+
+    name: Literal["step"] = "step"
+    every: int = Field(default=10, ge=1, description="epochs")
+    factor: Rate = 0.1
+
+
+class Plateau(_Table):
+    """The learning rate times `factor` once accuracy has not improved for `patience` epochs."""
+
+    name: Literal["plateau"] = "plateau"
+    factor: Fraction = 0.1
+    patience: int = Field(default=5, ge=1, description="epochs without a better accuracy")
+    monitor: Literal["validation", "test"] = Field(
+        default="validation",
+        description='whose accuracy; with "test" it sees the test set, which log and report then say',
+    )
+
+
+class OneCycle(_Table):
+    """Up to the learning rate and down to nearly nothing, by half cosines, over the whole training."""
+
+    name: Literal["one-cycle"] = "one-cycle"
+    warmup: Share = Field(default=0.3, description="share of the training that rises")
+    start_factor: Rate = Field(default=0.04, le=1, description="first learning rate, as a share of the peak")
+    end_factor: Rate = Field(default=1e-4, le=1, description="last learning rate, as a share of the first")
+
+
+class Cosine(_Table):
+    """Down by a half cosine over the whole training, after a linear warm-up where one is asked for."""
+
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
+    end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
+
+
+Optimizer = Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")]
+Schedule = Annotated[Constant | Step | Plateau | OneCycle | Cosine, Field(discriminator="name")]
+
+
+class TrainConfig(_Table):
+    """The `[train]` table of a recipe."""
+
+    epochs: int = Field(ge=1, le=100_000, description="passes over the training set")
+    batch_size: int = Field(
+        default=128, ge=1, le=1_000_000, description="images a step, the last batch may be smaller"
+    )
+    optimizer: Optimizer = SGD()
+    schedule: Schedule = Constant()
+    label_smoothing: Fraction = Field(default=0.0, description="share of the target spread over all classes")
+    precision: Precision = Field(
+        default="auto", description='of the forward pass; "auto": bf16 where it is faster'
+    )
+    device: Device = Field(default="auto", description='"auto": CUDA before MPS before the CPU')
+    stop_after: int | None = Field(
+        default=None, ge=1, description="stop after this many epochs of a schedule planned for all"
+    )
+
+    @model_validator(mode="after")
+    def _stops_within(self) -> Self:
+        if self.stop_after is not None and self.stop_after > self.epochs:
+            raise ValueError(f"stop_after: found {self.stop_after}, expected at most epochs = {self.epochs}")
+        return self
+
+    @property
+    def epochs_run(self) -> int:
+        """How many epochs the run goes through: all, unless it is to stop before."""
+        return self.stop_after or self.epochs

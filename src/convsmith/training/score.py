@@ -1,0 +1,71 @@
+"""Logits of a whole split, and the loss and accuracy that follow from them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convsmith.data.images import Split
+from convsmith.training.batches import Normalizer
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Loss as the mean over samples of the cross-entropy, and how many samples are right."""
+
+    loss: float
+    correct: int
+    total: int
+
+    @property
+    def accuracy(self) -> float:
+        """From 0 to 1."""
+        return self.correct / self.total
+
+    def line(self, name: str) -> str:
+        """One line in the course's form.
+
+        >>> Score(loss=0.48114, correct=8379, total=10000).line("Test")
+        'Test set: Average loss: 0.4811, Accuracy: 8379/10000 (83.79%)'
+        """
+        return (
+            f"{name} set: Average loss: {self.loss:.4f}, "
+            f"Accuracy: {self.correct}/{self.total} ({self.accuracy:.2%})"
+        )
+
+
+@torch.inference_mode()
+def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
+    """The logits `(N, num_classes)` float32, on the CPU. The net's mode is put back as it was."""
+    device = normalize.mean.device
+    was_training = net.training
+    net.eval()
+    try:
+        parts = []
+        for start in range(0, len(split), EVALUATION_BATCH):
+            images = normalize(split.images[start : start + EVALUATION_BATCH])
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                parts.append(net(images).float().cpu())
+        return torch.cat(parts)
+    finally:
+        net.train(was_training)
+
+
+def score_of(logits: Tensor, labels: Tensor) -> Score:
+    """Score logits `(N, num_classes)` against labels `(N,)`.
+
+    Example:
+        >>> score_of(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+        Score(loss=1.126928..., correct=1, total=2)
+    """
+    # In double precision, so that the mean of many samples is exact to the digits that are shown.
+    loss = functional.cross_entropy(logits.double(), labels).item()
+    correct = int((logits.argmax(1) == labels).sum())
+    return Score(loss=loss, correct=correct, total=len(labels))
+
+
+def evaluate_split(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Score:
+    return score_of(logits_of(net, split, normalize, dtype), torch.from_numpy(split.labels))

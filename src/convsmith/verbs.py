@@ -1,0 +1,168 @@
+"""What the command line can do, as Python functions of the same names.
+
+Heavy libraries are imported inside the functions, so that a summary needs no torch.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.notation import parse
+from convsmith.arch.plan import plan
+from convsmith.arch.settings import NetSettings
+from convsmith.errors import RunError
+
+if TYPE_CHECKING:
+    from convsmith.inspect.brief import Check
+    from convsmith.recipe.schema import Recipe
+    from convsmith.training.loop import Observer
+    from convsmith.workflow.finish import Result
+
+
+def recipes() -> "tuple[Recipe, ...]":
+    """The recipes that ship with convsmith.
+
+    Example:
+        >>> [recipe.name for recipe in recipes()]
+        ['cifar10-classic', 'cifar10-rmsprop', 'digits', 'mnist-classic']
+    """
+    from convsmith.recipe.loader import load, shelf
+
+    return tuple(load(name) for name in shelf())
+
+
+def load_recipe(name: str, *overrides: str) -> "Recipe":
+    """Read a recipe from the shelf or from a TOML file, with fields overridden as `key=value`.
+
+    Raises:
+        RecipeError: With every mistake at once.
+        FileError: The file cannot be read, or is not TOML.
+
+    Example:
+        >>> load_recipe("digits", "train.epochs=3").train.epochs
+        3
+    """
+    from convsmith.recipe.loader import load
+
+    return load(name, overrides)
+
+
+def summary(net: str, input_shape: tuple[int, int, int], settings: NetSettings | None = None) -> Analysis:
+    """Work out the numbers of a net, without torch.
+
+    Args:
+        net: In the notation.
+        input_shape: `(C, H, W)` of one image.
+        settings: Bias, norm, activation, dropout, ...; the defaults where left out.
+
+    Raises:
+        NotationError: The notation cannot be read.
+        ShapeError: The layers do not fit.
+
+    Example:
+        >>> facts = summary("C16 C16:s2 / G F10", (3, 32, 32))
+        >>> facts.parameters, facts.receptive_field
+        (2986, 5)
+    """
+    return analyze(plan(parse(net), input_shape, settings))
+
+
+def check(recipe: "Recipe", *, accuracy: float | None = None) -> "tuple[Check, ...]":
+    """Judge a recipe's net by the recipe's brief, untrained.
+
+    Args:
+        recipe: From `load_recipe`.
+        accuracy: Test accuracy from 0 to 1 where it is known; else that check is not applicable.
+
+    Example:
+        >>> sorted({check.verdict for check in check(load_recipe("digits"))})
+        ['not applicable', 'pass']
+    """
+    from convsmith.data.images import outline_of
+    from convsmith.workflow.fit import fitted, verdicts
+
+    return verdicts(recipe, fitted(recipe, outline_of(recipe.data)), accuracy)
+
+
+def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
+    """Draw sample images, and augmented ones as the net will see them.
+
+    Returns:
+        The pictures' paths in `folder`, which is made where it is missing.
+    """
+    from convsmith import files
+    from convsmith.workflow.finish import data_pictures
+    from convsmith.workflow.prepare import prepare
+
+    prepared = prepare(recipe)
+    files.make_folder(folder)
+    return tuple(picture.file for picture in data_pictures(prepared.recipe, prepared.data, folder))
+
+
+def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[Observer]" = ()) -> "Result":
+    """Train a recipe, evaluate it, and leave a run folder with report, pictures, weights and log.
+
+    Args:
+        recipe: From `load_recipe`.
+        runs: The folder that the run's folder is made in, as `<recipe>-<number>`.
+        observers: Told of every batch and epoch, beside the run folder's own.
+
+    Raises:
+        RecipeError: The net does not fit the data.
+        DataError: The data set cannot be found or read.
+        DivergedError: A loss is not finite.
+    """
+    from convsmith import runtime
+    from convsmith.arch.build import build
+    from convsmith.data.augment import augmenter
+    from convsmith.training.log import LogFile, LogWriter, RunWriter
+    from convsmith.training.loop import fit
+    from convsmith.training.run import RunFolder
+    from convsmith.workflow.finish import finish
+    from convsmith.workflow.prepare import prepare
+
+    prepared = prepare(recipe)
+    recipe, data = prepared.recipe, prepared.data
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+    augment = augmenter(recipe.augment, data.mean, recipe.seed)
+    folder = RunFolder.create(runs, recipe.name)
+    folder.write_start(
+        recipe=recipe.table(),
+        environment=runtime.environment(),
+        data=data.record(recipe.data),
+        summary=prepared.summary(),
+    )
+    log = LogFile(folder)
+    watching = (RunWriter(folder), LogWriter(log), *observers)
+    for observer in watching:
+        observer.run_started(folder.path, prepared.opening())
+    began = time.perf_counter()
+    fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
+    for observer in watching:
+        observer.training_done(time.perf_counter() - began)
+    return finish(folder, prepared, log)
+
+
+def evaluate(run: Path) -> "Result":
+    """Score a run's weights on its training and test images, and write pictures and report anew.
+
+    Raises:
+        RunError: No such run, a damaged one, or its data set has changed.
+    """
+    from convsmith.recipe.loader import load
+    from convsmith.training.run import RunFolder
+    from convsmith.workflow.finish import finish
+    from convsmith.workflow.prepare import prepare
+
+    folder = RunFolder.open(run)
+    prepared = prepare(load(str(run / "recipe.toml")))
+    found, expected = prepared.data.fingerprint, str(folder.data_record().get("fingerprint"))
+    if found != expected:
+        raise RunError(
+            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
+            where=prepared.data.place,
+            fix="bring the data set back to what it was, or train again",
+        )
+    return finish(folder, prepared, lambda _: None)

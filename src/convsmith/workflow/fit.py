@@ -1,0 +1,58 @@
+"""Whether a recipe's net and augmentation fit its data and its brief; needs neither images nor torch."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.notation import parse
+from convsmith.arch.plan import plan
+from convsmith.data.augment import CoarseDropout
+from convsmith.data.images import Outline
+from convsmith.errors import Problem, RecipeError, ShapeError
+from convsmith.inspect.brief import Check, judge
+from convsmith.recipe.schema import Recipe
+
+
+def fitted(recipe: Recipe, outline: Outline) -> Analysis:
+    """The numbers of a recipe's net on images of an outline.
+
+    Raises:
+        RecipeError: The net or the augmentation does not fit them.
+    """
+    try:
+        analysis = analyze(plan(parse(recipe.model.net), outline.image_shape, recipe.model))
+    except ShapeError as error:
+        problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
+        raise RecipeError.of(problems) from error
+    if problems := [*_output_problems(analysis, outline), *_hole_problems(recipe, outline)]:
+        raise RecipeError.of(problems)
+    return analysis
+
+
+def verdicts(recipe: Recipe, analysis: Analysis, accuracy: float | None = None) -> tuple[Check, ...]:
+    """The verdicts of a recipe's brief; `accuracy` is from 0 to 1 where the net is trained."""
+    names = tuple(transform.name for transform in recipe.augment.transforms)
+    return judge(recipe.brief, analysis, augmentations=names, accuracy=accuracy)
+
+
+def _output_problems(analysis: Analysis, outline: Outline) -> Iterator[Problem]:
+    found, expected = analysis.plan.num_classes, outline.num_classes
+    if found != expected:
+        yield Problem(
+            what=f"the net has {found} outputs, the data has {expected} classes",
+            where="model.net",
+            fix=f"give the last layer {expected} channels",
+        )
+
+
+def _hole_problems(recipe: Recipe, outline: Outline) -> Iterator[Problem]:
+    _, height, width = outline.image_shape
+    for index, transform in enumerate(recipe.augment.transforms):
+        if isinstance(transform, CoarseDropout):
+            hole = transform.hole_height_range[1], transform.hole_width_range[1]
+            if hole[0] > height or hole[1] > width:
+                yield Problem(
+                    what=f"holes of up to {hole[0]}x{hole[1]} pixels do not fit images of {height}x{width}",
+                    where=f"augment.transforms.{index}",
+                    fix="make hole_height_range and hole_width_range smaller",
+                )

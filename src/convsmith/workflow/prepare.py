@@ -1,0 +1,76 @@
+"""A recipe put together with its data, and everything checked that can be before the first step."""
+
+from dataclasses import dataclass
+
+from convsmith import runtime
+from convsmith.arch.analyze import Analysis
+from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
+from convsmith.data.images import ImageData, absolute, load
+from convsmith.inspect.brief import Check
+from convsmith.recipe.schema import Recipe
+from convsmith.training.config import Plateau
+from convsmith.workflow.fit import fitted, verdicts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A recipe, its data, and the numbers of its net on that data."""
+
+    recipe: Recipe
+    data: ImageData
+    analysis: Analysis
+
+    def judge(self, accuracy: float) -> tuple[Check, ...]:
+        """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
+        return verdicts(self.recipe, self.analysis, accuracy)
+
+    def summary(self) -> str:
+        """The course's summary, the receptive-field table and the totals, as text."""
+        parts = (course_summary, receptive_field_table, totals_line)
+        return "\n\n".join(part(self.analysis) for part in parts)
+
+    def opening(self) -> list[str]:
+        """What a run says before its first epoch."""
+        data = self.data
+        validation = f"{len(data.validation):,} validation, " if data.validation else ""
+        return [
+            f"Recipe: {self.recipe.name}, seed {self.recipe.seed}",
+            f"Data: {data.identity}, fingerprint {data.fingerprint[:12]}",
+            f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
+            f"Net: {self.recipe.model.net}",
+            f"     {totals_line(self.analysis)}",
+            *(f"Note: {note}" for note in notes(self.recipe)),
+            "",
+        ]
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Load a recipe's data and check that its net and augmentation fit it.
+
+    Raises:
+        DataError: The data set cannot be found or read.
+        RecipeError: The net or the augmentation does not fit the images, or the device is not there.
+    """
+    runtime.choose_device(recipe.train.device)
+    data = load(recipe.data)
+    recipe = recipe.model_copy(update={"data": absolute(recipe.data)})
+    return Prepared(recipe=recipe, data=data, analysis=fitted(recipe, data.outline))
+
+
+def notes(recipe: Recipe) -> list[str]:
+    """What a reader of the accuracy must know."""
+    told = []
+    schedule = recipe.train.schedule
+    if isinstance(schedule, Plateau):
+        told.append(
+            "the schedule saw the test set: it lowers the learning rate by test accuracy, so the test "
+            "figures are optimistic"
+            if schedule.monitor == "test"
+            else "the schedule goes by a validation split of the training set; it does not see the test set"
+        )
+    if recipe.train.stop_after:
+        told.append(
+            f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that its "
+            "schedule is planned for"
+        )
+    return told
