@@ -151,6 +151,7 @@ class _Planner:
         name = self.name("residual", prefix)
         outer, self.counts = self.counts, Counter()
         body = self.steps(item.items, shape, f"{name}.body")
+        self.counts.clear()
         projection = self.projection(item, shape, body[-1].out_shape, f"{name}.projection")
         self.counts = outer
         return Branch(

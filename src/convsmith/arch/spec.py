@@ -33,7 +33,7 @@ class Layer:
             ("o", self.dropout, None),
         ]
         options = "".join(
-            f":{letter}{value}"
+            f":{letter}{value:g}"
             for letter, value, default in written
             if letter in kind.options and value != default
         )

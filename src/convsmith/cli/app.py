@@ -1,5 +1,6 @@
 """The commands."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from convsmith.arch.settings import NetSettings
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
+    from convsmith.inspect.brief import Check
     from convsmith.workflow.finish import Result
 
 app = typer.Typer(
@@ -75,8 +77,6 @@ def summary(
 @app.command()
 def check(target: RecipeArgument, overrides: Overrides = None) -> None:
     """Judge a recipe's net, or a finished run, by the recipe's brief; exit code 1 if a check fails."""
-    from convsmith.cli.console import show_checks
-
     if (Path(target) / "recipe.toml").is_file():
         from convsmith.training.run import RunFolder
 
@@ -87,7 +87,7 @@ def check(target: RecipeArgument, overrides: Overrides = None) -> None:
     else:
         recipe = verbs.load_recipe(target, *(overrides or []))
         checks = verbs.check(recipe)
-    show_checks(checks)
+    _show_checks(checks)
     if not checks:
         typer.echo(f"{recipe.name} has no brief: nothing to check")
     if any(each.verdict == "fail" for each in checks):
@@ -126,9 +126,16 @@ def evaluate(run: RunArgument) -> None:
     _show_result(verbs.evaluate(run))
 
 
-def _show_result(result: "Result") -> None:
-    from convsmith.cli.console import show_checks
+def _show_checks(checks: "Sequence[Check]") -> None:
+    """The verdicts of a brief, one line each, with the remedy under those that need one."""
+    for number, each in enumerate(checks, start=1):
+        outcome = f"{each.found} (required: {each.required})"
+        typer.echo(f"{number:>2}. {each.verdict.upper():<14} {each.title:<30} {outcome}")
+        if each.fix:
+            typer.echo(f"    {'':<14} fix: {each.fix}")
 
+
+def _show_result(result: "Result") -> None:
     typer.echo(result.train.line("Train"))
     typer.echo(result.test.line("Test"))
     typer.echo("")
@@ -136,7 +143,7 @@ def _show_result(result: "Result") -> None:
         typer.echo(each.line())
     typer.echo("")
     if result.checks:
-        show_checks(result.checks)
+        _show_checks(result.checks)
         typer.echo("")
     typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
     typer.echo(f"Report: {result.report}")

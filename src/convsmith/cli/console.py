@@ -16,21 +16,10 @@ from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer
 if TYPE_CHECKING:
     from torch import nn
 
-    from convsmith.inspect.brief import Check
-
 
 def observer() -> Observer:
     """The one that fits where the output goes."""
     return LiveObserver() if sys.stdout.isatty() else LogWriter(typer.echo)
-
-
-def show_checks(checks: "Sequence[Check]") -> None:
-    """The verdicts of a brief, one line each, with the remedy under those that fail."""
-    for number, check in enumerate(checks, start=1):
-        outcome = f"{check.found} (required: {check.required})"
-        typer.echo(f"{number:>2}. {check.verdict.upper():<14} {check.title:<30} {outcome}")
-        if check.fix:
-            typer.echo(f"    {'':<14} fix: {check.fix}")
 
 
 class LiveObserver(Observer):

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from convsmith import files
 from convsmith.data.config import DataConfig
-from convsmith.data.sources import Encoded, RawData, RawSplit, Source, read
+from convsmith.data.sources import Encoded, RawData, Source, read
 from convsmith.errors import DataError, Problem
 
 # Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
@@ -62,13 +62,18 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
     key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
     pointer = cache_folder() / "sources" / f"{key}.json"
     if pointer.is_file():
-        content = cache_folder() / "content" / str(files.read_json(pointer)["content"])
+        found = files.read_json(pointer)
+        content = cache_folder() / "content" / str(found["content"])
         if content.is_dir():
-            return _load(content)
-    content = _store(read(source, config), source, config)
+            return _load(content, tuple(found["class_names"]))
+    raw = read(source, config)
+    content = _store(raw, source, config)
     files.make_folder(pointer.parent)
-    files.write_json(pointer, {"content": content.name, "source": source.place})
-    return _load(content)
+    # The names lie here, since equal images may bear other names elsewhere.
+    files.write_json(
+        pointer, {"content": content.name, "class_names": raw.class_names, "source": source.place}
+    )
+    return _load(content, raw.class_names)
 
 
 def fingerprint(images: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> str:
@@ -95,7 +100,7 @@ def _combined(digests: Iterable[bytes]) -> str:
 
 def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
     _check_labels(raw, source)
-    decoded_splits = {name: _decode(split, source, name) for name, split in raw.splits.items()}
+    decoded_splits = _decode(raw, source)
     channels = 1 if all(image.mode == "L" for images in decoded_splits.values() for image in images) else 3
     _check_sizes([image.size for images in decoded_splits.values() for image in images], source, config)
     arrays, prints = {}, {}
@@ -119,12 +124,11 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
         for name, (pixels_NHWC, labels_N) in arrays.items():  # noqa: N806 - shape suffix
             np.save(folder / f"{name}-images.npy", pixels_NHWC)
             np.save(folder / f"{name}-labels.npy", labels_N)
-        meta = {"fingerprint": whole, "class_names": raw.class_names, "splits": list(arrays)}
-        files.write_json(folder / "meta.json", meta)
+        files.write_json(folder / "meta.json", {"fingerprint": whole, "splits": list(arrays)})
     return content
 
 
-def _load(content: Path) -> CachedData:
+def _load(content: Path, class_names: tuple[str, ...]) -> CachedData:
     try:
         meta = files.read_json(content / "meta.json")
         splits = {
@@ -138,9 +142,7 @@ def _load(content: Path) -> CachedData:
         raise DataError(
             f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
         ) from error
-    return CachedData(
-        splits=splits, class_names=tuple(meta["class_names"]), fingerprint=str(meta["fingerprint"])
-    )
+    return CachedData(splits=splits, class_names=class_names, fingerprint=str(meta["fingerprint"]))
 
 
 def _check_labels(raw: RawData, source: Source) -> None:
@@ -166,30 +168,34 @@ def _check_labels(raw: RawData, source: Source) -> None:
         raise DataError("found one class, expected at least two", where=source.place)
 
 
-def _decode(split: RawSplit, source: Source, name: str) -> list[Image.Image]:
-    images, problems = [], []
-    for index, encoded in enumerate(split.images):
-        place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
-        try:
-            images.append(_open(encoded))
-        # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
-        except Exception as error:  # noqa: BLE001
-            problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
+def _decode(raw: RawData, source: Source) -> dict[str, list[Image.Image]]:
+    """All images of all splits; one error names all that cannot be read."""
+    images: dict[str, list[Image.Image]] = {}
+    problems = []
+    for name, split in raw.splits.items():
+        images[name] = []
+        for index, encoded in enumerate(split.images):
+            try:
+                images[name].append(_open(encoded))
+            # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
+            except Exception as error:  # noqa: BLE001
+                place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
+                problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
     if problems:
         told, rest = problems[:MAX_TOLD], len(problems) - MAX_TOLD
-        told[-1] = Problem(
-            what=told[-1].what,
-            where=told[-1].where,
-            fix=(f"{rest:,} more; " if rest > 0 else "") + "mend or remove the files; nothing was changed",
-        )
-        raise DataError.of(told)
+        fix = (f"{rest:,} more; " if rest > 0 else "") + "mend or remove the files; nothing was changed"
+        raise DataError.of([*told[:-1], replace(told[-1], fix=fix)])
     return images
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"not an image in one of the formats {', '.join(FORMATS)}"
-    return str(error)
+    match error:
+        case UnidentifiedImageError():
+            return f"not an image in one of the formats {', '.join(FORMATS)}"
+        case Image.DecompressionBombError():
+            return f"more than {MAX_PIXELS:,} pixels"
+        case _:
+            return str(error)
 
 
 def _open(encoded: Encoded) -> Image.Image:
@@ -203,7 +209,7 @@ def _open(encoded: Encoded) -> Image.Image:
         ) as image:
             # From the header, before any pixel is decoded.
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, at most {MAX_PIXELS:,} are read")
+                raise Image.DecompressionBombError
             if image.mode.startswith(WIDE_MODES):
                 raise ValueError(f"mode {image.mode} holds more than 8 bits a channel")
             return image.convert("L" if image.mode in GREY_MODES else "RGB")

@@ -1,0 +1,76 @@
+"""What all tests share: a cache of their own, small data made on the spot, the real data if there."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from convsmith.recipe.loader import load
+from convsmith.recipe.schema import Recipe
+
+REAL_DATA = Path(os.environ.get("CONVSMITH_DATA") or Path(__file__).parents[2] / "shared" / "datasets")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first; what needs the real data sets is skipped, with a reason, where there are none."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    if not (REAL_DATA / "cifar10").is_dir() or not (REAL_DATA / "mnist").is_dir():
+        skip = pytest.mark.skip(reason=f"no CIFAR-10 and MNIST in {REAL_DATA}")
+        for item in items:
+            if item.get_closest_marker("real_data"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("CONVSMITH_DATA", raising=False)
+        yield
+
+
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONVSMITH_DATA", str(REAL_DATA))
+    return REAL_DATA
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write digits as PNG files: `root/<split>/<class>/<n>.png`, or `root/<class>/...` for the split ''."""
+
+    def write(
+        splits: dict[str, int],
+        *,
+        classes: tuple[str, ...] = ("zero", "one", "two"),
+        size: int = 8,
+        colour: bool = False,
+        name: str = "pictures",
+    ) -> Path:
+        digits = load_digits()
+        taken = dict.fromkeys(range(10), 0)
+        for split, per_class in splits.items():
+            for label, class_name in enumerate(classes):
+                folder = tmp_path / name / split / class_name
+                folder.mkdir(parents=True)
+                images = digits.images[digits.target == label % 10]
+                for number in range(per_class):
+                    pixels = images[taken[label % 10]]
+                    taken[label % 10] += 1
+                    picture = Image.fromarray(np.rint(pixels * 15.9375).astype(np.uint8))
+                    picture = picture.resize((size, size), Image.Resampling.BILINEAR)
+                    (picture.convert("RGB") if colour else picture).save(folder / f"{number}.png")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def tiny() -> Recipe:
+    """A recipe that trains in a second."""
+    return load("digits", ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"])

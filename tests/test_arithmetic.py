@@ -1,0 +1,181 @@
+"""The integer arithmetic against PyTorch: shapes, parameters, MACs, and the receptive field by gradients."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from convsmith.arch.analyze import analyze
+from convsmith.arch.build import Residual, build
+from convsmith.arch.notation import parse
+from convsmith.arch.plan import Branch, Op, Plan, Step, plan
+from convsmith.arch.settings import NetSettings
+from convsmith.errors import ShapeError
+from nets import net_settings, notations
+
+property_test = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+SIZE = 40
+
+
+def legal(text: str, config: NetSettings, shape: tuple[int, int, int] = (2, SIZE, SIZE)) -> Plan:
+    """The plan of a random net; one that does not fit its input is not of interest."""
+    try:
+        return plan(parse(text), shape, config)
+    except ShapeError:
+        assume(condition=False)
+        raise
+
+
+def operations(steps: tuple[Step, ...]) -> list[Op]:
+    """In the order of the rows of an analysis."""
+    ops: list[Op] = []
+    for step in steps:
+        ops += [*operations(step.body), *step.projection] if isinstance(step, Branch) else [step]
+    return ops
+
+
+@property_test
+@given(notations(), net_settings)
+def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
+    planned = legal(text, config)
+    facts, net = analyze(planned), build(planned)
+    names = [op.name for block in planned.blocks for op in operations(block)]
+    assert len(set(names)) == len(names)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, module in net.named_modules():
+        module.register_forward_hook(
+            lambda _, __, output, name=name: shapes.__setitem__(name, tuple(output.shape[1:]))
+        )
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        net.eval()(torch.zeros(1, *planned.input_shape))
+    assert {row.op.name: row.op.out_shape for row in facts.rows} == {name: shapes[name] for name in names}
+    assert facts.parameters == sum(parameter.numel() for parameter in net.parameters())
+    assert facts.buffers == sum(buffer.numel() for buffer in net.buffers())
+    # PyTorch counts a multiply-accumulate as two operations.
+    assert facts.macs * 2 == counter.get_total_flops()
+
+
+@property_test
+@given(notations())
+def test_receptive_field_by_gradients(text: str) -> None:
+    body = text.rsplit(" / ", 1)[0]
+    config = NetSettings(norm="none", activation="none", bias=False)
+    size = 181
+    planned = legal(f"{body} / G F10", config, (2, size, size))
+    facts = analyze(planned)
+    assume(facts.receptive_field <= 90)
+    net = build(planned)[:-1]
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 1.0)
+    replace_max_pools(net)
+    image = torch.ones(1, 2, size, size, dtype=torch.double, requires_grad=True)
+    output = net.double()(image)
+    centre = output.shape[2] // 2
+    (gradient,) = torch.autograd.grad(output[0, :, centre, centre].sum(), image)
+    seen = torch.nonzero(gradient.abs().sum((0, 1)).sum(0)).ravel()
+    assert int(seen[-1] - seen[0]) + 1 == facts.receptive_field
+
+
+def replace_max_pools(module: nn.Module) -> None:
+    """A maximum passes the gradient to one pixel of its window; an average shows them all."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.MaxPool2d):
+            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
+        replace_max_pools(child)
+
+
+def test_dilated_pool_sees_its_whole_span() -> None:
+    assert analyze(plan(parse("M2:s1:d3 / G F10"), (2, 16, 16))).receptive_field == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "what"),
+    [
+        ("C8:p0:k9 / G F2", (1, 8, 8), "9x9 window does not fit its 8x8 input"),
+        ("C8:p0:d4 / G F2", (1, 8, 8), "9x9 window"),
+        ("C9:g3 / G F2", (1, 8, 8), "3 groups do not divide the 1 input channels"),
+        ("C8 C9:g2 / G F2", (1, 8, 8), "2 groups do not divide the 9 output channels"),
+        ("M2*4 / C8 / G F2", (1, 8, 8), "2x2 window does not fit its 1x1 input"),
+        ("M3:p2 / C8 / G F2", (1, 8, 8), "at most 1 pixels of padding"),
+        ("U3 C8 / G F2", (1, 8, 8), "does not divide the 8x8 map"),
+        ("F10 C8", (1, 8, 8), "needs a map"),
+        ("C8 / P2", (1, 8, 8), "ends with a map of 2x8x8"),
+        ("M2 G", (1, 8, 8), "no layer with weights"),
+        ("+(C8:p0) / G F2", (1, 8, 8), "adds 1x8x8 to 8x6x6"),
+        ("+(G F8) F2", (1, 8, 8), "adds 1x8x8 to 8"),
+    ],
+)
+def test_what_does_not_fit(text: str, shape: tuple[int, int, int], what: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        plan(parse(text), shape)
+    (problem,) = caught.value.problems
+    assert what in problem.what
+    assert problem.fix
+
+
+def test_residual_adds_its_projected_input() -> None:
+    planned = plan(parse("+(C8:s2) / G F2"), (3, 9, 9), NetSettings(norm="none", activation="none"))
+    net = build(planned)
+    residual = net.get_submodule("block1.residual1")
+    assert isinstance(residual, Residual)
+    image = torch.randn(2, 3, 9, 9)
+    expected = residual.body(image) + residual.projection(image)
+    assert torch.equal(residual(image), expected)
+    (projection,) = residual.projection
+    assert isinstance(projection, nn.Conv2d)
+    assert (projection.kernel_size, projection.stride) == ((1, 1), (2, 2))
+
+
+def test_dropout_goes_where_it_is_asked_for() -> None:
+    def places(text: str, at: str) -> list[str]:
+        config = NetSettings.model_validate({"dropout": 0.1, "dropout_at": at})
+        planned = plan(parse(text), (3, 16, 16), config)
+        return [op.name for block in planned.blocks for op in operations(block) if op.operation == "Dropout"]
+
+    net = "C8 C8 M2 / C8 / G F10"
+    assert places(net, "layer") == ["block1.dropout1", "block1.dropout2", "block2.dropout1"]
+    assert places(net, "block") == ["block1.dropout1", "block2.dropout1"]
+    assert places(net, "classifier") == ["block3.dropout1"]
+    assert places("C8:o0 C8 / G F10", "layer") == ["block1.dropout1"]
+    assert places("C8:o0.3 C8 / G F10", "classifier") == ["block1.dropout1", "block2.dropout1"]
+
+
+def test_order_and_bias() -> None:
+    def kinds(**values: object) -> list[str]:
+        planned = plan(parse("C8 / G F10"), (3, 16, 16), NetSettings.model_validate(values))
+        return [
+            op.operation + ("+bias" if op.bias else "")
+            for block in planned.blocks
+            for op in operations(block)
+        ]
+
+    rest = ["GlobalAvgPool2d", "Flatten", "Linear+bias"]
+    assert kinds() == ["Conv2d", "BatchNorm2d", "ReLU", *rest]
+    assert kinds(order="conv-activation-norm") == ["Conv2d", "ReLU", "BatchNorm2d", *rest]
+    assert kinds(norm="none") == ["Conv2d+bias", "ReLU", *rest]
+    assert kinds(bias=True) == ["Conv2d+bias", "BatchNorm2d", "ReLU", *rest]
+    assert kinds(bias=False, activation="none") == ["Conv2d", "BatchNorm2d", *rest[:-1], "Linear"]
+
+
+@pytest.mark.parametrize("init", ["default", "kaiming-normal", "kaiming-uniform", "orthogonal"])
+def test_initial_weights_follow_the_generator(init: str) -> None:
+    planned = plan(parse("C8 C8 / G F10"), (3, 8, 8), NetSettings.model_validate({"init": init}))
+    before = torch.random.get_rng_state()
+    first, second, other = (
+        build(planned, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    name = "block1.conv2.weight"
+    weights = [net.state_dict()[name] for net in (first, second, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_kaiming_normal_keeps_the_variance() -> None:
+    planned = plan(parse("C256 C256 / G F10"), (3, 8, 8), NetSettings(init="kaiming-normal", norm="none"))
+    weight = build(planned, generator=torch.Generator().manual_seed(0)).state_dict()["block1.conv2.weight"]
+    # He et al., arXiv 1502.01852: variance 2 / fan in.
+    assert weight.var().item() == pytest.approx(2 / (256 * 9), rel=0.02)

@@ -1,0 +1,106 @@
+"""The shape of the code: imports point one way, and the arithmetic needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convsmith
+
+ROOT = Path(convsmith.__file__).parent
+# From the ground up; a module imports from levels before its own, or from its own.
+LEVELS = [
+    ("errors",),
+    ("files", "runtime"),
+    ("arch",),
+    ("inspect",),
+    ("data",),
+    ("training",),
+    ("evaluation",),
+    ("reports",),
+    ("recipe",),
+    ("workflow",),
+    ("verbs",),
+    ("cli",),
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+
+def imports_of(source: str) -> set[str]:
+    """The parts of convsmith that a source text imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("convsmith."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "convsmith":
+            found |= {alias.name for alias in node.names if alias.name in LEVEL}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("convsmith.")}
+    return found
+
+
+def back_edges(part: str, source: str) -> list[str]:
+    return [name for name in sorted(imports_of(source)) if LEVEL[name] > LEVEL[part]]
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in LEVEL)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert back_edges(part, path.read_text(encoding="utf-8")) == []
+
+
+def test_every_part_has_its_level() -> None:
+    parts = {path.stem for path in ROOT.glob("*.py")} | {
+        path.name for path in ROOT.iterdir() if path.is_dir()
+    }
+    assert parts - {"__init__", "__main__", "__pycache__"} == set(LEVEL)
+
+
+def test_a_back_edge_would_be_found() -> None:
+    assert back_edges("arch", "def f():\n    from convsmith.data.images import load") == ["data"]
+    assert back_edges("data", "from convsmith import verbs") == ["verbs"]
+    assert back_edges("arch", "import convsmith.errors") == []
+
+
+def loaded(code: str, module: str) -> bool:
+    """Whether a module is loaded after running code in a fresh interpreter."""
+    probe = f"{code}\nimport sys\nsys.exit(10 if {module!r} in sys.modules else 11)"
+    code_of = subprocess.run([sys.executable, "-c", probe], check=False, stdout=subprocess.DEVNULL).returncode
+    assert code_of in {10, 11}
+    return code_of == 10
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import convsmith",
+        "import convsmith as cs; cs.summary('C16 C16:s2 / G F10', (3, 32, 32))",
+        "import convsmith as cs; cs.check(cs.load_recipe('cifar10-classic'))",
+        "from convsmith.cli import run; run(['recipes'])",
+        "from convsmith.cli import run; run(['summary', 'mnist-classic'])",
+        "from convsmith.cli import run; run(['check', 'cifar10-classic'])",
+    ],
+)
+def test_what_needs_no_torch_does_not_load_it(code: str) -> None:
+    assert not loaded(code, "torch")
+
+
+def test_the_probe_would_find_torch() -> None:
+    assert loaded("import convsmith.arch.build", "torch")
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+                if length > 50:
+                    long.append(f"{path.name}: {node.name} {length}")
+    assert long == []

@@ -1,0 +1,309 @@
+"""The loop and its parts: schedules, scores, seeds, and the stop before a step that would do harm."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss
+from torch import nn
+
+from convsmith import runtime
+from convsmith.arch.build import build
+from convsmith.data.augment import augmenter
+from convsmith.data.images import Split
+from convsmith.errors import DivergedError, RecipeError
+from convsmith.recipe.loader import load
+from convsmith.recipe.schema import Recipe
+from convsmith.training.batches import Normalizer, num_batches, shuffled
+from convsmith.training.config import (
+    SGD,
+    Adam,
+    AdamW,
+    Constant,
+    Cosine,
+    OneCycle,
+    Optimizer,
+    Plateau,
+    RMSprop,
+    Schedule,
+    Step,
+)
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
+from convsmith.training.optim import LearningRate, make_optimizer
+from convsmith.training.score import evaluate_split, logits_of, score_of
+from convsmith.workflow.prepare import prepare
+
+
+def rates(schedule: Schedule, accuracies: Sequence[float], steps: int = 2) -> list[float]:
+    """The learning rate at the start of each epoch, and after the last."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    rate = LearningRate(schedule, optimizer, epochs=len(accuracies), steps_per_epoch=steps)
+    seen = [rate.value]
+    for accuracy in accuracies:
+        for _ in range(steps):
+            optimizer.step()
+            rate.step_done()
+        rate.epoch_done(accuracy)
+        seen.append(rate.value)
+    return seen
+
+
+def test_step_schedule_is_the_course_log() -> None:
+    assert rates(Step(every=2, factor=0.1), [0.0] * 5) == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_plateau_lowers_after_so_many_epochs_without_improvement() -> None:
+    accuracies = [0.5, 0.6, 0.6, 0.59, 0.58, 0.7, 0.6, 0.6, 0.6, 0.8]
+    expected = [1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert rates(Plateau(patience=3, factor=0.5), accuracies) == pytest.approx(expected)
+
+
+def test_plateau_of_five_is_the_course_log() -> None:
+    # Best after epoch 1; the fifth epoch without a better one lowers the rate for the one that follows.
+    assert rates(Plateau(), [0.5, *[0.4] * 6])[5:8] == pytest.approx([1, 0.1, 0.1])
+
+
+def test_constant_schedule() -> None:
+    assert rates(Constant(), [0.1, 0.2]) == [1.0, 1.0, 1.0]
+
+
+def test_one_cycle_against_pytorch() -> None:
+    steps = 40
+    ours = rates(OneCycle(warmup=0.3, start_factor=0.04, end_factor=1e-4), [0.0] * steps, steps=1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=steps, pct_start=0.3, div_factor=25, final_div_factor=1e4
+    )
+    values = []
+    for _ in range(steps - 1):
+        values.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    # Theirs ends on its last step, ours one after it: nearly the same curve.
+    assert ours[: steps - 1] == pytest.approx(values, abs=0.06)
+    assert max(ours) == pytest.approx(1.0)
+    assert ours[-1] == pytest.approx(4e-6)
+
+
+def test_cosine_against_its_formula() -> None:
+    ours = rates(Cosine(end_factor=0.1), [0.0] * 8, steps=1)
+    assert ours == pytest.approx([0.1 + 0.9 * (1 + math.cos(math.pi * step / 8)) / 2 for step in range(9)])
+    warm = rates(Cosine(warmup_epochs=3), [0.0] * 8, steps=1)
+    assert warm[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert warm[-1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (SGD(nesterov=True, weight_decay=0.1), torch.optim.SGD),
+        (RMSprop(), torch.optim.RMSprop),
+        (Adam(lr=0.1), torch.optim.Adam),
+        (AdamW(beta2=0.9), torch.optim.AdamW),
+    ],
+)
+def test_optimisers_are_pytorchs_own(config: Optimizer, expected: type[torch.optim.Optimizer]) -> None:
+    optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is expected
+    (group,) = optimizer.param_groups
+    for name, value in config.model_dump(exclude={"name", "beta1", "beta2"}).items():
+        assert group[name] == value
+    if isinstance(config, Adam):
+        assert group["betas"] == (config.beta1, config.beta2)
+
+
+def test_score_against_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(200, 5)) * 3, rng.integers(0, 5, 200)
+    score = score_of(torch.tensor(logits), torch.tensor(labels))
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert score.loss == pytest.approx(log_loss(labels, probabilities, labels=range(5)))
+    assert score.correct == (logits.argmax(1) == labels).sum()
+    assert score.accuracy == score.correct / 200
+
+
+def split_of(count: int, size: int = 8) -> Split:
+    rng = np.random.default_rng(count)
+    images = rng.integers(0, 256, (count, size, size, 1), dtype=np.uint8)
+    return Split(images=images, labels=rng.integers(0, 10, count))
+
+
+def test_loss_is_the_mean_over_images_whatever_the_batches(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(tiny)
+    net, split = build(prepared.analysis.plan), split_of(103)
+    normalize = Normalizer.of(prepared.data, torch.device("cpu"))
+    whole = evaluate_split(net, split, normalize, torch.float32)
+    monkeypatch.setattr("convsmith.training.score.EVALUATION_BATCH", 10)
+    parts = evaluate_split(net, split, normalize, torch.float32)
+    assert parts.loss == pytest.approx(whole.loss)
+    assert parts.correct == whole.correct
+    assert net.training
+    net.eval()
+    logits_of(net, split, normalize, torch.float32)
+    assert not net.training
+
+
+def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:
+    data = prepare(tiny).data
+    images = Normalizer.of(data, torch.device("cpu"))(data.train.images)
+    assert images.shape == (len(data.train), 1, 8, 8)
+    assert images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert images.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    pixel = (data.train.images[3, 2, 1, 0] / 255 - data.mean[0]) / data.std[0]
+    assert images[3, 0, 2, 1].item() == pytest.approx(pixel, abs=1e-6)
+
+
+def test_an_epoch_sees_every_image_once() -> None:
+    batches = list(shuffled(103, 10, runtime.generator(0)))
+    assert [len(batch) for batch in batches] == [10] * 10 + [3]
+    assert sorted(np.concatenate(batches)) == list(range(103))
+    assert len(batches) == num_batches(split_of(103), 10)
+    assert not np.array_equal(np.concatenate(batches), np.arange(103))
+
+
+class Recorder(Observer):
+    def __init__(self) -> None:
+        self.starts: list[EpochStart] = []
+        self.batches: list[BatchFacts] = []
+        self.epochs: list[EpochFacts] = []
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def epoch_started(self, start: EpochStart) -> None:
+        self.starts.append(start)
+
+    def batch_done(self, batch: BatchFacts) -> None:
+        self.batches.append(batch)
+
+    def epoch_done(self, facts: EpochFacts, net: nn.Module) -> None:
+        self.epochs.append(facts)
+        self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+
+
+def trained(recipe: Recipe) -> tuple[nn.Module, Recorder]:
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+    recorder = Recorder()
+    augment = augmenter(recipe.augment, prepared.data.mean, recipe.seed)
+    history = fit(net, prepared.data, recipe.train, augment, seed=recipe.seed, observers=[recorder])
+    assert list(history) == recorder.epochs
+    return net, recorder
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.dropout=0.2"],
+        ["train.optimizer=sgd", "train.schedule=step", "train.schedule.every=1"],
+        ["train.optimizer=rmsprop", "train.schedule=plateau", "data.validation=0.1"],
+        ["train.optimizer=adam", "train.schedule=cosine", "train.label_smoothing=0.1"],
+        ["train.precision=bf16"],
+    ],
+)
+def test_the_same_seed_gives_the_same_weights(overrides: list[str]) -> None:
+    base = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", *overrides]
+    global_state = torch.random.get_rng_state()
+    (first, _), (second, _), (other, _) = (
+        trained(load("digits", [*base, f"seed={seed}"])) for seed in (3, 3, 4)
+    )
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+    name = next(iter(first.state_dict()))
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_what_the_observers_see(tiny: Recipe) -> None:
+    net, recorder = trained(tiny)
+    per_epoch = num_batches(prepare(tiny).data.train, tiny.train.batch_size)
+    assert [start.epoch for start in recorder.starts] == [1, 2]
+    assert {start.num_batches for start in recorder.starts} == {per_epoch}
+    assert [batch.index for batch in recorder.batches] == [*range(per_epoch)] * 2
+    last = recorder.batches[-1]
+    assert recorder.epochs[-1].train.accuracy == pytest.approx(last.accuracy)
+    assert recorder.epochs[-1].train.total == 1198
+    assert recorder.epochs[-1].validation is None
+    data = prepare(tiny).data
+    precision = runtime.choose_precision(tiny.train.precision, torch.device("cpu"), tiny.train.batch_size)
+    again = evaluate_split(net, data.test, Normalizer.of(data, torch.device("cpu")), precision)
+    assert again == recorder.epochs[-1].test
+
+
+def test_training_learns() -> None:
+    _, recorder = trained(load("digits", ["train.epochs=4", "train.optimizer.lr=0.02"]))
+    assert recorder.epochs[-1].train.loss < 0.5 * recorder.epochs[0].train.loss
+    assert recorder.epochs[-1].test.accuracy > 0.8
+
+
+def test_stopping_early_keeps_the_planned_schedule() -> None:
+    _, whole = trained(load("digits", ["train.epochs=4", "model.net=C4 / G F10"]))
+    _, part = trained(load("digits", ["train.epochs=4", "train.stop_after=2", "model.net=C4 / G F10"]))
+    assert len(part.epochs) == 2
+    assert [start.lr for start in part.starts] == [start.lr for start in whole.starts[:2]]
+    for name, tensor in part.weights[-1].items():
+        assert torch.equal(tensor, whole.weights[1][name])
+
+
+def test_a_plateau_sees_only_what_it_is_told_to_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = ["train.epochs=3", "model.net=C4 / G F10", "data.validation=0.2", "train.schedule=plateau"]
+    seen: list[float] = []
+    monkeypatch.setattr(LearningRate, "epoch_done", lambda self, accuracy: seen.append(accuracy))
+    _, recorder = trained(load("digits", base))
+    assert seen == [facts.validation.accuracy for facts in recorder.epochs if facts.validation]
+    assert len(seen) == 3
+    seen.clear()
+    _, recorder = trained(load("digits", [*base, "train.schedule.monitor=test"]))
+    assert seen == [facts.test.accuracy for facts in recorder.epochs]
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
+    recipe = load("digits", ["train.optimizer=sgd", "model.norm=none", "train.precision=fp32"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    augment = augmenter(recipe.augment, prepared.data.mean, 0)
+    before: list[dict[str, torch.Tensor]] = []
+
+    class Poison(Observer):
+        def batch_done(self, batch: BatchFacts) -> None:
+            if batch.index == 2:
+                with torch.no_grad():
+                    next(net.parameters())[0] = math.inf
+                before.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+
+    with pytest.raises(DivergedError) as caught:
+        fit(net, prepared.data, recipe.train, augment, seed=0, observers=[Poison()])
+    assert "epoch 1, batch 3: the loss is nan" in str(caught.value)
+    assert "train.optimizer.lr=" in str(caught.value)
+    assert len(before) == 1
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, before[0][name])
+
+
+def test_a_device_that_is_not_there() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(RecipeError, match="no cuda device"):
+            runtime.choose_device("cuda")
+    assert runtime.choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_cuda() -> None:
+    net, recorder = trained(load("digits", ["train.epochs=2", "train.device=cuda"]))
+    assert next(net.parameters()).is_cuda
+    assert len(recorder.epochs) == 2
+
+
+def test_bf16_is_chosen_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert runtime.choose_precision("fp32", cpu, 512) == torch.float32
+    assert runtime.choose_precision("bf16", cpu, 1) == torch.bfloat16
+    for has, batch, expected in (
+        (True, 128, torch.bfloat16),
+        (True, 1, torch.float32),
+        (False, 128, torch.float32),
+    ):
+        monkeypatch.setattr(runtime, "cpu_has_bf16", lambda has=has: has)
+        assert runtime.choose_precision("auto", cpu, batch) == expected
