@@ -9,7 +9,7 @@ from convsmith.data.augment import AugmentConfig, Augmenter, augmenter
 
 Images = NDArray[np.uint8]
 MEAN = (0.2, 0.4, 0.6)
-COURSE = [
+COURSE: list[dict[str, object]] = [
     {"name": "HorizontalFlip"},
     {"name": "ShiftScaleRotate", "rotate_limit": 15.0},
     {"name": "CoarseDropout"},
@@ -40,7 +40,7 @@ def test_course_dropout_is_one_hole_of_16_by_16_in_the_mean_colour() -> None:
     corners = set()
     for image in changed:
         rows, columns = np.nonzero(image.any(-1))
-        assert (np.ptp(rows) + 1, np.ptp(columns) + 1, len(rows)) == (16, 16, 256)
+        assert [int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1, len(rows)] == [16, 16, 256]
         assert image[rows[0], columns[0]].tolist() == [51, 102, 153]
         assert np.unique(image[rows, columns], axis=0).shape == (1, 3)
         corners.add((rows.min(), columns.min()))
@@ -59,7 +59,10 @@ def test_dropout_ranges_are_drawn_with_both_ends() -> None:
             "fill": "black",
         }
     )(np.full((200, 32, 32, 3), 9, np.uint8))
-    sizes = {(np.ptp(rows) + 1, np.ptp(columns) + 1) for rows, columns, *_ in map(np.nonzero, changed == 0)}
+    sizes = {
+        (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+        for rows, columns, *_ in (np.nonzero(image == 0) for image in changed)
+    }
     assert sizes == {(2, 3), (3, 3), (4, 3)}
 
 

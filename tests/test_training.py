@@ -69,22 +69,18 @@ def test_constant_schedule() -> None:
     assert rates(Constant(), [0.1, 0.2]) == [1.0, 1.0, 1.0]
 
 
-def test_one_cycle_against_pytorch() -> None:
-    steps = 40
-    ours = rates(OneCycle(warmup=0.3, start_factor=0.04, end_factor=1e-4), [0.0] * steps, steps=1)
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=1.0, total_steps=steps, pct_start=0.3, div_factor=25, final_div_factor=1e4
-    )
-    values = []
-    for _ in range(steps - 1):
-        values.append(theirs.get_last_lr()[0])
-        optimizer.step()
-        theirs.step()
-    # Theirs ends on its last step, ours one after it: nearly the same curve.
-    assert ours[: steps - 1] == pytest.approx(values, abs=0.06)
-    assert max(ours) == pytest.approx(1.0)
-    assert ours[-1] == pytest.approx(4e-6)
+def test_one_cycle_rises_to_the_rate_and_falls_to_nearly_nothing() -> None:
+    ours = rates(OneCycle(warmup=0.25, start_factor=0.04, end_factor=1e-3), [0.0] * 41, steps=1)[:41]
+    rise, fall = 41 * 0.25 - 1, 41 - 41 * 0.25
+    expected = [
+        1 + (0.04 - 1) * (1 + math.cos(math.pi * step / rise)) / 2
+        if step <= rise
+        else 4e-5 + (1 - 4e-5) * (1 + math.cos(math.pi * (step - rise) / fall)) / 2
+        for step in range(41)
+    ]
+    assert ours == pytest.approx(expected)
+    assert ours[0] == pytest.approx(0.04)
+    assert ours[-1] == pytest.approx(4e-5)
 
 
 def test_cosine_against_its_formula() -> None:
@@ -201,6 +197,7 @@ def trained(recipe: Recipe) -> tuple[nn.Module, Recorder]:
         ["train.optimizer=rmsprop", "train.schedule=plateau", "data.validation=0.1"],
         ["train.optimizer=adam", "train.schedule=cosine", "train.label_smoothing=0.1"],
         ["train.precision=bf16"],
+        ["train.ema=0.9"],
     ],
 )
 def test_the_same_seed_gives_the_same_weights(overrides: list[str]) -> None:
@@ -280,6 +277,37 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     assert len(before) == 1
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[0][name])
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
+    overrides = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "train.precision=fp32", "train.ema=0.9"]
+    recipe = load("digits", overrides)
+    prepared = prepare(recipe)
+    raw: list[torch.Tensor] = []
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    name = "block1.conv2.weight"
+
+    class Steps(Observer):
+        def batch_done(self, batch: BatchFacts) -> None:
+            raw.append(net.state_dict()[name].clone())
+
+    augment, recorder = augmenter(recipe.augment, prepared.data.mean, 0), Recorder()
+    fit(net, prepared.data, recipe.train, augment, seed=0, observers=[Steps(), recorder])
+    average = raw[0]
+    for weights in raw[1:]:
+        average = 0.9 * average + 0.1 * weights
+    assert torch.allclose(net.state_dict()[name], average, atol=1e-6)
+    assert torch.equal(net.state_dict()[name], recorder.weights[-1][name])
+    # The statistics are those of the averaged net on plain images, over all of them alike.
+    with torch.no_grad():
+        images = Normalizer.of(prepared.data, torch.device("cpu"))(prepared.data.train.images)
+        first = net.get_submodule("block1.conv1")(images)
+    measured = net.state_dict()["block1.norm1.running_mean"]
+    assert torch.allclose(measured, first.mean((0, 2, 3)), atol=0.02)
+    again = evaluate_split(
+        net, prepared.data.test, Normalizer.of(prepared.data, torch.device("cpu")), torch.float32
+    )
+    assert again == recorder.epochs[-1].test
 
 
 def test_a_device_that_is_not_there() -> None:

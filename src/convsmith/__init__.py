@@ -2,7 +2,7 @@
 
 >>> import convsmith as cs
 >>> cs.summary("C16 C16:s2 / G F10", (3, 32, 32)).parameters
-2986
+2970
 """
 
 from typing import TYPE_CHECKING, Any

@@ -64,7 +64,7 @@ def summary(net: str, input_shape: tuple[int, int, int], settings: NetSettings |
     Example:
         >>> facts = summary("C16 C16:s2 / G F10", (3, 32, 32))
         >>> facts.parameters, facts.receptive_field
-        (2986, 5)
+        (2970, 5)
     """
     return analyze(plan(parse(net), input_shape, settings))
 

@@ -89,21 +89,27 @@ class Net:
 
     def layers(self) -> Iterator[Layer]:
         """All layers in the order of execution, repeats unrolled."""
+        return (item for item in self.items() if isinstance(item, Layer))
+
+    def items(self) -> Iterator[Layer | Residual]:
+        """All layers and residuals, a residual before what it holds, repeats unrolled."""
         for block in self.blocks:
-            yield from layers_of(block)
+            yield from _unrolled(block)
 
 
 def text_of(items: tuple[Item, ...]) -> str:
     return " ".join(map(str, items))
 
 
-def layers_of(items: tuple[Item, ...]) -> Iterator[Layer]:
+def _unrolled(items: tuple[Item, ...]) -> Iterator[Layer | Residual]:
     for item in items:
-        if isinstance(item, Layer):
-            yield item
+        if isinstance(item, Repeat):
+            for _ in range(item.times):
+                yield from _unrolled(item.items)
         else:
-            for _ in range(item.times if isinstance(item, Repeat) else 1):
-                yield from layers_of(item.items)
+            yield item
+            if isinstance(item, Residual):
+                yield from _unrolled(item.items)
 
 
 def caret(text: str, position: int, length: int = 1) -> str:

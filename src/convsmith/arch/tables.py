@@ -88,8 +88,9 @@ def receptive_field_table(analysis: Analysis) -> str:
 
 
 def totals_line(analysis: Analysis) -> str:
+    macs = f"{analysis.macs / 1e6:,.1f} M" if analysis.macs >= 100_000 else f"{analysis.macs:,}"
     return (
-        f"{analysis.parameters:,} parameters, {analysis.macs / 1e6:,.1f} M MACs an image, "
+        f"{analysis.parameters:,} parameters, {macs} MACs an image, "
         f"receptive field {analysis.receptive_field} pixels"
     )
 

@@ -32,8 +32,13 @@ def run(arguments: list[str]) -> int:
     # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
-        code = app(arguments, prog_name="convsmith", standalone_mode=False)
+        # Not `app(...)`: Typer would answer interrupts and closed pipes in its own way.
+        command = typer.main.get_command(app)
+        with command.make_context("convsmith", arguments) as context:
+            command.invoke(context)
         sys.stdout.flush()
+    except typer.Exit as answer:
+        return answer.exit_code
     except usage_error as error:
         _say(_usage(error))
         return USAGE
@@ -49,7 +54,7 @@ def run(arguments: list[str]) -> int:
         return 0
     except Exception:  # noqa: BLE001 - the last line of defence
         return _bug()
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _usage(error: Any) -> str:

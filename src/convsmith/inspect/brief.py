@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from convsmith.arch.analyze import Analysis
-from convsmith.arch.spec import Net
+from convsmith.arch.spec import Net, Residual
 
 LayerKind = Literal[
     "depthwise-separable",
@@ -102,7 +102,7 @@ _COUNTS: dict[LayerKind, Callable[[Net], int]] = {
     "depthwise-separable": lambda net: _letters(net, "S"),
     "dilated": lambda net: sum(layer.dilation > 1 and layer.kind in "CSD" for layer in net.layers()),
     "strided": lambda net: sum(layer.stride > 1 and layer.kind in "CSDP" for layer in net.layers()),
-    "residual": lambda net: str(net).count("+("),
+    "residual": lambda net: sum(isinstance(item, Residual) for item in net.items()),
     "max-pooling": lambda net: _letters(net, "M"),
     "average-pooling": lambda net: _letters(net, "A"),
     "global-average-pooling": lambda net: _letters(net, "G"),

@@ -116,7 +116,11 @@ def _names_variant(key: str) -> bool:
 def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
     """Set one field; tables on the way are made, items of a list are named by index or by name."""
     if _names_variant(key) and isinstance(value, str):
-        key, value = key.removesuffix(".name"), {"name": value}
+        key = key.removesuffix(".name")
+        table_name, field = key.split(".")
+        current = table.get(table_name, {}).get(field)
+        # Naming the variant that is there already changes nothing.
+        value = current if isinstance(current, dict) and current.get("name") == value else {"name": value}
     *path, last = key.split(".")
     place: Any = table
     for part in path:

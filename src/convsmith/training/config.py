@@ -116,6 +116,10 @@ class TrainConfig(_Table):
     )
     optimizer: Optimizer = SGD()
     schedule: Schedule = Constant()
+    ema: Fraction = Field(
+        default=0.0,
+        description="decay a step of the average of the weights that is evaluated and kept; 0: none",
+    )
     label_smoothing: Fraction = Field(default=0.0, description="share of the target spread over all classes")
     precision: Precision = Field(
         default="auto", description='of the forward pass; "auto": bf16 where it is faster'

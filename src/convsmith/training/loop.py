@@ -15,6 +15,7 @@ from convsmith import runtime
 from convsmith.data.augment import Augmenter
 from convsmith.data.images import ImageData, Split
 from convsmith.errors import DivergedError
+from convsmith.training.average import WeightAverage
 from convsmith.training.batches import Normalizer, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.optim import LearningRate, make_optimizer
@@ -48,7 +49,8 @@ class EpochFacts:
     """After an epoch.
 
     `train` is measured while the net learns, with dropout and augmented images; the others after it, on
-    plain images. `lr` is the rate that the epoch began with.
+    plain images and, where there is one, with the average of the weights. `lr` is the rate that the epoch
+    began with.
     """
 
     epoch: int
@@ -85,7 +87,7 @@ def fit(
     seed: int,
     observers: Sequence[Observer] = (),
 ) -> tuple[EpochFacts, ...]:
-    """Train a net in place.
+    """Train a net in place; where the weights are averaged, it ends up with the average.
 
     Args:
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
@@ -105,7 +107,9 @@ def fit(
     trainer = _Trainer(net, data, config, augment, seed=seed, observers=observers)
     # Dropout draws from PyTorch's global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
-        return tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
+        history = tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
+    net.load_state_dict(trainer.evaluated.state_dict())
+    return history
 
 
 class _Trainer:
@@ -132,6 +136,8 @@ class _Trainer:
         self.rate = LearningRate(
             config.schedule, self.optimizer, epochs=config.epochs, steps_per_epoch=self.num_batches
         )
+        self.average = WeightAverage(net, config.ema) if config.ema else None
+        self.evaluated: nn.Module = net
         self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
 
     def epoch(self, epoch: int) -> EpochFacts:
@@ -144,6 +150,8 @@ class _Trainer:
         began = time.perf_counter()
         train = self.steps(epoch)
         trained = time.perf_counter()
+        if self.average:
+            self.evaluated = self.average.evaluated(self.data.train, self.normalize, self.dtype)
         validation = None if self.data.validation is None else self.score(self.data.validation)
         test = self.score(self.data.test)
         facts = EpochFacts(
@@ -156,12 +164,12 @@ class _Trainer:
             evaluation_seconds=time.perf_counter() - trained,
         )
         for observer in self.observers:
-            observer.epoch_done(facts, self.net)
+            observer.epoch_done(facts, self.evaluated)
         self.rate.epoch_done(_monitored(self.config, facts).accuracy)
         return facts
 
     def score(self, split: Split) -> Score:
-        return evaluate_split(self.net, split, self.normalize, self.dtype)
+        return evaluate_split(self.evaluated, split, self.normalize, self.dtype)
 
     def steps(self, epoch: int) -> Score:
         """Go through the training set once."""
@@ -195,6 +203,8 @@ class _Trainer:
         loss.backward()
         self.optimizer.step()
         self.rate.step_done()
+        if self.average:
+            self.average.step_done(self.net)
         return value, int((logits.argmax(1) == labels).sum())
 
 

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, all of them PyTorch's own."""
+"""Optimisers and learning-rate schedules: PyTorch's own, chosen by name."""
 
 import math
 from collections.abc import Iterable
@@ -74,8 +74,15 @@ class LearningRate:
                     optimizer, mode="max", factor=config.factor, patience=config.patience - 1, threshold=0.0
                 )
             case OneCycle():
-                self.by_step = lr_scheduler.LambdaLR(
-                    optimizer, lambda step: one_cycle(config, step / num_steps)
+                # Smith and Topin, "Super-Convergence", arXiv 1708.07120.
+                self.by_step = lr_scheduler.OneCycleLR(
+                    optimizer,
+                    max_lr=optimizer.param_groups[0]["lr"],
+                    total_steps=num_steps,
+                    pct_start=config.warmup,
+                    div_factor=1 / config.start_factor,
+                    final_div_factor=1 / config.end_factor,
+                    cycle_momentum=False,
                 )
             case Cosine():
                 warmup = round(config.warmup_epochs * steps_per_epoch)
@@ -99,26 +106,9 @@ class LearningRate:
             self.plateau.step(accuracy)
 
 
-def one_cycle(config: OneCycle, progress: float) -> float:
-    """The share of the peak learning rate at `progress` from 0 to 1.
-
-    Two half cosines, after Smith and Topin, "Super-Convergence", arXiv 1708.07120.
-
-    >>> [round(one_cycle(OneCycle(warmup=0.5), progress), 3) for progress in (0, 0.25, 0.5, 0.75, 1)]
-    [0.04, 0.52, 1.0, 0.5, 0.0]
-    """
-    if progress < config.warmup:
-        return _half_cosine(config.start_factor, 1.0, progress / config.warmup)
-    end = config.start_factor * config.end_factor
-    return _half_cosine(1.0, end, (progress - config.warmup) / max(1 - config.warmup, 1e-12))
-
-
 def cosine(config: Cosine, step: int, warmup: int, num_steps: int) -> float:
     """The share of the peak learning rate at a step, after Loshchilov and Hutter, arXiv 1608.03983."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return _half_cosine(1.0, config.end_factor, (step - warmup) / max(num_steps - warmup, 1))
-
-
-def _half_cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+    progress = min((step - warmup) / max(num_steps - warmup, 1), 1.0)
+    return config.end_factor + (1 - config.end_factor) * (1 + math.cos(math.pi * progress)) / 2

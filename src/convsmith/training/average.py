@@ -1,0 +1,44 @@
+"""An exponential moving average of the weights, with batch-norm statistics of its own."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from convsmith.data.images import Split
+from convsmith.training.batches import Normalizer
+
+# Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
+STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500
+
+
+class WeightAverage:
+    """Follows a net in training.
+
+    After Polyak and Juditsky (1992); exponential, as is usual for nets. The running statistics that the
+    net collected belong to its own weights, so those of the average are measured anew, on plain training
+    images, before it is used.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.model = AveragedModel(net, multi_avg_fn=average)
+
+    def step_done(self, net: nn.Module) -> None:
+        self.model.update_parameters(net)
+
+    def evaluated(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> nn.Module:
+        """The averaged net with fresh statistics; it may be looked at, not trained."""
+        device = normalize.mean.device
+        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            update_bn(_batches(train, normalize), self.model)
+        module: nn.Module = self.model.module
+        return module
+
+
+def _batches(train: Split, normalize: Normalizer) -> Iterator[Tensor]:
+    # The split's order follows the images' hashes, so that its first images are a random sample.
+    images = train.images[:STATISTICS_IMAGES]
+    for start in range(0, len(images), STATISTICS_BATCH):
+        yield normalize(images[start : start + STATISTICS_BATCH])

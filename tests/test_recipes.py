@@ -1,0 +1,216 @@
+"""Recipes: those on the shelf, overrides, and all mistakes told at once."""
+
+from pathlib import Path
+
+import pytest
+import tomli_w
+from pydantic import BaseModel
+
+from convsmith.data.images import outline_of
+from convsmith.errors import FileError, RecipeError, suggest
+from convsmith.recipe.loader import load, load_settings, shelf
+from convsmith.recipe.schema import Recipe
+from convsmith.training.config import SGD, Adam, AdamW, OneCycle, Plateau
+from convsmith.workflow.fit import fitted, verdicts
+
+
+def problems(name: str, *overrides: str) -> list[str]:
+    """First and last line of each problem, joined."""
+    with pytest.raises(RecipeError) as caught:
+        load(name, overrides)
+    return [f"{problem.where}: {problem.what} | {problem.fix}" for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("name", shelf())
+def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
+    recipe = load(name)
+    assert recipe.name == name
+    assert recipe.description
+    analysis = fitted(recipe, outline_of(recipe.data))
+    checks = verdicts(recipe, analysis)
+    assert [check for check in checks if check.verdict == "fail"] == []
+
+
+@pytest.mark.parametrize("name", shelf())
+def test_the_resolved_recipe_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+    recipe = load(name, ["seed=7", "train.optimizer=adamw"])
+    path = tmp_path / "other name.toml"
+    path.write_text(tomli_w.dumps(recipe.table()), encoding="utf-8")
+    assert load(str(path)) == recipe
+
+
+def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
+    """Every field of a recipe by its dotted name, lists by index."""
+    found: list[tuple[str, object]] = []
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        items = enumerate(value) if isinstance(value, tuple) else [("", value)]
+        for index, item in items:
+            path = f"{prefix}{name}" + (f".{index}" if isinstance(value, tuple) else "")
+            found += fields_of(item, f"{path}.") if isinstance(item, BaseModel) else [(path, item)]
+    return found
+
+
+def test_every_field_can_be_overridden_by_its_own_value() -> None:
+    recipe = load("cifar10-classic")
+    fields = fields_of(recipe)
+    assert len(fields) > 40
+    for path, value in fields:
+        if value is None:
+            continue
+        text = tomli_w.dumps({"v": list(value) if isinstance(value, tuple) else value}).removeprefix("v = ")
+        assert load("cifar10-classic", [f"{path}={text.strip()}"]) == recipe, path
+
+
+def test_values_are_toml_or_plain_text() -> None:
+    recipe = load(
+        "digits", ["seed=3", "train.optimizer.lr=1e-3", "model.bias=true", "data.source=./a b", 'name="x"']
+    )
+    assert (recipe.seed, recipe.train.optimizer.lr, recipe.model.bias) == (3, 1e-3, True)
+    assert (recipe.data.source, recipe.name) == ("./a b", "x")
+    assert load("digits", ["augment.transforms=[]"]).augment.transforms == ()
+    assert load("digits", ["train.optimizer.lr=1"]).train.optimizer.lr == 1.0
+
+
+def test_transforms_are_addressed_by_name_or_index() -> None:
+    for key in ("ShiftScaleRotate", "1"):
+        recipe = load("cifar10-classic", [f"augment.transforms.{key}.p=0.25"])
+        assert [transform.p for transform in recipe.augment.transforms] == [0.5, 0.25, 0.5]
+
+
+def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
+    classic = load("cifar10-classic", ["train.optimizer=adam"])
+    assert classic.train.optimizer == Adam()
+    keeps_lr = load("cifar10-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
+    assert keeps_lr.train.optimizer == AdamW(lr=0.5)
+    assert load("mnist-classic", ["train.schedule=one-cycle"]).train.schedule == OneCycle()
+    same = load("mnist-classic", ["train.optimizer.lr=0.5"]).train.optimizer
+    assert isinstance(same, SGD)
+    assert same.momentum == 0.9
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    told = problems(
+        "digits",
+        "train.epoch=3",
+        "train.batch_size=0",
+        "model.net=C16 X3",
+        "model.activation=relo",
+        "novalue",
+    )
+    assert len(told) == 5
+    text = "\n".join(told)
+    for part in (
+        "train.epoch: unknown field | did you mean 'epochs'?",
+        "train.batch_size: found 0, expected greater than or equal to 1",
+        "model.net, character 5: unknown layer kind 'X'",
+        "model.activation: unknown value 'relo' | did you mean 'relu'?",
+        "novalue: expected key=value | for example train.epochs=5",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sed=1", "sed: unknown field | did you mean 'seed'?"),
+        ("seed=-1", "seed: found -1, expected greater than or equal to 0"),
+        ("seed=true", "seed: found True, expected a valid integer"),
+        ("seed=1.5", "seed: found 1.5, expected a valid integer"),
+        ("train.epochs=five", "train.epochs: found 'five', expected a valid integer"),
+        ("train.epochs=1_000_000", "train.epochs: found 1000000, expected less than or equal to 100000"),
+        ("train.optimizer.lr=nan", "train.optimizer.lr: found nan, expected"),
+        (
+            "train.optimizer.lr=1e99",
+            "train.optimizer.lr: found 1e+99, expected less than or equal to 1000000",
+        ),
+        ("train.optimizer=adamm", "train.optimizer: unknown name 'adamm' | did you mean 'adam'?"),
+        ("train.optimizer.momentun=0.5", "train.optimizer.momentun: unknown field | choose from"),
+        ("train.schedule.name=stepp", "train.schedule: unknown name 'stepp' | did you mean 'step'?"),
+        ("train.schedule=plateau", ": the plateau schedule monitors a validation split"),
+        ("train.stop_after=31", "train: stop_after: found 31, expected at most epochs = 30"),
+        ("train=3", "train: found 3, expected"),
+        ("train.epochs.x=3", "train.epochs.x: 'x' is inside a plain value"),
+        ("augment.transforms.CoarseDropout.p=1", "no item 'CoarseDropout' | choose from 'ShiftScaleRotate'"),
+        ("augment.transforms.7.p=1", "no item '7'"),
+        ("model.dropout=1.0", "model.dropout: found 1.0, expected less than 1"),
+        ("data.source=", "data.source: found '', string should have at least 1 character"),
+        ("name=../x", "name: found '../x', string should match pattern"),
+        ("model.net=os.system", "model.net, character 1: unknown layer kind 'o'"),
+    ],
+)
+def test_one_mistake(override: str, expected: str) -> None:
+    told = problems("digits", override)
+    assert len(told) == 1
+    assert expected in told[0]
+
+
+def test_plateau_may_monitor_the_test_set_only_by_name() -> None:
+    recipe = load("digits", ["train.schedule=plateau", "train.schedule.monitor=test"])
+    assert isinstance(recipe.train.schedule, Plateau)
+    assert isinstance(load("cifar10-rmsprop").train.schedule, Plateau)
+    assert load("cifar10-rmsprop").train.schedule.monitor == "validation"  # type: ignore[union-attr]
+
+
+def test_an_unknown_recipe_and_a_missing_file() -> None:
+    with pytest.raises(RecipeError, match="unknown recipe 'digit'") as caught:
+        load("digit")
+    assert "did you mean 'digits'?" in str(caught.value)
+    with pytest.raises(FileError, match="No such file"):
+        load("nowhere/recipe.toml")
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[data]\nsource = "digits"\n[model]\nnet = "C8 / G F10"\n[train]\nepochs = 1\n', encoding="utf-8"
+    )
+    recipe = load(str(path))
+    assert recipe.name == "mine"
+    assert recipe == Recipe.model_validate(
+        {
+            "name": "mine",
+            "data": {"source": "digits"},
+            "model": {"net": "C8 / G F10"},
+            "train": {"epochs": 1},
+        }
+    )
+    path.write_text("", encoding="utf-8")
+    assert [text.split(" |")[0] for text in problems(str(path))] == [
+        "data: missing field",
+        "model: missing field",
+        "train: missing field",
+    ]
+
+
+def test_settings_of_a_net() -> None:
+    settings = load_settings(["norm=none", "bias=true", "dropout=0.1"])
+    assert (settings.norm, settings.bias, settings.dropout) == ("none", True, 0.1)
+    with pytest.raises(RecipeError, match="unknown field") as caught:
+        load_settings(["nrm=none", "dropout=2"])
+    assert "did you mean 'norm'?" in str(caught.value)
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (["model.net=C8 / G F9"], "the net has 9 outputs, the data has 10 classes"),
+        (["model.net=C8"], "the net ends with a map of 8x8x8"),
+        (["model.net=C8:p0:k9 / G F10"], "9x9 window does not fit"),
+        (
+            ['augment.transforms=[{name="CoarseDropout"}]'],
+            "holes of up to 16x16 pixels do not fit images of 8x8",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:
+    recipe = load("digits", overrides)
+    with pytest.raises(RecipeError, match=what):
+        fitted(recipe, outline_of(recipe.data))
+
+
+def test_suggestions() -> None:
+    assert suggest("epoch", ["epochs", "seed"]) == "did you mean 'epochs'?"
+    assert suggest("zzz", ["b", "a"]) == "choose from 'a', 'b'"
+    assert suggest("zzz", []) == ""
