@@ -1,8 +1,10 @@
 """The command line as a user meets it: output, exit codes, mistakes in two lines, no traceback."""
 
+import contextlib
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -188,32 +190,48 @@ def test_a_plain_locale_is_enough() -> None:
     assert done.returncode == 0
 
 
-def test_in_a_terminal_a_bar_shows_the_epoch(tmp_path: Path) -> None:
+def in_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[int, str]:
+    """Run a command in a terminal of its own; exit code and all that it showed."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     with subprocess.Popen(
-        command("train", "digits", *TINY, "--runs", str(tmp_path)),
+        command(*arguments),
         stdout=follower,
         stderr=subprocess.STDOUT,
         env=environment,
     ) as process:
         os.close(follower)
-        chunks = []
-        while True:
-            try:
-                chunk = os.read(leader, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            chunks.append(chunk)
+        shown = b""
+        # Linux ends the reading of a terminal that nobody writes to any more with an error.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(leader, 65536):
+                shown += chunk
+                if interrupt_at and interrupt_at in shown:
+                    interrupt_at = None
+                    process.send_signal(signal.SIGINT)
     os.close(leader)
-    assert process.returncode == 0
-    shown = b"".join(chunks).decode()
+    return process.returncode, shown.decode()
+
+
+def test_in_a_terminal_a_bar_shows_the_epoch(tmp_path: Path) -> None:
+    code, shown = in_a_terminal("train", "digits", *TINY, "--runs", str(tmp_path))
+    assert code == 0
     assert re.search(r"Train: Loss=\d\.\d{4} Batch_id=\d+ Accuracy=\d+\.\d\d", shown)
     assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, \d+\.\d\dit/s\]", shown)
     assert "Test set: Average loss:" in shown
     assert "\x1b[?25h" in shown
+
+
+def test_an_interrupted_training_gives_the_terminal_back(tmp_path: Path) -> None:
+    code, shown = in_a_terminal(
+        "train", "digits", *TINY, "train.epochs=500", "--runs", str(tmp_path), interrupt_at=b"Epoch 2"
+    )
+    assert code == 130
+    assert "interrupted" in shown
+    assert "Traceback" not in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert (tmp_path / "tiny-1" / "model.safetensors").is_file()
+    assert len((tmp_path / "tiny-1" / "metrics.csv").read_text().splitlines()) >= 2
 
 
 def test_a_diverging_training_exits_with_1(tmp_path: Path, capsys: Capture) -> None:

@@ -1,6 +1,7 @@
 """The commands."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,7 +118,9 @@ def train(
     loaded = verbs.load_recipe(recipe, *(overrides or []))
     from convsmith.cli.console import observer
 
-    _show_result(verbs.train(loaded, runs=runs, observers=(observer(),)))
+    with closing(observer()) as watcher:
+        result = verbs.train(loaded, runs=runs, observers=(watcher,))
+    _show_result(result)
 
 
 @app.command()

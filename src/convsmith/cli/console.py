@@ -61,7 +61,6 @@ class LiveObserver(Observer):
         self.log.training_done(seconds)
 
     def close(self) -> None:
-        """Give the terminal back as it was."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -77,6 +77,9 @@ class Observer:
     def training_done(self, seconds: float) -> None:
         """After the last epoch; `seconds` are of training and evaluation together."""
 
+    def close(self) -> None:
+        """Give back what the observer holds, a terminal for example; the training has ended, or failed."""
+
 
 def fit(
     net: nn.Module,
