@@ -142,6 +142,24 @@ def test_a_second_load_reads_the_cache(image_folder: Folder, monkeypatch: pytest
         load(config(root, resize=16))
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"content": "../..", "class_names": 3}'])
+def test_a_damaged_index_is_made_again(image_folder: Folder, content: str) -> None:
+    root = image_folder({"train": 4, "test": 2})
+    first = load(config(root))
+    (pointer,) = (path for path in (cache_folder() / "sources").iterdir() if str(root) in path.read_text())
+    pointer.write_text(content)
+    again = load(config(root))
+    assert (again.fingerprint, again.class_names) == (first.fingerprint, first.class_names)
+
+
+def test_equal_images_under_other_names_keep_theirs(image_folder: Folder) -> None:
+    first = load(config(image_folder({"train": 4, "test": 2})))
+    second = load(config(image_folder({"train": 4, "test": 2}, classes=("z", "a", "b"), name="renamed")))
+    third = load(config(image_folder({"train": 4, "test": 2}, classes=("c", "a", "b"), name="again")))
+    assert (second.class_names, third.class_names) == (("a", "b", "z"), ("a", "b", "c"))
+    assert first.fingerprint == second.fingerprint == third.fingerprint
+
+
 def test_the_cache_holds_no_leftovers(image_folder: Folder) -> None:
     load(config(image_folder({"train": 4, "test": 2})))
     assert list(cache_folder().rglob("*.tmp")) == []

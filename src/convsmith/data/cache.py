@@ -1,5 +1,6 @@
 """The uint8 cache: images decoded once, in an order and under a fingerprint that follow from the content."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from convsmith import files
 from convsmith.data.config import DataConfig
 from convsmith.data.sources import Encoded, RawData, Source, read
-from convsmith.errors import DataError, Problem
+from convsmith.errors import DataError, FileError, Problem
 
 # Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
@@ -61,11 +62,8 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
     options = f"{LAYOUT} {config.resize} {config.image_column} {config.label_column}"
     key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
     pointer = cache_folder() / "sources" / f"{key}.json"
-    if pointer.is_file():
-        found = files.read_json(pointer)
-        content = cache_folder() / "content" / str(found["content"])
-        if content.is_dir():
-            return _load(content, tuple(found["class_names"]))
+    if known := _pointed_to(pointer):
+        return _load(*known)
     raw = read(source, config)
     content = _store(raw, source, config)
     files.make_folder(pointer.parent)
@@ -74,6 +72,17 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
         pointer, {"content": content.name, "class_names": raw.class_names, "source": source.place}
     )
     return _load(content, raw.class_names)
+
+
+def _pointed_to(pointer: Path) -> tuple[Path, tuple[str, ...]] | None:
+    """Content folder and class names; None where the cache has to be made (again)."""
+    with contextlib.suppress(FileError, KeyError, TypeError):
+        found = files.read_json(pointer)
+        # The last part alone: nothing in the file leads out of the cache.
+        content = cache_folder() / "content" / Path(str(found["content"])).name
+        if content.is_dir():
+            return content, tuple(map(str, found["class_names"]))
+    return None
 
 
 def fingerprint(images: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> str:

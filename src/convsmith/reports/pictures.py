@@ -118,9 +118,7 @@ def class_accuracy(classes: Sequence[ClassFacts], overall: float) -> Figure:
         ax.set_xlim(low, 1.0 + (1 - low) * 0.12)
         for position, (each, value) in enumerate(zip(known, values, strict=True)):
             text = f"{value:.1%}  ({each.correct:,}/{each.total:,})"
-            ax.text(
-                value - (1 - low) * 0.01, position, text, ha="right", va="center", color="white", fontsize=8.5
-            )
+            ax.text(low + (1 - low) * 0.012, position, text, va="center", color="white", fontsize=8.5)
         ax.axvline(overall, color=ORANGE, linewidth=1.5)
         ax.text(
             overall,
