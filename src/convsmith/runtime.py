@@ -31,14 +31,14 @@ def choose_device(wanted: str = "auto") -> torch.device:
 def choose_precision(wanted: str, device: torch.device, batch_size: int) -> torch.dtype:
     """The number format of the forward pass: bf16 where the hardware has it and it is faster.
 
-    On a CPU small batches lose more time to conversion than the faster products win; the threshold is
-    measured in docs/results.md.
+    On a CPU that multiplies bf16 itself, batches from 16 on train faster so, or no slower for the smallest
+    nets: `python benchmarks/precision.py` measures it.
     """
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bf16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    pays = device.type == "cpu" and batch_size >= 64 and cpu_has_bf16()
+    pays = device.type == "cpu" and batch_size >= 16 and cpu_has_bf16()
     return torch.bfloat16 if pays else torch.float32
 
 
