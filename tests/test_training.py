@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 from torch import nn
+from torch.nn.utils import parametrize
 
 from convsmith import runtime
 from convsmith.arch.build import build
@@ -198,6 +199,7 @@ def trained(recipe: Recipe) -> tuple[nn.Module, Recorder]:
         ["train.optimizer=adam", "train.schedule=cosine", "train.label_smoothing=0.1"],
         ["train.precision=bf16"],
         ["train.ema=0.9"],
+        ["train.weight_standardization=true", "train.ema=0.9", "model.norm=none"],
     ],
 )
 def test_the_same_seed_gives_the_same_weights(overrides: list[str]) -> None:
@@ -308,6 +310,27 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
         net, prepared.data.test, Normalizer.of(prepared.data, torch.device("cpu")), torch.float32
     )
     assert again == recorder.epochs[-1].test
+
+
+def test_standardised_weights_end_as_plain_ones() -> None:
+    overrides = ["train.epochs=2", "model.net=C4 S8:s2 / F6 F10", "model.norm=none"]
+    recipe = load("digits", [*overrides, "train.weight_standardization=true", "train.precision=fp32"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    names, recorder = set(net.state_dict()), Recorder()
+    augment = augmenter(recipe.augment, prepared.data.mean, 0)
+    fit(net, prepared.data, recipe.train, augment, seed=0, observers=[recorder])
+    assert set(net.state_dict()) == set(recorder.weights[-1]) == names
+    weights = {name: tensor for name, tensor in net.state_dict().items() if name.endswith("weight")}
+    *hidden, classifier = weights.values()
+    for weight in hidden:
+        flat = weight.flatten(1)
+        assert torch.allclose(flat.mean(1), torch.zeros(len(flat)), atol=1e-5)
+        assert torch.allclose(flat.norm(dim=1), torch.full((len(flat),), 1.7129), atol=1e-3)
+    assert not torch.allclose(classifier.mean(1), torch.zeros(10), atol=1e-5)
+    normalize = Normalizer.of(prepared.data, torch.device("cpu"))
+    assert evaluate_split(net, prepared.data.test, normalize, torch.float32) == recorder.epochs[-1].test
+    assert not parametrize.is_parametrized(net.get_submodule("block1.conv1"))
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -116,6 +116,10 @@ class TrainConfig(_Table):
     )
     optimizer: Optimizer = SGD()
     schedule: Schedule = Constant()
+    weight_standardization: bool = Field(
+        default=False,
+        description="learn weights of mean 0 and fixed size, for nets without norm; they end up plain",
+    )
     ema: Fraction = Field(
         default=0.0,
         description="decay a step of the average of the weights that is evaluated and kept; 0: none",

@@ -1,5 +1,6 @@
 """The training loop: plain PyTorch, told from top to bottom; observers see every batch and epoch."""
 
+import copy
 import math
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from convsmith.training.batches import Normalizer, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.optim import LearningRate, make_optimizer
 from convsmith.training.score import Score, evaluate_split
+from convsmith.training.standardize import fold, load_plain, standardize
 
 # Purposes that random numbers are drawn for, so that no two share a stream.
 _ORDER, _AUGMENT, _DROPOUT = range(3)
@@ -110,7 +112,10 @@ def fit(
     trainer = _Trainer(net, data, config, augment, seed=seed, observers=observers)
     # Dropout draws from PyTorch's global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
-        history = tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
+        try:
+            history = tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
+        finally:
+            fold(net)
     net.load_state_dict(trainer.evaluated.state_dict())
     return history
 
@@ -134,6 +139,10 @@ class _Trainer:
         self.dtype = runtime.choose_precision(config.precision, self.device, config.batch_size)
         self.normalize = Normalizer.of(data, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.plain = None
+        if config.weight_standardization:
+            self.plain = copy.deepcopy(net)
+            standardize(net)
         self.num_batches = num_batches(data.train, config.batch_size)
         self.optimizer = make_optimizer(config.optimizer, net.parameters())
         self.rate = LearningRate(
@@ -153,8 +162,7 @@ class _Trainer:
         began = time.perf_counter()
         train = self.steps(epoch)
         trained = time.perf_counter()
-        if self.average:
-            self.evaluated = self.average.evaluated(self.data.train, self.normalize, self.dtype)
+        self.evaluated = self.current()
         validation = None if self.data.validation is None else self.score(self.data.validation)
         test = self.score(self.data.test)
         facts = EpochFacts(
@@ -170,6 +178,16 @@ class _Trainer:
             observer.epoch_done(facts, self.evaluated)
         self.rate.epoch_done(_monitored(self.config, facts).accuracy)
         return facts
+
+    def current(self) -> nn.Module:
+        """The net as it stands, or the average of its weights; with plain layers in any case."""
+        net: nn.Module = self.net
+        if self.average:
+            net = self.average.evaluated(self.data.train, self.normalize, self.dtype)
+        if self.plain is None:
+            return net
+        load_plain(self.plain, net)
+        return self.plain
 
     def score(self, split: Split) -> Score:
         return evaluate_split(self.evaluated, split, self.normalize, self.dtype)
