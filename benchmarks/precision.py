@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from convsmith.arch.build import build
 from convsmith.data.images import outline_of
 from convsmith.recipe.loader import load, shelf
-from convsmith.workflow.fit import fitted
+from convsmith.workflow.check import fitted
 
 ROUNDS, STEPS = 7, 4
 

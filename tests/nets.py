@@ -52,6 +52,7 @@ net_settings = st.builds(
     norm=st.sampled_from(["batch", "none"]),
     activation=st.sampled_from(["relu", "gelu", "silu", "leaky-relu", "hardswish", "none"]),
     order=st.sampled_from(["conv-norm-activation", "conv-activation-norm"]),
+    classifier_norm=st.booleans(),
     dropout=st.sampled_from([0.0, 0.1]),
     dropout_at=st.sampled_from(["layer", "block", "classifier"]),
 )

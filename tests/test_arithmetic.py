@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from convsmith.arch.analyze import analyze
 from convsmith.arch.build import Residual, build
 from convsmith.arch.notation import parse
-from convsmith.arch.plan import Branch, Op, Plan, Step, plan
+from convsmith.arch.plan import Plan, plan
 from convsmith.arch.settings import NetSettings
 from convsmith.errors import ShapeError
 from nets import net_settings, notations
@@ -27,20 +27,12 @@ def legal(text: str, config: NetSettings, shape: tuple[int, int, int] = (2, SIZE
         raise
 
 
-def operations(steps: tuple[Step, ...]) -> list[Op]:
-    """In the order of the rows of an analysis."""
-    ops: list[Op] = []
-    for step in steps:
-        ops += [*operations(step.body), *step.projection] if isinstance(step, Branch) else [step]
-    return ops
-
-
 @property_test
 @given(notations(), net_settings)
 def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
     planned = legal(text, config)
     facts, net = analyze(planned), build(planned)
-    names = [op.name for block in planned.blocks for op in operations(block)]
+    names = [op.name for op in planned.operations()]
     assert len(set(names)) == len(names)
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in net.named_modules():
@@ -133,7 +125,7 @@ def test_dropout_goes_where_it_is_asked_for() -> None:
     def places(text: str, at: str) -> list[str]:
         config = NetSettings.model_validate({"dropout": 0.1, "dropout_at": at})
         planned = plan(parse(text), (3, 16, 16), config)
-        return [op.name for block in planned.blocks for op in operations(block) if op.operation == "Dropout"]
+        return [op.name for op in planned.operations() if op.operation == "Dropout"]
 
     net = "C8 C8 M2 / C8 / G F10"
     assert places(net, "layer") == ["block1.dropout1", "block1.dropout2", "block2.dropout1"]
@@ -146,11 +138,7 @@ def test_dropout_goes_where_it_is_asked_for() -> None:
 def test_order_and_bias() -> None:
     def kinds(**values: object) -> list[str]:
         planned = plan(parse("C8 / G F10"), (3, 16, 16), NetSettings.model_validate(values))
-        return [
-            op.operation + ("+bias" if op.bias else "")
-            for block in planned.blocks
-            for op in operations(block)
-        ]
+        return [op.operation + ("+bias" if op.bias else "") for op in planned.operations()]
 
     rest = ["GlobalAvgPool2d", "Flatten", "Linear+bias"]
     assert kinds() == ["Conv2d", "BatchNorm2d", "ReLU", *rest]
@@ -179,3 +167,22 @@ def test_kaiming_normal_keeps_the_variance() -> None:
     weight = build(planned, generator=torch.Generator().manual_seed(0)).state_dict()["block1.conv2.weight"]
     # He et al., arXiv 1502.01852: variance 2 / fan in.
     assert weight.var().item() == pytest.approx(2 / (256 * 9), rel=0.02)
+
+
+def test_gain_scales_only_what_a_norm_follows() -> None:
+    def weights(**values: object) -> dict[str, torch.Tensor]:
+        config = NetSettings.model_validate({"init": "kaiming-normal", **values})
+        planned = plan(parse("C8 S8 +(C8:s2 C4) / C10 G"), (3, 8, 8), config)
+        return build(planned, generator=torch.Generator().manual_seed(1)).state_dict()
+
+    plain, scaled = weights(), weights(init_gain=20.0)
+    for name in plain:
+        factor = 20 if name.endswith("weight") and "conv" in name and "block2" not in name else 1
+        assert torch.equal(scaled[name], plain[name] * factor), name
+    assert set(weights(classifier_norm=True)) - set(plain) >= {
+        "block2.norm1.weight",
+        "block2.norm1.running_mean",
+    }
+    assert "block2.conv1.bias" not in weights(classifier_norm=True)
+    both = weights(classifier_norm=True, init_gain=20.0)["block2.conv1.weight"]
+    assert torch.allclose(both, 20 * weights(classifier_norm=True)["block2.conv1.weight"])

@@ -11,7 +11,7 @@ from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipe.loader import load, load_settings, shelf
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import SGD, Adam, AdamW, OneCycle, Plateau
-from convsmith.workflow.fit import fitted, verdicts
+from convsmith.workflow.check import fitted, verdicts
 
 
 def problems(name: str, *overrides: str) -> list[str]:

@@ -81,7 +81,7 @@ def check(recipe: "Recipe", *, accuracy: float | None = None) -> "tuple[Check, .
         ['not applicable', 'pass']
     """
     from convsmith.data.images import outline_of
-    from convsmith.workflow.fit import fitted, verdicts
+    from convsmith.workflow.check import fitted, verdicts
 
     return verdicts(recipe, fitted(recipe, outline_of(recipe.data)), accuracy)
 

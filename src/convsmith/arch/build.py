@@ -54,20 +54,24 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
                 (f"block{number}", _sequence(block)) for number, block in enumerate(plan.blocks, start=1)
             )
         )
-        initialize(net, plan.settings.init)
+        initialize(net, plan)
     return net
 
 
-def initialize(net: nn.Module, init: str) -> None:
-    """Set the weights of convolutions and fully connected layers; their biases become zero."""
-    if init == "default":
-        return
-    fill = _INITS[init]
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            fill(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+def initialize(net: nn.Module, plan: Plan) -> None:
+    """Set the initial weights as the plan's settings say; other than by default, biases become zero."""
+    fill = _INITS.get(plan.settings.init)
+    for op in plan.operations():
+        if op.operation in {"Conv2d", "Linear"}:
+            module = net.get_submodule(op.name)
+            weight, bias = module.get_parameter("weight"), dict(module.named_parameters()).get("bias")
+            if fill is not None:
+                fill(weight)
+                if bias is not None:
+                    nn.init.zeros_(bias)
+            if op.normed:
+                with torch.no_grad():
+                    weight.mul_(plan.settings.init_gain)
 
 
 _INITS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -5,6 +5,7 @@ notation means.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -31,7 +32,10 @@ _STEMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One operation. Shapes are `(C, H, W)` or `(features,)`, without the batch."""
+    """One operation. Shapes are `(C, H, W)` or `(features,)`, without the batch.
+
+    `normed` says of a convolution that a norm follows it, so that the scale of its weights does not matter.
+    """
 
     operation: str
     name: str
@@ -44,6 +48,7 @@ class Op:
     padding: int = 0
     groups: int = 1
     bias: bool = False
+    normed: bool = False
     probability: float = 0.0
 
 
@@ -70,9 +75,23 @@ class Plan:
     input_shape: Shape
     blocks: tuple[tuple[Step, ...], ...]
 
+    def operations(self) -> Iterator[Op]:
+        """All operations in the order of execution, a residual's body before its projection."""
+        for block in self.blocks:
+            yield from _operations(block)
+
     @property
     def num_classes(self) -> int:
         return self.blocks[-1][-1].out_shape[0]
+
+
+def _operations(steps: tuple[Step, ...]) -> Iterator[Op]:
+    for step in steps:
+        if isinstance(step, Branch):
+            yield from _operations(step.body)
+            yield from step.projection
+        else:
+            yield step
 
 
 def plan(net: Net, input_shape: Shape, settings: NetSettings | None = None) -> Plan:
@@ -171,7 +190,8 @@ class _Planner:
             )
         layer = str(item)
         norm = self.settings.norm != "none"
-        ops = [self.op("Conv2d", layer, shape, target, prefix, stride=stride, bias=self.bias(norm=norm))]
+        values = {"bias": self.bias(norm=norm), "normed": norm}
+        ops = [self.op("Conv2d", layer, shape, target, prefix, stride=stride, **values)]
         if norm:
             ops.append(self.op("BatchNorm2d", layer, target, target, prefix))
         return tuple(ops)
@@ -190,24 +210,33 @@ class _Planner:
             core = self.convolution(layer, shape, prefix, is_classifier=is_classifier)
         else:
             return (self.pool(layer, shape, prefix),)
-        return core if is_classifier else core + self.after(layer, core[-1].out_shape, prefix)
+        shape = core[-1].out_shape
+        if not is_classifier:
+            return core + self.after(layer, shape, prefix)
+        return core + self.norm(layer, shape, prefix) if self.settings.classifier_norm else core
 
     def after(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
         """Norm, activation and dropout, in the order that the settings say."""
         text, settings = str(layer), self.settings
-        norm = ["BatchNorm2d"] if settings.norm == "batch" and KINDS[layer.kind].convolution else []
-        activation = [] if settings.activation == "none" else [ACTIVATIONS[settings.activation]]
-        order = norm + activation if settings.order == "conv-norm-activation" else activation + norm
-        ops = [self.op(operation, text, shape, shape, prefix) for operation in order]
+        norm = self.norm(layer, shape, prefix)
+        activation: tuple[Op, ...] = ()
+        if settings.activation != "none":
+            activation = (self.op(ACTIVATIONS[settings.activation], text, shape, shape, prefix),)
+        ops = norm + activation if settings.order == "conv-norm-activation" else activation + norm
         default = settings.dropout if settings.dropout_at == "layer" else 0.0
         probability = default if layer.dropout is None else layer.dropout
         if probability:
-            ops.append(self.dropout(text, shape, probability, prefix))
-        return tuple(ops)
+            ops += (self.dropout(text, shape, probability, prefix),)
+        return ops
+
+    def norm(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
+        if self.settings.norm == "none" or not KINDS[layer.kind].convolution:
+            return ()
+        return (self.op("BatchNorm2d", str(layer), shape, shape, prefix),)
 
     def convolution(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
         channels, text = shape[0], str(layer)
-        norm = self.settings.norm != "none" and not is_classifier
+        norm = self.settings.norm != "none" and (not is_classifier or self.settings.classifier_norm)
         out = (layer.number or channels, *self.map_after(layer, shape))
         groups = channels if layer.kind == "D" else layer.groups
         window = {
@@ -216,12 +245,12 @@ class _Planner:
             "dilation": layer.dilation,
             "padding": layer.padding_pixels,
         }
+        values = {"bias": self.bias(norm=norm), "normed": norm}
         dropout = self.classifier_dropout(shape, prefix, is_classifier=is_classifier)
         if layer.kind == "S":
             middle = (channels, *out[1:])
-            bias = self.bias(norm=norm)
-            depthwise = self.op("Conv2d", text, shape, middle, prefix, groups=channels, bias=bias, **window)
-            return (*dropout, depthwise, self.op("Conv2d", text, middle, out, prefix, bias=bias))
+            depthwise = self.op("Conv2d", text, shape, middle, prefix, groups=channels, **values, **window)
+            return (*dropout, depthwise, self.op("Conv2d", text, middle, out, prefix, **values))
         for name, count in (("input", channels), ("output", out[0])):
             if count % groups:
                 raise self.layer_error(
@@ -231,7 +260,7 @@ class _Planner:
                 )
         return (
             *dropout,
-            self.op("Conv2d", text, shape, out, prefix, groups=groups, bias=self.bias(norm=norm), **window),
+            self.op("Conv2d", text, shape, out, prefix, groups=groups, **values, **window),
         )
 
     def linear(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:

@@ -10,8 +10,8 @@ Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 class NetSettings(BaseModel):
     """What the notation leaves open, with the field's usual defaults.
 
-    The last layer with weights is the classifier: it makes the logits, so norm, activation and dropout
-    never follow it. Fully connected layers have no norm.
+    The last layer with weights is the classifier: it makes the logits, so activation and dropout never
+    follow it, and a norm only where it is asked for. Fully connected layers have no norm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -22,6 +22,9 @@ class NetSettings(BaseModel):
     )
     norm: Literal["batch", "none"] = Field(
         default="batch", description="normalisation after each convolution"
+    )
+    classifier_norm: bool = Field(
+        default=False, description="normalise after the classifier too, where it is a convolution"
     )
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "hardswish", "none"] = Field(
         default="relu", description="activation after each layer with weights"
@@ -35,4 +38,8 @@ class NetSettings(BaseModel):
     )
     init: Literal["default", "kaiming-normal", "kaiming-uniform", "orthogonal"] = Field(
         default="default", description='initial weights; "default" is PyTorch\'s own'
+    )
+    init_gain: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        default=1.0,
+        description="factor on the initial weights that a norm follows: large ones are changed less by a step",
     )

@@ -9,7 +9,7 @@ from convsmith.data.images import ImageData, absolute, load
 from convsmith.inspect.brief import Check
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Plateau
-from convsmith.workflow.fit import fitted, verdicts
+from convsmith.workflow.check import fitted, verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
