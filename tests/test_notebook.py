@@ -27,7 +27,7 @@ def test_the_mnist_notebook(
     outputs: list[Any] = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     text = "".join(output.get("text", "") for output in outputs)
-    assert len(pictures) == 5
+    assert len(pictures) == 6
     assert "Total params: 593,200" in text
     assert "Test set: Average loss:" in text
     assert "Accuracy of 9 : " in text

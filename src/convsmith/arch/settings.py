@@ -41,5 +41,5 @@ class NetSettings(BaseModel):
     )
     init_gain: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=1.0,
-        description="factor on the initial weights that a norm follows: large ones are changed less by a step",
+        description="factor on the initial weights that a norm follows: a step changes large ones less",
     )

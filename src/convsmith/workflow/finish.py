@@ -142,7 +142,10 @@ def _result_pictures(
 ) -> list[Picture]:
     recipe, data, plots = prepared.recipe, prepared.data, folder.plots
     metrics = folder.metrics()
-    told = f"{recipe.name}: {len(metrics)} epochs, test accuracy {test.accuracy:.2%}"
+    told = (
+        f"{recipe.name}, {len(metrics)} epochs. Train: while the net learns, on augmented images; "
+        "the others after each epoch, on plain ones"
+    )
     sample = _some(len(data.test), NUM_PREDICTIONS, recipe.seed, _SAMPLE)
     wrong = mistakes(predictions)
     subtitle = f"{len(wrong):,} of {test.total:,} test images are wrong; the most confident first"

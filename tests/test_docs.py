@@ -1,0 +1,91 @@
+"""What the documents say works: every command and every example in them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from convsmith.arch.kinds import KINDS, OPTIONS
+from convsmith.arch.settings import NetSettings
+from convsmith.cli import run
+from convsmith.recipe.loader import load, shelf
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> list[str]:
+    """The lines of code blocks that call convsmith, and commands between backticks."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        blocks = "\n".join(re.findall(r"```.*?\n(.*?)```", text, flags=re.DOTALL))
+        found += [
+            line.removeprefix("$ ") for line in blocks.splitlines() if re.match(r"(\$ )?convsmith ", line)
+        ]
+        found += re.findall(r"`(convsmith (?:train|summary|check|preview) [^`]+)`", text)
+    return sorted({command.split("  #")[0].strip() for command in found})
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(commands()) > 8
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = shlex.split(command)[1:]
+    if name in {"recipes", "summary", "check"} and not any(part.startswith("runs/") for part in arguments):
+        wrong = "c32" in command
+        failing = "model.net=C64 M2 / F10" in arguments
+        assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
+    elif name == "preview" and "digits" in arguments:
+        assert run([name, *arguments]) == 0
+    elif name == "train" and not arguments[0].endswith(".toml"):
+        positional = [part for part in arguments if "=" in part]
+        assert load(arguments[0], positional)
+    else:
+        assert name in {"evaluate", "preview", "check", "train"}
+
+
+def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), flags=re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(code, scope)  # noqa: S102 - the example is ours
+    assert (tmp_path / "runs" / "digits-1" / "README.md").is_file()
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_notation_page_has_every_kind_option_and_setting() -> None:
+    text = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z])\d*` \| .*\| ([^|]*) \|$", text, flags=re.MULTILINE))
+    assert set(rows) == set(KINDS)
+    for letter, kind in KINDS.items():
+        assert rows[letter].strip("` ").replace(" ", "") == kind.options
+    assert set(re.findall(r"^\| `:([a-z])[\d.]+` ", text, flags=re.MULTILINE)) == set(OPTIONS)
+    for name in NetSettings.model_fields:
+        assert f"| `{name}` |" in text
+
+
+def test_every_recipe_is_in_the_readme_with_its_result() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in shelf():
+        assert f"`{name}`" in text
+        assert load(name).result
+
+
+def test_the_readme_names_every_source_file() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## How to read the code")[1]
+    named = set(re.findall(r"[\w/]+\.py|[\w]+/", section))
+    for path in sorted((ROOT / "src" / "convsmith").rglob("*.py")):
+        if path.stem not in {"__init__", "__main__"}:
+            folder = path.parent.name + "/"
+            assert path.name in {Path(entry).name for entry in named} or folder in named, path.name
