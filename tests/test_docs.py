@@ -44,7 +44,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert run([name, *arguments]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
-        assert load(arguments[0], positional)
+        assert load(arguments[0], positional).name
     else:
         assert name in {"evaluate", "preview", "check", "train"}
 
@@ -66,7 +66,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_notation_page_has_every_kind_option_and_setting() -> None:
     text = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `([A-Z])\d*` \| .*\| ([^|]*) \|$", text, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([A-Z])\d*` \| .*\|([^|]*)\|$", text, flags=re.MULTILINE))
     assert set(rows) == set(KINDS)
     for letter, kind in KINDS.items():
         assert rows[letter].strip("` ").replace(" ", "") == kind.options

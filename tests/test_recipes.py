@@ -81,7 +81,7 @@ def test_transforms_are_addressed_by_name_or_index() -> None:
 def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
     classic = load("cifar10-classic", ["train.optimizer=adam"])
     assert classic.train.optimizer == Adam()
-    keeps_lr = load("cifar10-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
+    keeps_lr = load("mnist-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
     assert keeps_lr.train.optimizer == AdamW(lr=0.5)
     assert load("mnist-classic", ["train.schedule=one-cycle"]).train.schedule == OneCycle()
     same = load("mnist-classic", ["train.optimizer.lr=0.5"]).train.optimizer
