@@ -226,8 +226,7 @@ def test_what_the_observers_see(tiny: Recipe) -> None:
     assert recorder.epochs[-1].train.total == 1198
     assert recorder.epochs[-1].validation is None
     data = prepare(tiny).data
-    precision = runtime.choose_precision(tiny.train.precision, torch.device("cpu"), tiny.train.batch_size)
-    again = evaluate_split(net, data.test, Normalizer.of(data, torch.device("cpu")), precision)
+    again = evaluate_split(net, data.test, Normalizer.of(data, torch.device("cpu")), torch.float32)
     assert again == recorder.epochs[-1].test
 
 
@@ -347,14 +346,27 @@ def test_training_on_cuda() -> None:
     assert len(recorder.epochs) == 2
 
 
+def test_small_steps_take_one_thread() -> None:
+    before = torch.get_num_threads()
+    with runtime.threads_for(1_000):
+        assert torch.get_num_threads() == 1
+    with pytest.raises(ValueError, match="inside"), runtime.threads_for(1_000):
+        raise ValueError("inside")
+    assert torch.get_num_threads() == before
+    with runtime.threads_for(10**10):
+        assert torch.get_num_threads() == before
+
+
 def test_bf16_is_chosen_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    assert runtime.choose_precision("fp32", cpu, 512) == torch.float32
-    assert runtime.choose_precision("bf16", cpu, 1) == torch.bfloat16
-    for has, batch, expected in (
-        (True, 128, torch.bfloat16),
-        (True, 1, torch.float32),
-        (False, 128, torch.float32),
-    ):
+    cpu, large = torch.device("cpu"), 10**9
+    assert runtime.choose_precision("fp32", cpu, large) == "fp32"
+    assert runtime.choose_precision("bf16", cpu, 1) == "bf16"
+    for has, macs, expected in ((True, large, "bf16"), (True, 10**6, "fp32"), (False, large, "fp32")):
         monkeypatch.setattr(runtime, "cpu_has_bf16", lambda has=has: has)
-        assert runtime.choose_precision("auto", cpu, batch) == expected
+        assert runtime.choose_precision("auto", cpu, macs) == expected
+    assert (runtime.dtype_of("bf16"), runtime.dtype_of("fp32")) == (torch.bfloat16, torch.float32)
+
+
+def test_a_prepared_recipe_leaves_nothing_to_the_machine(tiny: Recipe) -> None:
+    assert tiny.train.precision == "auto"
+    assert prepare(tiny).recipe.train.precision == "fp32"

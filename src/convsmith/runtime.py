@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import torch
 
 from convsmith.errors import RecipeError
+
+# Multiply-accumulates of a forward pass; about a millisecond of one core.
+SMALL_STEP_MACS = 100_000_000
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -28,24 +33,45 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def choose_precision(wanted: str, device: torch.device, batch_size: int) -> torch.dtype:
-    """The number format of the forward pass: bf16 where the hardware has it and it is faster.
+def choose_precision(wanted: str, device: torch.device, macs_per_step: int) -> str:
+    """The number format of the forward pass, "fp32" or "bf16": "auto" is bf16 where it is faster.
 
-    On a CPU that multiplies bf16 itself, batches from 16 on train faster so, or no slower for the smallest
-    nets: `python benchmarks/precision.py` measures it.
+    On a CPU that is where it multiplies bf16 itself and a step is not small: `python
+    benchmarks/precision.py` measures it.
     """
     if wanted != "auto":
-        return torch.bfloat16 if wanted == "bf16" else torch.float32
+        return wanted
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    pays = device.type == "cpu" and batch_size >= 16 and cpu_has_bf16()
-    return torch.bfloat16 if pays else torch.float32
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    pays = device.type == "cpu" and macs_per_step >= SMALL_STEP_MACS and cpu_has_bf16()
+    return "bf16" if pays else "fp32"
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The type that autocast is given; "auto" is fp32 where nobody has settled it for the net."""
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX)."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def threads_for(macs_per_step: int) -> Iterator[None]:
+    """One thread for steps that are too small to be shared, as many as there were otherwise.
+
+    Threads that wait for each other after every small operation gain nothing on an idle machine, and on a
+    busy one lose many times over.
+    """
+    before = torch.get_num_threads()
+    if macs_per_step < SMALL_STEP_MACS:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_everything(seed: int) -> None:

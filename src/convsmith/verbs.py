@@ -125,24 +125,25 @@ def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[O
 
     prepared = prepare(recipe)
     recipe, data = prepared.recipe, prepared.data
-    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-    augment = augmenter(recipe.augment, data.mean, recipe.seed)
-    folder = RunFolder.create(runs, recipe.name)
-    folder.write_start(
-        recipe=recipe.table(),
-        environment=runtime.environment(),
-        data=data.record(recipe.data),
-        summary=prepared.summary(),
-    )
-    log = LogFile(folder)
-    watching = (RunWriter(folder), LogWriter(log), *observers)
-    for observer in watching:
-        observer.run_started(folder.path, prepared.opening())
-    began = time.perf_counter()
-    fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
-    for observer in watching:
-        observer.training_done(time.perf_counter() - began)
-    return finish(folder, prepared, log)
+    with prepared.threads():
+        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+        augment = augmenter(recipe.augment, data.mean, recipe.seed)
+        folder = RunFolder.create(runs, recipe.name)
+        folder.write_start(
+            recipe=recipe.table(),
+            environment=runtime.environment(),
+            data=data.record(recipe.data),
+            summary=prepared.summary(),
+        )
+        log = LogFile(folder)
+        watching = (RunWriter(folder), LogWriter(log), *observers)
+        for observer in watching:
+            observer.run_started(folder.path, prepared.opening())
+        began = time.perf_counter()
+        fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
+        for observer in watching:
+            observer.training_done(time.perf_counter() - began)
+        return finish(folder, prepared, log)
 
 
 def evaluate(run: Path) -> "Result":
@@ -165,4 +166,5 @@ def evaluate(run: Path) -> "Result":
             where=prepared.data.place,
             fix="bring the data set back to what it was, or train again",
         )
-    return finish(folder, prepared, lambda _: None)
+    with prepared.threads():
+        return finish(folder, prepared, lambda _: None)

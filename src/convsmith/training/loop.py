@@ -136,7 +136,7 @@ class _Trainer:
         self.data, self.config, self.augment, self.seed = data, config, augment, seed
         self.observers = observers
         self.device = runtime.choose_device(config.device)
-        self.dtype = runtime.choose_precision(config.precision, self.device, config.batch_size)
+        self.dtype = runtime.dtype_of(config.precision)
         self.normalize = Normalizer.of(data, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.plain = None

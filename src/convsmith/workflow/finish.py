@@ -114,7 +114,7 @@ def _scores(folder: RunFolder, prepared: Prepared) -> tuple[Score, Score, Predic
     """Scores on the plain training and test images, and the test predictions."""
     recipe, data = prepared.recipe, prepared.data
     device = runtime.choose_device(recipe.train.device)
-    dtype = runtime.choose_precision(recipe.train.precision, device, recipe.train.batch_size)
+    dtype = runtime.dtype_of(recipe.train.precision)
     net = build(prepared.analysis.plan)
     folder.load_weights(net)
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,5 +1,6 @@
 """A recipe put together with its data, and everything checked that can be before the first step."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from convsmith import runtime
@@ -14,7 +15,7 @@ from convsmith.workflow.check import fitted, verdicts
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A recipe, its data, and the numbers of its net on that data."""
+    """A recipe with everything settled that was left to the machine, its data, and its net's numbers."""
 
     recipe: Recipe
     data: ImageData
@@ -23,6 +24,10 @@ class Prepared:
     def judge(self, accuracy: float) -> tuple[Check, ...]:
         """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
         return verdicts(self.recipe, self.analysis, accuracy)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """The number of threads that suits the net and its batches, for the block."""
+        return runtime.threads_for(self.analysis.macs * self.recipe.train.batch_size)
 
     def summary(self) -> str:
         """The course's summary, the receptive-field table and the totals, as text."""
@@ -51,10 +56,16 @@ def prepare(recipe: Recipe) -> Prepared:
         DataError: The data set cannot be found or read.
         RecipeError: The net or the augmentation does not fit the images, or the device is not there.
     """
-    runtime.choose_device(recipe.train.device)
+    device = runtime.choose_device(recipe.train.device)
     data = load(recipe.data)
-    recipe = recipe.model_copy(update={"data": absolute(recipe.data)})
-    return Prepared(recipe=recipe, data=data, analysis=fitted(recipe, data.outline))
+    analysis = fitted(recipe, data.outline)
+    macs_per_step = analysis.macs * recipe.train.batch_size
+    precision = runtime.choose_precision(recipe.train.precision, device, macs_per_step)
+    settled = {
+        "data": absolute(recipe.data),
+        "train": recipe.train.model_copy(update={"precision": precision}),
+    }
+    return Prepared(recipe=recipe.model_copy(update=settled), data=data, analysis=analysis)
 
 
 def notes(recipe: Recipe) -> list[str]:
