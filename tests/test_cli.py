@@ -199,6 +199,8 @@ def in_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[i
         stdout=follower,
         stderr=subprocess.STDOUT,
         env=environment,
+        # A shell in the background hands down an ignored SIGINT; a terminal's own does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         os.close(follower)
         shown = b""
@@ -247,3 +249,4 @@ def test_a_diverging_training_exits_with_1(tmp_path: Path, capsys: Capture) -> N
     err = capsys.readouterr().err
     assert "error[E060]: epoch " in err
     assert "the loss is " in err
+    assert "error[E060]" in (tmp_path / "tiny-1" / "log.txt").read_text()

@@ -12,7 +12,7 @@ from convsmith.arch.analyze import Analysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
-from convsmith.errors import RunError
+from convsmith.errors import DivergedError, RunError
 
 if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
@@ -140,7 +140,11 @@ def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[O
         for observer in watching:
             observer.run_started(folder.path, prepared.opening())
         began = time.perf_counter()
-        fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
+        try:
+            fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
+        except DivergedError as error:
+            log(str(error))
+            raise
         for observer in watching:
             observer.training_done(time.perf_counter() - began)
         return finish(folder, prepared, log)

@@ -1,5 +1,6 @@
 """What the terminal shows: a live bar in a terminal, plain lines in a pipe."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,9 +62,12 @@ class LiveObserver(Observer):
         self.log.training_done(seconds)
 
     def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        bar, self.bar = self.bar, None
+        # An interrupt can come while the bar is being started or stopped, which Rich then cannot finish.
+        with contextlib.suppress(IndexError):
+            if bar is not None:
+                bar.stop()
+        self.console.show_cursor()
 
 
 class _Pace(ProgressColumn):
