@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from convsmith.arch.build import build
 from convsmith.data.images import outline_of
 from convsmith.recipe.loader import load, shelf
+from convsmith.runtime import autocast
 from convsmith.workflow.check import fitted
 
 ROUNDS, STEPS = 7, 4
@@ -57,7 +58,7 @@ def training(name: str, batch_size: int, dtype: torch.dtype) -> Callable[[], Non
 
     def run() -> None:
         for _ in range(STEPS):
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            with autocast(torch.device("cpu"), dtype):
                 logits = net(images)
             optimizer.zero_grad()
             cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]

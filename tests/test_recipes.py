@@ -84,6 +84,8 @@ def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
     keeps_lr = load("mnist-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
     assert keeps_lr.train.optimizer == AdamW(lr=0.5)
     assert load("mnist-classic", ["train.schedule=one-cycle"]).train.schedule == OneCycle()
+    told = problems("mnist-classic", "train.optimizer=adam", "train=3")
+    assert "train: found 3" in told[0]
     same = load("mnist-classic", ["train.optimizer.lr=0.5"]).train.optimizer
     assert isinstance(same, SGD)
     assert same.momentum == 0.9

@@ -13,7 +13,7 @@ import torch
 
 from convsmith.errors import RecipeError
 
-# Multiply-accumulates of a forward pass; about a millisecond of one core.
+# Multiply-accumulates of a forward pass of one batch.
 SMALL_STEP_MACS = 100_000_000
 
 
@@ -56,6 +56,11 @@ def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX)."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The forward pass in a type; in fp32 it is left as it is."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 @contextmanager

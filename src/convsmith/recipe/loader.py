@@ -116,11 +116,7 @@ def _names_variant(key: str) -> bool:
 def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
     """Set one field; tables on the way are made, items of a list are named by index or by name."""
     if _names_variant(key) and isinstance(value, str):
-        key = key.removesuffix(".name")
-        table_name, field = key.split(".")
-        current = table.get(table_name, {}).get(field)
-        # Naming the variant that is there already changes nothing.
-        value = current if isinstance(current, dict) and current.get("name") == value else {"name": value}
+        key, value = key.removesuffix(".name"), {"name": value}
     *path, last = key.split(".")
     place: Any = table
     for part in path:
@@ -136,10 +132,16 @@ def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
             return _no_place(key, last, place)
         place[index] = value
     elif isinstance(place, dict):
-        place[last] = value
+        # Naming the variant that is there already changes nothing.
+        if not (_names_variant(key) and _same_variant(place.get(last), value)):
+            place[last] = value
     else:
         return _no_place(key, last, place)
     return None
+
+
+def _same_variant(current: Any, value: Any) -> bool:
+    return isinstance(current, dict) and {"name": current.get("name")} == value
 
 
 def _item(items: list[Any], name: str) -> Any:

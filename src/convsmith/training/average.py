@@ -1,13 +1,12 @@
 """An exponential moving average of the weights, with batch-norm statistics of its own."""
 
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from convsmith import runtime
 from convsmith.data.images import Split
-from convsmith.training.batches import Normalizer
+from convsmith.training.batches import Normalizer, normalized
 
 # Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
 STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500
@@ -30,15 +29,9 @@ class WeightAverage:
 
     def evaluated(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> nn.Module:
         """The averaged net with fresh statistics; it may be looked at, not trained."""
-        device = normalize.mean.device
-        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            update_bn(_batches(train, normalize), self.model)
+        # The split's order follows the images' hashes, so that its first images are a random sample.
+        images = train.images[:STATISTICS_IMAGES]
+        with torch.no_grad(), runtime.autocast(normalize.mean.device, dtype):
+            update_bn(normalized(images, normalize, STATISTICS_BATCH), self.model)
         module: nn.Module = self.model.module
         return module
-
-
-def _batches(train: Split, normalize: Normalizer) -> Iterator[Tensor]:
-    # The split's order follows the images' hashes, so that its first images are a random sample.
-    images = train.images[:STATISTICS_IMAGES]
-    for start in range(0, len(images), STATISTICS_BATCH):
-        yield normalize(images[start : start + STATISTICS_BATCH])

@@ -34,6 +34,12 @@ class Normalizer:
         return (pixels.float() / 255 - self.mean) / self.std
 
 
+def normalized(images_NHWC: NDArray[np.uint8], normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
+    """All images in their order, as normalised batches."""
+    for start in range(0, len(images_NHWC), batch_size):
+        yield normalize(images_NHWC[start : start + batch_size])
+
+
 def shuffled(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
     """The indices of one epoch, in random order; the last batch may be smaller."""
     order = torch.randperm(num_images, generator=generator).numpy()

@@ -213,7 +213,7 @@ class _Trainer:
         """Forward, backward, update; the loss, and how many images were right."""
         images = self.normalize(self.augment(self.data.train.images[indices]))
         labels = torch.from_numpy(self.data.train.labels[indices]).to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with runtime.autocast(self.device, self.dtype):
             logits = self.net(images)
         # The loss in fp32: its sum over the classes would lose digits in bf16.
         loss = self.criterion(logits.float(), labels)

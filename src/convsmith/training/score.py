@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from convsmith import runtime
 from convsmith.data.images import Split
-from convsmith.training.batches import Normalizer
+from convsmith.training.batches import Normalizer, normalized
 
 EVALUATION_BATCH = 1000
 
@@ -45,9 +46,8 @@ def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.
     net.eval()
     try:
         parts = []
-        for start in range(0, len(split), EVALUATION_BATCH):
-            images = normalize(split.images[start : start + EVALUATION_BATCH])
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for images in normalized(split.images, normalize, EVALUATION_BATCH):
+            with runtime.autocast(device, dtype):
                 parts.append(net(images).float().cpu())
         return torch.cat(parts)
     finally:
