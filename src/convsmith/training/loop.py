@@ -19,6 +19,7 @@ from convsmith.errors import DivergedError
 from convsmith.training.average import WeightAverage
 from convsmith.training.batches import Normalizer, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
+from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.optim import LearningRate, make_optimizer
 from convsmith.training.score import Score, evaluate_split
 from convsmith.training.standardize import fold, load_plain, standardize
@@ -143,6 +144,7 @@ class _Trainer:
         if config.weight_standardization:
             self.plain = copy.deepcopy(net)
             standardize(net)
+        self.learner = _replica(net)
         self.num_batches = num_batches(data.train, config.batch_size)
         self.optimizer = make_optimizer(config.optimizer, net.parameters())
         self.rate = LearningRate(
@@ -198,7 +200,7 @@ class _Trainer:
         self.augment.reseed(runtime.derive_seed(self.seed, epoch, _AUGMENT))
         runtime.seed_everything(runtime.derive_seed(self.seed, epoch, _DROPOUT))
         order = runtime.generator(self.seed, epoch, _ORDER)
-        self.net.train()
+        self.learner.train()
         loss_sum, correct, seen = 0.0, 0, 0
         for index, indices in enumerate(shuffled(len(self.data.train), self.config.batch_size, order)):
             loss, right = self.step(indices, where=f"epoch {epoch}, batch {index}")
@@ -214,7 +216,7 @@ class _Trainer:
         images = self.normalize(self.augment(self.data.train.images[indices]))
         labels = torch.from_numpy(self.data.train.labels[indices]).to(self.device)
         with runtime.autocast(self.device, self.dtype):
-            logits = self.net(images)
+            logits = self.learner(images)
         # The loss in fp32: its sum over the classes would lose digits in bf16.
         loss = self.criterion(logits.float(), labels)
         value: float = loss.item()
@@ -227,6 +229,14 @@ class _Trainer:
         if self.average:
             self.average.step_done(self.net)
         return value, int((logits.argmax(1) == labels).sum())
+
+
+def _replica(net: nn.Module) -> nn.Module:
+    """A net of the same parameters and buffers, whose layers are fit for training."""
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    replica = copy.deepcopy(net, shared)
+    use_fast_dropout(replica)
+    return replica
 
 
 def _monitored(config: TrainConfig, facts: EpochFacts) -> Score:

@@ -1,0 +1,78 @@
+"""Dropout that costs little on a CPU, with a random generator of its own.
+
+PyTorch draws a CPU mask number by number, which can take a third of a small net's training step. Here four
+bf16 values, or two fp32 values, share one 64-bit draw, and the mask is applied to the bits of the numbers.
+"""
+
+import torch
+from torch import Tensor, nn
+
+# Lanes of random bits as wide as the numbers that they mask, and how many bits those are beside the sign.
+_LANES = {2: (torch.int16, 15), 4: (torch.int32, 31)}
+
+
+class Dropout(nn.Dropout):
+    """`nn.Dropout` with the same meaning and no state.
+
+    Attributes:
+        generator: What the mask is drawn from; None for PyTorch's global generator.
+
+    Example:
+        >>> dropped = Dropout(0.25)(torch.ones(1, 8, 64, 64))
+        >>> sorted(set(dropped.flatten().tolist())), round(dropped.mean().item(), 1)
+        ([0.0, 1.3333333730697632], 1.0)
+    """
+
+    def __init__(self, p: float = 0.5, generator: torch.Generator | None = None) -> None:
+        super().__init__(p)
+        self.generator = generator
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that nn.Dropout gives it
+        if not self.training or not self.p:
+            return input
+        if input.device.type != "cpu" or input.element_size() not in _LANES or not _is_dense(input):
+            return super().forward(input)
+        dropped: Tensor = _Drop.apply(input, self.p, self.generator)  # type: ignore[no-untyped-call]
+        return dropped
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    dense: bool = torch.ops.aten.is_non_overlapping_and_dense(tensor)
+    return dense
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor, p: float, generator: torch.Generator | None) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001
+        ctx.scale = 1 / (1 - p)
+        mask = _keep_mask(values, p, generator)
+        ctx.save_for_backward(mask)
+        return _masked(values, mask, ctx.scale)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def] # noqa: ANN001
+        (mask,) = ctx.saved_tensors
+        return _masked(gradient, mask, ctx.scale), None, None
+
+
+def _keep_mask(values: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """All ones in binary where a value stays, all zeros where it goes; laid out in memory as the values."""
+    lane, bits = _LANES[values.element_size()]
+    words = -(-values.numel() * values.element_size() // 8)
+    drawn = torch.empty(words, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    numbers = drawn.view(lane)[: values.numel()].bitwise_and_(2**bits - 1)
+    # A number from 0 to 2**bits - 1 at or above p's share of them leaves a negative difference: sign 1.
+    numbers.neg_().add_(round(p * 2**bits) - 1).bitwise_right_shift_(bits)
+    return numbers.as_strided(values.shape, values.stride())
+
+
+def _masked(values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    return values.view(mask.dtype).bitwise_and(mask).view(values.dtype).mul_(scale)
+
+
+def use_fast_dropout(net: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Put `Dropout` in the place of every `nn.Dropout` of a net, in place."""
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p, generator).train(child.training))
