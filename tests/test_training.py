@@ -17,13 +17,15 @@ from convsmith.data.images import Split
 from convsmith.errors import DivergedError, RecipeError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
-from convsmith.training.batches import Normalizer, num_batches, shuffled
+from convsmith.training.batches import Normalizer, normalized, num_batches, shuffled
 from convsmith.training.config import (
     SGD,
     Adam,
     AdamW,
     Constant,
     Cosine,
+    Linear,
+    Muon,
     OneCycle,
     Optimizer,
     Plateau,
@@ -32,15 +34,16 @@ from convsmith.training.config import (
     Step,
 )
 from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
-from convsmith.training.optim import LearningRate, make_optimizer
+from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.score import evaluate_split, logits_of, score_of
 from convsmith.workflow.prepare import prepare
+from trained import Recorder, trained
 
 
 def rates(schedule: Schedule, accuracies: Sequence[float], steps: int = 2) -> list[float]:
     """The learning rate at the start of each epoch, and after the last."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    rate = LearningRate(schedule, optimizer, epochs=len(accuracies), steps_per_epoch=steps)
+    rate = LearningRate(schedule, [optimizer], epochs=len(accuracies), steps_per_epoch=steps)
     seen = [rate.value]
     for accuracy in accuracies:
         for _ in range(steps):
@@ -92,6 +95,23 @@ def test_cosine_against_its_formula() -> None:
     assert warm[-1] == pytest.approx(0.0)
 
 
+def test_linear_schedule_is_two_lines() -> None:
+    ours = rates(Linear(warmup_epochs=3, end_factor=0.2), [0.0] * 8, steps=1)
+    assert ours == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.84, 0.68, 0.52, 0.36, 0.2])
+
+
+def test_every_group_of_every_optimiser_follows_the_schedule() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizers = make_optimizers(Muon(lr=0.5, rest=SGD(lr=0.1, norm_bias_lr_factor=4.0)), net)
+    rate = LearningRate(Step(every=1, factor=0.5), optimizers, epochs=2, steps_per_epoch=1)
+    for optimizer in optimizers:
+        optimizer.step()
+    rate.epoch_done(0.0)
+    found = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    assert found == pytest.approx([0.25, 0.05, 0.2])
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
@@ -102,10 +122,10 @@ def test_cosine_against_its_formula() -> None:
     ],
 )
 def test_optimisers_are_pytorchs_own(config: Optimizer, expected: type[torch.optim.Optimizer]) -> None:
-    optimizer = make_optimizer(config, [nn.Parameter(torch.zeros(1))])
+    (optimizer,) = make_optimizers(config, nn.Linear(1, 1))
     assert type(optimizer) is expected
     (group,) = optimizer.param_groups
-    for name, value in config.model_dump(exclude={"name", "beta1", "beta2"}).items():
+    for name, value in config.model_dump(exclude={"name", "beta1", "beta2", "norm_bias_lr_factor"}).items():
         assert group[name] == value
     if isinstance(config, Adam):
         assert group["betas"] == (config.beta1, config.beta2)
@@ -144,9 +164,13 @@ def test_loss_is_the_mean_over_images_whatever_the_batches(
     assert not net.training
 
 
+def whole(split: Split, normalize: Normalizer) -> torch.Tensor:
+    return next(normalized(split.images, normalize, len(split)))
+
+
 def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:
     data = prepare(tiny).data
-    images = Normalizer.of(data, torch.device("cpu"))(data.train.images)
+    images = whole(data.train, Normalizer.of(data, torch.device("cpu")))
     assert images.shape == (len(data.train), 1, 8, 8)
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
     assert images.std(correction=0).item() == pytest.approx(1, abs=1e-5)
@@ -162,34 +186,6 @@ def test_an_epoch_sees_every_image_once() -> None:
     assert not np.array_equal(np.concatenate(batches), np.arange(103))
 
 
-class Recorder(Observer):
-    def __init__(self) -> None:
-        self.starts: list[EpochStart] = []
-        self.batches: list[BatchFacts] = []
-        self.epochs: list[EpochFacts] = []
-        self.weights: list[dict[str, torch.Tensor]] = []
-
-    def epoch_started(self, start: EpochStart) -> None:
-        self.starts.append(start)
-
-    def batch_done(self, batch: BatchFacts) -> None:
-        self.batches.append(batch)
-
-    def epoch_done(self, facts: EpochFacts, net: nn.Module) -> None:
-        self.epochs.append(facts)
-        self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
-
-
-def trained(recipe: Recipe) -> tuple[nn.Module, Recorder]:
-    prepared = prepare(recipe)
-    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-    recorder = Recorder()
-    augment = augmenter(recipe.augment, prepared.data.mean, recipe.seed)
-    history = fit(net, prepared.data, recipe.train, augment, seed=recipe.seed, observers=[recorder])
-    assert list(history) == recorder.epochs
-    return net, recorder
-
-
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -199,6 +195,7 @@ def trained(recipe: Recipe) -> tuple[nn.Module, Recorder]:
         ["train.optimizer=adam", "train.schedule=cosine", "train.label_smoothing=0.1"],
         ["train.precision=bf16"],
         ["train.ema=0.9"],
+        ["train.microbatch_size=16", "model.dropout=0.2", "train.optimizer=muon"],
         ["train.weight_standardization=true", "train.ema=0.9", "model.norm=none"],
     ],
 )
@@ -261,7 +258,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     recipe = load("digits", ["train.optimizer=sgd", "model.norm=none", "train.precision=fp32"])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(0))
-    augment = augmenter(recipe.augment, prepared.data.mean, 0)
+    augment = augmenter(recipe.augment, prepared.data.mean)
     before: list[dict[str, torch.Tensor]] = []
 
     class Poison(Observer):
@@ -292,7 +289,7 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
         def batch_done(self, batch: BatchFacts) -> None:
             raw.append(net.state_dict()[name].clone())
 
-    augment, recorder = augmenter(recipe.augment, prepared.data.mean, 0), Recorder()
+    augment, recorder = augmenter(recipe.augment, prepared.data.mean), Recorder()
     fit(net, prepared.data, recipe.train, augment, seed=0, observers=[Steps(), recorder])
     average = raw[0]
     for weights in raw[1:]:
@@ -301,7 +298,7 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
     assert torch.equal(net.state_dict()[name], recorder.weights[-1][name])
     # The statistics are those of the averaged net on plain images, over all of them alike.
     with torch.no_grad():
-        images = Normalizer.of(prepared.data, torch.device("cpu"))(prepared.data.train.images)
+        images = whole(prepared.data.train, Normalizer.of(prepared.data, torch.device("cpu")))
         first = net.get_submodule("block1.conv1")(images)
     measured = net.state_dict()["block1.norm1.running_mean"]
     assert torch.allclose(measured, first.mean((0, 2, 3)), atol=0.02)
@@ -317,7 +314,7 @@ def test_standardised_weights_end_as_plain_ones() -> None:
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(0))
     names, recorder = set(net.state_dict()), Recorder()
-    augment = augmenter(recipe.augment, prepared.data.mean, 0)
+    augment = augmenter(recipe.augment, prepared.data.mean)
     fit(net, prepared.data, recipe.train, augment, seed=0, observers=[recorder])
     assert set(net.state_dict()) == set(recorder.weights[-1]) == names
     weights = {name: tensor for name, tensor in net.state_dict().items() if name.endswith("weight")}

@@ -127,7 +127,7 @@ def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[O
     recipe, data = prepared.recipe, prepared.data
     with prepared.threads():
         net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        augment = augmenter(recipe.augment, data.mean, recipe.seed)
+        augment = augmenter(recipe.augment, data.mean)
         folder = RunFolder.create(runs, recipe.name)
         folder.write_start(
             recipe=recipe.table(),
@@ -141,7 +141,15 @@ def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[O
             observer.run_started(folder.path, prepared.opening())
         began = time.perf_counter()
         try:
-            fit(net, data, recipe.train, augment, seed=recipe.seed, observers=watching)
+            fit(
+                net,
+                data,
+                recipe.train,
+                augment,
+                mix=recipe.augment.mix,
+                seed=recipe.seed,
+                observers=watching,
+            )
         except DivergedError as error:
             log(str(error))
             raise

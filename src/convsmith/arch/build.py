@@ -61,17 +61,27 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
 def initialize(net: nn.Module, plan: Plan) -> None:
     """Set the initial weights as the plan's settings say; other than by default, biases become zero."""
     fill = _INITS.get(plan.settings.init)
-    for op in plan.operations():
-        if op.operation in {"Conv2d", "Linear"}:
-            module = net.get_submodule(op.name)
-            weight, bias = module.get_parameter("weight"), dict(module.named_parameters()).get("bias")
-            if fill is not None:
-                fill(weight)
-                if bias is not None:
-                    nn.init.zeros_(bias)
-            if op.normed:
-                with torch.no_grad():
-                    weight.mul_(plan.settings.init_gain)
+    weighted = [op for op in plan.operations() if op.operation in {"Conv2d", "Linear"}]
+    for op in weighted:
+        module = net.get_submodule(op.name)
+        weight, bias = module.get_parameter("weight"), dict(module.named_parameters()).get("bias")
+        if fill is not None:
+            fill(weight)
+            if bias is not None:
+                nn.init.zeros_(bias)
+        if plan.settings.init == "dirac" and op is not weighted[-1]:
+            _pass_inputs_on(weight)
+        if op.normed:
+            with torch.no_grad():
+                weight.mul_(plan.settings.init_gain)
+
+
+def _pass_inputs_on(weight: Tensor) -> None:
+    """Make the first outputs of an ordinary convolution an identity; the others stay as they are."""
+    outputs, inputs = weight.shape[:2]
+    if weight.dim() == 4 and inputs > 1:
+        with torch.no_grad():
+            nn.init.dirac_(weight[: min(outputs, inputs)])
 
 
 _INITS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -36,8 +36,9 @@ class NetSettings(BaseModel):
     dropout_at: Literal["layer", "block", "classifier"] = Field(
         default="layer", description="where: after each layer, after each block, or before the classifier"
     )
-    init: Literal["default", "kaiming-normal", "kaiming-uniform", "orthogonal"] = Field(
-        default="default", description='initial weights; "default" is PyTorch\'s own'
+    init: Literal["default", "kaiming-normal", "kaiming-uniform", "orthogonal", "dirac"] = Field(
+        default="default",
+        description='initial weights; "default" is PyTorch\'s own, "dirac" that with an identity in it',
     )
     init_gain: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=1.0,

@@ -1,15 +1,15 @@
-"""Random changes of training images: a closed table of transforms, applied through albumentations.
+"""Random changes of training images: a closed table of transforms, and the engines that apply them.
 
-The engine is a field, so that other engines can give the same transforms the same meaning.
+Two engines give the transforms the same meaning: "batched" changes a whole batch at once on the device that
+trains, "albumentations" changes image by image through the library whose names the transforms bear.
 """
 
-import os
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, Protocol, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 Likelihood = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -27,6 +27,10 @@ class HorizontalFlip(_Transform):
     """Mirror the image left to right."""
 
     name: Literal["HorizontalFlip"]
+    alternate: bool = Field(
+        default=False,
+        description="instead of by chance, every image in every other epoch, one half beginning mirrored",
+    )
 
 
 class ShiftScaleRotate(_Transform):
@@ -59,7 +63,63 @@ class CoarseDropout(_Transform):
         return self
 
 
-Transform = Annotated[HorizontalFlip | ShiftScaleRotate | CoarseDropout, Field(discriminator="name")]
+class RandomCrop(_Transform):
+    """Pad the image on all sides, and cut its own size out of that at a place drawn evenly."""
+
+    name: Literal["RandomCrop"]
+    p: Likelihood = Field(default=1.0, description="probability that an image is changed")
+    padding: int = Field(default=4, ge=1, le=1024, description="pixels a side")
+    border: Border = Field(default="reflect", description="what the padding shows")
+
+
+class Cutout(_Transform):
+    """Cover one square whose centre is drawn evenly from the image, so that it may reach over the edge.
+
+    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+    arXiv 1708.04552.
+    """
+
+    name: Literal["Cutout"]
+    size: int = Field(default=8, ge=1, le=1024, description="pixels a side")
+    fill: Literal["mean", "black"] = Field(default="mean", description="the data set's mean colour, or black")
+
+
+class RandomBrightnessContrast(_Transform):
+    """Change brightness and contrast: each pixel times 1 + contrast, plus 255 times brightness."""
+
+    name: Literal["RandomBrightnessContrast"]
+    brightness_limit: Limit = Field(default=0.2, description="share of the whole range, to either side")
+    contrast_limit: Limit = Field(default=0.2, description="share, to either side")
+
+
+Transform = Annotated[
+    HorizontalFlip | ShiftScaleRotate | CoarseDropout | RandomCrop | Cutout | RandomBrightnessContrast,
+    Field(discriminator="name"),
+]
+
+
+class Mixup(_Transform):
+    """Blend each image, and its label, with another of the batch; the share is drawn from Beta(alpha, alpha).
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization", arXiv 1710.09412.
+    """
+
+    name: Literal["mixup"]
+    alpha: float = Field(default=0.2, gt=0, le=100, description="of the beta distribution")
+
+
+class CutMix(_Transform):
+    """Paste a rectangle of another image of the batch into each, and blend the labels by its area.
+
+    Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    arXiv 1905.04899.
+    """
+
+    name: Literal["cutmix"]
+    alpha: float = Field(default=1.0, gt=0, le=100, description="of the beta distribution of the area")
+
+
+Mix = Annotated[Mixup | CutMix, Field(discriminator="name")]
 
 
 class AugmentConfig(BaseModel):
@@ -67,101 +127,63 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    engine: Literal["albumentations"] = Field(
-        default="albumentations", description="what applies the transforms"
+    engine: Literal["batched", "albumentations"] = Field(
+        default="batched", description="what applies the transforms: a batch at once, or image by image"
     )
     transforms: Annotated[tuple[Transform, ...], Field(strict=False)] = ()
+    mix: Mix | None = Field(default=None, description="what mixes images and labels of a batch, after them")
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        if self.engine == "albumentations" and any(
+            isinstance(transform, HorizontalFlip) and transform.alternate for transform in self.transforms
+        ):
+            raise ValueError('alternate flips are of the engine "batched"')
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What the changes of one batch depend on, and nothing else.
+
+    Attributes:
+        seed: Of all that is drawn.
+        epoch: Counts from 1; alternate flips go by it.
+        indices: `(N,)` int64 on the CPU, the images' places in the training set.
+    """
+
+    seed: int
+    epoch: int
+    indices: Tensor
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
 
 
 class Augmenter(Protocol):
-    """Changes a batch `(N, H, W, C)` uint8 at random, into a new array of the same shape."""
+    """Changes a batch `(N, C, H, W)` uint8 at random, into a new tensor of the same shape and device."""
 
-    def __call__(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]: ...  # noqa: N803
-
-    def reseed(self, seed: int) -> None: ...
+    def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor: ...  # noqa: N803 - shape suffix
 
 
-def augmenter(config: AugmentConfig, mean: tuple[float, ...], seed: int) -> Augmenter:
+def augmenter(config: AugmentConfig, mean: tuple[float, ...]) -> Augmenter:
     """Make the augmentation of a recipe.
 
     Args:
         config: The `[augment]` table.
         mean: The data set's mean per channel, 0..1, that holes and corners are filled with.
-        seed: Equal seeds change equal batches equally.
 
     Example:
         >>> config = AugmentConfig.model_validate({"transforms": [{"name": "HorizontalFlip", "p": 1.0}]})
-        >>> flip = augmenter(config, mean=(0.5,), seed=0)
-        >>> flip(np.array([[[[1], [2]]]], dtype=np.uint8)).ravel().tolist()
+        >>> flip = augmenter(config, mean=(0.5,))
+        >>> image = torch.tensor([[[[1, 2]]]], dtype=torch.uint8)
+        >>> flip(image, Draw(seed=0, epoch=1, indices=torch.tensor([0]))).flatten().tolist()
         [2, 1]
     """
-    return _Albumentations(config, mean, seed)
+    if config.engine == "albumentations":
+        from convsmith.data.albumentations_engine import Albumentations
 
+        return Albumentations(config, mean)
+    from convsmith.data.batched_engine import Batched
 
-class _Albumentations:
-    def __init__(self, config: AugmentConfig, mean: tuple[float, ...], seed: int) -> None:
-        # Before the import: it would ask the package index for a newer version over the network.
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-        import albumentations
-
-        fill = tuple(255 * value for value in mean)
-        self.pipeline = albumentations.Compose(
-            [_BUILDERS[type(transform)](transform, fill) for transform in config.transforms], seed=seed
-        )
-
-    def __call__(self, images_NHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:  # noqa: N803
-        if not self.pipeline.transforms:
-            return images_NHWC
-        return np.stack([self.pipeline(image=image)["image"] for image in images_NHWC])
-
-    def reseed(self, seed: int) -> None:
-        self.pipeline.set_random_seed(seed)
-
-
-# `strict=True` throughout: without it albumentations drops arguments it does not know and runs its defaults.
-def _flip(transform: HorizontalFlip, fill: tuple[float, ...]) -> Any:
-    import albumentations
-
-    del fill
-    return albumentations.HorizontalFlip(p=transform.p, strict=True)
-
-
-def _shift_scale_rotate(transform: ShiftScaleRotate, fill: tuple[float, ...]) -> Any:
-    """Through Affine: ShiftScaleRotate itself now draws a scale per axis and fills with black."""
-    import albumentations
-    import cv2
-
-    modes = {"reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
-    shift, scale = transform.shift_limit, transform.scale_limit
-    return albumentations.Affine(
-        translate_percent={"x": (-shift, shift), "y": (-shift, shift)},
-        scale=(1 - scale, 1 + scale),
-        rotate=(-transform.rotate_limit, transform.rotate_limit),
-        keep_ratio=True,
-        interpolation=cv2.INTER_LINEAR,
-        border_mode=modes.get(transform.border, cv2.BORDER_CONSTANT),
-        fill=fill if transform.border == "mean" else 0,
-        p=transform.p,
-        strict=True,
-    )
-
-
-def _coarse_dropout(transform: CoarseDropout, fill: tuple[float, ...]) -> Any:
-    import albumentations
-
-    return albumentations.CoarseDropout(
-        num_holes_range=transform.num_holes_range,
-        hole_height_range=transform.hole_height_range,
-        hole_width_range=transform.hole_width_range,
-        fill=fill if transform.fill == "mean" else 0,
-        fill_mask=None,
-        p=transform.p,
-        strict=True,
-    )
-
-
-_BUILDERS: dict[type[_Transform], Callable[[Any, tuple[float, ...]], Any]] = {
-    HorizontalFlip: _flip,
-    ShiftScaleRotate: _shift_scale_rotate,
-    CoarseDropout: _coarse_dropout,
-}
+    return Batched(config, mean)

@@ -18,7 +18,7 @@ from convsmith.recipe.schema import Recipe
 
 _SHELF = resources.files("convsmith.recipe") / "shelf"
 # Tables whose fields depend on their name: naming another one drops the fields of the old.
-_VARIANTS = ("train.optimizer", "train.schedule")
+_VARIANTS = ("train.optimizer", "train.optimizer.rest", "train.schedule", "augment.mix")
 
 
 def shelf() -> tuple[str, ...]:
@@ -94,8 +94,9 @@ def _override(table: dict[str, Any], overrides: Sequence[str]) -> list[Problem]:
             pairs.append((key.strip(), _value(value.strip())))
         else:
             problems.append(Problem(what="expected key=value", where=text, fix="for example train.epochs=5"))
-    # Variants first, whatever the order they were given in: `lr=1 optimizer=adam` keeps the lr.
-    pairs.sort(key=lambda pair: not _names_variant(pair[0]))
+    # Variants first, the outer before the inner, whatever the order they were given in: `lr=1 optimizer=adam`
+    # keeps the lr.
+    pairs.sort(key=lambda pair: (not _names_variant(pair[0]), pair[0].count(".") * _names_variant(pair[0])))
     for key, value in pairs:
         if problem := _set(table, key, value):
             problems.append(problem)

@@ -20,7 +20,15 @@ class _Optimizer(_Table):
     weight_decay: Fraction = Field(default=0.0, description="weight decay, as the optimiser defines it")
 
 
-class SGD(_Optimizer):
+class _ByElement(_Optimizer):
+    """An optimiser that treats each number of a parameter on its own."""
+
+    norm_bias_lr_factor: Rate = Field(
+        default=1.0, description="learning rate of the norms' biases, as a factor on that of the rest"
+    )
+
+
+class SGD(_ByElement):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"] = "sgd"
@@ -34,7 +42,7 @@ class SGD(_Optimizer):
         return self
 
 
-class RMSprop(_Optimizer):
+class RMSprop(_ByElement):
     """RMSprop; the defaults are PyTorch's."""
 
     name: Literal["rmsprop"] = "rmsprop"
@@ -43,7 +51,7 @@ class RMSprop(_Optimizer):
     eps: Rate = 1e-8
 
 
-class Adam(_Optimizer):
+class Adam(_ByElement):
     """Adam; the defaults are PyTorch's."""
 
     name: Literal["adam"] = "adam"
@@ -58,6 +66,23 @@ class AdamW(Adam):
 
     name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: Fraction = 0.01
+
+
+class Muon(_Optimizer):
+    """Momentum whose steps are orthogonalised, for the filters of ordinary convolutions.
+
+    Depthwise filters, the classifier, norms and biases go by `rest`. Jordan et al., "Muon: An optimizer for
+    hidden layers in neural networks", https://kellerjordan.github.io/posts/muon.
+    """
+
+    name: Literal["muon"] = "muon"
+    lr: Rate = 0.02
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations a step")
+    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(
+        lr=0.1, nesterov=True
+    )
 
 
 class Constant(_Table):
@@ -103,8 +128,23 @@ class Cosine(_Table):
     end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
 
 
-Optimizer = Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")]
-Schedule = Annotated[Constant | Step | Plateau | OneCycle | Cosine, Field(discriminator="name")]
+class Linear(_Table):
+    """Down in a straight line over the whole training, after a linear warm-up where one is asked for."""
+
+    name: Literal["linear"] = "linear"
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
+    end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
+
+
+class Progressive(_Table):
+    """Smaller images first: fewer operations while the net learns what is coarse."""
+
+    start_size: int = Field(ge=4, le=4096, description="pixels a side of the first images")
+    until: Share = Field(default=0.5, description="share of the steps that see the smaller images")
+
+
+Optimizer = Annotated[SGD | RMSprop | Adam | AdamW | Muon, Field(discriminator="name")]
+Schedule = Annotated[Constant | Step | Plateau | OneCycle | Cosine | Linear, Field(discriminator="name")]
 
 
 class TrainConfig(_Table):
@@ -114,12 +154,23 @@ class TrainConfig(_Table):
     batch_size: int = Field(
         default=128, ge=1, le=1_000_000, description="images a step, the last batch may be smaller"
     )
+    microbatch_size: int | None = Field(
+        default=None,
+        ge=2,
+        description="images that go through the net together, each such part of a batch on a core of its own; "
+        "batch norm sees one part, gradients are summed; by default the whole batch",
+    )
     optimizer: Optimizer = SGD()
     schedule: Schedule = Constant()
     weight_standardization: bool = Field(
         default=False,
         description="learn weights of mean 0 and fixed size, for nets without norm; they end up plain",
     )
+    whitening: bool = Field(
+        default=False,
+        description="the first convolution is set to the whitening filters of training patches, and stays so",
+    )
+    progressive: Progressive | None = Field(default=None, description="smaller images first")
     ema: Fraction = Field(
         default=0.0,
         description="decay a step of the average of the weights that is evaluated and kept; 0: none",
@@ -138,6 +189,20 @@ class TrainConfig(_Table):
         if self.stop_after is not None and self.stop_after > self.epochs:
             raise ValueError(f"stop_after: found {self.stop_after}, expected at most epochs = {self.epochs}")
         return self
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        if self.microbatch_size is not None and self.batch_size % self.microbatch_size:
+            raise ValueError(
+                f"microbatch_size: found {self.microbatch_size}, expected a divisor of batch_size = "
+                f"{self.batch_size}"
+            )
+        return self
+
+    @property
+    def num_microbatches(self) -> int:
+        """How many parts a batch goes through the net in."""
+        return self.batch_size // (self.microbatch_size or self.batch_size)
 
     @property
     def epochs_run(self) -> int:

@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith import runtime
-from convsmith.data.augment import Augmenter
+from convsmith.data.augment import Augmenter, Mix
 from convsmith.data.images import ImageData, Split
 from convsmith.errors import DivergedError
 from convsmith.training.average import WeightAverage
-from convsmith.training.batches import Normalizer, num_batches, shuffled
+from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
-from convsmith.training.dropout import use_fast_dropout
-from convsmith.training.optim import LearningRate, make_optimizer
+from convsmith.training.learner import Learner, Moment
+from convsmith.training.optim import LearningRate, make_optimizers
+from convsmith.training.profile import Profile
 from convsmith.training.score import Score, evaluate_split
 from convsmith.training.standardize import fold, load_plain, standardize
+from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
+from convsmith.training.whitening import whiten_first_layer
 
-# Purposes that random numbers are drawn for, so that no two share a stream.
-_ORDER, _AUGMENT, _DROPOUT = range(3)
+# A purpose that random numbers are drawn for; `learner` has the others.
+_ORDER = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,10 @@ def fit(
     config: TrainConfig,
     augment: Augmenter,
     *,
+    mix: Mix | None = None,
     seed: int,
     observers: Sequence[Observer] = (),
+    profile: Profile | None = None,
 ) -> tuple[EpochFacts, ...]:
     """Train a net in place; where the weights are averaged, it ends up with the average.
 
@@ -100,9 +103,11 @@ def fit(
         data: Training, test and, where a schedule monitors it, validation images.
         config: The `[train]` table of a recipe.
         augment: Changes the training images.
+        mix: Mixes images and labels of a batch.
         seed: Of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
         observers: Told of every batch and epoch, in this order.
+        profile: Where one is given, it collects where the time goes.
 
     Returns:
         The facts of each epoch.
@@ -110,12 +115,22 @@ def fit(
     Raises:
         DivergedError: A loss is not finite. The weights are those before that step.
     """
-    trainer = _Trainer(net, data, config, augment, seed=seed, observers=observers)
+    trainer = _Trainer(
+        net,
+        data,
+        config,
+        augment,
+        mix=mix,
+        seed=seed,
+        observers=observers,
+        profile=profile or Profile(),
+    )
     # Dropout draws from PyTorch's global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
         try:
             history = tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
         finally:
+            trainer.close()
             fold(net)
     net.load_state_dict(trainer.evaluated.state_dict())
     return history
@@ -131,28 +146,43 @@ class _Trainer:
         config: TrainConfig,
         augment: Augmenter,
         *,
+        mix: Mix | None,
         seed: int,
         observers: Sequence[Observer],
+        profile: Profile,
     ) -> None:
-        self.data, self.config, self.augment, self.seed = data, config, augment, seed
-        self.observers = observers
+        self.data, self.config, self.seed = data, config, seed
+        self.observers, self.profile = observers, profile
         self.device = runtime.choose_device(config.device)
         self.dtype = runtime.dtype_of(config.precision)
         self.normalize = Normalizer.of(data, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.evaluated: nn.Module = net
         self.plain = None
+        if config.whitening:
+            whiten_first_layer(net, next(normalized(data.train.images, self.normalize, WHITENING_IMAGES)))
         if config.weight_standardization:
             self.plain = copy.deepcopy(net)
             standardize(net)
-        self.learner = _replica(net)
         self.num_batches = num_batches(data.train, config.batch_size)
-        self.optimizer = make_optimizer(config.optimizer, net.parameters())
+        self.optimizers = make_optimizers(config.optimizer, net)
         self.rate = LearningRate(
-            config.schedule, self.optimizer, epochs=config.epochs, steps_per_epoch=self.num_batches
+            config.schedule, self.optimizers, epochs=config.epochs, steps_per_epoch=self.num_batches
         )
         self.average = WeightAverage(net, config.ema) if config.ema else None
-        self.evaluated: nn.Module = net
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
+        self.learner = Learner(
+            net,
+            DeviceImages(data.train, self.device),
+            self.normalize,
+            augment,
+            mix=mix,
+            label_smoothing=config.label_smoothing,
+            num_classes=len(data.class_names),
+            dtype=self.dtype,
+            parts=config.num_microbatches,
+            seed=seed,
+            profile=profile,
+        )
 
     def epoch(self, epoch: int) -> EpochFacts:
         """Train one epoch, evaluate, and let the schedule and the observers know."""
@@ -163,10 +193,12 @@ class _Trainer:
             observer.epoch_started(start)
         began = time.perf_counter()
         train = self.steps(epoch)
-        trained = time.perf_counter()
+        # What it takes to have the weights that are evaluated and kept is training.
         self.evaluated = self.current()
-        validation = None if self.data.validation is None else self.score(self.data.validation)
-        test = self.score(self.data.test)
+        trained = time.perf_counter()
+        with self.profile.phase("evaluation"):
+            validation = None if self.data.validation is None else self.score(self.data.validation)
+            test = self.score(self.data.test)
         facts = EpochFacts(
             epoch=epoch,
             lr=start.lr,
@@ -183,6 +215,7 @@ class _Trainer:
 
     def current(self) -> nn.Module:
         """The net as it stands, or the average of its weights; with plain layers in any case."""
+        self.learner.gather_statistics()
         net: nn.Module = self.net
         if self.average:
             net = self.average.evaluated(self.data.train, self.normalize, self.dtype)
@@ -196,14 +229,13 @@ class _Trainer:
 
     def steps(self, epoch: int) -> Score:
         """Go through the training set once."""
-        # Seeded anew each epoch, so that an epoch depends on the weights and its number alone.
-        self.augment.reseed(runtime.derive_seed(self.seed, epoch, _AUGMENT))
-        runtime.seed_everything(runtime.derive_seed(self.seed, epoch, _DROPOUT))
+        # For layers that draw from the global generator: an epoch depends on the weights and its number alone.
+        runtime.seed_everything(runtime.derive_seed(self.seed, epoch))
         order = runtime.generator(self.seed, epoch, _ORDER)
         self.learner.train()
         loss_sum, correct, seen = 0.0, 0, 0
         for index, indices in enumerate(shuffled(len(self.data.train), self.config.batch_size, order)):
-            loss, right = self.step(indices, where=f"epoch {epoch}, batch {index}")
+            loss, right = self.step(indices, epoch, index)
             loss_sum += loss * len(indices)
             correct += right
             seen += len(indices)
@@ -211,32 +243,31 @@ class _Trainer:
                 observer.batch_done(BatchFacts(index=index, loss=loss, accuracy=correct / seen))
         return Score(loss=loss_sum / seen, correct=correct, total=seen)
 
-    def step(self, indices: NDArray[np.int64], where: str) -> tuple[float, int]:
+    def step(self, indices: Tensor, epoch: int, index: int) -> tuple[float, int]:
         """Forward, backward, update; the loss, and how many images were right."""
-        images = self.normalize(self.augment(self.data.train.images[indices]))
-        labels = torch.from_numpy(self.data.train.labels[indices]).to(self.device)
-        with runtime.autocast(self.device, self.dtype):
-            logits = self.learner(images)
-        # The loss in fp32: its sum over the classes would lose digits in bf16.
-        loss = self.criterion(logits.float(), labels)
-        value: float = loss.item()
-        if not math.isfinite(value):
-            raise _diverged(where, value, self.rate.value)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.rate.step_done()
-        if self.average:
-            self.average.step_done(self.net)
-        return value, int((logits.argmax(1) == labels).sum())
+        moment = Moment(epoch=epoch, step=index, image_size=self.image_size(epoch, index))
+        outcome = self.learner.learn(indices, moment)
+        loss = float(outcome.loss)
+        if not math.isfinite(loss):
+            raise _diverged(f"epoch {epoch}, batch {index}", loss, self.rate.value)
+        with self.profile.phase("optimizer"):
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.rate.step_done()
+            if self.average:
+                self.average.step_done(self.net)
+        return loss, int(outcome.correct)
 
+    def image_size(self, epoch: int, index: int) -> int | None:
+        """What the images of a step are brought to; None for their own size."""
+        progressive = self.config.progressive
+        if progressive is None:
+            return None
+        done = ((epoch - 1) * self.num_batches + index) / (self.config.epochs * self.num_batches)
+        return progressive.start_size if done < progressive.until else None
 
-def _replica(net: nn.Module) -> nn.Module:
-    """A net of the same parameters and buffers, whose layers are fit for training."""
-    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
-    replica = copy.deepcopy(net, shared)
-    use_fast_dropout(replica)
-    return replica
+    def close(self) -> None:
+        self.learner.close()
 
 
 def _monitored(config: TrainConfig, facts: EpochFacts) -> Score:

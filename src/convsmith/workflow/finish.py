@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from convsmith import files, runtime
 from convsmith.arch.build import build
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
-from convsmith.data.augment import augmenter
+from convsmith.data.augment import Draw, augmenter
 from convsmith.data.images import ImageData
 from convsmith.evaluation.facts import ClassFacts, Predictions, classes_record, mistakes, per_class
 from convsmith.inspect.brief import Check
@@ -102,9 +102,14 @@ def data_pictures(recipe: Recipe, data: ImageData, folder: Path) -> list[Picture
 
 def _augmented(recipe: Recipe, data: ImageData) -> Figure:
     chosen = _some(len(data.train), AUGMENTED_ROWS, recipe.seed, _AUGMENTED)
-    augment = augmenter(recipe.augment, data.mean, runtime.derive_seed(recipe.seed, _PREVIEW))
+    augment = augmenter(recipe.augment, data.mean)
     originals = data.train.images[chosen]
-    versions = np.stack([augment(np.repeat(image[None], AUGMENTED_VERSIONS, axis=0)) for image in originals])
+    repeated = torch.from_numpy(originals.repeat(AUGMENTED_VERSIONS, axis=0)).permute(0, 3, 1, 2)
+    draw = Draw(
+        seed=runtime.derive_seed(recipe.seed, _PREVIEW), epoch=1, indices=torch.arange(len(repeated))
+    )
+    changed = augment(repeated, draw).permute(0, 2, 3, 1).numpy()
+    versions = changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:])
     names = [data.class_names[label] for label in data.train.labels[chosen]]
     subtitle = ", ".join(f"{each.name} (p = {each.p:g})" for each in recipe.augment.transforms)
     return pictures.augmented(originals, versions, names, "Augmentation, as the net sees it", subtitle)

@@ -1,0 +1,315 @@
+"""Transforms applied to whole batches on the device that trains, with parameters of each image's own.
+
+Each transform is a pair: `draw_...` draws the parameters of every image, `..._images` applies given ones, so
+that the two can be held against albumentations apart. Images are `(N, C, H, W)` uint8 throughout; random
+numbers are drawn on the CPU, the same for every device.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from convsmith.data.augment import (
+    AugmentConfig,
+    CoarseDropout,
+    Cutout,
+    Draw,
+    HorizontalFlip,
+    RandomBrightnessContrast,
+    RandomCrop,
+    ShiftScaleRotate,
+)
+
+
+class Batched:
+    """Applies a recipe's transforms batch by batch.
+
+    Args:
+        config: The `[augment]` table.
+        mean: The data set's mean per channel, 0..1.
+    """
+
+    def __init__(self, config: AugmentConfig, mean: tuple[float, ...]) -> None:
+        self.transforms = config.transforms
+        self.mean = tuple(255 * value for value in mean)
+
+    def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor:  # noqa: N803 - shape suffix
+        generator = draw.generator()
+        for transform in self.transforms:
+            chosen = _chosen(transform, draw, generator)
+            change = _CHANGES[type(transform)](transform, images_NCHW, self.mean, generator)
+            images_NCHW = _change_some(images_NCHW, chosen, change)  # noqa: N806
+        return images_NCHW
+
+
+# Takes the images and the places in the batch that they come from, so that it finds their parameters.
+Change = Callable[[Tensor, Tensor], Tensor]
+
+
+def _chosen(transform: Any, draw: Draw, generator: torch.Generator) -> Tensor:
+    """Which images `(N,)` are changed."""
+    if isinstance(transform, HorizontalFlip) and transform.alternate:
+        # The training set's order follows from hashes of the images, so odd and even are halves by chance.
+        return (draw.indices + draw.epoch) % 2 == 1
+    return torch.rand(len(draw.indices), generator=generator) < transform.p
+
+
+def _change_some(images: Tensor, chosen: Tensor, change: Change) -> Tensor:
+    if images.device.type != "cpu":
+        # Picking images out would wait for the device to say how many they are.
+        everywhere = torch.arange(len(images), device=images.device)
+        chosen = chosen.to(images.device, non_blocking=True)
+        return torch.where(chosen.view(-1, 1, 1, 1), change(images, everywhere), images)
+    places = chosen.nonzero().squeeze(1)
+    if not len(places):
+        return images
+    # With the channels last, as they lie in memory, an image is copied in one piece.
+    images_NHWC = images.permute(0, 2, 3, 1)  # noqa: N806 - shape suffix
+    changed = change(images_NHWC.index_select(0, places).permute(0, 3, 1, 2), places)
+    source = torch.arange(len(images))
+    source[places] = torch.arange(len(images), len(images) + len(places))
+    both = torch.cat([images_NHWC, changed.permute(0, 2, 3, 1)])
+    return both.index_select(0, source).permute(0, 3, 1, 2)
+
+
+def _flip(transform: HorizontalFlip, images: Tensor, mean: Any, generator: torch.Generator) -> Change:
+    del transform, images, mean, generator
+    return lambda some, _: some.flip(3)
+
+
+class Affine(NamedTuple):
+    """Per image: a turn in radians, a zoom, and a move by whole pixels; each `(N,)` float32."""
+
+    angle: Tensor
+    scale: Tensor
+    right: Tensor
+    down: Tensor
+
+
+def draw_affine(
+    transform: ShiftScaleRotate, count: int, size: tuple[int, int], generator: torch.Generator
+) -> Affine:
+    """Parameters of `count` images of a size `(H, W)`, distributed as albumentations' are."""
+    angle, scale, right, down = torch.rand(4, count, generator=generator) * 2 - 1
+    shift = transform.shift_limit
+    return Affine(
+        angle=angle * math.radians(transform.rotate_limit),
+        scale=1 + scale * transform.scale_limit,
+        right=(right * shift * size[1]).trunc(),
+        down=(down * shift * size[0]).trunc(),
+    )
+
+
+def affine_images(images: Tensor, affine: Affine, border: str, mean: tuple[float, ...]) -> Tensor:
+    """Turn, zoom and move images about their centres, with bilinear interpolation."""
+    places = _places(affine, (images.shape[2], images.shape[3]))
+    if border in _PADDING:
+        # The half is there to round by: the way to uint8 cuts fractions off.
+        values = functional.grid_sample(
+            images + 0.5, places, padding_mode=_PADDING[border], align_corners=True
+        )
+        return values.to(torch.uint8)
+    fill = _fill(images, mean if border == "mean" else (0.0,) * len(mean))
+    values = functional.grid_sample(images - fill, places, align_corners=True)
+    return (values + (fill + 0.5)).to(torch.uint8)
+
+
+def _places(affine: Affine, size: tuple[int, int]) -> Tensor:
+    """Where each pixel of the results comes from, `(N, H, W, 2)`; the outermost centres are at -1 and 1."""
+    device = affine.angle.device
+    turn = torch.polar(1 / affine.scale, affine.angle)[:, None]
+    down, across = (torch.linspace(1 - length, length - 1, length, device=device) / 2 for length in size)
+    # As complex numbers, whose product turns and zooms; a pixel's place is its column's plus its row's.
+    columns = turn * (across - affine.right[:, None])
+    rows = turn * torch.complex(torch.zeros(()).to(device), down - affine.down[:, None])
+    unit = torch.tensor([2 / max(length - 1, 1) for length in reversed(size)], device=device)
+    columns, rows = (
+        torch.view_as_complex(torch.view_as_real(places) * unit) for places in (columns, rows)
+    )
+    return torch.view_as_real(columns[:, None, :] + rows[:, :, None])
+
+
+# Reflection about the outermost pixels' centres, as OpenCV's default border does.
+_PADDING = {"reflect": "reflection", "replicate": "border"}
+
+
+def _shift_scale_rotate(
+    transform: ShiftScaleRotate, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
+) -> Change:
+    size = (images.shape[2], images.shape[3])
+    affine = draw_affine(transform, len(images), size, generator)
+    return _per_image(
+        images, affine, lambda some, drawn: affine_images(some, drawn, transform.border, mean)
+    )
+
+
+class Crop(NamedTuple):
+    """Per image: how far its content moves right and down, in whole pixels `(N,)`."""
+
+    right: Tensor
+    down: Tensor
+
+
+def draw_crop(transform: RandomCrop, count: int, generator: torch.Generator) -> Crop:
+    limit = transform.padding
+    return Crop(*torch.randint(-limit, limit + 1, (2, count), generator=generator))
+
+
+def crop_images(images: Tensor, crop: Crop, border: str, mean: tuple[float, ...]) -> Tensor:
+    """Move images by whole pixels, and fill what comes into view."""
+    height, width = images.shape[2:]
+    rows = torch.arange(height, device=images.device) - crop.down.view(-1, 1)
+    columns = torch.arange(width, device=images.device) - crop.right.view(-1, 1)
+    inside = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
+    fold = _folded if border == "reflect" else _clamped
+    rows, columns = fold(rows, height), fold(columns, width)
+    number = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    # With the channels last, so that a pixel is picked in one piece.
+    picked = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if border in {"reflect", "replicate"}:
+        return picked
+    fill = _fill(images, mean if border == "mean" else (0.0,) * len(mean))
+    return torch.where(inside[:, None], picked, (fill + 0.5).to(torch.uint8))
+
+
+def _random_crop(
+    transform: RandomCrop, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
+) -> Change:
+    crop = draw_crop(transform, len(images), generator)
+    return _per_image(images, crop, lambda some, drawn: crop_images(some, drawn, transform.border, mean))
+
+
+class Holes(NamedTuple):
+    """Rectangles `(N, holes)` in pixels, the ends not included; an empty one covers nothing."""
+
+    top: Tensor
+    left: Tensor
+    bottom: Tensor
+    right: Tensor
+
+
+def draw_holes(
+    transform: CoarseDropout, count: int, size: tuple[int, int], generator: torch.Generator
+) -> Holes:
+    """Holes of `count` images of a size `(H, W)`, distributed as albumentations' are: inside the image."""
+    low, high = transform.num_holes_range
+    wanted = torch.randint(low, high + 1, (count, 1), generator=generator)
+    there = torch.arange(high) < wanted
+    spans = []
+    for (shortest, longest), length in zip(
+        (transform.hole_height_range, transform.hole_width_range), size, strict=True
+    ):
+        span = torch.randint(
+            shortest, min(longest, length) + 1, (count, high), generator=generator
+        )
+        # Whole numbers from 0 to length - span, evenly: there is a last place for each span of its own.
+        start = (torch.rand(count, high, generator=generator, dtype=torch.float64) * (length - span + 1)).long()
+        spans.append((start, torch.where(there, start + span, start)))
+    (top, bottom), (left, right) = spans
+    return Holes(top=top, left=left, bottom=bottom, right=right)
+
+
+def draw_cutout(transform: Cutout, count: int, size: tuple[int, int], generator: torch.Generator) -> Holes:
+    """One square an image, its centre drawn evenly from the pixels; the edge may cut it."""
+    top, left = (
+        torch.randint(length, (count, 1), generator=generator) - transform.size // 2 for length in size
+    )
+    return Holes(top=top, left=left, bottom=top + transform.size, right=left + transform.size)
+
+
+def cover_images(images: Tensor, holes: Holes, fill: str, mean: tuple[float, ...]) -> Tensor:
+    """Paint the holes in the mean colour, or black."""
+    channels, height, width = images.shape[1:]
+    rows = torch.arange(height, device=images.device)
+    # Rows of pixels with their channels side by side, as they lie in memory.
+    columns = torch.arange(width, device=images.device).repeat_interleave(channels)
+    down = (rows >= holes.top[..., None]) & (rows < holes.bottom[..., None])
+    across = (columns >= holes.left[..., None]) & (columns < holes.right[..., None])
+    covered = (down[..., :, None] & across[..., None, :]).any(dim=1)
+    colour = _fill(images, mean if fill == "mean" else (0.0,) * len(mean)).add(0.5).to(torch.uint8)
+    lines = images.permute(0, 2, 3, 1).reshape(len(images), height, -1)
+    painted = torch.where(covered, colour.flatten().repeat(width), lines)
+    return painted.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _coarse_dropout(
+    transform: CoarseDropout, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
+) -> Change:
+    holes = draw_holes(transform, len(images), (images.shape[2], images.shape[3]), generator)
+    return _per_image(images, holes, lambda some, drawn: cover_images(some, drawn, transform.fill, mean))
+
+
+def _cutout(
+    transform: Cutout, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
+) -> Change:
+    holes = draw_cutout(transform, len(images), (images.shape[2], images.shape[3]), generator)
+    return _per_image(images, holes, lambda some, drawn: cover_images(some, drawn, transform.fill, mean))
+
+
+class Tone(NamedTuple):
+    """Per image `(N,)`: what each pixel is multiplied by, and what is added, in levels of 255."""
+
+    factor: Tensor
+    added: Tensor
+
+
+def draw_tone(transform: RandomBrightnessContrast, count: int, generator: torch.Generator) -> Tone:
+    contrast, brightness = torch.rand(2, count, generator=generator) * 2 - 1
+    return Tone(
+        factor=1 + contrast * transform.contrast_limit, added=255 * brightness * transform.brightness_limit
+    )
+
+
+def tone_images(images: Tensor, tone: Tone) -> Tensor:
+    factor, added = (values.view(-1, 1, 1, 1) for values in tone)
+    return (images * factor + added).clamp_(0, 255).to(torch.uint8)
+
+
+def _brightness_contrast(
+    transform: RandomBrightnessContrast, images: Tensor, mean: Any, generator: torch.Generator
+) -> Change:
+    del mean
+    return _per_image(images, draw_tone(transform, len(images), generator), tone_images)
+
+
+_CHANGES: dict[type[Any], Callable[[Any, Tensor, tuple[float, ...], torch.Generator], Change]] = {
+    HorizontalFlip: _flip,
+    ShiftScaleRotate: _shift_scale_rotate,
+    CoarseDropout: _coarse_dropout,
+    RandomCrop: _random_crop,
+    Cutout: _cutout,
+    RandomBrightnessContrast: _brightness_contrast,
+}
+
+
+def _per_image(images: Tensor, parameters: tuple[Tensor, ...], apply: Callable[..., Tensor]) -> Change:
+    """A change that gives `apply` the images and the parameters that were drawn for them."""
+    there = [values.to(images.device, non_blocking=True) for values in parameters]
+
+    def change(some: Tensor, places: Tensor) -> Tensor:
+        return apply(some, type(parameters)(*(values[places] for values in there)))
+
+    return change
+
+
+def _fill(images: Tensor, levels: tuple[float, ...]) -> Tensor:
+    return torch.tensor(levels, device=images.device).view(1, -1, 1, 1)
+
+
+def _within(places: Tensor, length: int) -> Tensor:
+    return (places >= 0) & (places < length)
+
+
+def _clamped(places: Tensor, length: int) -> Tensor:
+    return places.clamp(0, length - 1)
+
+
+def _folded(places: Tensor, length: int) -> Tensor:
+    """Reflected about the outermost pixels, as often as it takes."""
+    period = max(2 * (length - 1), 1)
+    places = places.remainder(period)
+    return torch.minimum(places, period - places)

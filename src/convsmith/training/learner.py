@@ -1,0 +1,179 @@
+"""Loss and gradients of a batch, computed in parts: each part on a copy of the net and a core of its own.
+
+A small net's operations are too short to be shared out between cores one by one. Parts of a batch are not:
+every core takes one through the whole net, forward and backward, with what it computes close at hand. The
+parts see the batch norm of their own images, and gradients are summed in the order of the parts, so that the
+result is the same whatever the number of cores.
+"""
+
+import copy
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convsmith import runtime
+from convsmith.data.augment import Augmenter, Draw, Mix
+from convsmith.data.mix import mix_batch
+from convsmith.training.batches import DeviceImages, Normalizer
+from convsmith.training.dropout import Dropout, use_fast_dropout
+from convsmith.training.profile import Profile
+
+# Purposes that random numbers are drawn for, so that no two share a stream.
+_AUGMENT, _MIX, _DROPOUT = range(1, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Where in the training a batch stands; with the run's seed it fixes all that is drawn for it.
+
+    `image_size` is what the images are brought to, None for their own.
+    """
+
+    epoch: int
+    step: int
+    image_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The mean loss of a batch, and how many of its images were right; both on the device."""
+
+    loss: Tensor
+    correct: Tensor
+
+
+class Learner:
+    """Computes gradients of a net's parameters. The net itself computes nothing: its copies do.
+
+    Args:
+        net: On the device, channels last. Its copies share its parameters.
+        images: The training images.
+        normalize: From uint8 to what the net sees.
+        augment: Changes the images; mixing follows it.
+        mix: Mixes images and labels within a part.
+        label_smoothing: Share of each target that is spread over all classes.
+        num_classes: Logits of the net.
+        dtype: What the forward pass computes in.
+        parts: How many parts a whole batch has.
+        seed: Of augmentation, mixing and dropout.
+        profile: Told how long each phase takes.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        images: DeviceImages,
+        normalize: Normalizer,
+        augment: Augmenter,
+        *,
+        mix: Mix | None,
+        label_smoothing: float,
+        num_classes: int,
+        dtype: torch.dtype,
+        parts: int,
+        seed: int,
+        profile: Profile,
+    ) -> None:
+        self.net, self.images, self.normalize, self.augment, self.mix = net, images, normalize, augment, mix
+        self.num_classes, self.dtype, self.seed, self.profile = num_classes, dtype, seed, profile
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        self.replicas = [_replica(net, share_buffers=parts == 1) for _ in range(parts)]
+        workers = min(parts, torch.get_num_threads()) if images.device.type == "cpu" else 1
+        self.pool = _single_threaded(workers) if workers > 1 else None
+
+    def train(self) -> None:
+        for replica in self.replicas:
+            replica.train()
+
+    def learn(self, indices: Tensor, moment: Moment) -> Outcome:
+        """Set the gradients of all parameters to those of a batch's mean loss."""
+        parts = list(enumerate(indices.chunk(len(self.replicas))))
+        shares = [len(part) / len(indices) for _, part in parts]
+        if self.pool is None:
+            results = [self._part(number, part, moment) for number, part in parts]
+        else:
+            results = list(self.pool.map(lambda numbered: self._part(*numbered, moment), parts))
+        total = _weighted_sum([gradients for _, _, gradients in results], shares)
+        for parameter, gradient in zip(self.parameters, total, strict=True):
+            parameter.grad = gradient
+        loss = torch.stack([loss for loss, _, _ in results]) @ torch.tensor(shares).to(results[0][0].device)
+        return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+
+    def gather_statistics(self) -> None:
+        """Give the net what its copies' norms collected: the mean over them, as if each had seen all parts."""
+        if len(self.replicas) == 1:
+            return
+        with torch.no_grad():
+            for buffer, *collected in zip(
+                self.net.buffers(), *(replica.buffers() for replica in self.replicas), strict=True
+            ):
+                stacked = torch.stack(collected)
+                buffer.copy_(stacked.mean(0) if buffer.is_floating_point() else stacked[0])
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+    def _part(self, number: int, indices: Tensor, moment: Moment) -> tuple[Tensor, Tensor, list[Tensor]]:
+        key = (self.seed, moment.epoch, moment.step, number)
+        replica = self.replicas[number]
+        with self.profile.phase("augment"):
+            images, labels = self.images.take(indices)
+            draw = Draw(seed=runtime.derive_seed(*key, _AUGMENT), epoch=moment.epoch, indices=indices)
+            images = _resized(self.normalize(self.augment(images, draw)), moment.image_size)
+            targets = labels
+            if self.mix is not None:
+                probabilities = functional.one_hot(labels, self.num_classes).float()
+                images, targets = mix_batch(self.mix, images, probabilities, runtime.derive_seed(*key, _MIX))
+        with self.profile.phase("forward"):
+            _seed_dropout(replica, runtime.derive_seed(*key, _DROPOUT))
+            with runtime.autocast(images.device, self.dtype):
+                logits = replica(images)
+            # The loss in fp32: its sum over the classes would lose digits in bf16.
+            loss = self.criterion(logits.float(), targets)
+        with self.profile.phase("backward"):
+            gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        return loss.detach(), (logits.argmax(1) == labels).sum(), list(gradients)
+
+
+def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
+    """A net of the same parameters, whose layers are fit for training."""
+    shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
+    replica = copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
+    use_fast_dropout(replica, torch.Generator())
+    return replica
+
+
+def _seed_dropout(replica: nn.Module, seed: int) -> None:
+    for module in replica.modules():
+        if isinstance(module, Dropout) and module.generator is not None:
+            module.generator.manual_seed(seed)
+            # All layers of a replica share one generator.
+            return
+
+
+def _single_threaded(workers: int) -> ThreadPoolExecutor:
+    """Threads that each compute on one core."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _weighted_sum(gradients: Sequence[list[Tensor]], shares: Sequence[float]) -> list[Tensor]:
+    total, *others = gradients
+    if not others:
+        return total
+    torch._foreach_mul_(total, shares[0])  # noqa: SLF001 - the documented "foreach" functions
+    for part, share in zip(others, shares[1:], strict=True):
+        torch._foreach_add_(total, part, alpha=share)  # noqa: SLF001
+    return total
+
+
+def _resized(images: Tensor, size: int | None) -> Tensor:
+    if size is None or size == images.shape[-1]:
+        return images
+    small = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+    return small.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,59 @@
+"""A first convolution that whitens: its outputs are uncorrelated and of equal size on the training images.
+
+It needs no learning, so it is frozen: nothing is computed backward at the highest resolution. Both signs of
+each filter are there, since an activation follows that lets only one through. Jordan, "94% on CIFAR-10 in
+3.29 Seconds on a Single GPU", arXiv 2404.00498, after Page, "How to Train Your ResNet" (2018-2020).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convsmith.errors import RecipeError
+
+# Enough images for the covariances of a patch of a few dozen numbers.
+IMAGES = 4_000
+# Keeps filters of directions in which patches hardly vary, which is noise, from growing large.
+EPSILON = 5e-4
+
+
+def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N803 - shape suffix
+    """Set and freeze the first convolution of a net.
+
+    Args:
+        net: Its first convolution must be an ordinary one that sees the images.
+        images_NCHW: Normalised training images `(N, C, H, W)` float32.
+
+    Raises:
+        RecipeError: The layer has more filters than both signs of all directions of a patch.
+
+    Example:
+        >>> conv = nn.Conv2d(1, 4, 2, bias=False)
+        >>> whiten_first_layer(conv, torch.rand(8, 1, 6, 6))
+        >>> bool(torch.equal(conv.weight[:2], -conv.weight[2:])), conv.weight.requires_grad
+        (True, False)
+    """
+    conv = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    filters = whitening_filters(images_NCHW, (conv.kernel_size[0], conv.kernel_size[1]))
+    pairs = conv.out_channels // 2
+    if conv.groups != 1 or conv.out_channels % 2 or pairs > len(filters):
+        raise RecipeError(
+            f"{conv.out_channels} filters, expected an even number of at most {2 * len(filters)}, both signs "
+            f"of the directions of a patch of {tuple(filters.shape[1:])}",
+            where="train.whitening and the first layer of model.net",
+            fix=f"give the first convolution {2 * len(filters)} channels, or a larger kernel",
+        )
+    with torch.no_grad():
+        conv.weight.copy_(torch.cat([filters[:pairs], -filters[:pairs]]))
+        if conv.bias is not None:
+            conv.bias.zero_()
+    conv.requires_grad_(requires_grad=False)
+
+
+def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
+    """The whitening filters `(C * height * width, C, height, width)` of a patch, of the largest variance first."""
+    patches = functional.unfold(images_NCHW, kernel).transpose(1, 2).flatten(0, 1)
+    covariance = torch.cov(patches.T.double())
+    variances, directions = torch.linalg.eigh(covariance)
+    filters = directions / torch.sqrt(variances + EPSILON)
+    return filters.T.flip(0).float().unflatten(1, (images_NCHW.shape[1], *kernel))

@@ -1,0 +1,49 @@
+"""Trainings that tests look at."""
+
+import torch
+from torch import nn
+
+from convsmith import runtime
+from convsmith.arch.build import build
+from convsmith.data.augment import augmenter
+from convsmith.recipe.schema import Recipe
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
+from convsmith.training.profile import Profile
+from convsmith.workflow.prepare import prepare
+
+
+class Recorder(Observer):
+    def __init__(self) -> None:
+        self.starts: list[EpochStart] = []
+        self.batches: list[BatchFacts] = []
+        self.epochs: list[EpochFacts] = []
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def epoch_started(self, start: EpochStart) -> None:
+        self.starts.append(start)
+
+    def batch_done(self, batch: BatchFacts) -> None:
+        self.batches.append(batch)
+
+    def epoch_done(self, facts: EpochFacts, net: nn.Module) -> None:
+        self.epochs.append(facts)
+        self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+
+
+def trained(recipe: Recipe, profile: Profile | None = None) -> tuple[nn.Module, Recorder]:
+    """A net trained by a recipe, and what an observer saw."""
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+    recorder = Recorder()
+    history = fit(
+        net,
+        prepared.data,
+        prepared.recipe.train,
+        augmenter(recipe.augment, prepared.data.mean),
+        mix=recipe.augment.mix,
+        seed=recipe.seed,
+        observers=[recorder],
+        profile=profile,
+    )
+    assert list(history) == recorder.epochs
+    return net, recorder
