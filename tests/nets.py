@@ -19,6 +19,8 @@ def _convolution(draw: st.DrawFn, *, keep_size: bool) -> str:
         text += ":g2"
     if not keep_size and draw(st.booleans()):
         text += ":s2"
+    if draw(st.integers(0, 4)) == 0:
+        text += ":n0"
     return text
 
 

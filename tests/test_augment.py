@@ -11,10 +11,11 @@ import torch
 from albumentations.augmentations.geometric import functional as oracle
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 
 from convsmith.data import batched_engine
+from convsmith.data.albumentations_engine import Albumentations
 from convsmith.data.augment import (
     AugmentConfig,
     CoarseDropout,
@@ -41,7 +42,9 @@ def tensor_of(images_NHWC: Images) -> Tensor:  # noqa: N803 - shape suffix
     return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
 
 
-def made(engine: str, *transforms: dict[str, object], mean: tuple[float, ...] = MEAN, seed: int = 0) -> Change:
+def made(
+    engine: str, *transforms: dict[str, object], mean: tuple[float, ...] = MEAN, seed: int = 0
+) -> Change:
     """A recipe's augmentation; each call is another batch of the training."""
     augment = augmenter(
         AugmentConfig.model_validate({"engine": engine, "transforms": list(transforms)}), mean
@@ -296,7 +299,9 @@ def test_brightness_and_contrast_are_a_line_through_the_levels(make: Make) -> No
 def photograph(size: int = 32) -> Images:
     """Smooth noise: like a photograph, it has neighbours that are alike."""
     rng = np.random.default_rng(3)
-    return cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), (0, 0), 1.5)
+    return np.asarray(
+        cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), (0, 0), 1.5), np.uint8
+    )
 
 
 @pytest.mark.parametrize(
@@ -331,13 +336,13 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
     config = ShiftScaleRotate(
         name="ShiftScaleRotate", shift_limit=0.1, scale_limit=0.2, rotate_limit=20.0, p=1.0
     )
-    pipeline = augmenter(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
+    pipeline = Albumentations(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
     (affine,) = pipeline.transforms
     pipeline.set_random_seed(0)
     count, shape = 4000, (32, 48)
     theirs = [
         affine.get_params_dependent_on_data({"shape": (*shape, 3)}, {})
-        | {"move": affine._get_translate_params(shape)}  # noqa: SLF001 - it is not in the parameters
+        | {"move": affine._get_translate_params(shape)}
         for _ in range(count)
     ]
     ours = batched_engine.draw_affine(config, count, shape, torch.Generator().manual_seed(0))
@@ -359,7 +364,7 @@ def test_holes_are_distributed_as_those_of_albumentations() -> None:
     config = CoarseDropout(
         name="CoarseDropout", num_holes_range=(1, 3), hole_height_range=(2, 5), hole_width_range=(3, 9), p=1.0
     )
-    pipeline = augmenter(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
+    pipeline = Albumentations(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
     (dropout,) = pipeline.transforms
     pipeline.set_random_seed(0)
     count = 3000
@@ -384,7 +389,9 @@ def test_the_share_of_changed_images_is_p(make: Make, seed: int) -> None:
 
 def test_a_batch_of_which_no_image_is_chosen_stays() -> None:
     images = noise(4)
-    transforms = [{"name": name, "p": 0.0} for name in ("HorizontalFlip", "ShiftScaleRotate", "Cutout")]
+    transforms: list[dict[str, object]] = [
+        {"name": name, "p": 0.0} for name in ("HorizontalFlip", "ShiftScaleRotate", "Cutout")
+    ]
     assert np.array_equal(made("batched", *transforms)(images), images)
 
 

@@ -3,6 +3,8 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +12,17 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from convsmith.data.cache import cache_folder, fingerprint
 from convsmith.data.config import DataConfig
 from convsmith.data.images import CANONICAL, load, mean_and_std, outline_of
+from convsmith.data.rows import FileImages
 from convsmith.errors import DataError
+from convsmith.recipe.loader import load as load_recipe
+from trained import trained
 
 Folder = Callable[..., Path]
 
@@ -50,8 +56,8 @@ def test_digits_are_built_in() -> None:
     assert (len(data.train), len(data.test)) == (1198, 599)
     assert data.identity == "scikit-learn digits, verified"
     assert data.class_names == tuple("0123456789")
-    assert data.train.images.dtype == np.uint8
-    assert data.train.images.max() == 255
+    assert np.asarray(data.train.images).dtype == np.uint8
+    assert np.asarray(data.train.images).max() == 255
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -429,3 +435,56 @@ def test_the_canonical_data_sets_are_recognised(
     assert [round(value, 4) for value in data.mean] == list(mean)
     assert [round(value, 4) for value in data.std] == list(std)
     assert os.environ["CONVSMITH_DATA"] == str(real_data)
+
+
+def test_images_on_disk_are_the_same_images(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    on_disk = FileImages(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    places = np.array([7, 0, 49, 7])
+    assert (len(on_disk), on_disk.shape) == (50, images.shape)
+    assert np.array_equal(on_disk[places], images[places])
+    assert np.array_equal(on_disk[3:9], images[3:9])
+    assert np.array_equal(on_disk[4], images[4])
+    assert np.array_equal(np.stack(list(on_disk)), images)
+    assert np.array_equal(on_disk.pick(places)[1:], images[places][1:])
+    assert mean_and_std(on_disk) == mean_and_std(images)
+
+
+def test_training_from_disk_gives_the_same_weights() -> None:
+    base = ["train.epochs=1", "model.net=C4 / G F10", "data.validation=0.1"]
+    (memory, _), (disk, _) = (
+        trained(load_recipe("digits", [*base, f"data.keep_in={place}"])) for place in ("memory", "disk")
+    )
+    for name, tensor in memory.state_dict().items():
+        assert torch.equal(tensor, disk.state_dict()[name])
+
+
+def test_large_sets_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(load(config("digits")).train.images, np.ndarray)
+    monkeypatch.setattr("convsmith.data.images._MEMORY_SHARE", 1e-9)
+    assert isinstance(load(config("digits")).train.images, FileImages)
+
+
+def test_reading_from_disk_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    """Eight times 32 MB are read; what the process holds grows by less than one."""
+    script = """
+import resource, sys
+import numpy as np
+from convsmith.data.rows import FileImages
+path, peak = sys.argv[1], lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+images = FileImages(np.load(path, mmap_mode="r"))
+images[:64]
+before = peak()
+order = np.random.default_rng(0).permutation(len(images))
+total = sum(int(images[order[start:start + 64]].sum()) for start in range(0, len(images), 64))
+print(total, peak() - before)
+"""
+    path = tmp_path / "images.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(4096, 256, 256, 1))[:] = 1
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
+    total, grown = found.stdout.split()
+    assert int(total) == 4096 * 256 * 256
+    assert float(grown) < 32

@@ -26,6 +26,7 @@ from convsmith.errors import NotationError
         ("+( C8 +(C8) )*2", "+(C8 +(C8))*2"),
         ("((C8)*2)*3", "(C8*2)*3"),
         ("C8:o0", "C8:o0"),
+        ("C8:n0 D:n1 P4:n0", "C8:n0 D:n1 P4:n0"),
     ],
 )
 def test_canonical_text(text: str, canonical: str) -> None:
@@ -77,6 +78,7 @@ def test_structure() -> None:
         ("C16:k", 6, "expected a value for kernel size, found the end", ""),
         ("C16:k3:k5", 8, "option 'k' is given twice", ""),
         ("C16:o1", 6, "dropout probability", ":o0.1"),
+        ("C16:n2", 6, "norm, 1 with and 0 without from 0 to 1", ""),
         ("C16:s0", 6, "expected a value for stride from 1", ""),
         ("C16C32", 4, "expected a space", "separate layers by a space"),
         ("C16 /", 6, "expected a layer", ""),

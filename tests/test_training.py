@@ -33,7 +33,7 @@ from convsmith.training.config import (
     Schedule,
     Step,
 )
-from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
+from convsmith.training.loop import BatchFacts, Observer, fit
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.score import evaluate_split, logits_of, score_of
 from convsmith.workflow.prepare import prepare
@@ -174,7 +174,7 @@ def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:
     assert images.shape == (len(data.train), 1, 8, 8)
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
     assert images.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    pixel = (data.train.images[3, 2, 1, 0] / 255 - data.mean[0]) / data.std[0]
+    pixel = (data.train.images[3][2, 1, 0] / 255 - data.mean[0]) / data.std[0]
     assert images[3, 0, 2, 1].item() == pytest.approx(pixel, abs=1e-6)
 
 

@@ -102,12 +102,13 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where they are missing."""
+def make_folder(folder: Path) -> Path:
+    """Make a folder, and those above it, where they are missing; returns it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
+    return folder
 
 
 def new_numbered_folder(parent: Path, name: str) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
+    from convsmith.training.profile import Profile
     from convsmith.workflow.finish import Result
 
 
@@ -101,13 +102,20 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
     return tuple(picture.file for picture in data_pictures(prepared.recipe, prepared.data, folder))
 
 
-def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[Observer]" = ()) -> "Result":
+def train(
+    recipe: "Recipe",
+    *,
+    runs: Path = Path("runs"),
+    observers: "Sequence[Observer]" = (),
+    profile: "Profile | None" = None,
+) -> "Result":
     """Train a recipe, evaluate it, and leave a run folder with report, pictures, weights and log.
 
     Args:
         recipe: From `load_recipe`.
         runs: The folder that the run's folder is made in, as `<recipe>-<number>`.
         observers: Told of every batch and epoch, beside the run folder's own.
+        profile: Collects where the time goes, which profile.txt in the folder then says.
 
     Raises:
         RecipeError: The net does not fit the data.
@@ -149,12 +157,15 @@ def train(recipe: "Recipe", *, runs: Path = Path("runs"), observers: "Sequence[O
                 mix=recipe.augment.mix,
                 seed=recipe.seed,
                 observers=watching,
+                profile=profile,
             )
         except DivergedError as error:
             log(str(error))
             raise
         for observer in watching:
             observer.training_done(time.perf_counter() - began)
+        if profile is not None:
+            folder.write_profile(profile.table())
         return finish(folder, prepared, log)
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+# The largest number in the notation, so that a slip of the finger cannot ask for all the memory there is.
+MAX_NUMBER = 65_536
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
@@ -24,6 +27,7 @@ class Option:
     letter: str
     name: str
     least: int
+    most: int = MAX_NUMBER
 
 
 KINDS: dict[str, Kind] = {
@@ -33,7 +37,7 @@ KINDS: dict[str, Kind] = {
             letter="C",
             name="convolution",
             number="width",
-            options="ksdpgo",
+            options="ksdpgon",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -42,7 +46,7 @@ KINDS: dict[str, Kind] = {
             letter="S",
             name="depthwise-separable convolution",
             number="width",
-            options="ksdpo",
+            options="ksdpon",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -51,7 +55,7 @@ KINDS: dict[str, Kind] = {
             letter="D",
             name="depthwise convolution",
             number="none",
-            options="ksdpo",
+            options="ksdpon",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -60,7 +64,7 @@ KINDS: dict[str, Kind] = {
             letter="P",
             name="pointwise convolution",
             number="width",
-            options="sgo",
+            options="sgon",
             weighted=True,
             convolution=True,
         ),
@@ -81,6 +85,7 @@ OPTIONS: dict[str, Option] = {
         Option(letter="p", name="padding", least=0),
         Option(letter="g", name="groups", least=1),
         Option(letter="o", name="dropout", least=0),
+        Option(letter="n", name="norm, 1 with and 0 without", least=0, most=1),
     )
 }
 

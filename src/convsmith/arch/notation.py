@@ -12,13 +12,12 @@
 
 import re
 
-from convsmith.arch.kinds import KINDS, OPTIONS, Kind
+from convsmith.arch.kinds import KINDS, MAX_NUMBER, OPTIONS, Kind
 from convsmith.arch.spec import Item, Layer, Net, Repeat, Residual, caret
 from convsmith.errors import NotationError
 
 # Far above any small net; they keep a hostile text from eating memory.
 MAX_TEXT = 10_000
-MAX_NUMBER = 65_536
 MAX_TIMES = 256
 MAX_DEPTH = 16
 MAX_LAYERS = 4_096
@@ -144,7 +143,7 @@ class _Reader:
     def option_value(self, letter: str) -> float:
         option = OPTIONS[letter]
         if letter != "o":
-            return self.number(f"a value for {option.name}", least=option.least, most=MAX_NUMBER)
+            return self.number(f"a value for {option.name}", least=option.least, most=option.most)
         start, match = self.at, _VALUE.match(self.text, self.at)
         if match is None or float(match[0]) >= 1:
             raise self.error(
@@ -200,6 +199,7 @@ def _layer(kind: Kind, number: int | None, values: dict[str, float], position: i
         padding=None if padding is None else int(padding),
         groups=int(values.get("g", 1)),
         dropout=values.get("o"),
+        norm=bool(values["n"]) if "n" in values else None,
         position=position,
         length=length,
     )

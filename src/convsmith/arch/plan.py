@@ -213,12 +213,12 @@ class _Planner:
         shape = core[-1].out_shape
         if not is_classifier:
             return core + self.after(layer, shape, prefix)
-        return core + self.norm(layer, shape, prefix) if self.settings.classifier_norm else core
+        return core + self.norm(layer, shape, prefix, is_classifier=True)
 
     def after(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
         """Norm, activation and dropout, in the order that the settings say."""
         text, settings = str(layer), self.settings
-        norm = self.norm(layer, shape, prefix)
+        norm = self.norm(layer, shape, prefix, is_classifier=False)
         activation: tuple[Op, ...] = ()
         if settings.activation != "none":
             activation = (self.op(ACTIVATIONS[settings.activation], text, shape, shape, prefix),)
@@ -229,14 +229,21 @@ class _Planner:
             ops += (self.dropout(text, shape, probability, prefix),)
         return ops
 
-    def norm(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
-        if self.settings.norm == "none" or not KINDS[layer.kind].convolution:
+    def norm(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
+        if not self.has_norm(layer, is_classifier=is_classifier):
             return ()
         return (self.op("BatchNorm2d", str(layer), shape, shape, prefix),)
 
+    def has_norm(self, layer: Layer, *, is_classifier: bool) -> bool:
+        if not KINDS[layer.kind].convolution:
+            return False
+        if layer.norm is not None:
+            return layer.norm
+        return self.settings.norm != "none" and (not is_classifier or self.settings.classifier_norm)
+
     def convolution(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
         channels, text = shape[0], str(layer)
-        norm = self.settings.norm != "none" and (not is_classifier or self.settings.classifier_norm)
+        norm = self.has_norm(layer, is_classifier=is_classifier)
         out = (layer.number or channels, *self.map_after(layer, shape))
         groups = channels if layer.kind == "D" else layer.groups
         window = {

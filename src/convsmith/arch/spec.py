@@ -8,7 +8,10 @@ from convsmith.arch.kinds import KINDS
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer. `padding` None keeps the map's size ("same"); `dropout` None follows the net's settings."""
+    """One layer.
+
+    `padding` None keeps the map's size ("same"); `dropout` and `norm` None follow the net's settings.
+    """
 
     kind: str
     number: int | None = None
@@ -18,6 +21,7 @@ class Layer:
     padding: int | None = None
     groups: int = 1
     dropout: float | None = None
+    norm: bool | None = None
     position: int = field(default=0, compare=False)
     length: int = field(default=1, compare=False)
 
@@ -31,6 +35,7 @@ class Layer:
             ("p", self.padding, 0 if pool else None),
             ("g", self.groups, 1),
             ("o", self.dropout, None),
+            ("n", self.norm, None),
         ]
         options = "".join(
             f":{letter}{value:g}"

@@ -113,13 +113,18 @@ def train(
     overrides: Overrides = None,
     *,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="where the run's folder is made")] = Path("runs"),
+    profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
     loaded = verbs.load_recipe(recipe, *(overrides or []))
     from convsmith.cli.console import observer
+    from convsmith.training.profile import Profile
 
+    measured = Profile(enabled=True) if profile else None
     with closing(observer()) as watcher:
-        result = verbs.train(loaded, runs=runs, observers=(watcher,))
+        result = verbs.train(loaded, runs=runs, observers=(watcher,), profile=measured)
+    if measured:
+        typer.echo(f"{measured.table()}\n")
     _show_result(result)
 
 

@@ -114,7 +114,9 @@ def _cutout(transform: Cutout, fill: tuple[float, ...]) -> Any:
     class CutoutSquare(albumentations.CoarseDropout):  # type: ignore[misc]
         """CoarseDropout keeps its holes inside the image; this one lets the edge cut them."""
 
-        def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        def get_params_dependent_on_data(
+            self, params: dict[str, Any], data: dict[str, Any]
+        ) -> dict[str, Any]:
             del data
             height, width = params["shape"][:2]
             top = self.random_generator.integers(0, height) - transform.size // 2

@@ -22,6 +22,7 @@ from convsmith.data.augment import (
     RandomBrightnessContrast,
     RandomCrop,
     ShiftScaleRotate,
+    Transform,
 )
 
 
@@ -50,7 +51,7 @@ class Batched:
 Change = Callable[[Tensor, Tensor], Tensor]
 
 
-def _chosen(transform: Any, draw: Draw, generator: torch.Generator) -> Tensor:
+def _chosen(transform: Transform, draw: Draw, generator: torch.Generator) -> Tensor:
     """Which images `(N,)` are changed."""
     if isinstance(transform, HorizontalFlip) and transform.alternate:
         # The training set's order follows from hashes of the images, so odd and even are halves by chance.
@@ -127,9 +128,7 @@ def _places(affine: Affine, size: tuple[int, int]) -> Tensor:
     columns = turn * (across - affine.right[:, None])
     rows = turn * torch.complex(torch.zeros(()).to(device), down - affine.down[:, None])
     unit = torch.tensor([2 / max(length - 1, 1) for length in reversed(size)], device=device)
-    columns, rows = (
-        torch.view_as_complex(torch.view_as_real(places) * unit) for places in (columns, rows)
-    )
+    columns, rows = (torch.view_as_complex(torch.view_as_real(places) * unit) for places in (columns, rows))
     return torch.view_as_real(columns[:, None, :] + rows[:, :, None])
 
 
@@ -142,9 +141,7 @@ def _shift_scale_rotate(
 ) -> Change:
     size = (images.shape[2], images.shape[3])
     affine = draw_affine(transform, len(images), size, generator)
-    return _per_image(
-        images, affine, lambda some, drawn: affine_images(some, drawn, transform.border, mean)
-    )
+    return _per_image(images, affine, lambda some, drawn: affine_images(some, drawn, transform.border, mean))
 
 
 class Crop(NamedTuple):
@@ -203,11 +200,11 @@ def draw_holes(
     for (shortest, longest), length in zip(
         (transform.hole_height_range, transform.hole_width_range), size, strict=True
     ):
-        span = torch.randint(
-            shortest, min(longest, length) + 1, (count, high), generator=generator
-        )
+        span = torch.randint(shortest, min(longest, length) + 1, (count, high), generator=generator)
         # Whole numbers from 0 to length - span, evenly: there is a last place for each span of its own.
-        start = (torch.rand(count, high, generator=generator, dtype=torch.float64) * (length - span + 1)).long()
+        start = (
+            torch.rand(count, high, generator=generator, dtype=torch.float64) * (length - span + 1)
+        ).long()
         spans.append((start, torch.where(there, start + span, start)))
     (top, bottom), (left, right) = spans
     return Holes(top=top, left=left, bottom=bottom, right=right)
@@ -243,9 +240,7 @@ def _coarse_dropout(
     return _per_image(images, holes, lambda some, drawn: cover_images(some, drawn, transform.fill, mean))
 
 
-def _cutout(
-    transform: Cutout, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
-) -> Change:
+def _cutout(transform: Cutout, images: Tensor, mean: tuple[float, ...], generator: torch.Generator) -> Change:
     holes = draw_cutout(transform, len(images), (images.shape[2], images.shape[3]), generator)
     return _per_image(images, holes, lambda some, drawn: cover_images(some, drawn, transform.fill, mean))
 

@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import io
 import os
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from convsmith import files
 from convsmith.data.config import DataConfig
-from convsmith.data.sources import Encoded, RawData, Source, read
+from convsmith.data.rows import FileImages
+from convsmith.data.sources import Encoded, RawData, RawSplit, Source, read
 from convsmith.errors import DataError, FileError, Problem
 
 # Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
@@ -33,7 +36,7 @@ MAX_TOLD = 5
 class CachedSplit:
     """Decoded images `(N, H, W, C)` uint8, mapped from disk, and labels `(N,)` int64."""
 
-    images: NDArray[np.uint8]
+    images: np.memmap[Any, np.dtype[np.uint8]]
     labels: NDArray[np.int64]
 
 
@@ -64,8 +67,8 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
     pointer = cache_folder() / "sources" / f"{key}.json"
     if known := _pointed_to(pointer):
         return _load(*known)
-    raw = read(source, config)
-    content = _store(raw, source, config)
+    with read(source, config) as raw:
+        content = _store(raw, source, config)
     files.make_folder(pointer.parent)
     # The names lie here, since equal images may bear other names elsewhere.
     files.write_json(
@@ -85,7 +88,7 @@ def _pointed_to(pointer: Path) -> tuple[Path, tuple[str, ...]] | None:
     return None
 
 
-def fingerprint(images: Sequence[NDArray[np.uint8]], labels: Sequence[int]) -> str:
+def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> str:
     """A sha256 over images and labels that does not depend on their order.
 
     Example:
@@ -108,33 +111,53 @@ def _combined(digests: Iterable[bytes]) -> str:
 
 
 def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
+    """Decode all images, one at a time, into files in the order of their digests.
+
+    In that order a copy with other file names, or shuffled otherwise, trains alike.
+    """
     _check_labels(raw, source)
-    decoded_splits = _decode(raw, source)
-    channels = 1 if all(image.mode == "L" for images in decoded_splits.values() for image in images) else 3
-    _check_sizes([image.size for images in decoded_splits.values() for image in images], source, config)
-    arrays, prints = {}, {}
-    for name, images in decoded_splits.items():
-        pixels = [_pixels(image, channels) for image in images]
-        labels = raw.splits[name].labels
-        digests = [_digest(image, label) for image, label in zip(pixels, labels, strict=True)]
-        # In the order of their digests, so that a copy with other file names or another order trains alike.
-        order = sorted(range(len(digests)), key=digests.__getitem__)
-        if config.resize:
-            pixels = [_resized(images[index], channels, config.resize) for index in range(len(images))]
-        arrays[name] = (
-            np.stack([pixels[index] for index in order]),
-            np.array([labels[index] for index in order], dtype=np.int64),
-        )
-        prints[name] = _combined(digests)
-    whole = hashlib.sha256("".join(f"{name} {prints[name]} " for name in sorted(prints)).encode()).hexdigest()
-    size = f"-{config.resize}" if config.resize else ""
-    content = cache_folder() / "content" / f"{whole}{size}"
-    with files.whole_folder(content) as folder:
-        for name, (pixels_NHWC, labels_N) in arrays.items():  # noqa: N806 - shape suffix
-            np.save(folder / f"{name}-images.npy", pixels_NHWC)
-            np.save(folder / f"{name}-labels.npy", labels_N)
-        files.write_json(folder / "meta.json", {"fingerprint": whole, "splits": list(arrays)})
+    channels = _check_images(raw, source, config)
+    with tempfile.TemporaryDirectory(prefix="decoding-", dir=files.make_folder(cache_folder())) as scratch:
+        decoded_splits = {
+            name: _decode(split, channels, config, Path(scratch) / f"{name}.npy")
+            for name, split in raw.splits.items()
+        }
+        prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
+        told = "".join(f"{name} {prints[name]} " for name in sorted(prints))
+        whole = hashlib.sha256(told.encode()).hexdigest()
+        content = cache_folder() / "content" / (whole + (f"-{config.resize}" if config.resize else ""))
+        with files.whole_folder(content) as folder:
+            for name, (unsorted, digests) in decoded_splits.items():
+                order = sorted(range(len(digests)), key=digests.__getitem__)
+                _write_in_order(folder / f"{name}-images.npy", unsorted, order)
+                labels = np.array(raw.splits[name].labels, dtype=np.int64)
+                np.save(folder / f"{name}-labels.npy", labels[order])
+            files.write_json(folder / "meta.json", {"fingerprint": whole, "splits": list(prints)})
     return content
+
+
+def _decode(split: RawSplit, channels: int, config: DataConfig, path: Path) -> tuple[Path, list[bytes]]:
+    """Write a split's pixels in the order that they come in; the digests are of the images as they are."""
+    digests, stored = [], None
+    for index, (encoded, label) in enumerate(zip(split.images, split.labels, strict=True)):
+        image = _open(encoded)
+        pixels = _pixels(image, channels)
+        digests.append(_digest(pixels, label))
+        if config.resize:
+            pixels = _resized(image, channels, config.resize)
+        if stored is None:
+            shape = (len(split.labels), *pixels.shape)
+            stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        stored[index] = pixels
+    return path, digests
+
+
+def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
+    source = FileImages(np.load(unsorted, mmap_mode="r"), np.array(order))
+    target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=source.shape)
+    for index, image in enumerate(source):
+        target[index] = image
+    target.flush()
 
 
 def _load(content: Path, class_names: tuple[str, ...]) -> CachedData:
@@ -177,24 +200,31 @@ def _check_labels(raw: RawData, source: Source) -> None:
         raise DataError("found one class, expected at least two", where=source.place)
 
 
-def _decode(raw: RawData, source: Source) -> dict[str, list[Image.Image]]:
-    """All images of all splits; one error names all that cannot be read."""
-    images: dict[str, list[Image.Image]] = {}
-    problems = []
+def _check_images(raw: RawData, source: Source, config: DataConfig) -> int:
+    """Make sure that all images can be read and fit together; one error names all that cannot.
+
+    Returns:
+        How many channels they need: one if all are grey, else three.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    grey, problems = True, []
     for name, split in raw.splits.items():
-        images[name] = []
         for index, encoded in enumerate(split.images):
             try:
-                images[name].append(_open(encoded))
+                image = _open(encoded)
             # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
             except Exception as error:  # noqa: BLE001
                 place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
                 problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
+            else:
+                sizes[image.size] += 1
+                grey = grey and image.mode == "L"
     if problems:
         told, rest = problems[:MAX_TOLD], len(problems) - MAX_TOLD
         fix = (f"{rest:,} more; " if rest > 0 else "") + "mend or remove the files; nothing was changed"
         raise DataError.of([*told[:-1], replace(told[-1], fix=fix)])
-    return images
+    _check_sizes(sizes, source, config)
+    return 1 if grey else 3
 
 
 def _reason(error: Exception) -> str:
@@ -224,8 +254,7 @@ def _open(encoded: Encoded) -> Image.Image:
             return image.convert("L" if image.mode in GREY_MODES else "RGB")
 
 
-def _check_sizes(sizes: list[tuple[int, int]], source: Source, config: DataConfig) -> None:
-    counts = Counter(sizes)
+def _check_sizes(counts: Counter[tuple[int, int]], source: Source, config: DataConfig) -> None:
     if len(counts) > 1 and config.resize is None:
         told = ", ".join(f"{w}x{h} ({n:,})" for (w, h), n in counts.most_common(3))
         raise DataError(

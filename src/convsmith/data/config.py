@@ -1,6 +1,6 @@
 """Which data set a run uses, and how it is split."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,10 @@ class DataConfig(BaseModel):
     )
     resize: int | None = Field(
         default=None, ge=4, le=1024, description="bring all images to this many pixels a side"
+    )
+    keep_in: Literal["auto", "memory", "disk"] = Field(
+        default="auto",
+        description='where decoded images stay while a net trains; "auto": in memory up to a quarter of it',
     )
     image_column: str | None = Field(default=None, description="only where it cannot be found by its type")
     label_column: str | None = Field(default=None, description="only where it cannot be found by its type")

@@ -1,5 +1,6 @@
 """A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from convsmith.data.cache import CachedSplit, decoded, fingerprint
+from convsmith.data.cache import CachedData, CachedSplit, decoded, fingerprint
 from convsmith.data.config import DataConfig
+from convsmith.data.rows import FileImages, Images
 from convsmith.data.sources import find
 from convsmith.errors import DataError
+
+# How many images are looked at at once where all are, and the share of memory that they may take.
+_AT_ONCE, _MEMORY_SHARE = 4096, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +57,19 @@ CANONICAL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images `(N, H, W, C)` uint8 and labels `(N,)` int64."""
+    """Images `(N, H, W, C)` uint8, in memory or on disk, and labels `(N,)` int64."""
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pick(self, places: NDArray[np.int64]) -> "Split":
+        """Some of the images."""
+        images = self.images
+        picked = images.pick(places) if isinstance(images, FileImages) else images[places]
+        return Split(images=picked, labels=self.labels[places])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +125,7 @@ class ImageData:
                 name: {
                     "images": len(split),
                     "per_class": np.bincount(split.labels, minlength=len(self.class_names)).tolist(),
-                    "fingerprint": fingerprint(list(split.images), split.labels.tolist()),
+                    "fingerprint": fingerprint(split.images, split.labels.tolist()),
                 }
                 for name, split in splits.items()
                 if split is not None
@@ -138,9 +149,10 @@ def load(config: DataConfig) -> ImageData:
     """
     source = find(config)
     cached = decoded(source, config)
-    train = _split(cached.splits["train"])
+    resident = _fits_in_memory(cached, config)
+    train = _split(cached.splits["train"], resident=resident)
     if "test" in cached.splits:
-        test = _split(cached.splits["test"])
+        test = _split(cached.splits["test"], resident=resident)
     else:
         train, test = _stratified(train, config.test_fraction, config, source.place)
     validation = None
@@ -185,7 +197,7 @@ def absolute(config: DataConfig) -> DataConfig:
     return config
 
 
-def mean_and_std(images_NHWC: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
+def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
     """Per channel, pixels scaled to 0..1, exact: from the counts of the 256 values.
 
     Example:
@@ -193,19 +205,30 @@ def mean_and_std(images_NHWC: NDArray[np.uint8]) -> tuple[tuple[float, ...], tup
         ((0.5,), (0.5,))
     """
     values = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images_NHWC.shape[-1]):
-        share = np.bincount(images_NHWC[..., channel].ravel(), minlength=256) / images_NHWC[..., channel].size
-        mean = float(share @ values)
-        means.append(mean)
-        # A channel of one value has no deviation; it is left as it is.
-        stds.append(float(np.sqrt(share @ (values - mean) ** 2)) or 1.0)
-    return tuple(means), tuple(stds)
+    channels = images_NHWC.shape[-1]
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(images_NHWC), _AT_ONCE):
+        part = images_NHWC[start : start + _AT_ONCE]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    means = shares @ values
+    deviations = np.sqrt((shares * (values - means[:, None]) ** 2).sum(axis=1))
+    # A channel of one value has no deviation; it is left as it is.
+    return tuple(map(float, means)), tuple(float(each) or 1.0 for each in deviations)
 
 
-def _split(cached: CachedSplit) -> Split:
-    # Copied into memory: batches are drawn at random, which a mapped file serves slowly.
-    return Split(images=np.array(cached.images), labels=cached.labels)
+def _fits_in_memory(cached: CachedData, config: DataConfig) -> bool:
+    if config.keep_in != "auto":
+        return config.keep_in == "memory"
+    size = sum(split.images.nbytes for split in cached.splits.values())
+    return size <= _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _split(cached: CachedSplit, *, resident: bool) -> Split:
+    # Copied where it fits: batches are drawn at random, which a file serves slowly.
+    images = np.array(cached.images) if resident else FileImages(cached.images)
+    return Split(images=images, labels=cached.labels)
 
 
 def _stratified(split: Split, fraction: float, config: DataConfig, place: str) -> tuple[Split, Split]:
@@ -220,10 +243,7 @@ def _stratified(split: Split, fraction: float, config: DataConfig, place: str) -
             fix="give every class at least two images, or hold out a larger share",
         ) from error
     kept, held_out = np.sort(kept), np.sort(held_out)
-    return (
-        Split(images=split.images[kept], labels=split.labels[kept]),
-        Split(images=split.images[held_out], labels=split.labels[held_out]),
-    )
+    return split.pick(kept), split.pick(held_out)
 
 
 def _identity(name: str, title: str, found: str) -> str:

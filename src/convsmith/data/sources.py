@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ NAMES = ("digits", *HUB_NAMES)
 class RawSplit:
     """Images as they come, a file's bytes, its path or its pixels, with one label each."""
 
-    images: list[Encoded]
+    images: Sequence[Encoded]
     labels: list[int]
 
 
@@ -85,16 +85,18 @@ def find(config: DataConfig) -> Source:
     raise DataError(f"unknown data set {name!r}", where="data.source", fix=suggest(name, NAMES))
 
 
-def read(source: Source, config: DataConfig) -> RawData:
-    """Read a source's images, still encoded, and its labels.
+@contextmanager
+def read(source: Source, config: DataConfig) -> Iterator[RawData]:
+    """A source's images, still encoded, and its labels; images are read one by one, within the block.
 
     Raises:
         DataError: Missing, empty or damaged files; columns that are absent or ambiguous.
     """
     if source.kind == "digits":
-        return _read_digits()
-    with _hugging_face_reader(source) as splits:
-        return _raw_data(splits, source, config)
+        yield _read_digits()
+    else:
+        with _hugging_face_reader(source) as splits:
+            yield _raw_data(splits, source, config)
 
 
 def _local_copy(name: str) -> Source | None:
@@ -284,13 +286,25 @@ def _raw_data(splits: Mapping[str, Any], source: Source, config: DataConfig) -> 
         # A validation split serves as the test set only where the source has no other.
         if target is None or (name != "test" and target == "test" and "test" in splits):
             continue
-        images = split.cast_column(image, datasets.Image(decode=False))[image]
-        raw[target] = RawSplit(
-            images=[cell["bytes"] or cell["path"] for cell in images], labels=_labels(split[label], source)
-        )
+        cells = split.cast_column(image, datasets.Image(decode=False))
+        raw[target] = RawSplit(images=_Cells(cells, image), labels=_labels(split[label], source))
     if "train" not in raw:
         raise DataError(f"found the splits {', '.join(splits)}, expected one named train", where=source.place)
     return RawData(splits=raw, class_names=_class_names(first.features[label], raw))
+
+
+class _Cells(Sequence[Encoded]):
+    """The images of a table that is mapped from disk: each is read when it is asked for."""
+
+    def __init__(self, table: Any, column: str) -> None:
+        self.table, self.column = table, column
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: Any) -> Any:
+        cell = self.table[index][self.column]
+        return cell["bytes"] or cell["path"]
 
 
 def _image_column(features: Mapping[str, Any], source: Source) -> str:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from convsmith.data.images import ImageData, Split
+from convsmith.data.rows import FileImages, Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,39 +34,39 @@ class Normalizer:
 
 
 class DeviceImages:
-    """A split's images and labels where the net is.
-
-    Images that are mapped from disk because they are larger than memory stay there, and are brought batch
-    by batch.
-    """
+    """A split's images and labels where the net is; images that stay on disk are brought batch by batch."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.device = device
-        self.mapped = split.images if isinstance(split.images, np.memmap) else None
-        self.images_NHWC = None if self.mapped is not None else torch.from_numpy(split.images).to(device)
+        self.images_NHWC = (
+            split.images
+            if isinstance(split.images, FileImages)
+            else torch.from_numpy(split.images).to(device)
+        )
         self.labels = torch.from_numpy(split.labels).to(device)
 
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Images `(N, C, H, W)` uint8, channels last in memory, and labels `(N,)`, for indices on the CPU."""
         places = indices.to(self.device, non_blocking=True)
-        if self.images_NHWC is None:
-            images_NHWC = torch.from_numpy(self.mapped[indices.numpy()]).to(self.device, non_blocking=True)  # noqa: N806
+        if isinstance(self.images_NHWC, FileImages):
+            batch_NHWC = torch.from_numpy(self.images_NHWC[indices.numpy()]).to(self.device)  # noqa: N806
         else:
-            images_NHWC = self.images_NHWC.index_select(0, places)  # noqa: N806
-        return images_NHWC.permute(0, 3, 1, 2), self.labels.index_select(0, places)
+            batch_NHWC = self.images_NHWC.index_select(0, places)  # noqa: N806
+        return batch_NHWC.permute(0, 3, 1, 2), self.labels.index_select(0, places)
 
 
-def normalized(images_NHWC: NDArray[np.uint8], normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
+def normalized(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
     """All images in their order, as normalised batches; channels last in memory, which convolves faster."""
     for start in range(0, len(images_NHWC), batch_size):
-        # A copy, since a file that is mapped into memory cannot be written to.
-        batch = torch.from_numpy(np.array(images_NHWC[start : start + batch_size]))
+        batch = torch.from_numpy(images_NHWC[start : start + batch_size])
         yield normalize(batch.to(normalize.device).permute(0, 3, 1, 2))
 
 
 def shuffled(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The indices of one epoch, in random order; the last batch may be smaller."""
-    yield from torch.randperm(num_images, generator=generator).split(batch_size)
+    order = torch.randperm(num_images, generator=generator)
+    for start in range(0, num_images, batch_size):
+        yield order[start : start + batch_size]
 
 
 def num_batches(split: Split, batch_size: int) -> int:

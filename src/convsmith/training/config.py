@@ -80,9 +80,7 @@ class Muon(_Optimizer):
     momentum: Fraction = 0.95
     nesterov: bool = True
     ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations a step")
-    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(
-        lr=0.1, nesterov=True
-    )
+    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
 
 
 class Constant(_Table):
@@ -157,8 +155,8 @@ class TrainConfig(_Table):
     microbatch_size: int | None = Field(
         default=None,
         ge=2,
-        description="images that go through the net together, each such part of a batch on a core of its own; "
-        "batch norm sees one part, gradients are summed; by default the whole batch",
+        description="images that go through the net together, each such part of a batch on a core of its "
+        "own; batch norm sees one part, gradients are summed; by default the whole batch",
     )
     optimizer: Optimizer = SGD()
     schedule: Schedule = Constant()

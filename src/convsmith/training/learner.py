@@ -97,7 +97,9 @@ class Learner:
         if self.pool is None:
             results = [self._part(number, part, moment) for number, part in parts]
         else:
-            results = list(self.pool.map(lambda numbered: self._part(*numbered, moment), parts))
+            results = list(
+                self.pool.map(lambda numbered: self._part(numbered[0], numbered[1], moment), parts)
+            )
         total = _weighted_sum([gradients for _, _, gradients in results], shares)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
@@ -105,7 +107,7 @@ class Learner:
         return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
 
     def gather_statistics(self) -> None:
-        """Give the net what its copies' norms collected: the mean over them, as if each had seen all parts."""
+        """Give the net the mean of what its copies' norms collected, as if each had seen all parts."""
         if len(self.replicas) == 1:
             return
         with torch.no_grad():
@@ -166,9 +168,9 @@ def _weighted_sum(gradients: Sequence[list[Tensor]], shares: Sequence[float]) ->
     total, *others = gradients
     if not others:
         return total
-    torch._foreach_mul_(total, shares[0])  # noqa: SLF001 - the documented "foreach" functions
+    torch._foreach_mul_(total, shares[0])
     for part, share in zip(others, shares[1:], strict=True):
-        torch._foreach_add_(total, part, alpha=share)  # noqa: SLF001
+        torch._foreach_add_(total, part, alpha=share)
     return total
 
 

@@ -115,7 +115,7 @@ def fit(
     Raises:
         DivergedError: A loss is not finite. The weights are those before that step.
     """
-    trainer = _Trainer(
+    trainer = Trainer(
         net,
         data,
         config,
@@ -136,7 +136,7 @@ def fit(
     return history
 
 
-class _Trainer:
+class Trainer:
     """What a training holds, and its three levels: an epoch, the epoch's steps, a step."""
 
     def __init__(
@@ -229,7 +229,7 @@ class _Trainer:
 
     def steps(self, epoch: int) -> Score:
         """Go through the training set once."""
-        # For layers that draw from the global generator: an epoch depends on the weights and its number alone.
+        # For layers that draw from the global generator: an epoch depends on weights and its number alone.
         runtime.seed_everything(runtime.derive_seed(self.seed, epoch))
         order = runtime.generator(self.seed, epoch, _ORDER)
         self.learner.train()

@@ -41,9 +41,7 @@ def _by_element(config: ByElement, net: nn.Module, left_out: set[nn.Parameter]) 
         module.bias for module in net.modules() if isinstance(module, _NORMS) and module.bias is not None
     }
     parameters = [
-        parameter
-        for parameter in net.parameters()
-        if parameter.requires_grad and parameter not in left_out
+        parameter for parameter in net.parameters() if parameter.requires_grad and parameter not in left_out
     ]
     groups = [
         {"params": [parameter for parameter in parameters if parameter not in biases], "lr": config.lr},
@@ -90,7 +88,7 @@ def _orthogonalizable(net: nn.Module) -> list[nn.Parameter]:
     """
     weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     return [
-        module.weight
+        module.get_parameter("weight")
         for module in weighted[:-1]
         if isinstance(module, nn.Conv2d) and module.groups == 1 and module.weight.requires_grad
     ]
@@ -120,7 +118,7 @@ class OrthogonalizedFilters(torch.optim.Muon):
     def step(self) -> None:  # type: ignore[override]
         for bank, matrix in zip(self.filters, self.matrices, strict=True):
             matrix.grad = None if bank.grad is None else _matrix(bank.grad)
-        super().step()
+        super().step()  # type: ignore[no-untyped-call]
 
 
 def _matrix(bank: Tensor) -> Tensor:
@@ -184,9 +182,7 @@ def _plateau(config: Plateau, optimizer: torch.optim.Optimizer) -> lr_scheduler.
     )
 
 
-def _one_cycle(
-    config: OneCycle, optimizer: torch.optim.Optimizer, num_steps: int
-) -> lr_scheduler.OneCycleLR:
+def _one_cycle(config: OneCycle, optimizer: torch.optim.Optimizer, num_steps: int) -> lr_scheduler.OneCycleLR:
     """Smith and Topin, "Super-Convergence", arXiv 1708.07120."""
     return lr_scheduler.OneCycleLR(
         optimizer,

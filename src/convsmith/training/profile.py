@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class Profile:
     """
 
     enabled: bool = False
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
@@ -42,6 +42,27 @@ class Profile:
             spent = _now() - began
             with self.lock:
                 self.seconds[name] += spent
+
+    def table(self) -> str:
+        """A row a phase, and the total.
+
+        >>> print(Profile(seconds=defaultdict(float, forward=1.0, backward=3.0)).table())
+        Phase          Seconds    Share
+        augment           0.00    0.0 %
+        forward           1.00   25.0 %
+        backward          3.00   75.0 %
+        optimizer         0.00    0.0 %
+        evaluation        0.00    0.0 %
+        all               4.00  100.0 %
+        """
+        total = sum(self.seconds.values())
+        rows = [(phase, self.seconds[phase]) for phase in PHASES]
+        lines = [f"{'Phase':<12}  {'Seconds':>8}  {'Share':>7}"]
+        lines += [
+            f"{phase:<12}  {seconds:>8.2f}  {100 * seconds / (total or 1):>5.1f} %"
+            for phase, seconds in (*rows, ("all", total))
+        ]
+        return "\n".join(lines)
 
 
 def _now() -> float:

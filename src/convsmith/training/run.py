@@ -36,7 +36,8 @@ class RunFolder:
 
     recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
-    predictions.npz, results.json, plots/, README.md (the report), manifest.json (sha256 of all of them).
+    profile.txt (where it is asked for), predictions.npz, results.json, plots/, README.md (the report),
+    manifest.json (sha256 of all of them).
     """
 
     path: Path
@@ -83,6 +84,9 @@ class RunFolder:
         files.write_json(self.path / "environment.json", environment)
         files.write_json(self.path / "data.json", data)
         files.write_text(self.path / "summary.txt", summary + "\n")
+
+    def write_profile(self, table: str) -> None:
+        files.write_text(self.path / "profile.txt", table + "\n")
 
     def write_metrics(self, history: Sequence[EpochFacts]) -> None:
         text = io.StringIO()

@@ -51,9 +51,9 @@ def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N8
 
 
 def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
-    """The whitening filters `(C * height * width, C, height, width)` of a patch, of the largest variance first."""
+    """Whitening filters `(C * height * width, C, height, width)`; that of the largest variance is first."""
     patches = functional.unfold(images_NCHW, kernel).transpose(1, 2).flatten(0, 1)
     covariance = torch.cov(patches.T.double())
     variances, directions = torch.linalg.eigh(covariance)
     filters = directions / torch.sqrt(variances + EPSILON)
-    return filters.T.flip(0).float().unflatten(1, (images_NCHW.shape[1], *kernel))
+    return filters.T.flip(0).float().reshape(-1, images_NCHW.shape[1], *kernel)

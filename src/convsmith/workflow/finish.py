@@ -105,9 +105,7 @@ def _augmented(recipe: Recipe, data: ImageData) -> Figure:
     augment = augmenter(recipe.augment, data.mean)
     originals = data.train.images[chosen]
     repeated = torch.from_numpy(originals.repeat(AUGMENTED_VERSIONS, axis=0)).permute(0, 3, 1, 2)
-    draw = Draw(
-        seed=runtime.derive_seed(recipe.seed, _PREVIEW), epoch=1, indices=torch.arange(len(repeated))
-    )
+    draw = Draw(seed=runtime.derive_seed(recipe.seed, _PREVIEW), epoch=1, indices=torch.arange(len(repeated)))
     changed = augment(repeated, draw).permute(0, 2, 3, 1).numpy()
     versions = changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:])
     names = [data.class_names[label] for label in data.train.labels[chosen]]

@@ -1,0 +1,28 @@
+"""`python -m benchmarks [NAME]...`: measure, in one process tree, and print what was found.
+
+Names: startup, augmentation, throughput, precision, flops, scaling (all of these by default); and those that
+train for minutes or hours: accuracy, sprint.
+"""
+
+import sys
+from importlib import import_module
+
+from benchmarks.measure import machine
+
+SHORT = ("startup", "augmentation", "throughput", "precision", "flops", "scaling")
+LONG = ("accuracy", "sprint")
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(SHORT)
+    if unknown := [name for name in names if name not in (*SHORT, *LONG)]:
+        sys.exit(f"unknown benchmark {unknown[0]!r}, expected one of {', '.join((*SHORT, *LONG))}")
+    print(machine(), flush=True)
+    for name in names:
+        module = import_module(f"benchmarks.{name}")
+        print(f"\n== {name}: {(module.__doc__ or '').splitlines()[0]}", flush=True)
+        print(module.main(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What share of the machine's matrix-product peak a training step reaches, and what the rest goes to."""
+
+import time
+
+import torch
+
+from benchmarks.throughput import trainer_of
+from convsmith.recipe.loader import load
+from convsmith.runtime import dtype_of, generator
+from convsmith.training.batches import shuffled
+from convsmith.training.profile import PHASES, Profile
+from convsmith.workflow.prepare import prepare
+
+RECIPES = ("cifar10-classic", "cifar10-rmsprop", "cifar10-sprint", "mnist-classic")
+SIZE, REPEATS, SECONDS = 2048, 7, 6.0
+
+
+def main() -> str:
+    peaks = {name: peak(dtype_of(name)) for name in ("fp32", "bf16")}
+    lines = [f"{name} matrix product: {value / 1e9:,.0f} GFLOP/s" for name, value in peaks.items()]
+    head = " ".join(f"{phase:>10}" for phase in PHASES[:-1])
+    lines.append(f"\n{'recipe':<18} {'format':>6} {'GFLOP/s':>8} {'of peak':>8}   share of the time: {head}")
+    for name in RECIPES:
+        prepared = prepare(load(name))
+        recipe, data, profile = prepared.recipe, prepared.data, Profile(enabled=True)
+        with prepared.threads():
+            trainer = trainer_of(recipe, data, profile)
+            trainer.learner.train()
+            images, spent = 0, 0.0
+            for index, indices in enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0))):
+                began = time.perf_counter()
+                trainer.step(indices, 1, index)
+                if index < 2:
+                    profile.seconds.clear()
+                    continue
+                images, spent = images + len(indices), spent + time.perf_counter() - began
+                if spent > SECONDS:
+                    break
+            trainer.close()
+        # Forward once, backward twice the multiply-accumulates, of two operations each.
+        rate = 6 * prepared.analysis.macs * images / spent
+        total = sum(profile.seconds.values())
+        shares = " ".join(f"{profile.seconds[phase] / total:>10.1%}" for phase in PHASES[:-1])
+        precision = recipe.train.precision
+        reached = f"{rate / 1e9:>8,.0f} {rate / peaks[precision]:>8.0%}"
+        lines.append(f"{name:<18} {precision:>6} {reached}   {'':<18} {shares}")
+    return "\n".join(lines)
+
+
+def peak(dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large product of square matrices."""
+    left, right = (torch.randn(SIZE, SIZE, dtype=dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        left @ right
+        best = max(best, 2 * SIZE**3 / (time.perf_counter() - began))
+    return best

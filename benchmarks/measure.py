@@ -1,0 +1,63 @@
+"""Timing things against each other: in turns, in one process, told as medians, ranges and ratios."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from convsmith import runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What each round measured, in units a second."""
+
+    name: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    def ratio_to(self, other: "Rates") -> str:
+        """The median over the rounds of the ratio within a round, and its range."""
+        ratios = [mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)]
+        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def in_turns(candidates: Mapping[str, Callable[[], int]], rounds: int) -> list[Rates]:
+    """Run each candidate once per round, after one that does not count.
+
+    A candidate returns how many units it worked through.
+    """
+    for run in candidates.values():
+        run()
+    values: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            began = time.perf_counter()
+            units = run()
+            values[name].append(units / (time.perf_counter() - began))
+    return [Rates(name=name, values=tuple(found)) for name, found in values.items()]
+
+
+def table(rates: list[Rates], unit: str) -> str:
+    """A row a candidate; ratios are to the first."""
+    head = f"{'':<44} {unit:>12} {'range':>22} {'ratio to the first':>24}"
+    rows = [
+        f"{each.name:<44} {each.median:>12,.1f} {f'{min(each.values):,.1f} to {max(each.values):,.1f}':>22} "
+        f"{each.ratio_to(rates[0]):>24}"
+        for each in rates
+    ]
+    return "\n".join([head, *rows])
+
+
+def machine() -> str:
+    found = runtime.environment()
+    return (
+        f"{found['processor']}, {found['cores']} cores, {torch.get_num_threads()} threads, "
+        f"{platform.system()}, Python {found['python']}, PyTorch {torch.__version__}"
+    )

@@ -1,0 +1,74 @@
+"""Images a second of training `cifar10-classic`'s net: this loop against a plain one."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from benchmarks.measure import in_turns, table
+from benchmarks.plain import PlainLoop
+from convsmith.arch.build import build
+from convsmith.data.augment import augmenter
+from convsmith.data.images import ImageData
+from convsmith.recipe.loader import load
+from convsmith.recipe.schema import Recipe
+from convsmith.runtime import generator
+from convsmith.training.batches import shuffled
+from convsmith.training.loop import Trainer
+from convsmith.training.profile import Profile
+from convsmith.workflow.prepare import prepare
+
+Item = TypeVar("Item")
+STEPS, ROUNDS = 12, 7
+
+
+def main() -> str:
+    prepared = prepare(load("cifar10-classic"))
+    recipe, data = prepared.recipe, prepared.data
+    plain = _endless(PlainLoop(recipe, data).epoch)
+    whole = recipe.model_copy(update={"train": recipe.train.model_copy(update={"microbatch_size": None})})
+    slow = whole.model_copy(
+        update={"augment": recipe.augment.model_copy(update={"engine": "albumentations"})}
+    )
+    candidates = {
+        "plain loop, fp32, DataLoader, albumentations": lambda: sum(islice(plain, STEPS)),
+        "convsmith, albumentations, whole batches": trainer_steps(slow, data),
+        "convsmith, whole batches": trainer_steps(whole, data),
+        "convsmith": trainer_steps(recipe, data),
+    }
+    return table(in_turns(candidates, ROUNDS), "images/s")
+
+
+def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callable[[], int]:
+    """A function that trains a recipe's net for some steps, and says how many images those were."""
+    trainer = trainer_of(recipe, data)
+    batches = _endless(lambda: shuffled(len(data.train), recipe.train.batch_size, generator(0)))
+
+    def run() -> int:
+        trainer.learner.train()
+        seen = 0
+        for index, indices in enumerate(islice(batches, steps)):
+            trainer.step(indices, 1, index)
+            seen += len(indices)
+        return seen
+
+    return run
+
+
+def trainer_of(recipe: Recipe, data: ImageData, profile: Profile | None = None) -> Trainer:
+    from convsmith.workflow.check import fitted
+
+    return Trainer(
+        build(fitted(recipe, data.outline).plan, generator=generator(recipe.seed)),
+        data,
+        recipe.train,
+        augmenter(recipe.augment, data.mean),
+        mix=recipe.augment.mix,
+        seed=recipe.seed,
+        observers=(),
+        profile=profile or Profile(),
+    )
+
+
+def _endless(epoch: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+    while True:
+        yield from epoch()
