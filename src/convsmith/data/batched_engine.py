@@ -40,11 +40,13 @@ class Batched:
 
     def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor:  # noqa: N803 - shape suffix
         generator = draw.generator()
+        # With the channels last, an image is copied and picked in one piece.
+        changed = images_NCHW.clone(memory_format=torch.channels_last)
         for transform in self.transforms:
             chosen = _chosen(transform, draw, generator)
-            change = _CHANGES[type(transform)](transform, images_NCHW, self.mean, generator)
-            images_NCHW = _change_some(images_NCHW, chosen, change)  # noqa: N806
-        return images_NCHW
+            change = _CHANGES[type(transform)](transform, changed, self.mean, generator)
+            _change_some(changed, chosen, change)
+        return changed
 
 
 # Takes the images and the places in the batch that they come from, so that it finds their parameters.
@@ -59,22 +61,26 @@ def _chosen(transform: Transform, draw: Draw, generator: torch.Generator) -> Ten
     return torch.rand(len(draw.indices), generator=generator) < transform.p
 
 
-def _change_some(images: Tensor, chosen: Tensor, change: Change) -> Tensor:
+def _change_some(images: Tensor, chosen: Tensor, change: Change) -> None:
+    """Change the chosen images in place."""
     if images.device.type != "cpu":
         # Picking images out would wait for the device to say how many they are.
         everywhere = torch.arange(len(images), device=images.device)
-        chosen = chosen.to(images.device, non_blocking=True)
-        return torch.where(chosen.view(-1, 1, 1, 1), change(images, everywhere), images)
+        chosen = chosen.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+        images.copy_(torch.where(chosen, change(images, everywhere), images))
+        return
     places = chosen.nonzero().squeeze(1)
-    if not len(places):
-        return images
-    # With the channels last, as they lie in memory, an image is copied in one piece.
-    images_NHWC = images.permute(0, 2, 3, 1)  # noqa: N806 - shape suffix
-    changed = change(images_NHWC.index_select(0, places).permute(0, 3, 1, 2), places)
-    source = torch.arange(len(images))
-    source[places] = torch.arange(len(images), len(images) + len(places))
-    both = torch.cat([images_NHWC, changed.permute(0, 2, 3, 1)])
-    return both.index_select(0, source).permute(0, 3, 1, 2)
+    if len(places):
+        images_NHWC = images.permute(0, 2, 3, 1)  # noqa: N806 - shape suffix
+        some = images_NHWC.index_select(0, places).permute(0, 3, 1, 2)
+        changed = change(some, places).permute(0, 2, 3, 1).contiguous()
+        _words(images_NHWC).index_copy_(0, places, _words(changed))
+
+
+def _words(images_NHWC: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+    """The same memory as `(N, numbers)`, eight bytes a number where they fit: fewer are copied faster."""
+    flat = images_NHWC.flatten(1)
+    return flat.view(torch.int64) if flat.shape[1] % 8 == 0 else flat
 
 
 def _flip(transform: HorizontalFlip, images: Tensor, mean: Any, generator: torch.Generator) -> Change:

@@ -7,7 +7,7 @@ result is the same whatever the number of cores.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -97,14 +97,20 @@ class Learner:
         if self.pool is None:
             results = [self._part(number, part, moment) for number, part in parts]
         else:
-            results = list(
-                self.pool.map(lambda numbered: self._part(numbered[0], numbered[1], moment), parts)
-            )
+            waiting = [self.pool.submit(self._part, number, part, moment) for number, part in parts]
+            results = [part.result() for part in waiting]
         total = _weighted_sum([gradients for _, _, gradients in results], shares)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
         loss = torch.stack([loss for loss, _, _ in results]) @ torch.tensor(shares).to(results[0][0].device)
         return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+
+    def on_one_core(self, task: Callable[[], None]) -> None:
+        """Do a task of many small operations, which cores that shared them would spend waiting."""
+        if self.pool is None:
+            task()
+        else:
+            self.pool.submit(task).result()
 
     def gather_statistics(self) -> None:
         """Give the net the mean of what its copies' norms collected, as if each had seen all parts."""

@@ -251,12 +251,15 @@ class Trainer:
         if not math.isfinite(loss):
             raise _diverged(f"epoch {epoch}, batch {index}", loss, self.rate.value)
         with self.profile.phase("optimizer"):
-            for optimizer in self.optimizers:
-                optimizer.step()
+            self.learner.on_one_core(self.update)
             self.rate.step_done()
             if self.average:
                 self.average.step_done(self.net)
         return loss, int(outcome.correct)
+
+    def update(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def image_size(self, epoch: int, index: int) -> int | None:
         """What the images of a step are brought to; None for their own size."""

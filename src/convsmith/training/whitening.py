@@ -56,4 +56,5 @@ def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  
     covariance = torch.cov(patches.T.double())
     variances, directions = torch.linalg.eigh(covariance)
     filters = directions / torch.sqrt(variances + EPSILON)
-    return filters.T.flip(0).float().reshape(-1, images_NCHW.shape[1], *kernel)
+    ordered: Tensor = filters.T.flip(0).float()
+    return ordered.reshape(-1, images_NCHW.shape[1], *kernel)
