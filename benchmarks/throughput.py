@@ -7,7 +7,6 @@ from typing import TypeVar
 from benchmarks.measure import in_turns, table
 from benchmarks.plain import PlainLoop
 from convsmith.arch.build import build
-from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
@@ -61,8 +60,7 @@ def trainer_of(recipe: Recipe, data: ImageData, profile: Profile | None = None) 
         build(fitted(recipe, data.outline).plan, generator=generator(recipe.seed)),
         data,
         recipe.train,
-        augmenter(recipe.augment, data.mean),
-        mix=recipe.augment.mix,
+        recipe.augment,
         seed=recipe.seed,
         observers=(),
         profile=profile or Profile(),

@@ -16,16 +16,9 @@ from torch import Tensor
 
 from convsmith.data import batched_engine
 from convsmith.data.albumentations_engine import Albumentations
-from convsmith.data.augment import (
-    AugmentConfig,
-    CoarseDropout,
-    CutMix,
-    Draw,
-    Mixup,
-    ShiftScaleRotate,
-    augmenter,
-)
+from convsmith.data.augment import Draw, augmenter
 from convsmith.data.mix import mix_batch
+from convsmith.data.transforms import AugmentConfig, CoarseDropout, CutMix, Mixup, ShiftScaleRotate
 
 Images = NDArray[np.uint8]
 Change = Callable[[Images], Images]

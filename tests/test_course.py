@@ -13,7 +13,7 @@ from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.spec import Item, Layer
 from convsmith.arch.tables import course_summary, receptive_field_rows, receptive_field_table
-from convsmith.data.augment import CoarseDropout, HorizontalFlip, ShiftScaleRotate
+from convsmith.data.transforms import CoarseDropout, HorizontalFlip, ShiftScaleRotate
 from convsmith.recipe.loader import load
 from convsmith.training.config import SGD, Plateau, RMSprop, Step
 

@@ -13,8 +13,9 @@ from convsmith.arch.build import build
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
-from convsmith.data.augment import AugmentConfig, augmenter
+from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData
+from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import RecipeError
 from convsmith.recipe.loader import load
 from convsmith.training.batches import DeviceImages, Normalizer

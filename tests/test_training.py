@@ -12,7 +12,6 @@ from torch.nn.utils import parametrize
 
 from convsmith import runtime
 from convsmith.arch.build import build
-from convsmith.data.augment import augmenter
 from convsmith.data.images import Split
 from convsmith.errors import DivergedError, RecipeError
 from convsmith.recipe.loader import load
@@ -258,7 +257,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     recipe = load("digits", ["train.optimizer=sgd", "model.norm=none", "train.precision=fp32"])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(0))
-    augment = augmenter(recipe.augment, prepared.data.mean)
     before: list[dict[str, torch.Tensor]] = []
 
     class Poison(Observer):
@@ -269,7 +267,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
                 before.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
 
     with pytest.raises(DivergedError) as caught:
-        fit(net, prepared.data, recipe.train, augment, seed=0, observers=[Poison()])
+        fit(net, prepared.data, recipe.train, recipe.augment, seed=0, observers=[Poison()])
     assert "epoch 1, batch 3: the loss is nan" in str(caught.value)
     assert "train.optimizer.lr=" in str(caught.value)
     assert len(before) == 1
@@ -289,8 +287,8 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
         def batch_done(self, batch: BatchFacts) -> None:
             raw.append(net.state_dict()[name].clone())
 
-    augment, recorder = augmenter(recipe.augment, prepared.data.mean), Recorder()
-    fit(net, prepared.data, recipe.train, augment, seed=0, observers=[Steps(), recorder])
+    recorder = Recorder()
+    fit(net, prepared.data, recipe.train, recipe.augment, seed=0, observers=[Steps(), recorder])
     average = raw[0]
     for weights in raw[1:]:
         average = 0.9 * average + 0.1 * weights
@@ -314,8 +312,7 @@ def test_standardised_weights_end_as_plain_ones() -> None:
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(0))
     names, recorder = set(net.state_dict()), Recorder()
-    augment = augmenter(recipe.augment, prepared.data.mean)
-    fit(net, prepared.data, recipe.train, augment, seed=0, observers=[recorder])
+    fit(net, prepared.data, recipe.train, recipe.augment, seed=0, observers=[recorder])
     assert set(net.state_dict()) == set(recorder.weights[-1]) == names
     weights = {name: tensor for name, tensor in net.state_dict().items() if name.endswith("weight")}
     *hidden, classifier = weights.values()

@@ -5,7 +5,6 @@ from torch import nn
 
 from convsmith import runtime
 from convsmith.arch.build import build
-from convsmith.data.augment import augmenter
 from convsmith.recipe.schema import Recipe
 from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
 from convsmith.training.profile import Profile
@@ -39,8 +38,7 @@ def trained(recipe: Recipe, profile: Profile | None = None) -> tuple[nn.Module, 
         net,
         prepared.data,
         prepared.recipe.train,
-        augmenter(recipe.augment, prepared.data.mean),
-        mix=recipe.augment.mix,
+        recipe.augment,
         seed=recipe.seed,
         observers=[recorder],
         profile=profile,

@@ -27,7 +27,7 @@ def recipes() -> "tuple[Recipe, ...]":
 
     Example:
         >>> [recipe.name for recipe in recipes()]
-        ['cifar10-classic', 'cifar10-rmsprop', 'digits', 'mnist-classic']
+        ['cifar10-classic', 'cifar10-rmsprop', 'cifar10-sprint', 'digits', 'mnist-classic']
     """
     from convsmith.recipe.loader import load, shelf
 
@@ -124,7 +124,6 @@ def train(
     """
     from convsmith import runtime
     from convsmith.arch.build import build
-    from convsmith.data.augment import augmenter
     from convsmith.training.log import LogFile, LogWriter, RunWriter
     from convsmith.training.loop import fit
     from convsmith.training.run import RunFolder
@@ -135,7 +134,6 @@ def train(
     recipe, data = prepared.recipe, prepared.data
     with prepared.threads():
         net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        augment = augmenter(recipe.augment, data.mean)
         folder = RunFolder.create(runs, recipe.name)
         folder.write_start(
             recipe=recipe.table(),
@@ -153,8 +151,7 @@ def train(
                 net,
                 data,
                 recipe.train,
-                augment,
-                mix=recipe.augment.mix,
+                recipe.augment,
                 seed=recipe.seed,
                 observers=watching,
                 profile=profile,

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convsmith.data.augment import (
+from convsmith.data.augment import Draw
+from convsmith.data.transforms import (
     AugmentConfig,
     CoarseDropout,
     Cutout,
-    Draw,
     HorizontalFlip,
     RandomBrightnessContrast,
     RandomCrop,

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsmith.data.augment import (
+from convsmith.data.augment import Draw
+from convsmith.data.transforms import (
     AugmentConfig,
     CoarseDropout,
     Cutout,
-    Draw,
     HorizontalFlip,
     RandomBrightnessContrast,
     RandomCrop,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convsmith.data.augment import Mix, Mixup
+from convsmith.data.transforms import Mix, Mixup
 
 
 def mix_batch(mix: Mix, images_NCHW: Tensor, targets_NK: Tensor, seed: int) -> tuple[Tensor, Tensor]:  # noqa: N803

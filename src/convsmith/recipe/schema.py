@@ -5,8 +5,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.arch.settings import NetSettings
-from convsmith.data.augment import AugmentConfig
 from convsmith.data.config import DataConfig
+from convsmith.data.transforms import AugmentConfig
 from convsmith.inspect.brief import Brief
 from convsmith.training.config import Plateau, TrainConfig
 

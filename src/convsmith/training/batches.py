@@ -33,12 +33,12 @@ class Normalizer:
         # In lines of pixels with their channels side by side, as they lie in memory: numbers that differ
         # from channel to channel alone would be multiplied one by one.
         lines = images_NCHW.permute(0, 2, 3, 1).flatten(2)
-        width, channels = images_NCHW.shape[3], images_NCHW.shape[1]
+        channels, height, width = images_NCHW.shape[1:]
         factor, offset = (
             values.flatten().repeat(width) for values in (1 / (255 * self.std), self.mean / self.std)
         )
         scaled = (lines * factor).sub_(offset)
-        return scaled.unflatten(2, (width, channels)).permute(0, 3, 1, 2)
+        return scaled.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 class DeviceImages:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convsmith import runtime
-from convsmith.data.augment import Augmenter, Draw, Mix
+from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
+from convsmith.data.transforms import Mix
 from convsmith.training.batches import DeviceImages, Normalizer
 from convsmith.training.dropout import Dropout, use_fast_dropout
 from convsmith.training.profile import Profile

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from convsmith import runtime
-from convsmith.data.augment import Augmenter, Mix
+from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData, Split
+from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError
 from convsmith.training.average import WeightAverage
 from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
@@ -89,9 +90,8 @@ def fit(
     net: nn.Module,
     data: ImageData,
     config: TrainConfig,
-    augment: Augmenter,
+    augment: AugmentConfig,
     *,
-    mix: Mix | None = None,
     seed: int,
     observers: Sequence[Observer] = (),
     profile: Profile | None = None,
@@ -102,8 +102,7 @@ def fit(
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
         data: Training, test and, where a schedule monitors it, validation images.
         config: The `[train]` table of a recipe.
-        augment: Changes the training images.
-        mix: Mixes images and labels of a batch.
+        augment: The `[augment]` table of a recipe.
         seed: Of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
         observers: Told of every batch and epoch, in this order.
@@ -120,7 +119,6 @@ def fit(
         data,
         config,
         augment,
-        mix=mix,
         seed=seed,
         observers=observers,
         profile=profile or Profile(),
@@ -144,9 +142,8 @@ class Trainer:
         net: nn.Module,
         data: ImageData,
         config: TrainConfig,
-        augment: Augmenter,
+        augment: AugmentConfig,
         *,
-        mix: Mix | None,
         seed: int,
         observers: Sequence[Observer],
         profile: Profile,
@@ -174,8 +171,8 @@ class Trainer:
             net,
             DeviceImages(data.train, self.device),
             self.normalize,
-            augment,
-            mix=mix,
+            augmenter(augment, data.mean),
+            mix=augment.mix,
             label_smoothing=config.label_smoothing,
             num_classes=len(data.class_names),
             dtype=self.dtype,

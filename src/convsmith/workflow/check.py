@@ -6,8 +6,8 @@ from dataclasses import replace
 from convsmith.arch.analyze import Analysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
-from convsmith.data.augment import CoarseDropout
 from convsmith.data.images import Outline
+from convsmith.data.transforms import CoarseDropout
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.inspect.brief import Check, judge
 from convsmith.recipe.schema import Recipe
