@@ -204,6 +204,9 @@ def test_settings_of_a_net() -> None:
             ['augment.transforms=[{name="CoarseDropout"}]'],
             "holes of up to 16x16 pixels do not fit images of 8x8",
         ),
+        (["train.progressive.start_size=8"], "found 8, expected fewer pixels a side"),
+        (["model.net=C8 / F10", "train.progressive.start_size=6"], "at 6 pixels the net would have"),
+        (["model.net=C8:k7:p0 / G F10", "train.progressive.start_size=4"], "7x7 window does not fit"),
     ],
 )
 def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:

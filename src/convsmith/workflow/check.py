@@ -24,7 +24,12 @@ def fitted(recipe: Recipe, outline: Outline) -> Analysis:
     except ShapeError as error:
         problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
         raise RecipeError.of(problems) from error
-    if problems := [*_output_problems(analysis, outline), *_hole_problems(recipe, outline)]:
+    problems = [
+        *_output_problems(analysis, outline),
+        *_hole_problems(recipe, outline),
+        *_size_problems(recipe, analysis, outline),
+    ]
+    if problems:
         raise RecipeError.of(problems)
     return analysis
 
@@ -42,6 +47,33 @@ def _output_problems(analysis: Analysis, outline: Outline) -> Iterator[Problem]:
             what=f"the net has {found} outputs, the data has {expected} classes",
             where="model.net",
             fix=f"give the last layer {expected} channels",
+        )
+
+
+def _size_problems(recipe: Recipe, analysis: Analysis, outline: Outline) -> Iterator[Problem]:
+    """Whether the net takes the smaller images that the training begins with, with the same weights."""
+    if recipe.train.progressive is None:
+        return
+    channels, height, width = outline.image_shape
+    size = recipe.train.progressive.start_size
+    where = "train.progressive.start_size"
+    if height != width or size >= height:
+        yield Problem(
+            what=f"found {size}, expected fewer pixels a side than the square images have: {height}x{width}",
+            where=where,
+        )
+        return
+    try:
+        small = analyze(plan(parse(recipe.model.net), (channels, size, size), recipe.model))
+    except ShapeError as error:
+        yield from (replace(each, where=where) for each in error.problems)
+        return
+    if small.parameters != analysis.parameters:
+        yield Problem(
+            what=f"at {size} pixels the net would have {small.parameters:,} parameters, "
+            f"at {height} it has {analysis.parameters:,}",
+            where=where,
+            fix="put G, global average pooling, before the first fully connected layer",
         )
 
 
