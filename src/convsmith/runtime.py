@@ -36,8 +36,8 @@ def choose_device(wanted: str = "auto") -> torch.device:
 def choose_precision(wanted: str, device: torch.device, macs_per_step: int) -> str:
     """The number format of the forward pass, "fp32" or "bf16": "auto" is bf16 where it is faster.
 
-    On a CPU that is where it multiplies bf16 itself and a step is not small: `python
-    benchmarks/precision.py` measures it.
+    On a CPU that is where it multiplies bf16 itself and a step is not small: `python -m
+    benchmarks precision` measures it.
     """
     if wanted != "auto":
         return wanted
