@@ -16,6 +16,7 @@ from convsmith.arch.build import build
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
 from convsmith.data.augment import Draw, augmenter
 from convsmith.data.images import ImageData
+from convsmith.data.transforms import HorizontalFlip, Transform
 from convsmith.evaluation.facts import ClassFacts, Predictions, classes_record, mistakes, per_class
 from convsmith.inspect.brief import Check
 from convsmith.recipe.schema import Recipe
@@ -109,8 +110,13 @@ def _augmented(recipe: Recipe, data: ImageData) -> Figure:
     changed = augment(repeated, draw).permute(0, 2, 3, 1).numpy()
     versions = changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:])
     names = [data.class_names[label] for label in data.train.labels[chosen]]
-    subtitle = ", ".join(f"{each.name} (p = {each.p:g})" for each in recipe.augment.transforms)
+    subtitle = ", ".join(_how_often(each) for each in recipe.augment.transforms)
     return pictures.augmented(originals, versions, names, "Augmentation, as the net sees it", subtitle)
+
+
+def _how_often(transform: Transform) -> str:
+    alternates = isinstance(transform, HorizontalFlip) and transform.alternate
+    return f"{transform.name} ({'every other epoch' if alternates else f'p = {transform.p:g}'})"
 
 
 def _scores(folder: RunFolder, prepared: Prepared) -> tuple[Score, Score, Predictions]:
