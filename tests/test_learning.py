@@ -119,6 +119,27 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(digits: ImageData, part
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)
 
 
+class TwoBiases(nn.Module):
+    """Autograd gives both biases one and the same gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.zeros(10)), nn.Parameter(torch.zeros(10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((1, 2, 3))[:, None] + (self.first + self.second)
+
+
+def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageData) -> None:
+    whole, halves = TwoBiases(), TwoBiases()
+    for net, parts in ((whole, 1), (halves, 2)):
+        learner(net, digits, parts).learn(torch.arange(40), MOMENT)
+    for one, other in zip(whole.parameters(), halves.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(one.grad, other.grad, atol=1e-7)
+
+
 def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
     before, states = torch.get_num_threads(), []
     for threads in (1, 2):

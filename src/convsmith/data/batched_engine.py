@@ -120,7 +120,7 @@ def affine_images(images: Tensor, affine: Affine, border: str, mean: tuple[float
             images + 0.5, places, padding_mode=_PADDING[border], align_corners=True
         )
         return values.to(torch.uint8)
-    fill = _fill(images, mean if border == "mean" else (0.0,) * len(mean))
+    fill = _fill(images, border, mean)
     values = functional.grid_sample(images - fill, places, align_corners=True)
     return (values + (fill + 0.5)).to(torch.uint8)
 
@@ -175,7 +175,7 @@ def crop_images(images: Tensor, crop: Crop, border: str, mean: tuple[float, ...]
     picked = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if border in {"reflect", "replicate"}:
         return picked
-    fill = _fill(images, mean if border == "mean" else (0.0,) * len(mean))
+    fill = _fill(images, border, mean)
     return torch.where(inside[:, None], picked, (fill + 0.5).to(torch.uint8))
 
 
@@ -233,7 +233,7 @@ def cover_images(images: Tensor, holes: Holes, fill: str, mean: tuple[float, ...
     down = (rows >= holes.top[..., None]) & (rows < holes.bottom[..., None])
     across = (columns >= holes.left[..., None]) & (columns < holes.right[..., None])
     covered = (down[..., :, None] & across[..., None, :]).any(dim=1)
-    colour = _fill(images, mean if fill == "mean" else (0.0,) * len(mean)).add(0.5).to(torch.uint8)
+    colour = _fill(images, fill, mean).add(0.5).to(torch.uint8)
     lines = images.permute(0, 2, 3, 1).reshape(len(images), height, -1)
     painted = torch.where(covered, colour.flatten().repeat(width), lines)
     return painted.view(-1, height, width, channels).permute(0, 3, 1, 2)
@@ -297,7 +297,9 @@ def _per_image(images: Tensor, parameters: tuple[Tensor, ...], apply: Callable[.
     return change
 
 
-def _fill(images: Tensor, levels: tuple[float, ...]) -> Tensor:
+def _fill(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
+    """The mean colour if it is wanted, else black."""
+    levels = mean if wanted == "mean" else (0.0,) * len(mean)
     return torch.tensor(levels, device=images.device).view(1, -1, 1, 1)
 
 

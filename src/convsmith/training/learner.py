@@ -20,7 +20,7 @@ from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
 from convsmith.data.transforms import Mix
 from convsmith.training.batches import DeviceImages, Normalizer
-from convsmith.training.dropout import Dropout, use_fast_dropout
+from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.profile import Profile
 
 # Purposes that random numbers are drawn for, so that no two share a stream.
@@ -83,7 +83,8 @@ class Learner:
         self.num_classes, self.dtype, self.seed, self.profile = num_classes, dtype, seed, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        self.replicas = [_replica(net, share_buffers=parts == 1) for _ in range(parts)]
+        self.generators = [torch.Generator() for _ in range(parts)]
+        self.replicas = [_replica(net, each, share_buffers=parts == 1) for each in self.generators]
         workers = min(parts, torch.get_num_threads()) if images.device.type == "cpu" else 1
         self.pool = _single_threaded(workers) if workers > 1 else None
 
@@ -130,7 +131,6 @@ class Learner:
 
     def _part(self, number: int, indices: Tensor, moment: Moment) -> tuple[Tensor, Tensor, list[Tensor]]:
         key = (self.seed, moment.epoch, moment.step, number)
-        replica = self.replicas[number]
         with self.profile.phase("augment"):
             images, labels = self.images.take(indices)
             draw = Draw(seed=runtime.derive_seed(*key, _AUGMENT), epoch=moment.epoch, indices=indices)
@@ -140,9 +140,9 @@ class Learner:
                 probabilities = functional.one_hot(labels, self.num_classes).float()
                 images, targets = mix_batch(self.mix, images, probabilities, runtime.derive_seed(*key, _MIX))
         with self.profile.phase("forward"):
-            _seed_dropout(replica, runtime.derive_seed(*key, _DROPOUT))
+            self.generators[number].manual_seed(runtime.derive_seed(*key, _DROPOUT))
             with runtime.autocast(images.device, self.dtype):
-                logits = replica(images)
+                logits = self.replicas[number](images)
             # The loss in fp32: its sum over the classes would lose digits in bf16.
             loss = self.criterion(logits.float(), targets)
         with self.profile.phase("backward"):
@@ -150,20 +150,12 @@ class Learner:
         return loss.detach(), (logits.argmax(1) == labels).sum(), list(gradients)
 
 
-def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
-    """A net of the same parameters, whose layers are fit for training."""
+def _replica(net: nn.Module, generator: torch.Generator, *, share_buffers: bool) -> nn.Module:
+    """A net of the same parameters, whose layers are fit for training; its dropout draws from `generator`."""
     shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
     replica = copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
-    use_fast_dropout(replica, torch.Generator())
+    use_fast_dropout(replica, generator)
     return replica
-
-
-def _seed_dropout(replica: nn.Module, seed: int) -> None:
-    for module in replica.modules():
-        if isinstance(module, Dropout) and module.generator is not None:
-            module.generator.manual_seed(seed)
-            # All layers of a replica share one generator.
-            return
 
 
 def _single_threaded(workers: int) -> ThreadPoolExecutor:
@@ -175,9 +167,10 @@ def _weighted_sum(gradients: Sequence[list[Tensor]], shares: Sequence[float]) ->
     total, *others = gradients
     if not others:
         return total
-    torch._foreach_mul_(total, shares[0])
+    # Into new tensors: autograd may hand out one gradient for two parameters, or one that repeats its memory.
+    total = [gradient * shares[0] for gradient in total]
     for part, share in zip(others, shares[1:], strict=True):
-        torch._foreach_add_(total, part, alpha=share)
+        total = [torch.add(sofar, each, alpha=share) for sofar, each in zip(total, part, strict=True)]
     return total
 
 
