@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.analyze import SpecAnalysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
@@ -50,7 +50,7 @@ def load_recipe(name: str, *overrides: str) -> "Recipe":
     return load(name, overrides)
 
 
-def summary(net: str, input_shape: tuple[int, int, int], settings: NetSettings | None = None) -> Analysis:
+def summary(net: str, input_shape: tuple[int, int, int], settings: NetSettings | None = None) -> SpecAnalysis:
     """Work out the numbers of a net, without torch.
 
     Args:

@@ -57,6 +57,7 @@ class Branch:
     """A residual: the body's output plus the input, projected by `projection` where the shapes differ."""
 
     name: str
+    layer: str
     body: tuple["Step", ...]
     projection: tuple[Op, ...]
     in_shape: Shape
@@ -76,7 +77,7 @@ class Plan:
     blocks: tuple[tuple[Step, ...], ...]
 
     def operations(self) -> Iterator[Op]:
-        """All operations in the order of execution, a residual's body before its projection."""
+        """All operations in the order of execution, a residual's projection before its body."""
         for block in self.blocks:
             yield from _operations(block)
 
@@ -88,8 +89,8 @@ class Plan:
 def _operations(steps: tuple[Step, ...]) -> Iterator[Op]:
     for step in steps:
         if isinstance(step, Branch):
-            yield from _operations(step.body)
             yield from step.projection
+            yield from _operations(step.body)
         else:
             yield step
 
@@ -174,7 +175,12 @@ class _Planner:
         projection = self.projection(item, shape, body[-1].out_shape, f"{name}.projection")
         self.counts = outer
         return Branch(
-            name=name, body=body, projection=projection, in_shape=shape, out_shape=body[-1].out_shape
+            name=name,
+            layer=str(item),
+            body=body,
+            projection=projection,
+            in_shape=shape,
+            out_shape=body[-1].out_shape,
         )
 
     def projection(self, item: Residual, shape: Shape, target: Shape, prefix: str) -> tuple[Op, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convsmith.arch.analyze import Analysis
+from convsmith.arch.analyze import SpecAnalysis
 from convsmith.arch.spec import Net, Residual
 
 LayerKind = Literal[
@@ -62,7 +62,7 @@ class Check:
 
 def judge(
     brief: Brief,
-    analysis: Analysis,
+    analysis: SpecAnalysis,
     *,
     augmentations: tuple[str, ...] = (),
     accuracy: float | None = None,
@@ -114,7 +114,7 @@ def _letters(net: Net, letter: str) -> int:
     return sum(layer.kind == letter for layer in net.layers())
 
 
-def _number_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _number_checks(brief: Brief, analysis: SpecAnalysis) -> Iterator[Check]:
     if brief.max_parameters is not None:
         over = analysis.parameters - brief.max_parameters
         yield _check(
@@ -203,9 +203,9 @@ def _check(title: str, *, passed: bool, found: str, required: str, fix: str) -> 
     )
 
 
-def _largest(analysis: Analysis) -> str:
+def _largest(analysis: SpecAnalysis) -> str:
     rows = sorted(analysis.rows, key=lambda row: row.parameters, reverse=True)[:3]
-    return ", ".join(f"{row.op.layer} ({row.parameters:,})" for row in rows if row.parameters)
+    return ", ".join(f"{row.layer} ({row.parameters:,})" for row in rows if row.parameters)
 
 
 def _layers(count: int) -> str:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from convsmith import runtime
-from convsmith.arch.analyze import Analysis
+from convsmith.arch.analyze import SpecAnalysis
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
 from convsmith.data.images import ImageData, absolute, load
 from convsmith.inspect.brief import Check
@@ -19,7 +19,7 @@ class Prepared:
 
     recipe: Recipe
     data: ImageData
-    analysis: Analysis
+    analysis: SpecAnalysis
 
     def judge(self, accuracy: float) -> tuple[Check, ...]:
         """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
