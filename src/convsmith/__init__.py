@@ -11,7 +11,7 @@ from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, summary, train
+    from convsmith.verbs import check, evaluate, format_net, load_recipe, preview, recipes, summary, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "NetSettings",
     "check",
     "evaluate",
+    "format_net",
     "load_recipe",
     "preview",
     "recipes",

@@ -1,6 +1,7 @@
 """Integer arithmetic on a plan: shapes, parameters, MACs and receptive field of each operation.
 
-Nothing here needs torch, and none of the formulas is shared with the tracing of modules: the two check each other.
+Nothing here needs torch, and none of the formulas is shared with the tracing of modules: the two check
+each other.
 """
 
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class _Walk:
 
     def operation(self, op: Op) -> None:
         after = _view_after(self.view, op)
-        if op.operation in _WINDOWS:
+        if op.operation in _WINDOWS and self.view.axes:
             self.seen = [
                 coverage.through(
                     seen,
@@ -131,6 +132,7 @@ def _row(op: Op, source: int, before: View, after: View) -> Row:
         dilation=(op.dilation,) * 2 if windowed else (),
         padding=(op.padding,) * 2 if windowed else (),
         groups=op.groups,
+        bias=op.bias,
         width=(op.in_shape[0], op.out_shape[0]) if weighted else (0, 0),
         parameters=_parameters(op),
         macs=_macs(op),
@@ -184,7 +186,8 @@ def _joined(body: View, skip: View, out_shape: tuple[int, ...]) -> tuple[View, t
     """The union of what two branches see, and notes where they do not line up."""
     if not (body.axes and skip.axes):
         return View(), ()
-    axes, notes = [], []
+    axes: list[AxisView] = []
+    notes: list[str] = []
     for a, b, count in zip(body.axes, skip.axes, out_shape[1:], strict=True):
         ends = []
         # Where the jumps differ, what is seen grows towards one end of the map.

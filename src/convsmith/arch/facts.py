@@ -1,8 +1,9 @@
 """The numbers of a net, wherever they were found: rows, one an operation, and their totals.
 
 The notation's arithmetic and the tracing of a module both end in an `Analysis`; tables, briefs and pictures
-start from it. Nothing here needs torch. A multiply-accumulate (MAC) is one multiplication and one addition, two
-floating-point operations; convolutions, fully connected layers and matrix products are counted, as is usual.
+start from it. Nothing here needs torch. A multiply-accumulate (MAC) is one multiplication and one addition,
+two floating-point operations; convolutions, fully connected layers and matrix products are counted, as is
+usual.
 """
 
 from collections.abc import Sequence
@@ -89,6 +90,7 @@ class Row:
         sources: The rows whose outputs it takes, by number; `IMAGE` is the net's input.
         kernel: Kernel, stride, dilation and padding along each axis; empty where no window moves.
         groups: Of a convolution.
+        bias: Whether a convolution or fully connected layer adds one.
         width: `(input channels, output channels)` of a convolution or fully connected layer.
         parameters: Those that no earlier row has counted.
         macs: Multiply-accumulates for one image; None where they are unknown.
@@ -109,6 +111,7 @@ class Row:
     dilation: Axes = ()
     padding: Axes = ()
     groups: int = 1
+    bias: bool = False
     width: tuple[int, int] = (0, 0)
     parameters: int = 0
     macs: int | None = 0
@@ -163,11 +166,14 @@ class Analysis:
     @cached_property
     def final_view(self) -> View:
         """The largest view along each axis, that of the map before it is pooled to a point."""
-        views = [row.after for row in self.rows if row.after.axes or row.after.unknown]
+        views = [row.after for row in self.rows]
         unknown = next((view.unknown for view in views if view.unknown), "")
-        if unknown or not views:
-            return View(axes=() if unknown else View.of_image(len(self.input_shape) - 1).axes, unknown=unknown)
-        return View(axes=tuple(max(axes, key=lambda each: each.size) for axes in zip(*_axes(views), strict=True)))
+        if unknown:
+            return View(unknown=unknown)
+        image = View.of_image(len(self.input_shape) - 1)
+        # The last of several largest: pointwise layers may have moved it on.
+        columns = zip(*(view.axes for view in reversed([image, *views]) if view.axes), strict=True)
+        return View(axes=tuple(max(axis, key=lambda each: each.size) for axis in columns))
 
     @property
     def receptive_field(self) -> int | None:
@@ -196,7 +202,7 @@ class Analysis:
 
     @cached_property
     def peak_activation_bytes(self) -> int:
-        """The most that inputs, outputs and kept branches take at one time when one image is classified, in fp32.
+        """The most that inputs, outputs and kept branches take at one time, for one image in fp32.
 
         Element-wise operations write over an input that nobody needs afterwards.
         """
@@ -215,10 +221,6 @@ class Analysis:
     def file_bytes(self) -> dict[str, int]:
         """Size of the weights by format; buffers stay as they are."""
         return {name: self.parameters * size + self.buffer_bytes for name, size in FILE_FORMATS.items()}
-
-
-def _axes(views: Sequence[View]) -> list[tuple[AxisView, ...]]:
-    return [view.axes for view in views]
 
 
 def peak_activations(rows: Sequence[Row], input_shape: Shape) -> int:

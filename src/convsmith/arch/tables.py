@@ -66,7 +66,7 @@ def receptive_field_table(analysis: Analysis) -> str:
     """The receptive field layer by layer, as a Markdown table.
 
     r: receptive field in pixels; n: size of the map; j: jump, the distance in pixels between neighbours;
-    start: first pixel that the first output sees, negative in the padding; centre: the middle of what it sees.
+    start: first pixel that the first output sees, negative in the padding; centre: the middle of that.
     """
     rows = receptive_field_rows(analysis)
     table = [[value(row) for _, value in _FIELD_COLUMNS] for row in rows]
@@ -86,7 +86,8 @@ def compact_table(analysis: Analysis) -> str:
         else:
             lines.append((row, row.parameters))
     table = [
-        [*(value(row) for _, value in _COMPACT_COLUMNS), f"{count:,}" if count else ""] for row, count in lines
+        [*(value(row) for _, value in _COMPACT_COLUMNS), f"{count:,}" if count else ""]
+        for row, count in lines
     ]
     header = [*(name for name, _ in _COMPACT_COLUMNS), "parameters"]
     return "\n\n".join([markdown_table(header, table, left=2), *_notes(analysis.rows)])
@@ -96,16 +97,15 @@ def totals(analysis: Analysis) -> list[str]:
     """The totals, each with its unit, and what they leave out."""
     fixed, each = analysis.training_bytes
     files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
+    peak = analysis.peak_activation_bytes / 1024
     frozen = analysis.parameters - analysis.trainable
     lines = [
-        f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not), "
-        f"{analysis.buffers:,} values in buffers",
+        f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not)",
+        f"Buffers: {analysis.buffers:,} values",
         f"MACs: {_macs_text(analysis)} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
         f"Receptive field: {field_text(analysis)}",
-        f"Activations: {analysis.activations:,} values for one image, at most "
-        f"{analysis.peak_activation_bytes / 1024:,.1f} KiB at one time (fp32, inference)",
-        f"Training: about {fixed / _MIB:,.2f} MiB for weights, gradients and momentum, "
-        f"and {each / _MIB:,.2f} MiB for each image of a batch (fp32)",
+        f"Activations: {analysis.activations:,} values for one image, at most {peak:,.1f} KiB at once (fp32)",
+        f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
         f"Weights in a file: {files}",
     ]
     if analysis.unused:
@@ -114,7 +114,9 @@ def totals(analysis: Analysis) -> list[str]:
     if analysis.unseen is None:
         lines.append("Coverage of the image: unknown")
     elif any(analysis.unseen):
-        lines.append(f"Coverage of the image: {axes_text(analysis.unseen)} rows and columns are seen by no output")
+        lines.append(
+            f"Coverage of the image: {axes_text(analysis.unseen)} rows and columns are seen by no output"
+        )
     else:
         lines.append("Coverage of the image: every pixel is seen")
     return lines
@@ -125,6 +127,17 @@ def totals_line(analysis: Analysis) -> str:
         f"{analysis.parameters:,} parameters, {_macs_text(analysis)} MACs an image, "
         f"receptive field {field_text(analysis)}"
     )
+
+
+def in_markdown(title: str, text: str) -> str:
+    """A part of a summary under a heading: tables as they are, lists as lists, other text as it stands."""
+    heading = f"## {title.replace('-', ' ').capitalize()}"
+    if text.startswith("| "):
+        return f"{heading}\n\n{text}"
+    if text.startswith(_RULE):
+        return f"{heading}\n\n```\n{text}\n```"
+    items = "\n".join(f"- {line}" for line in text.splitlines())
+    return f"{heading}\n\n{items}"
 
 
 def record(analysis: Analysis) -> dict[str, Any]:
@@ -265,7 +278,7 @@ _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 
 
 def markdown_table(header: list[str], rows: list[list[str]], *, left: int = 1) -> str:
-    """A Markdown table with aligned columns: the first `left` columns to the left, the others to the right."""
+    """A Markdown table: the first `left` columns aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
@@ -275,7 +288,5 @@ def markdown_table(header: list[str], rows: list[list[str]], *, left: int = 1) -
         ]
         return f"| {' | '.join(padded)} |"
 
-    rule = [
-        ("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)
-    ]
+    rule = [("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])

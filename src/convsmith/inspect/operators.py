@@ -1,6 +1,7 @@
 """What PyTorch's operators do to what is known of their inputs: shapes, views of the image and MACs.
 
-A closed table. What is not in it, and is not element by element by PyTorch's own mark, is unknown, with a reason.
+A closed table. What is not in it, and is not element by element by PyTorch's own mark, is unknown, with a
+reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from convsmith.arch.facts import Axes
@@ -61,6 +61,7 @@ class Effect:
     dilation: Axes = ()
     padding: Axes = ()
     groups: int = 1
+    bias: bool = False
     width: tuple[int, int] = (0, 0)
     elementwise: bool = False
     view: bool = False
@@ -159,6 +160,7 @@ def _convolution(call: Call) -> Effect:
         dilation=dilation,
         padding=padding,
         groups=groups,
+        bias=call.values["bias"] is not None,
         width=channels,
     )
 
@@ -226,9 +228,7 @@ def _pad(call: Call) -> Effect:
     pad = list(call.values.get("pad") or call.values.get("padding") or ())
     before = {len(track.dims) - 1 - index: pad[2 * index] for index in range(len(pad) // 2)}
     places = list(before)
-    moved = [
-        spans.convolution(kernel=1, padding=before[place]) for place in places
-    ]
+    moved = [spans.convolution(kernel=1, padding=before[place]) for place in places]
     return Effect(tracks=(track.through(moved, places, call.shape),), operation="Pad")
 
 
@@ -288,6 +288,7 @@ def _matrix_product(call: Call) -> Effect:
         tracks=(result,),
         operation="Linear" if tracks[1] is None else "MatMul",
         macs=macs,
+        bias=call.name in {"addmm", "baddbmm"},
         width=(left.shape[-1], right.shape[-1]) if tracks[1] is None else (0, 0),
     )
 
@@ -315,9 +316,13 @@ def _concatenation(call: Call) -> Effect:
     along = [axis for track in tracks for axis in labels([track.dims[place]])]
     if along:
         return _lost(call, "maps are laid side by side along an axis of the image", macs=0)
-    flat = [replace(track, dims=tuple(
-        ((None, 1),) if index == place else atoms for index, atoms in enumerate(track.dims)
-    )) for track in tracks]
+    flat = [
+        replace(
+            track,
+            dims=tuple(((None, 1),) if index == place else atoms for index, atoms in enumerate(track.dims)),
+        )
+        for track in tracks
+    ]
     result, notes = joined(flat, shape)
     dims = tuple(
         ((None, call.shape[place]),) if index == place else atoms for index, atoms in enumerate(result.dims)
@@ -334,7 +339,9 @@ def _stack(call: Call) -> Effect:
 
 def _reshape(call: Call) -> Effect:
     (track, *_) = call.tracks
-    return Effect(tracks=tuple(track.reshaped(output.shape) for output in call.outputs), view=True)
+    results = tuple(track.reshaped(output.shape) for output in call.outputs)
+    lost = results[0].unknown if not track.unknown else ""
+    return Effect(tracks=results, operation=call.name, view=not lost, notes=(lost,) if lost else ())
 
 
 def _permutation(call: Call) -> Effect:
@@ -490,7 +497,8 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
     "cat": _concatenation,
     "stack": _stack,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten", "alias", "detach",
-                     "contiguous", "lift", "_reshape_alias", "squeeze", "unsqueeze", "clone", "_to_copy"), _reshape),
+                     "contiguous", "lift", "_reshape_alias", "squeeze", "unsqueeze", "clone", "_to_copy"),
+                    _reshape),
     **dict.fromkeys(("permute", "transpose", "t", "movedim"), _permutation),
     "expand": _expand,
     "slice": _cut,

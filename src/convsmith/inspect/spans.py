@@ -17,7 +17,7 @@ Interval = tuple[int, int] | None
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """Which inputs each output takes: `inputs(i + outputs_a_period)` are those of `i`, moved by `inputs_a_period`."""
+    """Which inputs each output takes: i + `outputs_a_period` those of i, moved by `inputs_a_period`."""
 
     inputs: Callable[[int], Iterable[int]]
     inputs_a_period: int = 1
@@ -26,7 +26,7 @@ class Windows:
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """The interval of pixels that each output sees; position i + period sees those of i, moved by `advance`."""
+    """The interval of pixels that each output sees; output i + period those of i, moved by `advance`."""
 
     intervals: tuple[Interval, ...] = ((0, 0),)
     advance: int = 1
@@ -99,13 +99,15 @@ def union(intervals: Iterable[Interval]) -> Interval:
 def convolution(*, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Windows:
     """Windows of a convolution or pool."""
     return Windows(
-        inputs=lambda i: range(i * stride - padding, i * stride - padding + dilation * (kernel - 1) + 1, dilation),
+        inputs=lambda i: range(
+            i * stride - padding, i * stride - padding + dilation * (kernel - 1) + 1, dilation
+        ),
         inputs_a_period=stride,
     )
 
 
 def transposed(*, kernel: int, stride: int, dilation: int, padding: int) -> Windows:
-    """Windows of a transposed convolution: input i reaches outputs `i * stride - padding + dilation * tap`."""
+    """Windows of a transposed convolution: input i reaches `i * stride - padding + dilation * tap`."""
 
     def inputs(output: int) -> list[int]:
         reached = (output + padding - dilation * tap for tap in range(kernel))

@@ -1,12 +1,13 @@
-"""The numbers of any `nn.Module`, found by running it on a stand-in for an image that has a shape and no values.
+"""The numbers of any `nn.Module`, found by running it on a stand-in for an image: a shape without values.
 
-Every operator that the forward pass calls is seen, by whatever way it is called: as a layer, as a function or as a
+Every operator that the forward pass calls is seen, whatever way it is called: as a layer, a function or a
 method. The module itself is not touched: a copy runs, without hooks of its own, values or random numbers.
 """
 
 import copy
 import inspect
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         input_shape: `(C, H, W)` of one image; `(C, L)` and `(C, D, H, W)` for nets over one and three axes.
 
     Raises:
-        ModuleError: The forward pass fails, takes more than an image, or chooses its way by the image's values.
+        ModuleError: The forward pass fails, takes more than an image, or chooses its way by its values.
 
     Example:
         >>> from torch import nn
@@ -55,11 +56,12 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     runner = _copy_of(module).eval()
     tracer = _Tracer(runner)
     weight = next((each for each in runner.parameters() if each.is_floating_point()), torch.empty(0))
-    with _random_state_kept(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+    with _state_kept(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
         image = torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device)
         tracer.follow(image, Track.of_image(image.shape))
         try:
-            with tracer.watching_modules(), tracer:
+            with tracer.watching_modules(), tracer, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 runner(image)
         except ModuleError:
             raise
@@ -77,11 +79,11 @@ class _Frame:
     effects: list[Effect] | None
 
 
-class _Tracer(TorchDispatchMode):
+class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows every operator of a forward pass."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.module = module
         self.names = {id(child): name for name, child in module.named_modules()}
         self.counted: dict[int, str] = {}
@@ -107,16 +109,16 @@ class _Tracer(TorchDispatchMode):
         outputs = list(tensors_in(result))
         if func.namespace == "prim" or not outputs:
             return result
-        packet = func.overloadpacket.__name__
+        packet, schema = func.overloadpacket.__name__, func._schema  # noqa: SLF001 - public in C++ only
         call = Call(
-            name=packet.removesuffix("_") if func._schema.is_mutable else packet,
-            values=_named(func, args, kwargs),
+            name=packet.removesuffix("_") if schema.is_mutable else packet,
+            values=_named(schema, args, kwargs),
             outputs=outputs,
             track_of=self.track_of,
         )
         if call.tracks:
             self.observe(call, pointwise=torch.Tag.pointwise in func.tags)
-            if func._schema.is_mutable:
+            if schema.is_mutable:
                 self.spread(outputs[0])
         else:
             made_of = self.parameters_of(call.tensors)
@@ -139,9 +141,9 @@ class _Tracer(TorchDispatchMode):
     def spread(self, written: Tensor) -> None:
         """Tensors that share memory with one that was written in place."""
         track = self.tracks[id(written)]
-        memory = written.untyped_storage()._cdata
+        memory = _memory(written)
         for tensor in list(self.alive.values()):
-            if tensor is written or tensor.untyped_storage()._cdata != memory:
+            if tensor is written or _memory(tensor) != memory:
                 continue
             same = tensor.shape == written.shape
             reason = "parts of it are written one by one"
@@ -185,7 +187,7 @@ class _Tracer(TorchDispatchMode):
             out_shape=output.shape,
             parameters={id(each): each for each in frame.module.parameters()},
         )
-        index = self.add(replace(row, before=frame_view(befores), after=track.view), track)
+        index = self.add(replace(row, before=befores[0].view, after=track.view), track)
         self.follow(output, replace(track, rows=frozenset({index})))
 
     def row(
@@ -208,7 +210,7 @@ class _Tracer(TorchDispatchMode):
         return Row(
             operation=operation,
             name=name,
-            block=path.split(".")[0],
+            block=path.split(".", maxsplit=1)[0],
             layer=path,
             sources=tuple(sorted(sources)),
             in_shape=tuple(in_shape[1:]),
@@ -218,6 +220,7 @@ class _Tracer(TorchDispatchMode):
             dilation=effect.dilation,
             padding=effect.padding,
             groups=effect.groups,
+            bias=effect.bias,
             width=effect.width,
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
@@ -250,7 +253,7 @@ class _Tracer(TorchDispatchMode):
             leaf = _is_leaf(module) and not inside
             self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None))
 
-        def left(module: nn.Module, _: Any, output: Any) -> None:
+        def left(_: nn.Module, __: Any, output: Any) -> None:
             frame = self.frames.pop()
             tensors = list(tensors_in(output))
             if frame.effects is not None and tensors:
@@ -270,14 +273,15 @@ class _Tracer(TorchDispatchMode):
         where = f"{title}.{path} ({type(frame.module).__name__})" if frame and path else title
         shapes = [tuple(tensor.shape[1:]) for tensor in frame.inputs] if frame else []
         got = f"its input is {_shapes(shapes)} for one image; " if shapes else ""
-        last = f", the last was {self.rows[-1].name} with output {_shapes([self.rows[-1].out_shape])}"
-        context = f"{got}{len(self.rows)} operations before it ran{last if self.rows else ''}"
+        context = f"{got}{len(self.rows)} operations before it ran"
+        if self.rows:
+            context += f", the last was {self.rows[-1].name} with output {_shapes([self.rows[-1].out_shape])}"
         if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
             return ModuleError(
                 "the forward pass chooses its way by the values of the image",
                 where=where,
                 context=context,
-                fix="only shapes are followed here; let shapes or settings choose, or give the part without it",
+                fix="only shapes are followed; let shapes or settings choose, or give the part without it",
             )
         message = str(error).strip().splitlines() or [""]
         return ModuleError(
@@ -306,9 +310,9 @@ class _Tracer(TorchDispatchMode):
         )
 
 
-def frame_view(tracks: list[Track]) -> Any:
-    """What the inputs of a layer see: those of its first one."""
-    return tracks[0].view
+def _memory(tensor: Tensor) -> int:
+    """What tells apart the memory of tensors that have none."""
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - a stand-in has no address
 
 
 def _merged(effects: list[Effect]) -> Effect:
@@ -329,15 +333,17 @@ def _is_leaf(module: nn.Module) -> bool:
     """A layer of PyTorch's own: its row has its name, whatever it calls inside."""
     own = type(module).__module__.startswith("torch.nn.modules")
     has_children = next(module.children(), None) is not None
-    return own and not isinstance(module, _NOT_LEAVES) and (
-        not has_children or isinstance(module, nn.MultiheadAttention)
+    return (
+        own
+        and not isinstance(module, _NOT_LEAVES)
+        and (not has_children or isinstance(module, nn.MultiheadAttention))
     )
 
 
-def _named(func: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of an operator by the names of its schema, defaults filled in."""
     values = {}
-    for index, argument in enumerate(func._schema.arguments):
+    for index, argument in enumerate(schema.arguments):
         if index < len(args):
             values[argument.name] = args[index]
         elif argument.name in kwargs:
@@ -351,7 +357,9 @@ def _check_signature(module: nn.Module) -> None:
     parameters = list(inspect.signature(module.forward).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [
-        each.name for each in parameters if each.default is each.empty and each.kind in (*positional, each.KEYWORD_ONLY)
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind in (*positional, each.KEYWORD_ONLY)
     ]
     variadic = any(each.kind is each.VAR_POSITIONAL for each in parameters)
     takes_one = variadic or any(each.kind in positional for each in parameters)
@@ -384,12 +392,16 @@ def _copy_of(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def _state_kept() -> Iterator[None]:
+    """What belongs to the whole process: random states, and attention in one piece, which hides its parts."""
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(value=False)
     python, numbers, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(value=fast_path)
         random.setstate(python)
         np.random.set_state(numbers)  # noqa: NPY002
         torch.set_rng_state(cpu)

@@ -1,6 +1,7 @@
-"""What is known of a tensor while a module is traced: which dimension is which axis of the image, and what it sees.
+"""What is known of a tensor while a module is traced: which dimension is which axis, and what it sees.
 
-Dimensions are products of atoms, so that an axis is not lost when maps are flattened, permuted or seen as tokens.
+Dimensions are products of atoms, so that an axis is not lost when maps are flattened, permuted or seen as
+tokens.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,7 @@ GATED = "a path that sees the whole image joins here; the figures are those of t
 
 @dataclass(frozen=True, kw_only=True)
 class AxisState:
-    """What positions along one axis see: the union of all paths, the path that sees least, and pixel by pixel."""
+    """What positions along one axis see: the union of all paths, the narrowest path, and pixel by pixel."""
 
     wide: Span
     narrow: Span
@@ -73,7 +74,11 @@ class Track:
         """That of the net's input `(N, C, H, W)`."""
         batch, channels, *sizes = shape
         return cls(
-            dims=(((None, batch),), ((None, channels),), *(((axis, size),) for axis, size in enumerate(sizes))),
+            dims=(
+                ((None, batch),),
+                ((None, channels),),
+                *(((axis, size),) for axis, size in enumerate(sizes)),
+            ),
             axes=tuple(map(AxisState.of_image, sizes)),
             rows=frozenset({-1}),
         )
@@ -206,7 +211,7 @@ def _misaligned(states: Sequence[AxisState], count: int) -> tuple[str, ...]:
 
 
 def _broadcast(track: Track, shape: Sequence[int]) -> Track:
-    """The dimensions of a tensor laid out as those of the result; an axis of one value sees the same everywhere."""
+    """A tensor laid out as the result; an axis with one value sees the same everywhere."""
     dims = [((None, 1),)] * (len(shape) - len(track.dims)) + list(track.dims)
     stretched = {
         axis
@@ -274,9 +279,7 @@ def _place_ones(groups: list[list[Atom]], left: list[Atom]) -> None:
         (ones.pop(0) if ones else groups[-1]).append(atom)
 
 
-def map_windows(
-    track: Track, out_shape: Sequence[int], make: Callable[[int, int, int], Windows]
-) -> Track:
+def map_windows(track: Track, out_shape: Sequence[int], make: Callable[[int, int, int], Windows]) -> Track:
     """The track after windows over the last dimensions, `make(index, in size, out size)` for each of them."""
     num = len(out_shape) - 2 if len(out_shape) > 2 else 0
     places = range(len(out_shape) - num, len(out_shape))

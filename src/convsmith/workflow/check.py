@@ -9,7 +9,7 @@ from convsmith.arch.plan import plan
 from convsmith.data.images import Outline
 from convsmith.data.transforms import CoarseDropout
 from convsmith.errors import Problem, RecipeError, ShapeError
-from convsmith.inspect.brief import Check, judge
+from convsmith.inspect.brief import Check, Trained, judge
 from convsmith.recipe.schema import Recipe
 
 
@@ -34,10 +34,10 @@ def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
     return analysis
 
 
-def verdicts(recipe: Recipe, analysis: SpecAnalysis, accuracy: float | None = None) -> tuple[Check, ...]:
-    """The verdicts of a recipe's brief; `accuracy` is from 0 to 1 where the net is trained."""
+def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: Trained | None = None) -> tuple[Check, ...]:
+    """The verdicts of a recipe's brief, with a run's figures where the net is trained."""
     names = tuple(transform.name for transform in recipe.augment.transforms)
-    return judge(recipe.brief, analysis, augmentations=names, accuracy=accuracy)
+    return judge(recipe.brief, analysis, augmentations=names, trained=trained)
 
 
 def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from convsmith import runtime
 from convsmith.arch.analyze import SpecAnalysis
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
 from convsmith.data.images import ImageData, absolute, load
-from convsmith.inspect.brief import Check
+from convsmith.inspect.brief import Check, Trained
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Plateau
 from convsmith.workflow.check import fitted, verdicts
@@ -23,7 +23,7 @@ class Prepared:
 
     def judge(self, accuracy: float) -> tuple[Check, ...]:
         """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
-        return verdicts(self.recipe, self.analysis, accuracy)
+        return verdicts(self.recipe, self.analysis, Trained(accuracy=accuracy))
 
     def threads(self) -> AbstractContextManager[None]:
         """The number of threads that suits the net and its batches, for the block."""
