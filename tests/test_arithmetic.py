@@ -51,36 +51,6 @@ def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
     assert facts.macs * 2 == counter.get_total_flops()
 
 
-@property_test
-@given(notations())
-def test_receptive_field_by_gradients(text: str) -> None:
-    body = text.rsplit(" / ", 1)[0]
-    config = NetSettings(norm="none", activation="none", bias=False)
-    size = 181
-    planned = legal(f"{body} / G F10", config, (2, size, size))
-    facts = analyze(planned)
-    assume((facts.receptive_field or 0) <= 90)
-    net = build(planned)[:-1]
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.constant_(module.weight, 1.0)
-    replace_max_pools(net)
-    image = torch.ones(1, 2, size, size, dtype=torch.double, requires_grad=True)
-    output = net.double()(image)
-    centre = output.shape[2] // 2
-    (gradient,) = torch.autograd.grad(output[0, :, centre, centre].sum(), image)
-    seen = torch.nonzero(gradient.abs().sum((0, 1)).sum(0)).ravel()
-    assert int(seen[-1] - seen[0]) + 1 == facts.receptive_field
-
-
-def replace_max_pools(module: nn.Module) -> None:
-    """A maximum passes the gradient to one pixel of its window; an average shows them all."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.MaxPool2d):
-            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding))
-        replace_max_pools(child)
-
-
 def test_dilated_pool_sees_its_whole_span() -> None:
     assert analyze(plan(parse("M2:s1:d3 / G F10"), (2, 16, 16))).receptive_field == 4
 

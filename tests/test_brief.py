@@ -33,7 +33,10 @@ def test_bounds_are_inclusive(field: str, bound: int, step: int) -> None:
 
 def test_the_difference_and_the_largest_layers_are_named() -> None:
     check = only({"max_parameters": 2000})
-    assert check.fix == "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170)"
+    assert check.fix == (
+        "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170); "
+        "narrowing C16 -> C8 at character 1 would do"
+    )
     assert (check.found, check.required) == ("2,970", "at most 2,000")
 
 

@@ -46,11 +46,12 @@ def test_summary_of_a_notation_and_of_a_recipe(capsys: Capture) -> None:
     assert run(["summary", "C16 C16:s2 / G F10", "--input", "3x32x32", "norm=none", "bias=false"]) == 0
     out = capsys.readouterr().out
     assert "Total params: 2,896" in out
-    assert "2,896 parameters, 1.0 M MACs an image, receptive field 5 pixels" in out
+    assert "MACs: 1.0 M for one image; 1 MAC (multiply-accumulate) is 2 FLOPs" in out
+    assert "Receptive field: 5 pixels" in out
     assert run(["summary", "mnist-classic", "--weights-only"]) == 0
     out = capsys.readouterr().out
     assert "Linear-6" in out
-    assert "593,200 parameters" in out
+    assert "Parameters: 593,200 (593,200 trainable, 0 not)" in out
     assert run(["summary", "cifar10-classic", "--input", "3x64x64"]) == 0
     assert "[-1, 16, 64, 64]" in capsys.readouterr().out
 

@@ -70,7 +70,7 @@ def test_the_notation_page_has_every_kind_option_and_setting() -> None:
     assert set(rows) == set(KINDS)
     for letter, kind in KINDS.items():
         assert rows[letter].strip("` ").replace(" ", "") == kind.options
-    assert set(re.findall(r"^\| `:([a-z])[\d.]+` ", text, flags=re.MULTILINE)) == set(OPTIONS)
+    assert set(re.findall(r"^\| `:([a-z])[\w.-]+` ", text, flags=re.MULTILINE)) == set(OPTIONS)
     for name in NetSettings.model_fields:
         assert f"| `{name}` |" in text
 

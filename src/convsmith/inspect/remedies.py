@@ -12,29 +12,29 @@ from convsmith.errors import ShapeError
 
 # Widths are tried in steps that fill vector lanes.
 _STEP = 8
+_PARTS = 8
 
 
 def narrower(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
-    """The layer that has to lose the fewest channels, or nothing.
+    """The layer that has to lose the fewest channels, at most half of its own; else all layers in one proportion.
 
-    Where no single layer is enough, all layers of one width are narrowed together.
+    Returns:
+        What to write, or nothing where narrowing does not help.
     """
     layers = [layer for layer in analysis.plan.net.layers() if KINDS[layer.kind].number == "width"][:-1]
-    widths = sorted({layer.number for layer in layers if layer.number}, reverse=True)
-    for step in range(1, max(widths, default=0) // _STEP):
+    widest = max((layer.number or 0 for layer in layers), default=0)
+    for step in range(_STEP, widest // 2 + 1, _STEP):
         for layer in layers:
-            changed = _narrowed(layer, step)
-            if changed and _holds(analysis, {layer.position: changed}, keeps):
-                return f"narrowing {layer} -> {changed} at character {layer.position + 1} would do"
-    for width in widths:
-        for step in range(1, width // _STEP):
-            together = {
-                layer.position: changed
-                for layer in layers
-                if layer.number == width and (changed := _narrowed(layer, step))
-            }
-            if _holds(analysis, together, keeps):
-                return f"narrowing all layers of {width} channels to {width - step * _STEP} would do"
+            width = (layer.number or 0) - step
+            if width >= step and _holds(analysis, {layer.position: _narrowed(layer, width)}, keeps):
+                narrow = _narrowed(layer, width)
+                return f"narrowing {layer} -> {narrow} at character {layer.position + 1} would do"
+    for parts in range(_PARTS - 1, 0, -1):
+        changes = {
+            layer.position: _narrowed(layer, (layer.number or 0) * parts // _PARTS) for layer in layers
+        }
+        if _holds(analysis, changes, keeps):
+            return f"{parts}/{_PARTS} of the channels in every layer would do"
     return ""
 
 
@@ -50,9 +50,9 @@ def farther(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
     return ""
 
 
-def _narrowed(layer: Layer, step: int) -> Layer | None:
-    width = (layer.number or 0) - step * _STEP
-    return replace(layer, number=width) if width >= _STEP and width % layer.groups == 0 else None
+def _narrowed(layer: Layer, width: int) -> Layer:
+    """The layer with a width that fills vector lanes, at least one."""
+    return replace(layer, number=max(_STEP, width // _STEP * _STEP))
 
 
 def _holds(analysis: SpecAnalysis, changes: dict[int, Layer], keeps: Callable[[Analysis], bool]) -> bool:

@@ -54,6 +54,10 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     """
     _check_signature(module)
     runner = _copy_of(module).eval()
+    try:
+        _settle_lazy_layers(runner, input_shape)
+    except Exception as error:
+        raise _Tracer(runner).failure(error, type(module).__name__) from error
     tracer = _Tracer(runner)
     weight = next((each for each in runner.parameters() if each.is_floating_point()), torch.empty(0))
     with _state_kept(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
@@ -370,6 +374,13 @@ def _check_signature(module: nn.Module) -> None:
             where=type(module).__name__,
             fix="wrap it in a module whose forward takes just the images",
         )
+
+
+def _settle_lazy_layers(module: nn.Module, input_shape: Shape) -> None:
+    """Layers that take their width from their first input get it from an image of zeros."""
+    if any(nn.parameter.is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+        with _state_kept(), torch.no_grad():
+            module(torch.zeros(1, *input_shape))
 
 
 def _copy_of(module: nn.Module) -> nn.Module:
