@@ -16,7 +16,7 @@ _PARTS = 8
 
 
 def narrower(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
-    """The layer that has to lose the fewest channels, at most half of its own; else all layers in one proportion.
+    """The layer that has to lose the fewest channels, at most half; else all layers in one proportion.
 
     Returns:
         What to write, or nothing where narrowing does not help.
