@@ -80,6 +80,37 @@ def test_what_does_not_fit(text: str, shape: tuple[int, int, int], what: str) ->
     assert problem.fix
 
 
+@pytest.mark.parametrize(
+    ("text", "fix", "mended"),
+    [
+        ("C8:k9:p0 / G F2", "write C8:k8:p0 or C8:k9:p1,", ["C8:k8:p0 / G F2", "C8:k9:p1 / G F2"]),
+        ("C8:d4:p0 / G F2", "write C8:k2:d4:p0 or C8:d4:p1,", ["C8:k2:d4:p0 / G F2", "C8:d4:p1 / G F2"]),
+        ("M9 C8 / G F2", "write M8,", ["M8 C8 / G F2"]),
+        ("M2*4 / C8 / G F2", "leave it out, or use fewer strides", ["M2*3 / C8 / G F2"]),
+        (
+            "C8 C12:g8 / G F2",
+            "write :g4, or widths that are multiples of 8",
+            ["C8 C12:g4 / G F2", "C8 C16:g8 / G F2"],
+        ),
+        ("U3 C8 / G F2", "write U2 or U4 or U8", ["U2 C8 / G F2", "U8 C8 / G F2"]),
+        ("M3:p2 / C8 / G F2", "write :p1", ["M3:p1 / C8 / G F2"]),
+    ],
+)
+def test_the_fix_of_what_does_not_fit_fits(text: str, fix: str, mended: list[str]) -> None:
+    with pytest.raises(ShapeError) as caught:
+        plan(parse(text), (1, 8, 8))
+    assert fix in caught.value.problems[0].fix
+    for net in mended:
+        assert plan(parse(net), (1, 8, 8)).num_classes == 2
+
+
+def test_a_group_norm_that_does_not_divide_says_what_does() -> None:
+    with pytest.raises(ShapeError, match="the norm's 8 groups do not divide its 12 channels") as caught:
+        plan(parse("C12 / G F2"), (1, 8, 8), NetSettings(norm="group"))
+    assert "set norm_groups=4" in caught.value.problems[0].fix
+    assert plan(parse("C12 / G F2"), (1, 8, 8), NetSettings(norm="group", norm_groups=4)).num_classes == 2
+
+
 def test_residual_adds_its_projected_input() -> None:
     planned = plan(parse("+(C8:s2) / G F2"), (3, 9, 9), NetSettings(norm="none", activation="none"))
     net = build(planned)

@@ -329,6 +329,39 @@ def test_parameters_that_nothing_takes_are_named() -> None:
     assert "Parameters that no operation takes: spare (7)" in totals(facts)
 
 
+class Gate(nn.Module):
+    """A layer that no table of layers has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8, 1, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps * torch.tanh(self.scale * maps)
+
+
+def test_layers_that_no_table_knows() -> None:
+    net = nn.Sequential(conv(3, 8), nn.Identity(), Gate(), nn.Softshrink(), nn.Mish(), conv(8, 8, stride=2))
+    facts = trace(net, IMAGE)
+    assert facts.final_view.sizes == (5, 5)
+    assert facts.parameters == sum(each.numel() for each in net.parameters())
+    assert [row.operation for row in facts.rows][:3] == ["Conv2d", "Identity", "mul"]
+
+
+def test_it_works_under_inference_mode_and_in_training_mode() -> None:
+    net = modules.ConvMixer().train()
+    expected = record(trace(net, IMAGE))
+    with torch.inference_mode():
+        assert record(trace(net, IMAGE)) == expected
+    assert record(trace(net.eval().double(), IMAGE)) == expected
+    assert record(trace(net.to(memory_format=torch.channels_last), IMAGE)) == expected  # type: ignore[call-overload]
+
+
+def test_a_small_image_does_not_cut_the_receptive_field_off() -> None:
+    net = nn.Sequential(conv(3, 8, 7, padding=3), conv(8, 8, 7, padding=3, dilation=3))
+    assert trace(net, (3, 16, 16)).final_view.sizes == trace(net, (3, 64, 64)).final_view.sizes == (25, 25)
+
+
 def test_frozen_parameters_are_not_trainable() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 1))
     net[0].requires_grad_(requires_grad=False)

@@ -25,7 +25,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.arch import coverage
-from convsmith.arch.facts import Analysis, Row, Shape
+from convsmith.arch.facts import BYTES_PER_VALUE, Analysis, Row, Shape
 from convsmith.errors import ModuleError
 from convsmith.inspect.operators import Call, Effect, effect_of, tensors_in
 from convsmith.inspect.tracks import Track
@@ -53,6 +53,12 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         (1192, 185880, (7, 11))
     """
     _check_signature(module)
+    # Within inference mode operators are not taken apart.
+    with torch.inference_mode(mode=False):
+        return _trace(module, input_shape)
+
+
+def _trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
     runner = _copy_of(module).eval()
     try:
         _settle_lazy_layers(runner, input_shape)
@@ -308,10 +314,14 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             rows=rows,
             trainable=sum(each.numel() for _, each in parameters.values() if each.requires_grad),
             buffers=sum(each.numel() for each in buffers),
-            buffer_bytes=sum(each.numel() * each.element_size() for each in buffers),
+            buffer_bytes=sum(each.numel() * _bytes_in_file(each) for each in buffers),
             unseen=None if unknown else _unseen(local[-1] if local else None, input_shape),
             unused=tuple((name, each.numel()) for name, each in unused.values()),
         )
+
+
+def _bytes_in_file(buffer: Tensor) -> int:
+    return BYTES_PER_VALUE if buffer.is_floating_point() else buffer.element_size()
 
 
 def _memory(tensor: Tensor) -> int:
