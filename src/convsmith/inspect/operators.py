@@ -344,6 +344,14 @@ def _reshape(call: Call) -> Effect:
     return Effect(tracks=results, operation=call.name, view=not lost, notes=(lost,) if lost else ())
 
 
+def _restrided(call: Call) -> Effect:
+    """Another memory format of the same map, as pooling to one value does to maps whose channels come last."""
+    (track, *_) = call.tracks
+    if tuple(call.values["self"].shape) == call.shape:
+        return Effect(tracks=(track,), view=True)
+    return _lost(call, "memory is read with strides of its own", macs=0)
+
+
 def _permutation(call: Call) -> Effect:
     (track, *_) = call.tracks
     count = len(track.dims)
@@ -501,6 +509,7 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
                     _reshape),
     **dict.fromkeys(("permute", "transpose", "t", "movedim"), _permutation),
     "expand": _expand,
+    "as_strided": _restrided,
     "slice": _cut,
     "select": _select,
     "unbind": _select,
