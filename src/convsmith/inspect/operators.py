@@ -345,7 +345,7 @@ def _reshape(call: Call) -> Effect:
 
 
 def _restrided(call: Call) -> Effect:
-    """Another memory format of the same map, as pooling to one value does to maps whose channels come last."""
+    """Another memory format of the same map, as after pooling maps whose channels come last."""
     (track, *_) = call.tracks
     if tuple(call.values["self"].shape) == call.shape:
         return Effect(tracks=(track,), view=True)
