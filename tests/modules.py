@@ -239,18 +239,18 @@ class UNet(nn.Module):
 
     def __init__(self, width: int = 8) -> None:
         super().__init__()
-        self.down1 = self.double(3, width)
-        self.down2 = self.double(width, 2 * width)
-        self.bottom = self.double(2 * width, 4 * width)
+        self.down1 = self.twice(3, width)
+        self.down2 = self.twice(width, 2 * width)
+        self.bottom = self.twice(2 * width, 4 * width)
         self.up2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, stride=2)
-        self.merge2 = self.double(4 * width, 2 * width)
+        self.merge2 = self.twice(4 * width, 2 * width)
         self.up1 = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
-        self.merge1 = self.double(2 * width, width)
+        self.merge1 = self.twice(2 * width, width)
         self.pool = nn.MaxPool2d(2)
         self.head = nn.Conv2d(width, NUM_CLASSES, 1)
 
     @staticmethod
-    def double(inputs: int, outputs: int) -> nn.Sequential:
+    def twice(inputs: int, outputs: int) -> nn.Sequential:
         return nn.Sequential(ConvNormReLU(inputs, outputs), ConvNormReLU(outputs, outputs))
 
     def features(self, images: Tensor) -> Tensor:
