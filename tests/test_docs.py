@@ -42,11 +42,13 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
     elif name == "preview" and "digits" in arguments:
         assert run([name, *arguments]) == 0
+    elif name == "export" and not arguments[0].startswith("runs/"):
+        assert run([name, *arguments]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        assert name in {"evaluate", "preview", "check", "train"}
+        assert name in {"evaluate", "preview", "check", "train", "export"}
 
 
 def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,17 @@ from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, summary, train
+    from convsmith.verbs import (
+        check,
+        evaluate,
+        export,
+        load_recipe,
+        load_target,
+        preview,
+        recipes,
+        summary,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,7 +29,9 @@ __all__ = [
     "NetSettings",
     "check",
     "evaluate",
+    "export",
     "load_recipe",
+    "load_target",
     "preview",
     "recipes",
     "summary",

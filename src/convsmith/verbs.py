@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convsmith.training.loop import Observer
     from convsmith.training.profile import Profile
     from convsmith.workflow.finish import Result
+    from convsmith.workflow.target import Target
 
 
 def recipes() -> "tuple[Recipe, ...]":
@@ -188,3 +189,46 @@ def evaluate(run: Path) -> "Result":
         )
     with prepared.threads():
         return finish(folder, prepared, lambda _: None)
+
+
+def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":
+    """Find a net by what names it: notation, a recipe or a run's folder; for `export`, `draw` and the like.
+
+    Args:
+        text: A net in the notation, a recipe's name or file, or the folder of a run.
+        overrides: Settings of the net, or fields of the recipe, as `key=value`.
+        input_shape: `(C, H, W)` of one image; that of a recipe's data if left out.
+
+    Raises:
+        ConvsmithError: Nothing of that name, or its layers do not fit.
+
+    Example:
+        >>> load_target("mnist-classic").analysis.parameters
+        593200
+    """
+    from convsmith.workflow.target import find
+
+    return find(text, overrides, input_shape)
+
+
+def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write a net as one plain PyTorch file, `model.py`, and a run's weights beside it.
+
+    Args:
+        target: From `load_target`.
+        folder: Is made where it is missing.
+        replace: Whether other files of these names may be replaced.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: A different file is there already.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.workflow.export import contents
+
+    written = contents(target)
+    files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
+    return tuple(folder / name for name in written)

@@ -15,6 +15,7 @@ from convsmith.errors import RecipeError
 if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
     from convsmith.workflow.finish import Result
+    from convsmith.workflow.target import Target
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
@@ -30,6 +31,13 @@ RecipeArgument = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="fields of the recipe, for example train.epochs=5 seed=3"),
+]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="a net in the notation, a recipe, or a run's folder")
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input", metavar="CxHxW", help="one image; a recipe's own data if left out"),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
 
@@ -132,6 +140,28 @@ def train(
 def evaluate(run: RunArgument) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
     _show_result(verbs.evaluate(run))
+
+
+@app.command()
+def export(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the files go")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")] = False,
+) -> None:
+    """Write a net in a form that needs no convsmith; a run's weights go with it."""
+    if not code:
+        raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
+    for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
+        typer.echo(str(path))
+
+
+def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
+    shape = None if input_shape is None else _shape(input_shape)
+    return verbs.load_target(text, *(overrides or []), input_shape=shape)
 
 
 def _show_checks(checks: "Sequence[Check]") -> None:
