@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
     from convsmith.verbs import (
         check,
+        draw,
         evaluate,
         export,
         load_recipe,
@@ -28,6 +29,7 @@ __all__ = [
     "ConvsmithError",
     "NetSettings",
     "check",
+    "draw",
     "evaluate",
     "export",
     "load_recipe",

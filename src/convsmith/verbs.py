@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.arch.analyze import SpecAnalysis, analyze
+from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
@@ -232,3 +233,17 @@ def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Pa
     written = contents(target)
     files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
+
+
+def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
+    """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
+
+    Args:
+        analysis: From `summary`, from `load_target(...).analysis`, or from tracing a module.
+        folder: Is made where it is missing.
+        heading: Over the picture; the net itself if left out.
+    """
+    from convsmith import files
+    from convsmith.reports.diagram import diagram, save
+
+    return save(diagram(analysis, heading), files.make_folder(folder))

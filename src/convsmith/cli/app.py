@@ -159,6 +159,20 @@ def export(
         typer.echo(str(path))
 
 
+@app.command()
+def draw(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
+) -> None:
+    """Draw a net: layers, shapes, branches, and the receptive field growing."""
+    found = _target(target, overrides, input_shape)
+    for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+        typer.echo(str(path))
+
+
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
     shape = None if input_shape is None else _shape(input_shape)
     return verbs.load_target(text, *(overrides or []), input_shape=shape)
