@@ -154,9 +154,9 @@ def test_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_readmes_picture_is_what_the_command_draws() -> None:
     page = (Path(__file__).parents[1] / "docs" / "images" / "cifar10-classic.svg").read_text(encoding="utf-8")
     figure = diagram.diagram(cs.load_target("cifar10-classic").analysis, "cifar10-classic")
-    # matplotlib writes each text, drawn as curves, as a comment too.
+    # matplotlib writes each line of text, drawn as curves, as a comment too.
     written = [" ".join(text.split()) for text in re.findall(r"<!--(.*?)-->", page, flags=re.DOTALL)]
-    assert sorted(written) == sorted(" ".join(text.split()) for text in texts(figure))
+    assert sorted(written) == sorted(line for text in texts(figure) for line in text.splitlines())
 
 
 def test_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from convsmith.arch.settings import NetSettings
 from convsmith.errors import DivergedError, RunError
 
 if TYPE_CHECKING:
+    from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Check
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
@@ -247,3 +248,31 @@ def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, 
     from convsmith.reports.diagram import diagram, save
 
     return save(diagram(analysis, heading), files.make_folder(folder))
+
+
+def receptive_field(
+    target: "Target", folder: Path, *, num_images: int = 256
+) -> "tuple[EffectiveField, Path]":
+    """Measure what the centre of the last map before the head looks at, and draw it.
+
+    Args:
+        target: From `load_target`: a run, or a recipe, whose net then has its initial weights.
+        folder: Where `receptive-field.png` and `receptive-field.json` go; is made where it is missing.
+        num_images: Test images that the measurement is over.
+
+    Raises:
+        RecipeError: The target is a net alone, without images.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.reports.fields import field_picture
+    from convsmith.reports.pictures import save
+    from convsmith.workflow.effective import measure
+
+    field = measure(target, num_images)
+    weights = "trained" if target.run else "initial"
+    subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"
+    files.make_folder(folder)
+    files.write_json(folder / "receptive-field.json", field.record())
+    figure = field_picture(field, "Effective receptive field", subtitle)
+    return field, save(figure, folder / "receptive-field.png")

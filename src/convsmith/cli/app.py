@@ -173,6 +173,23 @@ def draw(
         typer.echo(str(path))
 
 
+@app.command("receptive-field")
+def receptive_field(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
+) -> None:
+    """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
+    found = _target(target, overrides, None)
+    from convsmith.reports.fields import field_lines
+
+    field, picture = verbs.receptive_field(found, out, num_images=images)
+    for line in (*field_lines(field), str(picture)):
+        typer.echo(line)
+
+
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
     shape = None if input_shape is None else _shape(input_shape)
     return verbs.load_target(text, *(overrides or []), input_shape=shape)
