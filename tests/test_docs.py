@@ -28,7 +28,7 @@ def commands() -> list[str]:
         found += [
             line.removeprefix("$ ") for line in blocks.splitlines() if re.match(r"(\$ )?convsmith ", line)
         ]
-        found += re.findall(r"`(convsmith (?:train|summary|check|preview) [^`]+)`", text)
+        found += re.findall(r"`(convsmith (?:train|summary|check|preview|draw) [^`]+)`", text)
     return sorted({command.split("  #")[0].strip() for command in found})
 
 
@@ -47,13 +47,15 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         wrong = "c32" in command
         failing = "model.net=C64 M2 / F10" in arguments or arguments[0].startswith("C64 C64:s2")
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
-    elif name == "preview" and "digits" in arguments:
+    elif (name == "preview" and "digits" in arguments) or (
+        name in {"export", "draw"} and not arguments[0].startswith("runs/")
+    ):
         assert run([name, *arguments]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        assert name in {"evaluate", "preview", "check", "train"}
+        assert name in {"evaluate", "preview", "check", "train", "export", "receptive-field"}
 
 
 def write_files_that_the_documents_name(folder: Path) -> None:

@@ -11,17 +11,34 @@ from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import check, evaluate, format_net, load_recipe, preview, recipes, summary, train
+    from convsmith.verbs import (
+        check,
+        draw,
+        evaluate,
+        export,
+        format_net,
+        load_recipe,
+        load_target,
+        preview,
+        receptive_field,
+        recipes,
+        summary,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "ConvsmithError",
     "NetSettings",
     "check",
+    "draw",
     "evaluate",
+    "export",
     "format_net",
     "load_recipe",
+    "load_target",
     "preview",
+    "receptive_field",
     "recipes",
     "summary",
     "train",

@@ -19,11 +19,13 @@ from convsmith.errors import DivergedError, RunError
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
     from convsmith.training.profile import Profile
     from convsmith.workflow.finish import Result
+    from convsmith.workflow.target import Target
 
 
 def recipes() -> "tuple[Recipe, ...]":
@@ -231,3 +233,88 @@ def evaluate(run: Path) -> "Result":
         )
     with prepared.threads():
         return finish(folder, prepared, lambda _: None)
+
+
+def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":
+    """Find a net by what names it: notation, a recipe or a run's folder; for `export`, `draw` and the like.
+
+    Args:
+        text: A net in the notation, a recipe's name or file, or the folder of a run.
+        overrides: Settings of the net, or fields of the recipe, as `key=value`.
+        input_shape: `(C, H, W)` of one image; that of a recipe's data if left out.
+
+    Raises:
+        ConvsmithError: Nothing of that name, or its layers do not fit.
+
+    Example:
+        >>> load_target("mnist-classic").analysis.parameters
+        593200
+    """
+    from convsmith.workflow.target import find
+
+    return find(text, overrides, input_shape)
+
+
+def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write a net as one plain PyTorch file, `model.py`, and a run's weights beside it.
+
+    Args:
+        target: From `load_target`.
+        folder: Is made where it is missing.
+        replace: Whether other files of these names may be replaced.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: A different file is there already.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.workflow.export import contents
+
+    written = contents(target)
+    files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
+    return tuple(folder / name for name in written)
+
+
+def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
+    """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
+
+    Args:
+        analysis: From `summary`, from `load_target(...).analysis`, or from tracing a module.
+        folder: Is made where it is missing.
+        heading: Over the picture; the net itself if left out.
+    """
+    from convsmith import files
+    from convsmith.reports.diagram import diagram, save
+
+    return save(diagram(analysis, heading), files.make_folder(folder))
+
+
+def receptive_field(
+    target: "Target", folder: Path, *, num_images: int = 256
+) -> "tuple[EffectiveField, Path]":
+    """Measure what the centre of the last map before the head looks at, and draw it.
+
+    Args:
+        target: From `load_target`: a run, or a recipe, whose net then has its initial weights.
+        folder: Where `receptive-field.png` and `receptive-field.json` go; is made where it is missing.
+        num_images: Test images that the measurement is over.
+
+    Raises:
+        RecipeError: The target is a net alone, without images.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.reports.fields import field_picture
+    from convsmith.reports.pictures import save
+    from convsmith.workflow.effective import measure
+
+    field = measure(target, num_images)
+    weights = "trained" if target.run else "initial"
+    subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"
+    files.make_folder(folder)
+    files.write_json(folder / "receptive-field.json", field.record())
+    figure = field_picture(field, "Effective receptive field", subtitle)
+    return field, save(figure, folder / "receptive-field.png")

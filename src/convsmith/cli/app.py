@@ -15,6 +15,7 @@ from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
     from convsmith.workflow.finish import Result
+    from convsmith.workflow.target import Target
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
@@ -91,9 +92,8 @@ def summary(
 ) -> None:
     """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
     from convsmith.arch import tables
-    from convsmith.workflow.target import resolve
 
-    analysis = resolve(target, overrides or [], _shape(input_shape)).analysis
+    analysis = _target(target, overrides, input_shape).analysis
     if as_json:
         typer.echo(json.dumps(tables.record(analysis), indent=2))
         return
@@ -127,10 +127,9 @@ def check(
     from convsmith.inspect.hints import hints
     from convsmith.inspect.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
     from convsmith.recipe.briefs import load_brief
-    from convsmith.workflow.target import resolve
 
     wanted = load_brief(brief) if brief else None
-    subject = resolve(target, overrides or [], _shape(input_shape))
+    subject = _target(target, overrides, input_shape)
     checks, found = subject.judge(wanted), hints(subject.analysis)
     if as_json:
         typer.echo(json.dumps(verdict_record(checks, found), indent=2))
@@ -188,6 +187,58 @@ def train(
 def evaluate(run: RunArgument) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
     _show_result(verbs.evaluate(run))
+
+
+@app.command()
+def export(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the files go")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")] = False,
+) -> None:
+    """Write a net in a form that needs no convsmith; a run's weights go with it."""
+    if not code:
+        raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
+    for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
+        typer.echo(str(path))
+
+
+@app.command()
+def draw(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
+) -> None:
+    """Draw a net: layers, shapes, branches, and the receptive field growing."""
+    found = _target(target, overrides, input_shape)
+    for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+        typer.echo(str(path))
+
+
+@app.command("receptive-field")
+def receptive_field(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
+) -> None:
+    """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
+    found = _target(target, overrides, None)
+    from convsmith.reports.fields import field_lines
+
+    field, picture = verbs.receptive_field(found, out, num_images=images)
+    for line in (*field_lines(field), str(picture)):
+        typer.echo(line)
+
+
+def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
+    return verbs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
 
 
 def _show_result(result: "Result") -> None:

@@ -66,7 +66,7 @@ def gallery(tiles: Sequence[Tile], heading: str, subtitle: str = "", *, columns:
             ax.axis("off")
         for ax, tile in zip(axes.flat, tiles, strict=False):
             _draw_tile(ax, tile)
-        _heading(figure, heading, subtitle)
+        add_heading(figure, heading, subtitle)
     return figure
 
 
@@ -97,7 +97,7 @@ def curves(metrics: Sequence[dict[str, float]], note: str = "") -> Figure:
         loss_ax.set_title("Loss (cross-entropy, mean over images)", loc="left", fontsize=10)
         accuracy_ax.set_title("Accuracy", loc="left", fontsize=10)
         accuracy_ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        _heading(figure, "Training", note)
+        add_heading(figure, "Training", note)
     return figure
 
 
@@ -132,7 +132,7 @@ def class_accuracy(classes: Sequence[ClassFacts], overall: float) -> Figure:
         ax.grid(visible=False, axis="y")
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_xlabel("share of the class's test images that are recognised" + (" (axis cut)" if low else ""))
-        _heading(figure, "Accuracy of each class", "")
+        add_heading(figure, "Accuracy of each class", "")
     return figure
 
 
@@ -161,7 +161,7 @@ def augmented(
             for column in range(columns):
                 _draw_tile(axes[row, column + 1], Tile(image=versions[row, column]))
         axes[0, 0].set_title(f"original\n{short(names[0])}", fontsize=9, parse_math=False)
-        _heading(figure, heading, subtitle)
+        add_heading(figure, heading, subtitle)
     return figure
 
 
@@ -200,7 +200,7 @@ def _draw_tile(ax: Axes, tile: Tile) -> None:
         )
 
 
-def _heading(figure: Figure, heading: str, subtitle: str) -> None:
+def add_heading(figure: Figure, heading: str, subtitle: str) -> None:
     """A bold heading and a grey line under it, at the left; the axes get the room below."""
     width, height = figure.get_size_inches()
     used = 0.62 if subtitle else 0.38

@@ -1,14 +1,17 @@
-"""What a command is about: a recipe, a net in the notation, a module in a file, or a run; and its numbers."""
+"""What a command is about: a net in the notation, a recipe, a run, or a module in a file; and its numbers."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from convsmith.arch.analyze import analyze
+from convsmith.arch.analyze import SpecAnalysis, analyze
 from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
-from convsmith.errors import RecipeError
+from convsmith.arch.plan import Plan, plan
+from convsmith.arch.settings import NetSettings
+from convsmith.errors import ModuleError, RecipeError, RunError
 from convsmith.inspect.brief import Brief, Check, Trained, judge
 from convsmith.recipe.loader import load, load_settings, shelf
 from convsmith.recipe.schema import Recipe
@@ -18,12 +21,30 @@ ImageShape = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A net with its numbers, and the recipe and the run that it comes from, where there are any."""
+    """A net with its numbers, and where it comes from.
+
+    Attributes:
+        name: The recipe's, that of the module's class, or "net".
+        analysis: For one input shape.
+        recipe: None for a net in the notation and for a module.
+        run: The folder of a finished run, whose weights are meant.
+        trained: What a run has shown on its test set.
+    """
 
     name: str
     analysis: Analysis
     recipe: Recipe | None = None
+    run: Path | None = None
     trained: Trained | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """Raises ModuleError for a module, which has none."""
+        if isinstance(self.analysis, SpecAnalysis):
+            return self.analysis.plan
+        raise ModuleError(
+            "a module of your own is PyTorch code already", where=self.name, fix="name a net in the notation"
+        )
 
     def judge(self, brief: Brief | None = None) -> tuple[Check, ...]:
         """The verdicts of a brief; of the recipe's own if none is given."""
@@ -34,55 +55,81 @@ class Target:
         return judge(brief, self.analysis, augmentations=names, trained=self.trained)
 
 
-def resolve(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | None = None) -> Target:
-    """Find what a text names.
+def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | None = None) -> Target:
+    """Find out what is meant. Needs no torch but for a module, and data only where its images are unknown.
 
     Args:
-        text: A run's folder, `file.py:Class`, a recipe's name or file, or a net in the notation.
+        text: A recipe's name, the path of a recipe or of a run's folder, `file.py:Class`, or a net in the
+            notation.
         overrides: Fields of the recipe, or settings of the net, as `key=value`.
-        input_shape: `(C, H, W)` of one image; a recipe's own data if left out.
+        input_shape: `(C, H, W)` of one image; a recipe's and a run's own data where it is left out.
 
     Raises:
-        ConvsmithError: It names nothing, or the net does not fit its input.
+        RunError: No such run, or no trained one.
+        RecipeError: The recipe or the overrides are wrong, or the input's shape is missing.
+        NotationError: The notation cannot be read.
+        ShapeError: The layers do not fit the input.
+        ModuleError: The module cannot be found, made or run.
+
+    Example:
+        >>> find("C16 C16:s2 / G F10", input_shape=(3, 32, 32)).analysis.parameters
+        2970
     """
-    if (Path(text) / "recipe.toml").is_file():
-        return _run(Path(text), overrides)
     if ".py:" in text:
-        return _module(text, overrides, _needed(input_shape))
-    if (
-        text in shelf()
-        or text.endswith(".toml")
-        or text[:1].islower()
-        or "/" in text.split(" ", maxsplit=1)[0]
-    ):
+        return _of_module(text, overrides, _needed(input_shape))
+    if text in shelf() or text.endswith(".toml"):
         return of_recipe(load(text, overrides), input_shape)
-    analysis = analyze(plan(parse(text), _needed(input_shape), load_settings(overrides)))
-    return Target(name=text, analysis=analysis)
+    if Path(text).is_dir() or _like_a_path(text):
+        return _of_run(Path(text), overrides, input_shape)
+    if re.fullmatch(r"[a-z]{2,}[\w-]*", text):
+        # No notation: tells which recipe may be meant.
+        load(text)
+    net = parse(text)
+    return Target(name="net", analysis=analyze(plan(net, _needed(input_shape), load_settings(overrides))))
 
 
 def of_recipe(recipe: Recipe, input_shape: ImageShape | None = None) -> Target:
-    """A recipe's net, on its own data or on images of another shape."""
+    """A recipe's net, on its own data, which it then has to fit, or on images of another shape."""
+    if input_shape is not None:
+        return Target(
+            name=recipe.name, analysis=_analysis(recipe.model.net, input_shape, recipe.model), recipe=recipe
+        )
     from convsmith.data.images import outline_of
     from convsmith.workflow.check import fitted
 
-    if input_shape is None:
-        analysis = fitted(recipe, outline_of(recipe.data))
-    else:
-        analysis = analyze(plan(parse(recipe.model.net), input_shape, recipe.model))
-    return Target(name=recipe.name, analysis=analysis, recipe=recipe)
+    return Target(name=recipe.name, analysis=fitted(recipe, outline_of(recipe.data)), recipe=recipe)
 
 
-def _run(path: Path, overrides: Sequence[str]) -> Target:
+def _like_a_path(text: str) -> bool:
+    """In the notation no lower-case word stands before a slash."""
+    return re.match(r"[\w.-]*[a-z.]{2,}[\w.-]*/\S*$|[/~.]", text) is not None
+
+
+def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
     from convsmith.training.run import RunFolder
 
-    folder = RunFolder.open(path)
-    target = of_recipe(load(str(folder.path / "recipe.toml"), overrides))
-    score = folder.read_json("results.json")["test"]
-    trained = Trained(accuracy=score["correct"] / score["total"])
-    return Target(name=str(path), analysis=target.analysis, recipe=target.recipe, trained=trained)
+    run = RunFolder.open(folder)
+    fixed = [each for each in overrides if not each.startswith(("brief.", "brief="))]
+    if fixed:
+        raise RecipeError(
+            "a run's recipe cannot be changed after the training",
+            where=fixed[0],
+            fix=f"name a recipe instead of {folder}, or train again",
+        )
+    recipe = load(str(folder / "recipe.toml"), overrides)
+    target = of_recipe(recipe, input_shape or _recorded_shape(folder, run.data_record()))
+    score = run.read_json("results.json")["test"]
+    return replace(target, run=folder, trained=Trained(accuracy=score["correct"] / score["total"]))
 
 
-def _module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:
+def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:
+    match record.get("image_shape"):
+        case [int(channels), int(height), int(width)]:
+            return channels, height, width
+    raise RunError("damaged: no image_shape", where=str(folder / "data.json"), fix="train again")
+
+
+def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:
     if overrides:
         raise RecipeError(
             "a module has no settings to override",
@@ -92,10 +139,15 @@ def _module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Tar
     from convsmith.inspect.load import load_module
     from convsmith.inspect.trace import trace
 
-    return Target(name=text, analysis=trace(load_module(text), input_shape))
+    analysis = trace(load_module(text), input_shape)
+    return Target(name=analysis.title, analysis=analysis)
 
 
 def _needed(input_shape: ImageShape | None) -> ImageShape:
     if input_shape is None:
         raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
     return input_shape
+
+
+def _analysis(net: str, input_shape: ImageShape, settings: NetSettings) -> SpecAnalysis:
+    return analyze(plan(parse(net), input_shape, settings))
