@@ -25,6 +25,7 @@ from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
 from nets import net_settings, notations
 from test_arithmetic import legal
+from test_layers import loaded
 
 RESIDUAL = "C8 +(C8 C8)*2 +(C16:s2 +(S16) P16) / D:d2 M3:s2:p1 A3:s1:p1 U2 / G F12 F10"
 Capture = pytest.CaptureFixture[str]
@@ -125,6 +126,12 @@ def test_the_file_runs(tmp_path: Path, capsys: Capture) -> None:
     runpy.run_path(str(path), run_name="__main__")
     # 3*8*9 + 16 + 8*16*9 + 32 + 16*10 + 10, worked out by hand.
     assert capsys.readouterr().out == "output (1, 10)\nparameters 1586\n"
+
+
+def test_a_net_is_exported_without_torch(tmp_path: Path) -> None:
+    arguments = ["export", "cifar10-classic", "--code", "--out", str(tmp_path)]
+    assert not loaded(f"from convsmith.cli import run; run({arguments!r})", "torch")
+    assert (tmp_path / "model.py").is_file()
 
 
 def test_a_runs_weights_come_with_it(tiny: Recipe, tmp_path: Path, capsys: Capture) -> None:

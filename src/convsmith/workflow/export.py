@@ -4,7 +4,6 @@ from typing import Any
 
 from convsmith import files
 from convsmith.arch import code
-from convsmith.training.run import RunFolder
 from convsmith.workflow.target import Target
 
 # With more classes than this, their names would bury the code.
@@ -21,6 +20,7 @@ def contents(target: Target) -> dict[str, bytes]:
     if target.run is None:
         return {"model.py": code.source(planned).encode()}
     from convsmith.arch.build import build
+    from convsmith.training.run import RunFolder
 
     run = RunFolder.open(target.run)
     run.load_weights(build(planned))
