@@ -2,9 +2,12 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 # Central positions that are looked at: where maps are enlarged, what a position sees depends on where it is.
@@ -26,7 +29,12 @@ def macs(net: nn.Module, input_shape: tuple[int, int, int]) -> int:
 
 
 def receptive_field(
-    net: nn.Module, features: Callable[[nn.Module, Tensor], Tensor], *, channels: int = 3, size: int = 176
+    net: nn.Module,
+    features: Callable[[nn.Module, Tensor], Tensor],
+    *,
+    channels: int = 3,
+    size: int = 176,
+    other: int = 32,
 ) -> tuple[int, int]:
     """Height and width of what a position of the last map sees, the most of the central ones, by gradients.
 
@@ -35,15 +43,34 @@ def receptive_field(
         features: Gives the last map before the head of a net for images.
         channels: Of the images.
         size: Of the images along the axis that is measured; more than the receptive field.
+        other: Of the images along the other axis.
     """
-    positive = _positive(net)
+    changed = positive(net)
     height, width = (
-        _extent(lambda images: features(positive, images), channels, size, axis) for axis in (2, 3)
+        _extent(lambda images: features(changed, images), channels, (size, other), axis) for axis in (2, 3)
     )
     return height, width
 
 
-def _positive(net: nn.Module) -> nn.Module:
+def pixels_seen(net: nn.Module, image: Tensor, position: tuple[int, int] | None = None) -> Tensor:
+    """Which pixels `(H, W)` one position of the last map depends on, or any of it where no position is given.
+
+    A maximum passes its gradient to one pixel of its window; an average in its place shows them all.
+    """
+    image = image.double().requires_grad_()
+    with patch.object(functional, "max_pool2d", _average):
+        maps = net(image)
+    chosen = maps if position is None else maps[:, :, position[0], position[1]]
+    (gradient,) = torch.autograd.grad(chosen.sum(), image)
+    return gradient.abs().sum((0, 1)) > 0
+
+
+def _average(maps: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any) -> Tensor:
+    return functional.avg_pool2d(maps, kernel, stride or None, padding)
+
+
+def positive(net: nn.Module) -> nn.Module:
+    """A copy with positive weights, in evaluation mode and double precision."""
     generator = torch.Generator().manual_seed(0)
     positive = copy.deepcopy(net).double().eval()
     for name, parameter in positive.named_parameters():
@@ -58,9 +85,10 @@ def _positive(net: nn.Module) -> nn.Module:
     return positive
 
 
-def _extent(features: Callable[[Tensor], Tensor], channels: int, size: int, axis: int) -> int:
+def _extent(features: Callable[[Tensor], Tensor], channels: int, sizes: tuple[int, int], axis: int) -> int:
     """What the central positions see along one axis, at the most."""
-    shape = [4, channels, 32, 32]
+    size, other = sizes
+    shape = [4, channels, other, other]
     shape[axis] = size
     images = torch.rand(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     images.requires_grad_()

@@ -104,6 +104,16 @@ def test_the_fix_of_what_does_not_fit_fits(text: str, fix: str, mended: list[str
         assert plan(parse(net), (1, 8, 8)).num_classes == 2
 
 
+def test_an_instance_norm_needs_more_than_one_value() -> None:
+    config = NetSettings(norm="instance", classifier_norm=True)
+    with pytest.raises(
+        ShapeError, match="an instance norm needs more than one value, its input is 2x1x1"
+    ) as caught:
+        plan(parse("C8 / G P2"), (1, 8, 8), config)
+    assert "write P2:n0" in caught.value.problems[0].fix
+    assert plan(parse("C8 / G P2:n0"), (1, 8, 8), config).num_classes == 2
+
+
 def test_a_group_norm_that_does_not_divide_says_what_does() -> None:
     with pytest.raises(ShapeError, match="the norm's 8 groups do not divide its 12 channels") as caught:
         plan(parse("C12 / G F2"), (1, 8, 8), NetSettings(norm="group"))

@@ -10,8 +10,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
+import measured
 import modules
 from convsmith.arch.analyze import analyze
 from convsmith.arch.build import build
@@ -23,7 +23,6 @@ from convsmith.arch.tables import record, totals
 from convsmith.errors import ModuleError, ShapeError
 from convsmith.inspect.brief import Brief, judge
 from convsmith.inspect.trace import trace
-from gradients import measured, positive, seen
 from nets import net_settings, notations
 
 IMAGE = (3, 32, 32)
@@ -31,18 +30,6 @@ IMAGE = (3, 32, 32)
 
 def conv(inputs: int, outputs: int, kernel: int = 3, **values: Any) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, **values)
-
-
-class Features(nn.Module):
-    """What a net makes before its head."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.net.features(images)  # type: ignore[operator]
-        return maps
 
 
 class Apply(nn.Module):
@@ -55,27 +42,6 @@ class Apply(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         return self.function(images, *self.layers)
-
-
-def flops(module: nn.Module, shape: tuple[int, ...]) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        module.eval()(torch.zeros(1, *shape))
-    return counter.get_total_flops()
-
-
-@pytest.mark.parametrize("kind", modules.ALL, ids=lambda kind: kind.__name__)
-def test_known_families_three_ways(kind: type[nn.Module]) -> None:
-    torch.manual_seed(0)
-    net = kind()
-    facts = trace(net, IMAGE)
-    assert facts.parameters == facts.trainable == sum(each.numel() for each in net.parameters())
-    assert facts.buffers == sum(each.numel() for each in net.buffers())
-    assert facts.macs * 2 == flops(net, IMAGE)
-    assert not facts.unknown_macs
-    features = Features(net)
-    assert facts.final_view.sizes == measured(features, 3, 256)
-    assert facts.final_view.sizes == trace(features, IMAGE).final_view.sizes
 
 
 def test_figures_that_are_published() -> None:
@@ -135,8 +101,11 @@ def test_arithmetic_is_what_gradients_show(text: str) -> None:
     first = axis.start + position * axis.jump
     assume(first >= 0)
     assume(first + axis.size <= size)
-    found = seen(positive(build(planned)[:-1]), 2, size, (position, position))
-    assert found == ((int(first), int(first) + axis.size - 1),) * 2
+    features = measured.positive(build(planned)[:-1])
+    seen = measured.pixels_seen(features, torch.ones(1, 2, size, size), (position, position))
+    for across in (0, 1):
+        places = seen.any(across).nonzero().ravel().tolist()
+        assert (places[0], places[-1]) == (first, first + axis.size - 1)
 
 
 @pytest.mark.parametrize("text", ["+(C8:k4:s2:p1) / G F10", "C8 +(C8:k2:s3:p0 C8)*2 / G F10"])
@@ -167,7 +136,7 @@ WINDOWS: dict[str, nn.Module] = {
     "adaptive pooling that divides": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(32)),
     "adaptive pooling that does not": nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(36)),
     "channel shuffle by hand": Apply(
-        lambda x, conv, last: last(conv(x).view(1, 2, 4, 96, 96).transpose(1, 2).reshape(1, 8, 96, 96)),
+        lambda x, conv, last: last(conv(x).unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)),
         CONV,
         nn.Conv2d(8, 4, 3),
     ),
@@ -197,9 +166,10 @@ WINDOWS: dict[str, nn.Module] = {
 def test_windows_of_every_kind_by_gradients_and_flops(name: str) -> None:
     module = WINDOWS[name]
     facts = trace(module, (3, 96, 96))
-    assert facts.final_view.sizes == measured(module, 3, 96, around=8)
-    assert facts.macs * 2 == flops(module, (3, 96, 96))
-    assert facts.parameters == sum(each.numel() for each in module.parameters())
+    field = measured.receptive_field(module, lambda net, images: net(images), size=96, other=96)
+    assert facts.final_view.sizes == field
+    assert facts.macs == measured.macs(module, (3, 96, 96))
+    assert facts.parameters == measured.parameters(module)
 
 
 def test_one_and_three_axes() -> None:

@@ -245,6 +245,13 @@ class _Planner:
         """The settings' norm; a layer that asks for one where they have none gets a batch norm."""
         kind = "batch" if self.settings.norm == "none" else self.settings.norm
         groups = self.settings.norm_groups if kind == "group" else 1
+        if kind == "instance" and prod(shape[1:]) == 1:
+            raise self.error(
+                position,
+                f"an instance norm needs more than one value, its input is {_text(shape)}",
+                fix=f"write {text}:n0, or put the layer before the pool",
+                length=length,
+            )
         if shape[0] % groups:
             raise self.error(
                 position,

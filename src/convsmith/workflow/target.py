@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convsmith.arch.analyze import SpecAnalysis, analyze
 from convsmith.arch.facts import Analysis
@@ -15,6 +15,9 @@ from convsmith.errors import ModuleError, RecipeError, RunError
 from convsmith.inspect.brief import Brief, Check, Trained, judge
 from convsmith.recipe.loader import load, load_settings, shelf
 from convsmith.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from convsmith.training.run import RunFolder
 
 ImageShape = tuple[int, int, int]
 
@@ -118,8 +121,15 @@ def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | No
         )
     recipe = load(str(folder / "recipe.toml"), overrides)
     target = of_recipe(recipe, input_shape or _recorded_shape(folder, run.data_record()))
+    return replace(target, run=folder, trained=_shown(run))
+
+
+def _shown(run: "RunFolder") -> Trained | None:
+    """What a run has shown; nothing before it is finished."""
+    if not (run.path / "results.json").is_file():
+        return None
     score = run.read_json("results.json")["test"]
-    return replace(target, run=folder, trained=Trained(accuracy=score["correct"] / score["total"]))
+    return Trained(accuracy=score["correct"] / score["total"])
 
 
 def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:
