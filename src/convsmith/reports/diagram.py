@@ -157,11 +157,22 @@ class _Drawing:
     def lanes(self, line: int) -> list[int]:
         inside = {place.lane for place in self.places if place.line == line}
         passing = {
-            max(a.lane, b.lane)
-            for a, b in ((self.places[source], self.places[target]) for source, target in self.edges())
-            if a.line <= line <= b.line
+            self.lane_of(line, source, target)
+            for source, target in self.edges()
+            if self.places[source].line <= line <= self.places[target].line
         }
         return sorted(inside | passing)
+
+    def lane_of(self, line: int, source: int, target: int) -> int:
+        """The lane that a connection runs in: the lower one of its ends.
+
+        Past the last box of a line it may stay in its own, beside what goes on to the next line anyway.
+        """
+        a, b = self.places[source], self.places[target]
+        is_last = not any(
+            (place.line, place.lane) == (a.line, a.lane) and place.rank > a.rank for place in self.places
+        )
+        return a.lane if line == a.line < b.line and is_last else max(a.lane, b.lane)
 
     def lane_heights(self, line: int) -> dict[int, tuple[float, float]]:
         """Of each lane the room for arcs, and for boxes."""
@@ -251,7 +262,7 @@ class _Drawing:
         runs = []
         for line in range(a.line, b.line + 1):
             points: list[tuple[float, float]] = []
-            track = self.track(line, max(a.lane, b.lane), level)
+            track = self.track(line, self.lane_of(line, source, target), level)
             if line == a.line:
                 points += self.departure(a, self.boxes[source], track, arc=level is not None)
             else:
