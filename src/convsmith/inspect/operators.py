@@ -76,9 +76,9 @@ def effect_of(call: Call, *, pointwise: bool) -> Effect:
     if pointwise or call.name in _POINTWISE:
         return _pointwise(call)
     reason = f"what {call.name} sees is not known"
-    tracks, _ = joined(call.tracks, call.shape)
+    track = call.tracks[0]
     return Effect(
-        tracks=tuple(tracks.lost(output.shape, reason) for output in call.outputs),
+        tracks=tuple(track.lost(output.shape, reason) for output in call.outputs),
         macs=None,
         notes=(f"{reason}, nor its MACs",),
     )
@@ -128,7 +128,7 @@ def _over_dimension(call: Call) -> Effect:
     """Softmax and the like: values stay at their places, and each depends on all along a dimension."""
     (track, *_) = call.tracks
     place = _positive(call.values["dim"], len(track.dims))
-    notes = (WHOLE_MAP,) if labels([track.dims[place]]) else ()
+    notes = (WHOLE_MAP,) if labels(track.dims[place : place + 1]) else ()
     return Effect(tracks=_each(call, track), operation=call.name.strip("_"), notes=notes)
 
 

@@ -6,6 +6,7 @@ method. The module itself is not touched: a copy runs, without hooks of its own,
 
 import copy
 import inspect
+import logging
 import random
 import warnings
 from collections.abc import Iterator
@@ -414,7 +415,11 @@ def _copy_of(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def _state_kept() -> Iterator[None]:
-    """What belongs to the whole process: random states, and attention in one piece, which hides its parts."""
+    """What belongs to the whole process: random states, PyTorch's own reports of what fails, fast attention."""
+    reports = logging.getLogger("torch._subclasses.fake_tensor")
+    level = reports.level
+    reports.setLevel(logging.CRITICAL)
+    # Attention in one piece hides its parts.
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(value=False)
     python, numbers, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
@@ -422,6 +427,7 @@ def _state_kept() -> Iterator[None]:
     try:
         yield
     finally:
+        reports.setLevel(level)
         torch.backends.mha.set_fastpath_enabled(value=fast_path)
         random.setstate(python)
         np.random.set_state(numbers)  # noqa: NPY002

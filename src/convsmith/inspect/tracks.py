@@ -125,7 +125,7 @@ class Track:
 
     def contracted(self, places: Iterable[int], *, keep: bool = False) -> "Track":
         """The same after a sum over some dimensions, which stay with size 1 or go."""
-        places = set(places)
+        places = set(places) & set(range(len(self.dims)))
         seen_whole = {axis for place in places for axis in _labels(self.dims[place])}
         rest = self.without(seen_whole)
         dims = [
@@ -257,10 +257,10 @@ def regrouped(dims: Dims, shape: Sequence[int]) -> Dims | None:
             if not atoms:
                 return None
             axis, count = atoms.pop()
-            if left % count == 0:
+            if count and left % count == 0:
                 left //= count
                 group.append((axis, count))
-            elif axis is None and count % left == 0:
+            elif axis is None and count and count % left == 0:
                 atoms.append((None, count // left))
                 group.append((None, left))
                 left = 1
