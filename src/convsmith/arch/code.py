@@ -180,8 +180,8 @@ def _step(step: Step, rows: dict[str, Row], *, depth: int) -> list[str]:
 
 
 def _comment(op: Op, row: Row, indent: str) -> list[str]:
-    """What an operation makes, above those that move a window, multiply or pool; not above norms."""
-    if row.elementwise or "Norm" in op.operation:
+    """What an operation makes, above those that move a window, multiply or pool."""
+    if row.elementwise:
         return []
     made = "x".join(map(str, op.out_shape))
     seen = f"receptive field {axes_text(row.after.sizes)}" if row.after.axes else "sees the whole image"
