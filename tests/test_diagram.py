@@ -49,6 +49,12 @@ def test_every_layer_has_a_box_of_its_kind() -> None:
     assert traced.count("pooling") == 2
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8)], ids=repr)
+def test_norms_belong_to_the_box_before_them(norm: nn.Module) -> None:
+    traced = trace(nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU()), (3, 16, 16))
+    assert [box.kind for box in boxes(traced)] == ["image", "convolution"]
+
+
 def test_boxes_say_what_matters() -> None:
     found = boxes(cs.summary("C16:d2 C16:g4:s2 M3:s2:p1 / G F10", (3, 32, 32)))
     assert [box.text for box in found[1:]] == [

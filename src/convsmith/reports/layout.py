@@ -90,8 +90,9 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
 
 
 def _is_drawn_with_its_source(row: Row) -> bool:
-    flat = row.operation in {"Flatten", "flatten"}
-    return flat or (row.elementwise and not row.kernel and len(row.sources) == 1)
+    # Group and instance norm read the whole map, and are norms all the same.
+    named = row.operation in {"Flatten", "flatten"} or "norm" in row.operation.lower()
+    return named or (row.elementwise and not row.kernel and len(row.sources) == 1)
 
 
 def _kind(row: Row) -> Kind:
