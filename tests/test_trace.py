@@ -1,5 +1,6 @@
 """The tracing of modules against three other ways: counting, PyTorch's FLOP counter, and gradients."""
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -371,6 +373,74 @@ def test_unknown_macs_make_the_total_a_lower_bound() -> None:
 def test_outputs_in_any_form() -> None:
     net = Apply(lambda x, conv: {"maps": [conv(x), None], "size": 3}, CONV)
     assert trace(net, IMAGE).macs == 3 * 8 * 9 * 32 * 32
+
+
+# Functions of a tensor of any shape; many do not fit what comes before them.
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "conv": lambda x: functional.conv2d(x, torch.ones(4, x.shape[1], 3, 3), padding=1),
+    "transposed": lambda x: functional.conv_transpose2d(x, torch.ones(x.shape[1], 4, 3, 3), stride=2),
+    "pool": lambda x: functional.max_pool2d(x, 2),
+    "adaptive": lambda x: functional.adaptive_max_pool2d(x, 3),
+    "upsample": lambda x: functional.interpolate(x, scale_factor=1.5, mode="bilinear"),
+    "bicubic": lambda x: functional.interpolate(x, scale_factor=2.0, mode="bicubic"),
+    "unshuffle": lambda x: functional.pixel_unshuffle(x, 2),
+    "pad": lambda x: functional.pad(x, (1, 2)),
+    "permute": lambda x: x.permute(*reversed(range(x.dim()))),
+    "flatten": lambda x: x.flatten(-2),
+    "squeeze": lambda x: x.squeeze(),
+    "unsqueeze": lambda x: x.unsqueeze(1),
+    "unbind": lambda x: x.unbind(-1)[0],
+    "chunk": lambda x: x.chunk(2, 1)[0],
+    "cat": lambda x: torch.cat([x, x], -1),
+    "stack": lambda x: torch.stack([x, x], 1),
+    "slice": lambda x: x[..., 1::2],
+    "index": lambda x: x[..., [0]],
+    "diagonal": lambda x: x.diagonal(dim1=-2, dim2=-1),
+    "repeat": lambda x: x.repeat(*[2] * x.dim()),
+    "expand": lambda x: x.unsqueeze(0).expand(2, *x.shape),
+    "mean": lambda x: x.mean(-1),
+    "sum": lambda x: x.sum(),
+    "max": lambda x: x.max(-1)[0],
+    "sort": lambda x: x.sort(-1)[0],
+    "softmax": lambda x: x.softmax(-1),
+    "normalize": lambda x: functional.normalize(x, dim=-1),
+    "group norm": lambda x: functional.group_norm(x, 1),
+    "layer norm": lambda x: functional.layer_norm(x, x.shape[-1:]),
+    "matmul": lambda x: x @ x.mT,
+    "linear": lambda x: functional.linear(x, torch.ones(5, x.shape[-1])),
+    "attention": lambda x: functional.scaled_dot_product_attention(x, x, x),
+    "unfold": lambda x: functional.unfold(x, 2),
+    "write": lambda x: x.clone().index_fill_(-1, torch.tensor([0]), 1.0),
+    "where": lambda x: torch.where(x > 0, x, -x),
+    "roll": lambda x: x.roll(1, -1),
+}
+
+
+class Chain(nn.Module):
+    """Functions one after the other; those that PyTorch refuses are passed over."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.stem = conv(3, 8, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.stem(images)
+        for name in self.names:
+            with contextlib.suppress(RuntimeError, IndexError, ValueError):
+                maps = FUNCTIONS[name](maps)
+        return maps
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(sorted(FUNCTIONS)), max_size=5))
+def test_any_chain_of_functions_can_be_followed(names: list[str]) -> None:
+    net = Chain(names)
+    facts = trace(net, (3, 12, 10))
+    assert facts.parameters == measured.parameters(net)
+    # PyTorch's counter does not know its own attention on CPUs.
+    if not facts.unknown_macs and "attention" not in names:
+        assert facts.macs == measured.macs(net, (3, 12, 10))
 
 
 class NeedsMore(nn.Module):

@@ -415,7 +415,7 @@ def _copy_of(module: nn.Module) -> nn.Module:
 
 @contextmanager
 def _state_kept() -> Iterator[None]:
-    """What belongs to the whole process: random states, PyTorch's own reports of what fails, fast attention."""
+    """What belongs to the whole process: random states, PyTorch's reports of failures, fast attention."""
     reports = logging.getLogger("torch._subclasses.fake_tensor")
     level = reports.level
     reports.setLevel(logging.CRITICAL)
