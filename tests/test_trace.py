@@ -427,7 +427,7 @@ class Chain(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.stem(images)
         for name in self.names:
-            with contextlib.suppress(RuntimeError, IndexError, ValueError):
+            with contextlib.suppress(RuntimeError, IndexError, TypeError, ValueError):
                 maps = FUNCTIONS[name](maps)
         return maps
 
