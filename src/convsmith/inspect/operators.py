@@ -154,7 +154,8 @@ def _convolution(call: Call) -> Effect:
     return Effect(
         tracks=(map_windows(track, call.shape, windows),),
         operation=f"Conv{'Transpose' if transposed else ''}{num_axes}d",
-        macs=weight.numel() * prod(size),
+        # Maps that are laid out as a batch, as windows of attention are, count each.
+        macs=call.values["input"].shape[0] * weight.numel() * prod(size),
         kernel=kernel,
         stride=stride,
         dilation=dilation,
