@@ -11,7 +11,7 @@ from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, summary, train
+    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, report, summary, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "load_recipe",
     "preview",
     "recipes",
+    "report",
     "summary",
     "train",
 ]

@@ -12,14 +12,14 @@ from convsmith.arch.analyze import Analysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
-from convsmith.errors import DivergedError, RunError
+from convsmith.errors import DivergedError
 
 if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
     from convsmith.training.profile import Profile
-    from convsmith.workflow.finish import Result
+    from convsmith.workflow.report import Result
 
 
 def recipes() -> "tuple[Recipe, ...]":
@@ -94,8 +94,8 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
         The pictures' paths in `folder`, which is made where it is missing.
     """
     from convsmith import files
-    from convsmith.workflow.finish import data_pictures
     from convsmith.workflow.prepare import prepare
+    from convsmith.workflow.samples import data_pictures
 
     prepared = prepare(recipe)
     files.make_folder(folder)
@@ -172,19 +172,24 @@ def evaluate(run: Path) -> "Result":
     Raises:
         RunError: No such run, a damaged one, or its data set has changed.
     """
-    from convsmith.recipe.loader import load
-    from convsmith.training.run import RunFolder
     from convsmith.workflow.finish import finish
-    from convsmith.workflow.prepare import prepare
+    from convsmith.workflow.prepare import open_run
 
-    folder = RunFolder.open(run)
-    prepared = prepare(load(str(run / "recipe.toml")))
-    found, expected = prepared.data.fingerprint, str(folder.data_record().get("fingerprint"))
-    if found != expected:
-        raise RunError(
-            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
-            where=prepared.data.place,
-            fix="bring the data set back to what it was, or train again",
-        )
+    folder, prepared = open_run(run)
     with prepared.threads():
         return finish(folder, prepared, lambda _: None)
+
+
+def report(run: Path) -> "Result":
+    """Make a run's pictures and pages again from its saved predictions; its net is not needed.
+
+    Raises:
+        RunError: No such run, one without predictions, or its data set has changed.
+    """
+    from convsmith.workflow.prepare import open_run
+    from convsmith.workflow.report import report as make_report
+    from convsmith.workflow.report import saved
+
+    folder, prepared = open_run(run)
+    train, found = saved(folder, prepared)
+    return make_report(folder, prepared, train=train, found=found)

@@ -14,7 +14,7 @@ from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
-    from convsmith.workflow.finish import Result
+    from convsmith.workflow.report import Result
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
@@ -132,6 +132,14 @@ def train(
 def evaluate(run: RunArgument) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
     _show_result(verbs.evaluate(run))
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Make a run's pictures and pages again from its saved predictions, without its net."""
+    result = verbs.report(run)
+    typer.echo(f"Report: {result.report}")
+    typer.echo(f"Page: {result.page}")
 
 
 def _show_checks(checks: "Sequence[Check]") -> None:
