@@ -11,18 +11,31 @@ from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
     from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import check, evaluate, load_recipe, preview, recipes, report, summary, train
+    from convsmith.verbs import (
+        check,
+        compare,
+        evaluate,
+        load_recipe,
+        preview,
+        recipes,
+        report,
+        results,
+        summary,
+        train,
+    )
 
 __version__ = "0.1.0"
 __all__ = [
     "ConvsmithError",
     "NetSettings",
     "check",
+    "compare",
     "evaluate",
     "load_recipe",
     "preview",
     "recipes",
     "report",
+    "results",
     "summary",
     "train",
 ]

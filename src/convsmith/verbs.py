@@ -6,19 +6,20 @@ Heavy libraries are imported inside the functions, so that a summary needs no to
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsmith.arch.analyze import Analysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
-from convsmith.errors import DivergedError
+from convsmith.errors import DivergedError, RunError
 
 if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
     from convsmith.training.profile import Profile
+    from convsmith.workflow.compare import Comparison
     from convsmith.workflow.report import Result
 
 
@@ -166,18 +167,37 @@ def train(
         return finish(folder, prepared, log)
 
 
-def evaluate(run: Path) -> "Result":
+def evaluate(
+    run: Path, *, robustness: bool = False, duplicates: bool = False, label_errors: bool = False
+) -> "Result":
     """Score a run's weights on its training and test images, and write pictures and report anew.
+
+    Args:
+        run: Its folder.
+        robustness: Also score spoiled test images: six corruptions at five strengths.
+        duplicates: Also look for test images that the training set nearly has.
+        label_errors: Also look for test labels that are probably wrong; needs cleanlab.
 
     Raises:
         RunError: No such run, a damaged one, or its data set has changed.
+        MissingExtraError: cleanlab is not installed, and label errors are asked for.
     """
-    from convsmith.workflow.finish import finish
+    from convsmith.workflow.analyses import analyse
+    from convsmith.workflow.finish import ask, finished
     from convsmith.workflow.prepare import open_run
 
     folder, prepared = open_run(run)
     with prepared.threads():
-        return finish(folder, prepared, lambda _: None)
+        asked = ask(folder, prepared)
+        analyse(
+            folder,
+            prepared,
+            asked.test,
+            robustness=robustness,
+            duplicates=duplicates,
+            label_errors=label_errors,
+        )
+        return finished(folder, prepared, asked, lambda _: None)
 
 
 def report(run: Path) -> "Result":
@@ -193,3 +213,34 @@ def report(run: Path) -> "Result":
     folder, prepared = open_run(run)
     train, found = saved(folder, prepared)
     return make_report(folder, prepared, train=train, found=found)
+
+
+def results(run: Path) -> dict[str, Any]:
+    """All facts that a run's folder holds, as plain tables: those of results.json and of further analyses.
+
+    Raises:
+        RunError: No such run, or one that was not evaluated.
+    """
+    from convsmith.training.run import RunFolder
+
+    folder = RunFolder.open(run)
+    found = folder.record("results.json")
+    if found is None:
+        raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")
+    names = ("robustness", "duplicates", "label_errors")
+    return {**found, **{name: record for name in names if (record := folder.record(f"{name}.json"))}}
+
+
+def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> "Comparison":
+    """Compare runs by their saved predictions: table, groups, what differs, curves, pairs.
+
+    Args:
+        runs: The folders of at least two runs.
+        out: Where compare.html, compare.md and compare.json go.
+
+    Raises:
+        RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
+    """
+    from convsmith.workflow.compare import compare as compare_runs
+
+    return compare_runs(runs, out)

@@ -1,5 +1,6 @@
 """The commands."""
 
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -129,9 +130,26 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunArgument) -> None:
+def evaluate(
+    run: RunArgument,
+    *,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also score spoiled test images: 6 ways, 5 strengths.")
+    ] = False,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Also look for test images that the training set nearly has.")
+    ] = False,
+    label_errors: Annotated[
+        bool, typer.Option("--label-errors", help="Also look for test labels that are probably wrong.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")] = False,
+) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
-    _show_result(verbs.evaluate(run))
+    result = verbs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
+    if as_json:
+        typer.echo(json.dumps(verbs.results(run), indent=2))
+    else:
+        _show_result(result)
 
 
 @app.command()
@@ -140,6 +158,30 @@ def report(run: RunArgument) -> None:
     result = verbs.report(run)
     typer.echo(f"Report: {result.report}")
     typer.echo(f"Page: {result.page}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders that `convsmith train` made")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the pages go")] = Path("comparison"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare runs: table, seeds grouped, what differs, curves, and whether differences are chance."""
+    found = verbs.compare(runs, out)
+    if as_json:
+        typer.echo(json.dumps(found.record, indent=2))
+        return
+    for group in found.record["groups"]:
+        accuracy = group["accuracy"]
+        spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
+        count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
+        typer.echo(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+    for pair in found.record["pairs"]:
+        counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
+        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p = {pair['mcnemar_p']:.4f}")
+    typer.echo(f"Page: {found.page}")
+    typer.echo(f"Markdown: {found.markdown}")
 
 
 def _show_checks(checks: "Sequence[Check]") -> None:
@@ -161,6 +203,7 @@ def _show_result(result: "Result") -> None:
     if result.checks:
         _show_checks(result.checks)
         typer.echo("")
+    typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
     typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
     typer.echo(f"Report: {result.report}")
 

@@ -113,7 +113,8 @@ def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # n
     for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
         covered[number, :, row : row + patch, column : column + patch] = 0
     whole = net(image_CHW[None])[0, label]
-    return (whole - net(covered)[:, label]).view(len(rows), len(columns))
+    fall: Tensor = whole - net(covered)[:, label]
+    return fall.view(len(rows), len(columns))
 
 
 def patch_size(image_CHW: Tensor | NDArray[np.float32]) -> int:  # noqa: N803

@@ -1,6 +1,7 @@
 """After training: the net is asked once, what it said is saved, and the report is made from that."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +23,14 @@ NUM_EXPLAINED = 16
 _EXPLAINED = 104
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a net said: its score on the training images, and all of it for the test images."""
+
+    train: Score
+    test: Predictions
+
+
 def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> Result:
     """Evaluate the weights of a run's folder and write all that is made from them.
 
@@ -30,11 +39,16 @@ def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) ->
         prepared: The run's recipe with its data.
         log: Takes the closing lines.
     """
-    train, test, found = _ask(folder, prepared)
-    classes = facts_for(prepared, found).classes
-    for line in (train.line("Train"), test.line("Test"), "", *(each.line() for each in classes)):
+    return finished(folder, prepared, ask(folder, prepared), log)
+
+
+def finished(folder: RunFolder, prepared: Prepared, asked: Asked, log: Callable[[str], None]) -> Result:
+    """As `finish`, where the net was asked already."""
+    classes = facts_for(prepared, asked.test).classes
+    test = score_of(torch.from_numpy(asked.test.logits), torch.from_numpy(asked.test.labels))
+    for line in (asked.train.line("Train"), test.line("Test"), "", *(each.line() for each in classes)):
         log(line)
-    return report(folder, prepared, train=train, found=found)
+    return report(folder, prepared, train=asked.train, found=asked.test)
 
 
 def loaded_net(folder: RunFolder, prepared: Prepared) -> tuple[nn.Module, Normalizer, torch.dtype]:
@@ -47,8 +61,8 @@ def loaded_net(folder: RunFolder, prepared: Prepared) -> tuple[nn.Module, Normal
     return net, Normalizer.of(prepared.data, device), dtype
 
 
-def _ask(folder: RunFolder, prepared: Prepared) -> tuple[Score, Score, Predictions]:
-    """Scores on the plain training and test images; what was said of the latter is saved, and explained."""
+def ask(folder: RunFolder, prepared: Prepared) -> Asked:
+    """Run the net over the plain images; what it says of the test images is saved, and explained."""
     data = prepared.data
     net, normalize, dtype = loaded_net(folder, prepared)
     train_logits = logits_of(net, data.train, normalize, dtype)
@@ -66,11 +80,7 @@ def _ask(folder: RunFolder, prepared: Prepared) -> tuple[Score, Score, Predictio
         net, prepared.analysis.plan, _images(data.test, indices, normalize), found, indices
     )
     explain.write(explanation, folder.explanation)
-    return (
-        score_of(train_logits, torch.from_numpy(data.train.labels)),
-        score_of(outputs.logits, torch.from_numpy(data.test.labels)),
-        found,
-    )
+    return Asked(train=score_of(train_logits, torch.from_numpy(data.train.labels)), test=found)
 
 
 def _images(split: Split, indices: Indices, normalize: Normalizer) -> torch.Tensor:
