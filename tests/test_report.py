@@ -14,9 +14,15 @@ from PIL import Image
 import convsmith as cs
 from browser import CHROMIUM, Page, browser
 from convsmith import files
+from convsmith.cli import run as run_command
+from convsmith.data.images import Split
 from convsmith.errors import RunError
+from convsmith.evaluation.corruptions import CORRUPTIONS, corrupted
 from convsmith.evaluation.facts import wilson
 from convsmith.recipe.loader import load
+from convsmith.training.score import evaluate_split
+from convsmith.workflow.finish import loaded_net
+from convsmith.workflow.prepare import open_run
 from convsmith.workflow.report import Result
 
 HOSTILE = ("<script>alert(1)<", "a|b`c$x^2$ &amp; \"quoted\" 'name'", "]]>--><b>" + "x" * 180)
@@ -134,6 +140,53 @@ def test_the_page_says_what_was_found(run: Result) -> None:
     wrong = run.test.total - run.test.correct
     assert page.count('<li data-true="') == min(wrong, 300)
     assert "fitted on these very test predictions" in page
+
+
+def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["report", str(copied)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"Report: {copied / 'README.md'}",
+        f"Page: {copied / 'report.html'}",
+    ]
+    assert run_command(["evaluate", str(copied), "--duplicates", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == cs.results(copied)
+    assert printed["duplicates"]["largest_difference"] == 10
+    (copied / "predictions.npz").unlink()
+    assert run_command(["report", str(copied)]) == 2
+    err = capsys.readouterr().err
+    assert "the run has no saved predictions" in err
+    assert "Traceback" not in err
+
+
+def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    result = cs.evaluate(folder, robustness=True)
+    record = json.loads((folder / "robustness.json").read_text())
+    assert record["images"] == 599
+    assert record["clean"]["accuracy"] == run.test.accuracy
+    assert set(record["corruptions"]) == set(CORRUPTIONS)
+    opened, prepared = open_run(folder)
+    net, normalize, dtype = loaded_net(opened, prepared)
+    test = prepared.data.test
+    images = np.asarray(test.images)
+    blurred = Split(images=corrupted("gaussian blur", images, 4), labels=test.labels)
+    score = evaluate_split(net, blurred, normalize, dtype)
+    assert record["corruptions"]["gaussian blur"][3]["accuracy"] == score.accuracy
+    means = [level["accuracy"] for levels in record["corruptions"].values() for level in levels]
+    assert record["mean_accuracy"] == pytest.approx(np.mean(means))
+    assert "Accuracy on spoiled test images" in result.page.read_text()
+    assert "| gaussian blur |" in result.report.read_text()
+    assert (folder / "plots" / "robustness.png").is_file()
+    assert cs.report(folder).page.read_text() == result.page.read_text()
+
+
+def test_label_errors_are_told(copied: Path) -> None:
+    pytest.importorskip("cleanlab")
+    page = cs.evaluate(copied, label_errors=True).page.read_text()
+    record = json.loads((copied / "label_errors.json").read_text())
+    assert record["count"] >= len(record["images"])
+    assert "Likely label errors" in page
 
 
 @pytest.fixture(scope="module")

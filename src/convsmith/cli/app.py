@@ -172,6 +172,8 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found.record, indent=2))
         return
+    from convsmith.reports.compare_page import p_text
+
     for group in found.record["groups"]:
         accuracy = group["accuracy"]
         spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
@@ -179,7 +181,7 @@ def compare(
         typer.echo(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
     for pair in found.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
-        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p = {pair['mcnemar_p']:.4f}")
+        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
     typer.echo(f"Page: {found.page}")
     typer.echo(f"Markdown: {found.markdown}")
 

@@ -1,5 +1,6 @@
 """Runs beside each other, as one self-contained page and as Markdown."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +82,7 @@ def html(facts: CompareFacts) -> str:
     """The page as text."""
     made = environment()
     made.filters["shown"] = shown
-    made.filters["short"] = short
+    made.filters["p_text"] = p_text
     script = asset("report.js")
     return made.get_template("compare.html.j2").render(
         facts=facts,
@@ -101,19 +102,28 @@ def markdown(facts: CompareFacts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"md": escape, "percent": percent, "shown": shown}
+    made.filters |= {"md": escape, "percent": percent, "shown": shown, "p_text": p_text}
     return made.get_template("compare.md.j2").render(facts=facts)
 
 
 def shown(value: Any) -> str:
     """A recipe's value as text.
 
-    >>> shown(None), shown(True), shown([1, 2]), shown(0.004)
-    ('not set', 'true', '[1, 2]', '0.004')
+    >>> shown(None), shown(True), shown(["a", 2]), shown(0.004)
+    ('not set', 'true', '["a", 2]', '0.004')
     """
     if value is None:
         return "not set"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def p_text(p_value: float) -> str:
+    """A p value as text.
+
+    >>> p_text(0.6875), p_text(3e-7)
+    ('0.6875', '< 0.0001')
+    """
+    return f"{p_value:.4f}" if p_value >= 1e-4 else "< 0.0001"
 
 
 def colour(group: int) -> str:
@@ -146,8 +156,8 @@ def _curves(facts: CompareFacts, kind: str) -> Draw:
             ax.plot(epochs, values, color=colour(run.group), linewidth=1.5, alpha=0.85, marker=marker)
             ends[run.group] = (values[-1], short(facts.groups[run.group].label), colour(run.group))
             last = max(last, epochs[-1])
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         end_labels(ax, last, list(ends.values()), kind, decimals=1, room=0.62)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         ax.set_xlabel("epoch")
         ax.set_title(f"Test {kind}" + (" (nats)" if kind == "loss" else ""), loc="left", fontsize=10)
         if kind == "accuracy":
