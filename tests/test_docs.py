@@ -46,7 +46,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        assert name in {"evaluate", "preview", "check", "train", "report", "compare"}
+        assert name in {"evaluate", "preview", "check", "train", "report", "compare", "lr-find"}
 
 
 def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from convsmith.inspect.brief import Check
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
+    from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
     from convsmith.workflow.compare import Comparison
     from convsmith.workflow.report import Result
@@ -244,3 +245,20 @@ def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> "Comparison
     from convsmith.workflow.compare import compare as compare_runs
 
     return compare_runs(runs, out)
+
+
+def lr_find(recipe: "Recipe", folder: Path, *, steps: int = 200) -> "RangeTest":
+    """Find a learning rate: train a fresh net while the rate grows, and see where the loss falls.
+
+    Args:
+        recipe: From `load_recipe`; its batch size and optimiser count, its schedule does not.
+        folder: Where lr-find.png and lr-find.csv go; made where it is missing.
+        steps: Of the test, at least 20.
+
+    Raises:
+        RecipeError: The net does not fit the data, or there are too few steps.
+        DataError: The data set cannot be found or read.
+    """
+    from convsmith.workflow.lr_find import lr_find as find
+
+    return find(recipe, folder, steps=steps)

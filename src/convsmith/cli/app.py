@@ -160,6 +160,27 @@ def report(run: RunArgument) -> None:
     typer.echo(f"Page: {result.page}")
 
 
+@app.command("lr-find")
+def lr_find(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where plot and table go")] = Path("lr-find"),
+    steps: Annotated[int, typer.Option(help="how many steps the test takes")] = 200,
+) -> None:
+    """Find a learning rate: a short training in which it grows, with a plot and a suggestion."""
+    loaded = verbs.load_recipe(recipe, *(overrides or []))
+    found = verbs.lr_find(loaded, out, steps=steps)
+    typer.echo(f"Recipe: {loaded.train.optimizer.lr:g}")
+    if found.suggestion is None:
+        typer.echo("Suggestion: none; the loss never falls")
+    else:
+        typer.echo(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
+    broke = "the training broke soon after" if found.broke else "it did not break"
+    typer.echo(f"Least loss at {found.best:.2g}; {broke}")
+    typer.echo(f"Plot: {out / 'lr-find.png'}")
+
+
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders that `convsmith train` made")],

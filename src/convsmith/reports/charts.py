@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from convsmith.evaluation.calibration import Calibration, RiskCoverage
 from convsmith.evaluation.facts import ClassFacts, Facts, shares
 from convsmith.reports.style import BLUE, FRAME, GREEN, GREY, INK, ORANGE, SERIES, SOFT, STYLE, heading, short
+from convsmith.training.lr_find import RangeTest
 
 PAGE_WIDTH = 4.6
 # Nearly white: on the strong cells, whose colour is the same in both schemes of a page.
@@ -220,6 +221,31 @@ def robustness(record: dict[str, Any]) -> Draw:
         ax.set_xlabel("strength of the corruption")
         ax.set_title("Accuracy on spoiled test images", loc="left", fontsize=10)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    return draw
+
+
+def range_test(found: RangeTest, now: float) -> Draw:
+    """Loss by learning rate, with the suggested one and the recipe's own.
+
+    Args:
+        found: By `training.lr_find`.
+        now: The recipe's learning rate.
+    """
+
+    def draw(ax: Axes) -> None:
+        ax.plot(found.rates, found.losses, color=BLUE)
+        ax.set_xscale("log")
+        low, high = float(found.losses.min()), float(np.quantile(found.losses, 0.9))
+        ax.set_ylim(low - 0.08 * (high - low), high + 0.35 * (high - low))
+        marks = [(now, f"recipe {now:.2g} ", GREY, "right")]
+        if found.suggestion is not None:
+            marks.append((found.suggestion, f" steepest fall {found.suggestion:.2g}", ORANGE, "left"))
+        for rate, label, colour, side in marks:
+            ax.axvline(rate, color=colour, linewidth=1.3)
+            place = ax.get_xaxis_transform()
+            ax.text(rate, 0.97, label, color=colour, fontsize=9, va="top", ha=side, transform=place)
+        ax.set(xlabel="learning rate", ylabel="loss (nats), smoothed")
 
     return draw
 
