@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
     from convsmith.workflow.compare import Comparison
+    from convsmith.workflow.progress import RunProgress
     from convsmith.workflow.report import Result
 
 
@@ -262,3 +263,14 @@ def lr_find(recipe: "Recipe", folder: Path, *, steps: int = 200) -> "RangeTest":
     from convsmith.workflow.lr_find import lr_find as find
 
     return find(recipe, folder, steps=steps)
+
+
+def progress(run: Path) -> "RunProgress":
+    """How far a run is, that may be trained by another process now.
+
+    Raises:
+        RunError: The folder holds no run.
+    """
+    from convsmith.workflow.progress import progress as read
+
+    return read(run)

@@ -160,6 +160,19 @@ def report(run: RunArgument) -> None:
     typer.echo(f"Page: {result.page}")
 
 
+@app.command()
+def watch(
+    run: RunArgument,
+    *,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="between two looks")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show how far it is, and leave.")] = False,
+) -> None:
+    """Watch a run that is trained in another terminal, until it is finished."""
+    from convsmith.cli.watching import watch as show
+
+    show(lambda: verbs.progress(run), every=every, once=once)
+
+
 @app.command("lr-find")
 def lr_find(
     recipe: RecipeArgument,
