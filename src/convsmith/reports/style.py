@@ -54,11 +54,20 @@ DPI = 150
 
 def heading(figure: Figure, title: str, subtitle: str) -> None:
     """A bold heading and a grey line under it, at the left; the axes get the room below."""
-    width, height = figure.get_size_inches()
-    used = 0.62 if subtitle else 0.38
     engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine), "every figure here is made with layout='constrained'"
-    engine.set(rect=(0, 0, 1, 1 - used / height))
+    assert isinstance(engine, ConstrainedLayoutEngine), "a figure whose axes make room for its heading"
+    engine.set(rect=(0, 0, 1, 1 - heading_height(subtitle) / figure.get_figheight()))
+    heading_text(figure, title, subtitle)
+
+
+def heading_height(subtitle: str) -> float:
+    """What a heading takes, in inches."""
+    return 0.62 if subtitle else 0.38
+
+
+def heading_text(figure: Figure, title: str, subtitle: str) -> None:
+    """The words of a heading alone."""
+    width, height = figure.get_size_inches()
     left = 0.1 / width
     figure.text(left, 1 - 0.08 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
     figure.text(left, 1 - 0.36 / height, subtitle, va="top", fontsize=9.5, color=SOFT, parse_math=False)

@@ -53,7 +53,8 @@ def explanation_picture(folder: RunFolder, prepared: Prepared, found: Prediction
     if explanation is None:
         return None
     rows = _explained_rows(prepared.data, found, explanation)
-    tiles = []
+    columns = max(len(images) for _, images in rows)
+    tiles: list[Tile | None] = []
     for number, (_, images) in enumerate(rows):
         index = explanation.indices[number]
         right = not found.wrong[index]
@@ -62,7 +63,7 @@ def explanation_picture(folder: RunFolder, prepared: Prepared, found: Prediction
             Tile(image=image, caption=label if place else guess, right=None if place else right)
             for place, (image, label) in enumerate(images)
         ]
-    columns = len(rows[0][1])
+        tiles += [None] * (columns - len(images))
     return pictures.gallery(tiles, "What the net looks at", columns=columns * 2)
 
 
