@@ -20,6 +20,9 @@ from convsmith.errors import RunError
 from convsmith.evaluation.corruptions import CORRUPTIONS, corrupted
 from convsmith.evaluation.facts import wilson
 from convsmith.recipe.loader import load
+from convsmith.reports import charts
+from convsmith.reports.architecture import architecture, architecture_height, shown_rows
+from convsmith.reports.style import svg
 from convsmith.training.score import evaluate_split
 from convsmith.workflow.finish import loaded_net
 from convsmith.workflow.prepare import open_run
@@ -333,3 +336,20 @@ def test_the_browser_would_tell_of_an_error(page: Page, tmp_path: Path) -> None:
     page.open(bad, width=400, height=400)
     assert any("nothing is not defined" in message for message in page.messages)
     assert any(request.endswith("gone.png") for request in page.requests)
+
+
+@pytest.mark.parametrize("net", ["C16 S32:s2 / G F10", "C8 M2 / F20 F10", "+(C3)*70 / G F10"])
+def test_the_architecture_is_drawn_as_it_is(net: str) -> None:
+    analysis = cs.summary(net, (3, 16, 16))
+    drawing = svg(charts.one(architecture(analysis), architecture_height(analysis)))
+    rows = shown_rows(analysis)
+    assert len(rows) <= 60
+    for row in rows:
+        assert (
+            f"{' x '.join(map(str, row.op.out_shape))}; {row.parameters:,}" in drawing or not row.parameters
+        )
+    layers = [row for row in analysis.rows if row.macs]
+    if len(layers) < 60:
+        assert sum(row.parameters for row in rows) == sum(row.parameters for row in layers)
+    else:
+        assert f"({len(layers) + 1 - 60} layers left out)" in drawing

@@ -21,7 +21,7 @@ from convsmith.workflow.report import Result
 
 PICTURES = {
     "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
-    "misclassified", "explanation",
+    "misclassified", "explanation", "architecture",
 }  # fmt: skip
 
 

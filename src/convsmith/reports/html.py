@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from convsmith.reports import charts
+from convsmith.reports.architecture import architecture, architecture_height
 from convsmith.reports.page import PageFacts, percent
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
@@ -131,6 +132,7 @@ def _charts(facts: PageFacts) -> dict[str, Markup]:
         "reliability": charts.one(charts.reliability(found.calibration)),
         "risk": charts.one(charts.risk(found.risk_coverage)),
     }
+    drawn["architecture"] = charts.one(architecture(facts.analysis), architecture_height(facts.analysis))
     if facts.metrics:
         drawn |= {kind: charts.one(charts.curve(facts.metrics, kind)) for kind in ("loss", "accuracy")}
     if facts.robustness:

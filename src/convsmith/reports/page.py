@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from convsmith.arch.analyze import Analysis
 from convsmith.evaluation.facts import Facts
 from convsmith.inspect.brief import Check
 from convsmith.training.score import Score
@@ -39,6 +40,7 @@ class PageFacts:
     environment: dict[str, Any]
     summary: str
     receptive_field_table: str
+    analysis: Analysis
     totals: str
     train: Score
     test: Score

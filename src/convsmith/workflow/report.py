@@ -21,6 +21,7 @@ from convsmith.evaluation.predictions import REMEDY, Predictions
 from convsmith.evaluation.record import classes_record, facts_record
 from convsmith.inspect.brief import Check
 from convsmith.reports import charts, pictures
+from convsmith.reports.architecture import architecture, architecture_height
 from convsmith.reports.html import html
 from convsmith.reports.page import PageFacts, Picture, markdown
 from convsmith.reports.pictures import Tile
@@ -156,6 +157,16 @@ def _charts(folder: RunFolder, prepared: Prepared, facts: Facts) -> list[tuple[s
             "Confusion matrix",
             charts.side_by_side([charts.confusion(facts)], "Confusion matrix", height=7, width=7.5),
         ),
+        (
+            "architecture",
+            "What becomes of an image",
+            charts.side_by_side(
+                [architecture(prepared.analysis)],
+                "What becomes of an image",
+                height=architecture_height(prepared.analysis) + 0.5,
+                width=7.5,
+            ),
+        ),
         ("confidence", "Confidence", charts.side_by_side(confidence, "Confidence")),
     ]
     if metrics:
@@ -223,6 +234,7 @@ def _page_facts(
         environment=folder.read_json("environment.json"),
         summary=course_summary(analysis),
         receptive_field_table=receptive_field_table(analysis),
+        analysis=analysis,
         totals=totals_line(analysis),
         train=train,
         test=test,
