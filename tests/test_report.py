@@ -118,7 +118,7 @@ def test_a_damaged_record_is_told(copied: Path) -> None:
     record = json.loads((copied / "data.json").read_text())
     del record["splits"]
     (copied / "data.json").write_text(json.dumps(record))
-    with pytest.raises(RunError, match="a record of the run is damaged"):
+    with pytest.raises(RunError, match="splits missing"):
         cs.report(copied)
 
 

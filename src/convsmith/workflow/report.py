@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import numpy as np
 import tomli_w
 import torch
@@ -37,6 +37,10 @@ from convsmith.workflow.samples import data_pictures, draw_some, save
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
 _SAMPLE = 101
 _Drawn = list[Picture]
+_DATA_FIELDS = (
+    "title", "identity", "fingerprint", "image_shape", "mean", "std", "splits", "test_split",
+)  # fmt: skip
+_ENVIRONMENT_FIELDS = ("processor", "cores", "device", "torch_threads", "packages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +109,8 @@ def report(folder: RunFolder, prepared: Prepared, *, train: Score, found: Predic
         *_result_pictures(folder, prepared, found, facts),
     ]
     page = _page_facts(folder, prepared, drawn, train=train, test=test, facts=facts, checks=checks)
-    try:
-        files.write_text(folder.report, markdown(page))
-        files.write_text(folder.page, html(page, page_pictures(folder, prepared, found)))
-    except jinja2.UndefinedError as error:
-        raise RunError(
-            f"a record of the run is damaged: {error}",
-            where=str(folder.path),
-            fix="restore its JSON files as they were written, or train again",
-        ) from error
+    files.write_text(folder.report, markdown(page))
+    files.write_text(folder.page, html(page, page_pictures(folder, prepared, found)))
     folder.write_manifest()
     return Result(
         folder=folder.path,
@@ -230,8 +227,8 @@ def _page_facts(
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
         notes=tuple(notes(recipe)),
-        data=folder.data_record(),
-        environment=folder.read_json("environment.json"),
+        data=_complete(folder, "data.json", _DATA_FIELDS),
+        environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
         summary=course_summary(analysis),
         receptive_field_table=receptive_field_table(analysis),
         analysis=analysis,
@@ -250,3 +247,15 @@ def _page_facts(
         duplicates=folder.record("duplicates.json"),
         label_errors=folder.record("label_errors.json"),
     )
+
+
+def _complete(folder: RunFolder, name: str, fields: Sequence[str]) -> dict[str, Any]:
+    """A record that the pages show, with all that they show of it."""
+    record = folder.record(name) or {}
+    if missing := [field for field in fields if field not in record]:
+        raise RunError(
+            f"damaged: {', '.join(missing)} missing",
+            where=str(folder.path / name),
+            fix="restore the file as it was written, or train again",
+        )
+    return record
