@@ -392,3 +392,21 @@ def test_planted_label_errors_are_found() -> None:
     found = likely_label_errors(Predictions(logits=logits, labels=labels))
     assert set(planted) <= set(found)
     assert len(found) <= len(planted) + 8
+
+
+def test_block_maps_are_the_blocks_outputs() -> None:
+    _, net = small_net("C12 C6:s2 / C4 M2 / G F5", activation="relu")
+    image = torch.randn(3, 16, 16)
+    maps = explain.block_maps(net, image)
+    assert [tuple(each.shape) for each in maps] == [(6, 8, 8), (4, 4, 4)]
+    with torch.no_grad():
+        first = net[0](image[None])
+        assert torch.equal(maps[0], first[0])
+        assert torch.equal(maps[1], net[1](first.clone())[0])
+    assert not any(child._forward_hooks for child in net.children())
+
+
+def test_the_most_varied_channels_are_kept_in_order() -> None:
+    maps = torch.arange(12.0).view(12, 1, 1) * torch.tensor([[[-1.0, 1.0]]]).expand(12, 1, 2)
+    assert explain.most_varied(maps)[:, 0, 1].tolist() == list(range(4, 12))
+    assert len(explain.most_varied(maps[:3])) == 3

@@ -15,6 +15,7 @@ from convsmith.evaluation.facts import mistakes_of_each_class
 from convsmith.evaluation.predictions import REMEDY, Indices, Predictions
 
 Maps = NDArray[np.float32]
+MOST_CHANNELS = 8
 # What may stand between global pooling and the logits for them to be the mean of the map's own logits.
 _AFFINE = {"Conv2d", "Linear", "BatchNorm2d", "Flatten", "Dropout"}
 
@@ -31,6 +32,9 @@ class Explanation:
         occlusion: `(M, a, b)`, by how much the predicted class's logit falls where a patch at that place is
             covered by the mean colour.
         patch: Pixels a side of that patch.
+        blocks: For the first image, the output of each block that is a map, `(K, h, w)`: of its channels the
+            eight that vary most over the map.
+        channels: How many each of these blocks has.
     """
 
     indices: Indices
@@ -38,6 +42,8 @@ class Explanation:
     for_label: Maps | None
     occlusion: Maps
     patch: int
+    blocks: tuple[Maps, ...] = ()
+    channels: tuple[int, ...] = ()
 
 
 def chosen(predictions: Predictions, order: Indices, count: int) -> Indices:
@@ -117,6 +123,38 @@ def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # n
     return fall.view(len(rows), len(columns))
 
 
+@torch.no_grad()
+def block_maps(net: nn.Module, image_CHW: Tensor) -> list[Tensor]:  # noqa: N803
+    """What each block makes of an image.
+
+    Args:
+        net: In evaluation mode; its children are the blocks.
+        image_CHW: `(C, H, W)`, normalised.
+
+    Returns:
+        The outputs `(channels, h, w)` that are maps of more than one place, in the order of the blocks.
+    """
+    outputs: list[Tensor] = []
+    handles = [
+        # A copy: the next block's activation may write into its input.
+        child.register_forward_hook(lambda _, __, output: outputs.append(output[0].detach().clone()))
+        for child in net.children()
+    ]
+    try:
+        net(image_CHW[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [output for output in outputs if output.dim() == 3 and output[0].numel() > 1]
+
+
+def most_varied(maps_CHW: Tensor) -> Tensor:  # noqa: N803
+    """The channels that vary most over the map, at most eight, in their order."""
+    deviations = maps_CHW.flatten(1).std(1, correction=0)
+    chosen = deviations.argsort(descending=True, stable=True)[:MOST_CHANNELS].sort().values
+    return maps_CHW[chosen]
+
+
 def patch_size(image_CHW: Tensor | NDArray[np.float32]) -> int:  # noqa: N803
     """Pixels a side of the patch that covers: a quarter of the shorter side."""
     return max(min(image_CHW.shape[1:]) // 4, 1)
@@ -149,6 +187,7 @@ def explain(
                 for image, guess in zip(images_NCHW, predicted, strict=True)
             ]
         )
+        blocks = block_maps(net, images_NCHW[0])
     finally:
         net.train(was_training)
     rows = np.arange(len(indices))
@@ -159,6 +198,8 @@ def explain(
         for_label=None if by_class is None else by_class[rows, labels],
         occlusion=occlusion.float().cpu().numpy(),
         patch=patch_size(images_NCHW[0]),
+        blocks=tuple(most_varied(block).float().cpu().numpy() for block in blocks),
+        channels=tuple(len(block) for block in blocks),
     )
 
 
@@ -170,6 +211,8 @@ def write(explanation: Explanation, path: Path) -> None:
         "for_label": explanation.for_label,
         "occlusion": explanation.occlusion,
         "patch": np.array(explanation.patch),
+        "channels": np.array(explanation.channels, dtype=np.int64),
+        **{f"block{number}": maps for number, maps in enumerate(explanation.blocks)},
     }
     files.write_arrays(path, named)
 
@@ -188,6 +231,8 @@ def read(path: Path, num_images: int) -> Explanation:
             for_label=arrays.get("for_label"),
             occlusion=arrays["occlusion"],
             patch=int(arrays["patch"]),
+            blocks=tuple(arrays[f"block{number}"] for number in range(len(arrays.get("channels", ())))),
+            channels=tuple(map(int, arrays.get("channels", ()))),
         )
         _check(found, num_images)
     except (FileError, ValueError, TypeError, KeyError) as error:

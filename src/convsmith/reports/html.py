@@ -44,7 +44,10 @@ class Explained:
 
 @dataclass(frozen=True, kw_only=True)
 class PagePictures:
-    """The small images of the page; None where there are none."""
+    """The small images of the page; None where there are none.
+
+    `block_notes` has what is said of each block, and the numbers of its maps on their sheet.
+    """
 
     mistakes: tuple[Mistake, ...]
     num_mistakes: int
@@ -52,6 +55,8 @@ class PagePictures:
     explained: tuple[Explained, ...]
     explained_sheet: Sheet | None
     explained_note: str
+    blocks: Sheet | None
+    block_notes: tuple[tuple[str, tuple[int, ...]], ...]
     filters: Sheet | None
     filters_note: str
     augmented: Sheet | None

@@ -78,6 +78,15 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], low: float, high: float) 
     return mixed
 
 
+def map_tile(values: NDArray[np.float32], height: int, width: int) -> Pixels:
+    """A map `(h, w)` in colour, its least value dark, its largest bright, at a size; not blurred."""
+    low, high = float(values.min()), float(values.max())
+    share = ((values - low) / max(high - low, 1e-6)).astype(np.float32)
+    large = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.NEAREST))
+    colours: Pixels = np.rint(255 * mpl.colormaps["inferno"](large)[..., :3]).astype(np.uint8)
+    return colours
+
+
 def enlarged(image: Pixels) -> Pixels:
     """An image enlarged by a whole factor to at least 64 pixels a side."""
     factor = max(-(-64 // min(image.shape[:2])), 1)

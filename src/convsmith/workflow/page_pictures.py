@@ -12,7 +12,16 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.reports import pictures
 from convsmith.reports.html import Explained, Mistake, PagePictures
 from convsmith.reports.pictures import Tile
-from convsmith.reports.sheets import LARGEST_SIDE, Pixels, Sheet, enlarged, filter_tiles, overlaid, sheet
+from convsmith.reports.sheets import (
+    LARGEST_SIDE,
+    Pixels,
+    Sheet,
+    enlarged,
+    filter_tiles,
+    map_tile,
+    overlaid,
+    sheet,
+)
 from convsmith.reports.style import short
 from convsmith.training.run import RunFolder
 from convsmith.workflow.prepare import Prepared
@@ -21,6 +30,7 @@ from convsmith.workflow.samples import augmented_versions, transforms_line
 # Mistakes on the page, and the bytes of pixels that they may take before there are fewer of them.
 MOST_MISTAKES, FEWEST_MISTAKES, MISTAKE_BYTES = 300, 60, 4_000_000
 MOST_FILTERS = 64
+BLOCK_SIDE = 64
 
 
 def page_pictures(folder: RunFolder, prepared: Prepared, found: Predictions) -> PagePictures:
@@ -31,6 +41,7 @@ def page_pictures(folder: RunFolder, prepared: Prepared, found: Predictions) -> 
     rows = _explained_rows(data, found, explanation) if explanation else []
     filters, filters_note = _filters(folder, prepared)
     augmented, names, note = _augmented(prepared)
+    blocks, block_notes = _blocks(data, explanation)
     return PagePictures(
         mistakes=tuple(mistake for mistake, _ in gallery),
         num_mistakes=int(found.wrong.sum()),
@@ -38,6 +49,8 @@ def page_pictures(folder: RunFolder, prepared: Prepared, found: Predictions) -> 
         explained=_numbered(rows),
         explained_sheet=_sheet([image for _, tiles in rows for image, _ in tiles], lossless=False),
         explained_note=_explained_note(explanation) if explanation else "",
+        blocks=blocks,
+        block_notes=block_notes,
         filters=filters,
         filters_note=filters_note,
         augmented=augmented,
@@ -143,6 +156,27 @@ def _explained_note(explanation: Explanation) -> str:
         f"Class-activation maps of {height} x {width} cells: bright where the last map speaks for a class; "
         f"their mean is the class's logit. {covered}"
     )
+
+
+_Notes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _blocks(data: ImageData, explanation: Explanation | None) -> tuple[Sheet | None, _Notes]:
+    """The maps of each block on one sheet, and what is said of each block."""
+    if explanation is None or not explanation.blocks:
+        return None, ()
+    height, width = data.test.images.shape[1:3]
+    size = (BLOCK_SIDE * height // max(height, width), BLOCK_SIDE * width // max(height, width))
+    tiles: list[Pixels] = []
+    notes = []
+    for number, (maps, channels) in enumerate(
+        zip(explanation.blocks, explanation.channels, strict=True), start=1
+    ):
+        places = tuple(range(len(tiles), len(tiles) + len(maps)))
+        tiles += [map_tile(each, max(size[0], 1), max(size[1], 1)) for each in maps]
+        shape = " x ".join(map(str, maps.shape[1:]))
+        notes.append((f"Block {number}: {shape} cells, {len(maps)} of {channels} channels", places))
+    return sheet(tiles), tuple(notes)
 
 
 def _in_colour(image: Pixels) -> Pixels:
