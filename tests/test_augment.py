@@ -11,7 +11,7 @@ import torch
 from albumentations.augmentations.geometric import functional as oracle
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 from torch import Tensor
 
 from convsmith.data import batched_engine

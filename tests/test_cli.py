@@ -39,7 +39,7 @@ def test_version_and_help(capsys: Capture) -> None:
     assert re.fullmatch(r"convsmith \d+\.\d+\.\d+\n", capsys.readouterr().out)
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in ("recipes", "summary", "check", "preview", "train", "evaluate"):
+    for command in ("recipes", "summary", "check", "preview", "train", "evaluate", "report", "compare"):
         assert command in out
 
 

@@ -17,9 +17,12 @@ from convsmith import files
 from convsmith.errors import ConvsmithError, RecipeError, RunError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
-from convsmith.workflow.finish import Result
+from convsmith.workflow.report import Result
 
-PICTURES = {"examples", "augmented", "curves", "class_accuracy", "predictions", "misclassified"}
+PICTURES = {
+    "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
+    "misclassified", "explanation", "architecture",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +40,9 @@ def copied(run: Result, tmp_path: Path) -> Path:
 def test_everything_is_there(run: Result) -> None:
     assert run.folder.name == "tiny-1"
     assert {path.name for path in run.folder.iterdir()} == {
-        "README.md", "data.json", "environment.json", "log.txt", "manifest.json", "metrics.csv",
-        "model.safetensors", "plots", "predictions.npz", "recipe.toml", "results.json", "summary.txt",
+        "README.md", "data.json", "environment.json", "explanation.npz", "log.txt", "manifest.json",
+        "metrics.csv", "model.safetensors", "plots", "predictions.npz", "recipe.toml", "report.html",
+        "results.json", "summary.txt",
     }  # fmt: skip
     assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES
 
@@ -230,7 +234,7 @@ def test_a_run_without_mistakes_and_a_class_without_test_images(
     overrides = [f"data.source={root}", "model.net=C8 C8 / G F3", "train.epochs=20", "train.batch_size=4"]
     result = cs.train(load("digits", overrides), runs=tmp_path / "runs")
     assert {each.name: each.total for each in result.classes} == {"one": 4, "two": 0, "zero": 4}
-    assert "| two | 0 | 0 | n/a |" in result.report.read_text()
+    assert "| two | 0 | 0 | undefined | undefined | undefined |" in result.report.read_text()
 
 
 @pytest.mark.slow

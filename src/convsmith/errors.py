@@ -104,6 +104,12 @@ class DivergedError(ConvsmithError):
     exit_code = 1
 
 
+class MissingExtraError(ConvsmithError):
+    """Something needs a package of an extra that is not installed."""
+
+    code = "E080"
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """The sentence that leads from a wrong name to a right one.
 

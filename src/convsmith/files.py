@@ -2,19 +2,25 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import secrets
 import shutil
 import tempfile
 import tomllib
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from convsmith.errors import FileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -108,6 +114,32 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
         raise FileError(f"not valid JSON: {error}", where=str(path)) from error
+
+
+def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> None:
+    """Write arrays as a NumPy archive, those that are None left out; equal arrays give equal bytes."""
+    import numpy as np
+
+    content = io.BytesIO()
+    present: Any = {name: array for name, array in arrays.items() if array is not None}
+    np.savez_compressed(content, **present)
+    write_bytes(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
+    """Read a NumPy archive; what would have to be unpickled is refused.
+
+    Raises:
+        FileError: The file cannot be read, or is no such archive.
+    """
+    import numpy as np
+
+    try:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
+            return dict(archive)
+    # A damaged archive makes zip, zlib and NumPy raise nearly anything.
+    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FileError(f"not a NumPy archive: {error}", where=str(path)) from error
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsmith.arch.analyze import analyze
 from convsmith.arch.facts import Analysis
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
+    from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
-    from convsmith.workflow.finish import Result
+    from convsmith.workflow.compare import Comparison
+    from convsmith.workflow.progress import RunProgress
+    from convsmith.workflow.report import Result
     from convsmith.workflow.target import Target
 
 
@@ -139,8 +142,8 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
         The pictures' paths in `folder`, which is made where it is missing.
     """
     from convsmith import files
-    from convsmith.workflow.finish import data_pictures
     from convsmith.workflow.prepare import prepare
+    from convsmith.workflow.samples import data_pictures
 
     prepared = prepare(recipe)
     files.make_folder(folder)
@@ -211,28 +214,111 @@ def train(
         return finish(folder, prepared, log)
 
 
-def evaluate(run: Path) -> "Result":
+def evaluate(
+    run: Path, *, robustness: bool = False, duplicates: bool = False, label_errors: bool = False
+) -> "Result":
     """Score a run's weights on its training and test images, and write pictures and report anew.
+
+    Args:
+        run: Its folder.
+        robustness: Also score spoiled test images: six corruptions at five strengths.
+        duplicates: Also look for test images that the training set nearly has.
+        label_errors: Also look for test labels that are probably wrong; needs cleanlab.
 
     Raises:
         RunError: No such run, a damaged one, or its data set has changed.
+        MissingExtraError: cleanlab is not installed, and label errors are asked for.
     """
-    from convsmith.recipe.loader import load
+    from convsmith.workflow.analyses import analyse
+    from convsmith.workflow.finish import ask, finished
+    from convsmith.workflow.prepare import open_run
+
+    folder, prepared = open_run(run)
+    with prepared.threads():
+        asked = ask(folder, prepared)
+        analyse(
+            folder,
+            prepared,
+            asked.test,
+            robustness=robustness,
+            duplicates=duplicates,
+            label_errors=label_errors,
+        )
+        return finished(folder, prepared, asked, lambda _: None)
+
+
+def report(run: Path) -> "Result":
+    """Make a run's pictures and pages again from its saved predictions; its net is not needed.
+
+    Raises:
+        RunError: No such run, one without predictions, or its data set has changed.
+    """
+    from convsmith.workflow.prepare import open_run
+    from convsmith.workflow.report import report as make_report
+    from convsmith.workflow.report import saved
+
+    folder, prepared = open_run(run)
+    train, found = saved(folder, prepared)
+    return make_report(folder, prepared, train=train, found=found)
+
+
+def results(run: Path) -> dict[str, Any]:
+    """All facts that a run's folder holds, as plain tables: those of results.json and of further analyses.
+
+    Raises:
+        RunError: No such run, or one that was not evaluated.
+    """
     from convsmith.training.run import RunFolder
-    from convsmith.workflow.finish import finish
-    from convsmith.workflow.prepare import prepare
 
     folder = RunFolder.open(run)
-    prepared = prepare(load(str(run / "recipe.toml")))
-    found, expected = prepared.data.fingerprint, str(folder.data_record().get("fingerprint"))
-    if found != expected:
-        raise RunError(
-            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
-            where=prepared.data.place,
-            fix="bring the data set back to what it was, or train again",
-        )
-    with prepared.threads():
-        return finish(folder, prepared, lambda _: None)
+    found = folder.record("results.json")
+    if found is None:
+        raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")
+    names = ("robustness", "duplicates", "label_errors")
+    return {**found, **{name: record for name in names if (record := folder.record(f"{name}.json"))}}
+
+
+def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> "Comparison":
+    """Compare runs by their saved predictions: table, groups, what differs, curves, pairs.
+
+    Args:
+        runs: The folders of at least two runs.
+        out: Where compare.html, compare.md and compare.json go.
+
+    Raises:
+        RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
+    """
+    from convsmith.workflow.compare import compare as compare_runs
+
+    return compare_runs(runs, out)
+
+
+def lr_find(recipe: "Recipe", folder: Path, *, steps: int = 200) -> "RangeTest":
+    """Find a learning rate: train a fresh net while the rate grows, and see where the loss falls.
+
+    Args:
+        recipe: From `load_recipe`; its batch size and optimiser count, its schedule does not.
+        folder: Where lr-find.png and lr-find.csv go; made where it is missing.
+        steps: Of the test, at least 20.
+
+    Raises:
+        RecipeError: The net does not fit the data, or there are too few steps.
+        DataError: The data set cannot be found or read.
+    """
+    from convsmith.workflow.lr_find import lr_find as find
+
+    return find(recipe, folder, steps=steps)
+
+
+def progress(run: Path) -> "RunProgress":
+    """How far a run is, that may be trained by another process now.
+
+    Raises:
+        RunError: The folder holds no run.
+    """
+    from convsmith.workflow.progress import progress as read
+
+    return read(run)
 
 
 def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":
@@ -308,7 +394,7 @@ def receptive_field(
     """
     from convsmith import files
     from convsmith.reports.fields import field_picture
-    from convsmith.reports.pictures import save
+    from convsmith.reports.style import save
     from convsmith.workflow.effective import measure
 
     field = measure(target, num_images)

@@ -23,6 +23,11 @@ class SpecAnalysis(Analysis):
 
     plan: Plan
 
+    @property
+    def receptive_field(self) -> int:
+        """Pixels a side, before the map is pooled to a point; the smaller side where they differ."""
+        return min(self.final_view.sizes)
+
 
 def analyze(plan: Plan) -> SpecAnalysis:
     """Work out every number of a net.

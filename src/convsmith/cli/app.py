@@ -14,7 +14,7 @@ from convsmith import verbs
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
-    from convsmith.workflow.finish import Result
+    from convsmith.workflow.report import Result
     from convsmith.workflow.target import Target
 
 app = typer.Typer(
@@ -184,9 +184,94 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunArgument) -> None:
+def evaluate(
+    run: RunArgument,
+    *,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also score spoiled test images: 6 ways, 5 strengths.")
+    ] = False,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Also look for test images that the training set nearly has.")
+    ] = False,
+    label_errors: Annotated[
+        bool, typer.Option("--label-errors", help="Also look for test labels that are probably wrong.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")] = False,
+) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
-    _show_result(verbs.evaluate(run))
+    result = verbs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
+    if as_json:
+        typer.echo(json.dumps(verbs.results(run), indent=2))
+    else:
+        _show_result(result)
+
+
+@app.command()
+def report(run: RunArgument) -> None:
+    """Make a run's pictures and pages again from its saved predictions, without its net."""
+    result = verbs.report(run)
+    typer.echo(f"Report: {result.report}")
+    typer.echo(f"Page: {result.page}")
+
+
+@app.command()
+def watch(
+    run: RunArgument,
+    *,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="between two looks")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show how far it is, and leave.")] = False,
+) -> None:
+    """Watch a run that is trained in another terminal, until it is finished."""
+    from convsmith.cli.watching import watch as show
+
+    show(lambda: verbs.progress(run), every=every, once=once)
+
+
+@app.command("lr-find")
+def lr_find(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where plot and table go")] = Path("lr-find"),
+    steps: Annotated[int, typer.Option(help="how many steps the test takes")] = 200,
+) -> None:
+    """Find a learning rate: a short training in which it grows, with a plot and a suggestion."""
+    loaded = verbs.load_recipe(recipe, *(overrides or []))
+    found = verbs.lr_find(loaded, out, steps=steps)
+    typer.echo(f"Recipe: {loaded.train.optimizer.lr:g}")
+    if found.suggestion is None:
+        typer.echo("Suggestion: none; the loss never falls")
+    else:
+        typer.echo(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
+    broke = "the training broke soon after" if found.broke else "it did not break"
+    typer.echo(f"Least loss at {found.best:.2g}; {broke}")
+    typer.echo(f"Plot: {out / 'lr-find.png'}")
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders that `convsmith train` made")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the pages go")] = Path("comparison"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare runs: table, seeds grouped, what differs, curves, and whether differences are chance."""
+    found = verbs.compare(runs, out)
+    if as_json:
+        typer.echo(json.dumps(found.record, indent=2))
+        return
+    from convsmith.reports.compare_page import p_text
+
+    for group in found.record["groups"]:
+        accuracy = group["accuracy"]
+        spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
+        count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
+        typer.echo(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+    for pair in found.record["pairs"]:
+        counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
+        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
+    typer.echo(f"Page: {found.page}")
+    typer.echo(f"Markdown: {found.markdown}")
 
 
 @app.command()
@@ -254,6 +339,7 @@ def _show_result(result: "Result") -> None:
         for line in verdict_lines(result.checks):
             typer.echo(line)
         typer.echo("")
+    typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
     typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
     typer.echo(f"Report: {result.report}")
 

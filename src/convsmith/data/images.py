@@ -1,5 +1,6 @@
 """A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +196,20 @@ def absolute(config: DataConfig) -> DataConfig:
     if config.source not in CANONICAL and folder.is_dir():
         return config.model_copy(update={"source": str(folder.resolve())})
     return config
+
+
+def image_ids(images_NHWC: Images) -> NDArray[np.bytes_]:  # noqa: N803
+    """Names of images that follow from their pixels alone: `(N,)`, 16 hexadecimal digits each.
+
+    Example:
+        >>> image_ids(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+        array([b'e74109626b659a44'], dtype='|S16')
+    """
+    shape = str(images_NHWC.shape[1:]).encode()
+    return np.array(
+        [hashlib.sha256(shape + np.asarray(image).tobytes()).hexdigest()[:16] for image in images_NHWC],
+        dtype="S16",
+    )
 
 
 def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803

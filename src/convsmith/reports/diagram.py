@@ -18,9 +18,9 @@ from matplotlib.path import Path
 from convsmith import files
 from convsmith.arch.facts import Analysis
 from convsmith.arch.tables import axes_text, totals_line
-from convsmith.reports import pictures
+from convsmith.reports import style
 from convsmith.reports.layout import Box, Kind, Place, arrange, boxes
-from convsmith.reports.pictures import INK, STYLE
+from convsmith.reports.style import INK, STYLE
 
 # Fill and text colours, of the Okabe-Ito palette.
 COLOURS: dict[Kind, tuple[str, str]] = {
@@ -77,7 +77,7 @@ def save(figure: Figure, folder: FilePath, name: str = "net") -> tuple[FilePath,
     with rc_context({"svg.hashsalt": "convsmith"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": "convsmith"})
     files.write_bytes(folder / f"{name}.svg", content.getvalue())
-    return folder / f"{name}.svg", pictures.save(figure, folder / f"{name}.png")
+    return folder / f"{name}.svg", style.save(figure, folder / f"{name}.png")
 
 
 class _Drawing:

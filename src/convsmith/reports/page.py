@@ -1,13 +1,15 @@
 """A run's report: a README in the form that the courses ask for, ready to publish."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from convsmith.evaluation.facts import ClassFacts
+from convsmith.arch.facts import Analysis
+from convsmith.evaluation.facts import Facts
 from convsmith.inspect.brief import Check
 from convsmith.training.score import Score
 
@@ -23,7 +25,11 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class PageFacts:
-    """All that the page says; nothing is worked out while it is written."""
+    """All that the pages say; nothing is worked out while they are written.
+
+    `metrics` are the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are the records of
+    analyses that were asked for, else None.
+    """
 
     name: str
     description: str
@@ -34,15 +40,21 @@ class PageFacts:
     environment: dict[str, Any]
     summary: str
     receptive_field_table: str
+    analysis: Analysis
     totals: str
     train: Score
     test: Score
     epochs: int
     seconds: float
-    classes: tuple[ClassFacts, ...]
+    time: str
+    metrics: Sequence[dict[str, float]]
+    facts: Facts
     checks: tuple[Check, ...]
     pictures: tuple[Picture, ...]
     log: str
+    robustness: dict[str, Any] | None
+    duplicates: dict[str, Any] | None
+    label_errors: dict[str, Any] | None
 
 
 def markdown(facts: PageFacts) -> str:
@@ -55,8 +67,18 @@ def markdown(facts: PageFacts) -> str:
         lstrip_blocks=True,
     )
     environment.filters["md"] = escape
+    environment.filters["percent"] = percent
     environment.filters["fenced"] = fenced
     return environment.get_template("README.md.j2").render(facts=facts)
+
+
+def percent(share: float | None, decimals: int = 2) -> str:
+    """A share as text.
+
+    >>> percent(0.8379), percent(None)
+    ('83.79 %', 'undefined')
+    """
+    return "undefined" if share is None else f"{100 * share:.{decimals}f} %"
 
 
 def escape(text: object) -> str:

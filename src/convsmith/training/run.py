@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
+import safetensors.numpy
 import safetensors.torch
+from numpy.typing import NDArray
 from torch import nn
 
 from convsmith import files
@@ -36,8 +39,9 @@ class RunFolder:
 
     recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
-    profile.txt (where it is asked for), predictions.npz, results.json, plots/, README.md (the report),
-    manifest.json (sha256 of all of them).
+    profile.txt (where it is asked for), predictions.npz, explanation.npz, results.json, robustness.json,
+    duplicates.json, label_errors.json (where they are asked for), plots/, README.md and report.html (the
+    report), manifest.json (sha256 of all of them).
     """
 
     path: Path
@@ -76,6 +80,14 @@ class RunFolder:
     def predictions(self) -> Path:
         return self.path / "predictions.npz"
 
+    @property
+    def explanation(self) -> Path:
+        return self.path / "explanation.npz"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
     def write_start(
         self, *, recipe: dict[str, Any], environment: dict[str, Any], data: dict[str, Any], summary: str
     ) -> None:
@@ -111,6 +123,32 @@ class RunFolder:
                 where=str(path),
                 fix="restore model.safetensors and recipe.toml as the training wrote them, or train again",
             ) from error
+
+    def weight(self, name: str) -> NDArray[np.float32]:
+        """One tensor of the weights, without the net.
+
+        Raises:
+            RunError: The weights are damaged or of another net.
+        """
+        path = self.path / "model.safetensors"
+        try:
+            tensor: NDArray[np.float32] = safetensors.numpy.load(files.read_bytes(path))[name]
+        except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
+            raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
+        return tensor
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """An analysis that was asked for, from a JSON file; None where it was not.
+
+        Raises:
+            RunError: The file holds something else.
+        """
+        if not (self.path / name).is_file():
+            return None
+        found = files.read_json(self.path / name)
+        if not isinstance(found, dict):
+            raise RunError("damaged: expected an object", where=str(self.path / name))
+        return found
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv; what was not measured is absent."""

@@ -1,4 +1,4 @@
-"""Logits of a whole split, and the loss and accuracy that follow from them."""
+"""Logits and features of a whole split, and the loss and accuracy that follow from them."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from convsmith.data.images import Split
 from convsmith.training.batches import Normalizer, normalized
 
 EVALUATION_BATCH = 1000
+# Wider features would make the saved predictions larger than the data set.
+MAX_FEATURES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,38 @@ class Score:
             f"{name} set: Average loss: {self.loss:.4f}, "
             f"Accuracy: {self.correct}/{self.total} ({self.accuracy:.2%})"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Logits `(N, num_classes)` float32 and features `(N, F)` float16, both on the CPU.
+
+    The features are the input of the last layer with weights, averaged over a map; None where F is more
+    than 2,048.
+    """
+
+    logits: Tensor
+    features: Tensor | None
+
+
+def outputs_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Outputs:
+    """The logits and features of a whole split; net and hooks are put back as they were."""
+    parts: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen = inputs[0].float()
+        features = seen.mean((2, 3)) if seen.dim() == 4 else seen
+        if features.shape[1] <= MAX_FEATURES:
+            # The largest number that 16 bits hold; an untrained net may go beyond.
+            parts.append(features.clamp(-65504, 65504).half().cpu())
+
+    weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    handle = weighted[-1].register_forward_pre_hook(keep)
+    try:
+        logits = logits_of(net, split, normalize, dtype)
+    finally:
+        handle.remove()
+    return Outputs(logits=logits, features=torch.cat(parts) if parts else None)
 
 
 @torch.inference_mode()

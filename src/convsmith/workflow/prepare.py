@@ -2,14 +2,18 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from convsmith import runtime
 from convsmith.arch.analyze import SpecAnalysis
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
 from convsmith.data.images import ImageData, absolute, load
+from convsmith.errors import RunError
 from convsmith.inspect.brief import Check, Trained
+from convsmith.recipe.loader import load as load_recipe
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Plateau
+from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
 
 
@@ -21,9 +25,9 @@ class Prepared:
     data: ImageData
     analysis: SpecAnalysis
 
-    def judge(self, accuracy: float) -> tuple[Check, ...]:
-        """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
-        return verdicts(self.recipe, self.analysis, Trained(accuracy=accuracy))
+    def judge(self, trained: Trained) -> tuple[Check, ...]:
+        """The brief's verdicts on the trained net."""
+        return verdicts(self.recipe, self.analysis, trained)
 
     def threads(self) -> AbstractContextManager[None]:
         """The number of threads that suits the net and its batches, for the block."""
@@ -66,6 +70,25 @@ def prepare(recipe: Recipe) -> Prepared:
         "train": recipe.train.model_copy(update={"precision": precision}),
     }
     return Prepared(recipe=recipe.model_copy(update=settled), data=data, analysis=analysis)
+
+
+def open_run(run: Path) -> tuple[RunFolder, Prepared]:
+    """A run's folder, and its recipe with the very data that it was trained on.
+
+    Raises:
+        RunError: No such run, a damaged one, or its data set has changed.
+        DataError: The data set cannot be found or read.
+    """
+    folder = RunFolder.open(run)
+    prepared = prepare(load_recipe(str(run / "recipe.toml")))
+    found, expected = prepared.data.fingerprint, str(folder.data_record().get("fingerprint"))
+    if found != expected:
+        raise RunError(
+            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
+            where=prepared.data.place,
+            fix="bring the data set back to what it was, or train again",
+        )
+    return folder, prepared
 
 
 def notes(recipe: Recipe) -> list[str]:

@@ -129,7 +129,8 @@ def _shown(run: "RunFolder") -> Trained | None:
     if not (run.path / "results.json").is_file():
         return None
     score = run.read_json("results.json")["test"]
-    return Trained(accuracy=score["correct"] / score["total"])
+    calibration = score.get("calibration", {})
+    return Trained(accuracy=score["correct"] / score["total"], calibration_error=calibration.get("ece"))
 
 
 def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:

@@ -1,0 +1,126 @@
+"""What a net said about every image of a split, and the one file that it is kept in.
+
+All figures and pages follow from this file, so that they are made again without the net. It holds plain
+arrays; nothing in it is unpickled.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from convsmith import files
+from convsmith.errors import FileError, RunError
+
+Indices = NDArray[np.int64]
+REMEDY = "`convsmith evaluate` on the run's folder writes it anew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The outputs for one split, in the split's order.
+
+    Attributes:
+        logits: `(N, num_classes)` float32.
+        labels: `(N,)` int64, each below `num_classes`.
+        ids: `(N,)` 16 hexadecimal digits each, of the image's pixels; None in runs of older versions.
+        features: `(N, F)` float16, the input of the last layer with weights, averaged over a map; None in
+            runs of older versions, and where F would be more than 2,048.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    ids: NDArray[np.bytes_] | None = None
+    features: NDArray[np.float16] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.logits.shape[1])
+
+    @property
+    def predicted(self) -> Indices:
+        """The class of the largest logit, `(N,)`."""
+        result: Indices = self.logits.argmax(1)
+        return result
+
+    @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Whether the predicted class is not the label, `(N,)`."""
+        result: NDArray[np.bool_] = self.predicted != self.labels
+        return result
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Softmax of the logits, `(N, num_classes)`."""
+        result: NDArray[np.float64] = np.exp(log_softmax(self.logits.astype(np.float64), axis=1))
+        return result
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of the predicted class, `(N,)`."""
+        result: NDArray[np.float64] = self.probabilities.max(1)
+        return result
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The cross-entropy of each image in nats, `(N,)`."""
+        logs = log_softmax(self.logits.astype(np.float64), axis=1)
+        result: NDArray[np.float64] = -logs[np.arange(len(self)), self.labels]
+        return result
+
+
+def write(predictions: Predictions, path: Path) -> None:
+    """Write predictions as a compressed NumPy archive; equal predictions give equal bytes."""
+    named = {
+        "ids": predictions.ids,
+        "labels": predictions.labels,
+        "logits": predictions.logits,
+        "features": predictions.features,
+    }
+    files.write_arrays(path, named)
+
+
+def read(path: Path) -> Predictions:
+    """Read what `write` wrote, by this version or an older one.
+
+    Raises:
+        RunError: The file is missing or damaged, or its arrays do not fit together.
+    """
+    if not path.is_file():
+        raise RunError("the run has no saved predictions", where=str(path), fix=REMEDY)
+    try:
+        arrays = files.read_arrays(path)
+        predictions = Predictions(
+            logits=arrays["logits"],
+            labels=arrays["labels"],
+            ids=arrays.get("ids"),
+            features=arrays.get("features"),
+        )
+        _check(predictions)
+    except (FileError, ValueError, KeyError) as error:
+        raise RunError(f"damaged: {_first_line(error)}", where=str(path), fix=REMEDY) from error
+    return predictions
+
+
+def _check(predictions: Predictions) -> None:
+    logits, labels = predictions.logits, predictions.labels
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit together")
+    if logits.dtype.kind != "f" or labels.dtype.kind != "i":
+        raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, expected float32 and int64")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {logits.shape[1] - 1}")
+    if not np.isfinite(logits).all():
+        raise ValueError("some logits are not finite")
+    for name, array in (("ids", predictions.ids), ("features", predictions.features)):
+        if array is not None and len(array) != len(labels):
+            raise ValueError(f"{len(array)} {name} for {len(labels)} labels")
+
+
+def _first_line(error: Exception) -> str:
+    return error.problems[0].what if isinstance(error, FileError) else str(error)

@@ -1,0 +1,286 @@
+"""The charts of a run, one function each: facts in, a matplotlib figure out.
+
+Lines and bars are labelled where they are, without a legend. A chart for the page is as wide as a phone.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from convsmith.evaluation.calibration import Calibration, RiskCoverage
+from convsmith.evaluation.facts import ClassFacts, Facts, shares
+from convsmith.reports.style import BLUE, FRAME, GREEN, GREY, INK, ORANGE, SERIES, SOFT, STYLE, heading, short
+from convsmith.training.lr_find import RangeTest
+
+PAGE_WIDTH = 4.6
+# Nearly white: on the strong cells, whose colour is the same in both schemes of a page.
+LIGHT = "#fefefe"
+# More classes than these are told by their extremes, and a larger matrix by colour alone.
+MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
+Draw = Callable[[Axes], None]
+Metrics = Sequence[dict[str, float]]
+
+
+def one(draw: Draw, height: float = 3.1) -> Figure:
+    """A single chart for the page."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+        draw(figure.subplots())
+    return figure
+
+
+def side_by_side(
+    draws: Sequence[Draw], title: str, subtitle: str = "", *, height: float = 4.2, width: float = 10
+) -> Figure:
+    """Charts beside each other under a heading."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        for draw, ax in zip(draws, np.atleast_1d(figure.subplots(1, len(draws))), strict=True):
+            draw(ax)
+        heading(figure, title, subtitle)
+    return figure
+
+
+def curve(metrics: Metrics, kind: str) -> Draw:
+    """Loss or accuracy of each epoch, every line labelled at its end.
+
+    Args:
+        metrics: The rows of metrics.csv.
+        kind: "loss" or "accuracy".
+    """
+
+    def draw(ax: Axes) -> None:
+        epochs = [row["epoch"] for row in metrics]
+        ends = []
+        for name, colour in (("train", BLUE), ("validation", GREEN), ("test", ORANGE)):
+            values = [row.get(f"{name}_{kind}", np.nan) for row in metrics]
+            if np.isfinite(values).any():
+                marker = "o" if len(epochs) < 16 else None
+                ax.plot(epochs, values, color=colour, marker=marker, markersize=4)
+                ends.append((values[-1], name, colour))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        end_labels(ax, epochs[-1], ends, kind)
+        ax.set_xlabel("epoch")
+        if kind == "loss":
+            ax.set_title("Loss (cross-entropy in nats, mean over images)", loc="left", fontsize=10)
+        else:
+            ax.set_title("Accuracy", loc="left", fontsize=10)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    return draw
+
+
+def class_accuracy(classes: Sequence[ClassFacts], overall: float) -> Draw:
+    """A bar a class, the best on top, with the accuracy over all images as a line.
+
+    Of many classes the worst and the best are shown.
+    """
+    known = sorted(
+        (each for each in classes if each.accuracy is not None), key=lambda each: each.accuracy or 0
+    )
+    left_out = len(known) - MOST_BARS
+    shown = known if left_out <= 0 else [*known[: MOST_BARS - 5], *known[-5:]]
+
+    def draw(ax: Axes) -> None:
+        values = [each.accuracy or 0.0 for each in shown]
+        colours = [BLUE if value >= overall else GREY for value in values]
+        ax.barh(range(len(shown)), values, color=colours, height=0.72)
+        ax.set_yticks(range(len(shown)), [short(each.name) for each in shown], parse_math=False)
+        # Where all classes are good the differences are near 100 %; a cut axis is said in its label.
+        low = 0.0 if min(values, default=0) < 0.7 else np.floor((min(values) - 0.02) * 20) / 20
+        ax.set_xlim(low, 1.0 + (1 - low) * 0.12)
+        for position, (each, value) in enumerate(zip(shown, values, strict=True)):
+            inside = value - low > 0.36 * (1 - low)
+            text = f"{value:.1%}  ({each.correct:,}/{each.total:,})"
+            place = low + (1 - low) * 0.012 if inside else value + (1 - low) * 0.012
+            ax.text(place, position, text, va="center", color="white" if inside else INK, fontsize=8.5)
+        ax.axvline(overall, color=ORANGE, linewidth=1.5)
+        place = (overall, len(shown) - 0.4)
+        ax.text(*place, f" all classes {overall:.2%}", color=ORANGE, va="bottom", ha="center", fontsize=9)
+        ax.grid(visible=False, axis="y")
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        cut = " (axis cut)" if low else ""
+        many = f"; {left_out} classes between left out" if left_out > 0 else ""
+        ax.set_xlabel(f"share of the class's test images that are recognised{cut}{many}", fontsize=8.5)
+
+    return draw
+
+
+def class_accuracy_height(classes: Sequence[ClassFacts]) -> float:
+    """How high the chart of the classes is to be, in inches."""
+    return 1.0 + 0.3 * min(max(len(classes), 3), MOST_BARS)
+
+
+def confusion(facts: Facts) -> Draw:
+    """The confusion matrix as shares of each class: right ones blue, mistakes orange."""
+    rates = np.nan_to_num(shares(facts.confusion))
+    names = [short(each.name) for each in facts.classes]
+
+    def draw(ax: Axes) -> None:
+        count = len(names)
+        pixels = np.zeros((count, count, 4))
+        pixels[...] = (*to_rgb(ORANGE), 0)
+        # Mistakes are few: a square root lets them be seen.
+        pixels[..., 3] = np.sqrt(rates)
+        diagonal = np.arange(count)
+        pixels[diagonal, diagonal, :3] = to_rgb(BLUE)
+        pixels[diagonal, diagonal, 3] = rates.diagonal()
+        ax.imshow(pixels, interpolation="nearest", aspect="equal")
+        ax.grid(visible=False)
+        ax.set(xlabel="predicted", ylabel="true class")
+        if count <= MOST_NAMES:
+            size = 8.5 if count <= MOST_NUMBERS else 5
+            ax.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
+            ax.set_yticks(range(count), names, fontsize=size, parse_math=False)
+        if count <= MOST_NUMBERS:
+            _numbers(ax, facts.confusion, pixels[..., 3])
+
+    return draw
+
+
+def _numbers(ax: Axes, matrix: Any, strength: Any) -> None:
+    size = 8 if len(matrix) <= 10 else 5
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        colour = LIGHT if strength[row, column] > 0.6 else INK
+        ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=size, color=colour)
+
+
+def reliability(found: Calibration) -> Draw:
+    """Accuracy by confidence: on the diagonal, confidence can be believed."""
+
+    def draw(ax: Axes) -> None:
+        known = [each for each in found.bins if each.accuracy is not None and each.confidence is not None]
+        total = sum(each.count for each in known)
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
+        ax.text(0.04, 0.11, "confidence = accuracy", color=SOFT, fontsize=8.5)
+        sizes = [12 + 260 * each.count / total for each in known]
+        xs, ys = ([getattr(each, name) for each in known] for name in ("confidence", "accuracy"))
+        ax.plot(xs, ys, color=BLUE, linewidth=1.5)
+        ax.scatter(xs, ys, s=sizes, color=BLUE, zorder=3)
+        ax.set_title(f"Reliability: ECE {100 * found.ece:.2f} % (15 bins)", loc="left", fontsize=10)
+        ax.set(xlabel="confidence of the prediction (dots: share of images)", ylabel="share that is right")
+        ax.set(xlim=(0, 1.03), ylim=(0, 1.05))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    return draw
+
+
+def risk(found: RiskCoverage) -> Draw:
+    """The share of mistakes among the most confident predictions, as more of them are taken."""
+
+    def draw(ax: Axes) -> None:
+        places = np.unique(np.linspace(0, len(found.risk) - 1, 400).astype(int))
+        ax.fill_between(found.coverage[places], found.risk[places], color=ORANGE, alpha=0.15, linewidth=0)
+        ax.plot(found.coverage[places], found.risk[places], color=ORANGE)
+        last = found.risk[-1]
+        ax.text(0.99, last, f"all: {last:.2%} ", color=ORANGE, ha="right", va="bottom", fontsize=9)
+        half = found.risk_at(0.8)
+        ax.plot([0.8], [half], marker="o", color=ORANGE, markersize=5)
+        ax.annotate(
+            f"surest 80 %: {half:.2%}",
+            (0.8, half),
+            xytext=(-6, 8),
+            textcoords="offset points",
+            ha="right",
+            color=ORANGE,
+            fontsize=9,
+        )
+        ax.set_title(f"Risk by coverage: area {100 * found.area:.2f} %", loc="left", fontsize=10)
+        ax.set(xlabel="share of images, the most confident first", ylabel="share of mistakes among them")
+        ax.set_xlim(0, 1.02)
+        ax.set_ylim(0, max(float(found.risk[places].max()), 0.01) * 1.2)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if axis is ax.xaxis else 1))
+
+    return draw
+
+
+def robustness(record: dict[str, Any]) -> Draw:
+    """Accuracy by strength of each corruption, every line labelled at its end.
+
+    Args:
+        record: As `workflow.robustness` writes it.
+    """
+
+    def draw(ax: Axes) -> None:
+        clean = float(record["clean"]["accuracy"])
+        ends = []
+        for (name, levels), colour in zip(record["corruptions"].items(), SERIES, strict=False):
+            values = [clean, *(float(level["accuracy"]) for level in levels)]
+            ax.plot(range(len(values)), values, color=colour, marker="o", markersize=3.5)
+            ends.append((values[-1], name, colour))
+        end_labels(ax, 5, ends, "accuracy", decimals=0, room=0.62)
+        ax.set_xticks(range(6), ["plain", *"12345"])
+        ax.set_xlabel("strength of the corruption")
+        ax.set_title("Accuracy on spoiled test images", loc="left", fontsize=10)
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    return draw
+
+
+def range_test(found: RangeTest, now: float) -> Draw:
+    """Loss by learning rate, with the suggested one and the recipe's own.
+
+    Args:
+        found: By `training.lr_find`.
+        now: The recipe's learning rate.
+    """
+
+    def draw(ax: Axes) -> None:
+        ax.plot(found.rates, found.losses, color=BLUE)
+        ax.set_xscale("log")
+        low, high = float(found.losses.min()), float(np.quantile(found.losses, 0.9))
+        ax.set_ylim(low - 0.08 * (high - low), high + 0.35 * (high - low))
+        marks = [(now, f"recipe {now:.2g} ", GREY, "right")]
+        if found.suggestion is not None:
+            marks.append((found.suggestion, f" steepest fall {found.suggestion:.2g}", ORANGE, "left"))
+        for rate, label, colour, side in marks:
+            ax.axvline(rate, color=colour, linewidth=1.3)
+            place = ax.get_xaxis_transform()
+            ax.text(rate, 0.97, label, color=colour, fontsize=9, va="top", ha=side, transform=place)
+        ax.set(xlabel="learning rate", ylabel="loss (nats), smoothed")
+
+    return draw
+
+
+def end_labels(
+    ax: Axes,
+    x: float,
+    ends: list[tuple[float, str, str]],
+    kind: str,
+    *,
+    decimals: int = 2,
+    room: float = 0.4,
+) -> None:
+    """Names and last values at the lines' ends, pushed apart where they would overlap."""
+    low, high = ax.get_ylim()
+    gap = (high - low) * 0.075
+    placed: list[float] = []
+    for value, name, colour in sorted(ends):
+        y = max(value, placed[-1] + gap) if placed else value
+        placed.append(y)
+        shown = f"{value:.3f}" if kind == "loss" else f"{value:.{decimals}%}"
+        ax.annotate(
+            f"{name} {shown}",
+            (x, y),
+            xytext=(7, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+            parse_math=False,
+        )
+    if placed:
+        ax.set_ylim(low, max(high, placed[-1] + gap / 2))
+    left, right = ax.get_xlim()
+    ax.set_xlim(left, right + (right - left) * room)
+    ax.set_xticks([tick for tick in ax.get_xticks() if 1 <= tick <= x] or [x])
+    ax.spines["bottom"].set_color(FRAME)

@@ -1,0 +1,126 @@
+"""Many small images as one picture inside a page, each shown by its place in it."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from convsmith.reports.style import data_uri
+
+Pixels = NDArray[np.uint8]
+COLUMNS = 16
+# Above this many bytes of pixels a sheet is compressed with losses; larger images are made smaller first.
+LOSSLESS_BYTES, LARGEST_SIDE = 1_500_000, 96
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A picture of `count` images in rows of `columns`; `aspect` is height by width of one."""
+
+    uri: str
+    columns: int
+    count: int
+    aspect: float
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Column and row of an image."""
+        return number % self.columns, number // self.columns
+
+
+def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
+    """Put images `(H, W, C)` of one size, at least one, on a sheet.
+
+    Example:
+        >>> made = sheet([np.zeros((8, 8, 1), np.uint8)] * 20)
+        >>> made.count, made.place(17), made.uri[:22]
+        (20, (1, 1), 'data:image/png;base64,')
+    """
+    images = [_small(image) for image in images]
+    height, width, channels = images[0].shape
+    columns = min(COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    canvas = np.zeros((rows * height, columns * width, channels), dtype=np.uint8)
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
+    return Sheet(
+        uri=_encoded(canvas, lossless=lossless and canvas.nbytes <= LOSSLESS_BYTES),
+        columns=columns,
+        count=len(images),
+        aspect=height / width,
+    )
+
+
+def overlaid(image: Pixels, heat: NDArray[np.float32], low: float, high: float) -> Pixels:
+    """An image in grey under a map in colour, dark where it is `low`, bright where it is `high`.
+
+    Args:
+        image: `(H, W, C)`.
+        heat: `(h, w)`, brought to the image's size by bilinear interpolation.
+        low: The value of the darkest colour.
+        high: The value of the brightest.
+
+    Returns:
+        `(H', W', 3)`, enlarged by a whole factor to at least 64 pixels a side.
+    """
+    large = enlarged(image)
+    height, width = large.shape[:2]
+    share = np.clip((heat - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+    wide = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.BILINEAR))
+    colours = mpl.colormaps["inferno"](wide)[..., :3]
+    grey = large.mean(axis=2, keepdims=True) / 255
+    mixed: Pixels = np.rint(255 * (0.45 * grey + 0.55 * colours)).astype(np.uint8)
+    return mixed
+
+
+def map_tile(values: NDArray[np.float32], height: int, width: int) -> Pixels:
+    """A map `(h, w)` in colour, its least value dark, its largest bright, at a size; not blurred."""
+    low, high = float(values.min()), float(values.max())
+    share = ((values - low) / max(high - low, 1e-6)).astype(np.float32)
+    large = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.NEAREST))
+    colours: Pixels = np.rint(255 * mpl.colormaps["inferno"](large)[..., :3]).astype(np.uint8)
+    return colours
+
+
+def enlarged(image: Pixels) -> Pixels:
+    """An image enlarged by a whole factor to at least 64 pixels a side."""
+    factor = max(-(-64 // min(image.shape[:2])), 1)
+    result: Pixels = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    return result
+
+
+def filter_tiles(weights: NDArray[np.float32]) -> list[Pixels]:
+    """The filters of a first layer `(out, in, k, k)` as images, grey in the middle for 0.
+
+    In colour where they look at three channels, else the mean over their inputs in grey; each is scaled by
+    its own largest value.
+    """
+    lines = weights if weights.shape[1] == 3 else weights.mean(1, keepdims=True)
+    largest = np.abs(lines).max(axis=(1, 2, 3), keepdims=True)
+    pixels = np.rint(127.5 + 127.5 * lines / np.maximum(largest, 1e-12)).astype(np.uint8)
+    return list(pixels.transpose(0, 2, 3, 1))
+
+
+def _small(image: Pixels) -> Pixels:
+    height, width, channels = image.shape
+    if max(height, width) <= LARGEST_SIDE:
+        return image
+    share = LARGEST_SIDE / max(height, width)
+    size = (max(round(width * share), 1), max(round(height * share), 1))
+    picture = Image.fromarray(image[..., 0] if channels == 1 else image).resize(size, Image.Resampling.BOX)
+    return np.asarray(picture).reshape(size[1], size[0], channels)
+
+
+def _encoded(canvas: Pixels, *, lossless: bool) -> str:
+    picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
+    content = io.BytesIO()
+    if lossless:
+        picture.save(content, "PNG", optimize=True)
+    else:
+        picture.save(content, "JPEG", quality=JPEG_QUALITY)
+    return data_uri(content.getvalue(), "png" if lossless else "jpeg")

@@ -1,0 +1,113 @@
+"""How all pictures look, and how a figure becomes a PNG file or a part of a page.
+
+Colours are of the Okabe-Ito palette, which people with any kind of colour vision can tell apart; right and
+wrong differ by a mark as well.
+"""
+
+import base64
+import io
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from convsmith import files
+
+BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#8a8f98", "#1f2430"
+# The rest of the palette, for lines of runs that are compared.
+SKY, PURPLE, AMBER = "#56b4e9", "#cc79a7", "#e69f00"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, INK, GREY)
+FRAME, RULE, SOFT = "#c5c9d0", "#e8eaee", "#5a606b"
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FRAME,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "lines.linewidth": 2.0,
+    # Text stays text, and equal figures have equal names inside.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "convsmith",
+}
+# On a page the colours are the page's, so that they change with its scheme.
+_VARIABLES = {
+    INK: "--ink", SOFT: "--soft", GREY: "--grey", FRAME: "--frame", RULE: "--rule",
+    BLUE: "--blue", ORANGE: "--orange", GREEN: "--green",
+    "#ffffff": "--on-bar", SKY: "--sky", PURPLE: "--purple", AMBER: "--amber",
+}  # fmt: skip
+LONGEST_NAME = 16
+DPI = 150
+
+
+def heading(figure: Figure, title: str, subtitle: str) -> None:
+    """A bold heading and a grey line under it, at the left; the axes get the room below."""
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine), "a figure whose axes make room for its heading"
+    engine.set(rect=(0, 0, 1, 1 - heading_height(subtitle) / figure.get_figheight()))
+    heading_text(figure, title, subtitle)
+
+
+def heading_height(subtitle: str) -> float:
+    """What a heading takes, in inches."""
+    return 0.62 if subtitle else 0.38
+
+
+def heading_text(figure: Figure, title: str, subtitle: str) -> None:
+    """The words of a heading alone."""
+    width, height = figure.get_size_inches()
+    left = 0.1 / width
+    figure.text(left, 1 - 0.08 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
+    figure.text(left, 1 - 0.36 / height, subtitle, va="top", fontsize=9.5, color=SOFT, parse_math=False)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all."""
+    files.write_bytes(path, _drawn(figure, "png", dpi=DPI, metadata={"Software": "convsmith"}))
+    return path
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an inline SVG element without a background, in the colours of the page."""
+    text = _drawn(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-hidden="true">', text, count=1
+    )
+    text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'", r"font: \1var(--font)", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A picture as an address that holds it; `kind` is png or jpeg."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def short(name: str) -> str:
+    """A name that fits under a small picture."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    with warnings.catch_warnings(), rc_context(STYLE):
+        # A class name in a script that the font lacks is drawn as boxes; the text pages have it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(content, format=kind, **options)
+    return content.getvalue()

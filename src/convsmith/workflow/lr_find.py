@@ -1,0 +1,43 @@
+"""A learning-rate range test of a recipe, with its plot and its table."""
+
+from pathlib import Path
+
+from convsmith import files, runtime
+from convsmith.arch.build import build
+from convsmith.errors import RecipeError
+from convsmith.recipe.schema import Recipe
+from convsmith.reports import charts, style
+from convsmith.training.lr_find import RangeTest, range_test
+from convsmith.workflow.prepare import prepare
+
+FEWEST_STEPS = 20
+
+
+def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
+    """Run the test, and write lr-find.png and lr-find.csv.
+
+    Args:
+        recipe: Whose net, data, batch size and optimiser are used.
+        folder: Made where it is missing.
+        steps: At least 20.
+
+    Raises:
+        RecipeError: The net does not fit the data, or there are too few steps.
+        DataError: The data set cannot be found or read.
+    """
+    if steps < FEWEST_STEPS:
+        raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
+    prepared = prepare(recipe)
+    recipe = prepared.recipe
+    files.make_folder(folder)
+    with prepared.threads():
+        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+        found = range_test(net, prepared.data, recipe.train, recipe.augment, seed=recipe.seed, steps=steps)
+    rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]
+    files.write_text(folder / "lr-find.csv", "\n".join(["learning_rate,smoothed_loss", *rows]) + "\n")
+    chart = charts.range_test(found, recipe.train.optimizer.lr)
+    train = recipe.train
+    told = f"{recipe.name}, {train.optimizer.name}: {len(found.rates)} steps of {train.batch_size} images"
+    figure = charts.side_by_side([chart], "Learning-rate range test", told, width=7.5)
+    style.save(figure, folder / "lr-find.png")
+    return found
