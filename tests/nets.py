@@ -20,7 +20,7 @@ def _convolution(draw: st.DrawFn, *, keep_size: bool) -> str:
     if not keep_size and draw(st.booleans()):
         text += ":s2"
     if draw(st.integers(0, 4)) == 0:
-        text += ":n0"
+        text += draw(st.sampled_from([":n0", ":agelu", ":anone", ":n1:asilu"]))
     return text
 
 
@@ -51,7 +51,8 @@ def notations(draw: st.DrawFn) -> str:
 net_settings = st.builds(
     NetSettings,
     bias=st.sampled_from([True, False, "auto"]),
-    norm=st.sampled_from(["batch", "none"]),
+    norm=st.sampled_from(["batch", "group", "instance", "none"]),
+    norm_groups=st.sampled_from([1, 2]),
     activation=st.sampled_from(["relu", "gelu", "silu", "leaky-relu", "hardswish", "none"]),
     order=st.sampled_from(["conv-norm-activation", "conv-activation-norm"]),
     classifier_norm=st.booleans(),

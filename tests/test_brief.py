@@ -7,7 +7,8 @@ import pytest
 from convsmith.arch.analyze import analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
-from convsmith.inspect.brief import Brief, Check, LayerKind, count_kind, judge
+from convsmith.inspect.brief import Brief, Check, Trained, judge
+from convsmith.inspect.structure import LayerKind, count_kind
 
 NET = "C16 C16:s2 / G F10"
 FACTS = analyze(plan(parse(NET), (3, 32, 32)))
@@ -32,7 +33,10 @@ def test_bounds_are_inclusive(field: str, bound: int, step: int) -> None:
 
 def test_the_difference_and_the_largest_layers_are_named() -> None:
     check = only({"max_parameters": 2000})
-    assert check.fix == "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170)"
+    assert check.fix == (
+        "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170); "
+        "narrowing C16 -> C8 at character 1 would do"
+    )
     assert (check.found, check.required) == ("2,970", "at most 2,000")
 
 
@@ -50,8 +54,8 @@ def test_the_difference_and_the_largest_layers_are_named() -> None:
     ],
 )
 def test_kinds_are_counted(kind: LayerKind, net: str, count: int) -> None:
-    assert count_kind(parse(net), kind) == count
-    assert count_kind(parse("P8"), kind) == 0
+    assert count_kind(analyze(plan(parse(net), (3, 16, 16))).rows, kind) == count
+    assert count_kind(analyze(plan(parse("P2 A16"), (3, 16, 16))).rows[:1], kind) == 0
 
 
 def test_required_and_forbidden_kinds() -> None:
@@ -71,8 +75,8 @@ def test_augmentations_that_the_recipe_must_name() -> None:
 
 def test_accuracy_is_not_applicable_before_training() -> None:
     assert only({"min_accuracy": 0.98}).verdict == "not applicable"
-    assert only({"min_accuracy": 0.98}, accuracy=0.98).verdict == "pass"
-    assert only({"min_accuracy": 0.98}, accuracy=0.9799).verdict == "fail"
+    assert only({"min_accuracy": 0.98}, trained=Trained(accuracy=0.98)).verdict == "pass"
+    assert only({"min_accuracy": 0.98}, trained=Trained(accuracy=0.9799)).verdict == "fail"
 
 
 def test_an_empty_brief_checks_nothing() -> None:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: output, exit codes, mistakes in two lines, no traceback."""
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -46,13 +47,84 @@ def test_summary_of_a_notation_and_of_a_recipe(capsys: Capture) -> None:
     assert run(["summary", "C16 C16:s2 / G F10", "--input", "3x32x32", "norm=none", "bias=false"]) == 0
     out = capsys.readouterr().out
     assert "Total params: 2,896" in out
-    assert "2,896 parameters, 1.0 M MACs an image, receptive field 5 pixels" in out
+    assert "MACs: 1.0 M for one image; 1 MAC (multiply-accumulate) is 2 FLOPs" in out
+    assert "Receptive field: 5 pixels" in out
     assert run(["summary", "mnist-classic", "--weights-only"]) == 0
     out = capsys.readouterr().out
     assert "Linear-6" in out
-    assert "593,200 parameters" in out
+    assert "Parameters: 593,200 (593,200 trainable, 0 not)" in out
     assert run(["summary", "cifar10-classic", "--input", "3x64x64"]) == 0
     assert "[-1, 16, 64, 64]" in capsys.readouterr().out
+
+
+NET = ["C16 C16:s2 / G F10", "--input", "3x32x32"]
+
+
+@pytest.mark.parametrize(
+    ("view", "shown", "hidden"),
+    [
+        ("course", "BatchNorm2d-2", "r in"),
+        ("compact", "| receptive field |", "Total params"),
+        ("receptive-field", "| r in | n in | j in |", "Total params"),
+        ("totals", "Parameters: 2,970", "Conv2d"),
+    ],
+)
+def test_views_of_a_summary(view: str, shown: str, hidden: str, capsys: Capture) -> None:
+    assert run(["summary", *NET, "--view", view]) == 0
+    out = capsys.readouterr().out
+    assert shown in out
+    assert hidden not in out
+
+
+def test_a_summary_in_markdown_and_in_json(capsys: Capture) -> None:
+    assert run(["summary", *NET, "--markdown"]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("## ")] == [
+        "## Course",
+        "## Receptive field",
+        "## Totals",
+    ]
+    assert "- Parameters: 2,970 (2,970 trainable, 0 not)" in out
+    assert run(["summary", *NET, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["totals"]["parameters"] == sum(row["parameters"] for row in values["rows"]) == 2970
+    assert values["totals"]["receptive_field"] == [5, 5]
+    assert [row["after"].get("receptive_field") for row in values["rows"]][-1] is None
+
+
+def test_format(capsys: Capture) -> None:
+    assert run(["format", "C16:s1  (C32:k3)*2/G F10"]) == 0
+    assert capsys.readouterr().out == "C16 C32*2 / G F10\n"
+
+
+def test_a_module_from_a_file(capsys: Capture, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text("from torch import nn\nclass Net(nn.Sequential):\n    def __init__(self, width):\n")
+    path.write_text(path.read_text() + "        super().__init__(nn.Conv2d(3, width, 3), nn.Flatten())\n")
+    assert run(["summary", f"{path}:Net(4)", "--input", "3x8x8"]) == 0
+    assert "Total params: 112" in capsys.readouterr().out
+    assert run(["check", f"{path}:Net(4)", "--input", "3x8x8", "--brief", "course-cifar10"]) == 1
+    assert "NOT APPLICABLE augmentation CoarseDropout" in capsys.readouterr().out
+    for arguments, what in (
+        ([f"{path}:Net", "--input", "3x8x8"], "missing a required argument: 'width'"),
+        ([f"{path}:Net(4)"], "--input: the input's shape is missing"),
+        ([f"{path}:Net(4)", "norm=none", "--input", "3x8x8"], "a module has no settings to override"),
+        ([f"{path}:Net(4)", "--input", "1x8x8"], "the forward pass fails"),
+    ):
+        assert what in mistake(capsys, "summary", *arguments)[0]
+
+
+def test_check_by_a_named_brief_in_json_and_markdown(capsys: Capture) -> None:
+    arguments = ["check", *NET, "--brief", "course-cifar10"]
+    assert run([*arguments, "--json"]) == 1
+    values = json.loads(capsys.readouterr().out)
+    assert values["passed"] is False
+    assert [each["number"] for each in values["checks"]] == list(range(1, 11))
+    assert run([*arguments, "--markdown"]) == 1
+    assert "| 1  | ✅ pass" in capsys.readouterr().out
+    assert mistake(capsys, "check", *NET, "--brief", "course-cifar")[0].endswith(
+        "unknown brief 'course-cifar'"
+    )
 
 
 def test_check_answers_by_its_exit_code(capsys: Capture) -> None:

@@ -3,12 +3,16 @@
 import re
 import shlex
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from convsmith.arch.kinds import KINDS, OPTIONS
 from convsmith.arch.settings import NetSettings
 from convsmith.cli import run
+from convsmith.inspect.brief import BlockPattern, Brief
+from convsmith.inspect.structure import LayerKind
+from convsmith.recipe.briefs import brief_names
 from convsmith.recipe.loader import load, shelf
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +28,7 @@ def commands() -> list[str]:
         found += [
             line.removeprefix("$ ") for line in blocks.splitlines() if re.match(r"(\$ )?convsmith ", line)
         ]
-        found += re.findall(r"`(convsmith (?:train|summary|check|preview) [^`]+)`", text)
+        found += re.findall(r"`(convsmith (?:train|summary|check|preview|draw) [^`]+)`", text)
     return sorted({command.split("  #")[0].strip() for command in found})
 
 
@@ -36,17 +40,34 @@ def test_there_are_commands_to_test() -> None:
 def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name, *arguments = shlex.split(command)[1:]
-    if name in {"recipes", "summary", "check"} and not any(part.startswith("runs/") for part in arguments):
+    if name in {"recipes", "summary", "check", "format"} and not any(
+        part.startswith("runs/") for part in arguments
+    ):
+        write_files_that_the_documents_name(tmp_path)
         wrong = "c32" in command
-        failing = "model.net=C64 M2 / F10" in arguments
+        failing = "model.net=C64 M2 / F10" in arguments or arguments[0].startswith("C64 C64:s2")
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
-    elif name == "preview" and "digits" in arguments:
+    elif (name == "preview" and "digits" in arguments) or (
+        name in {"export", "draw"} and not arguments[0].startswith("runs/")
+    ):
         assert run([name, *arguments]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        assert name in {"evaluate", "preview", "check", "train", "report", "compare", "lr-find"}
+        later = {"report", "compare", "lr-find", "watch", "export", "receptive-field"}
+        assert name in {"evaluate", "preview", "check", "train", *later}
+
+
+def write_files_that_the_documents_name(folder: Path) -> None:
+    (folder / "mynet.py").write_text(
+        "from torch import nn\n\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))\n",
+        encoding="utf-8",
+    )
+    (folder / "mybrief.toml").write_text("max_parameters = 100_000\n", encoding="utf-8")
 
 
 def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +91,15 @@ def test_the_notation_page_has_every_kind_option_and_setting() -> None:
     assert set(rows) == set(KINDS)
     for letter, kind in KINDS.items():
         assert rows[letter].strip("` ").replace(" ", "") == kind.options
-    assert set(re.findall(r"^\| `:([a-z])[\d.]+` ", text, flags=re.MULTILINE)) == set(OPTIONS)
+    assert set(re.findall(r"^\| `:([a-z])[\w.-]+` ", text, flags=re.MULTILINE)) == set(OPTIONS)
     for name in NetSettings.model_fields:
         assert f"| `{name}` |" in text
+
+
+def test_the_briefs_page_has_every_brief_field_and_kind() -> None:
+    text = (ROOT / "docs" / "briefs.md").read_text(encoding="utf-8")
+    for name in (*brief_names(), *Brief.model_fields, *get_args(LayerKind), *BlockPattern.model_fields):
+        assert f"`{name}" in text, name
 
 
 def test_every_recipe_is_in_the_readme_with_its_result() -> None:

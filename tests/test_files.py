@@ -94,3 +94,21 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-4, the example of one block.
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_several_new_files_or_none(tmp_path: Path) -> None:
+    contents = {tmp_path / "a" / "one": b"1", tmp_path / "two": b"2"}
+    files.write_new(contents)
+    assert [path.read_bytes() for path in contents] == [b"1", b"2"]
+    # Once more is no change.
+    files.write_new(contents)
+    changed = {tmp_path / "three": b"3", tmp_path / "two": b"other"}
+    with pytest.raises(FileError, match="another file is there already") as caught:
+        files.write_new(changed)
+    assert caught.value.problems[0].where == str(tmp_path / "two")
+    assert not (tmp_path / "three").exists()
+    files.write_new(changed, replace=True)
+    assert (tmp_path / "two").read_bytes() == b"other"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileError):
+        files.write_new({tmp_path / "folder": b""}, replace=True)

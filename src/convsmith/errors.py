@@ -73,6 +73,12 @@ class ShapeError(ConvsmithError):
     code = "E021"
 
 
+class ModuleError(ConvsmithError):
+    """A user's own module cannot be found, made or run."""
+
+    code = "E022"
+
+
 class RecipeError(ConvsmithError):
     """A recipe is unknown, or a field of it is unknown, missing, mistyped or out of range."""
 

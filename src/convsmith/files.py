@@ -11,7 +11,7 @@ import tempfile
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,29 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def write_new(contents: Mapping[Path, bytes], *, replace: bool = False) -> None:
+    """Write several files, or none where one would take the place of a different file; makes their folders.
+
+    Raises:
+        FileError: A different file is there and `replace` is not set, or a folder cannot be written to.
+    """
+    taken = [path for path, content in contents.items() if _differs(path, content)]
+    if taken and not replace:
+        raise FileError(
+            "another file is there already",
+            where=", ".join(map(str, taken)),
+            fix="name another folder with --out, or replace it with --force",
+        )
+    for path, content in contents.items():
+        make_folder(path.parent)
+        write_bytes(path, content)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Whether something else than this content is at a path."""
+    return path.exists() and (not path.is_file() or read_bytes(path) != content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,17 +5,22 @@ Heavy libraries are imported inside the functions, so that a summary needs no to
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.analyze import analyze
+from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
 from convsmith.errors import DivergedError, RunError
 
 if TYPE_CHECKING:
-    from convsmith.inspect.brief import Check
+    from torch import nn
+
+    from convsmith.evaluation.effective_field import EffectiveField
+    from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
     from convsmith.training.loop import Observer
     from convsmith.training.lr_find import RangeTest
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from convsmith.workflow.compare import Comparison
     from convsmith.workflow.progress import RunProgress
     from convsmith.workflow.report import Result
+    from convsmith.workflow.target import Target
 
 
 def recipes() -> "tuple[Recipe, ...]":
@@ -53,41 +59,80 @@ def load_recipe(name: str, *overrides: str) -> "Recipe":
     return load(name, overrides)
 
 
-def summary(net: str, input_shape: tuple[int, int, int], settings: NetSettings | None = None) -> Analysis:
-    """Work out the numbers of a net, without torch.
+def summary(
+    net: "str | nn.Module", input_shape: tuple[int, ...], settings: NetSettings | None = None
+) -> Analysis:
+    """Work out the numbers of a net: of the notation by arithmetic, without torch; of a module by tracing it.
 
     Args:
-        net: In the notation.
+        net: In the notation, or any `torch.nn.Module`, which is left exactly as it was.
         input_shape: `(C, H, W)` of one image.
-        settings: Bias, norm, activation, dropout, ...; the defaults where left out.
+        settings: Bias, norm, activation, dropout, ... of a net in the notation; the defaults where left out.
 
     Raises:
         NotationError: The notation cannot be read.
         ShapeError: The layers do not fit.
+        ModuleError: The module's forward pass fails, or chooses its way by the image's values.
 
     Example:
         >>> facts = summary("C16 C16:s2 / G F10", (3, 32, 32))
         >>> facts.parameters, facts.receptive_field
         (2970, 5)
+        >>> from torch import nn
+        >>> summary(nn.Conv2d(3, 8, 5), (3, 32, 32)).macs
+        470400
     """
-    return analyze(plan(parse(net), input_shape, settings))
+    if isinstance(net, str):
+        return analyze(plan(parse(net), input_shape, settings))
+    from convsmith.inspect.trace import trace
+
+    return trace(net, input_shape)
 
 
-def check(recipe: "Recipe", *, accuracy: float | None = None) -> "tuple[Check, ...]":
-    """Judge a recipe's net by the recipe's brief, untrained.
+def format_net(net: str) -> str:
+    """A net in the notation's canonical form, which means the same and does not change when formatted again.
+
+    Raises:
+        NotationError: The notation cannot be read.
+
+    Example:
+        >>> format_net("C16:s1  C32:k3:s2/G F10")
+        'C16 C32:s2 / G F10'
+    """
+    return str(parse(net))
+
+
+def check(
+    subject: "Recipe | Analysis",
+    *,
+    brief: "str | Brief | None" = None,
+    trained: "Trained | None" = None,
+) -> "tuple[Check, ...]":
+    """Judge a net by a brief.
 
     Args:
-        recipe: From `load_recipe`.
-        accuracy: Test accuracy from 0 to 1 where it is known; else that check is not applicable.
+        subject: A recipe from `load_recipe`, or the numbers of a net from `summary`.
+        brief: The name or file of a brief, or a brief; the recipe's own if left out.
+        trained: A run's accuracy and calibration where they are known; else those checks are not applicable.
+
+    Raises:
+        RecipeError: No such brief, or the recipe's net does not fit its data.
 
     Example:
         >>> sorted({check.verdict for check in check(load_recipe("digits"))})
         ['not applicable', 'pass']
+        >>> [point.title for point in check(summary("C64 M2 / F10", (3, 32, 32)), brief="course-cifar10")
+        ...  if point.verdict == "pass"]
+        ['parameters']
     """
-    from convsmith.data.images import outline_of
-    from convsmith.workflow.check import fitted, verdicts
+    from convsmith.inspect.brief import Brief
+    from convsmith.recipe.briefs import load_brief
+    from convsmith.workflow.target import Target, of_recipe
 
-    return verdicts(recipe, fitted(recipe, outline_of(recipe.data)), accuracy)
+    wanted = load_brief(brief) if isinstance(brief, str) else brief
+    if isinstance(subject, Analysis):
+        return Target(name=subject.title, analysis=subject, trained=trained).judge(wanted or Brief())
+    return replace(of_recipe(subject), trained=trained).judge(wanted)
 
 
 def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
@@ -274,3 +319,88 @@ def progress(run: Path) -> "RunProgress":
     from convsmith.workflow.progress import progress as read
 
     return read(run)
+
+
+def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":
+    """Find a net by what names it: notation, a recipe or a run's folder; for `export`, `draw` and the like.
+
+    Args:
+        text: A net in the notation, a recipe's name or file, or the folder of a run.
+        overrides: Settings of the net, or fields of the recipe, as `key=value`.
+        input_shape: `(C, H, W)` of one image; that of a recipe's data if left out.
+
+    Raises:
+        ConvsmithError: Nothing of that name, or its layers do not fit.
+
+    Example:
+        >>> load_target("mnist-classic").analysis.parameters
+        593200
+    """
+    from convsmith.workflow.target import find
+
+    return find(text, overrides, input_shape)
+
+
+def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write a net as one plain PyTorch file, `model.py`, and a run's weights beside it.
+
+    Args:
+        target: From `load_target`.
+        folder: Is made where it is missing.
+        replace: Whether other files of these names may be replaced.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: A different file is there already.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.workflow.export import contents
+
+    written = contents(target)
+    files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
+    return tuple(folder / name for name in written)
+
+
+def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
+    """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
+
+    Args:
+        analysis: From `summary`, from `load_target(...).analysis`, or from tracing a module.
+        folder: Is made where it is missing.
+        heading: Over the picture; the net itself if left out.
+    """
+    from convsmith import files
+    from convsmith.reports.diagram import diagram, save
+
+    return save(diagram(analysis, heading), files.make_folder(folder))
+
+
+def receptive_field(
+    target: "Target", folder: Path, *, num_images: int = 256
+) -> "tuple[EffectiveField, Path]":
+    """Measure what the centre of the last map before the head looks at, and draw it.
+
+    Args:
+        target: From `load_target`: a run, or a recipe, whose net then has its initial weights.
+        folder: Where `receptive-field.png` and `receptive-field.json` go; is made where it is missing.
+        num_images: Test images that the measurement is over.
+
+    Raises:
+        RecipeError: The target is a net alone, without images.
+        RunError: The run's weights are damaged.
+    """
+    from convsmith import files
+    from convsmith.reports.fields import field_picture
+    from convsmith.reports.style import save
+    from convsmith.workflow.effective import measure
+
+    field = measure(target, num_images)
+    weights = "trained" if target.run else "initial"
+    subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"
+    files.make_folder(folder)
+    files.write_json(folder / "receptive-field.json", field.record())
+    figure = field_picture(field, "Effective receptive field", subtitle)
+    return field, save(figure, folder / "receptive-field.png")

@@ -114,6 +114,8 @@ _MODULES: dict[str, Callable[[Op], nn.Module]] = {
     ),
     "Linear": lambda op: nn.Linear(op.in_shape[0], op.out_shape[0], bias=op.bias),
     "BatchNorm2d": lambda op: nn.BatchNorm2d(op.out_shape[0]),
+    "GroupNorm": lambda op: nn.GroupNorm(op.groups, op.out_shape[0]),
+    "InstanceNorm2d": lambda op: nn.InstanceNorm2d(op.out_shape[0], affine=True),
     "Dropout": lambda op: nn.Dropout(op.probability),
     "MaxPool2d": lambda op: nn.MaxPool2d(op.kernel, op.stride, op.padding, op.dilation),
     "AvgPool2d": lambda op: nn.AvgPool2d(op.kernel, op.stride, op.padding),

@@ -37,7 +37,7 @@ KINDS: dict[str, Kind] = {
             letter="C",
             name="convolution",
             number="width",
-            options="ksdpgon",
+            options="ksdpgona",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
             letter="S",
             name="depthwise-separable convolution",
             number="width",
-            options="ksdpon",
+            options="ksdpona",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -55,7 +55,7 @@ KINDS: dict[str, Kind] = {
             letter="D",
             name="depthwise convolution",
             number="none",
-            options="ksdpon",
+            options="ksdpona",
             kernel=3,
             weighted=True,
             convolution=True,
@@ -64,14 +64,14 @@ KINDS: dict[str, Kind] = {
             letter="P",
             name="pointwise convolution",
             number="width",
-            options="sgon",
+            options="sgona",
             weighted=True,
             convolution=True,
         ),
         Kind(letter="M", name="max pooling", number="kernel", options="sdp"),
         Kind(letter="A", name="average pooling", number="kernel", options="sp"),
         Kind(letter="G", name="global average pooling", number="none"),
-        Kind(letter="F", name="fully connected", number="width", options="o", weighted=True),
+        Kind(letter="F", name="fully connected", number="width", options="oa", weighted=True),
         Kind(letter="U", name="space-to-depth", number="factor"),
     )
 }
@@ -86,10 +86,14 @@ OPTIONS: dict[str, Option] = {
         Option(letter="g", name="groups", least=1),
         Option(letter="o", name="dropout", least=0),
         Option(letter="n", name="norm, 1 with and 0 without", least=0, most=1),
+        Option(letter="a", name="activation", least=0),
     )
 }
 
-# Name in a recipe -> class in torch.nn. A table, so that no file can name an import path.
+# Name in a recipe -> class in torch.nn.
+NORMS: dict[str, str] = {"batch": "BatchNorm2d", "group": "GroupNorm", "instance": "InstanceNorm2d"}
+
+# Name in a recipe or after `:a` -> class in torch.nn. A table, so that no file can name an import path.
 ACTIVATIONS: dict[str, str] = {
     "relu": "ReLU",
     "leaky-relu": "LeakyReLU",

@@ -4,6 +4,7 @@
     block    = item { item }
     item     = ( layer | "(" block ")" | "+(" block ")" ) [ "*" times ]
     layer    = KIND [ number ] { ":" option value }
+    value    = number, for o a decimal number, for a the name of an activation
 
 >>> net = parse("C16 +(C16)*2 / C32:s2 / G F10")
 >>> len(net.blocks), str(net.blocks[0][1])
@@ -12,9 +13,9 @@
 
 import re
 
-from convsmith.arch.kinds import KINDS, MAX_NUMBER, OPTIONS, Kind
+from convsmith.arch.kinds import ACTIVATIONS, KINDS, MAX_NUMBER, OPTIONS, Kind
 from convsmith.arch.spec import Item, Layer, Net, Repeat, Residual, caret
-from convsmith.errors import NotationError
+from convsmith.errors import NotationError, suggest
 
 # Far above any small net; they keep a hostile text from eating memory.
 MAX_TEXT = 10_000
@@ -23,6 +24,7 @@ MAX_DEPTH = 16
 MAX_LAYERS = 4_096
 
 _NUMBER = re.compile(r"[0-9]+")
+_NAME = re.compile(r"[a-z-]+")
 _VALUE = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -122,8 +124,8 @@ class _Reader:
         least = 2 if kind.number == "factor" else 1
         return self.number(f"{what} after {kind.letter} ({kind.name})", least=least, most=MAX_NUMBER)
 
-    def options(self, kind: Kind) -> dict[str, float]:
-        values: dict[str, float] = {}
+    def options(self, kind: Kind) -> dict[str, float | str]:
+        values: dict[str, float | str] = {}
         while self.char() == ":":
             self.at += 1
             letter = self.char()
@@ -140,10 +142,24 @@ class _Reader:
             values[letter] = self.option_value(letter)
         return values
 
-    def option_value(self, letter: str) -> float:
+    def option_value(self, letter: str) -> float | str:
         option = OPTIONS[letter]
-        if letter != "o":
-            return self.number(f"a value for {option.name}", least=option.least, most=option.most)
+        if letter == "o":
+            return self.probability()
+        if letter == "a":
+            return self.activation()
+        return self.number(f"a value for {option.name}", least=option.least, most=option.most)
+
+    def activation(self) -> str:
+        match = _NAME.match(self.text, self.at)
+        name, names = match[0] if match else "", [*ACTIVATIONS, "none"]
+        if name not in names:
+            found = repr(name or self.char()) if name or self.char() else "the end of the text"
+            raise self.error(f"expected the name of an activation, found {found}", fix=suggest(name, names))
+        self.at += len(name)
+        return name
+
+    def probability(self) -> float:
         start, match = self.at, _VALUE.match(self.text, self.at)
         if match is None or float(match[0]) >= 1:
             raise self.error(
@@ -186,8 +202,12 @@ class _Reader:
         return NotationError(what, where=f"net, character {at + 1}", context=caret(self.text, at), fix=fix)
 
 
-def _layer(kind: Kind, number: int | None, values: dict[str, float], position: int, length: int) -> Layer:
+def _layer(
+    kind: Kind, number: int | None, options: dict[str, float | str], position: int, length: int
+) -> Layer:
     pool = kind.number == "kernel"
+    values = {letter: value for letter, value in options.items() if not isinstance(value, str)}
+    activation = options.get("a")
     kernel = number if pool and number else int(values.get("k", kind.kernel))
     padding = values.get("p", 0 if pool else None)
     return Layer(
@@ -200,6 +220,7 @@ def _layer(kind: Kind, number: int | None, values: dict[str, float], position: i
         groups=int(values.get("g", 1)),
         dropout=values.get("o"),
         norm=bool(values["n"]) if "n" in values else None,
+        activation=activation if isinstance(activation, str) else None,
         position=position,
         length=length,
     )

@@ -6,10 +6,10 @@ notation means.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import gcd, prod
 
-from convsmith.arch.kinds import ACTIVATIONS, KINDS
+from convsmith.arch.kinds import ACTIVATIONS, KINDS, NORMS
 from convsmith.arch.settings import NetSettings
 from convsmith.arch.spec import Item, Layer, Net, Repeat, Residual, caret
 from convsmith.errors import ShapeError
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 # Stem of the module name of each operation: "block1.conv2" is the second convolution of block 1.
 _STEMS = {
     "Conv2d": "conv",
-    "BatchNorm2d": "norm",
+    **dict.fromkeys(NORMS.values(), "norm"),
     "Dropout": "dropout",
     "MaxPool2d": "maxpool",
     "AvgPool2d": "avgpool",
@@ -57,6 +57,7 @@ class Branch:
     """A residual: the body's output plus the input, projected by `projection` where the shapes differ."""
 
     name: str
+    layer: str
     body: tuple["Step", ...]
     projection: tuple[Op, ...]
     in_shape: Shape
@@ -76,7 +77,7 @@ class Plan:
     blocks: tuple[tuple[Step, ...], ...]
 
     def operations(self) -> Iterator[Op]:
-        """All operations in the order of execution, a residual's body before its projection."""
+        """All operations in the order of execution, a residual's projection before its body."""
         for block in self.blocks:
             yield from _operations(block)
 
@@ -88,8 +89,8 @@ class Plan:
 def _operations(steps: tuple[Step, ...]) -> Iterator[Op]:
     for step in steps:
         if isinstance(step, Branch):
-            yield from _operations(step.body)
             yield from step.projection
+            yield from _operations(step.body)
         else:
             yield step
 
@@ -174,7 +175,12 @@ class _Planner:
         projection = self.projection(item, shape, body[-1].out_shape, f"{name}.projection")
         self.counts = outer
         return Branch(
-            name=name, body=body, projection=projection, in_shape=shape, out_shape=body[-1].out_shape
+            name=name,
+            layer=str(item),
+            body=body,
+            projection=projection,
+            in_shape=shape,
+            out_shape=body[-1].out_shape,
         )
 
     def projection(self, item: Residual, shape: Shape, target: Shape, prefix: str) -> tuple[Op, ...]:
@@ -193,7 +199,7 @@ class _Planner:
         values = {"bias": self.bias(norm=norm), "normed": norm}
         ops = [self.op("Conv2d", layer, shape, target, prefix, stride=stride, **values)]
         if norm:
-            ops.append(self.op("BatchNorm2d", layer, target, target, prefix))
+            ops.append(self.norm_op(layer, target, prefix, item.position, len(layer)))
         return tuple(ops)
 
     def layer_ops(self, layer: Layer, shape: Shape, prefix: str) -> tuple[Op, ...]:
@@ -220,8 +226,9 @@ class _Planner:
         text, settings = str(layer), self.settings
         norm = self.norm(layer, shape, prefix, is_classifier=False)
         activation: tuple[Op, ...] = ()
-        if settings.activation != "none":
-            activation = (self.op(ACTIVATIONS[settings.activation], text, shape, shape, prefix),)
+        named = layer.activation or settings.activation
+        if named != "none":
+            activation = (self.op(ACTIVATIONS[named], text, shape, shape, prefix),)
         ops = norm + activation if settings.order == "conv-norm-activation" else activation + norm
         default = settings.dropout if settings.dropout_at == "layer" else 0.0
         probability = default if layer.dropout is None else layer.dropout
@@ -232,7 +239,27 @@ class _Planner:
     def norm(self, layer: Layer, shape: Shape, prefix: str, *, is_classifier: bool) -> tuple[Op, ...]:
         if not self.has_norm(layer, is_classifier=is_classifier):
             return ()
-        return (self.op("BatchNorm2d", str(layer), shape, shape, prefix),)
+        return (self.norm_op(str(layer), shape, prefix, layer.position, layer.length),)
+
+    def norm_op(self, text: str, shape: Shape, prefix: str, position: int, length: int) -> Op:
+        """The settings' norm; a layer that asks for one where they have none gets a batch norm."""
+        kind = "batch" if self.settings.norm == "none" else self.settings.norm
+        groups = self.settings.norm_groups if kind == "group" else 1
+        if kind == "instance" and prod(shape[1:]) == 1:
+            raise self.error(
+                position,
+                f"an instance norm needs more than one value, its input is {_text(shape)}",
+                fix=f"write {text}:n0, or put the layer before the pool",
+                length=length,
+            )
+        if shape[0] % groups:
+            raise self.error(
+                position,
+                f"the norm's {groups} groups do not divide its {shape[0]} channels",
+                fix=f"set norm_groups={gcd(groups, shape[0])}, or give it a multiple of {groups} channels",
+                length=length,
+            )
+        return self.op(NORMS[kind], text, shape, shape, prefix, groups=groups)
 
     def has_norm(self, layer: Layer, *, is_classifier: bool) -> bool:
         if not KINDS[layer.kind].convolution:
@@ -263,7 +290,7 @@ class _Planner:
                 raise self.layer_error(
                     layer,
                     f"{groups} groups do not divide the {count} {name} channels",
-                    fix="choose groups that divide both channel counts",
+                    fix=f"write :g{gcd(groups, channels, out[0])}, or widths that are multiples of {groups}",
                 )
         return (
             *dropout,
@@ -288,7 +315,7 @@ class _Planner:
                 raise self.layer_error(
                     layer,
                     f"space-to-depth by {factor} does not divide the {shape[1]}x{shape[2]} map",
-                    fix="choose a factor that divides the height and the width",
+                    fix=_factors(shape),
                 )
             out = (shape[0] * factor**2, shape[1] // factor, shape[2] // factor)
             return self.op("PixelUnshuffle", text, shape, out, prefix, kernel=factor, stride=factor)
@@ -316,11 +343,12 @@ class _Planner:
         extent = layer.dilation * (layer.kernel - 1) + 1
         padding = layer.padding_pixels
         height, width = ((size + 2 * padding - extent) // layer.stride + 1 for size in shape[1:])
-        if min(shape[1:]) + 2 * padding < extent:
+        room = min(shape[1:]) + 2 * padding
+        if room < extent:
             raise self.layer_error(
                 layer,
                 f"a {extent}x{extent} window does not fit its {_text(shape[1:])} input, padding {padding}",
-                fix="shrink the kernel or dilation, add padding, or use fewer strides before it",
+                fix=_smaller(layer, room, extent),
             )
         return height, width
 
@@ -359,6 +387,26 @@ class _Planner:
         text = self.net.text
         context = caret(text, position, length) if text else ""
         return ShapeError(what, where=f"net, character {position + 1}", context=context, fix=fix)
+
+
+def _smaller(layer: Layer, room: int, extent: int) -> str:
+    """The least change of a layer whose window is larger than its input."""
+    kernel = (room - 1) // layer.dilation + 1
+    more = layer.padding_pixels + -(-(extent - room) // 2)
+    if KINDS[layer.kind].number == "kernel":
+        smaller = replace(layer, number=kernel, kernel=kernel, stride=min(layer.stride, kernel))
+        fits = f"write {smaller}" if kernel > 1 else "leave it out"
+        return f"{fits}, or use fewer strides before it"
+    smaller = replace(layer, kernel=kernel)
+    return f"write {smaller} or {replace(layer, padding=more)}, or use fewer strides before it"
+
+
+def _factors(shape: Shape) -> str:
+    common = gcd(*shape[1:])
+    fitting = [factor for factor in range(2, common + 1) if common % factor == 0][:4]
+    if not fitting:
+        return "leave it out: no factor divides the height and the width"
+    return "write " + " or ".join(f"U{factor}" for factor in fitting)
 
 
 def _text(shape: Shape) -> str:

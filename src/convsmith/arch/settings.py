@@ -20,8 +20,11 @@ class NetSettings(BaseModel):
         default="auto",
         description='biases of convolutions and fully connected layers; "auto": where no norm follows',
     )
-    norm: Literal["batch", "none"] = Field(
+    norm: Literal["batch", "group", "instance", "none"] = Field(
         default="batch", description="normalisation after each convolution"
+    )
+    norm_groups: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=8, description="groups of channels that a group norm normalises together"
     )
     classifier_norm: bool = Field(
         default=False, description="normalise after the classifier too, where it is a convolution"

@@ -10,7 +10,7 @@ from convsmith.arch.kinds import KINDS
 class Layer:
     """One layer.
 
-    `padding` None keeps the map's size ("same"); `dropout` and `norm` None follow the net's settings.
+    `padding` None keeps the map's size ("same"); `dropout`, `norm` and `activation` None follow the settings.
     """
 
     kind: str
@@ -22,6 +22,7 @@ class Layer:
     groups: int = 1
     dropout: float | None = None
     norm: bool | None = None
+    activation: str | None = None
     position: int = field(default=0, compare=False)
     length: int = field(default=1, compare=False)
 
@@ -36,9 +37,10 @@ class Layer:
             ("g", self.groups, 1),
             ("o", self.dropout, None),
             ("n", self.norm, None),
+            ("a", self.activation, None),
         ]
         options = "".join(
-            f":{letter}{value:g}"
+            f":{letter}{value}" if isinstance(value, str) else f":{letter}{value:g}"
             for letter, value, default in written
             if letter in kind.options and value != default
         )

@@ -1,8 +1,9 @@
 """The commands."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,11 @@ import typer
 
 import convsmith
 from convsmith import verbs
-from convsmith.arch.settings import NetSettings
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
-    from convsmith.inspect.brief import Check
     from convsmith.workflow.report import Result
+    from convsmith.workflow.target import Target
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
@@ -28,11 +28,34 @@ app = typer.Typer(
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
 ]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NET|RECIPE|FILE.py:CLASS|RUN",
+        help="a net in the notation, a recipe's name or TOML file, a module of your own, or a run's folder",
+    ),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input", metavar="CxHxW", help="one image; a recipe's own data if left out"),
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a README.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="fields of the recipe, for example train.epochs=5 seed=3"),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
+
+
+class View(StrEnum):
+    """The tables that `summary` can show."""
+
+    ALL = "all"
+    COURSE = "course"
+    COMPACT = "compact"
+    RECEPTIVE_FIELD = "receptive-field"
+    TOTALS = "totals"
 
 
 @app.callback(invoke_without_command=True)
@@ -58,42 +81,73 @@ def recipes() -> None:
 
 @app.command()
 def summary(
-    net: Annotated[str, typer.Argument(metavar="NET|RECIPE", help="a net in the notation, or a recipe")],
+    target: TargetArgument,
     overrides: Overrides = None,
     *,
-    input_shape: Annotated[
-        str | None,
-        typer.Option("--input", metavar="CxHxW", help="one image; a recipe's own data if left out"),
-    ] = None,
+    input_shape: InputShape = None,
+    view: Annotated[View, typer.Option(help="Which tables to show.")] = View.ALL,
     weights_only: Annotated[bool, typer.Option(help="Show only layers that have parameters.")] = False,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a net's layers, shapes, parameters, MACs and receptive field."""
-    from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
+    """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
+    from convsmith.arch import tables
 
-    notation, settings, shape = _net(net, overrides or [], input_shape)
-    analysis = verbs.summary(notation, shape, settings)
-    typer.echo(course_summary(analysis, weights_only=weights_only))
-    typer.echo(f"\n{receptive_field_table(analysis)}\n\n{totals_line(analysis)}")
+    analysis = _target(target, overrides, input_shape).analysis
+    if as_json:
+        typer.echo(json.dumps(tables.record(analysis), indent=2))
+        return
+    parts: dict[View, Callable[[], str]] = {
+        View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
+        View.COMPACT: lambda: tables.compact_table(analysis),
+        View.RECEPTIVE_FIELD: lambda: tables.receptive_field_table(analysis),
+        View.TOTALS: lambda: "\n".join(tables.totals(analysis)),
+    }
+    shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
+    if as_markdown:
+        typer.echo("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+    else:
+        typer.echo("\n\n".join(parts[each]() for each in shown))
 
 
 @app.command()
-def check(target: RecipeArgument, overrides: Overrides = None) -> None:
-    """Judge a recipe's net, or a finished run, by the recipe's brief; exit code 1 if a check fails."""
-    if (Path(target) / "recipe.toml").is_file():
-        from convsmith.training.run import RunFolder
+def check(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    brief: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="a brief's name or TOML file; the recipe's own if left out"),
+    ] = None,
+    input_shape: InputShape = None,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a recipe, a net, a module or a finished run by a brief; exit code 1 if a check fails."""
+    from convsmith.inspect.hints import hints
+    from convsmith.inspect.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
+    from convsmith.recipe.briefs import load_brief
 
-        folder = RunFolder.open(Path(target))
-        recipe = verbs.load_recipe(str(folder.path / "recipe.toml"), *(overrides or []))
-        score = folder.read_json("results.json")["test"]
-        checks = verbs.check(recipe, accuracy=score["correct"] / score["total"])
+    wanted = load_brief(brief) if brief else None
+    subject = _target(target, overrides, input_shape)
+    checks, found = subject.judge(wanted), hints(subject.analysis)
+    if as_json:
+        typer.echo(json.dumps(verdict_record(checks, found), indent=2))
+    elif as_markdown:
+        typer.echo(verdict_table(checks))
     else:
-        recipe = verbs.load_recipe(target, *(overrides or []))
-        checks = verbs.check(recipe)
-    _show_checks(checks)
-    if not checks:
-        typer.echo(f"{recipe.name} has no brief: nothing to check")
+        for line in [*verdict_lines(checks), *hint_lines(found)]:
+            typer.echo(line)
+        if not checks:
+            typer.echo(f"{subject.name} has no brief: nothing to check; name one with --brief")
     if any(each.verdict == "fail" for each in checks):
         raise typer.Exit(1)
+
+
+@app.command("format")
+def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
+    """Print a net in the notation's canonical form."""
+    typer.echo(verbs.format_net(net))
 
 
 @app.command()
@@ -220,16 +274,61 @@ def compare(
     typer.echo(f"Markdown: {found.markdown}")
 
 
-def _show_checks(checks: "Sequence[Check]") -> None:
-    """The verdicts of a brief, one line each, with the remedy under those that need one."""
-    for number, each in enumerate(checks, start=1):
-        outcome = f"{each.found} (required: {each.required})"
-        typer.echo(f"{number:>2}. {each.verdict.upper():<14} {each.title:<30} {outcome}")
-        if each.fix:
-            typer.echo(f"    {'':<14} fix: {each.fix}")
+@app.command()
+def export(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the files go")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")] = False,
+) -> None:
+    """Write a net in a form that needs no convsmith; a run's weights go with it."""
+    if not code:
+        raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
+    for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
+        typer.echo(str(path))
+
+
+@app.command()
+def draw(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
+) -> None:
+    """Draw a net: layers, shapes, branches, and the receptive field growing."""
+    found = _target(target, overrides, input_shape)
+    for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+        typer.echo(str(path))
+
+
+@app.command("receptive-field")
+def receptive_field(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
+) -> None:
+    """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
+    found = _target(target, overrides, None)
+    from convsmith.reports.fields import field_lines
+
+    field, picture = verbs.receptive_field(found, out, num_images=images)
+    for line in (*field_lines(field), str(picture)):
+        typer.echo(line)
+
+
+def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
+    return verbs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
 
 
 def _show_result(result: "Result") -> None:
+    from convsmith.inspect.verdicts import verdict_lines
+
     typer.echo(result.train.line("Train"))
     typer.echo(result.test.line("Test"))
     typer.echo("")
@@ -237,32 +336,17 @@ def _show_result(result: "Result") -> None:
         typer.echo(each.line())
     typer.echo("")
     if result.checks:
-        _show_checks(result.checks)
+        for line in verdict_lines(result.checks):
+            typer.echo(line)
         typer.echo("")
     typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
     typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
     typer.echo(f"Report: {result.report}")
 
 
-def _net(
-    net: str, overrides: list[str], input_shape: str | None
-) -> tuple[str, NetSettings, tuple[int, int, int]]:
-    """Notation, settings and input shape that the arguments of `summary` mean."""
-    from convsmith.recipe.loader import load_settings, shelf
-
-    if net in shelf() or net.endswith(".toml"):
-        recipe = verbs.load_recipe(net, *overrides)
-        if input_shape is None:
-            from convsmith.data.images import outline_of
-
-            return recipe.model.net, recipe.model, outline_of(recipe.data).image_shape
-        return recipe.model.net, recipe.model, _shape(input_shape)
-    if input_shape is None:
-        raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
-    return net, load_settings(overrides), _shape(input_shape)
-
-
-def _shape(text: str) -> tuple[int, int, int]:
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
     parts = text.lower().split("x")
     if len(parts) == 3 and all(
         part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 16384 for part in parts

@@ -1,19 +1,20 @@
 """Finding, overriding and checking recipes; all mistakes are told at once."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from convsmith import files
 from convsmith.arch.notation import parse
 from convsmith.arch.settings import NetSettings
 from convsmith.errors import NotationError, Problem, RecipeError, suggest
+from convsmith.recipe.briefs import brief_table
+from convsmith.recipe.problems import problem_of
 from convsmith.recipe.schema import Recipe
 
 _SHELF = resources.files("convsmith.recipe") / "shelf"
@@ -51,7 +52,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     try:
         recipe = Recipe.model_validate(table)
     except ValidationError as error:
-        problems += [_problem(details, Recipe) for details in error.errors()]
+        problems += [problem_of(details, Recipe) for details in error.errors()]
     if problems or recipe is None:
         raise RecipeError.of(problems)
     return recipe
@@ -69,13 +70,20 @@ def load_settings(overrides: Sequence[str]) -> NetSettings:
     try:
         settings = NetSettings.model_validate(table)
     except ValidationError as error:
-        problems += [_problem(details, NetSettings) for details in error.errors()]
+        problems += [problem_of(details, NetSettings) for details in error.errors()]
     if problems or settings is None:
         raise RecipeError.of(problems)
     return settings
 
 
 def _table(name: str) -> dict[str, Any]:
+    table = _read_table(name)
+    if isinstance(table.get("brief"), str):
+        table["brief"] = brief_table(table["brief"])
+    return table
+
+
+def _read_table(name: str) -> dict[str, Any]:
     if name in shelf():
         text = _SHELF.joinpath(f"{name}.toml").read_text("utf-8")
         return {"name": name, **tomllib.loads(text)}
@@ -95,12 +103,23 @@ def _override(table: dict[str, Any], overrides: Sequence[str]) -> list[Problem]:
         else:
             problems.append(Problem(what="expected key=value", where=text, fix="for example train.epochs=5"))
     # Variants first, the outer before the inner, whatever the order they were given in: `lr=1 optimizer=adam`
-    # keeps the lr.
-    pairs.sort(key=lambda pair: (not _names_variant(pair[0]), pair[0].count(".") * _names_variant(pair[0])))
+    # keeps the lr. A brief that is named comes before its fields.
+    pairs.sort(
+        key=lambda pair: (
+            pair[0] != "brief",
+            not _names_variant(pair[0]),
+            pair[0].count(".") * _names_variant(pair[0]),
+        )
+    )
     for key, value in pairs:
         if problem := _set(table, key, value):
             problems.append(problem)
     return problems
+
+
+def _rank(key: str) -> tuple[bool, bool, int]:
+    variant = _names_variant(key)
+    return key != "brief", not variant, key.count(".") * variant
 
 
 def _value(text: str) -> Any:
@@ -118,6 +137,8 @@ def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
     """Set one field; tables on the way are made, items of a list are named by index or by name."""
     if _names_variant(key) and isinstance(value, str):
         key, value = key.removesuffix(".name"), {"name": value}
+    if key == "brief" and isinstance(value, str):
+        value = brief_table(value)
     *path, last = key.split(".")
     place: Any = table
     for part in path:
@@ -168,83 +189,3 @@ def _notation_problems(table: Mapping[str, Any]) -> list[Problem]:
     except NotationError as error:
         return [replace(problem, where=f"model.{problem.where}") for problem in error.problems]
     return []
-
-
-def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    """Say a validation error in our words, with the nearest legal name where a name is wrong."""
-    location = details["loc"]
-    context = details.get("ctx", {})
-    where = ".".join(map(str, _without_tags(location, model)))
-    found = _shown(details["input"])
-    match details["type"]:
-        case "extra_forbidden":
-            names = _field_names(location[:-1], model)
-            return Problem(what="unknown field", where=where, fix=suggest(str(location[-1]), names))
-        case "missing":
-            return Problem(what="missing field", where=where, fix=f"set it: {where}=...")
-        case "union_tag_invalid":
-            options = [option.strip(" '") for option in str(context["expected_tags"]).split(",")]
-            return Problem(
-                what=f"unknown name {context['tag']!r}",
-                where=where,
-                fix=suggest(str(context["tag"]), options),
-            )
-        case "literal_error":
-            options = [
-                option.strip(" '") for option in str(context["expected"]).replace(" or ", ",").split(",")
-            ]
-            return Problem(
-                what=f"unknown value {found}", where=where, fix=suggest(str(details["input"]), options)
-            )
-        case "value_error":
-            return Problem(what=str(context["error"]), where=where)
-        case _:
-            expected = details["msg"].replace("Input should be", "expected")
-            return Problem(what=f"found {found}, {expected[0].lower()}{expected[1:]}", where=where)
-
-
-def _shown(value: Any) -> str:
-    text = "a table" if isinstance(value, dict) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iterator[str | int]:
-    """Leave out of a location the names of union members, which pydantic puts in."""
-    annotation: Any = model
-    for part in location:
-        annotation, is_tag = _descend(annotation, part)
-        if not is_tag:
-            yield part
-
-
-def _field_names(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
-    annotation: Any = model
-    for part in location:
-        annotation, _ = _descend(annotation, part)
-    models = _models(annotation)
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
-    """The annotation one step further down, and whether the step was the name of a union member."""
-    models = _models(annotation)
-    if isinstance(part, int):
-        return annotation, False
-    tagged = [model for model in models if part in _tags(model)]
-    if len(models) > 1 and tagged:
-        return tagged[0], True
-    fields = [model.model_fields[part] for model in models if part in model.model_fields]
-    return (fields[0].annotation if fields else None), False
-
-
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("name")
-    return tuple(map(str, get_args(field.annotation))) if field else ()
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) is None:
-        return []
-    return [model for argument in get_args(annotation) for model in _models(argument)]

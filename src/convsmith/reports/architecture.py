@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from convsmith.arch.analyze import Analysis, OpFacts
+from convsmith.arch.facts import Analysis, Row
 from convsmith.reports.charts import Draw
 from convsmith.reports.style import BLUE, GREEN, GREY, INK, ORANGE, SOFT, short
 
@@ -22,11 +22,11 @@ def architecture(analysis: Analysis) -> Draw:
     counted = f"output; parameters ({left_out} layers left out)" if left_out else "output; parameters"
 
     def draw(ax: Axes) -> None:
-        widths = [_side(row.op.out_shape) for row in rows]
+        widths = [_side(row.out_shape) for row in rows]
         widest = max(widths)
         for place, (row, width) in enumerate(zip(rows, widths, strict=True)):
             ax.barh(place, width / widest, left=-width / widest / 2, height=0.66, color=_colour(row))
-            ax.text(-0.56, place, short(row.op.layer), ha="right", va="center", fontsize=8, parse_math=False)
+            ax.text(-0.56, place, short(row.layer), ha="right", va="center", fontsize=8, parse_math=False)
             ax.text(0.56, place, _told(row), ha="left", va="center", fontsize=8, color=INK)
         ax.set(xlim=(-1.15, 1.85), ylim=(len(rows) + 0.5, -1.4))
         ax.axis("off")
@@ -46,15 +46,15 @@ def architecture_height(analysis: Analysis) -> float:
     return 0.7 + 0.21 * len(shown_rows(analysis))
 
 
-def shown_rows(analysis: Analysis) -> list[OpFacts]:
+def shown_rows(analysis: Analysis) -> list[Row]:
     """The layers that the picture shows: those with weights, and those that pool."""
     rows = _layers(analysis)
     half = MOST_LAYERS // 2
     return rows if len(rows) <= MOST_LAYERS else [*rows[:half], *rows[-half:]]
 
 
-def _layers(analysis: Analysis) -> list[OpFacts]:
-    return [row for row in analysis.rows if row.macs or row.op.operation in _POOLS]
+def _layers(analysis: Analysis) -> list[Row]:
+    return [row for row in analysis.rows if row.macs or row.operation in _POOLS]
 
 
 def _side(shape: tuple[int, ...]) -> float:
@@ -62,15 +62,14 @@ def _side(shape: tuple[int, ...]) -> float:
     return float(max(shape[1:], default=1))
 
 
-def _colour(row: OpFacts) -> str:
-    op = row.op
-    if op.operation == "Linear":
+def _colour(row: Row) -> str:
+    if row.operation == "Linear":
         return ORANGE
-    if op.operation in _POOLS:
+    if row.operation in _POOLS:
         return GREY
-    return GREEN if op.groups == op.in_shape[0] > 1 else BLUE
+    return GREEN if row.groups == row.in_shape[0] > 1 else BLUE
 
 
-def _told(row: OpFacts) -> str:
-    shape = " x ".join(map(str, row.op.out_shape))
+def _told(row: Row) -> str:
+    shape = " x ".join(map(str, row.out_shape))
     return f"{shape}; {row.parameters:,}" if row.parameters else shape

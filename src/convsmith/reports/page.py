@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from convsmith.arch.analyze import Analysis
+from convsmith.arch.facts import Analysis
 from convsmith.evaluation.facts import Facts
 from convsmith.inspect.brief import Check
 from convsmith.training.score import Score

@@ -24,7 +24,7 @@ from convsmith.training.config import (
 )
 
 ByElement = SGD | RMSprop | Adam | AdamW
-_NORMS = nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm  # noqa: SLF001 - the common base
+_NORMS = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm  # noqa: SLF001 - the common base
 
 
 def make_optimizers(config: Optimizer, net: nn.Module) -> list[torch.optim.Optimizer]:

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.analyze import SpecAnalysis, analyze
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.data.images import Outline
 from convsmith.data.transforms import CoarseDropout
 from convsmith.errors import Problem, RecipeError, ShapeError
-from convsmith.inspect.brief import Check, judge
+from convsmith.inspect.brief import Check, Trained, judge
 from convsmith.recipe.schema import Recipe
 
 
-def fitted(recipe: Recipe, outline: Outline) -> Analysis:
+def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
     """The numbers of a recipe's net on images of an outline.
 
     Raises:
@@ -34,13 +34,13 @@ def fitted(recipe: Recipe, outline: Outline) -> Analysis:
     return analysis
 
 
-def verdicts(recipe: Recipe, analysis: Analysis, accuracy: float | None = None) -> tuple[Check, ...]:
-    """The verdicts of a recipe's brief; `accuracy` is from 0 to 1 where the net is trained."""
+def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: Trained | None = None) -> tuple[Check, ...]:
+    """The verdicts of a recipe's brief, with a run's figures where the net is trained."""
     names = tuple(transform.name for transform in recipe.augment.transforms)
-    return judge(recipe.brief, analysis, augmentations=names, accuracy=accuracy)
+    return judge(recipe.brief, analysis, augmentations=names, trained=trained)
 
 
-def _output_problems(analysis: Analysis, outline: Outline) -> Iterator[Problem]:
+def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
     found, expected = analysis.plan.num_classes, outline.num_classes
     if found != expected:
         yield Problem(
@@ -50,7 +50,7 @@ def _output_problems(analysis: Analysis, outline: Outline) -> Iterator[Problem]:
         )
 
 
-def _size_problems(recipe: Recipe, analysis: Analysis, outline: Outline) -> Iterator[Problem]:
+def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
     """Whether the net takes the smaller images that the training begins with, with the same weights."""
     if recipe.train.progressive is None:
         return

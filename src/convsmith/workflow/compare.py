@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convsmith import files
-from convsmith.arch.analyze import Analysis, analyze
+from convsmith.arch.analyze import analyze
+from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.data.images import ImageData

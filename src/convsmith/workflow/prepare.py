@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith import runtime
-from convsmith.arch.analyze import Analysis
+from convsmith.arch.analyze import SpecAnalysis
 from convsmith.arch.tables import course_summary, receptive_field_table, totals_line
 from convsmith.data.images import ImageData, absolute, load
 from convsmith.errors import RunError
-from convsmith.inspect.brief import Check
+from convsmith.inspect.brief import Check, Trained
 from convsmith.recipe.loader import load as load_recipe
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Plateau
@@ -23,11 +23,13 @@ class Prepared:
 
     recipe: Recipe
     data: ImageData
-    analysis: Analysis
+    analysis: SpecAnalysis
 
-    def judge(self, accuracy: float) -> tuple[Check, ...]:
-        """The brief's verdicts on the trained net; `accuracy` is from 0 to 1."""
-        return verdicts(self.recipe, self.analysis, accuracy)
+    def judge(self, accuracy: float, calibration_error: float) -> tuple[Check, ...]:
+        """The brief's verdicts on the trained net; accuracy and calibration error are from 0 to 1."""
+        return verdicts(
+            self.recipe, self.analysis, Trained(accuracy=accuracy, calibration_error=calibration_error)
+        )
 
     def threads(self) -> AbstractContextManager[None]:
         """The number of threads that suits the net and its batches, for the block."""

@@ -96,7 +96,7 @@ def report(folder: RunFolder, prepared: Prepared, *, train: Score, found: Predic
     """
     facts = facts_for(prepared, found)
     test = score_of(torch.from_numpy(found.logits), torch.from_numpy(found.labels))
-    checks = prepared.judge(test.accuracy)
+    checks = prepared.judge(test.accuracy, facts.calibration.ece)
     names = prepared.data.class_names
     record = {
         "train": {"loss": train.loss, "correct": train.correct, "total": train.total},

@@ -1,0 +1,197 @@
+"""Where the boxes of a net's picture go: which layers are drawn, in which line, column and lane.
+
+The longest path from the image to the output is the main lane. Other branches get lanes below it, and what
+skips layers is drawn as an arc above them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from convsmith.arch.facts import IMAGE, Analysis, Row, Shape, View
+from convsmith.arch.tables import axes_text
+
+Kind = Literal[
+    "image",
+    "convolution",
+    "depthwise",
+    "pointwise",
+    "transposed",
+    "pooling",
+    "join",
+    "fully connected",
+    "other",
+]
+# The most boxes side by side.
+COLUMNS = 11
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """One layer as it is drawn, with the norms, activations and dropouts that follow it.
+
+    Attributes:
+        kind: What its colour says.
+        text: Inside the box: operation or kernel, then stride, dilation and groups.
+        sources: The boxes that it takes its inputs from, by number.
+        block: The part of the net that it belongs to.
+    """
+
+    kind: Kind
+    text: tuple[str, ...]
+    sources: tuple[int, ...]
+    shape: Shape
+    view: View
+    block: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a box is: `rank` counts the columns of all lines; lane 0 is the main one."""
+
+    rank: int
+    line: int
+    column: int
+    lane: int
+
+
+def boxes(analysis: Analysis) -> tuple[Box, ...]:
+    """The boxes of a net, that of the image first.
+
+    Example:
+        >>> from convsmith.arch.analyze import analyze
+        >>> from convsmith.arch.notation import parse
+        >>> from convsmith.arch.plan import plan
+        >>> found = boxes(analyze(plan(parse("C8:s2 / G F10"), (3, 32, 32))))
+        >>> [(box.kind, *box.text) for box in found[1:]]
+        [('convolution', '3x3', 's2'), ('pooling', 'avg', 'all'), ('fully connected', 'FC')]
+    """
+    image = View.of_image(len(analysis.input_shape) - 1)
+    found = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, view=image)]
+    box_of = {IMAGE: 0}
+    for index, row in enumerate(analysis.rows):
+        sources = tuple(dict.fromkeys(box_of[source] for source in row.sources))
+        if len(sources) == 1 and _is_drawn_with_its_source(row):
+            box_of[index] = sources[0]
+            continue
+        box_of[index] = len(found)
+        kind = _kind(row)
+        found.append(
+            Box(
+                kind=kind,
+                text=_text(row, kind),
+                sources=sources,
+                shape=row.out_shape,
+                view=row.after,
+                block=row.block,
+            )
+        )
+    return tuple(found)
+
+
+def _is_drawn_with_its_source(row: Row) -> bool:
+    # Group and instance norm read the whole map, and are norms all the same.
+    named = row.operation in {"Flatten", "flatten"} or "norm" in row.operation.lower()
+    return named or (row.elementwise and not row.kernel and len(row.sources) == 1)
+
+
+def _kind(row: Row) -> Kind:
+    operation = row.operation.lower()
+    if "transpose" in operation:
+        return "transposed"
+    if "conv" in operation:
+        if row.groups > 1 and row.groups == row.width[0]:
+            return "depthwise"
+        return "pointwise" if set(row.kernel) == {1} else "convolution"
+    if row.width != (0, 0):
+        return "fully connected"
+    if "pool" in operation or operation == "mean":
+        return "pooling"
+    return "join" if len(row.sources) > 1 else "other"
+
+
+def _text(row: Row, kind: Kind) -> tuple[str, ...]:
+    window = "x".join(map(str, row.kernel))
+    if kind == "pooling":
+        return (
+            "max" if "Max" in row.operation else "avg",
+            window or "all",
+            *_options(row, default=row.kernel),
+        )
+    if kind == "join":
+        return ({"Add": "+", "Concat": "cat"}.get(row.operation, row.operation),)
+    if kind == "fully connected":
+        return ("FC",)
+    return (window or row.operation[:9], *_options(row, default=(1,) * len(row.kernel)))
+
+
+def _options(row: Row, *, default: tuple[int, ...]) -> tuple[str, ...]:
+    """Stride, dilation and groups, where they are not what one would expect."""
+    stride = f"s{axes_text(row.stride)}" if row.stride != default else ""
+    dilation = f"d{axes_text(row.dilation)}" if any(each > 1 for each in row.dilation) else ""
+    groups = f"g{row.groups}" if row.groups > 1 and row.groups != row.width[0] else ""
+    return tuple(text for text in (stride, dilation, groups) if text)
+
+
+def arrange(drawn: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
+    """Give every box its place; the boxes are in the order of execution.
+
+    Example:
+        >>> def box(*sources):
+        ...     return Box(kind="other", text=("",), sources=sources, shape=(1,), view=View())
+        >>> branch = arrange([box(), box(0), box(1), box(0), box(2, 3)])
+        >>> [(place.rank, place.lane) for place in branch]
+        [(0, 0), (1, 0), (2, 0), (1, 1), (3, 0)]
+    """
+    ranks: list[int] = []
+    for box in drawn:
+        ranks.append(1 + max((ranks[source] for source in box.sources), default=-1))
+    lanes = _lanes(drawn, ranks)
+    starts = _line_starts(drawn, ranks, columns)
+    places = []
+    for rank, lane in zip(ranks, lanes, strict=True):
+        line = sum(start <= rank for start in starts) - 1
+        places.append(Place(rank=rank, line=line, column=rank - starts[line], lane=lane))
+    return tuple(places)
+
+
+def _lanes(drawn: Sequence[Box], ranks: Sequence[int]) -> list[int]:
+    """The longest path in lane 0; then, longest first, every other branch in the first lane that is free."""
+    lanes: dict[int, int] = {}
+    taken: list[list[tuple[int, int]]] = []
+    targets = {source: index for index, box in enumerate(drawn) for source in box.sources}
+    while len(lanes) < len(drawn):
+        last = max((index for index in range(len(drawn)) if index not in lanes), key=lambda i: (ranks[i], i))
+        if not lanes:
+            last = len(drawn) - 1
+        chain = [last]
+        while free := [source for source in drawn[chain[-1]].sources if source not in lanes]:
+            chain.append(max(free, key=lambda i: ranks[i]))
+        first = ranks[chain[-1]]
+        end = max(ranks[last], ranks[targets[last]] - 1) if last in targets else ranks[last]
+        lane = 0
+        while lane < len(taken) and any(first <= b and end >= a for a, b in taken[lane]):
+            lane += 1
+        if lane == len(taken):
+            taken.append([])
+        taken[lane].append((first, end))
+        lanes |= dict.fromkeys(chain, lane)
+    return [lanes[index] for index in range(len(drawn))]
+
+
+def _line_starts(drawn: Sequence[Box], ranks: Sequence[int], columns: int) -> list[int]:
+    """The first rank of each line: lines end where few connections cross, and are about equally long."""
+    count = max(ranks) + 1
+    edges = [(source, index) for index, box in enumerate(drawn) for source in box.sources]
+    starts = [0]
+    while count - starts[-1] > columns:
+        rest = count - starts[-1]
+        ideal = starts[-1] + -(-rest // -(-rest // columns))
+        options = range(starts[-1] + columns // 2 + 1, starts[-1] + columns + 1)
+
+        def cost(start: int, ideal: int = ideal) -> int:
+            crossing = {source for source, index in edges if ranks[source] < start <= ranks[index]}
+            return 2 * len(crossing) + abs(start - ideal)
+
+        starts.append(min(options, key=cost))
+    return starts

@@ -1,0 +1,167 @@
+"""What a command is about: a net in the notation, a recipe, a run, or a module in a file; and its numbers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsmith.arch.analyze import SpecAnalysis, analyze
+from convsmith.arch.facts import Analysis
+from convsmith.arch.notation import parse
+from convsmith.arch.plan import Plan, plan
+from convsmith.arch.settings import NetSettings
+from convsmith.errors import ModuleError, RecipeError, RunError
+from convsmith.inspect.brief import Brief, Check, Trained, judge
+from convsmith.recipe.loader import load, load_settings, shelf
+from convsmith.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from convsmith.training.run import RunFolder
+
+ImageShape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A net with its numbers, and where it comes from.
+
+    Attributes:
+        name: The recipe's, that of the module's class, or "net".
+        analysis: For one input shape.
+        recipe: None for a net in the notation and for a module.
+        run: The folder of a finished run, whose weights are meant.
+        trained: What a run has shown on its test set.
+    """
+
+    name: str
+    analysis: Analysis
+    recipe: Recipe | None = None
+    run: Path | None = None
+    trained: Trained | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """Raises ModuleError for a module, which has none."""
+        if isinstance(self.analysis, SpecAnalysis):
+            return self.analysis.plan
+        raise ModuleError(
+            "a module of your own is PyTorch code already", where=self.name, fix="name a net in the notation"
+        )
+
+    def judge(self, brief: Brief | None = None) -> tuple[Check, ...]:
+        """The verdicts of a brief; of the recipe's own if none is given."""
+        recipe = self.recipe
+        if brief is None:
+            brief = recipe.brief if recipe else Brief()
+        names = tuple(each.name for each in recipe.augment.transforms) if recipe else None
+        return judge(brief, self.analysis, augmentations=names, trained=self.trained)
+
+
+def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | None = None) -> Target:
+    """Find out what is meant. Needs no torch but for a module, and data only where its images are unknown.
+
+    Args:
+        text: A recipe's name, the path of a recipe or of a run's folder, `file.py:Class`, or a net in the
+            notation.
+        overrides: Fields of the recipe, or settings of the net, as `key=value`.
+        input_shape: `(C, H, W)` of one image; a recipe's and a run's own data where it is left out.
+
+    Raises:
+        RunError: No such run, or no trained one.
+        RecipeError: The recipe or the overrides are wrong, or the input's shape is missing.
+        NotationError: The notation cannot be read.
+        ShapeError: The layers do not fit the input.
+        ModuleError: The module cannot be found, made or run.
+
+    Example:
+        >>> find("C16 C16:s2 / G F10", input_shape=(3, 32, 32)).analysis.parameters
+        2970
+    """
+    if ".py:" in text:
+        return _of_module(text, overrides, _needed(input_shape))
+    if text in shelf() or text.endswith(".toml"):
+        return of_recipe(load(text, overrides), input_shape)
+    if Path(text).is_dir() or _like_a_path(text):
+        return _of_run(Path(text), overrides, input_shape)
+    if re.fullmatch(r"[a-z]{2,}[\w-]*", text):
+        # No notation: tells which recipe may be meant.
+        load(text)
+    net = parse(text)
+    return Target(name="net", analysis=analyze(plan(net, _needed(input_shape), load_settings(overrides))))
+
+
+def of_recipe(recipe: Recipe, input_shape: ImageShape | None = None) -> Target:
+    """A recipe's net, on its own data, which it then has to fit, or on images of another shape."""
+    if input_shape is not None:
+        return Target(
+            name=recipe.name, analysis=_analysis(recipe.model.net, input_shape, recipe.model), recipe=recipe
+        )
+    from convsmith.data.images import outline_of
+    from convsmith.workflow.check import fitted
+
+    return Target(name=recipe.name, analysis=fitted(recipe, outline_of(recipe.data)), recipe=recipe)
+
+
+def _like_a_path(text: str) -> bool:
+    """In the notation no lower-case word stands before a slash."""
+    return re.match(r"[\w.-]*[a-z.]{2,}[\w.-]*/\S*$|[/~.]", text) is not None
+
+
+def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
+    from convsmith.training.run import RunFolder
+
+    run = RunFolder.open(folder)
+    fixed = [each for each in overrides if not each.startswith(("brief.", "brief="))]
+    if fixed:
+        raise RecipeError(
+            "a run's recipe cannot be changed after the training",
+            where=fixed[0],
+            fix=f"name a recipe instead of {folder}, or train again",
+        )
+    recipe = load(str(folder / "recipe.toml"), overrides)
+    target = of_recipe(recipe, input_shape or _recorded_shape(folder, run.data_record()))
+    return replace(target, run=folder, trained=_shown(run))
+
+
+def _shown(run: "RunFolder") -> Trained | None:
+    """What a run has shown; nothing before it is finished."""
+    if not (run.path / "results.json").is_file():
+        return None
+    score = run.read_json("results.json")["test"]
+    return Trained(
+        accuracy=score["correct"] / score["total"],
+        # Runs of older versions have none.
+        calibration_error=score.get("calibration", {}).get("ece"),
+    )
+
+
+def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:
+    match record.get("image_shape"):
+        case [int(channels), int(height), int(width)]:
+            return channels, height, width
+    raise RunError("damaged: no image_shape", where=str(folder / "data.json"), fix="train again")
+
+
+def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:
+    if overrides:
+        raise RecipeError(
+            "a module has no settings to override",
+            where=overrides[0],
+            fix="give the class arguments, as in 'model.py:Net(width=32)'",
+        )
+    from convsmith.inspect.load import load_module
+    from convsmith.inspect.trace import trace
+
+    analysis = trace(load_module(text), input_shape)
+    return Target(name=analysis.title, analysis=analysis)
+
+
+def _needed(input_shape: ImageShape | None) -> ImageShape:
+    if input_shape is None:
+        raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
+    return input_shape
+
+
+def _analysis(net: str, input_shape: ImageShape, settings: NetSettings) -> SpecAnalysis:
+    return analyze(plan(parse(net), input_shape, settings))
