@@ -79,7 +79,27 @@ def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Window:
+    """How an operation moves over its input.
+
+    Attributes:
+        kernel: Kernel, stride, dilation and padding along each axis; empty where no window moves.
+        groups: Of a convolution.
+        bias: Whether a convolution or fully connected layer adds one.
+        width: `(input channels, output channels)` of a convolution or fully connected layer.
+    """
+
+    kernel: Axes = ()
+    stride: Axes = ()
+    dilation: Axes = ()
+    padding: Axes = ()
+    groups: int = 1
+    bias: bool = False
+    width: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Window):
     """One operation with its numbers. Shapes are `(C, H, W)` or `(features,)`, without the batch.
 
     Attributes:
@@ -88,10 +108,6 @@ class Row:
         block: The part of the net that it belongs to.
         layer: The layer in the notation; for a module the path of the module.
         sources: The rows whose outputs it takes, by number; `IMAGE` is the net's input.
-        kernel: Kernel, stride, dilation and padding along each axis; empty where no window moves.
-        groups: Of a convolution.
-        bias: Whether a convolution or fully connected layer adds one.
-        width: `(input channels, output channels)` of a convolution or fully connected layer.
         parameters: Those that no earlier row has counted.
         macs: Multiply-accumulates for one image; None where they are unknown.
         elementwise: Each output value needs just the value at its place, so it can be written over it.
@@ -106,13 +122,6 @@ class Row:
     sources: tuple[int, ...]
     in_shape: Shape
     out_shape: Shape
-    kernel: Axes = ()
-    stride: Axes = ()
-    dilation: Axes = ()
-    padding: Axes = ()
-    groups: int = 1
-    bias: bool = False
-    width: tuple[int, int] = (0, 0)
     parameters: int = 0
     macs: int | None = 0
     elementwise: bool = False

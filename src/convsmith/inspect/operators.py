@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from convsmith.arch.facts import Axes
+from convsmith.arch.facts import Axes, Window
 from convsmith.inspect import spans
 from convsmith.inspect.tracks import Track, joined, labels, map_windows, plain
 
@@ -47,7 +47,7 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Effect:
+class Effect(Window):
     """What a call does: a track for each output, and the numbers of its row.
 
     `view` says that it only looks at its input another way, so that there is nothing to tell.
@@ -56,13 +56,6 @@ class Effect:
     tracks: tuple[Track, ...]
     operation: str = ""
     macs: int | None = 0
-    kernel: Axes = ()
-    stride: Axes = ()
-    dilation: Axes = ()
-    padding: Axes = ()
-    groups: int = 1
-    bias: bool = False
-    width: tuple[int, int] = (0, 0)
     elementwise: bool = False
     view: bool = False
     notes: tuple[str, ...] = field(default=())

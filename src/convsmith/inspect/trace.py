@@ -11,7 +11,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.arch import coverage
-from convsmith.arch.facts import BYTES_PER_VALUE, Analysis, Row, Shape
+from convsmith.arch.facts import BYTES_PER_VALUE, Analysis, Row, Shape, Window
 from convsmith.errors import ModuleError
 from convsmith.inspect.operators import Call, Effect, effect_of, tensors_in
 from convsmith.inspect.tracks import Track
@@ -226,13 +226,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sources=tuple(sorted(sources)),
             in_shape=tuple(in_shape[1:]),
             out_shape=tuple(out_shape[1:]),
-            kernel=effect.kernel,
-            stride=effect.stride,
-            dilation=effect.dilation,
-            padding=effect.padding,
-            groups=effect.groups,
-            bias=effect.bias,
-            width=effect.width,
+            **{each.name: getattr(effect, each.name) for each in fields(Window)},
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
             elementwise=effect.elementwise,
