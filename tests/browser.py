@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE_SECONDS = 180
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -87,6 +89,8 @@ class Page:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
+            ready, _, _ = select.select([self.from_browser], [], [], PATIENCE_SECONDS)
+            assert ready, "the browser does not answer"
             chunk = os.read(self.from_browser, 1 << 16)
             assert chunk, "the browser has gone"
             self.buffer += chunk

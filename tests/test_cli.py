@@ -151,7 +151,7 @@ def test_train_evaluate_check(tmp_path: Path, capsys: Capture) -> None:
     assert "Accuracy of 9 : " in out
     *_, accuracy, report = out.splitlines()
     assert re.fullmatch(r"Test accuracy: \d+\.\d\d%", accuracy)
-    assert report == f"Report: {folder / 'README.md'}"
+    assert report == f"Report: {folder / 'report.html'}"
     # A pipe gets text alone: no colours, no cursor movements, no carriage returns.
     assert all(char.isprintable() or char == "\n" for char in out)
     assert run(["evaluate", str(folder)]) == 0

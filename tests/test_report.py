@@ -145,8 +145,8 @@ def test_the_page_says_what_was_found(run: Result) -> None:
 def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["report", str(copied)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"Report: {copied / 'README.md'}",
-        f"Page: {copied / 'report.html'}",
+        f"Report: {copied / 'report.html'}",
+        f"For a repository: {copied / 'README.md'}",
     ]
     assert run_command(["evaluate", str(copied), "--duplicates", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -210,8 +210,8 @@ def evaluate(
 def report(run: RunArgument) -> None:
     """Make a run's pictures and pages again from its saved predictions, without its net."""
     result = verbs.report(run)
-    typer.echo(f"Report: {result.report}")
-    typer.echo(f"Page: {result.page}")
+    typer.echo(f"Report: {result.page}")
+    typer.echo(f"For a repository: {result.report}")
 
 
 @app.command()
@@ -341,7 +341,7 @@ def _show_result(result: "Result") -> None:
         typer.echo("")
     typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
     typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
-    typer.echo(f"Report: {result.report}")
+    typer.echo(f"Report: {result.page}")
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

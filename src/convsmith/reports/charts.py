@@ -15,7 +15,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.calibration import Calibration, RiskCoverage
 from convsmith.evaluation.facts import ClassFacts, Facts, shares
-from convsmith.reports.style import BLUE, FRAME, GREEN, GREY, INK, ORANGE, SERIES, SOFT, STYLE, heading, short
+from convsmith.reports.style import (
+    BLUE,
+    FRAME,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    SERIES,
+    SOFT,
+    STYLE,
+    add_heading,
+    short,
+)
 from convsmith.training.lr_find import RangeTest
 
 PAGE_WIDTH = 4.6
@@ -43,7 +55,7 @@ def side_by_side(
         figure = Figure(figsize=(width, height), layout="constrained")
         for draw, ax in zip(draws, np.atleast_1d(figure.subplots(1, len(draws))), strict=True):
             draw(ax)
-        heading(figure, title, subtitle)
+        add_heading(figure, title, subtitle)
     return figure
 
 

@@ -31,7 +31,7 @@ class RunRow:
     data: str
     parameters: int
     macs: int
-    receptive_field: int
+    receptive_field: int | None
     accuracy: float
     interval: Interval
     ece: float

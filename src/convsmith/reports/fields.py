@@ -7,8 +7,7 @@ from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from convsmith.evaluation.effective_field import SHARES, EffectiveField
-from convsmith.reports import style
-from convsmith.reports.style import BLUE, INK, ORANGE, STYLE
+from convsmith.reports.style import BLUE, INK, ORANGE, STYLE, add_heading
 
 
 def field_lines(field: EffectiveField) -> list[str]:
@@ -40,7 +39,7 @@ def field_picture(field: EffectiveField, heading: str, subtitle: str = "") -> Fi
         left, right = figure.subplots(1, 2)
         _draw_map(left, field)
         _draw_curve(right, field)
-        style.heading(figure, heading, subtitle)
+        add_heading(figure, heading, subtitle)
     return figure
 
 

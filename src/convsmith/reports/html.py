@@ -68,6 +68,7 @@ class PagePictures:
 def html(facts: PageFacts, pictures: PagePictures) -> str:
     """The page as text."""
     script = asset("report.js")
+    table, _, remarks = facts.receptive_field_table.partition("\n\n")
     return (
         environment()
         .get_template("report.html.j2")
@@ -78,7 +79,8 @@ def html(facts: PageFacts, pictures: PagePictures) -> str:
             style=Markup(asset("style.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=policy(script),
-            rf_table=cells(facts.receptive_field_table),
+            rf_table=cells(table),
+            rf_remarks=remarks,
             true_names=names_of(pictures.mistakes, "true"),
             predicted_names=names_of(pictures.mistakes, "predicted"),
         )

@@ -52,7 +52,7 @@ LONGEST_NAME = 16
 DPI = 150
 
 
-def heading(figure: Figure, title: str, subtitle: str) -> None:
+def add_heading(figure: Figure, title: str, subtitle: str) -> None:
     """A bold heading and a grey line under it, at the left; the axes get the room below."""
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine), "a figure whose axes make room for its heading"

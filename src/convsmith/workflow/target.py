@@ -129,8 +129,11 @@ def _shown(run: "RunFolder") -> Trained | None:
     if not (run.path / "results.json").is_file():
         return None
     score = run.read_json("results.json")["test"]
-    calibration = score.get("calibration", {})
-    return Trained(accuracy=score["correct"] / score["total"], calibration_error=calibration.get("ece"))
+    return Trained(
+        accuracy=score["correct"] / score["total"],
+        # Runs of older versions have none.
+        calibration_error=score.get("calibration", {}).get("ece"),
+    )
 
 
 def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:
