@@ -104,10 +104,11 @@ def test_the_fix_of_what_does_not_fit_fits(text: str, fix: str, mended: list[str
         assert plan(parse(net), (1, 8, 8)).num_classes == 2
 
 
-def test_an_instance_norm_needs_more_than_one_value() -> None:
-    config = NetSettings(norm="instance", classifier_norm=True)
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_a_norm_needs_more_than_one_value(norm: str) -> None:
+    config = NetSettings.model_validate({"norm": norm, "norm_groups": 2, "classifier_norm": True})
     with pytest.raises(
-        ShapeError, match="an instance norm needs more than one value, its input is 2x1x1"
+        ShapeError, match=f"the {norm} norm has one value to normalise, its input is 2x1x1"
     ) as caught:
         plan(parse("C8 / G P2"), (1, 8, 8), config)
     assert "write P2:n0" in caught.value.problems[0].fix

@@ -245,10 +245,10 @@ class _Planner:
         """The settings' norm; a layer that asks for one where they have none gets a batch norm."""
         kind = "batch" if self.settings.norm == "none" else self.settings.norm
         groups = self.settings.norm_groups if kind == "group" else 1
-        if kind == "instance" and prod(shape[1:]) == 1:
+        if shape[0] % groups == 0 and self.norm_values(kind, shape) == 1:
             raise self.error(
                 position,
-                f"an instance norm needs more than one value, its input is {_text(shape)}",
+                f"the {kind} norm has one value to normalise, its input is {_text(shape)}",
                 fix=f"write {text}:n0, or put the layer before the pool",
                 length=length,
             )
@@ -260,6 +260,11 @@ class _Planner:
                 length=length,
             )
         return self.op(NORMS[kind], text, shape, shape, prefix, groups=groups)
+
+    def norm_values(self, kind: str, shape: Shape) -> int:
+        """How many values of one image share a mean; 0 for a batch norm, whose are of all images."""
+        channels = {"batch": 0, "instance": 1, "group": shape[0] // self.settings.norm_groups}
+        return channels[kind] * prod(shape[1:])
 
     def has_norm(self, layer: Layer, *, is_classifier: bool) -> bool:
         if not KINDS[layer.kind].convolution:
