@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         preview,
         receptive_field,
         recipes,
+        resume,
         summary,
         train,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "preview",
     "receptive_field",
     "recipes",
+    "resume",
     "summary",
     "train",
 ]
