@@ -21,7 +21,6 @@ import tomli_w
 
 from convsmith.errors import FileError
 
-
 # What `write_bytes` names its temporary files.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 

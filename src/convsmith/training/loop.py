@@ -240,7 +240,7 @@ class Trainer:
             return
         state.restore(self)
         if self.history and not self.progress.step:
-            self.evaluated = self.current()
+            self.evaluated = self.in_plain_layers()
         for observer in self.observers:
             observer.resumed(self)
 
@@ -285,11 +285,15 @@ class Trainer:
         return facts
 
     def current(self) -> nn.Module:
-        """The net as it stands, or the average of its weights; with plain layers in any case."""
+        """The net as it stands, or the average of its weights, with statistics that belong to them."""
         self.learner.gather_statistics()
-        net: nn.Module = self.net
         if self.average:
-            net = self.average.evaluated(self.data.train, self.normalize, self.dtype)
+            self.average.measure_statistics(self.data.train, self.normalize, self.dtype)
+        return self.in_plain_layers()
+
+    def in_plain_layers(self) -> nn.Module:
+        """What is evaluated and kept, with the statistics that were last measured for it."""
+        net = self.average.net if self.average else self.net
         if self.plain is None:
             return net
         load_plain(self.plain, net)

@@ -43,8 +43,8 @@ class RunFolder:
     recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
     state.safetensors (all that the training goes on from), resumed.json (when it was resumed, and what had
-    changed), profile.txt (where it is asked for), predictions.npz, results.json, plots/, README.md (the report),
-    manifest.json (sha256 of all of them).
+    changed), profile.txt (where it is asked for), predictions.npz, results.json, plots/, README.md (the
+    report), manifest.json (sha256 of all of them).
     """
 
     path: Path

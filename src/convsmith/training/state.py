@@ -49,6 +49,16 @@ class Record:
 
 
 _RECORD = TypeAdapter(Record)
+# What reading a file that is no state can end in.
+_DAMAGE = (
+    safetensors.SafetensorError,
+    ValidationError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RecursionError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +160,7 @@ def load_state(path: Path) -> TrainingState:
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         intact = metadata["sha256"] == _digest(metadata["record"], tensors)
         record = _RECORD.validate_python(json.loads(metadata["record"]))
-    except (
-        safetensors.SafetensorError,
-        ValidationError,
-        ValueError,
-        KeyError,
-        TypeError,
-        struct.error,
-    ) as error:
+    except _DAMAGE as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     if not intact:
         raise _damaged(path, "its SHA-256 is not the one that was written")
