@@ -38,7 +38,8 @@ def test_everything_is_there(run: Result) -> None:
     assert run.folder.name == "tiny-1"
     assert {path.name for path in run.folder.iterdir()} == {
         "README.md", "data.json", "environment.json", "log.txt", "manifest.json", "metrics.csv",
-        "model.safetensors", "plots", "predictions.npz", "recipe.toml", "results.json", "summary.txt",
+        "model.safetensors", "plots", "predictions.npz", "recipe.toml", "results.json", "state.safetensors",
+        "summary.txt",
     }  # fmt: skip
     assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES
 
