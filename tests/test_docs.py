@@ -55,7 +55,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        assert name in {"evaluate", "preview", "check", "train", "export", "receptive-field"}
+        assert name in {"evaluate", "preview", "check", "train", "export", "receptive-field", "resume"}
 
 
 def write_files_that_the_documents_name(folder: Path) -> None:

@@ -15,7 +15,7 @@ import convsmith as cs
 from convsmith import files, runtime
 from convsmith.arch.build import build
 from convsmith.data.images import ImageData
-from convsmith.errors import ConvsmithError, RecipeError, RunError, StoppedError
+from convsmith.errors import ConvsmithError, DivergedError, RecipeError, RunError, StoppedError
 from convsmith.recipe.loader import load
 from convsmith.training.loop import BatchFacts, EpochFacts, Observer, Trainer, fit
 from convsmith.training.run import RunFolder
@@ -242,6 +242,9 @@ def interrupted(tmp_path: Path, interrupt: Interrupt, *overrides: str) -> Path:
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_run_goes_on_as_if_it_had_never_stopped(kill: bool, whole: Path, tmp_path: Path) -> None:
     run = interrupted(tmp_path, Interrupt(3, kill=kill))
+    if kill:
+        # What there is can be scored, and is no less able to go on then.
+        cs.evaluate(run)
     again = cs.resume(run)
     assert again.folder == run
     assert same(run, whole)
@@ -412,3 +415,32 @@ def test_nobody_works_in_a_folder_that_is_in_use(tmp_path: Path) -> None:
     assert f"in use by process {os.getpid()} on " in meddler.told
     assert " since 20" in meddler.told
     assert not (tmp_path / "tiny-1" / ".lock").exists()
+
+
+@pytest.mark.parametrize("batch", [4, 18])
+def test_what_diverges_keeps_the_last_good_state(
+    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second epoch an update spoils the weights: the next loss shows it, or the end of the epoch."""
+    real = Trainer.update
+    updates: list[None] = []
+
+    def update(self: Trainer) -> None:
+        real(self)
+        updates.append(None)
+        if len(updates) == 19 + batch + 1:
+            with torch.no_grad():
+                next(self.net.parameters())[0] = torch.inf
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", update)
+        with pytest.raises(DivergedError) as caught:
+            cs.train(load("digits", [*LONGER, "model.norm=none", "train.epochs=2"]), runs=tmp_path)
+    seen = "batch 5: the loss is nan" if batch == 4 else "batch 18: block1.conv1.weight is not finite after"
+    assert f"epoch 2, {seen}" in str(caught.value)
+    run = tmp_path / "tiny-1"
+    assert str(caught.value).splitlines()[0] in (run / "log.txt").read_text()
+    assert len(load_state(run / "state.safetensors").record.history) == len(timeless(run)) - 1 == 1
+    cs.resume(run)
+    whole = cs.train(load("digits", [*LONGER, "model.norm=none", "train.epochs=2"]), runs=tmp_path).folder
+    assert same(run, whole)

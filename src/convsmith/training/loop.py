@@ -150,7 +150,8 @@ def fit(
         The facts of each epoch, those before `state` included.
 
     Raises:
-        DivergedError: A loss is not finite. The weights are those before that step.
+        DivergedError: A loss is not finite; the weights are those before that step. Or weights are not, at
+            the end of an epoch or at a stop.
         StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
         RunError: `state` is that of another net or optimiser.
     """
@@ -260,6 +261,7 @@ class Trainer:
             observer.epoch_started(start)
         began = time.perf_counter() - progress.seconds
         train = self.steps(began)
+        self.check_weights()
         # What it takes to have the weights that are evaluated and kept is training.
         self.evaluated = self.current()
         trained = time.perf_counter()
@@ -324,6 +326,7 @@ class Trainer:
             # After the last batch only the evaluation is left, which ends the epoch.
             if self.stop.signal and progress.step < self.num_batches:
                 progress.seconds = time.perf_counter() - began
+                self.check_weights()
                 self.checkpoint()
                 self.stop_if_asked(
                     f"in epoch {progress.epoch}, after {progress.step} of {self.num_batches} batches"
@@ -340,7 +343,8 @@ class Trainer:
         outcome = self.learner.learn(indices, moment)
         loss = float(outcome.loss)
         if not math.isfinite(loss):
-            raise _diverged(f"epoch {epoch}, batch {index}", loss, self.rate.value)
+            what = f"the loss is {loss}; training stopped before this step changed the weights"
+            raise self.diverged(f"epoch {epoch}, batch {index}", what)
         with self.profile.phase("optimizer"):
             self.learner.on_one_core(self.update)
             self.rate.step_done()
@@ -360,6 +364,18 @@ class Trainer:
         done = ((epoch - 1) * self.num_batches + index) / (self.config.epochs * self.num_batches)
         return progressive.start_size if done < progressive.until else None
 
+    def check_weights(self) -> None:
+        """Before weights are kept: an update by a finite loss can still have spoilt them."""
+        for name, tensor in self.net.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                place = f"epoch {self.progress.epoch}, batch {self.progress.step - 1}"
+                raise self.diverged(place, f"{name} is not finite after this step, and is not kept")
+
+    def diverged(self, where: str, what: str) -> DivergedError:
+        lr = self.rate.value
+        fix = f"lower the learning rate, {lr:g} here: train.optimizer.lr={lr / 10:g}"
+        return DivergedError(what, where=where, fix=fix)
+
     def monitored(self, facts: EpochFacts) -> float:
         """The accuracy that a plateau schedule looks at. The other schedules look at nothing."""
         if isinstance(self.config.schedule, Plateau) and self.config.schedule.monitor == "test":
@@ -368,11 +384,3 @@ class Trainer:
 
     def close(self) -> None:
         self.learner.close()
-
-
-def _diverged(where: str, loss: float, lr: float) -> DivergedError:
-    return DivergedError(
-        f"the loss is {loss}; training stopped before this step changed the weights",
-        where=where,
-        fix=f"lower the learning rate, {lr:g} here: train.optimizer.lr={lr / 10:g}",
-    )
