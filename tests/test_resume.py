@@ -1,10 +1,13 @@
 """A training that goes on from any of its states ends with the weights of one that never stopped."""
 
 import dataclasses
+import errno
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ import convsmith as cs
 from convsmith import files, runtime
 from convsmith.arch.build import build
 from convsmith.data.images import ImageData
-from convsmith.errors import ConvsmithError, DivergedError, RecipeError, RunError, StoppedError
+from convsmith.errors import ConvsmithError, DivergedError, FileError, RecipeError, RunError, StoppedError
 from convsmith.recipe.loader import load
 from convsmith.training.loop import BatchFacts, EpochFacts, Observer, Trainer, fit
 from convsmith.training.run import RunFolder
@@ -444,3 +447,39 @@ def test_what_diverges_keeps_the_last_good_state(
     cs.resume(run)
     whole = cs.train(load("digits", [*LONGER, "model.norm=none", "train.epochs=2"]), runs=tmp_path).folder
     assert same(run, whole)
+
+
+def test_results_are_looked_at_before_they_are_believed(whole: Path, tmp_path: Path) -> None:
+    for path in whole.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    results = tmp_path / "results.json"
+    results.write_text(results.read_text().replace('"correct": ', '"correct": 1'), encoding="utf-8")
+    with pytest.raises(RunError, match=r"results\.json: damaged: found"):
+        cs.load_target(str(tmp_path))
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("name", ["log.txt", "state.safetensors", "model.safetensors"])
+def test_a_full_disk_ends_a_training_that_goes_on_later(
+    name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Path.open, [0]
+
+    def full(self: Path, *arguments: str, **options: str) -> IO[bytes]:
+        if name in self.name and arguments != ("rb",):
+            calls[0] += 1
+            if calls[0] == (20 if name == "log.txt" else 3):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, *arguments, **options)  # type: ignore[call-overload,no-any-return]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(FileError) as caught:
+            cs.train(load("digits", LONGER), runs=tmp_path)
+    told = str(caught.value)
+    assert re.search(r"No space left on device; needed [\d,]+ bytes, free are [\d,]+\n", told)
+    assert str(tmp_path / "tiny-1") in told
+    assert name in told
+    cs.resume(tmp_path / "tiny-1")
+    assert same(tmp_path / "tiny-1", whole)

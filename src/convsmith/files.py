@@ -1,6 +1,7 @@
 """Reading and writing files: atomic, hashed, and never able to run code."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -43,7 +44,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, len(content)) from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file, which is made where it is missing.
+
+    Raises:
+        FileError: The folder cannot be written to, or the disk is full.
+    """
+    content = text.encode()
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise unwritable(path, error, len(content)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,9 +96,13 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, tomli_w.dumps(value))
 
 
-def unwritable(path: Path, error: OSError) -> FileError:
+def unwritable(path: Path, error: OSError, size: int = 0) -> FileError:
+    """What to say of a write of `size` bytes that failed."""
+    what = f"cannot write: {error.strerror or error}"
+    if error.errno == errno.ENOSPC and path.parent.is_dir():
+        what += f"; needed {size:,} bytes, free are {shutil.disk_usage(path.parent).free:,}"
     return FileError(
-        f"cannot write: {error.strerror or error}",
+        what,
         where=str(path),
         fix="check that the folder exists, that you may write to it, and that its disk is not full",
     )

@@ -134,5 +134,4 @@ class LogFile:
 
     def __call__(self, line: str) -> None:
         stamp = time.strftime("%H:%M:%S")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp}  {line}\n" if line else "\n")
+        files.append_text(self.path, f"{stamp}  {line}\n" if line else "\n")
