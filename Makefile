@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test lint format clean
+.PHONY: train test lint format soak clean
 
 train: $(READY)
 	$(BIN)/convsmith train digits
@@ -20,6 +20,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Takes minutes: 200 kills at random moments, each resumed, the weights compared with the undisturbed run's.
+soak: $(READY)
+	$(BIN)/python tests/faults/kills.py 200
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

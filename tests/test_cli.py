@@ -160,6 +160,23 @@ def test_train_evaluate_check(tmp_path: Path, capsys: Capture) -> None:
     assert "FAIL           test accuracy" in capsys.readouterr().out
 
 
+def test_resume(tmp_path: Path, capsys: Capture) -> None:
+    assert run(["train", "digits", *TINY, "train.stop_after=1", "--runs", str(tmp_path)]) == 0
+    folder = tmp_path / "tiny-1"
+    capsys.readouterr()
+    assert mistake(capsys, "resume", str(folder)) == [
+        f"error[E050]: {folder}: already complete: 1 of 1 epochs are done",
+        "  fix: train on with --epochs 2",
+    ]
+    assert run(["resume", str(folder), "--epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("\nChanged: train.stop_after: was 1, is nothing\nResumed after epoch 1\nEpoch 2\n")
+    assert out.splitlines()[-1] == f"Report: {folder / 'README.md'}"
+    assert "no such run folder" in mistake(capsys, "resume", str(tmp_path / "nowhere"))[0]
+    assert "is no trained run" in mistake(capsys, "resume", str(tmp_path))[0]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_preview(tmp_path: Path, capsys: Capture) -> None:
     assert run(["preview", "digits", "--out", str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.split() == [

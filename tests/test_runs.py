@@ -42,7 +42,7 @@ def test_everything_is_there(run: Result) -> None:
     assert {path.name for path in run.folder.iterdir()} == {
         "README.md", "data.json", "environment.json", "explanation.npz", "log.txt", "manifest.json",
         "metrics.csv", "model.safetensors", "plots", "predictions.npz", "recipe.toml", "report.html",
-        "results.json", "summary.txt",
+        "results.json", "state.safetensors", "summary.txt",
     }  # fmt: skip
     assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         recipes,
         report,
         results,
+        resume,
         summary,
         train,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "recipes",
     "report",
     "results",
+    "resume",
     "summary",
     "train",
 ]

@@ -9,6 +9,7 @@ error[E030]: train.epoch: unknown field 'epoch'
   fix: did you mean 'epochs'?
 """
 
+import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -37,7 +38,7 @@ class ConvsmithError(Exception):
     """Base of all errors that convsmith raises on purpose."""
 
     code: ClassVar[str] = "E000"
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __init__(self, what: str, *, where: str = "", context: str = "", fix: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(what=what, where=where, context=context, fix=fix),)
@@ -108,6 +109,17 @@ class MissingExtraError(ConvsmithError):
     """Something needs a package of an extra that is not installed."""
 
     code = "E080"
+
+
+class StoppedError(ConvsmithError):
+    """Training was stopped by a signal, and can go on from the state that it saved."""
+
+    code = "E061"
+
+    def __init__(self, number: int, where: str) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name} {where}; the state is saved")
+        # As a shell counts a process that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
+        self.exit_code = 128 + number
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

@@ -1,13 +1,19 @@
 """Reading and writing files: atomic, hashed, and never able to run code."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
+import socket
+import sys
 import tempfile
+import time
 import tomllib
 import zipfile
 import zlib
@@ -21,6 +27,9 @@ from convsmith.errors import FileError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# What `write_bytes` names its temporary files.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -41,7 +50,21 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, len(content)) from error
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file, which is made where it is missing.
+
+    Raises:
+        FileError: The folder cannot be written to, or the disk is full.
+    """
+    content = text.encode()
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise unwritable(path, error, len(content)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -79,9 +102,13 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, tomli_w.dumps(value))
 
 
-def unwritable(path: Path, error: OSError) -> FileError:
+def unwritable(path: Path, error: OSError, size: int = 0) -> FileError:
+    """What to say of a write of `size` bytes that failed."""
+    what = f"cannot write: {error.strerror or error}"
+    if error.errno == errno.ENOSPC and path.parent.is_dir():
+        what += f"; needed {size:,} bytes, free are {shutil.disk_usage(path.parent).free:,}"
     return FileError(
-        f"cannot write: {error.strerror or error}",
+        what,
         where=str(path),
         fix="check that the folder exists, that you may write to it, and that its disk is not full",
     )
@@ -212,3 +239,63 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 raise unwritable(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Be the only process that writes in a folder, for the block; leftovers of killed ones are removed.
+
+    The lock is the system's own on the file `.lock`, so that it ends with its process however that ends. The
+    file says who holds it.
+
+    Raises:
+        FileError: Another process holds the folder, or the folder cannot be written to.
+    """
+    path = folder / ".lock"
+    try:
+        handle = _locked(path)
+    except BlockingIOError as error:
+        raise FileError(
+            f"in use by {_holder(path)}",
+            where=str(folder),
+            fix="wait until it ends, or stop it; what it has written stays",
+        ) from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        for leftover in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+            if _TEMPORARY.fullmatch(leftover.name):
+                leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(path: Path) -> int:
+    """Lock a file without waiting, made where it is missing. Raises BlockingIOError where another did."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A holder removes the file as it ends: a lock on a file that is no more keeps nobody out.
+            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+                os.ftruncate(handle, 0)
+                command = " ".join(["convsmith", *sys.argv[1:2]])
+                since = time.strftime("%Y-%m-%d %H:%M:%S")
+                who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
+                os.write(handle, json.dumps(who).encode())
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, as far as the file says it already."""
+    try:
+        who = json.loads(path.read_bytes())
+        return f"process {who['pid']} on {who['host']} since {who['since']} ({who['command']})"
+    except (OSError, ValueError, TypeError, KeyError):
+        return "another process"

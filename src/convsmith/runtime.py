@@ -3,13 +3,18 @@
 import hashlib
 import os
 import platform
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from convsmith.errors import RecipeError
 
@@ -77,6 +82,56 @@ def threads_for(macs_per_step: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass
+class StopRequest:
+    """Whether something long is to stop at the next good place; `signal` is the one that asked for it."""
+
+    signal: int = 0
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn Ctrl-C and SIGTERM into a request for the block, instead of an end at any instruction.
+
+    A second signal changes nothing. Handlers belong to the main thread; in others the block runs without.
+    """
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        request.signal = request.signal or number
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    for number, handler in zip(numbers, before, strict=True):
+        # What the parent process wants to be ignored, as in the background of a shell, stays so.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, ask)
+    try:
+        yield request
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of PyTorch's global generators, of the CPU and of the device: each a uint8 vector."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """Take up where `random_state` was; a state of a kind of device that is not used is left out."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def seed_everything(seed: int) -> None:

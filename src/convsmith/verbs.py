@@ -3,7 +3,6 @@
 Heavy libraries are imported inside the functions, so that a summary needs no torch.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
-from convsmith.errors import DivergedError, RunError
+from convsmith.errors import RunError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -169,49 +168,41 @@ def train(
         RecipeError: The net does not fit the data.
         DataError: The data set cannot be found or read.
         DivergedError: A loss is not finite.
+        StoppedError: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on from it.
     """
-    from convsmith import runtime
-    from convsmith.arch.build import build
-    from convsmith.training.log import LogFile, LogWriter, RunWriter
-    from convsmith.training.loop import fit
-    from convsmith.training.run import RunFolder
-    from convsmith.workflow.finish import finish
     from convsmith.workflow.prepare import prepare
+    from convsmith.workflow.train import train_new
 
-    prepared = prepare(recipe)
-    recipe, data = prepared.recipe, prepared.data
-    with prepared.threads():
-        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        folder = RunFolder.create(runs, recipe.name)
-        folder.write_start(
-            recipe=recipe.table(),
-            environment=runtime.environment(),
-            data=data.record(recipe.data),
-            summary=prepared.summary(),
-        )
-        log = LogFile(folder)
-        watching = (RunWriter(folder), LogWriter(log), *observers)
-        for observer in watching:
-            observer.run_started(folder.path, prepared.opening())
-        began = time.perf_counter()
-        try:
-            fit(
-                net,
-                data,
-                recipe.train,
-                recipe.augment,
-                seed=recipe.seed,
-                observers=watching,
-                profile=profile,
-            )
-        except DivergedError as error:
-            log(str(error))
-            raise
-        for observer in watching:
-            observer.training_done(time.perf_counter() - began)
-        if profile is not None:
-            folder.write_profile(profile.table())
-        return finish(folder, prepared, log)
+    return train_new(prepare(recipe), runs, observers, profile)
+
+
+def resume(
+    run: Path,
+    *,
+    epochs: int | None = None,
+    accept_changes: bool = False,
+    observers: "Sequence[Observer]" = (),
+) -> "Result":
+    """Go on with a run that was interrupted, or train a finished one for longer.
+
+    On the same machine with the same number of threads the weights come out as if it had never stopped.
+
+    Args:
+        run: The run's folder.
+        epochs: How many in all. Above the number that the schedule was planned for, it is planned anew for
+            all of them, and goes on from where it then is.
+        accept_changes: Go on although recipe, data, machine or versions differ; the run records what does.
+        observers: Told of every batch and epoch, beside the run folder's own.
+
+    Raises:
+        RunError: No such run, a damaged one, one that is complete, or something differs.
+        FileError: Another process works in the folder.
+        DivergedError: A loss is not finite.
+        StoppedError: Ctrl-C or SIGTERM; the state is saved.
+    """
+    from convsmith.workflow import train as workflow
+
+    return workflow.resume(run, epochs=epochs, accept_changes=accept_changes, observers=observers)
 
 
 def evaluate(
@@ -229,22 +220,24 @@ def evaluate(
         RunError: No such run, a damaged one, or its data set has changed.
         MissingExtraError: cleanlab is not installed, and label errors are asked for.
     """
+    from convsmith.training.run import RunFolder
     from convsmith.workflow.analyses import analyse
     from convsmith.workflow.finish import ask, finished
     from convsmith.workflow.prepare import open_run
 
-    folder, prepared = open_run(run)
-    with prepared.threads():
-        asked = ask(folder, prepared)
-        analyse(
-            folder,
-            prepared,
-            asked.test,
-            robustness=robustness,
-            duplicates=duplicates,
-            label_errors=label_errors,
-        )
-        return finished(folder, prepared, asked, lambda _: None)
+    with RunFolder.held(run):
+        folder, prepared = open_run(run)
+        with prepared.threads():
+            asked = ask(folder, prepared)
+            analyse(
+                folder,
+                prepared,
+                asked.test,
+                robustness=robustness,
+                duplicates=duplicates,
+                label_errors=label_errors,
+            )
+            return finished(folder, prepared, asked, lambda _: None)
 
 
 def report(run: Path) -> "Result":
@@ -253,13 +246,15 @@ def report(run: Path) -> "Result":
     Raises:
         RunError: No such run, one without predictions, or its data set has changed.
     """
+    from convsmith.training.run import RunFolder
     from convsmith.workflow.prepare import open_run
     from convsmith.workflow.report import report as make_report
     from convsmith.workflow.report import saved
 
-    folder, prepared = open_run(run)
-    train, found = saved(folder, prepared)
-    return make_report(folder, prepared, train=train, found=found)
+    with RunFolder.held(run):
+        folder, prepared = open_run(run)
+        train, found = saved(folder, prepared)
+        return make_report(folder, prepared, train=train, found=found)
 
 
 def results(run: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def main() -> None:
     """Run the command line, and exit with its code.
 
     0: done. 1: the answer is no (a check failed, the training diverged). 2: the caller can mend it.
-    101: our own bug. 130: interrupted.
+    101: our own bug. 130: interrupted by Ctrl-C. 143: by SIGTERM.
     """
     sys.exit(run(sys.argv[1:]))
 
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
         _say(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what was written after the last whole epoch stays in the run's folder")
+        _say("interrupted; a run that had begun is kept, and `convsmith resume RUN` goes on with it")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output, `head` for example, has seen enough.

@@ -184,6 +184,25 @@ def train(
 
 
 @app.command()
+def resume(
+    run: RunArgument,
+    *,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Epochs in all; trains a finished run for longer.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although recipe, data or machine differ.")
+    ] = False,
+) -> None:
+    """Go on with a run that was interrupted, from where it stopped, or train a finished one for longer."""
+    from convsmith.cli.console import observer
+
+    with closing(observer()) as watcher:
+        result = verbs.resume(run, epochs=epochs, accept_changes=accept_changes, observers=(watcher,))
+    _show_result(result)
+
+
+@app.command()
 def evaluate(
     run: RunArgument,
     *,

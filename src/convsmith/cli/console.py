@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from convsmith.training.log import LogWriter, batch_line, clock
-from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +34,9 @@ class LiveObserver(Observer):
     def run_started(self, folder: Path, opening: Sequence[str]) -> None:
         self.console.print(f"Run folder: {folder}", markup=False)
         self.log.run_started(folder, opening)
+
+    def resumed(self, trainer: Trainer) -> None:
+        self.log.resumed(trainer)
 
     def epoch_started(self, start: EpochStart) -> None:
         self.log.epoch_started(start)

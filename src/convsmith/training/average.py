@@ -27,11 +27,14 @@ class WeightAverage:
     def step_done(self, net: nn.Module) -> None:
         self.model.update_parameters(net)
 
-    def evaluated(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> nn.Module:
-        """The averaged net with fresh statistics; it may be looked at, not trained."""
+    @property
+    def net(self) -> nn.Module:
+        """The averaged net, with the statistics that were last measured; it may be looked at, not trained."""
+        module: nn.Module = self.model.module
+        return module
+
+    def measure_statistics(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> None:
         # The split's order follows the images' hashes, so that its first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
         with torch.no_grad(), runtime.autocast(normalize.mean.device, dtype):
             update_bn(normalized(images, normalize, STATISTICS_BATCH), self.model)
-        module: nn.Module = self.model.module
-        return module

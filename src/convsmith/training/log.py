@@ -1,13 +1,15 @@
 """The training log in the course's form, as plain lines for log.txt and for pipes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
 
-from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer
+from convsmith import files
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer
 from convsmith.training.run import RunFolder
+from convsmith.training.state import TrainingState
 
 
 def batch_line(batch: BatchFacts) -> str:
@@ -51,6 +53,14 @@ class LogWriter(Observer):
         for line in opening:
             self.write(line)
 
+    def resumed(self, trainer: Trainer) -> None:
+        self.history = list(trainer.history)
+        progress = trainer.progress
+        place = f"after epoch {progress.epoch - 1}"
+        if progress.step:
+            place = f"in epoch {progress.epoch}, after {progress.step} of {trainer.num_batches} batches"
+        self.write(f"Resumed {place}")
+
     def epoch_started(self, start: EpochStart) -> None:
         self.start = start
         self.write(f"Epoch {start.epoch}")
@@ -84,11 +94,28 @@ class LogWriter(Observer):
 
 
 class RunWriter(Observer):
-    """An observer that keeps the run folder current: after each epoch its metrics and weights are on disk."""
+    """An observer that keeps the run folder current: metrics, weights, and what the training goes on from.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    The state comes last, so that what lies beside it is never older: a training that goes on from it writes
+    the rest again.
+
+    Args:
+        folder: Of the run.
+        conditions: What the training depends on beside its state; kept with it.
+    """
+
+    def __init__(self, folder: RunFolder, conditions: Mapping[str, str]) -> None:
+        self.folder, self.conditions = folder, conditions
         self.history: list[EpochFacts] = []
+
+    def resumed(self, trainer: Trainer) -> None:
+        self.history = list(trainer.history)
+        self.folder.write_metrics(self.history)
+        if self.history and not trainer.progress.step:
+            self.folder.write_weights(trainer.evaluated)
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        self.folder.write_state(TrainingState.of(trainer, self.conditions))
 
     def epoch_done(self, facts: EpochFacts, net: nn.Module) -> None:
         self.history.append(facts)
@@ -97,12 +124,14 @@ class RunWriter(Observer):
 
 
 class LogFile:
-    """log.txt: a line a call, on disk at once."""
+    """log.txt: a line a call, on disk at once. Nothing in it is ever taken back."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.path = folder.path / "log.txt"
+        # A process that was killed may have left half a line.
+        if self.path.is_file() and files.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
+            self("")
 
     def __call__(self, line: str) -> None:
         stamp = time.strftime("%H:%M:%S")
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp}  {line}\n" if line else "\n")
+        files.append_text(self.path, f"{stamp}  {line}\n" if line else "\n")

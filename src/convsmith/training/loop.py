@@ -5,7 +5,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from convsmith import runtime
 from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData, Split
 from convsmith.data.transforms import AugmentConfig
-from convsmith.errors import DivergedError
+from convsmith.errors import DivergedError, StoppedError
 from convsmith.training.average import WeightAverage
 from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
@@ -25,6 +27,9 @@ from convsmith.training.score import Score, evaluate_split
 from convsmith.training.standardize import fold, load_plain, standardize
 from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
 from convsmith.training.whitening import whiten_first_layer
+
+if TYPE_CHECKING:
+    from convsmith.training.state import TrainingState
 
 # A purpose that random numbers are drawn for; `learner` has the others.
 _ORDER = 0
@@ -67,11 +72,40 @@ class EpochFacts:
     evaluation_seconds: float
 
 
+@dataclass(kw_only=True)
+class Progress:
+    """How far the epoch in progress is.
+
+    Attributes:
+        epoch: Its number, from 1; one more than the last where the training is complete.
+        step: How many of its batches are done.
+        lr: The learning rate that it began with.
+        loss_sum: Of the images of those batches.
+        correct: How many of these images were right.
+        seen: How many there were.
+        seconds: What the epoch took until it was interrupted.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    lr: float = 0.0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+
+
 class Observer:
     """Watches a training; override what is of interest. The loop itself prints and writes nothing."""
 
     def run_started(self, folder: Path, opening: Sequence[str]) -> None:
         """The run's folder is made; `opening` are the lines that describe the run."""
+
+    def resumed(self, trainer: "Trainer") -> None:
+        """The training goes on from a saved state; `trainer` is brought to it."""
+
+    def checkpoint(self, trainer: "Trainer") -> None:
+        """The training could go on from what `trainer` holds now: at its start, after an epoch, at a stop."""
 
     def epoch_started(self, start: EpochStart) -> None: ...
 
@@ -95,6 +129,8 @@ def fit(
     seed: int,
     observers: Sequence[Observer] = (),
     profile: Profile | None = None,
+    state: "TrainingState | None" = None,
+    stop: runtime.StopRequest | None = None,
 ) -> tuple[EpochFacts, ...]:
     """Train a net in place; where the weights are averaged, it ends up with the average.
 
@@ -107,12 +143,17 @@ def fit(
             same machine with the same number of threads.
         observers: Told of every batch and epoch, in this order.
         profile: Where one is given, it collects where the time goes.
+        state: Where to go on from; the beginning if left out.
+        stop: Looked at after every step; the training ends there once it is asked to.
 
     Returns:
-        The facts of each epoch.
+        The facts of each epoch, those before `state` included.
 
     Raises:
-        DivergedError: A loss is not finite. The weights are those before that step.
+        DivergedError: A loss is not finite; the weights are those before that step. Or weights are not, at
+            the end of an epoch or at a stop.
+        StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
+        RunError: `state` is that of another net or optimiser.
     """
     trainer = Trainer(
         net,
@@ -122,16 +163,19 @@ def fit(
         seed=seed,
         observers=observers,
         profile=profile or Profile(),
+        stop=stop or runtime.StopRequest(),
     )
     # Dropout draws from PyTorch's global generator; the caller's is left as it was.
     with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
         try:
-            history = tuple(trainer.epoch(epoch) for epoch in range(1, config.epochs_run + 1))
+            trainer.start(state)
+            while trainer.progress.epoch <= config.epochs_run:
+                trainer.epoch()
         finally:
             trainer.close()
             fold(net)
     net.load_state_dict(trainer.evaluated.state_dict())
-    return history
+    return tuple(trainer.history)
 
 
 class Trainer:
@@ -147,9 +191,13 @@ class Trainer:
         seed: int,
         observers: Sequence[Observer],
         profile: Profile,
+        stop: runtime.StopRequest | None = None,
     ) -> None:
         self.data, self.config, self.seed = data, config, seed
         self.observers, self.profile = observers, profile
+        self.stop = stop or runtime.StopRequest()
+        self.progress, self.history = Progress(), list[EpochFacts]()
+        self.began = time.perf_counter()
         self.device = runtime.choose_device(config.device)
         self.dtype = runtime.dtype_of(config.precision)
         self.normalize = Normalizer.of(data, self.device)
@@ -181,15 +229,39 @@ class Trainer:
             profile=profile,
         )
 
-    def epoch(self, epoch: int) -> EpochFacts:
-        """Train one epoch, evaluate, and let the schedule and the observers know."""
+    @property
+    def seconds(self) -> float:
+        """What the training took so far, before an interruption too."""
+        return time.perf_counter() - self.began
+
+    def start(self, state: "TrainingState | None") -> None:
+        """Go to where a training stopped, or to its beginning."""
+        if state is None:
+            self.checkpoint()
+            return
+        state.restore(self)
+        if self.history and not self.progress.step:
+            self.evaluated = self.in_plain_layers()
+        for observer in self.observers:
+            observer.resumed(self)
+
+    def checkpoint(self) -> None:
+        for observer in self.observers:
+            observer.checkpoint(self)
+
+    def epoch(self) -> EpochFacts:
+        """Train an epoch, or what is left of it, evaluate, and let the schedule and the observers know."""
+        progress = self.progress
+        if not progress.step:
+            progress.lr = self.rate.value
         start = EpochStart(
-            epoch=epoch, epochs=self.config.epochs_run, num_batches=self.num_batches, lr=self.rate.value
+            epoch=progress.epoch, epochs=self.config.epochs_run, num_batches=self.num_batches, lr=progress.lr
         )
         for observer in self.observers:
             observer.epoch_started(start)
-        began = time.perf_counter()
-        train = self.steps(epoch)
+        began = time.perf_counter() - progress.seconds
+        train = self.steps(began)
+        self.check_weights()
         # What it takes to have the weights that are evaluated and kept is training.
         self.evaluated = self.current()
         trained = time.perf_counter()
@@ -197,7 +269,7 @@ class Trainer:
             validation = None if self.data.validation is None else self.score(self.data.validation)
             test = self.score(self.data.test)
         facts = EpochFacts(
-            epoch=epoch,
+            epoch=start.epoch,
             lr=start.lr,
             train=train,
             validation=validation,
@@ -205,17 +277,25 @@ class Trainer:
             train_seconds=trained - began,
             evaluation_seconds=time.perf_counter() - trained,
         )
+        self.history.append(facts)
         for observer in self.observers:
             observer.epoch_done(facts, self.evaluated)
-        self.rate.epoch_done(_monitored(self.config, facts).accuracy)
+        self.rate.epoch_done(self.monitored(facts))
+        self.progress = Progress(epoch=start.epoch + 1)
+        self.checkpoint()
+        self.stop_if_asked(f"after epoch {start.epoch} of {start.epochs}")
         return facts
 
     def current(self) -> nn.Module:
-        """The net as it stands, or the average of its weights; with plain layers in any case."""
+        """The net as it stands, or the average of its weights, with statistics that belong to them."""
         self.learner.gather_statistics()
-        net: nn.Module = self.net
         if self.average:
-            net = self.average.evaluated(self.data.train, self.normalize, self.dtype)
+            self.average.measure_statistics(self.data.train, self.normalize, self.dtype)
+        return self.in_plain_layers()
+
+    def in_plain_layers(self) -> nn.Module:
+        """What is evaluated and kept, with the statistics that were last measured for it."""
+        net = self.average.net if self.average else self.net
         if self.plain is None:
             return net
         load_plain(self.plain, net)
@@ -224,21 +304,38 @@ class Trainer:
     def score(self, split: Split) -> Score:
         return evaluate_split(self.evaluated, split, self.normalize, self.dtype)
 
-    def steps(self, epoch: int) -> Score:
-        """Go through the training set once."""
-        # For layers that draw from the global generator: an epoch depends on weights and its number alone.
-        runtime.seed_everything(runtime.derive_seed(self.seed, epoch))
-        order = runtime.generator(self.seed, epoch, _ORDER)
+    def steps(self, began: float) -> Score:
+        """Go through the training set once, or through what is left of it; `began` is the epoch's begin."""
+        progress = self.progress
+        if not progress.step:
+            # For layers that draw from the global generator: an epoch depends on weights and number alone.
+            runtime.seed_everything(runtime.derive_seed(self.seed, progress.epoch))
+        order = runtime.generator(self.seed, progress.epoch, _ORDER)
         self.learner.train()
-        loss_sum, correct, seen = 0.0, 0, 0
-        for index, indices in enumerate(shuffled(len(self.data.train), self.config.batch_size, order)):
-            loss, right = self.step(indices, epoch, index)
-            loss_sum += loss * len(indices)
-            correct += right
-            seen += len(indices)
+        batches = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
+        for index, indices in islice(batches, progress.step, None):
+            loss, right = self.step(indices, progress.epoch, index)
+            progress.step = index + 1
+            progress.loss_sum += loss * len(indices)
+            progress.correct += right
+            progress.seen += len(indices)
             for observer in self.observers:
-                observer.batch_done(BatchFacts(index=index, loss=loss, accuracy=correct / seen))
-        return Score(loss=loss_sum / seen, correct=correct, total=seen)
+                observer.batch_done(
+                    BatchFacts(index=index, loss=loss, accuracy=progress.correct / progress.seen)
+                )
+            # After the last batch only the evaluation is left, which ends the epoch.
+            if self.stop.signal and progress.step < self.num_batches:
+                progress.seconds = time.perf_counter() - began
+                self.check_weights()
+                self.checkpoint()
+                self.stop_if_asked(
+                    f"in epoch {progress.epoch}, after {progress.step} of {self.num_batches} batches"
+                )
+        return Score(loss=progress.loss_sum / progress.seen, correct=progress.correct, total=progress.seen)
+
+    def stop_if_asked(self, where: str) -> None:
+        if self.stop.signal:
+            raise StoppedError(self.stop.signal, where)
 
     def step(self, indices: Tensor, epoch: int, index: int) -> tuple[float, int]:
         """Forward, backward, update; the loss, and how many images were right."""
@@ -246,7 +343,8 @@ class Trainer:
         outcome = self.learner.learn(indices, moment)
         loss = float(outcome.loss)
         if not math.isfinite(loss):
-            raise _diverged(f"epoch {epoch}, batch {index}", loss, self.rate.value)
+            what = f"the loss is {loss}; training stopped before this step changed the weights"
+            raise self.diverged(f"epoch {epoch}, batch {index}", what)
         with self.profile.phase("optimizer"):
             self.learner.on_one_core(self.update)
             self.rate.step_done()
@@ -266,20 +364,23 @@ class Trainer:
         done = ((epoch - 1) * self.num_batches + index) / (self.config.epochs * self.num_batches)
         return progressive.start_size if done < progressive.until else None
 
+    def check_weights(self) -> None:
+        """Before weights are kept: an update by a finite loss can still have spoilt them."""
+        for name, tensor in self.net.state_dict().items():
+            if not bool(torch.isfinite(tensor).all()):
+                place = f"epoch {self.progress.epoch}, batch {self.progress.step - 1}"
+                raise self.diverged(place, f"{name} is not finite after this step, and is not kept")
+
+    def diverged(self, where: str, what: str) -> DivergedError:
+        lr = self.rate.value
+        fix = f"lower the learning rate, {lr:g} here: train.optimizer.lr={lr / 10:g}"
+        return DivergedError(what, where=where, fix=fix)
+
+    def monitored(self, facts: EpochFacts) -> float:
+        """The accuracy that a plateau schedule looks at. The other schedules look at nothing."""
+        if isinstance(self.config.schedule, Plateau) and self.config.schedule.monitor == "test":
+            return facts.test.accuracy
+        return (facts.validation or facts.train).accuracy
+
     def close(self) -> None:
         self.learner.close()
-
-
-def _monitored(config: TrainConfig, facts: EpochFacts) -> Score:
-    """What a plateau schedule looks at. The other schedules look at nothing."""
-    if isinstance(config.schedule, Plateau) and config.schedule.monitor == "test":
-        return facts.test
-    return facts.validation or facts.train
-
-
-def _diverged(where: str, loss: float, lr: float) -> DivergedError:
-    return DivergedError(
-        f"the loss is {loss}; training stopped before this step changed the weights",
-        where=where,
-        fix=f"lower the learning rate, {lr:g} here: train.optimizer.lr={lr / 10:g}",
-    )

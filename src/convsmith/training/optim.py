@@ -125,6 +125,15 @@ def _matrix(bank: Tensor) -> Tensor:
     return bank.permute(0, 2, 3, 1).flatten(1)
 
 
+def parameter_names(optimizer: torch.optim.Optimizer, net: nn.Module) -> dict[Tensor, str]:
+    """What an optimiser's parameters are called in the net that it learns."""
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    if isinstance(optimizer, OrthogonalizedFilters):
+        pairs = zip(optimizer.matrices, optimizer.filters, strict=True)
+        return {matrix: names[bank] for matrix, bank in pairs}
+    return {each: names[each] for group in optimizer.param_groups for each in group["params"]}
+
+
 class LearningRate:
     """A schedule that is told of every step and every epoch, and acts on those it lives by.
 
@@ -162,6 +171,23 @@ class LearningRate:
     def value(self) -> float:
         """The learning rate of the first optimiser's first group."""
         return float(self.optimizers[0].param_groups[0]["lr"])
+
+    def go_to(self, steps: int, accuracies: Sequence[float]) -> None:
+        """Set all rates to what they are after so many steps, and after epochs of these accuracies.
+
+        A schedule is told again what it was told: the epochs one by one, since they multiply the rates. Of
+        the steps the last is enough, since those schedules are functions of their number.
+        """
+        if steps:
+            for scheduler in self.by_step:
+                scheduler.last_epoch = steps - 1
+                # PyTorch warns of a first step before the optimiser's, which was taken long ago.
+                scheduler._step_count = steps + 1  # noqa: SLF001
+                scheduler.step()
+        for accuracy in accuracies:
+            for scheduler in self.by_epoch:
+                scheduler._step_count += 1  # noqa: SLF001
+            self.epoch_done(accuracy)
 
     def step_done(self) -> None:
         for scheduler in self.by_step:

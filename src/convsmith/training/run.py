@@ -1,9 +1,10 @@
 """The folder that a run leaves behind: what is in it, under which names, and how it is written."""
 
+import contextlib
 import csv
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from convsmith import files
-from convsmith.errors import RunError
+from convsmith.errors import Problem, RunError
 from convsmith.training.loop import EpochFacts
+from convsmith.training.state import TrainingState, load_state
 
 METRICS = (
     "epoch",
@@ -32,6 +34,10 @@ METRICS = (
     "evaluation_seconds",
 )
 
+WEIGHTS, STATE = "model.safetensors", "state.safetensors"
+# What a training writes and others read. The rest is made anew from it by `convsmith evaluate`.
+ORIGINALS = ("recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", WEIGHTS, STATE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
@@ -39,9 +45,10 @@ class RunFolder:
 
     recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
-    profile.txt (where it is asked for), predictions.npz, explanation.npz, results.json, robustness.json,
-    duplicates.json, label_errors.json (where they are asked for), plots/, README.md and report.html (the
-    report), manifest.json (sha256 of all of them).
+    state.safetensors (all that the training goes on from), resumed.json (when it was resumed, and what had
+    changed), profile.txt (where it is asked for), predictions.npz, explanation.npz, results.json,
+    robustness.json, duplicates.json, label_errors.json (where they are asked for), plots/, README.md and
+    report.html (the report), manifest.json (sha256 of all of them).
     """
 
     path: Path
@@ -52,19 +59,86 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Raises RunError where the folder is missing or holds no run."""
+        """A trained run, whose files are as they were written.
+
+        Raises:
+            RunError: The folder is missing, holds no run, or has damaged files.
+        """
+        fix = "name a folder that `convsmith train` made and that has at least one whole epoch"
+        run = cls._with(path, ("recipe.toml", "data.json", WEIGHTS), fix)
+        run.verify(*ORIGINALS)
+        return run
+
+    @classmethod
+    def open_to_resume(cls, path: Path) -> "RunFolder":
+        """A run that can go on. Its recipe may have been edited: whoever resumes it looks at that.
+
+        Raises:
+            RunError: As `open`.
+        """
+        fix = "train again; runs of older versions of convsmith kept no state"
+        run = cls._with(path, ("recipe.toml", "data.json", STATE), fix)
+        run.verify(*(name for name in ORIGINALS if name != "recipe.toml"))
+        return run
+
+    @classmethod
+    @contextlib.contextmanager
+    def held(cls, path: Path) -> Iterator[None]:
+        """Be the only process that writes in a run's folder. A folder that is no run is not touched.
+
+        Raises:
+            FileError: Another process holds it.
+        """
+        with files.owned(path) if (path / "recipe.toml").is_file() else contextlib.nullcontext():
+            yield
+
+    @classmethod
+    def _with(cls, path: Path, needed: Sequence[str], fix: str) -> "RunFolder":
         if not path.is_dir():
             raise RunError("no such run folder", where=str(path), fix="`convsmith train` makes one in runs/")
-        missing = [
-            name for name in ("recipe.toml", "data.json", "model.safetensors") if not (path / name).is_file()
-        ]
+        missing = [name for name in needed if not (path / name).is_file()]
         if missing:
-            raise RunError(
-                f"this folder is no trained run: {', '.join(missing)} missing",
-                where=str(path),
-                fix="name a folder that `convsmith train` made and that has at least one whole epoch",
-            )
+            what = f"this folder is no trained run: {', '.join(missing)} missing"
+            raise RunError(what, where=str(path), fix=fix)
         return cls(path=path)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the manifest, which is written last, is there."""
+        return (self.path / "manifest.json").is_file()
+
+    def verify(self, *names: str) -> None:
+        """Compare files with the manifest; before a run is finished there is none.
+
+        Raises:
+            RunError: Naming every file that is damaged or missing.
+        """
+        if not self.is_finished:
+            return
+        manifest = self.read_json("manifest.json")
+        if not isinstance(manifest, dict) or not all(isinstance(each, dict) for each in manifest.values()):
+            raise RunError("damaged: expected an object of objects", where=str(self.path / "manifest.json"))
+        damaged = [
+            Problem(
+                what=f"damaged: {found}",
+                where=str(self.path / name),
+                fix="restore the file from a copy, or train again",
+            )
+            for name in names
+            if name in manifest and (found := self._difference(name, manifest[name]))
+        ]
+        if damaged:
+            raise RunError.of(damaged)
+
+    def _difference(self, name: str, entry: dict[str, Any]) -> str:
+        """How a file differs from its entry in the manifest; empty where it does not."""
+        path = self.path / name
+        if not path.is_file():
+            return "missing"
+        if (size := path.stat().st_size) != entry.get("bytes"):
+            return f"found {size} bytes, expected {entry.get('bytes')}"
+        found, expected = files.sha256(path), str(entry.get("sha256"))
+        return "" if found == expected else f"found SHA-256 {found[:12]}, expected {expected[:12]}"
 
     @property
     def report(self) -> Path:
@@ -97,6 +171,24 @@ class RunFolder:
         files.write_json(self.path / "data.json", data)
         files.write_text(self.path / "summary.txt", summary + "\n")
 
+    def reopen(self, note: dict[str, Any]) -> None:
+        """Before a run goes on: it is no longer finished, and what has changed is written down."""
+        for name in ("manifest.json", "results.json"):
+            (self.path / name).unlink(missing_ok=True)
+        files.sync_folder(self.path)
+        path = self.path / "resumed.json"
+        notes = self.read_json(path.name) if path.is_file() else []
+        if not isinstance(notes, list):
+            raise RunError("damaged: expected a list", where=str(path))
+        files.write_json(path, [*notes, note])
+
+    def write_state(self, state: TrainingState) -> None:
+        files.write_bytes(self.path / STATE, state.to_bytes())
+
+    def load_state(self) -> TrainingState:
+        """Raises RunError where it is damaged."""
+        return load_state(self.path / STATE)
+
     def write_profile(self, table: str) -> None:
         files.write_text(self.path / "profile.txt", table + "\n")
 
@@ -109,11 +201,11 @@ class RunFolder:
 
     def write_weights(self, net: nn.Module) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        files.write_bytes(self.path / "model.safetensors", safetensors.torch.save(tensors))
+        files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(tensors))
 
     def load_weights(self, net: nn.Module) -> None:
         """Raises RunError where the weights are damaged or of another net."""
-        path = self.path / "model.safetensors"
+        path = self.path / WEIGHTS
         try:
             tensors = safetensors.torch.load(files.read_bytes(path))
             net.load_state_dict(tensors)

@@ -128,6 +128,7 @@ def _shown(run: "RunFolder") -> Trained | None:
     """What a run has shown; nothing before it is finished."""
     if not (run.path / "results.json").is_file():
         return None
+    run.verify("results.json")
     score = run.read_json("results.json")["test"]
     return Trained(
         accuracy=score["correct"] / score["total"],

@@ -1,0 +1,231 @@
+"""Training a prepared recipe into a run's folder, from its beginning or from where it stopped."""
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convsmith import files, runtime
+from convsmith.arch.build import build
+from convsmith.errors import DivergedError, RecipeError, RunError, StoppedError
+from convsmith.recipe.loader import load
+from convsmith.recipe.schema import Recipe
+from convsmith.training.log import LogFile, LogWriter, RunWriter
+from convsmith.training.loop import Observer, fit
+from convsmith.training.profile import Profile
+from convsmith.training.run import RunFolder
+from convsmith.training.state import Record, TrainingState
+from convsmith.workflow.finish import finish
+from convsmith.workflow.prepare import Prepared, prepare
+from convsmith.workflow.report import Result
+
+# How long a training is, which may change between two parts of it: the rest must be as it was.
+_LENGTH = ("train.epochs", "train.stop_after")
+_MOST_EPOCHS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field that is not as it was when the state was saved; "nothing" where it was, or is, absent."""
+
+    field: str
+    before: str
+    now: str
+
+    def line(self) -> str:
+        """For a reader.
+
+        >>> Change(field="train.epochs", before="30", now="60").line()
+        'train.epochs: was 30, is 60'
+        """
+        return f"{self.field}: was {self.before}, is {self.now}"
+
+
+def train_new(
+    prepared: Prepared, runs: Path, observers: Sequence[Observer] = (), profile: Profile | None = None
+) -> Result:
+    """Train a recipe from its beginning, into a new folder in `runs`."""
+    recipe = prepared.recipe
+    with prepared.threads():
+        folder = RunFolder.create(runs, recipe.name)
+        with files.owned(folder.path):
+            folder.write_start(
+                recipe=recipe.table(),
+                environment=runtime.environment(),
+                data=prepared.data.record(recipe.data),
+                summary=prepared.summary(),
+            )
+            return _train(folder, prepared, observers=observers, profile=profile, opening=prepared.opening())
+
+
+def resume(
+    run: Path, *, epochs: int | None, accept_changes: bool, observers: Sequence[Observer] = ()
+) -> Result:
+    """Go on with a run from the state in its folder; the verb of the same name tells the rest."""
+    with RunFolder.held(run):
+        folder = RunFolder.open_to_resume(run)
+        state = folder.load_state()
+        edited = load(str(run / "recipe.toml"))
+        recipe = lengthened(edited, epochs)
+        _check_length(folder, state.record, recipe)
+        prepared = prepare(recipe)
+        with prepared.threads():
+            changes = changes_of(state.record.conditions, conditions_of(prepared))
+            unexpected = [each for each in changes if each.field not in _LENGTH]
+            if unexpected and not accept_changes:
+                raise RunError(
+                    "not all is as it was when the state was saved, so the weights may come out differently",
+                    where=str(run),
+                    context="\n".join(each.line() for each in unexpected),
+                    fix="set it back, or go on all the same with --accept-changes, which is recorded",
+                )
+            folder.reopen(_note(state.record, changes))
+            if recipe != edited:
+                files.write_toml(folder.path / "recipe.toml", prepared.recipe.table())
+            if any(each.field.startswith("data.") for each in unexpected):
+                folder.write_json("data.json", prepared.data.record(prepared.recipe.data))
+            opening = ["", *(f"Changed: {each.line()}" for each in changes)]
+            return _train(folder, prepared, observers=observers, state=state, opening=opening)
+
+
+def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
+    """A recipe that trains for so many epochs in all.
+
+    Up to the number that its schedule is planned for, the schedule stays; above it, it is planned anew.
+
+    Raises:
+        RecipeError: The number is out of range.
+
+    Example:
+        >>> recipe = lengthened(load("digits", ["train.stop_after=10"]), 20)
+        >>> recipe.train.epochs, recipe.train.stop_after
+        (30, 20)
+        >>> recipe = lengthened(recipe, 40)
+        >>> recipe.train.epochs, recipe.train.stop_after
+        (40, None)
+    """
+    if epochs is None:
+        return recipe
+    if not 1 <= epochs <= _MOST_EPOCHS:
+        raise RecipeError(f"found {epochs}, expected 1 to {_MOST_EPOCHS:,}", where="--epochs")
+    planned = max(epochs, recipe.train.epochs)
+    length = {"epochs": planned, "stop_after": epochs if epochs < planned else None}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
+
+
+def conditions_of(prepared: Prepared) -> dict[str, str]:
+    """What a training depends on beside its state, by field: recipe, data, machine, versions.
+
+    Args:
+        prepared: Within its `threads()`, whose number counts.
+    """
+    table = prepared.recipe.table()
+    # Where the images come from does not matter, nor where they are kept: what they are does.
+    asked = {key: value for key, value in table["data"].items() if key not in {"source", "keep_in"}}
+    record = prepared.data.record(prepared.recipe.data)
+    images = {name: split["fingerprint"] for name, split in record["splits"].items()}
+    machine = runtime.environment()
+    fields = {
+        **{key: table[key] for key in ("seed", "model", "augment", "train")},
+        "data": {**asked, "fingerprint": {"all": prepared.data.fingerprint, **images}},
+        "machine": {
+            key: machine[key] for key in ("python", "processor", "torch_threads", "device", "packages")
+        },
+    }
+    return dict(_flat("", fields))
+
+
+def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
+    """The fields that differ, in their order.
+
+    >>> [change.line() for change in changes_of({"seed": "1", "a": "2"}, {"seed": "3", "a": "2", "b": "4"})]
+    ['seed: was 1, is 3', 'b: was nothing, is 4']
+    """
+    return [
+        Change(field=field, before=before.get(field, "nothing"), now=now.get(field, "nothing"))
+        for field in dict.fromkeys([*before, *now])
+        if before.get(field) != now.get(field)
+    ]
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), each)
+    else:
+        yield prefix, json.dumps(value, ensure_ascii=False)
+
+
+def _check_length(folder: RunFolder, record: Record, recipe: Recipe) -> None:
+    done, wanted = len(record.history), recipe.train.epochs_run
+    begun = done + bool(record.progress.step)
+    if wanted < begun:
+        raise RunError(
+            f"{begun} epochs are done or begun, asked for {wanted}",
+            where=str(folder.path),
+            fix=f"ask for more with --epochs {2 * begun}",
+        )
+    if wanted == done and folder.is_finished:
+        raise RunError(
+            f"already complete: {done} of {done} epochs are done",
+            where=str(folder.path),
+            fix=f"train on with --epochs {2 * done}",
+        )
+
+
+def _note(record: Record, changes: list[Change]) -> dict[str, Any]:
+    """What a run's folder keeps of a resumption."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "epochs_done": len(record.history),
+        "batches_done": record.progress.step,
+        "changes": [{"field": each.field, "before": each.before, "now": each.now} for each in changes],
+    }
+
+
+def _train(
+    folder: RunFolder,
+    prepared: Prepared,
+    *,
+    observers: Sequence[Observer],
+    opening: Sequence[str],
+    profile: Profile | None = None,
+    state: TrainingState | None = None,
+) -> Result:
+    recipe = prepared.recipe
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+    log = LogFile(folder)
+    watching = (RunWriter(folder, conditions_of(prepared)), LogWriter(log), *observers)
+    for observer in watching:
+        observer.run_started(folder.path, opening)
+    began = time.perf_counter() - (state.record.seconds if state else 0.0)
+    try:
+        with runtime.stop_on_signals() as stop:
+            fit(
+                net,
+                prepared.data,
+                recipe.train,
+                recipe.augment,
+                seed=recipe.seed,
+                observers=watching,
+                profile=profile,
+                state=state,
+                stop=stop,
+            )
+    except DivergedError as error:
+        log(str(error))
+        raise
+    except StoppedError as error:
+        command = f"`convsmith resume {shlex.quote(str(folder.path))}` goes on from there"
+        error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
+        log(str(error))
+        raise
+    for observer in watching:
+        observer.training_done(time.perf_counter() - began)
+    if profile is not None:
+        folder.write_profile(profile.table())
+    return finish(folder, prepared, log)

@@ -1,0 +1,168 @@
+"""A run that ends at any moment, at a write, by a signal or a kill, goes on to the same end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import convsmith as cs
+from convsmith import files
+from convsmith.errors import FileError, RunError
+from convsmith.recipe.loader import load
+from convsmith.training.run import RunFolder
+from convsmith.workflow.prepare import Prepared
+
+OVERRIDES = ["train.epochs=2", "model.net=C4 / G F10", "name=tiny", "train.ema=0.9"]
+
+
+class Crash(BaseException):
+    """Ends the process, as far as the code can see: no handler catches it."""
+
+
+def end_of(run: Path) -> tuple[str, list[list[str]]]:
+    rows = [line.split(",")[:-2] for line in (run / "metrics.csv").read_text().splitlines()]
+    return files.sha256(run / "model.safetensors"), rows
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with their manifest alone; pictures take seconds."""
+
+    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
+        folder.write_manifest()
+        return folder
+
+    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_report")
+def test_a_crash_at_every_flush_and_rename_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load("digits", OVERRIDES)
+    cs.train(recipe, runs=tmp_path / "whole")
+    expected = end_of(tmp_path / "whole" / "tiny-1")
+    calls = {"left": 0}
+
+    def crashing(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            calls["left"] -= 1
+            if not calls["left"]:
+                raise Crash
+            return real(*arguments)
+
+        return call
+
+    points, resumed = 0, 0
+    while True:
+        points += 1
+        runs = tmp_path / str(points)
+        calls["left"] = points
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", crashing(os.fsync))
+            patch.setattr(Path, "replace", crashing(Path.replace))
+            try:
+                cs.train(recipe, runs=runs)
+            except Crash:
+                pass
+            else:
+                break
+        run = runs / "tiny-1"
+        if (run / "state.safetensors").is_file():
+            if not (run / "manifest.json").is_file():
+                cs.resume(run)
+            assert end_of(run) == expected, points
+            assert not [path for path in run.rglob(".*") if path.name.endswith(".tmp")]
+            resumed += 1
+        else:
+            with pytest.raises(RunError, match="missing"):
+                cs.resume(run)
+    # A file is flushed, renamed, and its folder flushed: 4 files before the first state, 7 later, a manifest.
+    assert points - 1 == 3 * (4 + 7 + 1)
+    assert resumed == points - 1 - 3 * 4 - 2
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "convsmith", *arguments]
+
+
+def started(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell in the background hands down an ignored SIGINT; a terminal's own does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+
+
+def until_epoch(process: "subprocess.Popen[str]", epoch: int) -> None:
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and line != f"Epoch {epoch}\n":
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
+    overrides = [*OVERRIDES, "train.epochs=400"]
+    with started("train", "digits", *overrides, "--runs", str(tmp_path)) as process:
+        until_epoch(process, 3)
+        for _ in range(5):
+            process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    run = tmp_path / "tiny-1"
+    assert process.returncode == code
+    first, second = told.splitlines()
+    assert first.startswith(f"error[E061]: interrupted by {signal.Signals(number).name} ")
+    assert first.endswith("; the state is saved")
+    assert second == f"  fix: `convsmith resume {run}` goes on from there"
+    assert {path.name for path in run.iterdir()} == {
+        "recipe.toml", "environment.json", "data.json", "summary.txt", "log.txt", "metrics.csv",
+        "model.safetensors", "state.safetensors",
+    }  # fmt: skip
+    rows = len((run / "metrics.csv").read_text().splitlines()) - 1
+    cs.resume(run, epochs=rows + 2)
+    whole = cs.train(load("digits", [*overrides, f"train.stop_after={rows + 2}"]), runs=tmp_path).folder
+    assert end_of(run) == end_of(whole)
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
+    run = tmp_path / "tiny-1"
+    with started("train", "digits", *OVERRIDES, "train.epochs=400", "--runs", str(tmp_path)) as process:
+        until_epoch(process, 3)
+        before = json.loads((run / ".lock").read_text())
+        assert before["pid"] == process.pid
+        for use in (cs.resume, cs.evaluate):
+            with pytest.raises(
+                FileError, match=rf"in use by process {process.pid} on .* \(convsmith train\)"
+            ):
+                use(run)
+        process.kill()
+    assert (run / ".lock").is_file()
+    (run / ".metrics.csv.0123abcd.tmp").write_text("half", encoding="utf-8")
+    (run / ".mine.tmp").write_text("a user's", encoding="utf-8")
+    done = len((run / "metrics.csv").read_text().splitlines()) - 1
+    cs.resume(run, epochs=done + 1)
+    assert {path.name for path in run.glob(".*")} == {".mine.tmp"}
+
+
+@pytest.mark.slow
+def test_random_kills() -> None:
+    script = Path(__file__).with_name("kills.py")
+    seed = str(time.time_ns() % 1000)
+    done = subprocess.run(
+        [sys.executable, str(script), "8", seed], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stderr}"
+    assert re.match(r"8 kills over \d+ trainings of 16 epochs: weights and metrics are equal", done.stdout)
