@@ -23,6 +23,7 @@ from convsmith.arch.settings import NetSettings
 from convsmith.cli import run
 from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
+from convsmith.training.run import RunFolder
 from nets import net_settings, notations
 from test_arithmetic import legal
 from test_layers import loaded
@@ -157,6 +158,8 @@ def test_class_names_cannot_break_the_file(tiny: Recipe, tmp_path: Path) -> None
     record = json.loads((folder / "data.json").read_text())
     record["class_names"][0] = '"""\nraise SystemExit\n\\'
     (folder / "data.json").write_text(json.dumps(record))
+    # What such a folder is worth whose author wrote the manifest, too.
+    RunFolder(path=folder).write_manifest()
     path, _ = cs.export(cs.load_target(str(folder)), tmp_path / "out")
     net_of(path.read_text(encoding="utf-8"))
 

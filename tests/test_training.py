@@ -32,6 +32,7 @@ from convsmith.training.config import (
     Schedule,
     Step,
 )
+from convsmith.training.learner import Learner, Moment, Outcome
 from convsmith.training.loop import BatchFacts, Observer, fit
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.score import evaluate_split, logits_of, score_of
@@ -273,6 +274,27 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     assert len(before) == 1
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, before[0][name])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load("digits", ["train.optimizer=adam", "model.net=C4 / G F10"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    weights = [parameter.detach().clone() for parameter in net.parameters()]
+    real = Learner.learn
+
+    def learn(self: Learner, indices: torch.Tensor, moment: Moment) -> Outcome:
+        outcome = real(self, indices, moment)
+        gradient = self.parameters[0].grad
+        assert gradient is not None
+        gradient[0, 0, 1, 1] = -math.inf
+        return outcome
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    with pytest.raises(DivergedError, match=r"the loss is \d.*, the gradient's norm inf; training stopped"):
+        fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
+    for parameter, before in zip(net.parameters(), weights, strict=True):
+        assert torch.equal(parameter, before)
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import get_total_norm
 
 from convsmith import runtime
 from convsmith.data.augment import Augmenter, Draw
@@ -106,6 +107,10 @@ class Learner:
             parameter.grad = gradient
         loss = torch.stack([loss for loss, _, _ in results]) @ torch.tensor(shares).to(results[0][0].device)
         return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+
+    def gradient_norm(self) -> float:
+        """The Euclidean norm of all gradients together; not finite where one of them is not."""
+        return float(get_total_norm([each.grad for each in self.parameters if each.grad is not None]))
 
     def on_one_core(self, task: Callable[[], None]) -> None:
         """Do a task of many small operations, which cores that shared them would spend waiting."""

@@ -150,8 +150,8 @@ def fit(
         The facts of each epoch, those before `state` included.
 
     Raises:
-        DivergedError: A loss is not finite; the weights are those before that step. Or weights are not, at
-            the end of an epoch or at a stop.
+        DivergedError: A loss or gradient is not finite; the weights are those before that step. Or weights
+            are not, at the end of an epoch or at a stop.
         StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
         RunError: `state` is that of another net or optimiser.
     """
@@ -342,8 +342,10 @@ class Trainer:
         moment = Moment(epoch=epoch, step=index, image_size=self.image_size(epoch, index))
         outcome = self.learner.learn(indices, moment)
         loss = float(outcome.loss)
-        if not math.isfinite(loss):
-            what = f"the loss is {loss}; training stopped before this step changed the weights"
+        norm = self.learner.gradient_norm()
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            found = f"the loss is {loss:g}, the gradient's norm {norm:g}"
+            what = f"{found}; training stopped before this step changed the weights"
             raise self.diverged(f"epoch {epoch}, batch {index}", what)
         with self.profile.phase("optimizer"):
             self.learner.on_one_core(self.update)
