@@ -115,6 +115,10 @@ def test_a_damaged_record_is_told(copied: Path) -> None:
     record = json.loads((copied / "data.json").read_text())
     del record["splits"]
     (copied / "data.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"damaged: found \d+ bytes, expected \d+"):
+        cs.report(copied)
+    # Without the manifest the record itself is looked at.
+    (copied / "manifest.json").unlink()
     with pytest.raises(RunError, match="splits missing"):
         cs.report(copied)
 
