@@ -212,7 +212,7 @@ def test_a_run_is_what_it_was_trained_as(tiny: Recipe, tmp_path: Path, capsys: C
     err = mistake(capsys, "export", str(folder), "model.net=C16 / G F10", "--code")
     assert "a run's recipe cannot be changed" in err
     (folder / "model.safetensors").write_bytes(b"damaged")
-    assert "the weights do not fit" in mistake(
+    assert "model.safetensors: damaged: found 7 bytes" in mistake(
         capsys, "export", str(folder), "--code", "--out", str(tmp_path / "x")
     )
     assert not (tmp_path / "x").exists()
