@@ -79,5 +79,14 @@ def test_accuracy_is_not_applicable_before_training() -> None:
     assert only({"min_accuracy": 0.98}, trained=Trained(accuracy=0.9799)).verdict == "fail"
 
 
+def test_calibration_is_judged_where_it_was_measured() -> None:
+    brief = {"max_calibration_error": 0.05}
+    assert only(brief).found == "not trained"
+    assert only(brief, trained=Trained(accuracy=0.9)).found == "not measured"
+    assert only(brief, trained=Trained(accuracy=0.9, calibration_error=0.05)).verdict == "pass"
+    failed = only(brief, trained=Trained(accuracy=0.9, calibration_error=0.051))
+    assert (failed.verdict, failed.found, failed.required) == ("fail", "5.10%", "at most 5.00%")
+
+
 def test_an_empty_brief_checks_nothing() -> None:
     assert judge(Brief(), FACTS) == ()
