@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsmith.arch.analyze import analyze
+from convsmith.arch.analyze import analyze_notation
 from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
 from convsmith.errors import RunError
 
@@ -82,7 +81,7 @@ def summary(
         470400
     """
     if isinstance(net, str):
-        return analyze(plan(parse(net), input_shape, settings))
+        return analyze_notation(net, input_shape, settings)
     from convsmith.inspect.trace import trace
 
     return trace(net, input_shape)
@@ -248,13 +247,14 @@ def report(run: Path) -> "Result":
     """
     from convsmith.training.run import RunFolder
     from convsmith.workflow.prepare import open_run
+    from convsmith.workflow.report import facts_for, saved
     from convsmith.workflow.report import report as make_report
-    from convsmith.workflow.report import saved
 
     with RunFolder.held(run):
         folder, prepared = open_run(run)
         train, found = saved(folder, prepared)
-        return make_report(folder, prepared, train=train, found=found)
+        facts = facts_for(prepared, found)
+        return make_report(folder, prepared, train=train, found=found, facts=facts)
 
 
 def results(run: Path) -> dict[str, Any]:

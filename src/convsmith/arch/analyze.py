@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from math import prod
 
 from convsmith.arch import coverage
-from convsmith.arch.facts import IMAGE, Analysis, AxisView, Row, View, misalignments
+from convsmith.arch.facts import IMAGE, WHOLE_MAP, Analysis, AxisView, Row, View, misalignments
 from convsmith.arch.kinds import ACTIVATIONS
-from convsmith.arch.plan import Branch, Op, Plan, Step
+from convsmith.arch.notation import parse
+from convsmith.arch.plan import Branch, Op, Plan, Step, plan
+from convsmith.arch.settings import NetSettings
 
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8
 _WINDOWS = {"Conv2d", "MaxPool2d", "AvgPool2d", "PixelUnshuffle"}
@@ -29,7 +31,7 @@ class SpecAnalysis(Analysis):
         return min(self.final_view.sizes)
 
 
-def analyze(plan: Plan) -> SpecAnalysis:
+def analyze(planned: Plan) -> SpecAnalysis:
     """Work out every number of a net.
 
     Example:
@@ -39,23 +41,39 @@ def analyze(plan: Plan) -> SpecAnalysis:
         >>> facts.parameters, facts.macs, facts.receptive_field
         (2970, 1032352, 5)
     """
-    walk = _Walk(plan.input_shape)
-    for block in plan.blocks:
+    walk = _Walk(planned.input_shape)
+    for block in planned.blocks:
         walk.steps(block)
-    normed = [op.out_shape[0] for op in plan.operations() if op.operation == "BatchNorm2d"]
+    normed = [op.out_shape[0] for op in planned.operations() if op.operation == "BatchNorm2d"]
     return SpecAnalysis(
-        title=str(plan.net),
-        input_shape=plan.input_shape,
+        title=str(planned.net),
+        input_shape=planned.input_shape,
         rows=tuple(walk.rows),
         trainable=sum(row.parameters for row in walk.rows),
         # Running mean, running variance, and the counter of batches.
         buffers=sum(2 * channels + 1 for channels in normed),
         buffer_bytes=sum(2 * channels * _FLOAT_BYTES + _COUNTER_BYTES for channels in normed),
         unseen=tuple(
-            coverage.unseen(seen, size) for seen, size in zip(walk.seen, plan.input_shape[1:], strict=True)
+            coverage.unseen(seen, size) for seen, size in zip(walk.seen, planned.input_shape[1:], strict=True)
         ),
-        plan=plan,
+        plan=planned,
     )
+
+
+def analyze_notation(
+    text: str, input_shape: tuple[int, ...], settings: NetSettings | None = None
+) -> SpecAnalysis:
+    """Read a net's notation, settle it for an input shape `(C, H, W)`, and work out every number.
+
+    Raises:
+        NotationError: The notation cannot be read.
+        ShapeError: The layers do not fit.
+
+    Example:
+        >>> analyze_notation("C16 C16:s2 / G F10", (3, 32, 32)).parameters
+        2970
+    """
+    return analyze(plan(parse(text), input_shape, settings))
 
 
 class _Walk:
@@ -144,7 +162,7 @@ def _row(op: Op, source: int, before: View, after: View) -> Row:
         elementwise=op.operation in _ELEMENTWISE,
         before=before,
         after=after,
-        notes=("its statistics are over the whole map",) if reads_map else (),
+        notes=(WHOLE_MAP,) if reads_map else (),
     )
 
 

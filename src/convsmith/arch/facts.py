@@ -20,6 +20,8 @@ BYTES_PER_VALUE = 4
 # Bytes of one weight in the formats that a file may have.
 FILE_FORMATS = {"fp32": 4, "fp16": 2, "int8": 1}
 IMAGE = -1
+# What is said of norms that are no constants in evaluation mode.
+WHOLE_MAP = "its statistics are over the whole map"
 
 
 @dataclass(frozen=True, kw_only=True)

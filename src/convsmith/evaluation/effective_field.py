@@ -7,8 +7,7 @@ largest in the middle and falls off like a bell, so a net looks at less than its
 Shapes: images `(N, C, H, W)`, fields `(H, W)`.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from convsmith.arch.facts import View
 from convsmith.arch.plan import Branch, Plan, Step
 from convsmith.errors import ModuleError, ShapeError, suggest
+from convsmith.training.score import evaluating
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 # Luo et al. count the pixels above 1 - 95.45 % of the greatest, as of a Gaussian within two deviations.
@@ -219,7 +219,7 @@ def _centre_gradient(
         raise ModuleError(
             f"no layer {layer!r}", where=type(net).__name__, fix=suggest(layer, filter(None, modules))
         )
-    with _evaluating(net), torch.enable_grad():
+    with evaluating(net), torch.enable_grad():
         images = images.detach().requires_grad_()
         hook = modules[layer].register_forward_hook(seen)
         try:
@@ -230,18 +230,6 @@ def _centre_gradient(
             raise ModuleError("the forward pass does not call it", where=layer)
         (gradient,) = torch.autograd.grad(outputs[0], images)
     return gradient, places[0]
-
-
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode, for the block; every module gets its own mode back."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _square(view: View | None, position: tuple[int, int]) -> Square | None:

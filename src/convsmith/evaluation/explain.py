@@ -13,6 +13,7 @@ from convsmith.arch.plan import Plan
 from convsmith.errors import FileError, RunError
 from convsmith.evaluation.facts import mistakes_of_each_class
 from convsmith.evaluation.predictions import REMEDY, Indices, Predictions
+from convsmith.training.score import evaluating
 
 Maps = NDArray[np.float32]
 MOST_CHANNELS = 8
@@ -177,9 +178,7 @@ def explain(
         indices: `(M,)`, the images' places in it.
     """
     predicted, labels = predictions.predicted[indices], predictions.labels[indices]
-    was_training = net.training
-    net.eval()
-    try:
+    with evaluating(net):
         logits = class_activation_maps(net, plan, images_NCHW)
         occlusion = torch.stack(
             [
@@ -188,8 +187,6 @@ def explain(
             ]
         )
         blocks = block_maps(net, images_NCHW[0])
-    finally:
-        net.train(was_training)
     rows = np.arange(len(indices))
     by_class = None if logits is None else logits.float().cpu().numpy()
     return Explanation(

@@ -5,17 +5,15 @@ reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from torch import Tensor
 
-from convsmith.arch.facts import Axes, Window
+from convsmith.arch.facts import WHOLE_MAP, Axes, Window
 from convsmith.inspect import spans
 from convsmith.inspect.tracks import Track, joined, labels, map_windows, plain
-
-WHOLE_MAP = "its statistics are over the whole map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class Effect(Window):
     macs: int | None = 0
     elementwise: bool = False
     view: bool = False
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def effect_of(call: Call, *, pointwise: bool) -> Effect:
@@ -269,13 +267,11 @@ def _matrix_product(call: Call) -> Effect:
     tracks = [call.track_of(each) for each in (left, right)]
     macs = left.numel() * right.shape[-1]
     if tracks[0] is not None and tracks[1] is None:
-        dims = (*tracks[0].dims[:-1], ((None, call.shape[-1]),))
-        axes = labels([tracks[0].dims[-1]])
-        result = replace(tracks[0], dims=dims).without(axes)
+        last = len(call.shape) - 1
+        result = tracks[0].sized(last, call.shape[last]).without(labels([tracks[0].dims[last]]))
     elif tracks[0] is None and tracks[1] is not None:
-        axes = labels([tracks[1].dims[-2]])
-        dims = (*tracks[1].dims[:-2], ((None, call.shape[-2]),), tracks[1].dims[-1])
-        result = replace(tracks[1], dims=dims).without(axes)
+        last = len(call.shape) - 2
+        result = tracks[1].sized(last, call.shape[last]).without(labels([tracks[1].dims[last]]))
     else:
         result, _ = joined([_whole(track, call.shape) for track in tracks if track], call.shape)
     return Effect(
@@ -304,24 +300,11 @@ def _whole(track: Track, shape: Sequence[int]) -> Track:
 
 def _concatenation(call: Call) -> Effect:
     place = _positive(call.values.get("dim", 0), len(call.shape))
-    parts = [self_ for self_ in call.values["tensors"] if isinstance(self_, Tensor)]
-    tracks = [track for part in parts if (track := call.track_of(part)) is not None]
-    shape = [1 if index == place else size for index, size in enumerate(call.shape)]
-    along = [axis for track in tracks for axis in labels([track.dims[place]])]
-    if along:
+    if labels(track.dims[place] for track in call.tracks):
         return _lost(call, "maps are laid side by side along an axis of the image", macs=0)
-    flat = [
-        replace(
-            track,
-            dims=tuple(((None, 1),) if index == place else atoms for index, atoms in enumerate(track.dims)),
-        )
-        for track in tracks
-    ]
-    result, notes = joined(flat, shape)
-    dims = tuple(
-        ((None, call.shape[place]),) if index == place else atoms for index, atoms in enumerate(result.dims)
-    )
-    return Effect(tracks=(replace(result, dims=dims),), operation="Concat", notes=notes)
+    shape = [1 if index == place else size for index, size in enumerate(call.shape)]
+    result, notes = joined([track.sized(place, 1) for track in call.tracks], shape)
+    return Effect(tracks=(result.sized(place, call.shape[place]),), operation="Concat", notes=notes)
 
 
 def _stack(call: Call) -> Effect:
@@ -391,19 +374,15 @@ def _split(call: Call) -> Effect:
     place = _positive(call.values.get("dim", 0), len(track.dims))
     if labels([track.dims[place]]):
         return _lost(call, "the map is split along an axis of the image", macs=0)
-    tracks = []
-    for output in call.outputs:
-        dims = (*track.dims[:place], ((None, output.shape[place]),), *track.dims[place + 1 :])
-        tracks.append(replace(track, dims=dims))
-    return Effect(tracks=tuple(tracks), view=True)
+    tracks = tuple(track.sized(place, output.shape[place]) for output in call.outputs)
+    return Effect(tracks=tracks, view=True)
 
 
 def _gate(call: Call) -> Effect:
     """GLU: one half of the channels times a function of the other."""
     (track, *_) = call.tracks
     place = _positive(call.values.get("dim", -1), len(track.dims))
-    dims = (*track.dims[:place], ((None, call.shape[place]),), *track.dims[place + 1 :])
-    return Effect(tracks=(replace(track, dims=dims),), operation="glu")
+    return Effect(tracks=(track.sized(place, call.shape[place]),), operation="glu")
 
 
 def _expand(call: Call) -> Effect:

@@ -67,7 +67,7 @@ def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
                 (source,) = rows[source].sources
                 if source < 0 or not rows[source].elementwise:
                     break
-            if source != index and source >= 0 and _is_depthwise(rows[source]):
+            if source != index and source >= 0 and is_depthwise(rows[source]):
                 pairs.append((source, index))
     return pairs
 
@@ -91,7 +91,7 @@ def is_convolution(row: Row) -> bool:
     return _CONVOLUTION.fullmatch(row.operation) is not None
 
 
-def _is_depthwise(row: Row) -> bool:
+def is_depthwise(row: Row) -> bool:
     return is_convolution(row) and row.groups == row.width[0] > 1
 
 

@@ -177,8 +177,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             in_shape=in_shape,
             out_shape=call.shape,
             parameters=parameters,
+            before=after if joins else first,
+            after=after,
         )
-        return self.add(replace(row, before=after.view if joins else first.view, after=after.view), after)
+        return self.add(row, after)
 
     def add_leaf(self, frame: _Frame, output: Tensor) -> None:
         """A row for a layer of `torch.nn`, whatever operators it is made of."""
@@ -197,8 +199,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             in_shape=inputs[0].shape,
             out_shape=output.shape,
             parameters={id(each): each for each in frame.module.parameters()},
+            before=befores[0],
+            after=track,
         )
-        index = self.add(replace(row, before=befores[0].view, after=track.view), track)
+        index = self.add(row, track)
         self.follow(output, replace(track, rows=frozenset({index})))
 
     def row(
@@ -212,12 +216,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         in_shape: Shape,
         out_shape: Shape,
         parameters: dict[int, nn.Parameter],
+        before: Track,
+        after: Track,
     ) -> Row:
         new = {key: each for key, each in parameters.items() if key not in self.counted}
         shared = sorted({self.counted[key] for key in parameters if key in self.counted})
         self.counted |= dict.fromkeys(new, name)
         notes = tuple(f"its weights are those of {owner}, counted there" for owner in shared)
-        nothing = Track.of_image((1, 1)).view
         return Row(
             operation=operation,
             name=name,
@@ -230,8 +235,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
             elementwise=effect.elementwise,
-            before=nothing,
-            after=nothing,
+            before=before.view,
+            after=after.view,
             notes=(*effect.notes, *notes),
         )
 

@@ -92,9 +92,9 @@ class Track:
         whole = AxisView(size=0, jump=Span(advance=0).jump)
         return View(axes=tuple(whole if state is None else state.view for state in self.axes))
 
-    def place(self, axis: int) -> int | None:
-        """The dimension that is an axis of the image, and nothing else."""
-        return next((place for place, atoms in enumerate(self.dims) if _labels(atoms) == [axis]), None)
+    def sized(self, place: int, size: int) -> "Track":
+        """The same with a dimension that is no axis of the image in one place, of another size."""
+        return replace(self, dims=(*self.dims[:place], ((None, size),), *self.dims[place + 1 :]))
 
     def without(self, axes: Iterable[int]) -> "Track":
         """The same with every value seeing all of some axes."""

@@ -10,6 +10,7 @@ from typing import Literal
 
 from convsmith.arch.facts import IMAGE, Analysis, Row, Shape, View
 from convsmith.arch.tables import axes_text
+from convsmith.inspect.structure import is_depthwise
 
 Kind = Literal[
     "image",
@@ -100,7 +101,7 @@ def _kind(row: Row) -> Kind:
     if "transpose" in operation:
         return "transposed"
     if "conv" in operation:
-        if row.groups > 1 and row.groups == row.width[0]:
+        if is_depthwise(row):
             return "depthwise"
         return "pointwise" if set(row.kernel) == {1} else "convolution"
     if row.width != (0, 0):
@@ -129,7 +130,7 @@ def _options(row: Row, *, default: tuple[int, ...]) -> tuple[str, ...]:
     """Stride, dilation and groups, where they are not what one would expect."""
     stride = f"s{axes_text(row.stride)}" if row.stride != default else ""
     dilation = f"d{axes_text(row.dilation)}" if any(each > 1 for each in row.dilation) else ""
-    groups = f"g{row.groups}" if row.groups > 1 and row.groups != row.width[0] else ""
+    groups = f"g{row.groups}" if row.groups > 1 and not is_depthwise(row) else ""
     return tuple(text for text in (stride, dilation, groups) if text)
 
 

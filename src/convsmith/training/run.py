@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,15 @@ METRICS = (
 WEIGHTS, STATE = "model.safetensors", "state.safetensors"
 # What a training writes and others read. The rest is made anew from it by `convsmith evaluate`.
 ORIGINALS = ("recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", WEIGHTS, STATE)
+
+
+def epoch_seconds(row: Mapping[str, float]) -> float:
+    """What an epoch took, by its row of metrics.csv: training and evaluation, what is missing left out.
+
+    >>> epoch_seconds({"epoch": 1, "train_seconds": 5.0, "evaluation_seconds": 0.5})
+    5.5
+    """
+    return row.get("train_seconds", 0.0) + row.get("evaluation_seconds", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Logits and features of a whole split, and the loss and accuracy that follow from them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -76,16 +78,24 @@ def outputs_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch
 def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
     """The logits `(N, num_classes)` float32, on the CPU. The net's mode is put back as it was."""
     device = normalize.mean.device
-    was_training = net.training
-    net.eval()
-    try:
-        parts = []
+    parts = []
+    with evaluating(net):
         for images in normalized(split.images, normalize, EVALUATION_BATCH):
             with runtime.autocast(device, dtype):
                 parts.append(net(images).float().cpu())
-        return torch.cat(parts)
+    return torch.cat(parts)
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode, for the block; every module gets its own mode back."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
     finally:
-        net.train(was_training)
+        for module, mode in modes:
+            module.training = mode
 
 
 def score_of(logits: Tensor, labels: Tensor) -> Score:

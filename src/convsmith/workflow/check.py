@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convsmith.arch.analyze import SpecAnalysis, analyze
-from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
+from convsmith.arch.analyze import SpecAnalysis, analyze_notation
 from convsmith.data.images import Outline
 from convsmith.data.transforms import CoarseDropout
 from convsmith.errors import Problem, RecipeError, ShapeError
@@ -20,7 +18,7 @@ def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
         RecipeError: The net or the augmentation does not fit them.
     """
     try:
-        analysis = analyze(plan(parse(recipe.model.net), outline.image_shape, recipe.model))
+        analysis = analyze_notation(recipe.model.net, outline.image_shape, recipe.model)
     except ShapeError as error:
         problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
         raise RecipeError.of(problems) from error
@@ -64,7 +62,7 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> 
         )
         return
     try:
-        small = analyze(plan(parse(recipe.model.net), (channels, size, size), recipe.model))
+        small = analyze_notation(recipe.model.net, (channels, size, size), recipe.model)
     except ShapeError as error:
         yield from (replace(each, where=where) for each in error.problems)
         return

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith import files
-from convsmith.arch.analyze import SpecAnalysis, analyze
-from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
+from convsmith.arch.analyze import SpecAnalysis, analyze_notation
 from convsmith.data.images import ImageData
 from convsmith.data.images import load as load_data
 from convsmith.errors import DataError, RunError
@@ -22,7 +20,7 @@ from convsmith.recipe.schema import Recipe
 from convsmith.reports.compare_page import CompareFacts, GroupRow, PairRow, RunRow, html, markdown
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
-from convsmith.training.run import RunFolder
+from convsmith.training.run import RunFolder, epoch_seconds
 
 # Pairs that the page lists, pairs of them with images, and images of each side.
 MOST_PAIRS, PAIRS_SHOWN, EXAMPLES = 45, 6, 8
@@ -107,7 +105,7 @@ def _open(path: Path) -> _Run:
         folder=folder,
         name=path.resolve().name,
         recipe=recipe,
-        analysis=analyze(plan(parse(recipe.model.net), (channels, height, width), recipe.model)),
+        analysis=analyze_notation(recipe.model.net, (channels, height, width), recipe.model),
         data=data,
         found=found,
         facts=facts_of(found, names),
@@ -165,8 +163,7 @@ def _row(run: _Run, group: int) -> RunRow:
 
 
 def _seconds(run: _Run) -> float:
-    rows = run.folder.metrics()
-    return sum(row.get("train_seconds", 0.0) + row.get("evaluation_seconds", 0.0) for row in rows)
+    return sum(map(epoch_seconds, run.folder.metrics()))
 
 
 def _group(label: str, runs: list[_Run]) -> GroupRow:

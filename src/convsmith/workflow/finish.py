@@ -44,11 +44,11 @@ def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) ->
 
 def finished(folder: RunFolder, prepared: Prepared, asked: Asked, log: Callable[[str], None]) -> Result:
     """As `finish`, where the net was asked already."""
-    classes = facts_for(prepared, asked.test).classes
+    facts = facts_for(prepared, asked.test)
     test = score_of(torch.from_numpy(asked.test.logits), torch.from_numpy(asked.test.labels))
-    for line in (asked.train.line("Train"), test.line("Test"), "", *(each.line() for each in classes)):
+    for line in (asked.train.line("Train"), test.line("Test"), "", *(each.line() for each in facts.classes)):
         log(line)
-    return report(folder, prepared, train=asked.train, found=asked.test)
+    return report(folder, prepared, train=asked.train, found=asked.test, facts=facts)
 
 
 def loaded_net(folder: RunFolder, prepared: Prepared) -> tuple[nn.Module, Normalizer, torch.dtype]:

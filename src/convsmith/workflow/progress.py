@@ -8,7 +8,7 @@ from pathlib import Path
 from convsmith.errors import RunError
 from convsmith.recipe.loader import load
 from convsmith.training.log import clock
-from convsmith.training.run import RunFolder
+from convsmith.training.run import RunFolder, epoch_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class RunProgress:
         """At the pace of the epochs so far; None before the first."""
         if not self.rows:
             return None
-        spent = sum(row.get("train_seconds", 0) + row.get("evaluation_seconds", 0) for row in self.rows)
+        spent = sum(map(epoch_seconds, self.rows))
         return spent / len(self.rows) * (self.epochs - len(self.rows))
 
     def line(self) -> str:
@@ -75,7 +75,7 @@ def progress(run: Path) -> RunProgress:
         epochs=recipe.train.epochs_run,
         rows=folder.metrics() if (run / "metrics.csv").is_file() else (),
         quiet_seconds=max(time.time() - log.stat().st_mtime, 0.0) if log.is_file() else 0.0,
-        finished=(run / "manifest.json").is_file(),
+        finished=folder.is_finished,
         diverged=next((line.split("  ", 1)[-1] for line in text.splitlines() if "error[E060]" in line), ""),
     )
 
@@ -98,5 +98,4 @@ def table_row(row: dict[str, float]) -> str:
         loss, accuracy = row.get(f"{name}_loss"), row.get(f"{name}_accuracy")
         cells.append(f"{'-' if loss is None else f'{loss:.4f}':>{width}}")
         cells.append(f"{'-' if accuracy is None else f'{accuracy:.2%}':>8}")
-    seconds = row.get("train_seconds", 0) + row.get("evaluation_seconds", 0)
-    return " ".join([*cells, f"{seconds:>7.1f}"])
+    return " ".join([*cells, f"{epoch_seconds(row):>7.1f}"])

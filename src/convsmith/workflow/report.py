@@ -27,7 +27,7 @@ from convsmith.reports.page import PageFacts, Picture, markdown
 from convsmith.reports.pictures import Tile
 from convsmith.reports.style import short
 from convsmith.training.log import clock
-from convsmith.training.run import RunFolder
+from convsmith.training.run import RunFolder, epoch_seconds
 from convsmith.training.score import Score, score_of
 from convsmith.workflow.page_pictures import explanation_picture, page_pictures
 from convsmith.workflow.prepare import Prepared, notes
@@ -85,7 +85,9 @@ def saved(folder: RunFolder, prepared: Prepared) -> tuple[Score, Predictions]:
     return score, found
 
 
-def report(folder: RunFolder, prepared: Prepared, *, train: Score, found: Predictions) -> Result:
+def report(
+    folder: RunFolder, prepared: Prepared, *, train: Score, found: Predictions, facts: Facts
+) -> Result:
     """Write results.json, all pictures, both pages and the manifest.
 
     Args:
@@ -93,8 +95,8 @@ def report(folder: RunFolder, prepared: Prepared, *, train: Score, found: Predic
         prepared: Its recipe with its data.
         train: On the plain training images.
         found: Predictions for the test images.
+        facts: What follows from them, from `facts_for`.
     """
-    facts = facts_for(prepared, found)
     test = score_of(torch.from_numpy(found.logits), torch.from_numpy(found.labels))
     checks = prepared.judge(Trained(accuracy=test.accuracy, calibration_error=facts.calibration.ece))
     names = prepared.data.class_names
@@ -215,7 +217,7 @@ def _page_facts(
 ) -> PageFacts:
     recipe, analysis = prepared.recipe, prepared.analysis
     metrics = folder.metrics()
-    seconds = sum(row.get("train_seconds", 0) + row.get("evaluation_seconds", 0) for row in metrics)
+    seconds = sum(map(epoch_seconds, metrics))
     return PageFacts(
         name=recipe.name,
         description=recipe.description,

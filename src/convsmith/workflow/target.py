@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convsmith.arch.analyze import SpecAnalysis, analyze
+from convsmith.arch.analyze import SpecAnalysis, analyze, analyze_notation
 from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import Plan, plan
-from convsmith.arch.settings import NetSettings
 from convsmith.errors import ModuleError, RecipeError, RunError
 from convsmith.inspect.brief import Brief, Check, Trained, judge
 from convsmith.recipe.loader import load, load_settings, shelf
@@ -95,7 +94,9 @@ def of_recipe(recipe: Recipe, input_shape: ImageShape | None = None) -> Target:
     """A recipe's net, on its own data, which it then has to fit, or on images of another shape."""
     if input_shape is not None:
         return Target(
-            name=recipe.name, analysis=_analysis(recipe.model.net, input_shape, recipe.model), recipe=recipe
+            name=recipe.name,
+            analysis=analyze_notation(recipe.model.net, input_shape, recipe.model),
+            recipe=recipe,
         )
     from convsmith.data.images import outline_of
     from convsmith.workflow.check import fitted
@@ -162,7 +163,3 @@ def _needed(input_shape: ImageShape | None) -> ImageShape:
     if input_shape is None:
         raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
     return input_shape
-
-
-def _analysis(net: str, input_shape: ImageShape, settings: NetSettings) -> SpecAnalysis:
-    return analyze(plan(parse(net), input_shape, settings))
