@@ -1,40 +1,77 @@
 """Images a second of the course's augmentation on one core: batched against albumentations."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch import Tensor
 
 from benchmarks.measure import in_turns, table
+from benchmarks.plain import course_pipeline
 from convsmith.data.augment import Draw, augmenter
 from convsmith.data.transforms import AugmentConfig
 from convsmith.recipe.loader import load
+from convsmith.training.batches import Normalizer
 
-BATCHES, CALLS, ROUNDS = (64, 128), 8, 9
+BATCHES, CALLS, ROUNDS = (64, 128, 256), 8, 15
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+# What becomes of a batch of images (N, C, H, W) uint8; the other argument is a seed.
+Change = Callable[[Tensor, int], Tensor]
 
 
 def main() -> str:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     config = load("cifar10-classic").augment
+    whole = {"albumentations": course_batches(), "batched": to_normalized(config)}
+    alone = {
+        engine: augmentation(config.model_copy(update={"engine": engine}))
+        for engine in ("albumentations", "batched")
+    }
     try:
-        candidates = {
-            f"{engine}, {batch} at a time": augmenting(config.model_copy(update={"engine": engine}), batch)
-            for batch in BATCHES
-            for engine in ("albumentations", "batched")
-        }
-        return table(in_turns(candidates, ROUNDS), "images/s")
+        return "\n\n".join(
+            f"{title}\n{table(in_turns(on_batches(changes), ROUNDS), 'images/s')}"
+            for title, changes in (
+                ("From uint8 images to a normalised float32 batch", whole),
+                ("The three transforms alone", alone),
+            )
+        )
     finally:
         torch.set_num_threads(threads)
 
 
-def augmenting(config: AugmentConfig, batch: int) -> Callable[[], int]:
-    """A function that changes some batches, and says how many images those were."""
-    augment = augmenter(config, mean=(0.5, 0.5, 0.5))
+def course_batches() -> Change:
+    """As a course project's data set and loader make a batch, without the loader's processes."""
+    pipeline = course_pipeline(MEAN, STD)
+    return lambda images, _: torch.stack(
+        [pipeline(image=image)["image"] for image in images.permute(0, 2, 3, 1).numpy()]
+    )
+
+
+def augmentation(config: AugmentConfig) -> Change:
+    augment = augmenter(config, mean=MEAN)
+    return lambda images, seed: augment(images, Draw(seed=seed, epoch=1, indices=torch.arange(len(images))))
+
+
+def to_normalized(config: AugmentConfig) -> Change:
+    augment = augmentation(config)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (MEAN, STD))
+    normalize = Normalizer(mean=mean, std=std)
+    return lambda images, seed: normalize(augment(images, seed))
+
+
+def on_batches(changes: dict[str, Change]) -> dict[str, Callable[[], int]]:
+    """Each change with each size of batch, as functions that work on some batches and say how many images."""
+    return {
+        f"{name}, {batch} at a time": partial(repeated, change, batch)
+        for batch in BATCHES
+        for name, change in changes.items()
+    }
+
+
+def repeated(change: Change, batch: int) -> int:
     images = torch.randint(256, (batch, 32, 32, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-
-    def run() -> int:
-        for seed in range(CALLS):
-            augment(images, Draw(seed=seed, epoch=1, indices=torch.arange(batch)))
-        return batch * CALLS
-
-    return run
+    for seed in range(CALLS):
+        change(images, seed)
+    return batch * CALLS

@@ -4,7 +4,7 @@ It trains the same net on the same data with the same optimiser, batch size and 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -22,30 +22,33 @@ from convsmith.workflow.check import fitted
 
 WORKERS = 2
 
+Channels = tuple[float, ...]
+Pipeline = Callable[..., dict[str, Tensor]]
+
 
 class Images(Dataset[tuple[Tensor, int]]):
     """One image and label at a time, augmented and normalised by albumentations."""
 
-    def __init__(self, images_NHWC: Pixels, labels: NDArray[np.int64], pipeline: object) -> None:  # noqa: N803
+    def __init__(self, images_NHWC: Pixels, labels: NDArray[np.int64], pipeline: Pipeline) -> None:  # noqa: N803
         self.images, self.labels, self.pipeline = images_NHWC, labels, pipeline
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        changed = self.pipeline(image=self.images[index])["image"]  # type: ignore[operator]
+        changed = self.pipeline(image=self.images[index])["image"]
         return changed, int(self.labels[index])
 
 
-def course_pipeline(data: ImageData) -> object:
-    """The course's augmentation, written as its projects write it."""
+def course_pipeline(mean: Channels, std: Channels) -> Pipeline:
+    """The course's augmentation of a `(H, W, C)` image, written as its projects write it."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
     import cv2
     from albumentations.pytorch import ToTensorV2
 
-    fill = tuple(255 * value for value in data.mean)
-    return albumentations.Compose(
+    fill = tuple(255 * value for value in mean)
+    pipeline: Pipeline = albumentations.Compose(
         [
             albumentations.HorizontalFlip(p=0.5),
             albumentations.Affine(
@@ -63,10 +66,11 @@ def course_pipeline(data: ImageData) -> object:
                 fill=fill,
                 p=0.5,
             ),
-            albumentations.Normalize(mean=data.mean, std=data.std),
+            albumentations.Normalize(mean=mean, std=std),
             ToTensorV2(),
         ]
     )
+    return pipeline
 
 
 class PlainLoop:
@@ -75,7 +79,7 @@ class PlainLoop:
     def __init__(self, recipe: Recipe, data: ImageData) -> None:
         torch.manual_seed(recipe.seed)
         self.net = build(fitted(recipe, data.outline).plan, generator=runtime.generator(recipe.seed))
-        images = Images(data.train.images, data.train.labels, course_pipeline(data))
+        images = Images(data.train.images, data.train.labels, course_pipeline(data.mean, data.std))
         self.loader = DataLoader(
             images,
             batch_size=recipe.train.batch_size,

@@ -230,13 +230,21 @@ def cover_images(images: Tensor, holes: Holes, fill: str, mean: tuple[float, ...
     rows = torch.arange(height, device=images.device)
     # Rows of pixels with their channels side by side, as they lie in memory.
     columns = torch.arange(width, device=images.device).repeat_interleave(channels)
-    down = (rows >= holes.top[..., None]) & (rows < holes.bottom[..., None])
-    across = (columns >= holes.left[..., None]) & (columns < holes.right[..., None])
-    covered = (down[..., :, None] & across[..., None, :]).any(dim=1)
-    colour = _fill(images, fill, mean).add(0.5).to(torch.uint8)
+    down = _all_bits((rows >= holes.top[..., None]) & (rows < holes.bottom[..., None]))
+    across = _all_bits((columns >= holes.left[..., None]) & (columns < holes.right[..., None]))
+    covered = down[:, 0, :, None] & across[:, 0, None, :]
+    for hole in range(1, down.shape[1]):
+        covered |= down[:, hole, :, None] & across[:, hole, None, :]
+    colour = _fill(images, fill, mean).add(0.5).to(torch.uint8).flatten().repeat(width)
     lines = images.permute(0, 2, 3, 1).reshape(len(images), height, -1)
-    painted = torch.where(covered, colour.flatten().repeat(width), lines)
+    # Chooses as torch.where would; PyTorch's bit operations on bytes are an order of magnitude faster.
+    painted = ((lines ^ colour) & covered) ^ lines
     return painted.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _all_bits(chosen: Tensor) -> Tensor:
+    """255 where true, else 0, as uint8."""
+    return chosen.to(torch.uint8).mul_(255)
 
 
 def _coarse_dropout(
