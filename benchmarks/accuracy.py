@@ -4,14 +4,15 @@ Both have the recipe's optimiser, its schedule over 10 epochs, and its augmentat
 `runs/accuracy.json` and not done again.
 """
 
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
 import torch
 
+from benchmarks.measure import kept
 from benchmarks.plain import PlainLoop
 from benchmarks.throughput import trainer_of
-from convsmith import files
 from convsmith.data.images import ImageData
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
@@ -23,21 +24,21 @@ SEEDS, EPOCHS, DONE = range(3), 10, Path("runs/accuracy.json")
 
 
 def main() -> str:
-    files.make_folder(DONE.parent)
-    done = files.read_json(DONE) if DONE.is_file() else {}
+    found: dict[str, list[float]] = {name: [] for name in LOOPS}
     for seed in SEEDS:
-        for name, run in (("convsmith", ours), ("plain loop", plain)):
-            key = f"{name}, seed {seed}"
-            if key not in done:
-                prepared = prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"]))
-                done[key] = run(prepared.recipe, prepared.data)
-                files.write_json(DONE, done)
-    lines = []
-    for name in ("convsmith", "plain loop"):
-        found = [done[f"{name}, seed {seed}"] for seed in SEEDS]
-        told = ", ".join(f"{accuracy:.2%}" for accuracy in found)
-        lines.append(f"{name:<12} {mean(found):.2%}, standard deviation {stdev(found):.2%} ({told})")
-    return "\n".join(lines)
+        for name in LOOPS:
+            found[name].append(kept(DONE, f"{name}, seed {seed}", partial(accuracy, name, seed)))
+    return "\n".join(
+        f"{name:<12} {mean(each):.2%}, standard deviation {stdev(each):.2%} "
+        f"({', '.join(f'{accuracy:.2%}' for accuracy in each)})"
+        for name, each in found.items()
+    )
+
+
+def accuracy(name: str, seed: int) -> float:
+    """On the test set, after the last epoch."""
+    prepared = prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"]))
+    return LOOPS[name](prepared.recipe, prepared.data)
 
 
 def ours(recipe: Recipe, data: ImageData) -> float:
@@ -54,3 +55,6 @@ def plain(recipe: Recipe, data: ImageData) -> float:
             pass
     normalize = Normalizer.of(data, torch.device("cpu"))
     return evaluate_split(loop.net, data.test, normalize, torch.float32).accuracy
+
+
+LOOPS = {"convsmith": ours, "plain loop": plain}

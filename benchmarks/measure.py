@@ -4,11 +4,12 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
 
-from convsmith import runtime
+from convsmith import files, runtime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,17 @@ def in_turns(candidates: Mapping[str, Callable[[], int]], rounds: int) -> list[R
             units = run()
             values[name].append(units / (time.perf_counter() - began))
     return [Rates(name=name, values=tuple(found)) for name, found in values.items()]
+
+
+def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
+    """What was measured before under this key, as a JSON file has it; else measured now, and kept there."""
+    files.make_folder(path.parent)
+    done = files.read_json(path) if path.is_file() else {}
+    if key not in done:
+        done[key] = measure()
+        files.write_json(path, done)
+    found: float = done[key]
+    return found
 
 
 def table(rates: list[Rates], unit: str) -> str:
