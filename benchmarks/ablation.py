@@ -1,6 +1,6 @@
 """What each part of `cifar10-sprint`'s training buys: accuracy on held-out training images without it.
 
-Three seeds a row, the same 45,000 and 5,000 images for each, so that a row's difference to the recipe is a mean
+Three seeds a row, the same 45,000 and 5,000 images for each: a row differs from the recipe by a mean
 over seeds of differences within a seed. What is done is kept in `runs/ablation.json` and not done again.
 """
 

@@ -2,36 +2,107 @@
 
 The seconds are those of training: data decoded before, evaluation outside the clock, the making of the first
 layer and of the final statistics inside. Runs that are done are not run again; remove `runs/sprint` to begin
-anew.
+anew. Draws `docs/images/accuracy-seconds.png`.
 """
 
 import time
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
 from benchmarks.plain import PlainLoop
 from convsmith.recipe.loader import load, shelf
+from convsmith.reports import charts, style
+from convsmith.training.log import clock
 from convsmith.training.run import RunFolder
 from convsmith.verbs import train
 from convsmith.workflow.prepare import prepare
 
-SEEDS, RUNS = range(5), Path("runs/sprint")
-COURSE_EPOCHS, PLAIN_STEPS = 50, 40
+SEEDS, RUNS, PICTURE = range(5), Path("runs/sprint"), Path("docs/images/accuracy-seconds.png")
+PLAIN_STEPS = 40
+# Test accuracy by epoch, from the log of the course project that `cifar10-classic` takes up.
+COURSE_LOG = {
+    1: 0.4379, 2: 0.5367, 3: 0.5830, 4: 0.6032, 5: 0.6248,
+    10: 0.7095, 20: 0.7795, 30: 0.8055, 40: 0.8287, 50: 0.8379,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A recipe's runs: seconds of training, and test accuracy after the last epoch, by seed."""
+
+    name: str
+    seconds: tuple[float, ...]
+    accuracies: tuple[float, ...]
+
+    def line(self) -> str:
+        low, high = min(self.accuracies), max(self.accuracies)
+        spread = f"{mean(self.accuracies):.2%} ({low:.2%} to {high:.2%})"
+        taken = f"{mean(self.seconds):.1f} ({min(self.seconds):.1f} to {max(self.seconds):.1f})"
+        each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
+        return f"{self.name:<22} {taken:>24} {spread:>28} {stdev(self.accuracies):>7.2%}  {each}"
 
 
 def main() -> str:
-    lines = [f"{'recipe':<22} {'seconds (range)':>24} {'accuracy (range)':>28} {'sd':>7}"]
-    for name in (name for name in shelf() if name.startswith("cifar10-sprint")):
-        found = [outcome(name, seed) for seed in SEEDS]
-        seconds, accuracies = ([each[column] for each in found] for column in (0, 1))
-        spread = f"{mean(accuracies):.2%} ({min(accuracies):.2%} to {max(accuracies):.2%})"
-        taken = f"{mean(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
-        lines.append(f"{name:<22} {taken:>24} {spread:>28} {stdev(accuracies):>7.2%}")
-    lines.append(
-        f"\nplain loop, cifar10-classic: {plain_seconds_per_epoch():.0f} s an epoch, of the course's 50"
+    names = [name for name in shelf() if name.startswith("cifar10-sprint")]
+    measured = sorted((of_seeds(name) for name in names), key=lambda found: mean(found.seconds))
+    epoch = plain_seconds_per_epoch()
+    figure = charts.side_by_side(
+        [lambda ax: draw(ax, measured, epoch)],
+        "Accuracy on CIFAR-10 by seconds of training",
+        "Test images after the last epoch, mean and range of 5 seeds; 2 CPU cores",
+        height=4.8,
+        width=8,
     )
-    return "\n".join(lines)
+    style.save(figure, PICTURE)
+    return "\n".join(
+        [
+            f"{'recipe':<22} {'seconds (range)':>24} {'accuracy (range)':>28} {'sd':>7}  seeds 0 to 4, %",
+            *(found.line() for found in measured),
+            f"\nplain loop, cifar10-classic: {epoch:.0f} s an epoch, of the course's {max(COURSE_LOG)}",
+            f"drawn: {PICTURE}",
+        ]
+    )
+
+
+def of_seeds(name: str) -> Measured:
+    seconds, accuracies = zip(*(outcome(name, seed) for seed in SEEDS), strict=True)
+    return Measured(name=name, seconds=seconds, accuracies=accuracies)
+
+
+def draw(ax: Axes, measured: list[Measured], plain_epoch: float) -> None:
+    """Our recipes as points with their ranges, and the course's log at a plain loop's pace."""
+    seconds, accuracies = (
+        [mean(values) for values in each]
+        for each in ([m.seconds for m in measured], [m.accuracies for m in measured])
+    )
+    reach = [
+        [mean(m.accuracies) - min(m.accuracies) for m in measured],
+        [max(m.accuracies) - mean(m.accuracies) for m in measured],
+    ]
+    ax.errorbar(seconds, accuracies, yerr=reach, color=style.BLUE, marker="o", capsize=3)
+    for x, y in zip(seconds, accuracies, strict=True):
+        ax.annotate(
+            f"{x:.0f} s: {y:.1%}", (x, y), xytext=(0, 10), textcoords="offset points", ha="center",
+            color=style.BLUE, weight="bold",
+        )  # fmt: skip
+    course = [plain_epoch * epoch for epoch in COURSE_LOG]
+    ax.plot(course, list(COURSE_LOG.values()), color=style.GREY, marker=".")
+    ax.annotate(
+        "the course's net and log,\nat a plain loop's pace", (course[-1], COURSE_LOG[50]), xytext=(0, -14),
+        textcoords="offset points", ha="right", va="top", color=style.SOFT,
+    )  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xticks([30, 60, 120, 300, 1200, 3600, 7200])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_xlabel("training time (min:s, h:min:s)")
+    ax.set_ylabel("test accuracy")
 
 
 def outcome(name: str, seed: int) -> tuple[float, float]:
