@@ -185,6 +185,46 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     ]
 
 
+def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "cifar10-sprint"\nseed = 3\n'
+        "[augment.transforms.CoarseDropout]\np = 0.5\n"
+        '[train]\nepochs = 7\noptimizer = { lr = 0.2, name = "adamw" }\n'
+    )
+    fields = [
+        "seed=3",
+        "augment.transforms.CoarseDropout.p=0.5",
+        "train.epochs=7",
+        "train.optimizer=adamw",
+        "train.optimizer.lr=0.2",
+    ]
+    expected = load("cifar10-sprint", fields)
+    # What was measured with the other recipe says nothing of this one.
+    assert load(str(path)) == expected.model_copy(update={"name": "mine", "description": "", "result": ""})
+    (further := tmp_path / "further.toml").write_text(
+        f'extends = "{path}"\nbrief = "course-cifar10-blocks"\n'
+    )
+    assert load(str(further)).train == expected.train
+    assert load(str(further)).brief != expected.brief
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("extends = 3", "found 3, expected the name of another recipe"),
+        ('extends = "PATH"', "expected the name of another recipe"),
+        ('extends = "cifar10-sprit"', "unknown recipe 'cifar10-sprit' | did you mean 'cifar10-sprint'?"),
+        ('extends = "digits"\n[augment.transforms.Flip]\np = 1', "no item 'Flip'"),
+        ('extends = "digits"\n[train]\nepoch = 1', "train.epoch: unknown field"),
+    ],
+)
+def test_a_recipe_that_extends_wrongly(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("PATH", str(path)))
+    assert expected in " ".join(problems(str(path)))
+
+
 def test_settings_of_a_net() -> None:
     settings = load_settings(["norm=none", "bias=true", "dropout=0.1"])
     assert (settings.norm, settings.bias, settings.dropout) == ("none", True, 0.1)

@@ -1,7 +1,7 @@
 """Finding, overriding and checking recipes; all mistakes are told at once."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -76,11 +76,36 @@ def load_settings(overrides: Sequence[str]) -> NetSettings:
     return settings
 
 
-def _table(name: str) -> dict[str, Any]:
+def _table(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's fields; where it extends another, that one's with its own set over them.
+
+    Args:
+        name: On the shelf, or a TOML file.
+        above: The recipes that extend this one, to find those that extend themselves.
+    """
     table = _read_table(name)
-    if isinstance(table.get("brief"), str):
-        table["brief"] = brief_table(table["brief"])
-    return table
+    base = table.pop("extends", None)
+    if base is None:
+        if isinstance(table.get("brief"), str):
+            table["brief"] = brief_table(table["brief"])
+        return table
+    if not isinstance(base, str) or base in (*above, name):
+        raise RecipeError(f"found {base!r}, expected the name of another recipe", where=f"{name}: extends")
+    extended = _table(base, (*above, name))
+    # What is said of the other recipe does not hold for this one.
+    extended = {key: value for key, value in extended.items() if key not in {"description", "result"}}
+    if problems := _set_all(extended, _leaves(table)):
+        raise RecipeError.of(problems)
+    return extended
+
+
+def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables with their dotted keys, as on the command line."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 def _read_table(name: str) -> dict[str, Any]:
@@ -102,19 +127,16 @@ def _override(table: dict[str, Any], overrides: Sequence[str]) -> list[Problem]:
             pairs.append((key.strip(), _value(value.strip())))
         else:
             problems.append(Problem(what="expected key=value", where=text, fix="for example train.epochs=5"))
-    # Variants first, the outer before the inner, whatever the order they were given in: `lr=1 optimizer=adam`
-    # keeps the lr. A brief that is named comes before its fields.
-    pairs.sort(
-        key=lambda pair: (
-            pair[0] != "brief",
-            not _names_variant(pair[0]),
-            pair[0].count(".") * _names_variant(pair[0]),
-        )
-    )
-    for key, value in pairs:
-        if problem := _set(table, key, value):
-            problems.append(problem)
-    return problems
+    return problems + _set_all(table, pairs)
+
+
+def _set_all(table: dict[str, Any], pairs: Iterable[tuple[str, Any]]) -> list[Problem]:
+    """Set fields; variants first, the outer before the inner, whatever the order they are given in.
+
+    So `lr=1 optimizer=adam` keeps the lr, and a brief that is named comes before its fields.
+    """
+    set_in_turn = (_set(table, key, value) for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])))
+    return [problem for problem in set_in_turn if problem]
 
 
 def _rank(key: str) -> tuple[bool, bool, int]:
