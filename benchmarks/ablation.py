@@ -9,11 +9,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.measure import kept
-from convsmith import runtime
-from convsmith.arch.build import build
+from benchmarks.measure import kept, whole_training
 from convsmith.recipe.loader import load
-from convsmith.training import loop
 from convsmith.workflow.prepare import prepare
 
 SEEDS, DONE = range(3), Path("runs/ablation.json")
@@ -79,9 +76,6 @@ def difference(accuracies: list[float], base: list[float]) -> str:
 def held_out_accuracy(overrides: tuple[str, ...]) -> float:
     """After the last epoch, on the images that were held out; the test set is not read."""
     prepared = prepare(load("cifar10-sprint", overrides))
-    recipe = prepared.recipe
     assert prepared.data.validation is not None
     data = dataclasses.replace(prepared.data, test=prepared.data.validation, validation=None)
-    with prepared.threads():
-        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed)[-1].test.accuracy
+    return whole_training(prepared, data)[-1].test.accuracy

@@ -10,15 +10,12 @@ from statistics import mean, stdev
 
 import torch
 
-from benchmarks.measure import kept
+from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
-from benchmarks.throughput import trainer_of
-from convsmith.data.images import ImageData
 from convsmith.recipe.loader import load
-from convsmith.recipe.schema import Recipe
 from convsmith.training.batches import Normalizer
 from convsmith.training.score import evaluate_split
-from convsmith.workflow.prepare import prepare
+from convsmith.workflow.prepare import Prepared, prepare
 
 SEEDS, EPOCHS, DONE = range(3), 10, Path("runs/accuracy.json")
 
@@ -37,24 +34,20 @@ def main() -> str:
 
 def accuracy(name: str, seed: int) -> float:
     """On the test set, after the last epoch."""
-    prepared = prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"]))
-    return LOOPS[name](prepared.recipe, prepared.data)
+    return LOOPS[name](prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"])))
 
 
-def ours(recipe: Recipe, data: ImageData) -> float:
-    trainer = trainer_of(recipe, data)
-    facts = [trainer.epoch() for _ in range(EPOCHS)]
-    trainer.close()
-    return facts[-1].test.accuracy
+def ours(prepared: Prepared) -> float:
+    return whole_training(prepared, prepared.data)[-1].test.accuracy
 
 
-def plain(recipe: Recipe, data: ImageData) -> float:
-    loop = PlainLoop(recipe, data)
+def plain(prepared: Prepared) -> float:
+    loop = PlainLoop(prepared.recipe, prepared.data)
     for _ in range(EPOCHS):
         for _ in loop.epoch():
             pass
-    normalize = Normalizer.of(data, torch.device("cpu"))
-    return evaluate_split(loop.net, data.test, normalize, torch.float32).accuracy
+    normalize = Normalizer.of(prepared.data, torch.device("cpu"))
+    return evaluate_split(loop.net, prepared.data.test, normalize, torch.float32).accuracy
 
 
 LOOPS = {"convsmith": ours, "plain loop": plain}

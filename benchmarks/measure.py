@@ -1,4 +1,4 @@
-"""Timing things against each other: in turns, in one process, told as medians, ranges and ratios."""
+"""What benchmarks share: timing in turns, as medians, ranges and ratios; trainings; results that are kept."""
 
 import platform
 import time
@@ -10,6 +10,11 @@ from statistics import median
 import torch
 
 from convsmith import files, runtime
+from convsmith.arch.build import build
+from convsmith.data.images import ImageData
+from convsmith.training import loop
+from convsmith.training.loop import EpochFacts
+from convsmith.workflow.prepare import Prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,14 @@ def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
         files.write_json(path, done)
     found: float = done[key]
     return found
+
+
+def whole_training(prepared: Prepared, data: ImageData) -> tuple[EpochFacts, ...]:
+    """Train a recipe's net on its data, or on other data of the same kind; writes nothing."""
+    recipe = prepared.recipe
+    with prepared.threads():
+        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed)
 
 
 def table(rates: list[Rates], unit: str) -> str:
