@@ -17,6 +17,7 @@ from convsmith.errors import RunError
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.data.findings import Verification
     from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
@@ -146,6 +147,27 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
     prepared = prepare(recipe)
     files.make_folder(folder)
     return tuple(picture.file for picture in data_pictures(prepared.recipe, prepared.data, folder))
+
+
+def verify_data(name: str, *overrides: str) -> "Verification":
+    """Decode every image of a data set as a training would, and tell all that is wrong. Nothing is changed.
+
+    Args:
+        name: A recipe's name or TOML file, or what `data.source` may be: a name, a folder, `owner/name`.
+        overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
+
+    Raises:
+        DataError: There is no such data set, or nothing of it can be read.
+
+    Example:
+        >>> found = verify_data("digits")
+        >>> found.clean, found.findings
+        (True, ())
+    """
+    from convsmith.data.verify import verify
+    from convsmith.recipe.loader import load_data
+
+    return verify(load_data(name, overrides))
 
 
 def train(

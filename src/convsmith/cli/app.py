@@ -25,6 +25,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data = typer.Typer(
+    help="Look at a data set.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data, name="data")
+
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
 ]
@@ -162,16 +170,47 @@ def preview(
         typer.echo(str(path))
 
 
+@data.command("verify")
+def verify_data(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE|RECIPE",
+            help="a data set's name, a folder, owner/name on the hub, or a recipe's name or TOML file",
+        ),
+    ],
+    overrides: Overrides = None,
+    *,
+    show_all: Annotated[bool, typer.Option("--all", help="Name all files, not some of each kind.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
+    from convsmith.data.findings import FEW_TOLD, lines
+
+    found = verbs.verify_data(source, *(overrides or []))
+    if as_json:
+        typer.echo(json.dumps(found.record(), indent=2))
+    else:
+        for line in lines(found, told=None if show_all else FEW_TOLD):
+            typer.echo(line)
+    if not found.clean:
+        raise typer.Exit(1)
+
+
 @app.command()
 def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     *,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="where the run's folder is made")] = Path("runs"),
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be used; the run lists them.")
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
-    loaded = verbs.load_recipe(recipe, *(overrides or []))
+    chosen = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
+    loaded = verbs.load_recipe(recipe, *chosen)
     from convsmith.cli.console import observer
     from convsmith.training.profile import Profile
 

@@ -16,6 +16,8 @@ from convsmith.training.config import Plateau
 from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
 
+_FEW_TOLD = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -48,7 +50,7 @@ class Prepared:
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
             f"Net: {self.recipe.model.net}",
             f"     {totals_line(self.analysis)}",
-            *(f"Note: {note}" for note in notes(self.recipe)),
+            *(f"Note: {note}" for note in notes(self)),
             "",
         ]
 
@@ -91,9 +93,16 @@ def open_run(run: Path) -> tuple[RunFolder, Prepared]:
     return folder, prepared
 
 
-def notes(recipe: Recipe) -> list[str]:
+def notes(prepared: Prepared) -> list[str]:
     """What a reader of the accuracy must know."""
+    recipe, dropped = prepared.recipe, prepared.data.dropped
     told = []
+    if dropped:
+        first = "; ".join(finding.line() for finding in dropped[:_FEW_TOLD])
+        told.append(
+            f"damaged images left out: {len(dropped):,}, all of them in data.json: {first}"
+            f"{'; ...' if len(dropped) > _FEW_TOLD else ''}"
+        )
     schedule = recipe.train.schedule
     if isinstance(schedule, Plateau):
         told.append(

@@ -124,7 +124,8 @@ def conditions_of(prepared: Prepared) -> dict[str, str]:
     """
     table = prepared.recipe.table()
     # Where the images come from does not matter, nor where they are kept: what they are does.
-    asked = {key: value for key, value in table["data"].items() if key not in {"source", "keep_in"}}
+    unimportant = {"source", "keep_in", "skip_damaged"}
+    asked = {key: value for key, value in table["data"].items() if key not in unimportant}
     record = prepared.data.record(prepared.recipe.data)
     images = {name: split["fingerprint"] for name, split in record["splits"].items()}
     machine = runtime.environment()
