@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar, Self
 
+# Of a name within a line.
+_LONGEST = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -120,6 +123,25 @@ class StoppedError(ConvsmithError):
         super().__init__(f"interrupted by {signal.Signals(number).name} {where}; the state is saved")
         # As a shell counts a process that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
         self.exit_code = 128 + number
+
+
+def printable(text: str) -> str:
+    r"""Text that cannot steer a terminal: what is neither printable nor the end of a line becomes `?`.
+
+    >>> printable("a\x1b[31mb\u202ec\nd")
+    'a?[31mb?c\nd'
+    """
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def one_line(name: str) -> str:
+    r"""A name from outside, as part of a line: printable, in one piece, and not too long.
+
+    >>> one_line("cat\ndog"), len(one_line("x" * 10_000))
+    ('cat?dog', 200)
+    """
+    line = printable(name).replace("\n", "?")
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

@@ -93,7 +93,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request for the block, instead of an end at any instruction.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into a request for the block, instead of an end at any instruction.
 
     A second signal changes nothing. Handlers belong to the main thread; in others the block runs without.
     """
@@ -106,7 +106,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         del frame
         request.signal = request.signal or number
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     for number, handler in zip(numbers, before, strict=True):
         # What the parent process wants to be ignored, as in the background of a shell, stays so.

@@ -11,6 +11,7 @@ import typer
 
 import convsmith
 from convsmith import verbs
+from convsmith.cli.output import say
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def top(
     ] = False,
 ) -> None:
     if version:
-        typer.echo(f"convsmith {convsmith.__version__}")
+        say(f"convsmith {convsmith.__version__}")
         raise typer.Exit
 
 
@@ -82,9 +83,9 @@ def top(
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
     for recipe in verbs.recipes():
-        typer.echo(f"{recipe.name:<18} {recipe.description}")
+        say(f"{recipe.name:<18} {recipe.description}")
         if recipe.result:
-            typer.echo(f"{'':<18} {recipe.result}")
+            say(f"{'':<18} {recipe.result}")
 
 
 @app.command()
@@ -103,7 +104,7 @@ def summary(
 
     analysis = _target(target, overrides, input_shape).analysis
     if as_json:
-        typer.echo(json.dumps(tables.record(analysis), indent=2))
+        say(json.dumps(tables.record(analysis), indent=2))
         return
     parts: dict[View, Callable[[], str]] = {
         View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
@@ -113,9 +114,9 @@ def summary(
     }
     shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
     if as_markdown:
-        typer.echo("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+        say("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
     else:
-        typer.echo("\n\n".join(parts[each]() for each in shown))
+        say("\n\n".join(parts[each]() for each in shown))
 
 
 @app.command()
@@ -140,14 +141,14 @@ def check(
     subject = _target(target, overrides, input_shape)
     checks, found = subject.judge(wanted), hints(subject.analysis)
     if as_json:
-        typer.echo(json.dumps(verdict_record(checks, found), indent=2))
+        say(json.dumps(verdict_record(checks, found), indent=2))
     elif as_markdown:
-        typer.echo(verdict_table(checks))
+        say(verdict_table(checks))
     else:
         for line in [*verdict_lines(checks), *hint_lines(found)]:
-            typer.echo(line)
+            say(line)
         if not checks:
-            typer.echo(f"{subject.name} has no brief: nothing to check; name one with --brief")
+            say(f"{subject.name} has no brief: nothing to check; name one with --brief")
     if any(each.verdict == "fail" for each in checks):
         raise typer.Exit(1)
 
@@ -155,7 +156,7 @@ def check(
 @app.command("format")
 def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
     """Print a net in the notation's canonical form."""
-    typer.echo(verbs.format_net(net))
+    say(verbs.format_net(net))
 
 
 @app.command()
@@ -167,7 +168,7 @@ def preview(
 ) -> None:
     """Draw sample images, and augmented ones as the net will see them."""
     for path in verbs.preview(verbs.load_recipe(recipe, *(overrides or [])), out):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @data.command("verify")
@@ -189,10 +190,10 @@ def verify_data(
 
     found = verbs.verify_data(source, *(overrides or []))
     if as_json:
-        typer.echo(json.dumps(found.record(), indent=2))
+        say(json.dumps(found.record(), indent=2))
     else:
         for line in lines(found, told=None if show_all else FEW_TOLD):
-            typer.echo(line)
+            say(line)
     if not found.clean:
         raise typer.Exit(1)
 
@@ -218,7 +219,7 @@ def train(
     with closing(observer()) as watcher:
         result = verbs.train(loaded, runs=runs, observers=(watcher,), profile=measured)
     if measured:
-        typer.echo(f"{measured.table()}\n")
+        say(f"{measured.table()}\n")
     _show_result(result)
 
 
@@ -259,7 +260,7 @@ def evaluate(
     """Score a run's weights on its training and test images; write its pictures and report anew."""
     result = verbs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
     if as_json:
-        typer.echo(json.dumps(verbs.results(run), indent=2))
+        say(json.dumps(verbs.results(run), indent=2))
     else:
         _show_result(result)
 
@@ -268,8 +269,8 @@ def evaluate(
 def report(run: RunArgument) -> None:
     """Make a run's pictures and pages again from its saved predictions, without its net."""
     result = verbs.report(run)
-    typer.echo(f"Report: {result.page}")
-    typer.echo(f"For a repository: {result.report}")
+    say(f"Report: {result.page}")
+    say(f"For a repository: {result.report}")
 
 
 @app.command()
@@ -296,14 +297,14 @@ def lr_find(
     """Find a learning rate: a short training in which it grows, with a plot and a suggestion."""
     loaded = verbs.load_recipe(recipe, *(overrides or []))
     found = verbs.lr_find(loaded, out, steps=steps)
-    typer.echo(f"Recipe: {loaded.train.optimizer.lr:g}")
+    say(f"Recipe: {loaded.train.optimizer.lr:g}")
     if found.suggestion is None:
-        typer.echo("Suggestion: none; the loss never falls")
+        say("Suggestion: none; the loss never falls")
     else:
-        typer.echo(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
+        say(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
     broke = "the training broke soon after" if found.broke else "it did not break"
-    typer.echo(f"Least loss at {found.best:.2g}; {broke}")
-    typer.echo(f"Plot: {out / 'lr-find.png'}")
+    say(f"Least loss at {found.best:.2g}; {broke}")
+    say(f"Plot: {out / 'lr-find.png'}")
 
 
 @app.command()
@@ -316,7 +317,7 @@ def compare(
     """Compare runs: table, seeds grouped, what differs, curves, and whether differences are chance."""
     found = verbs.compare(runs, out)
     if as_json:
-        typer.echo(json.dumps(found.record, indent=2))
+        say(json.dumps(found.record, indent=2))
         return
     from convsmith.reports.compare_page import p_text
 
@@ -324,12 +325,12 @@ def compare(
         accuracy = group["accuracy"]
         spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
         count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
-        typer.echo(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+        say(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
     for pair in found.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
-        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
-    typer.echo(f"Page: {found.page}")
-    typer.echo(f"Markdown: {found.markdown}")
+        say(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
+    say(f"Page: {found.page}")
+    say(f"Markdown: {found.markdown}")
 
 
 @app.command()
@@ -346,7 +347,7 @@ def export(
     if not code:
         raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
     for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @app.command()
@@ -360,7 +361,7 @@ def draw(
     """Draw a net: layers, shapes, branches, and the receptive field growing."""
     found = _target(target, overrides, input_shape)
     for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @app.command("receptive-field")
@@ -377,7 +378,7 @@ def receptive_field(
 
     field, picture = verbs.receptive_field(found, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
-        typer.echo(line)
+        say(line)
 
 
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
@@ -387,19 +388,19 @@ def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> 
 def _show_result(result: "Result") -> None:
     from convsmith.inspect.verdicts import verdict_lines
 
-    typer.echo(result.train.line("Train"))
-    typer.echo(result.test.line("Test"))
-    typer.echo("")
+    say(result.train.line("Train"))
+    say(result.test.line("Test"))
+    say("")
     for each in result.classes:
-        typer.echo(each.line())
-    typer.echo("")
+        say(each.line())
+    say("")
     if result.checks:
         for line in verdict_lines(result.checks):
-            typer.echo(line)
-        typer.echo("")
-    typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
-    typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
-    typer.echo(f"Report: {result.page}")
+            say(line)
+        say("")
+    say(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
+    say(f"Test accuracy: {result.test.accuracy:.2%}")
+    say(f"Report: {result.page}")
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

@@ -79,7 +79,11 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
     path = cache_folder() / "sources" / f"{key}.json"
     pointer = _pointed_to(path)
     if pointer is None:
-        pointer = _store(read(source, config), source, config)
+        try:
+            pointer = _store(read(source, config), source, config)
+        except OSError as error:
+            # NumPy's writers do not name the file.
+            raise files.unwritable(cache_folder(), error) from error
         files.make_folder(path.parent)
         written = {**asdict(pointer), "content": pointer.content.name, "source": source.place}
         files.write_json(path, written)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from convsmith.errors import one_line
+
 Kind = Literal[
     "unreadable",
     "oversized",
@@ -42,7 +44,7 @@ class Finding:
     reason: str
 
     def line(self) -> str:
-        return f"{self.file}: {self.reason}"
+        return f"{one_line(self.file)}: {one_line(self.reason)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,9 @@ def lines(verification: Verification, *, told: int | None = FEW_TOLD) -> list[st
         shown += _first(found, told)
     if verification.ignored:
         shown += ["", f"not read ({len(verification.ignored):,})"]
-        shown += _first([f"{place}: {reason}" for place, reason in verification.ignored.items()], told)
+        shown += _first(
+            [f"{one_line(place)}: {reason}" for place, reason in verification.ignored.items()], told
+        )
     total = len(verification.findings)
     closing = f"{total:,} finding{'s' if total > 1 else ''}" if total else "nothing is wrong"
     return [*shown, "", f"{closing}; nothing was changed"]

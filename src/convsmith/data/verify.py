@@ -165,8 +165,10 @@ def _thin_classes(raw: RawData, seen: Survey) -> Iterator[Finding]:
         usual = median(counts[index] for index in range(len(raw.class_names)))
         for index, name in enumerate(raw.class_names):
             place = split.class_place(name) or f"{split_name}, class {name!r}"
-            if not counts[index]:
-                yield Finding(kind="empty class", file=place, reason=f"no usable {split_name} images")
+            if not counts[index] and split_name == "train":
+                yield Finding(kind="empty class", file=place, reason="no usable training images")
+            elif not counts[index]:
+                yield Finding(kind="few images", file=place, reason="no usable test images: cannot be scored")
             elif split_name == "train" and counts[index] < max(FEW, FEW_SHARE * usual):
                 reason = f"{counts[index]} training images; {usual:,.0f} is the median of the classes"
                 yield Finding(kind="few images", file=place, reason=reason)
