@@ -13,7 +13,7 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 # Of a name within a line.
 _LONGEST = 200
@@ -108,6 +108,12 @@ class DivergedError(ConvsmithError):
     exit_code = 1
 
 
+class OutOfMemoryError(ConvsmithError):
+    """The memory of the machine, of the device, or what the process may have of it, is not enough."""
+
+    code = "E062"
+
+
 class MissingExtraError(ConvsmithError):
     """Something needs a package of an extra that is not installed."""
 
@@ -132,6 +138,11 @@ def printable(text: str) -> str:
     'a?[31mb?c\nd'
     """
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def clean(value: Any) -> Any:
+    """What a page may show of a value: of text that is not marked as safe, the printable part."""
+    return printable(value) if type(value) is str and not value.isprintable() else value
 
 
 def one_line(name: str) -> str:

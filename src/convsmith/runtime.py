@@ -3,10 +3,11 @@
 import hashlib
 import os
 import platform
+import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -117,6 +118,21 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, or that this process may still have; None where nobody tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with suppress(OSError, ValueError, IndexError):
+        if limit != resource.RLIM_INFINITY:
+            taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            free = min(free, limit - taken * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, free)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

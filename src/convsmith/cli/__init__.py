@@ -66,6 +66,11 @@ def run(arguments: list[str]) -> int:
         return _ended(error.number)
     except OSError as error:
         return _unheard(error) if _is_of_output(error) else _bug()
+    except MemoryError:
+        complain(
+            "error[E062]: out of memory\n  fix: use fewer or smaller images: data.resize, data.keep_in=disk"
+        )
+        return USAGE
     except Exception:  # noqa: BLE001 - the last line of defence
         return _bug()
     return 0

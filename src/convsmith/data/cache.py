@@ -79,8 +79,9 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
     path = cache_folder() / "sources" / f"{key}.json"
     pointer = _pointed_to(path)
     if pointer is None:
+        raw = read(source, config)
         try:
-            pointer = _store(read(source, config), source, config)
+            pointer = _store(raw, source, config)
         except OSError as error:
             # NumPy's writers do not name the file.
             raise files.unwritable(cache_folder(), error) from error
@@ -139,6 +140,7 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
     _check_classes(raw, seen, source)
     _check_sizes(seen, source, config)
     channels = 1 if seen.grey else 3
+    files.check_destination(cache_folder(), _space(seen, channels, config))
     with tempfile.TemporaryDirectory(prefix="decoding-", dir=files.make_folder(cache_folder())) as scratch:
         decoded_splits = {
             name: _decode(split, seen.usable[name], channels, config, Path(scratch) / f"{name}.npy")
@@ -211,6 +213,13 @@ def _load(pointer: _Pointer) -> CachedData:
         fingerprint=str(meta["fingerprint"]),
         dropped=pointer.dropped,
     )
+
+
+def _space(seen: Survey, channels: int, config: DataConfig) -> int:
+    """How many bytes the images take while they are put in order: twice what they take then."""
+    size = {(config.resize, config.resize)} if config.resize else set(seen.sizes)
+    ((width, height),) = size
+    return 2 * channels * width * height * seen.sizes.total()
 
 
 def _damaged_images(damaged: Sequence[Finding], source: Source) -> DataError:

@@ -111,7 +111,12 @@ def _opened(encoded: Encoded) -> Opened:
             if mode.startswith(WIDE_MODES):
                 raise UnusableImageError("unreadable", f"mode {mode} holds more than 8 bits a channel")
             kind = image.format
-            return Opened(image=image.convert("L" if mode in GREY_MODES else "RGB"), mode=mode, format=kind)
+            opened = Opened(image=image.convert("L" if mode in GREY_MODES else "RGB"), mode=mode, format=kind)
+        if kind == "PNG":
+            # The pixels' checksums, which decoding passes over.
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                image.verify()
+    return opened
 
 
 def _too_large() -> UnusableImageError:

@@ -17,6 +17,7 @@ from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
 
 _FEW_TOLD = 5
+_REPORT = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,16 @@ class Prepared:
         """The course's summary, the receptive-field table and the totals, as text."""
         parts = (course_summary, receptive_field_table, totals_line)
         return "\n\n".join(part(self.analysis) for part in parts)
+
+    def space(self) -> int:
+        """About how many bytes the run's folder will take, a file that is being replaced included.
+
+        The state has the weights, up to two numbers a weight of the optimiser, and the average; predictions
+        have a logit a class, and features. Report and pictures are a few megabytes.
+        """
+        weights = 4 * self.analysis.parameters
+        state = weights * (4 if self.recipe.train.ema else 3)
+        return 2 * (state + weights) + len(self.data.test) * (4 * len(self.data.class_names) + 512) + _REPORT
 
     def opening(self) -> list[str]:
         """What a run says before its first epoch."""
