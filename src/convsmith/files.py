@@ -34,6 +34,8 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 # What is more than any file of ours holds, and still no strain.
 _MOST_TOML, _MOST_JSON, _MOST_HEADER = 2**20, 2**28, 10**8
 _DEEPEST, _DEEPEST_HEADER = 100, 4
+# The parser takes minutes for keys of thousands of parts.
+_DOTTED = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
 _MOST_ARRAYS, _MOST_UNPACKED = 1000, 2**33
 
 
@@ -148,7 +150,10 @@ def read_text(path: Path, most: int | None = None) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises FileError with line and column where the text is no TOML, duplicate keys included."""
     try:
-        return tomllib.loads(read_text(path, _MOST_TOML))
+        text = read_text(path, _MOST_TOML)
+        if _DOTTED.search(text):
+            raise FileError("a key of 50 parts or more", where=str(path))
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileError(f"not valid TOML: {error}", where=str(path)) from error
 
@@ -287,9 +292,6 @@ def check_destination(folder: Path, needed: int = 0) -> None:
     """
     try:
         there = _nearest_folder(folder.absolute())
-        longest = os.pathconf(there, "PC_NAME_MAX")
-        if any(len(os.fsencode(part)) > longest for part in folder.parts):
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         # Permissions, a read-only disk, a quota: the system itself says. The file has no name, or loses it.
         with tempfile.TemporaryFile(dir=there):
             pass
@@ -305,16 +307,21 @@ def check_destination(folder: Path, needed: int = 0) -> None:
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The folder that is there already, of a path and those above it."""
+    """The folder that is there already, of a path and those above it. Raises OSError where it is none."""
+    nearest = path
     while True:
         try:
-            path.lstat()
+            nearest.lstat()
         except FileNotFoundError:
-            path = path.parent
+            nearest = nearest.parent
         else:
-            if path.is_dir():
-                return path
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            break
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    longest = os.pathconf(nearest, "PC_NAME_MAX")
+    if any(len(os.fsencode(part)) > longest for part in path.parts):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    return nearest
 
 
 def make_folder(folder: Path) -> Path:
@@ -413,16 +420,25 @@ def _locked(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A holder removes the file as it ends: a lock on a file that is no more keeps nobody out.
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                os.ftruncate(handle, 0)
-                command = " ".join(["convsmith", *sys.argv[1:2]])
-                since = time.strftime("%Y-%m-%d %H:%M:%S")
-                who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
-                os.write(handle, json.dumps(who).encode())
+                _sign(handle, path)
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _sign(handle: int, path: Path) -> None:
+    """Write into a lock who holds it; where that fails, there is no lock."""
+    command = " ".join(["convsmith", *sys.argv[1:2]])
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps(who).encode())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _holder(path: Path) -> str:
