@@ -212,8 +212,8 @@ def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
+    content = io.BytesIO(read_bytes(path))
     try:
-        content = io.BytesIO(read_bytes(path))
         _check_archive(content)
         with np.load(content, allow_pickle=False) as archive:
             return dict(archive)
