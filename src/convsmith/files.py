@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # What `write_bytes` names its temporary files.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+# What scratch folders begin with, and how many seconds they are let alone.
+_SCRATCH, _YOUNG = ".scratch-", 60
 # What is more than any file of ours holds, and still no strain.
 _MOST_TOML, _MOST_JSON, _MOST_HEADER = 2**20, 2**28, 10**8
 _DEEPEST, _DEEPEST_HEADER = 100, 4
@@ -362,12 +364,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Yields a temporary folder to fill; it becomes `target` when the block ends without an error. Where
     another process made `target` meanwhile, theirs stays: both hold the same content.
     """
-    make_folder(target.parent)
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
+    with scratch_folder(target.parent, prefix=f"{target.name}.", suffix=".tmp") as temporary:
         yield temporary
         try:
             temporary.chmod(0o755)
@@ -377,8 +374,42 @@ def whole_folder(target: Path) -> Iterator[Path]:
         except OSError as error:
             if not target.exists():
                 raise unwritable(target, error) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, *, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """A folder for the block; those that killed processes have left in `parent` are removed.
+
+    Raises:
+        FileError: `parent` cannot be written to.
+    """
+    make_folder(parent)
+    _sweep(parent)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_SCRATCH + prefix, suffix=suffix, dir=parent))
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        raise unwritable(parent, error) from error
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove scratch folders whose process has ended: it held a lock on them as long as it lived."""
+    for folder in parent.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # One that was made just now may not be locked yet.
+                if time.time() - os.fstat(handle).st_mtime > _YOUNG:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def temporaries(folder: Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if (path.name.startswith(".") and path.name.endswith((".tmp", ".lock")))
-        or path.name.startswith("decoding-")
+        or path.name.startswith(".scratch-")
     ]
 
 

@@ -21,6 +21,8 @@ from convsmith.data.config import DataConfig
 from convsmith.data.findings import Verification
 from convsmith.data.images import load
 from convsmith.data.opening import UnusableImageError, open_image
+from convsmith.training.run import RunFolder
+from convsmith.workflow.prepare import Prepared
 from faults.oracle import Oracle, contents, in_process
 
 TINY = ("model.net=C4 / G F3", "train.epochs=1", "name=tiny", "data.test_fraction=0.3")
@@ -350,6 +352,33 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
     data = load(DataConfig(source=str(root)))
     assert data.class_names == tuple(sorted(names))
     assert data.record(DataConfig(source=str(root)))["place"] == str(root)
+
+
+def test_data_that_changed_since_the_run(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
+        folder.write_manifest()
+        return folder
+
+    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
+    recipe = cs.load_recipe("digits", f"data.source={clean}", *TINY)
+    cs.train(recipe, runs=tmp_path / "runs")
+    run = tmp_path / "runs" / "tiny-1"
+    (clean / "test" / "one" / "0.png").write_bytes(encoded(1000))
+    oracle = Oracle(clean, run)
+    ended = oracle.refused(
+        "resume", str(run), "--epochs", "2", code="E050", names=("data.fingerprint.test: was",)
+    )
+    assert "data.fingerprint.train" not in ended.err
+    oracle.refused(
+        "evaluate", str(run), code="E050", names=("the data set is not the one of this run", str(clean))
+    )
+    # A recipe that was edited is no damage, and is told so.
+    path = run / "recipe.toml"
+    path.write_text(path.read_text().replace("epochs = 1", "epochs = 3"))
+    names = ("not the recipe that was trained", f"convsmith train {path}")
+    Oracle(clean, run).refused("evaluate", str(run), code="E050", names=names)
 
 
 def test_links_are_followed_but_not_in_circles(clean: Path, tmp_path: Path) -> None:

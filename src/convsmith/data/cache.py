@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -141,9 +140,9 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
     _check_sizes(seen, source, config)
     channels = 1 if seen.grey else 3
     files.check_destination(cache_folder(), _space(seen, channels, config))
-    with tempfile.TemporaryDirectory(prefix="decoding-", dir=files.make_folder(cache_folder())) as scratch:
+    with files.scratch_folder(cache_folder(), prefix="decoding-") as scratch:
         decoded_splits = {
-            name: _decode(split, seen.usable[name], channels, config, Path(scratch) / f"{name}.npy")
+            name: _decode(split, seen.usable[name], channels, config, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
         }
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
