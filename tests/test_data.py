@@ -222,7 +222,9 @@ def test_ambiguous_columns_are_named_and_can_be_chosen(tmp_path: Path) -> None:
     ("labels", "what"),
     [
         ([0.5, 1.0] * 5, "no columns could hold the labels"),
-        ([0, -1] * 5, "label 1 is -1, expected a whole number"),
+        ([0, -1] * 5, "row 1: bad label: label -1, expected 0 to 0"),
+        ([0, None] * 5, "row 1: bad label: label None, expected 0 to 0"),
+        ([0, 10**9] * 5, "labels go up to 1,000,000,000, and there are 10 images"),
     ],
 )
 def test_labels_that_are_none(tmp_path: Path, labels: list[object], what: str) -> None:
@@ -255,8 +257,8 @@ def test_unreadable_images_are_all_named_and_left_alone(image_folder: Folder) ->
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
     message = problems(root)
     assert message.count("error[E040]") == 2
-    assert f"{truncated}: unreadable image" in message
-    assert f"{text}: unreadable image: not an image in one of the formats" in message
+    assert f"{truncated}: unreadable: " in message
+    assert f"{text}: unreadable: not an image in one of the formats" in message
     assert "nothing was changed" in message
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
 
@@ -277,14 +279,16 @@ def test_a_huge_image_is_refused_by_its_header(image_folder: Folder) -> None:
     content[16:24] = (50_000).to_bytes(4, "big") * 2
     content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
     path.write_bytes(content)
-    assert "more than 50,000,000 pixels" in problems(root)
+    assert "oversized: more than 50,000,000 pixels by its header" in problems(root)
 
 
 def test_mixed_sizes_need_a_rule(image_folder: Folder) -> None:
     root = image_folder({"train": 4, "test": 2})
     Image.new("L", (9, 12)).save(root / "train" / "one" / "odd.png")
     message = problems(root)
-    assert "2 sizes: 8x8 (18), 9x12 (1)" in message
+    assert "images of 2 sizes" in message
+    assert "8x8: 18 images, the first is train/one/0.png" in message
+    assert "9x12: 1 images, the first is train/one/odd.png" in message
     assert "data.resize=" in message
     assert load(config(root, resize=16)).image_shape == (1, 16, 16)
 
@@ -323,7 +327,7 @@ def test_folders_that_hold_nothing(tmp_path: Path, image_folder: Folder) -> None
     assert "holds no images (0 other files)" in problems(tmp_path / "empty")
     root = image_folder({"train": 4, "test": 2})
     (root / "train" / "three").mkdir()
-    assert f"{root / 'train' / 'three'}: this class folder holds no images" in problems(root)
+    assert f"{root / 'train' / 'three'}: no training images of 'three'" in problems(root)
     flat = tmp_path / "flat"
     flat.mkdir()
     Image.new("L", (8, 8)).save(flat / "a.png")
@@ -339,11 +343,24 @@ def test_too_few_images_to_split(image_folder: Folder) -> None:
     assert "cannot be split" in problems(image_folder({"": 1}))
 
 
-def test_pickles_and_archives_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "data_batch_1").write_bytes(b"\x80\x04}")
-    assert "holds no images" in problems(tmp_path)
-    message = problems(tmp_path / "data_batch_1")
-    assert "archives and pickles are not read" in message
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("data_batch_1", "pickles are not read, since they can run code: name a folder"),
+        ("test_batch", "for example data.source=cifar10"),
+        ("cifar-10-python.tar.gz", "archives are not read: unpack it, and name a folder"),
+        ("cifar-10-binary.tgz", "for example data.source=cifar10"),
+        ("train-images-idx3-ubyte.gz", "data.source=mnist"),
+        ("cats.zip", "archives are not read"),
+        ("cats.npz", "arrays are not read"),
+        ("cats.pkl", "pickles are not read"),
+    ],
+)
+def test_pickles_and_archives_are_not_read(tmp_path: Path, name: str, fix: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04}")
+    for message in (problems(tmp_path), problems(tmp_path / name)):
+        assert fix in message
+        assert len(message.splitlines()) == 2
 
 
 def test_local_copies_come_before_the_hub(image_folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

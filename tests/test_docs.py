@@ -47,7 +47,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         wrong = "c32" in command
         failing = "model.net=C64 M2 / F10" in arguments or arguments[0].startswith("C64 C64:s2")
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
-    elif (name == "preview" and "digits" in arguments) or (
+    elif (name in {"preview", "data"} and "digits" in arguments) or (
         name in {"export", "draw"} and not arguments[0].startswith("runs/")
     ):
         assert run([name, *arguments]) == 0

@@ -1,6 +1,7 @@
 """Writing whole files or nothing, and reading with errors that say where."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,23 @@ def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
         (folder / "a").write_text("2")
     assert (target / "a").read_text() == "1"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_scratch_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    dead, young = tmp_path / ".scratch-dead", tmp_path / ".scratch-young"
+    mine = tmp_path / "mine"
+    for folder in (dead, young, mine):
+        folder.mkdir()
+        (folder / "a").write_text("1")
+    long_ago = time.time() - 3600
+    os.utime(dead, (long_ago, long_ago))
+    with files.scratch_folder(tmp_path, prefix="x") as alive:
+        assert not dead.exists()
+        os.utime(alive, (long_ago, long_ago))
+        # That of a process that lives is left alone, however old it is.
+        with files.scratch_folder(tmp_path, prefix="y"):
+            assert alive.is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {".scratch-young", "mine"}
 
 
 @pytest.mark.parametrize(

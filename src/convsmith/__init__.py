@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         resume,
         summary,
         train,
+        verify_data,
     )
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "resume",
     "summary",
     "train",
+    "verify_data",
 ]
 
 

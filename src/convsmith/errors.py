@@ -13,7 +13,10 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
+
+# Of a name within a line.
+_LONGEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,12 @@ class DivergedError(ConvsmithError):
     exit_code = 1
 
 
+class OutOfMemoryError(ConvsmithError):
+    """The memory of the machine, of the device, or what the process may have of it, is not enough."""
+
+    code = "E062"
+
+
 class MissingExtraError(ConvsmithError):
     """Something needs a package of an extra that is not installed."""
 
@@ -120,6 +129,30 @@ class StoppedError(ConvsmithError):
         super().__init__(f"interrupted by {signal.Signals(number).name} {where}; the state is saved")
         # As a shell counts a process that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
         self.exit_code = 128 + number
+
+
+def printable(text: str) -> str:
+    r"""Text that cannot steer a terminal: what is neither printable nor the end of a line becomes `?`.
+
+    >>> printable("a\x1b[31mb\u202ec\nd")
+    'a?[31mb?c\nd'
+    """
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def clean(value: Any) -> Any:
+    """What a page may show of a value: of text that is not marked as safe, the printable part."""
+    return printable(value) if type(value) is str and not value.isprintable() else value
+
+
+def one_line(name: str) -> str:
+    r"""A name from outside, as part of a line: printable, in one piece, and not too long.
+
+    >>> one_line("cat\ndog"), len(one_line("x" * 10_000))
+    ('cat?dog', 200)
+    """
+    line = printable(name).replace("\n", "?")
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

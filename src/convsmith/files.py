@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
 
 # What `write_bytes` names its temporary files.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+# What scratch folders begin with, and how many seconds they are let alone.
+_SCRATCH, _YOUNG = ".scratch-", 60
+# What is more than any file of ours holds, and still no strain.
+_MOST_TOML, _MOST_JSON, _MOST_HEADER = 2**20, 2**28, 10**8
+_DEEPEST, _DEEPEST_HEADER = 100, 4
+# The parser takes minutes for keys of thousands of parts.
+_DOTTED = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
+_MOST_ARRAYS, _MOST_UNPACKED = 1000, 2**33
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -59,7 +68,7 @@ def append_text(path: Path, text: str) -> None:
     Raises:
         FileError: The folder cannot be written to, or the disk is full.
     """
-    content = text.encode()
+    content = text.encode(errors="backslashreplace")
     try:
         with path.open("ab") as file:
             file.write(content)
@@ -68,7 +77,8 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+    # File names that are no UTF-8 have halves of characters, which are written as `\\udc..`.
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_new(contents: Mapping[Path, bytes], *, replace: bool = False) -> None:
@@ -102,11 +112,14 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, tomli_w.dumps(value))
 
 
-def unwritable(path: Path, error: OSError, size: int = 0) -> FileError:
+def unwritable(path: Path, error: OSError | ValueError, size: int = 0) -> FileError:
     """What to say of a write of `size` bytes that failed."""
-    what = f"cannot write: {error.strerror or error}"
-    if error.errno == errno.ENOSPC and path.parent.is_dir():
-        what += f"; needed {size:,} bytes, free are {shutil.disk_usage(path.parent).free:,}"
+    # A name with a null byte is a ValueError.
+    number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+    what = f"cannot write: {reason or error}"
+    if number == errno.ENOSPC and path.parent.is_dir():
+        needed = f"needed {size:,} bytes, " if size else ""
+        what += f"; {needed}free are {shutil.disk_usage(path.parent).free:,}"
     return FileError(
         what,
         where=str(path),
@@ -114,16 +127,24 @@ def unwritable(path: Path, error: OSError, size: int = 0) -> FileError:
     )
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+    """Raises FileError where the file cannot be read, is no plain file, or is larger than `most` bytes."""
     try:
+        # A pipe would be waited for.
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise FileError("cannot read: no plain file", where=str(path))
+        if most is not None and (size := path.stat().st_size) > most:
+            raise FileError(f"found {size:,} bytes, at most {most:,} are read", where=str(path))
         return path.read_bytes()
     except OSError as error:
         raise FileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
+    except ValueError as error:
+        raise FileError(f"cannot read: {error}", where=str(path)) from error
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int | None = None) -> str:
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        return read_bytes(path, most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"not UTF-8 text: {error.reason} at byte {error.start}", where=str(path)) from error
 
@@ -131,16 +152,48 @@ def read_text(path: Path) -> str:
 def read_toml(path: Path) -> dict[str, Any]:
     """Raises FileError with line and column where the text is no TOML, duplicate keys included."""
     try:
-        return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+        text = read_text(path, _MOST_TOML)
+        if _DOTTED.search(text):
+            raise FileError("a key of 50 parts or more", where=str(path))
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise FileError(f"not valid TOML: {error}", where=str(path)) from error
 
 
 def read_json(path: Path) -> Any:
+    """Raises FileError where the text is no JSON, is nested too deeply, or has a key twice."""
+    text = read_text(path, _MOST_JSON)
+    if (depth := json_depth(text)) > _DEEPEST:
+        raise FileError(f"nested {depth:,} levels deep, at most {_DEEPEST} are read", where=str(path))
     try:
-        return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(text, object_pairs_hook=unique)
+    except ValueError as error:
         raise FileError(f"not valid JSON: {error}", where=str(path)) from error
+
+
+def json_depth(text: str) -> int:
+    """How deep the brackets of a JSON text are nested; those inside strings do not count.
+
+    >>> json_depth('{"a": [1, "[[["]}')
+    2
+    """
+    depth = deepest = 0
+    for mark in re.findall(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', text):
+        if mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in "]}":
+            depth -= 1
+    return deepest
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError where a key stands in it twice."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return table
 
 
 def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> None:
@@ -161,12 +214,57 @@ def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
+    content = io.BytesIO(read_bytes(path))
     try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
+        _check_archive(content)
+        with np.load(content, allow_pickle=False) as archive:
             return dict(archive)
     # A damaged archive makes zip, zlib and NumPy raise nearly anything.
     except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FileError(f"not a NumPy archive: {error}", where=str(path)) from error
+
+
+def _check_archive(content: io.BytesIO) -> None:
+    """Raises ValueError where the arrays of an archive are not as large as they say, before they are read."""
+    import numpy as np
+
+    with zipfile.ZipFile(content) as archive:
+        members = archive.infolist()
+        if len(members) > _MOST_ARRAYS or len({member.filename for member in members}) < len(members):
+            raise ValueError(f"{len(members)} arrays, or two of one name")
+        if (size := sum(member.file_size for member in members)) > _MOST_UNPACKED:
+            raise ValueError(f"{size:,} bytes unpacked, at most {_MOST_UNPACKED:,} are read")
+        for member in members:
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }
+                shape, _, dtype = read[version](file)
+                rest = member.file_size - file.tell()
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize != rest:
+                raise ValueError(f"{member.filename}: {rest:,} bytes for {dtype} of shape {shape}")
+    content.seek(0)
+
+
+def read_safetensors(path: Path) -> bytes:
+    """The content of a safetensors file, whose header was looked at before anything is made of it.
+
+    Raises:
+        FileError: The file cannot be read.
+        ValueError: The header is longer than the file or too long, is no JSON, is nested too deeply, or has a
+            name twice. Offsets and types are looked at by the library.
+    """
+    content = read_bytes(path)
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(len(content) - 8, _MOST_HEADER):
+        raise ValueError(f"a header of {length:,} bytes in a file of {len(content):,}")
+    header = content[8 : 8 + length].decode()
+    if json_depth(header) > _DEEPEST_HEADER:
+        raise ValueError("the header is nested too deeply")
+    json.loads(header, object_pairs_hook=unique)
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -182,6 +280,50 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def check_destination(folder: Path, needed: int = 0) -> None:
+    """Make sure, before long work, that a folder can be written to; it need not be there yet.
+
+    Args:
+        folder: Where files will go.
+        needed: About how many bytes they will take.
+
+    Raises:
+        FileError: It is a file, is not writable, its name is too long, or its disk has not enough space.
+    """
+    try:
+        there = _nearest_folder(folder.absolute())
+        # Permissions, a read-only disk, a quota: the system itself says. The file has no name, or loses it.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+        free = shutil.disk_usage(there).free
+    except (OSError, ValueError) as error:
+        raise unwritable(folder, error) from error
+    if free < needed:
+        raise FileError(
+            f"not enough space: about {needed:,} bytes will be needed, free are {free:,}",
+            where=str(folder),
+            fix="make room, or name a folder on another disk",
+        )
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder that is there already, of a path and those above it. Raises OSError where it is none."""
+    nearest = path
+    while True:
+        try:
+            nearest.lstat()
+        except FileNotFoundError:
+            nearest = nearest.parent
+        else:
+            break
+    if not nearest.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    longest = os.pathconf(nearest, "PC_NAME_MAX")
+    if any(len(os.fsencode(part)) > longest for part in path.parts):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+    return nearest
 
 
 def make_folder(folder: Path) -> Path:
@@ -222,12 +364,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     Yields a temporary folder to fill; it becomes `target` when the block ends without an error. Where
     another process made `target` meanwhile, theirs stays: both hold the same content.
     """
-    make_folder(target.parent)
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    except OSError as error:
-        raise unwritable(target, error) from error
-    try:
+    with scratch_folder(target.parent, prefix=f"{target.name}.", suffix=".tmp") as temporary:
         yield temporary
         try:
             temporary.chmod(0o755)
@@ -237,8 +374,42 @@ def whole_folder(target: Path) -> Iterator[Path]:
         except OSError as error:
             if not target.exists():
                 raise unwritable(target, error) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, *, prefix: str, suffix: str = "") -> Iterator[Path]:
+    """A folder for the block; those that killed processes have left in `parent` are removed.
+
+    Raises:
+        FileError: `parent` cannot be written to.
+    """
+    make_folder(parent)
+    _sweep(parent)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_SCRATCH + prefix, suffix=suffix, dir=parent))
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        raise unwritable(parent, error) from error
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove scratch folders whose process has ended: it held a lock on them as long as it lived."""
+    for folder in parent.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # One that was made just now may not be locked yet.
+                if time.time() - os.fstat(handle).st_mtime > _YOUNG:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager
@@ -280,16 +451,25 @@ def _locked(path: Path) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # A holder removes the file as it ends: a lock on a file that is no more keeps nobody out.
             if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                os.ftruncate(handle, 0)
-                command = " ".join(["convsmith", *sys.argv[1:2]])
-                since = time.strftime("%Y-%m-%d %H:%M:%S")
-                who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
-                os.write(handle, json.dumps(who).encode())
+                _sign(handle, path)
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _sign(handle: int, path: Path) -> None:
+    """Write into a lock who holds it; where that fails, there is no lock."""
+    command = " ".join(["convsmith", *sys.argv[1:2]])
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps(who).encode())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _holder(path: Path) -> str:

@@ -3,10 +3,11 @@
 import hashlib
 import os
 import platform
+import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -93,7 +94,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a request for the block, instead of an end at any instruction.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into a request for the block, instead of an end at any instruction.
 
     A second signal changes nothing. Handlers belong to the main thread; in others the block runs without.
     """
@@ -106,7 +107,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         del frame
         request.signal = request.signal or number
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     for number, handler in zip(numbers, before, strict=True):
         # What the parent process wants to be ignored, as in the background of a shell, stays so.
@@ -117,6 +118,21 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device, or that this process may still have; None where nobody tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type != "cpu":
+        return None
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    with suppress(OSError, ValueError, IndexError):
+        if limit != resource.RLIM_INFINITY:
+            taken = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+            free = min(free, limit - taken * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, free)
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

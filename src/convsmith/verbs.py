@@ -17,6 +17,7 @@ from convsmith.errors import RunError
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.data.findings import Verification
     from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
@@ -143,9 +144,31 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
     from convsmith.workflow.prepare import prepare
     from convsmith.workflow.samples import data_pictures
 
+    files.check_destination(folder)
     prepared = prepare(recipe)
     files.make_folder(folder)
     return tuple(picture.file for picture in data_pictures(prepared.recipe, prepared.data, folder))
+
+
+def verify_data(name: str, *overrides: str) -> "Verification":
+    """Decode every image of a data set as a training would, and tell all that is wrong. Nothing is changed.
+
+    Args:
+        name: A recipe's name or TOML file, or what `data.source` may be: a name, a folder, `owner/name`.
+        overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
+
+    Raises:
+        DataError: There is no such data set, or nothing of it can be read.
+
+    Example:
+        >>> found = verify_data("digits")
+        >>> found.clean, found.findings
+        (True, ())
+    """
+    from convsmith.data.verify import verify
+    from convsmith.recipe.loader import load_data
+
+    return verify(load_data(name, overrides))
 
 
 def train(
@@ -166,12 +189,17 @@ def train(
     Raises:
         RecipeError: The net does not fit the data.
         DataError: The data set cannot be found or read.
+        FileError: The folder cannot be written to, or its disk has not enough space.
         DivergedError: A loss is not finite.
+        OutOfMemoryError: A batch does not fit; the error names a size to try.
         StoppedError: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on from it.
     """
+    from convsmith import files
     from convsmith.workflow.prepare import prepare
     from convsmith.workflow.train import train_new
 
+    # Before data is read, which can take minutes.
+    files.check_destination(runs)
     return train_new(prepare(recipe), runs, observers, profile)
 
 
@@ -283,8 +311,10 @@ def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> "Comparison
     Raises:
         RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
     """
+    from convsmith import files
     from convsmith.workflow.compare import compare as compare_runs
 
+    files.check_destination(out)
     return compare_runs(runs, out)
 
 
@@ -300,8 +330,10 @@ def lr_find(recipe: "Recipe", folder: Path, *, steps: int = 200) -> "RangeTest":
         RecipeError: The net does not fit the data, or there are too few steps.
         DataError: The data set cannot be found or read.
     """
+    from convsmith import files
     from convsmith.workflow.lr_find import lr_find as find
 
+    files.check_destination(folder)
     return find(recipe, folder, steps=steps)
 
 
@@ -392,6 +424,7 @@ def receptive_field(
     from convsmith.reports.style import save
     from convsmith.workflow.effective import measure
 
+    files.check_destination(folder)
     field = measure(target, num_images)
     weights = "trained" if target.run else "initial"
     subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"

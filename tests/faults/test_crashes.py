@@ -18,6 +18,7 @@ from convsmith.errors import FileError, RunError
 from convsmith.recipe.loader import load
 from convsmith.training.run import RunFolder
 from convsmith.workflow.prepare import Prepared
+from faults.oracle import Ended, Oracle, temporaries
 
 OVERRIDES = ["train.epochs=2", "model.net=C4 / G F10", "name=tiny", "train.ema=0.9"]
 
@@ -80,7 +81,7 @@ def test_a_crash_at_every_flush_and_rename_loses_nothing(
             if not (run / "manifest.json").is_file():
                 cs.resume(run)
             assert end_of(run) == expected, points
-            assert not [path for path in run.rglob(".*") if path.name.endswith(".tmp")]
+            assert temporaries(run) == []
             resumed += 1
         else:
             with pytest.raises(RunError, match="missing"):
@@ -121,9 +122,11 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: 
             process.send_signal(number)
         _, told = process.communicate(timeout=60)
     run = tmp_path / "tiny-1"
-    assert process.returncode == code
+    said = f"interrupted by {signal.Signals(number).name} "
+    Oracle(run).judge(
+        Ended(code=process.returncode, out="", err=told), exit_code=code, code="E061", names=(said,)
+    )
     first, second = told.splitlines()
-    assert first.startswith(f"error[E061]: interrupted by {signal.Signals(number).name} ")
     assert first.endswith("; the state is saved")
     assert second == f"  fix: `convsmith resume {run}` goes on from there"
     assert {path.name for path in run.iterdir()} == {

@@ -1,24 +1,38 @@
 """The command line: parses, calls the verbs, shows what they return, maps errors to exit codes."""
 
-import os
+import errno
 import re
+import signal
 import sys
 import tempfile
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from convsmith.errors import ConvsmithError, suggest
 
 USAGE = 2
-INTERRUPTED = 130
 INTERNAL = 101
+# What ends a process in the usual way: `kill`, and a terminal or connection that is closed.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class _EndedError(BaseException):
+    """A signal that ends the process; what is in progress is cleaned up on the way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> None:
     """Run the command line, and exit with its code.
 
-    0: done. 1: the answer is no (a check failed, the training diverged). 2: the caller can mend it.
-    101: our own bug. 130: interrupted by Ctrl-C. 143: by SIGTERM.
+    0: done. 1: the answer is no (a check failed, the training diverged, the data is damaged). 2: the caller
+    can mend it. 101: our own bug. 129, 130, 143: ended by SIGHUP, Ctrl-C, SIGTERM.
     """
     sys.exit(run(sys.argv[1:]))
 
@@ -28,33 +42,88 @@ def run(arguments: list[str]) -> int:
     import typer
 
     from convsmith.cli.app import app
+    from convsmith.cli.output import complain
 
     # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
         # Not `app(...)`: Typer would answer interrupts and closed pipes in its own way.
         command = typer.main.get_command(app)
-        with command.make_context("convsmith", arguments) as context:
+        with _ending_signals(), command.make_context("convsmith", arguments) as context:
             command.invoke(context)
         sys.stdout.flush()
     except typer.Exit as answer:
         return answer.exit_code
     except usage_error as error:
-        _say(_usage(error))
+        complain(_usage(error))
         return USAGE
     except ConvsmithError as error:
-        _say(str(error))
+        complain(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; a run that had begun is kept, and `convsmith resume RUN` goes on with it")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output, `head` for example, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _ended(signal.SIGINT)
+    except _EndedError as error:
+        return _ended(error.number)
+    except OSError as error:
+        return _unheard(error) if _is_of_output(error) else _bug()
+    except MemoryError:
+        complain(
+            "error[E062]: out of memory\n  fix: use fewer or smaller images: data.resize, data.keep_in=disk"
+        )
+        return USAGE
     except Exception:  # noqa: BLE001 - the last line of defence
         return _bug()
     return 0
+
+
+@contextmanager
+def _ending_signals() -> Iterator[None]:
+    """Turn the signals that would end the process on the spot into an exception, for the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise _EndedError(number)
+
+    # What the parent process wants to be ignored, as `nohup` does, stays so.
+    taken = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _ended(number: int) -> int:
+    from convsmith.cli.output import complain
+
+    complain("interrupted; a run that had begun is kept, and `convsmith resume RUN` goes on with it")
+    # As a shell counts a process that a signal ends.
+    return 128 + number
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether a failed write was to standard output: that to a file bears its name, or is a FileError."""
+    numbers = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+    return error.errno in numbers and error.filename is None
+
+
+def _unheard(error: OSError) -> int:
+    """Standard output takes nothing more: `head` has seen enough, or the disk is full."""
+    from convsmith.cli.output import complain, silence
+
+    silence()
+    if isinstance(error, BrokenPipeError):
+        return 0
+    complain(
+        f"error[E010]: standard output: cannot write: {error.strerror or error}\n"
+        "  fix: send it to a place that is not full; what was made in files is complete"
+    )
+    return USAGE
 
 
 def _usage(error: Any) -> str:
@@ -70,17 +139,14 @@ def _usage(error: Any) -> str:
     return f"error[E001]: {message[0].lower()}{message[1:]}\n  fix: {fix}"
 
 
-def _say(text: str) -> None:
-    # File and class names come from outside: nothing in them may steer the terminal.
-    sys.stderr.write("".join(char if char.isprintable() or char == "\n" else "?" for char in text) + "\n")
-
-
 def _bug() -> int:
+    from convsmith.cli.output import complain
+
     with tempfile.NamedTemporaryFile(
         "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
         traceback.print_exc(file=file)
-    _say(
+    complain(
         f"error[E101]: internal error: {sys.exc_info()[1]!r}\n"
         f"  fix: this is a bug of convsmith; please report it with the trace in {file.name}"
     )

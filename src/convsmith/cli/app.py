@@ -11,6 +11,7 @@ import typer
 
 import convsmith
 from convsmith import verbs
+from convsmith.cli.output import say
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+data = typer.Typer(
+    help="Look at a data set.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data, name="data")
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
@@ -66,7 +75,7 @@ def top(
     ] = False,
 ) -> None:
     if version:
-        typer.echo(f"convsmith {convsmith.__version__}")
+        say(f"convsmith {convsmith.__version__}")
         raise typer.Exit
 
 
@@ -74,9 +83,9 @@ def top(
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
     for recipe in verbs.recipes():
-        typer.echo(f"{recipe.name:<18} {recipe.description}")
+        say(f"{recipe.name:<18} {recipe.description}")
         if recipe.result:
-            typer.echo(f"{'':<18} {recipe.result}")
+            say(f"{'':<18} {recipe.result}")
 
 
 @app.command()
@@ -95,7 +104,7 @@ def summary(
 
     analysis = _target(target, overrides, input_shape).analysis
     if as_json:
-        typer.echo(json.dumps(tables.record(analysis), indent=2))
+        say(json.dumps(tables.record(analysis), indent=2))
         return
     parts: dict[View, Callable[[], str]] = {
         View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
@@ -105,9 +114,9 @@ def summary(
     }
     shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
     if as_markdown:
-        typer.echo("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+        say("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
     else:
-        typer.echo("\n\n".join(parts[each]() for each in shown))
+        say("\n\n".join(parts[each]() for each in shown))
 
 
 @app.command()
@@ -132,14 +141,14 @@ def check(
     subject = _target(target, overrides, input_shape)
     checks, found = subject.judge(wanted), hints(subject.analysis)
     if as_json:
-        typer.echo(json.dumps(verdict_record(checks, found), indent=2))
+        say(json.dumps(verdict_record(checks, found), indent=2))
     elif as_markdown:
-        typer.echo(verdict_table(checks))
+        say(verdict_table(checks))
     else:
         for line in [*verdict_lines(checks), *hint_lines(found)]:
-            typer.echo(line)
+            say(line)
         if not checks:
-            typer.echo(f"{subject.name} has no brief: nothing to check; name one with --brief")
+            say(f"{subject.name} has no brief: nothing to check; name one with --brief")
     if any(each.verdict == "fail" for each in checks):
         raise typer.Exit(1)
 
@@ -147,7 +156,7 @@ def check(
 @app.command("format")
 def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
     """Print a net in the notation's canonical form."""
-    typer.echo(verbs.format_net(net))
+    say(verbs.format_net(net))
 
 
 @app.command()
@@ -159,7 +168,34 @@ def preview(
 ) -> None:
     """Draw sample images, and augmented ones as the net will see them."""
     for path in verbs.preview(verbs.load_recipe(recipe, *(overrides or [])), out):
-        typer.echo(str(path))
+        say(str(path))
+
+
+@data.command("verify")
+def verify_data(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE|RECIPE",
+            help="a data set's name, a folder, owner/name on the hub, or a recipe's name or TOML file",
+        ),
+    ],
+    overrides: Overrides = None,
+    *,
+    show_all: Annotated[bool, typer.Option("--all", help="Name all files, not some of each kind.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
+    from convsmith.data.findings import FEW_TOLD, lines
+
+    found = verbs.verify_data(source, *(overrides or []))
+    if as_json:
+        say(json.dumps(found.record(), indent=2))
+    else:
+        for line in lines(found, told=None if show_all else FEW_TOLD):
+            say(line)
+    if not found.clean:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -168,10 +204,14 @@ def train(
     overrides: Overrides = None,
     *,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="where the run's folder is made")] = Path("runs"),
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out images that cannot be used; the run lists them.")
+    ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
-    loaded = verbs.load_recipe(recipe, *(overrides or []))
+    chosen = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
+    loaded = verbs.load_recipe(recipe, *chosen)
     from convsmith.cli.console import observer
     from convsmith.training.profile import Profile
 
@@ -179,7 +219,7 @@ def train(
     with closing(observer()) as watcher:
         result = verbs.train(loaded, runs=runs, observers=(watcher,), profile=measured)
     if measured:
-        typer.echo(f"{measured.table()}\n")
+        say(f"{measured.table()}\n")
     _show_result(result)
 
 
@@ -220,7 +260,7 @@ def evaluate(
     """Score a run's weights on its training and test images; write its pictures and report anew."""
     result = verbs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
     if as_json:
-        typer.echo(json.dumps(verbs.results(run), indent=2))
+        say(json.dumps(verbs.results(run), indent=2))
     else:
         _show_result(result)
 
@@ -229,8 +269,8 @@ def evaluate(
 def report(run: RunArgument) -> None:
     """Make a run's pictures and pages again from its saved predictions, without its net."""
     result = verbs.report(run)
-    typer.echo(f"Report: {result.page}")
-    typer.echo(f"For a repository: {result.report}")
+    say(f"Report: {result.page}")
+    say(f"For a repository: {result.report}")
 
 
 @app.command()
@@ -257,14 +297,14 @@ def lr_find(
     """Find a learning rate: a short training in which it grows, with a plot and a suggestion."""
     loaded = verbs.load_recipe(recipe, *(overrides or []))
     found = verbs.lr_find(loaded, out, steps=steps)
-    typer.echo(f"Recipe: {loaded.train.optimizer.lr:g}")
+    say(f"Recipe: {loaded.train.optimizer.lr:g}")
     if found.suggestion is None:
-        typer.echo("Suggestion: none; the loss never falls")
+        say("Suggestion: none; the loss never falls")
     else:
-        typer.echo(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
+        say(f"Suggestion: train.optimizer.lr={found.suggestion:.2g} (the loss falls most steeply)")
     broke = "the training broke soon after" if found.broke else "it did not break"
-    typer.echo(f"Least loss at {found.best:.2g}; {broke}")
-    typer.echo(f"Plot: {out / 'lr-find.png'}")
+    say(f"Least loss at {found.best:.2g}; {broke}")
+    say(f"Plot: {out / 'lr-find.png'}")
 
 
 @app.command()
@@ -277,7 +317,7 @@ def compare(
     """Compare runs: table, seeds grouped, what differs, curves, and whether differences are chance."""
     found = verbs.compare(runs, out)
     if as_json:
-        typer.echo(json.dumps(found.record, indent=2))
+        say(json.dumps(found.record, indent=2))
         return
     from convsmith.reports.compare_page import p_text
 
@@ -285,12 +325,12 @@ def compare(
         accuracy = group["accuracy"]
         spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
         count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
-        typer.echo(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+        say(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
     for pair in found.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
-        typer.echo(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
-    typer.echo(f"Page: {found.page}")
-    typer.echo(f"Markdown: {found.markdown}")
+        say(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
+    say(f"Page: {found.page}")
+    say(f"Markdown: {found.markdown}")
 
 
 @app.command()
@@ -307,7 +347,7 @@ def export(
     if not code:
         raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
     for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @app.command()
@@ -321,7 +361,7 @@ def draw(
     """Draw a net: layers, shapes, branches, and the receptive field growing."""
     found = _target(target, overrides, input_shape)
     for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
-        typer.echo(str(path))
+        say(str(path))
 
 
 @app.command("receptive-field")
@@ -338,7 +378,7 @@ def receptive_field(
 
     field, picture = verbs.receptive_field(found, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
-        typer.echo(line)
+        say(line)
 
 
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
@@ -348,19 +388,19 @@ def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> 
 def _show_result(result: "Result") -> None:
     from convsmith.inspect.verdicts import verdict_lines
 
-    typer.echo(result.train.line("Train"))
-    typer.echo(result.test.line("Test"))
-    typer.echo("")
+    say(result.train.line("Train"))
+    say(result.test.line("Test"))
+    say("")
     for each in result.classes:
-        typer.echo(each.line())
-    typer.echo("")
+        say(each.line())
+    say("")
     if result.checks:
         for line in verdict_lines(result.checks):
-            typer.echo(line)
-        typer.echo("")
-    typer.echo(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
-    typer.echo(f"Test accuracy: {result.test.accuracy:.2%}")
-    typer.echo(f"Report: {result.page}")
+            say(line)
+        say("")
+    say(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
+    say(f"Test accuracy: {result.test.accuracy:.2%}")
+    say(f"Report: {result.page}")
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from convsmith.cli.output import say, while_heard
+from convsmith.errors import printable
 from convsmith.training.log import LogWriter, batch_line, clock
 from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def observer() -> Observer:
     """The one that fits where the output goes."""
-    return LiveObserver() if sys.stdout.isatty() else LogWriter(typer.echo)
+    return LiveObserver() if sys.stdout.isatty() else LogWriter(while_heard(say))
 
 
 class LiveObserver(Observer):
@@ -28,11 +29,11 @@ class LiveObserver(Observer):
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.log = LogWriter(lambda line: self.console.print(line, markup=False))
+        self.log = LogWriter(while_heard(lambda line: self.console.print(printable(line), markup=False)))
         self.bar: Progress | None = None
 
     def run_started(self, folder: Path, opening: Sequence[str]) -> None:
-        self.console.print(f"Run folder: {folder}", markup=False)
+        self.log.write(f"Run folder: {folder}")
         self.log.run_started(folder, opening)
 
     def resumed(self, trainer: Trainer) -> None:

@@ -4,11 +4,11 @@ import sys
 import time
 from collections.abc import Callable
 
-import typer
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from convsmith.cli.output import say
 from convsmith.workflow.progress import RunProgress, table_header, table_row
 
 SHOWN = 20
@@ -29,15 +29,15 @@ def watch(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
 
 
 def _in_lines(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
-    typer.echo(table_header())
+    say(table_header())
     shown = 0
     while True:
         state = read()
         for row in state.rows[shown:]:
-            typer.echo(table_row(row))
+            say(table_row(row))
         shown = len(state.rows)
         if state.done or once:
-            typer.echo(state.line())
+            say(state.line())
             return
         time.sleep(every)
 

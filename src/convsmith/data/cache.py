@@ -2,31 +2,28 @@
 
 import contextlib
 import hashlib
-import io
 import os
-import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from convsmith import files
 from convsmith.data.config import DataConfig
+from convsmith.data.findings import Finding
+from convsmith.data.opening import UnusableImageError, look_at
+from convsmith.data.parquet import damaged_files
+from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.rows import FileImages
-from convsmith.data.sources import Encoded, RawData, RawSplit, Source, read
+from convsmith.data.sources import read
+from convsmith.data.survey import Survey, survey
 from convsmith.errors import DataError, FileError, Problem
 
-# Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 50_000_000
-GREY_MODES = frozenset({"1", "L", "LA"})
-WIDE_MODES = ("I", "F")
 # Raised when the layout below changes, so that an older cache is built anew.
 LAYOUT = 1
 MAX_TOLD = 5
@@ -42,11 +39,24 @@ class CachedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class CachedData:
-    """A decoded data set. `fingerprint` is of its content: neither order nor file names matter."""
+    """A decoded data set. `fingerprint` is of its content: neither order nor file names matter.
+
+    `dropped` are the images that were left out as they cannot be used, where that is allowed.
+    """
 
     splits: Mapping[str, CachedSplit]
     class_names: tuple[str, ...]
     fingerprint: str
+    dropped: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pointer:
+    """From a source to its content. Names and places lie here: equal images may bear others elsewhere."""
+
+    content: Path
+    class_names: tuple[str, ...]
+    dropped: tuple[Finding, ...]
 
 
 def cache_folder() -> Path:
@@ -63,28 +73,34 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
         DataError: Images that cannot be read, of mixed sizes, or labels that are out of range.
     """
     options = f"{LAYOUT} {config.resize} {config.image_column} {config.label_column}"
+    options += " skip damaged" if config.skip_damaged else ""
     key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
-    pointer = cache_folder() / "sources" / f"{key}.json"
-    if known := _pointed_to(pointer):
-        return _load(*known)
-    with read(source, config) as raw:
-        content = _store(raw, source, config)
-    files.make_folder(pointer.parent)
-    # The names lie here, since equal images may bear other names elsewhere.
-    files.write_json(
-        pointer, {"content": content.name, "class_names": raw.class_names, "source": source.place}
-    )
-    return _load(content, raw.class_names)
+    path = cache_folder() / "sources" / f"{key}.json"
+    pointer = _pointed_to(path)
+    if pointer is None:
+        raw = read(source, config)
+        try:
+            pointer = _store(raw, source, config)
+        except OSError as error:
+            # NumPy's writers do not name the file.
+            raise files.unwritable(cache_folder(), error) from error
+        files.make_folder(path.parent)
+        written = {**asdict(pointer), "content": pointer.content.name, "source": source.place}
+        files.write_json(path, written)
+    return _load(pointer)
 
 
-def _pointed_to(pointer: Path) -> tuple[Path, tuple[str, ...]] | None:
-    """Content folder and class names; None where the cache has to be made (again)."""
+def _pointed_to(path: Path) -> _Pointer | None:
+    """None where the cache has to be made (again)."""
     with contextlib.suppress(FileError, KeyError, TypeError):
-        found = files.read_json(pointer)
+        found = files.read_json(path)
         # The last part alone: nothing in the file leads out of the cache.
         content = cache_folder() / "content" / Path(str(found["content"])).name
+        dropped = tuple(Finding(**each) for each in found.get("dropped", ()))
         if content.is_dir():
-            return content, tuple(map(str, found["class_names"]))
+            return _Pointer(
+                content=content, class_names=tuple(map(str, found["class_names"])), dropped=dropped
+            )
     return None
 
 
@@ -110,16 +126,23 @@ def _combined(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
+def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
     """Decode all images, one at a time, into files in the order of their digests.
 
     In that order a copy with other file names, or shuffled otherwise, trains alike.
     """
-    _check_labels(raw, source)
-    channels = _check_images(raw, source, config)
-    with tempfile.TemporaryDirectory(prefix="decoding-", dir=files.make_folder(cache_folder())) as scratch:
+    if raw.unreadable:
+        raise damaged_files(source, raw.unreadable)
+    seen = survey(raw)
+    if seen.damaged and not config.skip_damaged:
+        raise _damaged_images(seen.damaged, source)
+    _check_classes(raw, seen, source)
+    _check_sizes(seen, source, config)
+    channels = 1 if seen.grey else 3
+    files.check_destination(cache_folder(), _space(seen, channels, config))
+    with files.scratch_folder(cache_folder(), prefix="decoding-") as scratch:
         decoded_splits = {
-            name: _decode(split, channels, config, Path(scratch) / f"{name}.npy")
+            name: _decode(split, seen.usable[name], channels, config, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
         }
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
@@ -130,25 +153,33 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Path:
             for name, (unsorted, digests) in decoded_splits.items():
                 order = sorted(range(len(digests)), key=digests.__getitem__)
                 _write_in_order(folder / f"{name}-images.npy", unsorted, order)
-                labels = np.array(raw.splits[name].labels, dtype=np.int64)
+                labels = np.array(seen.labels(raw, name), dtype=np.int64)
                 np.save(folder / f"{name}-labels.npy", labels[order])
             files.write_json(folder / "meta.json", {"fingerprint": whole, "splits": list(prints)})
-    return content
+    return _Pointer(content=content, class_names=raw.class_names, dropped=seen.damaged)
 
 
-def _decode(split: RawSplit, channels: int, config: DataConfig, path: Path) -> tuple[Path, list[bytes]]:
+def _decode(
+    split: RawSplit, usable: NDArray[np.bool_], channels: int, config: DataConfig, path: Path
+) -> tuple[Path, list[bytes]]:
     """Write a split's pixels in the order that they come in; the digests are of the images as they are."""
     digests, stored = [], None
-    for index, (encoded, label) in enumerate(zip(split.images, split.labels, strict=True)):
-        image = _open(encoded)
+    for index, found in enumerate(look_at(split.images)):
+        if not usable[index]:
+            continue
+        if isinstance(found, UnusableImageError):
+            raise DataError(
+                f"the file has changed while it was read: {found.reason}", where=split.places[index]
+            )
+        image = found.image
         pixels = _pixels(image, channels)
-        digests.append(_digest(pixels, label))
+        digests.append(_digest(pixels, split.labels[index]))
         if config.resize:
             pixels = _resized(image, channels, config.resize)
         if stored is None:
-            shape = (len(split.labels), *pixels.shape)
+            shape = (int(usable.sum()), *pixels.shape)
             stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        stored[index] = pixels
+        stored[len(digests) - 1] = pixels
     return path, digests
 
 
@@ -160,7 +191,8 @@ def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
     target.flush()
 
 
-def _load(content: Path, class_names: tuple[str, ...]) -> CachedData:
+def _load(pointer: _Pointer) -> CachedData:
+    content = pointer.content
     try:
         meta = files.read_json(content / "meta.json")
         splits = {
@@ -174,92 +206,62 @@ def _load(content: Path, class_names: tuple[str, ...]) -> CachedData:
         raise DataError(
             f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
         ) from error
-    return CachedData(splits=splits, class_names=class_names, fingerprint=str(meta["fingerprint"]))
+    return CachedData(
+        splits=splits,
+        class_names=pointer.class_names,
+        fingerprint=str(meta["fingerprint"]),
+        dropped=pointer.dropped,
+    )
 
 
-def _check_labels(raw: RawData, source: Source) -> None:
-    num_classes = len(raw.class_names)
+def _space(seen: Survey, channels: int, config: DataConfig) -> int:
+    """How many bytes the images take while they are put in order: twice what they take then."""
+    size = {(config.resize, config.resize)} if config.resize else set(seen.sizes)
+    ((width, height),) = size
+    return 2 * channels * width * height * seen.sizes.total()
+
+
+def _damaged_images(damaged: Sequence[Finding], source: Source) -> DataError:
+    """One error that names what cannot be used; the rest is counted."""
+    rest = len(damaged) - MAX_TOLD
+    fix = (f"{rest:,} more; " if rest > 0 else "") + (
+        "mend or remove them (`convsmith data verify` lists all), or leave them out: data.skip_damaged=true; "
+        "nothing was changed"
+    )
+    told = [_damaged(finding, source) for finding in damaged[:MAX_TOLD]]
+    return DataError.of([*told[:-1], replace(told[-1], fix=fix)])
+
+
+def _damaged(finding: Finding, source: Source) -> Problem:
+    return Problem(what=f"{finding.kind}: {finding.reason}", where=f"{source.place}/{finding.file}")
+
+
+def _check_classes(raw: RawData, seen: Survey, source: Source) -> None:
     for name, split in raw.splits.items():
-        if not split.labels:
-            raise DataError(f"the {name} split is empty", where=source.place)
-        if max(split.labels) >= num_classes:
-            index = next(i for i, label in enumerate(split.labels) if label >= num_classes)
-            raise DataError(
-                f"label {index} of {name} is {split.labels[index]}, expected 0 to {num_classes - 1}",
-                where=source.place,
-            )
-    counts = Counter(raw.splits["train"].labels)
+        if not seen.usable[name].any():
+            what = "no image of it can be used" if len(split.labels) else "it is empty"
+            raise DataError(f"the {name} split: {what}", where=source.place)
+    counts = Counter(seen.labels(raw, "train"))
     empty = [name for index, name in enumerate(raw.class_names) if not counts[index]]
     if empty:
+        place = raw.splits["train"].class_place(empty[0])
         raise DataError(
             f"no training images of {', '.join(map(repr, empty[:MAX_TOLD]))}",
-            where=source.place,
+            where=f"{source.place}/{place}" if place else source.place,
             fix="add images of every class, or remove the class",
         )
-    if num_classes < 2:
+    if len(raw.class_names) < 2:
         raise DataError("found one class, expected at least two", where=source.place)
 
 
-def _check_images(raw: RawData, source: Source, config: DataConfig) -> int:
-    """Make sure that all images can be read and fit together; one error names all that cannot.
-
-    Returns:
-        How many channels they need: one if all are grey, else three.
-    """
-    sizes: Counter[tuple[int, int]] = Counter()
-    grey, problems = True, []
-    for name, split in raw.splits.items():
-        for index, encoded in enumerate(split.images):
-            try:
-                image = _open(encoded)
-            # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
-            except Exception as error:  # noqa: BLE001
-                place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
-                problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
-            else:
-                sizes[image.size] += 1
-                grey = grey and image.mode == "L"
-    if problems:
-        told, rest = problems[:MAX_TOLD], len(problems) - MAX_TOLD
-        fix = (f"{rest:,} more; " if rest > 0 else "") + "mend or remove the files; nothing was changed"
-        raise DataError.of([*told[:-1], replace(told[-1], fix=fix)])
-    _check_sizes(sizes, source, config)
-    return 1 if grey else 3
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case UnidentifiedImageError():
-            return f"not an image in one of the formats {', '.join(FORMATS)}"
-        case Image.DecompressionBombError():
-            return f"more than {MAX_PIXELS:,} pixels"
-        case _:
-            return str(error)
-
-
-def _open(encoded: Encoded) -> Image.Image:
-    """Decode one image to mode L or RGB."""
-    if isinstance(encoded, np.ndarray):
-        return Image.fromarray(encoded)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(
-            io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded, formats=FORMATS
-        ) as image:
-            # From the header, before any pixel is decoded.
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if image.mode.startswith(WIDE_MODES):
-                raise ValueError(f"mode {image.mode} holds more than 8 bits a channel")
-            return image.convert("L" if image.mode in GREY_MODES else "RGB")
-
-
-def _check_sizes(counts: Counter[tuple[int, int]], source: Source, config: DataConfig) -> None:
-    if len(counts) > 1 and config.resize is None:
-        told = ", ".join(f"{w}x{h} ({n:,})" for (w, h), n in counts.most_common(3))
+def _check_sizes(seen: Survey, source: Source, config: DataConfig) -> None:
+    if len(seen.sizes) > 1 and config.resize is None:
+        common = seen.sizes.most_common(MAX_TOLD)
+        told = [f"{w}x{h}: {n:,} images, the first is {seen.examples[w, h]}" for (w, h), n in common]
         raise DataError(
-            f"images of {len(counts):,} sizes: {told}{', ...' if len(counts) > 3 else ''}",
+            f"images of {len(seen.sizes):,} sizes",
             where=source.place,
+            context="\n".join([*told, *(["..."] if len(seen.sizes) > MAX_TOLD else [])]),
             fix="bring them to one size: data.resize=32",
         )
 

@@ -27,6 +27,9 @@ class DataConfig(BaseModel):
     resize: int | None = Field(
         default=None, ge=4, le=1024, description="bring all images to this many pixels a side"
     )
+    skip_damaged: bool = Field(
+        default=False, description="leave out images that cannot be used instead of stopping; they are listed"
+    )
     keep_in: Literal["auto", "memory", "disk"] = Field(
         default="auto",
         description='where decoded images stay while a net trains; "auto": in memory up to a quarter of it',

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 
 from convsmith.data.cache import CachedData, CachedSplit, decoded, fingerprint
 from convsmith.data.config import DataConfig
+from convsmith.data.findings import Finding
 from convsmith.data.rows import FileImages, Images
 from convsmith.data.sources import find
 from convsmith.errors import DataError
@@ -84,6 +85,7 @@ class ImageData:
         fingerprint: Of the whole content, in whatever order it came.
         mean: Per channel over the training split, pixels scaled to 0..1.
         std: As `mean`; never 0.
+        dropped: Damaged images that were left out.
     """
 
     title: str
@@ -97,6 +99,7 @@ class ImageData:
     test_is_split_off: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    dropped: tuple[Finding, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -122,6 +125,7 @@ class ImageData:
             "std": list(self.std),
             "test_split": "by convsmith, stratified" if self.test_is_split_off else "the source's own",
             "split_seed": config.split_seed,
+            "dropped": [asdict(finding) for finding in self.dropped],
             "splits": {
                 name: {
                     "images": len(split),
@@ -172,6 +176,7 @@ def load(config: DataConfig) -> ImageData:
         test_is_split_off="test" not in cached.splits,
         mean=mean,
         std=std,
+        dropped=cached.dropped,
     )
 
 

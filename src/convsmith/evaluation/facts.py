@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
+from convsmith.errors import one_line
 from convsmith.evaluation.calibration import Calibration, RiskCoverage, calibration, risk_coverage
 from convsmith.evaluation.predictions import Indices, Predictions
 
@@ -73,7 +74,7 @@ class ClassFacts:
         'Accuracy of cat : 70.30 % (703/1000)'
         """
         share = "n/a" if self.accuracy is None else f"{self.accuracy:.2%}".replace("%", " %")
-        return f"Accuracy of {self.name} : {share} ({self.correct}/{self.total})"
+        return f"Accuracy of {one_line(self.name)} : {share} ({self.correct}/{self.total})"
 
 
 @dataclass(frozen=True, kw_only=True)

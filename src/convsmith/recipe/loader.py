@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from convsmith import files
 from convsmith.arch.notation import parse
 from convsmith.arch.settings import NetSettings
+from convsmith.data.config import DataConfig
 from convsmith.errors import NotationError, Problem, RecipeError, suggest
 from convsmith.recipe.briefs import brief_table
 from convsmith.recipe.problems import problem_of
-from convsmith.recipe.schema import Recipe
+from convsmith.recipe.schema import DataOnly, Recipe
 
 _SHELF = resources.files("convsmith.recipe") / "shelf"
 # Tables whose fields depend on their name: naming another one drops the fields of the old.
@@ -74,6 +75,34 @@ def load_settings(overrides: Sequence[str]) -> NetSettings:
     if problems or settings is None:
         raise RecipeError.of(problems)
     return settings
+
+
+def load_data(name: str, overrides: Sequence[str] = ()) -> DataConfig:
+    """The data set of a recipe, or one that is named itself: by name, folder, or `owner/name` on the hub.
+
+    Args:
+        name: Of a recipe on the shelf, of its TOML file, or what `data.source` may be.
+        overrides: Fields of the recipe, or of its `[data]` table alone, as `key=value`.
+
+    Raises:
+        RecipeError: With every mistake at once.
+
+    Example:
+        >>> load_data("mnist-classic").source, load_data("pictures", ["data.resize=32"]).resize
+        ('mnist', 32)
+    """
+    if name in shelf() or name.endswith(".toml"):
+        return load(name, overrides).data
+    table: dict[str, Any] = {"data": {"source": name}}
+    problems = _override(table, overrides)
+    config = None
+    try:
+        config = DataOnly.model_validate(table).data
+    except ValidationError as error:
+        problems += [problem_of(details, DataOnly) for details in error.errors()]
+    if problems or config is None:
+        raise RecipeError.of(problems)
+    return config
 
 
 def _table(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -147,7 +176,7 @@ def _rank(key: str) -> tuple[bool, bool, int]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -17,6 +17,14 @@ class ModelConfig(NetSettings):
     net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')
 
 
+class DataOnly(BaseModel):
+    """The `[data]` table alone, where there is no recipe to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    data: DataConfig
+
+
 class Recipe(BaseModel):
     """All that a run depends on, beside the machine."""
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from convsmith.errors import clean
 from convsmith.evaluation.comparison import Difference, Spread
 from convsmith.evaluation.facts import Interval
 from convsmith.reports.charts import Draw, end_labels, one
@@ -99,6 +100,7 @@ def markdown(facts: CompareFacts) -> str:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through `md`
         undefined=jinja2.StrictUndefined,
+        finalize=clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from convsmith.errors import clean
 from convsmith.reports import charts
 from convsmith.reports.diagram import diagram
 from convsmith.reports.page import PageFacts, percent
@@ -93,6 +94,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from convsmith.arch.facts import Analysis
+from convsmith.errors import clean
 from convsmith.evaluation.facts import Facts
 from convsmith.inspect.brief import Check
 from convsmith.training.score import Score
@@ -63,6 +64,7 @@ def markdown(facts: PageFacts) -> str:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through the filters below
         undefined=jinja2.StrictUndefined,
+        finalize=clean,
         trim_blocks=True,
         lstrip_blocks=True,
     )

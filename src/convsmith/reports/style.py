@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from convsmith import files
+from convsmith.errors import one_line
 
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#8a8f98", "#1f2430"
 # The rest of the palette, for lines of runs that are compared.
@@ -101,6 +102,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
 def short(name: str) -> str:
     """A name that fits under a small picture."""
+    name = one_line(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 

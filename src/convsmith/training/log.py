@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from convsmith import files
+from convsmith.errors import printable
 from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer
 from convsmith.training.run import RunFolder
 from convsmith.training.state import TrainingState
@@ -134,4 +135,4 @@ class LogFile:
 
     def __call__(self, line: str) -> None:
         stamp = time.strftime("%H:%M:%S")
-        files.append_text(self.path, f"{stamp}  {line}\n" if line else "\n")
+        files.append_text(self.path, f"{stamp}  {printable(line)}\n" if line else "\n")

@@ -21,6 +21,7 @@ from convsmith.training.average import WeightAverage
 from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.learner import Learner, Moment
+from convsmith.training.memory import enough_memory
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.profile import Profile
 from convsmith.training.score import Score, evaluate_split
@@ -340,8 +341,9 @@ class Trainer:
     def step(self, indices: Tensor, epoch: int, index: int) -> tuple[float, int]:
         """Forward, backward, update; the loss, and how many images were right."""
         moment = Moment(epoch=epoch, step=index, image_size=self.image_size(epoch, index))
-        outcome = self.learner.learn(indices, moment)
-        loss = float(outcome.loss)
+        with enough_memory("training", self.device, self.config.batch_size):
+            outcome = self.learner.learn(indices, moment)
+            loss = float(outcome.loss)
         norm = self.learner.gradient_norm()
         if not math.isfinite(loss) or not math.isfinite(norm):
             found = f"the loss is {loss:g}, the gradient's norm {norm:g}"

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import shlex
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,16 +129,25 @@ class RunFolder:
         if not isinstance(manifest, dict) or not all(isinstance(each, dict) for each in manifest.values()):
             raise RunError("damaged: expected an object of objects", where=str(self.path / "manifest.json"))
         damaged = [
-            Problem(
-                what=f"damaged: {found}",
-                where=str(self.path / name),
-                fix="restore the file from a copy, or train again",
-            )
+            self._problem(name, found)
             for name in names
             if name in manifest and (found := self._difference(name, manifest[name]))
         ]
         if damaged:
             raise RunError.of(damaged)
+
+    def _problem(self, name: str, found: str) -> Problem:
+        path = self.path / name
+        if name == "recipe.toml" and path.is_file():
+            # Damaged or edited: nothing tells which, and the second is likelier.
+            return Problem(
+                what=f"not the recipe that was trained: {found}",
+                where=str(path),
+                fix=f"set it back; to train what it says now: `convsmith train {shlex.quote(str(path))}`",
+            )
+        return Problem(
+            what=f"damaged: {found}", where=str(path), fix="restore the file from a copy, or train again"
+        )
 
     def _difference(self, name: str, entry: dict[str, Any]) -> str:
         """How a file differs from its entry in the manifest; empty where it does not."""
@@ -216,7 +226,7 @@ class RunFolder:
         """Raises RunError where the weights are damaged or of another net."""
         path = self.path / WEIGHTS
         try:
-            tensors = safetensors.torch.load(files.read_bytes(path))
+            tensors = safetensors.torch.load(files.read_safetensors(path))
             net.load_state_dict(tensors)
         except (safetensors.SafetensorError, RuntimeError, ValueError, struct.error) as error:
             raise RunError(
@@ -233,7 +243,7 @@ class RunFolder:
         """
         path = self.path / "model.safetensors"
         try:
-            tensor: NDArray[np.float32] = safetensors.numpy.load(files.read_bytes(path))[name]
+            tensor: NDArray[np.float32] = safetensors.numpy.load(files.read_safetensors(path))[name]
         except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
             raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
         return tensor

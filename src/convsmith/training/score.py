@@ -11,6 +11,7 @@ from torch.nn import functional
 from convsmith import runtime
 from convsmith.data.images import Split
 from convsmith.training.batches import Normalizer, normalized
+from convsmith.training.memory import enough_memory
 
 EVALUATION_BATCH = 1000
 # Wider features would make the saved predictions larger than the data set.
@@ -81,7 +82,7 @@ def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.
     parts = []
     with evaluating(net):
         for images in normalized(split.images, normalize, EVALUATION_BATCH):
-            with runtime.autocast(device, dtype):
+            with enough_memory("evaluation", device), runtime.autocast(device, dtype):
                 parts.append(net(images).float().cpu())
     return torch.cat(parts)
 

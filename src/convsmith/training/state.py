@@ -153,8 +153,8 @@ def load_state(path: Path) -> TrainingState:
         FileError: The file cannot be read.
         RunError: It is damaged, or no state.
     """
-    content = files.read_bytes(path)
     try:
+        content = files.read_safetensors(path)
         tensors = safetensors.torch.load(content)
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]

@@ -16,6 +16,9 @@ from convsmith.training.config import Plateau
 from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
 
+_FEW_TOLD = 5
+_REPORT = 8 * 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -38,6 +41,16 @@ class Prepared:
         parts = (course_summary, receptive_field_table, totals_line)
         return "\n\n".join(part(self.analysis) for part in parts)
 
+    def space(self) -> int:
+        """About how many bytes the run's folder will take, a file that is being replaced included.
+
+        The state has the weights, up to two numbers a weight of the optimiser, and the average; predictions
+        have a logit a class, and features. Report and pictures are a few megabytes.
+        """
+        weights = 4 * self.analysis.parameters
+        state = weights * (4 if self.recipe.train.ema else 3)
+        return 2 * (state + weights) + len(self.data.test) * (4 * len(self.data.class_names) + 512) + _REPORT
+
     def opening(self) -> list[str]:
         """What a run says before its first epoch."""
         data = self.data
@@ -48,7 +61,7 @@ class Prepared:
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
             f"Net: {self.recipe.model.net}",
             f"     {totals_line(self.analysis)}",
-            *(f"Note: {note}" for note in notes(self.recipe)),
+            *(f"Note: {note}" for note in notes(self)),
             "",
         ]
 
@@ -91,9 +104,16 @@ def open_run(run: Path) -> tuple[RunFolder, Prepared]:
     return folder, prepared
 
 
-def notes(recipe: Recipe) -> list[str]:
+def notes(prepared: Prepared) -> list[str]:
     """What a reader of the accuracy must know."""
+    recipe, dropped = prepared.recipe, prepared.data.dropped
     told = []
+    if dropped:
+        first = "; ".join(finding.line() for finding in dropped[:_FEW_TOLD])
+        told.append(
+            f"damaged images left out: {len(dropped):,}, all of them in data.json: {first}"
+            f"{'; ...' if len(dropped) > _FEW_TOLD else ''}"
+        )
     schedule = recipe.train.schedule
     if isinstance(schedule, Plateau):
         told.append(

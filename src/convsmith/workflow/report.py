@@ -223,7 +223,7 @@ def _page_facts(
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
-        notes=tuple(notes(recipe)),
+        notes=tuple(notes(prepared)),
         data=_complete(folder, "data.json", _DATA_FIELDS),
         environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
         summary=course_summary(analysis),

@@ -10,7 +10,7 @@ from typing import Any
 
 from convsmith import files, runtime
 from convsmith.arch.build import build
-from convsmith.errors import DivergedError, RecipeError, RunError, StoppedError
+from convsmith.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, StoppedError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
 from convsmith.training.log import LogFile, LogWriter, RunWriter
@@ -49,6 +49,7 @@ def train_new(
 ) -> Result:
     """Train a recipe from its beginning, into a new folder in `runs`."""
     recipe = prepared.recipe
+    files.check_destination(runs, prepared.space())
     with prepared.threads():
         folder = RunFolder.create(runs, recipe.name)
         with files.owned(folder.path):
@@ -72,6 +73,7 @@ def resume(
         recipe = lengthened(edited, epochs)
         _check_length(folder, state.record, recipe)
         prepared = prepare(recipe)
+        files.check_destination(run, prepared.space())
         with prepared.threads():
             changes = changes_of(state.record.conditions, conditions_of(prepared))
             unexpected = [each for each in changes if each.field not in _LENGTH]
@@ -124,7 +126,8 @@ def conditions_of(prepared: Prepared) -> dict[str, str]:
     """
     table = prepared.recipe.table()
     # Where the images come from does not matter, nor where they are kept: what they are does.
-    asked = {key: value for key, value in table["data"].items() if key not in {"source", "keep_in"}}
+    unimportant = {"source", "keep_in", "skip_damaged"}
+    asked = {key: value for key, value in table["data"].items() if key not in unimportant}
     record = prepared.data.record(prepared.recipe.data)
     images = {name: split["fingerprint"] for name, split in record["splits"].items()}
     machine = runtime.environment()
@@ -216,7 +219,7 @@ def _train(
                 state=state,
                 stop=stop,
             )
-    except DivergedError as error:
+    except (DivergedError, OutOfMemoryError) as error:
         log(str(error))
         raise
     except StoppedError as error:

@@ -1,0 +1,248 @@
+"""Memory, disk and output that end: what was needed, what there is, what to do; nothing is harmed."""
+
+import errno
+import io
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+import torch
+
+import convsmith as cs
+from convsmith.cli import run
+from convsmith.data.cache import cache_folder
+from convsmith.errors import OutOfMemoryError
+from convsmith.training.learner import Learner
+from convsmith.training.log import LogWriter
+from convsmith.training.memory import enough_memory
+from convsmith.training.run import RunFolder
+from convsmith.workflow.prepare import Prepared
+from faults.oracle import Ended, Oracle, in_process, in_process_of_its_own, temporaries
+
+TINY = ("train.epochs=2", "model.net=C4 / G F10", "name=tiny")
+CPU = torch.device("cpu")
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to "
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with their manifest alone, and the command shows nothing of them; pictures take seconds."""
+
+    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
+        folder.write_manifest()
+        return folder
+
+    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
+    monkeypatch.setattr("convsmith.cli.app._show_result", lambda result: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has ..."),
+            "1,536 MiB",
+        ),
+        (RuntimeError(f"{ALLOCATOR}allocate 3145728000 bytes. Error code 12"), "3,000 MiB"),
+        (RuntimeError("could not create a memory object"), "out of memory"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_what_was_needed_and_a_batch_size_to_try(error: Exception, told: str) -> None:
+    with pytest.raises(OutOfMemoryError) as caught, enough_memory("training", CPU, 100):
+        raise error
+    text = str(caught.value)
+    assert text.startswith("error[E062]: training: out of memory")
+    assert told in text
+    assert "MiB of cpu memory are free" in text
+    assert "try train.batch_size=32; it was 100" in text
+    with pytest.raises(OutOfMemoryError, match=r"out of memory") as caught, enough_memory("evaluation", CPU):
+        raise error
+    assert "batch_size" not in str(caught.value)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), enough_memory("training", CPU, 100):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.usefixtures("without_report")
+def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learn, steps = Learner.learn, [0]
+
+    def full(self: Learner, *arguments: Any) -> Any:
+        steps[0] += 1
+        if steps[0] > 25:
+            raise RuntimeError(f"{ALLOCATOR}allocate 3145728000 bytes.")
+        return learn(self, *arguments)
+
+    monkeypatch.setattr(Learner, "learn", full)
+    ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+    folder = tmp_path / "tiny-1"
+    Oracle(folder).judge(ended, exit_code=2, code="E062", names=("3,000 MiB", "train.batch_size=32"))
+    assert "error[E062]" in (folder / "log.txt").read_text()
+    monkeypatch.setattr(Learner, "learn", learn)
+    cs.resume(folder)
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_limit_of_the_address_space_is_told(tmp_path: Path) -> None:
+    script = """
+import resource, sys
+import convsmith.workflow.train
+from convsmith.cli import run
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 500 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(run(sys.argv[1:]))
+"""
+    ended = in_process_of_its_own(
+        script,
+        "lr-find",
+        "digits",
+        "model.net=C2048 / G F10",
+        "train.batch_size=1024",
+        "--out",
+        str(tmp_path / "none"),
+    )
+    Oracle().judge(ended, exit_code=2, code="E062", names=("MiB more were needed", "train.batch_size=512"))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file grows beyond so many bytes, for the block: the nearest that there is to a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("size", [0, 500, 2500])
+def test_a_write_that_fails_after_some_bytes(size: int, tmp_path: Path) -> None:
+    assert in_process("train", "digits", *TINY, "--runs", str(tmp_path)).code == 0
+    folder = tmp_path / "tiny-1"
+    before = (folder / "state.safetensors").read_bytes()
+    with largest_file(size):
+        ended = in_process("resume", str(folder), "--epochs", "3")
+    Oracle(folder).judge(ended, exit_code=2, code="E010", names=("cannot write: File too large", str(folder)))
+    assert (folder / "state.safetensors").read_bytes() == before
+    cs.resume(folder, epochs=3)
+    assert temporaries(tmp_path) == []
+
+
+def test_no_room_for_the_decoded_images(image_folder: Callable[..., Path], tmp_path: Path) -> None:
+    root = image_folder({"train": 6, "test": 3}, size=64)
+    oracle = Oracle(root)
+    with largest_file(20_000):
+        oracle.refused(
+            "preview", "digits", f"data.source={root}", "model.net=G F3", "--out", str(tmp_path),
+            code="E010", names=("cannot write", str(cache_folder())),
+        )  # fmt: skip
+    assert cs.verify_data(str(root)).clean
+
+
+def closed_pipe() -> TextIO:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+def full_disk() -> TextIO:
+    return os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+
+
+def unheard(output: TextIO, *arguments: str) -> Ended:
+    err = io.StringIO()
+    with redirect_stderr(err), redirect_stdout(output):
+        code = run(list(arguments))
+    # What Python does at its end must be quiet too.
+    output.close()
+    return Ended(code=code, out="", err=err.getvalue())
+
+
+COMMANDS = (("recipes",), ("--help",), ("summary", "cifar10-classic"), ("data", "verify", "digits", "--json"))
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
+def test_output_that_nobody_takes(arguments: tuple[str, ...]) -> None:
+    Oracle().judge(unheard(closed_pipe(), *arguments), exit_code=0)
+    full = unheard(full_disk(), *arguments)
+    Oracle().judge(full, exit_code=2, code="E010", names=("standard output", os.strerror(errno.ENOSPC)))
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("full", [False, True])
+def test_a_training_goes_on_when_nobody_listens(full: bool, tmp_path: Path) -> None:
+    output = full_disk() if full else closed_pipe()
+    ended = unheard(output, "train", "digits", *TINY, "--runs", str(tmp_path))
+    Oracle(tmp_path).judge(ended, exit_code=0)
+    assert (tmp_path / "tiny-1" / "manifest.json").is_file()
+    assert "Epoch 2" in (tmp_path / "tiny-1" / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_a_lost_terminal_and_a_kill_save_the_training(
+    number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = LogWriter.batch_done
+
+    def end(self: LogWriter, batch: Any) -> None:
+        done(self, batch)
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LogWriter, "batch_done", end)
+        ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+    run_folder = tmp_path / "tiny-1"
+    names = (signal.Signals(number).name, f"convsmith resume {run_folder}")
+    Oracle(tmp_path).judge(ended, exit_code=code, code="E061", names=names)
+    cs.resume(run_folder)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_while_data_is_read_leaves_nothing_behind(
+    number: int, code: int, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_folder({"train": 4, "test": 2})
+    monkeypatch.setattr("convsmith.data.cache._resized", lambda *_: os.kill(os.getpid(), number))
+    ended = in_process(
+        "train",
+        "digits",
+        f"data.source={root}",
+        "data.resize=16",
+        "model.net=C4 / G F3",
+        "--runs",
+        str(tmp_path / "r"),
+    )
+    oracle = Oracle(root)
+    assert ended.code == code
+    assert ended.err.startswith("interrupted; ")
+    assert len(ended.err.splitlines()) == 1
+    oracle.unharmed()
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_signal_while_the_report_is_made_ends_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convsmith.workflow.train.finish", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+    assert (ended.code, ended.err.count("\n")) == (143, 1)
+    assert "convsmith resume" in ended.err
+    assert not (tmp_path / "tiny-1" / ".lock").exists()
+    assert (tmp_path / "tiny-1" / "state.safetensors").is_file()
