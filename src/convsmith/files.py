@@ -15,8 +15,6 @@ import sys
 import tempfile
 import time
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +116,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileError(f"cannot read: {error.strerror or error}", where=str(path)) from error
+        raise FileError(
+            f"cannot read: {error.strerror or error}",
+            where=str(path),
+            fix="check the path, and that you may read it",
+        ) from error
 
 
 def read_text(path: Path) -> str:
@@ -161,11 +163,12 @@ def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
     """
     import numpy as np
 
+    content = read_bytes(path)
     try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return dict(archive)
-    # A damaged archive makes zip, zlib and NumPy raise nearly anything.
-    except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
+        # A damaged archive makes zip, zlib, NumPy, and the tokenizer for its headers, raise nearly anything.
         raise FileError(f"not a NumPy archive: {error}", where=str(path)) from error
 
 

@@ -7,11 +7,9 @@ import tempfile
 import traceback
 from typing import Any
 
-from convsmith.errors import ConvsmithError, suggest
+from convsmith.errors import ConvsmithError, InternalError, UsageError, suggest
 
-USAGE = 2
 INTERRUPTED = 130
-INTERNAL = 101
 
 
 def main() -> None:
@@ -40,11 +38,9 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as answer:
         return answer.exit_code
     except usage_error as error:
-        _say(_usage(error))
-        return USAGE
+        return _refuse(_usage(error))
     except ConvsmithError as error:
-        _say(str(error))
-        return error.exit_code
+        return _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
         _say("interrupted; a run that had begun is kept, and `convsmith resume RUN` goes on with it")
         return INTERRUPTED
@@ -52,12 +48,17 @@ def run(arguments: list[str]) -> int:
         # The reader of our output, `head` for example, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # noqa: BLE001 - the last line of defence
-        return _bug()
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _refuse(_bug(error))
     return 0
 
 
-def _usage(error: Any) -> str:
+def _refuse(error: ConvsmithError) -> int:
+    _say(str(error))
+    return error.exit_code
+
+
+def _usage(error: Any) -> UsageError:
     """A wrong command, option or argument in two lines, with the nearest legal name."""
     message = error.format_message()
     context = error.ctx
@@ -67,7 +68,7 @@ def _usage(error: Any) -> str:
     if wrong and context:
         message = f"unknown command {wrong[1]!r}"
         fix = suggest(wrong[1], context.command.list_commands(context))
-    return f"error[E001]: {message[0].lower()}{message[1:]}\n  fix: {fix}"
+    return UsageError(f"{message[0].lower()}{message[1:]}", fix=fix)
 
 
 def _say(text: str) -> None:
@@ -75,13 +76,13 @@ def _say(text: str) -> None:
     sys.stderr.write("".join(char if char.isprintable() or char == "\n" else "?" for char in text) + "\n")
 
 
-def _bug() -> int:
+def _bug(error: Exception) -> InternalError:
+    """Keep the trace in a file, for a report."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        traceback.print_exc(file=file)
-    _say(
-        f"error[E101]: internal error: {sys.exc_info()[1]!r}\n"
-        f"  fix: this is a bug of convsmith; please report it with the trace in {file.name}"
+        traceback.print_exception(error, file=file)
+    return InternalError(
+        f"internal error: {error!r}",
+        fix=f"this is a bug of convsmith; please report it with the trace in {file.name}",
     )
-    return INTERNAL

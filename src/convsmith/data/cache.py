@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import tempfile
 import warnings
 from collections import Counter
@@ -30,6 +31,8 @@ WIDE_MODES = ("I", "F")
 # Raised when the layout below changes, so that an older cache is built anew.
 LAYOUT = 1
 MAX_TOLD = 5
+# A folder of decoded images: their fingerprint, and the size that they were brought to.
+_CONTENT = re.compile(r"[0-9a-f]{64}(-[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +82,13 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
 
 def _pointed_to(pointer: Path) -> tuple[Path, tuple[str, ...]] | None:
     """Content folder and class names; None where the cache has to be made (again)."""
-    with contextlib.suppress(FileError, KeyError, TypeError):
-        found = files.read_json(pointer)
-        # The last part alone: nothing in the file leads out of the cache.
-        content = cache_folder() / "content" / Path(str(found["content"])).name
-        if content.is_dir():
-            return content, tuple(map(str, found["class_names"]))
+    with contextlib.suppress(FileError):
+        match files.read_json(pointer):
+            # Nothing in the file leads out of the cache.
+            case {"content": str(name), "class_names": list(names)} if _CONTENT.fullmatch(name):
+                content = cache_folder() / "content" / name
+                if content.is_dir():
+                    return content, tuple(map(str, names))
     return None
 
 
@@ -170,11 +174,27 @@ def _load(content: Path, class_names: tuple[str, ...]) -> CachedData:
             )
             for name in meta["splits"]
         }
-    except (OSError, ValueError, KeyError) as error:
+        _check_splits(splits, len(class_names))
+        return CachedData(splits=splits, class_names=class_names, fingerprint=str(meta["fingerprint"]))
+    except Exception as error:
+        # Damaged arrays make NumPy, and the tokenizer that it reads headers with, raise nearly anything.
         raise DataError(
             f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
         ) from error
-    return CachedData(splits=splits, class_names=class_names, fingerprint=str(meta["fingerprint"]))
+
+
+def _check_splits(splits: Mapping[str, CachedSplit], num_classes: int) -> None:
+    """Raises ValueError where what was read cannot be what `_store` wrote."""
+    if not {"train"} <= set(splits) <= {"train", "test"}:
+        raise ValueError(f"the splits are {', '.join(splits)}")
+    for name, split in splits.items():
+        images, labels = split.images, split.labels
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in {1, 3}:
+            raise ValueError(f"{name}: images are {images.dtype} of shape {images.shape}")
+        if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+            raise ValueError(f"{name}: labels are {labels.dtype} of shape {labels.shape}")
+        if not len(labels) or labels.min() < 0 or labels.max() >= num_classes:
+            raise ValueError(f"{name}: labels are not from 0 to {num_classes - 1}")
 
 
 def _check_labels(raw: RawData, source: Source) -> None:

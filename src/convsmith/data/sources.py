@@ -78,7 +78,7 @@ def find(config: DataConfig) -> Source:
             fix="give a folder of parquet files, or of images as root/train/<class>/*.png; "
             "archives and pickles are not read",
         )
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return _local_copy(name) or _hub(name, name)
     if "/" in name or name.startswith("."):
         raise DataError("no such folder", where=name, fix=_nearest_folder(folder))
