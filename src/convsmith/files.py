@@ -115,9 +115,10 @@ def unwritable(path: Path, error: OSError, size: int = 0) -> FileError:
 def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    # ValueError: a name with a null character in it.
+    except (OSError, ValueError) as error:
         raise FileError(
-            f"cannot read: {error.strerror or error}",
+            f"cannot read: {getattr(error, 'strerror', None) or error}",
             where=str(path),
             fix="check the path, and that you may read it",
         ) from error

@@ -3,8 +3,8 @@
     python tests/faults/fuzz.py 20000
     python tests/faults/fuzz.py 500 notation recipe --seed 7
 
-Inputs are whole ones with bytes, characters or values changed, pieces of several put together, and noise. Each
-depends on the seed, the reader's name and its number alone, so that it can be made again. An input that
+Inputs are whole ones with bytes, characters or values changed, pieces of several put together, and noise.
+Each depends on the seed, the reader's name and its number alone, so that it can be made again. An input that
 takes more than 2 seconds of the processor's time counts as an escape too.
 """
 
@@ -410,7 +410,7 @@ def text_readers(folder: Path) -> list[Reader]:
         "C16 +(C16 C16)*2 / S32:k5:s2 P10:agelu / U2 C8:o0.1 / A2 G F10",
     ]
     overrides = [
-        "train.epochs=5", "seed=3", "train.optimizer=adamw", "augment.transforms.0.p=0.1", "augment.mix=mixup",
+        "train.epochs=5", "seed=3", "train.optimizer=adamw", "augment.transforms.0.p=0.1",  "bias=1",
         "model.net=C8 / G F10", "brief.min_accuracy=0.9", "train.optimizer.name=sgd", "brief=course-cifar10",
     ]  # fmt: skip
     words = [
