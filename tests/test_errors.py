@@ -5,7 +5,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,7 @@ def test_an_example_is_what_the_command_says(code: str, capsys: Capture) -> None
     arguments, told, exit_code = example(code)
     assert run(arguments) == exit_code
     assert capsys.readouterr().err == told
-    assert {re.match(r"error\[(\w+)\]", line)[1] for line in told.splitlines() if line[0] != " "} == {code}
+    assert set(re.findall(r"^error\[(\w+)\]", told, flags=re.MULTILINE)) == {code}
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -124,7 +124,7 @@ def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many trace files there are."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return lambda: len(list(tmp_path.glob("convsmith-trace-*")))

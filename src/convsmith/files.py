@@ -135,14 +135,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Raises FileError with line and column where the text is no TOML, duplicate keys included."""
     try:
         return tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    # Not TOMLDecodeError alone: numbers of thousands of digits, and lists in lists without end.
+    except (ValueError, RecursionError) as error:
         raise FileError(f"not valid TOML: {error}", where=str(path)) from error
 
 
 def read_json(path: Path) -> Any:
     try:
         return json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"not valid JSON: {error}", where=str(path)) from error
 
 

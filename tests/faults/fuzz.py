@@ -243,7 +243,7 @@ def noise(chance: random.Random) -> bytes:
     if chance.randrange(2):
         return chance.randbytes(chance.randrange(300))
     piece = chance.choice(
-        (b"[", b'{"a":', b"(", b"+(C8 ", b"a=[", b"9", b",", b"\n", b"a.", b"[[a.", b'"""', b"\x00")
+        (b"[", b'{"a":', b"(", b"+(C8 ", b"a=[", b"a=9", b"9", b",", b"\n", b"a.", b"[[a.", b'"""', b"\x00")
     )
     return struct.pack("<Q", 10_000) * chance.randrange(2) + piece * chance.choice((100, 1000, 20_000))
 
@@ -319,7 +319,7 @@ def _array(chance: random.Random, array: np.ndarray[Any, Any]) -> np.ndarray[Any
 
 def _archive(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:
     content = io.BytesIO()
-    np.savez(content, allow_pickle=True, **arrays)  # type: ignore[arg-type]
+    np.savez(content, allow_pickle=True, **arrays)
     return content.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from convsmith.evaluation import explain, predictions
 from convsmith.recipe.briefs import load_brief
 from convsmith.recipe.loader import load
 from convsmith.workflow import compare
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fuzz
+from faults import fuzz
 
 NAMES = (
     "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
@@ -201,3 +198,16 @@ def test_a_brief_that_extends_itself(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="the brief extends itself") as caught:
         load_brief(str(one))
     assert caught.value.problems[0].where == f"{one} -> {two} -> {one}"
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
+def test_numbers_and_lists_without_end(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text(text)
+    with pytest.raises(FileError, match="not valid JSON"):
+        files.read_json(path)
+    path.write_text(f"a = {text}")
+    with pytest.raises(FileError, match="not valid TOML"):
+        files.read_toml(path)
+    with pytest.raises(RecipeError, match=r"seed: found"):
+        load("digits", [f"seed={text}"])
