@@ -31,7 +31,7 @@ soak-mnist: $(READY)
 
 # Takes minutes: damaged and made-up input to everything that reads a file or a text.
 fuzz: $(READY)
-	$(BIN)/python tests/faults/fuzz.py 3000
+	$(BIN)/python -W error tests/faults/fuzz.py 3000
 
 # The lowest versions that pyproject.toml allows; `make test-lowest LOWEST=torch=2.13.0` where one cannot be had.
 test-lowest:
