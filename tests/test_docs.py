@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -14,15 +15,18 @@ from convsmith.inspect.brief import BlockPattern, Brief
 from convsmith.inspect.structure import LayerKind
 from convsmith.recipe.briefs import brief_names
 from convsmith.recipe.loader import load, shelf
+from lowest import floors
 
 ROOT = Path(__file__).parents[1]
+HASHES = (ROOT / "hashes.txt").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> list[str]:
     """The lines of code blocks that call convsmith, and commands between backticks."""
     found = []
-    for page in PAGES:
+    # The page of the errors is full of mistakes; tests/test_errors.py makes them.
+    for page in (each for each in PAGES if each.name != "errors.md"):
         text = page.read_text(encoding="utf-8")
         blocks = "\n".join(re.findall(r"```.*?\n(.*?)```", text, flags=re.DOTALL))
         found += [
@@ -40,7 +44,7 @@ def test_there_are_commands_to_test() -> None:
 def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name, *arguments = shlex.split(command)[1:]
-    if name in {"recipes", "summary", "check", "format"} and not any(
+    if name in {"recipes", "summary", "check", "format", "explain"} and not any(
         part.startswith("runs/") for part in arguments
     ):
         write_files_that_the_documents_name(tmp_path)
@@ -116,3 +120,24 @@ def test_the_readme_names_every_source_file() -> None:
         if path.stem not in {"__init__", "__main__"}:
             folder = path.parent.name + "/"
             assert path.name in {Path(entry).name for entry in named} or folder in named, path.name
+
+
+def test_what_is_installed_is_pinned_and_hashed() -> None:
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    hashed = re.findall(
+        r"^(\S+==\S+) \\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", HASHES, flags=re.MULTILINE
+    )
+    assert {name.lower().replace("_", "-") for name in pinned} == {
+        *(name.lower().replace("_", "-") for name, _ in hashed),
+        next(name for name in pinned if name.startswith("torch==")),
+    }
+    assert len(hashed) == HASHES.count("==")
+
+
+def test_every_dependency_is_in_the_table_with_its_floor() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([\d.]+)", text, flags=re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # What only developers and the notebook need has a lowest version that was tried, no more.
+    labels = {"labels": project["optional-dependencies"]["labels"]}
+    assert rows == floors({**project, "optional-dependencies": labels})

@@ -1,7 +1,7 @@
 """Every error that a user can cause: what, where, found against expected, what to do.
 
-Each class carries a stable code and the exit code of the command line. An error holds one or more
-problems, so that all the mistakes of a recipe are told at once.
+Each class carries a stable code, which docs/errors.md explains, and the exit code of the command line. An
+error holds one or more problems, so that all the mistakes of a recipe are told at once.
 
 >>> error = RecipeError("unknown field 'epoch'", where="train.epoch", fix="did you mean 'epochs'?")
 >>> print(error)
@@ -57,6 +57,12 @@ class ConvsmithError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(problem.text(self.code) for problem in self.problems)
+
+
+class UsageError(ConvsmithError):
+    """A command line that is none: an unknown command, option or code of an error."""
+
+    code = "E001"
 
 
 class FileError(ConvsmithError):
@@ -153,6 +159,13 @@ def one_line(name: str) -> str:
     """
     line = printable(name).replace("\n", "?")
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+class InternalError(ConvsmithError):
+    """A bug of convsmith; the command line tells where the trace is."""
+
+    code = "E101"
+    exit_code = 101
 
 
 def suggest(name: str, options: Iterable[str]) -> str:

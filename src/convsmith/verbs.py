@@ -3,8 +3,10 @@
 Heavy libraries are imported inside the functions, so that a summary needs no torch.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from convsmith.arch.analyze import analyze_notation
 from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.settings import NetSettings
-from convsmith.errors import RunError
+from convsmith.errors import RunError, UsageError, suggest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -389,6 +391,27 @@ def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Pa
     written = contents(target)
     files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
+
+
+def explain_error(code: str) -> str:
+    """The section of docs/errors.md on the code of an error: what happened, why, how to mend it, an example.
+
+    Args:
+        code: For example "E021"; capitals or not.
+
+    Raises:
+        UsageError: No such code.
+
+    Example:
+        >>> explain_error("E021").splitlines()[0]
+        '## E021: layers that do not fit'
+    """
+    page = (resources.files("convsmith") / "errors.md").read_text("utf-8")
+    sections = {text[3:7]: text.strip() for text in re.split(r"^(?=## )", page, flags=re.MULTILINE)[1:]}
+    codes = [name for name in sections if re.fullmatch(r"E\d{3}", name)]
+    if code.upper() not in codes:
+        raise UsageError(f"no error has the code {code!r}", fix=suggest(code.upper(), codes))
+    return sections[code.upper()]
 
 
 def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:

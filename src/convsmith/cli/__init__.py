@@ -12,10 +12,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from convsmith.errors import ConvsmithError, suggest
+from convsmith.errors import (
+    ConvsmithError,
+    FileError,
+    InternalError,
+    OutOfMemoryError,
+    UsageError,
+    suggest,
+)
 
-USAGE = 2
-INTERNAL = 101
 # What ends a process in the usual way: `kill`, and a terminal or connection that is closed.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +47,6 @@ def run(arguments: list[str]) -> int:
     import typer
 
     from convsmith.cli.app import app
-    from convsmith.cli.output import complain
 
     # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
     usage_error: Any = typer.BadParameter.__mro__[1]
@@ -55,25 +59,31 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as answer:
         return answer.exit_code
     except usage_error as error:
-        complain(_usage(error))
-        return USAGE
+        return _refuse(_usage(error))
     except ConvsmithError as error:
-        complain(str(error))
-        return error.exit_code
+        return _refuse(error)
     except (KeyboardInterrupt, typer.Abort):
         return _ended(signal.SIGINT)
     except _EndedError as error:
         return _ended(error.number)
     except OSError as error:
-        return _unheard(error) if _is_of_output(error) else _bug()
+        return _unheard(error) if _is_of_output(error) else _refuse(_bug(error))
     except MemoryError:
-        complain(
-            "error[E062]: out of memory\n  fix: use fewer or smaller images: data.resize, data.keep_in=disk"
+        return _refuse(
+            OutOfMemoryError(
+                "out of memory", fix="use fewer or smaller images: data.resize, data.keep_in=disk"
+            )
         )
-        return USAGE
-    except Exception:  # noqa: BLE001 - the last line of defence
-        return _bug()
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        return _refuse(_bug(error))
     return 0
+
+
+def _refuse(error: ConvsmithError) -> int:
+    from convsmith.cli.output import complain
+
+    complain(str(error))
+    return error.exit_code
 
 
 @contextmanager
@@ -114,19 +124,21 @@ def _is_of_output(error: OSError) -> bool:
 
 def _unheard(error: OSError) -> int:
     """Standard output takes nothing more: `head` has seen enough, or the disk is full."""
-    from convsmith.cli.output import complain, silence
+    from convsmith.cli.output import silence
 
     silence()
     if isinstance(error, BrokenPipeError):
         return 0
-    complain(
-        f"error[E010]: standard output: cannot write: {error.strerror or error}\n"
-        "  fix: send it to a place that is not full; what was made in files is complete"
+    return _refuse(
+        FileError(
+            f"cannot write: {error.strerror or error}",
+            where="standard output",
+            fix="send it to a place that is not full; what was made in files is complete",
+        )
     )
-    return USAGE
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any) -> UsageError:
     """A wrong command, option or argument in two lines, with the nearest legal name."""
     message = error.format_message()
     context = error.ctx
@@ -136,18 +148,16 @@ def _usage(error: Any) -> str:
     if wrong and context:
         message = f"unknown command {wrong[1]!r}"
         fix = suggest(wrong[1], context.command.list_commands(context))
-    return f"error[E001]: {message[0].lower()}{message[1:]}\n  fix: {fix}"
+    return UsageError(f"{message[0].lower()}{message[1:]}", fix=fix)
 
 
-def _bug() -> int:
-    from convsmith.cli.output import complain
-
+def _bug(error: Exception) -> InternalError:
+    """Keep the trace in a file, for a report."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        traceback.print_exc(file=file)
-    complain(
-        f"error[E101]: internal error: {sys.exc_info()[1]!r}\n"
-        f"  fix: this is a bug of convsmith; please report it with the trace in {file.name}"
+        traceback.print_exception(error, file=file)
+    return InternalError(
+        f"internal error: {error!r}",
+        fix=f"this is a bug of convsmith; please report it with the trace in {file.name}",
     )
-    return INTERNAL

@@ -381,6 +381,12 @@ def receptive_field(
         say(line)
 
 
+@app.command()
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
+    """Explain the code of an error: what happened, why, how to mend it."""
+    typer.echo(verbs.explain_error(code))
+
+
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
     return verbs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,8 @@ from convsmith.errors import DataError, FileError, Problem
 # Raised when the layout below changes, so that an older cache is built anew.
 LAYOUT = 1
 MAX_TOLD = 5
+# A folder of decoded images: their fingerprint, and the size that they were brought to.
+_CONTENT = re.compile(r"[0-9a-f]{64}(-[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +95,14 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
 
 def _pointed_to(path: Path) -> _Pointer | None:
     """None where the cache has to be made (again)."""
-    with contextlib.suppress(FileError, KeyError, TypeError):
-        found = files.read_json(path)
-        # The last part alone: nothing in the file leads out of the cache.
-        content = cache_folder() / "content" / Path(str(found["content"])).name
-        dropped = tuple(Finding(**each) for each in found.get("dropped", ()))
-        if content.is_dir():
-            return _Pointer(
-                content=content, class_names=tuple(map(str, found["class_names"])), dropped=dropped
-            )
+    with contextlib.suppress(FileError, TypeError):
+        match files.read_json(path):
+            # Nothing in the file leads out of the cache.
+            case {"content": str(name), "class_names": list(names)} as found if _CONTENT.fullmatch(name):
+                content = cache_folder() / "content" / name
+                dropped = tuple(Finding(**each) for each in found.get("dropped", ()))
+                if content.is_dir():
+                    return _Pointer(content=content, class_names=tuple(map(str, names)), dropped=dropped)
     return None
 
 
@@ -202,16 +204,32 @@ def _load(pointer: _Pointer) -> CachedData:
             )
             for name in meta["splits"]
         }
-    except (OSError, ValueError, KeyError) as error:
+        _check_splits(splits, len(pointer.class_names))
+        return CachedData(
+            splits=splits,
+            class_names=pointer.class_names,
+            fingerprint=str(meta["fingerprint"]),
+            dropped=pointer.dropped,
+        )
+    except Exception as error:
+        # Damaged arrays make NumPy, and the tokenizer that it reads headers with, raise nearly anything.
         raise DataError(
             f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
         ) from error
-    return CachedData(
-        splits=splits,
-        class_names=pointer.class_names,
-        fingerprint=str(meta["fingerprint"]),
-        dropped=pointer.dropped,
-    )
+
+
+def _check_splits(splits: Mapping[str, CachedSplit], num_classes: int) -> None:
+    """Raises ValueError where what was read cannot be what `_store` wrote."""
+    if not {"train"} <= set(splits) <= {"train", "test"}:
+        raise ValueError(f"the splits are {', '.join(splits)}")
+    for name, split in splits.items():
+        images, labels = split.images, split.labels
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in {1, 3}:
+            raise ValueError(f"{name}: images are {images.dtype} of shape {images.shape}")
+        if labels.shape != images.shape[:1] or labels.dtype != np.int64:
+            raise ValueError(f"{name}: labels are {labels.dtype} of shape {labels.shape}")
+        if not len(labels) or labels.min() < 0 or labels.max() >= num_classes:
+            raise ValueError(f"{name}: labels are not from 0 to {num_classes - 1}")
 
 
 def _space(seen: Survey, channels: int, config: DataConfig) -> int:

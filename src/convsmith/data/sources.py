@@ -52,7 +52,7 @@ def find(config: DataConfig) -> Source:
             where=name,
             fix=_hint(folder) or f"name a folder: {LAYOUT}, or parquet files",
         )
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+    if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return _local_copy(name) or _hub(name, name)
     if "/" in name or name.startswith("."):
         raise DataError("no such folder", where=name, fix=_nearest_folder(folder))

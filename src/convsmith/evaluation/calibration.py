@@ -82,7 +82,7 @@ def calibration(predictions: Predictions) -> Calibration:
     temperature = best_temperature(predictions)
     at_temperature = None
     if temperature is not None:
-        logits = (predictions.logits / temperature).astype(np.float64)
+        logits = predictions.logits.astype(np.float64) / temperature
         confidence = np.exp(log_softmax(logits, axis=1)).max(1)
         at_temperature = expected_error(reliability(confidence, right))
     return Calibration(

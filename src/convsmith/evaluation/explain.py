@@ -232,11 +232,20 @@ def read(path: Path, num_images: int) -> Explanation:
             channels=tuple(map(int, arrays.get("channels", ()))),
         )
         _check(found, num_images)
-    except (FileError, ValueError, TypeError, KeyError) as error:
+    except (FileError, ValueError, TypeError, KeyError, ArithmeticError) as error:
         raise RunError("damaged explanation", where=str(path), fix=REMEDY) from error
     return found
 
 
 def _check(found: Explanation, num_images: int) -> None:
-    if len(found.occlusion) != len(found.indices) or found.indices.max(initial=0) >= num_images:
+    indices = found.indices
+    if indices.ndim != 1 or indices.dtype.kind != "i":
+        raise ValueError("the images' places are no list of whole numbers")
+    if indices.min(initial=0) < 0 or indices.max(initial=0) >= num_images:
+        raise ValueError("places outside of the split")
+    of_images = [each for each in (found.for_predicted, found.for_label, found.occlusion) if each is not None]
+    for maps in (*of_images, *found.blocks):
+        if maps.ndim != 3 or maps.dtype.kind != "f" or not np.isfinite(maps).all():
+            raise ValueError("no maps of finite numbers")
+    if any(len(maps) != len(indices) for maps in of_images):
         raise ValueError("maps and images do not fit together")

@@ -111,7 +111,7 @@ def _check(predictions: Predictions) -> None:
     logits, labels = predictions.logits, predictions.labels
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
         raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit together")
-    if logits.dtype.kind != "f" or labels.dtype.kind != "i":
+    if logits.dtype not in {np.dtype(np.float16), np.dtype(np.float32)} or labels.dtype.kind != "i":
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, expected float32 and int64")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {logits.shape[1] - 1}")

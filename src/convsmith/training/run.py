@@ -36,6 +36,8 @@ METRICS = (
 )
 
 WEIGHTS, STATE = "model.safetensors", "state.safetensors"
+# Pixels a side, and channels; far above any small net's.
+_LARGEST_SIDE = 16_384
 # What a training writes and others read. The rest is made anew from it by `convsmith evaluate`.
 ORIGINALS = ("recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", WEIGHTS, STATE)
 
@@ -265,15 +267,27 @@ class RunFolder:
         """The rows of metrics.csv; what was not measured is absent."""
         rows = csv.DictReader(io.StringIO(files.read_text(self.path / "metrics.csv")))
         try:
-            return [{key: float(value) for key, value in row.items() if value} for row in rows]
-        except (ValueError, TypeError) as error:
+            found = [{key: float(value) for key, value in row.items() if value} for row in rows]
+        except (ValueError, TypeError, csv.Error) as error:
             raise RunError(f"damaged: {error}", where=str(self.path / "metrics.csv")) from error
+        if any("epoch" not in row for row in found):
+            raise RunError("damaged: a row has no epoch", where=str(self.path / "metrics.csv"))
+        return found
 
     def data_record(self) -> dict[str, Any]:
         record = files.read_json(self.path / "data.json")
         if not isinstance(record, dict):
             raise RunError("damaged: expected an object", where=str(self.path / "data.json"))
         return record
+
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of the images that it was trained on. Raises RunError where data.json does not say."""
+        match self.data_record().get("image_shape"):
+            case [int(channels), int(height), int(width)] if (
+                min(channels, height, width) >= 1 and max(channels, height, width) <= _LARGEST_SIDE
+            ):
+                return channels, height, width
+        raise RunError("damaged: no image_shape", where=str(self.path / "data.json"), fix="train again")
 
     def read_text(self, name: str) -> str:
         return files.read_text(self.path / name)

@@ -90,7 +90,6 @@ def _open(path: Path) -> _Run:
     recipe = load_recipe(str(path / "recipe.toml"))
     data = folder.data_record()
     try:
-        channels, height, width = map(int, data["image_shape"])
         names = tuple(map(str, data["class_names"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"damaged: {error}", where=str(path / "data.json")) from error
@@ -105,7 +104,7 @@ def _open(path: Path) -> _Run:
         folder=folder,
         name=path.resolve().name,
         recipe=recipe,
-        analysis=analyze_notation(recipe.model.net, (channels, height, width), recipe.model),
+        analysis=analyze_notation(recipe.model.net, folder.image_shape(), recipe.model),
         data=data,
         found=found,
         facts=facts_of(found, names),

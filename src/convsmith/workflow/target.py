@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convsmith.arch.analyze import SpecAnalysis, analyze, analyze_notation
 from convsmith.arch.facts import Analysis
@@ -121,7 +121,7 @@ def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | No
             fix=f"name a recipe instead of {folder}, or train again",
         )
     recipe = load(str(folder / "recipe.toml"), overrides)
-    target = of_recipe(recipe, input_shape or _recorded_shape(folder, run.data_record()))
+    target = of_recipe(recipe, input_shape or run.image_shape())
     return replace(target, run=folder, trained=_shown(run))
 
 
@@ -130,19 +130,20 @@ def _shown(run: "RunFolder") -> Trained | None:
     if not (run.path / "results.json").is_file():
         return None
     run.verify("results.json")
-    score = run.read_json("results.json")["test"]
-    return Trained(
-        accuracy=score["correct"] / score["total"],
-        # Runs of older versions have none.
-        calibration_error=score.get("calibration", {}).get("ece"),
-    )
-
-
-def _recorded_shape(folder: Path, record: dict[str, Any]) -> ImageShape:
-    match record.get("image_shape"):
-        case [int(channels), int(height), int(width)]:
-            return channels, height, width
-    raise RunError("damaged: no image_shape", where=str(folder / "data.json"), fix="train again")
+    try:
+        score = run.read_json("results.json")["test"]
+        error = score.get("calibration", {}).get("ece")
+        return Trained(
+            accuracy=float(score["correct"] / score["total"]),
+            # Runs of older versions have none.
+            calibration_error=None if error is None else float(error),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as damage:
+        raise RunError(
+            f"damaged: no test score ({damage})",
+            where=str(run.path / "results.json"),
+            fix=f"`convsmith evaluate {run.path}` writes it anew",
+        ) from damage
 
 
 def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:

@@ -1,0 +1,213 @@
+"""Damaged and made-up input to every reader; and, one by one, what such input has found."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import convsmith as cs
+from convsmith import files, verbs
+from convsmith.data.cache import cache_folder
+from convsmith.data.config import DataConfig
+from convsmith.data.images import load as load_data
+from convsmith.errors import DataError, FileError, RecipeError, RunError
+from convsmith.evaluation import explain, predictions
+from convsmith.recipe.briefs import load_brief
+from convsmith.recipe.loader import load
+from convsmith.workflow import compare
+from faults import fuzz
+
+NAMES = (
+    "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
+    "results", "metrics", "log", "predictions", "explanation", "cache: pointer", "cache: facts",
+    "cache: labels", "cache: images",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, fuzz.Reader]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield {each.name: each for each in fuzz.readers(tmp_path_factory.mktemp("fuzz"))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_input_makes_a_reader_fail_in_a_way_of_its_own(readers: dict[str, fuzz.Reader], name: str) -> None:
+    assert tuple(readers) == NAMES
+    count = 30 if name == "cache: pointer" else 200
+    tally = fuzz.fuzz(readers[name], count, seed=1)
+    assert tally.tried == count
+    # Some inputs are still whole, others are not: a reader that takes or refuses everything tests nothing.
+    assert 0 < tally.refused < count or name in {"state", "weights", "cache: pointer"}
+
+
+@pytest.mark.parametrize("failure", [KeyError("x"), fuzz.TooSlow("more than 2 s")])
+def test_an_escape_would_be_told(failure: BaseException) -> None:
+    def read(content: bytes) -> None:
+        raise failure
+
+    with pytest.raises(AssertionError, match="input '0 broken 0'"):
+        fuzz.fuzz(fuzz.Reader("broken", fuzz.noise, read), 1, 0)
+
+
+def test_what_takes_too_long_is_ended() -> None:
+    with pytest.raises(fuzz.TooSlow), fuzz.at_most(0.05):
+        all(True for _ in iter(int, 1))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    run = cs.train(load("digits", fuzz.OVERRIDES), runs=folder).folder
+    (run / "manifest.json").unlink()
+    return run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "shape", ["[1, Infinity, 8]", "[1, 8]", "[0, 8, 8]", '["1", 8, 8]', "[1, 1e99, 8]", "8"]
+)
+def test_a_shape_that_is_none(run: Path, shape: str) -> None:
+    record = json.loads((run / "data.json").read_text())
+    text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
+    (run / "data.json").write_text(text)
+    for use in (lambda: verbs.load_target(str(run)), lambda: compare._open(run)):
+        with pytest.raises(RunError, match="damaged: no image_shape"):
+            use()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test", [None, {}, {"correct": 1, "total": 0}, {"correct": "x", "total": 2}, []])
+def test_results_without_a_score(run: Path, test: object) -> None:
+    (run / "results.json").write_text(json.dumps({"test": test}))
+    with pytest.raises(RunError, match="damaged: no test score"):
+        verbs.load_target(str(run))
+
+
+@pytest.mark.slow
+def test_metrics_without_epochs(run: Path) -> None:
+    path = run / "metrics.csv"
+    path.write_text(path.read_text().replace("epoch,", "eppoch,"))
+    with pytest.raises(RunError, match="damaged: a row has no epoch"):
+        verbs.progress(run)
+
+
+@pytest.mark.slow
+def test_logits_beyond_single_precision(run: Path) -> None:
+    found = dict(np.load(run / "predictions.npz"))
+    files.write_arrays(
+        run / "predictions.npz", {**found, "logits": np.full_like(found["logits"], 1e308, "f8")}
+    )
+    with pytest.raises(RunError, match="logits are float64"):
+        predictions.read(run / "predictions.npz")
+    huge = np.zeros_like(found["logits"])
+    huge[:, 0] = 3e38
+    files.write_arrays(run / "predictions.npz", {**found, "logits": huge})
+    assert compare._open(run).facts.calibration.ece > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("channels", np.array([np.inf])),
+        ("indices", np.array([-1] * 16)),
+        ("occlusion", np.full((16, 2, 2), np.nan, np.float32)),
+        ("occlusion", np.array(["x"] * 16)),
+        ("block0", np.zeros(3, np.float32)),
+    ],
+)
+def test_maps_that_are_none(
+    run: Path, name: str, array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
+) -> None:
+    path = run / "explanation.npz"
+    files.write_arrays(path, {**dict(np.load(path)), name: array})
+    with pytest.raises(RunError, match="damaged explanation"):
+        explain.read(path, 599)
+
+
+def test_a_header_that_python_cannot_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    files.write_arrays(path, {"a": np.zeros(3)})
+    np.savez(path, a=np.zeros(3))
+    path.write_bytes(path.read_bytes().replace(b"(3,), }", b"(3,   }"))
+    with pytest.raises(FileError, match="not a NumPy archive"):
+        files.read_arrays(path)
+
+
+@pytest.mark.parametrize("content", ["..", "x" * 5000, "\0", "0" * 63, 7])
+def test_a_pointer_that_leads_nowhere_is_made_again(content: object, fresh_cache: Path) -> None:
+    config = DataConfig(source="digits")
+    before = load_data(config).fingerprint
+    (pointer,) = fresh_cache.glob("sources/*.json")
+    whole = pointer.read_text()
+    pointer.write_text(json.dumps({**json.loads(whole), "content": content}))
+    assert load_data(config).fingerprint == before
+    assert pointer.read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "text", ['{"splits": 7}', '{"splits": ["train"]}', '{"splits": ["../train"]}', "[]", '{"splits": []}']
+)
+def test_a_cache_whose_facts_are_none(text: str, fresh_cache: Path) -> None:
+    config = DataConfig(source="digits")
+    load_data(config)
+    (facts,) = fresh_cache.glob("content/*/meta.json")
+    facts.write_text(text)
+    with pytest.raises(DataError, match="the cache is damaged"):
+        load_data(config)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros(3, np.int64), np.full(1797, 10), np.full(1797, -1), np.zeros(1797, np.float64)]
+)
+def test_a_cache_whose_labels_do_not_fit(labels: NDArray[np.generic], fresh_cache: Path) -> None:
+    config = DataConfig(source="digits")
+    load_data(config)
+    (path,) = fresh_cache.glob("content/*/train-labels.npy")
+    np.save(path, labels)
+    with pytest.raises(DataError, match="the cache is damaged: train: labels are"):
+        load_data(config)
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path / "cache"))
+    return cache_folder()
+
+
+def test_a_name_with_a_null_character() -> None:
+    with pytest.raises(FileError, match="cannot read: embedded null byte"):
+        load("digits", ["brief=a/\0"])
+
+
+def test_a_brief_that_extends_itself(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(f'extends = "{two}"\n')
+    two.write_text(f'brief = "{one}"\n')
+    with pytest.raises(RecipeError, match="the brief extends itself") as caught:
+        load_brief(str(one))
+    assert caught.value.problems[0].where == f"{one} -> {two} -> {one}"
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
+def test_numbers_and_lists_without_end(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text(text)
+    with pytest.raises(FileError, match="not valid JSON"):
+        files.read_json(path)
+    path.write_text(f"a = {text}")
+    with pytest.raises(FileError, match="not valid TOML"):
+        files.read_toml(path)
+    with pytest.raises(RecipeError, match=r"seed: found"):
+        load("digits", [f"seed={text}"])

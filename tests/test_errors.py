@@ -1,0 +1,157 @@
+"""Errors as an interface: every code is explained, with output that is really shown, and its exit code."""
+
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convsmith as cs
+from convsmith import errors
+from convsmith.cli import run
+from convsmith.errors import ConvsmithError, UsageError
+from convsmith.evaluation.label_errors import likely_label_errors
+from convsmith.evaluation.predictions import Predictions
+from convsmith.training.log import RunWriter
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+SECTIONS = {
+    text[3:7]: text
+    for text in re.split(r"^(?=## )", PAGE, flags=re.MULTILINE)
+    if re.match(r"## E\d{3}: ", text)
+}
+CLASSES = {
+    each.code: each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, ConvsmithError) and each is not ConvsmithError
+}
+PARTS = (
+    r"\*\*What happened\.\*\* ",
+    r"\*\*Why(\.\*\* .*\n(.+\n)*\n\*\*How| and how) to mend it\.\*\*",
+    r"```text\n\$ convsmith ",
+    r"Exit code: \d+",
+)
+
+
+def example(code: str) -> tuple[list[str], str, int]:
+    """The arguments of a section's example, what it prints on the error stream, its exit code."""
+    if code == "E022":
+        Path("mynet.py").write_text("from torch import nn\nclass Net(nn.Conv2d): ...\n", encoding="utf-8")
+    if code == "E040":
+        Path("photo").mkdir(exist_ok=True)
+    found = re.search(r"```text\n\$ convsmith (.*)\n([^`]*(?:`[^`]+`[^`]*)*)```", SECTIONS[code])
+    exit_code = re.search(r"^Exit code: (\d+)", SECTIONS[code], flags=re.MULTILINE)
+    assert found
+    assert exit_code
+    return shlex.split(found[1]), found[2], int(exit_code[1])
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_code_has_a_section_and_every_section_a_code() -> None:
+    assert list(SECTIONS) == sorted(CLASSES)
+    assert len({each.code for each in ConvsmithError.__subclasses__()}) == len(CLASSES)
+
+
+@pytest.mark.parametrize("code", SECTIONS)
+def test_a_section_says_what_why_and_how_to_mend(code: str) -> None:
+    found = [re.search(part, SECTIONS[code]) for part in PARTS]
+    places = [each.start() for each in found if each]
+    assert len(places) == len(PARTS)
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("code", ["E001", "E010", "E020", "E021", "E022", "E030", "E040", "E050", "E060"])
+def test_an_example_is_what_the_command_says(code: str, capsys: Capture) -> None:
+    arguments, told, exit_code = example(code)
+    assert run(arguments) == exit_code
+    assert capsys.readouterr().err == told
+    assert set(re.findall(r"^error\[(\w+)\]", told, flags=re.MULTILINE)) == {code}
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_the_example_of_a_signal(
+    number: signal.Signals, exit_code: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batch_done(writer: RunWriter, batch: object) -> None:
+        if (writer.folder.path / "metrics.csv").is_file() and getattr(batch, "index", 0) == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(RunWriter, "batch_done", batch_done)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        arguments, told, told_code = example("E061")
+        assert run(arguments) == exit_code
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == told.replace("SIGTERM", number.name)
+    assert f"Exit code: {told_code}, and 130 for Ctrl-C" in SECTIONS["E061"]
+    assert told_code == 143
+
+
+def test_the_example_of_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    nothing = Predictions(logits=np.zeros((2, 2), np.float32), labels=np.zeros(2, np.int64))
+    _, told, exit_code = example("E080")
+    with pytest.raises(ConvsmithError) as caught:
+        likely_label_errors(nothing)
+    assert f"{caught.value}\n" == told
+    assert caught.value.exit_code == exit_code
+
+
+def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("convsmith.verbs.recipes", broken)
+    arguments, told, exit_code = example("E101")
+    assert run(arguments) == exit_code
+    err = capsys.readouterr().err
+    trace = Path(err.rsplit(" ", 1)[-1].strip())
+    assert 'raise ZeroDivisionError("oops")' in trace.read_text(encoding="utf-8")
+    trace.unlink()
+    assert re.sub(r"\S+$", "", err.strip()) == re.sub(r"\S+$", "", told.strip())
+
+
+@pytest.fixture
+def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many trace files there are."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return lambda: len(list(tmp_path.glob("convsmith-trace-*")))
+
+
+def test_only_a_bug_leaves_a_trace(
+    traces: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    for code in ("E001", "E020", "E030", "E050"):
+        run(example(code)[0])
+    assert traces() == 0
+    monkeypatch.setattr("convsmith.verbs.recipes", lambda: 1 / 0)
+    assert run(["recipes"]) == 101
+    assert traces() == 1
+
+
+def test_the_table_of_exit_codes_has_all_that_there_are(capsys: Capture) -> None:
+    rows = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
+    assert rows == {0, 130, 143, *(each.exit_code for each in CLASSES.values())} == {0, 1, 2, 101, 130, 143}
+    assert run(["recipes"]) == 0
+    assert run(["check", "digits", "brief.max_parameters=1"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_explain_prints_a_section(capsys: Capture) -> None:
+    assert run(["explain", "e021"]) == 0
+    assert capsys.readouterr().out == SECTIONS["E021"].strip() + "\n"
+    assert cs.explain_error("E101") == SECTIONS["E101"].strip()
+    with pytest.raises(UsageError, match="no error has the code 'E02'"):
+        cs.explain_error("E02")
