@@ -4,7 +4,6 @@ Three seeds a row, the same 45,000 and 5,000 images for each: a row differs from
 over seeds of differences within a seed. What is done is kept in `runs/ablation.json` and not done again.
 """
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -12,6 +11,7 @@ from statistics import mean, stdev
 from benchmarks.measure import kept
 from convsmith import runtime
 from convsmith.arch.build import build
+from convsmith.data.images import load_training_data
 from convsmith.recipe.loader import load
 from convsmith.training import loop
 from convsmith.workflow.prepare import prepare
@@ -80,8 +80,9 @@ def held_out_accuracy(overrides: tuple[str, ...]) -> float:
     """After the last epoch, on the images that were held out; the test set is not read."""
     prepared = prepare(load("cifar10-sprint", overrides))
     recipe = prepared.recipe
-    assert prepared.data.validation is not None
-    data = dataclasses.replace(prepared.data, test=prepared.data.validation, validation=None)
+    data = load_training_data(recipe.data)
     with prepared.threads():
         net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed)[-1].test.accuracy
+        facts = loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed)[-1]
+    assert facts.validation is not None
+    return facts.validation.accuracy

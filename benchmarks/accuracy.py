@@ -45,6 +45,7 @@ def ours(recipe: Recipe, data: ImageData) -> float:
     trainer = trainer_of(recipe, data)
     facts = [trainer.epoch() for _ in range(EPOCHS)]
     trainer.close()
+    assert facts[-1].test is not None
     return facts[-1].test.accuracy
 
 

@@ -38,8 +38,8 @@ class Prepared:
         parts = (course_summary, receptive_field_table, totals_line)
         return "\n\n".join(part(self.analysis) for part in parts)
 
-    def opening(self) -> list[str]:
-        """What a run says before its first epoch."""
+    def opening(self, *more: str) -> list[str]:
+        """What a run says before its first epoch; `more` are lines at its end."""
         data = self.data
         validation = f"{len(data.validation):,} validation, " if data.validation else ""
         return [
@@ -49,6 +49,7 @@ class Prepared:
             f"Net: {self.recipe.model.net}",
             f"     {totals_line(self.analysis)}",
             *(f"Note: {note}" for note in notes(self.recipe)),
+            *more,
             "",
         ]
 
@@ -67,9 +68,17 @@ def prepare(recipe: Recipe) -> Prepared:
     precision = runtime.choose_precision(recipe.train.precision, device, macs_per_step)
     settled = {
         "data": absolute(recipe.data),
-        "train": recipe.train.model_copy(update={"precision": precision}),
+        "train": recipe.train.model_copy(
+            update={"precision": precision, "teacher": _absolute(recipe.train.teacher)}
+        ),
     }
     return Prepared(recipe=recipe.model_copy(update=settled), data=data, analysis=analysis)
+
+
+def _absolute(folder: str | None) -> str | None:
+    """The same folder, named so that it is found from anywhere; as it is where there is none."""
+    path = Path(folder).expanduser() if folder else None
+    return str(path.resolve()) if path is not None and path.is_dir() else folder
 
 
 def open_run(run: Path) -> tuple[RunFolder, Prepared]:
