@@ -22,6 +22,7 @@ LEVELS = [
     ("reports",),
     ("recipe",),
     ("workflow",),
+    ("search",),
     ("verbs",),
     ("cli",),
 ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         report,
         results,
         resume,
+        search,
         summary,
         train,
     )
@@ -52,6 +53,7 @@ __all__ = [
     "report",
     "results",
     "resume",
+    "search",
     "summary",
     "train",
 ]
