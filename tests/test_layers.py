@@ -22,7 +22,7 @@ LEVELS = [
     ("reports",),
     ("recipe",),
     ("workflow",),
-    ("search",),
+    ("searching",),
     ("verbs",),
     ("cli",),
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
-    from convsmith.search.search import Found
+    from convsmith.searching.search import Found
     from convsmith.training.loop import Observer
     from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
@@ -354,10 +354,10 @@ def search(
     """
     from convsmith.errors import MissingExtraError
     from convsmith.recipe.briefs import load_brief
-    from convsmith.search.settings import Settings, check_numbers
+    from convsmith.searching.settings import Settings, check_numbers
 
     try:
-        from convsmith.search.search import search as run
+        from convsmith.searching.search import search as run
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise

@@ -326,7 +326,7 @@ def search(
         macs_factor=macs_factor,
         tell=lambda line: typer.echo(line, err=as_json),
     )
-    from convsmith.search.findings import record, table
+    from convsmith.searching.findings import record, table
 
     if as_json:
         typer.echo(json.dumps(record(found.facts), indent=2))

@@ -7,12 +7,15 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.facts import Interval
 from convsmith.reports.charts import Draw, one, side_by_side
 from convsmith.reports.html import asset, drawing, environment, policy
-from convsmith.reports.style import BLUE, FRAME, GREY, INK, ORANGE
+from convsmith.reports.style import BLUE, GREY, INK, ORANGE
+
+# Points of the frontier that bear their number, the most accurate.
+_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,11 @@ class SearchFacts:
     def start(self) -> TrialRow | None:
         return next((trial for trial in self.trials if trial.number == 0), None)
 
+    def changed_fields(self, trial: TrialRow) -> dict[str, float]:
+        """Those that are not as at the starting point."""
+        own = self.start.fields if self.start else {}
+        return {key: value for key, value in trial.fields.items() if value != own.get(key)}
+
     @property
     def frontier(self) -> tuple[TrialRow, ...]:
         """From the fewest parameters to the most."""
@@ -135,24 +143,41 @@ def _against(facts: SearchFacts, field: str) -> Draw:
     """Accuracy by what it costs: whole trainings, the frontier among them, and the starting point."""
 
     def draw(ax: Axes) -> None:
-        scored = [each for each in facts.trials if each.accuracy is not None]
-        whole = [each for each in scored if each.epochs == facts.epochs]
-        part = [each for each in scored if each.epochs < facts.epochs]
-        _dots(ax, part, field, color=FRAME, s=14, label="trained in part")
-        _dots(ax, [each for each in whole if not each.best], field, color=GREY, s=22, label="trained whole")
-        steps = sorted((getattr(each, field), each.accuracy or 0.0) for each in whole)
-        ax.step(*_envelope(steps), where="post", color=BLUE, linewidth=1.2)
-        _dots(ax, [each for each in whole if each.best], field, color=BLUE, s=30, label="on the frontier")
-        start = [each for each in scored if each.number == 0]
-        _dots(ax, start, field, color=ORANGE, s=90, marker="*", label="starting point")
+        # What was trained in part is in the table: it would press all that counts into one line.
+        whole = [each for each in facts.trials if each.state == "complete"]
+        _dots(ax, [each for each in whole if not each.best], field, color=GREY, s=16)
+        points = sorted(
+            ((getattr(each, field), each.accuracy or 0.0) for each in whole),
+            key=lambda point: (point[0], -point[1]),
+        )
+        ax.step(*_envelope(points), where="post", color=BLUE, linewidth=1.2)
+        _dots(ax, [each for each in whole if each.best], field, color=BLUE, s=30)
+        _dots(ax, [each for each in whole if each.number == 0], field, color=ORANGE, s=90, marker="*")
+        named = sorted(facts.frontier, key=lambda each: -(each.accuracy or 0.0))[:_MOST_NAMED]
+        for row in whole:
+            if row.number == 0 or row in named:
+                _name(ax, row, field)
+        ax.margins(x=0.12, y=0.12)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=5))
         ax.xaxis.set_major_formatter(FuncFormatter(_amount))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
         ax.set_xlabel("parameters" if field == "parameters" else "multiply-accumulates an image")
         ax.set_title("Accuracy on held-out images", loc="left", fontsize=10)
-        if scored:
-            ax.legend(fontsize=8, frameon=False, labelcolor=INK, loc="lower right")
 
     return draw
+
+
+def _name(ax: Axes, row: TrialRow, field: str) -> None:
+    text = "starting point" if row.number == 0 else f"{row.number}"
+    ax.annotate(
+        text,
+        (getattr(row, field), row.accuracy or 0.0),
+        xytext=(0, -14 if row.number == 0 else 6),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        color=INK,
+    )
 
 
 def _dots(ax: Axes, rows: Sequence[TrialRow], field: str, **look: Any) -> None:
@@ -184,9 +209,9 @@ def _amount(value: float, _: Any = None) -> str:
     """A count with its unit.
 
     >>> _amount(156_736), _amount(27_100_000), _amount(500)
-    ('157 k', '27.1 M', '500')
+    ('156.7 k', '27.1 M', '500')
     """
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.3g} {unit}"
+            return f"{value / size:.4g} {unit}"
     return f"{value:.0f}"

@@ -12,8 +12,8 @@ from convsmith.errors import ConvsmithError
 from convsmith.inspect.brief import Brief, judge
 from convsmith.recipe.loader import changed
 from convsmith.recipe.schema import Recipe
-from convsmith.search.fields import Field, fields_of
-from convsmith.search.mutations import Body, scaled
+from convsmith.searching.fields import Field, fields_of
+from convsmith.searching.mutations import Body, scaled
 from convsmith.workflow.check import fitted
 
 # Steps of bisection: widths are multiples of 2 to 8, so that more would not change them.

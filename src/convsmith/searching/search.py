@@ -12,13 +12,13 @@ from convsmith.data.images import load_training_data
 from convsmith.errors import BusyError, DivergedError, RecipeError, ShapeError, StoppedError
 from convsmith.reports.page import percent
 from convsmith.reports.search_page import SearchFacts
-from convsmith.search.candidate import Candidate, Space
-from convsmith.search.evolution import Bred, Known, first, next_one
-from convsmith.search.findings import facts_of, write
-from convsmith.search.halving import promotable
-from convsmith.search.journal import Journal, Trial
-from convsmith.search.settings import Settings
-from convsmith.search.work import Bench, Deadline
+from convsmith.searching.candidate import Candidate, Space
+from convsmith.searching.evolution import Bred, Known, first, next_one
+from convsmith.searching.findings import facts_of, write
+from convsmith.searching.halving import promotable
+from convsmith.searching.journal import Journal, Trial
+from convsmith.searching.settings import Settings
+from convsmith.searching.work import Bench, Deadline
 from convsmith.workflow.check import fitted
 from convsmith.workflow.teacher import KnownTeacher, teacher_of
 

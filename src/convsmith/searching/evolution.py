@@ -10,9 +10,9 @@ from random import Random
 
 from convsmith.arch.notation import parse
 from convsmith.errors import RecipeError
-from convsmith.search.candidate import Candidate, Space
-from convsmith.search.frontier import Point, frontier
-from convsmith.search.mutations import mutate
+from convsmith.searching.candidate import Candidate, Space
+from convsmith.searching.frontier import Point, frontier
+from convsmith.searching.mutations import mutate
 
 _TOURNAMENT = 4
 # How often a parent is drawn from the whole frontier instead, so that small nets go on too.
@@ -90,10 +90,13 @@ def next_one(space: Space, known: Sequence[Known], taken: Sequence[Candidate], r
         RecipeError: Nothing new that fits was found.
     """
     identities = {each.identity for each in taken}
-    for refused in range(_ATTEMPTS):
+    refused = 0
+    for _ in range(_ATTEMPTS):
         parent, number = _parent(known, random) if known else (taken[0], 0)
         child = _child(space, parent, number, random)
-        if child is not None and child.identity not in identities and space.admits(child):
+        if child is None or not space.admits(child):
+            refused += 1
+        elif child.identity not in identities:
             return Bred(candidate=child, refused=refused)
     raise RecipeError(
         f"no new net that passes the brief was found in {_ATTEMPTS} attempts",

@@ -13,10 +13,10 @@ from convsmith.evaluation.facts import wilson
 from convsmith.reports.page import percent
 from convsmith.reports.search_page import SearchFacts, TrialRow, html, picture
 from convsmith.reports.style import save
-from convsmith.search.frontier import frontier
-from convsmith.search.journal import Trial
-from convsmith.search.settings import Settings
-from convsmith.search.work import Bench
+from convsmith.searching.frontier import frontier
+from convsmith.searching.journal import Trial
+from convsmith.searching.settings import Settings
+from convsmith.searching.work import Bench
 
 # Recipes that are written, the most accurate of the frontier.
 _MOST_RECIPES = 8

@@ -10,7 +10,7 @@ from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError, RunError
 from convsmith.inspect.brief import Brief
 from convsmith.recipe.schema import Recipe
-from convsmith.search.halving import rungs_of
+from convsmith.searching.halving import rungs_of
 
 STUDY = "study.json"
 # The share of the training images that is held out where the recipe says nothing.

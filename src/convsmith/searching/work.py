@@ -10,7 +10,7 @@ from convsmith.arch.build import build
 from convsmith.data.images import TrainingData
 from convsmith.errors import RunError
 from convsmith.recipe.schema import Recipe
-from convsmith.search.candidate import Candidate, Space
+from convsmith.searching.candidate import Candidate, Space
 from convsmith.training.config import Plateau
 from convsmith.training.distillation import Teacher
 from convsmith.training.log import RunWriter

@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from convsmith import files
 from convsmith.errors import FileError
-from convsmith.search.candidate import Candidate, Space
-from convsmith.search.evolution import Bred, Known
-from convsmith.search.frontier import Point
+from convsmith.searching.candidate import Candidate, Space
+from convsmith.searching.evolution import Bred, Known
+from convsmith.searching.frontier import Point
 
 JOURNAL = "journal.log"
 # What a trial's candidate is kept under: all of it at once, so that no reader sees a part.
@@ -80,11 +80,16 @@ class Journal:
 
     def __init__(self, folder: Path, space: Space, held_out: int, breed: Breeder) -> None:
         self.space, self.held_out = space, held_out
+        self.distributions: dict[str, BaseDistribution] = {
+            each.key: FloatDistribution(each.low, each.high, log=each.log) for each in space.fields
+        }
         path = folder / JOURNAL
         lock = JournalFileSymlinkLock(str(path))
         _mend(path, lock)
         with _quietly():
-            self.sampler = _Sampler(lambda number: breed(number, self.known(), self.candidates()))
+            self.sampler = _Sampler(
+                self.distributions, lambda number: breed(number, self.known(), self.candidates())
+            )
             self.study = optuna.create_study(
                 study_name="convsmith",
                 storage=JournalStorage(JournalFileBackend(str(path), lock)),
@@ -92,9 +97,6 @@ class Journal:
                 direction="maximize",
                 load_if_exists=True,
             )
-        self.distributions: dict[str, BaseDistribution] = {
-            each.key: FloatDistribution(each.low, each.high, log=each.log) for each in space.fields
-        }
 
     def trials(self) -> list[Trial]:
         """All trials that have a candidate, as they are now, by number."""
@@ -161,15 +163,15 @@ class Journal:
 class _Sampler(BaseSampler):
     """Gives Optuna the values of the candidate that is bred for a trial."""
 
-    def __init__(self, breed: Callable[[int], Bred]) -> None:
-        self.breed = breed
+    def __init__(self, space: dict[str, BaseDistribution], breed: Callable[[int], Bred]) -> None:
+        self.space, self.breed = space, breed
         self.bred: dict[int, Bred] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         del study, trial
-        return {}
+        return self.space
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
