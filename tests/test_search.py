@@ -229,7 +229,11 @@ class Objective:
 @pytest.fixture
 def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
     found = Objective()
-    monkeypatch.setattr(Bench, "train", found.__call__)
+
+    def train(bench: Bench, *rest: Any, **more: Any) -> tuple[EpochFacts, ...]:
+        return found(bench, *rest, **more)
+
+    monkeypatch.setattr(Bench, "train", train)
     return found
 
 
@@ -350,7 +354,7 @@ class Interrupt:
     def __init__(self, batch: int, act: Callable[[], None]) -> None:
         self.left, self.act = batch, act
 
-    def __call__(self, deadline: Deadline, facts: BatchFacts) -> None:
+    def __call__(self, facts: BatchFacts) -> None:
         self.left -= 1
         if not self.left:
             self.act()

@@ -17,6 +17,7 @@ from convsmith.searching.frontier import frontier
 from convsmith.searching.journal import Trial
 from convsmith.searching.settings import Settings
 from convsmith.searching.work import Bench
+from convsmith.workflow.prepare import with_absolute_places
 
 # Recipes that are written, the most accurate of the frontier.
 _MOST_RECIPES = 8
@@ -170,4 +171,4 @@ def _recipe_text(facts: SearchFacts, settings: Settings, bench: Bench, trial: Tr
     recipe = bench.space.recipe_of(trial.candidate)
     changed = {"name": _name(settings, trial.number), "description": told, "result": ""}
     whole = recipe.model_copy(update={**changed, "data": settings.recipe.data})
-    return tomli_w.dumps(whole.table())
+    return tomli_w.dumps(with_absolute_places(whole).table())

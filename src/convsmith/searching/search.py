@@ -196,7 +196,7 @@ def _opening_lines(
     images = f"{len(bench.data.train):,} training images, {bench.held_out:,} held out"
     return [
         f"Brief: {settings.brief_name}; at most {bench.space.max_macs:,} MACs an image",
-        f"Data: {bench.data.identity}; {images}; the test set is not read",
+        f"Data: {bench.data.identity}; {images}; no test images",
         f"Trials of {settings.epochs} epochs, compared after {rungs}; one in {settings.factor} goes on",
         f"Starting point: {opening.candidate.net}{how}",
         *(teacher.lines() if teacher else ()),

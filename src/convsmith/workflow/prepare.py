@@ -66,19 +66,19 @@ def prepare(recipe: Recipe) -> Prepared:
     analysis = fitted(recipe, data.outline)
     macs_per_step = analysis.macs * recipe.train.batch_size
     precision = runtime.choose_precision(recipe.train.precision, device, macs_per_step)
-    settled = {
-        "data": absolute(recipe.data),
-        "train": recipe.train.model_copy(
-            update={"precision": precision, "teacher": _absolute(recipe.train.teacher)}
-        ),
-    }
-    return Prepared(recipe=recipe.model_copy(update=settled), data=data, analysis=analysis)
+    placed = with_absolute_places(recipe)
+    settled = {"train": placed.train.model_copy(update={"precision": precision})}
+    return Prepared(recipe=placed.model_copy(update=settled), data=data, analysis=analysis)
 
 
-def _absolute(folder: str | None) -> str | None:
-    """The same folder, named so that it is found from anywhere; as it is where there is none."""
-    path = Path(folder).expanduser() if folder else None
-    return str(path.resolve()) if path is not None and path.is_dir() else folder
+def with_absolute_places(recipe: Recipe) -> Recipe:
+    """A recipe whose data set and teacher are found from any working folder; what is not there stays."""
+    teacher = recipe.train.teacher
+    path = Path(teacher).expanduser() if teacher else None
+    if path is not None and path.is_dir():
+        teacher = str(path.resolve())
+    train = recipe.train.model_copy(update={"teacher": teacher})
+    return recipe.model_copy(update={"data": absolute(recipe.data), "train": train})
 
 
 def open_run(run: Path) -> tuple[RunFolder, Prepared]:
