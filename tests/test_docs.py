@@ -56,7 +56,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert load(arguments[0], positional).name
     elif name == "search":
         write_files_that_the_documents_name(tmp_path)
-        assert load_brief(arguments[0])
+        assert load_brief(arguments[0]).max_parameters
         assert load(arguments[arguments.index("--recipe") + 1]).name
     else:
         later = {"report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}

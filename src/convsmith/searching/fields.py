@@ -11,8 +11,8 @@ from convsmith.data.transforms import HorizontalFlip
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Muon
 
-# How far a value goes at once, as a share of its range.
-_STEP = 0.15
+# How far a value goes at once, as shares of its range: less would drown in the noise of scores.
+_LEAST_STEP, _STEP = 0.05, 0.12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,8 @@ class Field:
     def moved(self, value: float, random: Random) -> float:
         """A value near another one, within the range, to three digits."""
         low, high, at = map(self._scale, (self.low, self.high, value))
-        drawn = at + random.gauss(0, _STEP * (high - low))
-        drawn = min(max(drawn, low), high)
+        step = random.choice((-1, 1)) * (_LEAST_STEP + abs(random.gauss(0, _STEP)))
+        drawn = min(max(at + step * (high - low), low), high)
         moved = math.exp(drawn) if self.log else drawn
         moved = float(round(moved)) if self.whole else float(f"{moved:.3g}")
         return min(max(moved, self.low), self.high)
