@@ -125,8 +125,11 @@ def _child(space: Space, parent: Candidate, number: int, random: Random) -> Cand
     while not changes or (len(changes) < _MOST_CHANGES and random.random() < _ONE_MORE):
         if space.fields and random.random() < 0.35:
             each = random.choice(space.fields)
-            fields[each.key] = each.moved(fields[each.key], random)
-            changes.append(f"{each.key}={fields[each.key]:g}")
+            moved = each.moved(fields[each.key], random)
+            # At an end of its range it may not move.
+            if moved != fields[each.key]:
+                fields[each.key] = moved
+                changes.append(f"{each.key}={moved:g}")
         else:
             change = mutate(net, random, keep_first=space.keep_first)
             if change is None:
