@@ -30,9 +30,11 @@ class Point:
         return self.correct / self.total
 
     def beats(self, other: "Point") -> bool:
-        """Whether it is at least as good in accuracy, parameters and MACs, and better in one of them."""
+        """Whether it is at least as good in accuracy, parameters and MACs, and better in one, or earlier."""
         own, others = ((each.correct, -each.parameters, -each.macs) for each in (self, other))
-        return own != others and all(mine >= theirs for mine, theirs in zip(own, others, strict=True))
+        if own == others:
+            return self.number < other.number
+        return all(mine >= theirs for mine, theirs in zip(own, others, strict=True))
 
 
 def frontier(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -22,7 +22,7 @@ def rungs_of(epochs: int, factor: int) -> tuple[int, ...]:
     ((1, 3, 9), (2, 5), (1,))
     """
     found, at = [epochs], epochs / factor
-    while round(at) >= 1 and round(at) < found[0]:
+    while at >= 1 and round(at) < found[0]:
         found.insert(0, round(at))
         at /= factor
     return tuple(found)
