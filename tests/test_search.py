@@ -467,7 +467,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], objecti
     assert run([*command, "--trials", "6", "--epochs", "2"]) == 0
     output = capsys.readouterr().out
     assert "<- starting point" in output
-    assert "convsmith train" in output
+    assert "Report: " in output
     assert run([*command, "--trials", "6", "--epochs", "2", "--json"]) == 0
     captured = capsys.readouterr()
     assert len(json.loads(captured.out)["trials"]) == 6
