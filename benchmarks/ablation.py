@@ -4,12 +4,12 @@ Three seeds a row, the same 45,000 and 5,000 images for each: a row differs from
 over seeds of differences within a seed. What is done is kept in `runs/ablation.json` and not done again.
 """
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.measure import kept, whole_training
+from convsmith.data.images import load_training_data
 from convsmith.recipe.loader import load
 from convsmith.workflow.prepare import prepare
 
@@ -76,6 +76,6 @@ def difference(accuracies: list[float], base: list[float]) -> str:
 def held_out_accuracy(overrides: tuple[str, ...]) -> float:
     """After the last epoch, on the images that were held out; the test set is not read."""
     prepared = prepare(load("cifar10-sprint", overrides))
-    assert prepared.data.validation is not None
-    data = dataclasses.replace(prepared.data, test=prepared.data.validation, validation=None)
-    return whole_training(prepared, data)[-1].test.accuracy
+    facts = whole_training(prepared, load_training_data(prepared.recipe.data))[-1]
+    assert facts.validation is not None
+    return facts.validation.accuracy

@@ -38,7 +38,9 @@ def accuracy(name: str, seed: int) -> float:
 
 
 def ours(prepared: Prepared) -> float:
-    return whole_training(prepared, prepared.data)[-1].test.accuracy
+    facts = whole_training(prepared, prepared.data)[-1]
+    assert facts.test is not None
+    return facts.test.accuracy
 
 
 def plain(prepared: Prepared) -> float:

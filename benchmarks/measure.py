@@ -11,7 +11,7 @@ import torch
 
 from convsmith import files, runtime
 from convsmith.arch.build import build
-from convsmith.data.images import ImageData
+from convsmith.data.images import TrainingData
 from convsmith.training import loop
 from convsmith.training.loop import EpochFacts
 from convsmith.workflow.prepare import Prepared
@@ -61,7 +61,7 @@ def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
     return found
 
 
-def whole_training(prepared: Prepared, data: ImageData) -> tuple[EpochFacts, ...]:
+def whole_training(prepared: Prepared, data: TrainingData) -> tuple[EpochFacts, ...]:
     """Train a recipe's net on its data, or on other data of the same kind; writes nothing."""
     recipe = prepared.recipe
     with prepared.threads():

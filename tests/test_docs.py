@@ -13,7 +13,7 @@ from convsmith.arch.settings import NetSettings
 from convsmith.cli import run
 from convsmith.inspect.brief import BlockPattern, Brief
 from convsmith.inspect.structure import LayerKind
-from convsmith.recipe.briefs import brief_names
+from convsmith.recipe.briefs import brief_names, load_brief
 from convsmith.recipe.loader import load, shelf
 from lowest import floors
 
@@ -58,6 +58,10 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
+    elif name == "search":
+        write_files_that_the_documents_name(tmp_path)
+        assert load_brief(arguments[0]).max_parameters
+        assert load(arguments[arguments.index("--recipe") + 1]).name
     else:
         later = {"report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}
         assert name in {"evaluate", "preview", "check", "train", *later}

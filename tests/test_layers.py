@@ -22,6 +22,7 @@ LEVELS = [
     ("reports",),
     ("recipe",),
     ("workflow",),
+    ("searching",),
     ("verbs",),
     ("cli",),
 ]
@@ -85,6 +86,7 @@ def loaded(code: str, module: str) -> bool:
         "from convsmith.cli import run; run(['recipes'])",
         "from convsmith.cli import run; run(['summary', 'mnist-classic'])",
         "from convsmith.cli import run; run(['check', 'cifar10-classic'])",
+        "import convsmith.searching.evolution, convsmith.searching.halving",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(code: str) -> None:

@@ -71,6 +71,10 @@ class FileError(ConvsmithError):
     code = "E010"
 
 
+class BusyError(FileError):
+    """Another process holds a folder."""
+
+
 class NotationError(ConvsmithError):
     """A network's notation cannot be read."""
 

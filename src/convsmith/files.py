@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from convsmith.errors import FileError
+from convsmith.errors import BusyError, FileError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -429,7 +429,7 @@ def owned(folder: Path) -> Iterator[None]:
     try:
         handle = _locked(path)
     except BlockingIOError as error:
-        raise FileError(
+        raise BusyError(
             f"in use by {_holder(path)}",
             where=str(folder),
             fix="wait until it ends, or stop it; what it has written stays",

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from convsmith.errors import RecipeError
 
+# The signal that tells that a time is over; some systems have none, where the number still means it.
+ALARM = int(getattr(signal, "SIGALRM", 14))
 # Multiply-accumulates of a forward pass of one batch.
 SMALL_STEP_MACS = 100_000_000
 

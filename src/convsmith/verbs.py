@@ -4,7 +4,7 @@ Heavy libraries are imported inside the functions, so that a summary needs no to
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from convsmith.evaluation.effective_field import EffectiveField
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
+    from convsmith.searching.search import Found
     from convsmith.training.loop import Observer
     from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
@@ -348,6 +349,69 @@ def progress(run: Path) -> "RunProgress":
     from convsmith.workflow.progress import progress as read
 
     return read(run)
+
+
+def search(
+    brief: str,
+    recipe: "Recipe",
+    *,
+    trials: int | None = None,
+    minutes: float | None = None,
+    epochs: int = 5,
+    study: Path = Path("study"),
+    seed: int = 0,
+    factor: int = 3,
+    macs_factor: float = 1.5,
+    tell: "Callable[[str], None]" = lambda _: None,
+) -> "Found":
+    """Search for better nets under a brief, around a recipe, by accuracy on held-out training images.
+
+    Args:
+        brief: A name on the shelf, or a file.
+        recipe: The starting point, from `load_recipe`; it is trial 0.
+        trials: How many in all; one hour is searched where neither this nor `minutes` is given.
+        minutes: How long.
+        epochs: Of a candidate's whole training.
+        study: The folder of the search; one that was begun goes on, and several processes may share it.
+        seed: Of what is tried.
+        factor: One trial in so many goes on from a rung, for so many times the epochs.
+        macs_factor: No candidate takes more than so many times the starting point's MACs, unless the brief
+            has a limit of its own.
+        tell: Takes a line for each trial that comes to a rung.
+
+    Raises:
+        MissingExtraError: Optuna is not installed.
+        RecipeError: No such brief, the recipe does not fit its data, or nothing near it passes the brief.
+        RunError: The study was begun with other settings.
+        DataError: The data set cannot be found or read.
+        StoppedError: Ctrl-C or SIGTERM; all that was done is kept.
+    """
+    from convsmith.errors import MissingExtraError
+    from convsmith.recipe.briefs import load_brief
+    from convsmith.searching.settings import Settings, check_numbers
+
+    try:
+        from convsmith.searching.search import search as run
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise MissingExtraError(
+            "a search needs Optuna, which is not installed",
+            where="convsmith search",
+            fix="pip install 'convsmith[search]'",
+        ) from error
+    check_numbers(epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes)
+    settings = Settings(
+        recipe=recipe,
+        brief=load_brief(brief),
+        brief_name=brief,
+        epochs=epochs,
+        factor=factor,
+        macs_factor=macs_factor,
+        seed=seed,
+    )
+    length = 60.0 if trials is None and minutes is None else minutes
+    return run(settings, study, trials=trials, minutes=length, tell=tell)
 
 
 def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":

@@ -334,6 +334,49 @@ def compare(
 
 
 @app.command()
+def search(
+    brief: Annotated[str, typer.Argument(metavar="BRIEF", help="a brief's name, or a TOML file")],
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="the starting point, trial 0")],
+    trials: Annotated[int | None, typer.Option(metavar="N", help="trials in all")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="how long; 60 where neither is given")
+    ] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="of a candidate's whole training")] = 5,
+    study: Annotated[
+        Path, typer.Option(metavar="DIR", help="of the search; one that was begun goes on")
+    ] = Path("study"),
+    seed: Annotated[int, typer.Option(help="of what is tried")] = 0,
+    factor: Annotated[int, typer.Option(metavar="N", help="one trial in so many goes on from a rung")] = 3,
+    macs_factor: Annotated[
+        float, typer.Option(metavar="X", help="at most so many times the starting point's MACs")
+    ] = 1.5,
+    as_json: AsJson = False,
+) -> None:
+    """Search for better nets under a brief, around a recipe; leaves a report and ready recipes."""
+    found = verbs.search(
+        brief,
+        verbs.load_recipe(recipe),
+        trials=trials,
+        minutes=minutes,
+        epochs=epochs,
+        study=study,
+        seed=seed,
+        factor=factor,
+        macs_factor=macs_factor,
+        tell=lambda line: typer.echo(line, err=as_json),
+    )
+    from convsmith.searching.findings import record, table
+
+    if as_json:
+        typer.echo(json.dumps(record(found.facts), indent=2))
+        return
+    for line in ["", *table(found.facts), "", *(command for _, command in found.facts.commands)]:
+        typer.echo(line)
+    typer.echo(f"Report: {found.page}")
+
+
+@app.command()
 def export(
     target: TargetArgument,
     overrides: Overrides = None,

@@ -1,5 +1,6 @@
 """A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
 
+import dataclasses
 import hashlib
 import os
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from convsmith.data.cache import CachedData, CachedSplit, decoded, fingerprint
 from convsmith.data.config import DataConfig
 from convsmith.data.findings import Finding
+from convsmith.data.raw import Source
 from convsmith.data.rows import FileImages, Images
 from convsmith.data.sources import find
 from convsmith.errors import DataError
@@ -75,8 +77,8 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageData:
-    """A data set as a run sees it.
+class TrainingData:
+    """What a net is trained and chosen by: a data set without its test images.
 
     Attributes:
         title: Its name.
@@ -95,8 +97,6 @@ class ImageData:
     class_names: tuple[str, ...]
     train: Split
     validation: Split | None
-    test: Split
-    test_is_split_off: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dropped: tuple[Finding, ...] = ()
@@ -111,9 +111,13 @@ class ImageData:
     def outline(self) -> Outline:
         return Outline(image_shape=self.image_shape, num_classes=len(self.class_names))
 
+    @property
+    def splits(self) -> dict[str, Split]:
+        """By name."""
+        return {"train": self.train, **({"validation": self.validation} if self.validation else {})}
+
     def record(self, config: DataConfig) -> dict[str, Any]:
         """What a run writes down of its data."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
             "title": self.title,
             "place": self.place,
@@ -123,7 +127,6 @@ class ImageData:
             "image_shape": list(self.image_shape),
             "mean": list(self.mean),
             "std": list(self.std),
-            "test_split": "by convsmith, stratified" if self.test_is_split_off else "the source's own",
             "split_seed": config.split_seed,
             "dropped": [asdict(finding) for finding in self.dropped],
             "splits": {
@@ -132,10 +135,27 @@ class ImageData:
                     "per_class": np.bincount(split.labels, minlength=len(self.class_names)).tolist(),
                     "fingerprint": fingerprint(split.images, split.labels.tolist()),
                 }
-                for name, split in splits.items()
-                if split is not None
+                for name, split in self.splits.items()
             },
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData(TrainingData):
+    """A data set as a run sees it."""
+
+    test: Split
+    test_is_split_off: bool
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """By name."""
+        return {**super().splits, "test": self.test}
+
+    def record(self, config: DataConfig) -> dict[str, Any]:
+        """What a run writes down of its data."""
+        how = "by convsmith, stratified" if self.test_is_split_off else "the source's own"
+        return {**super().record(config), "test_split": how}
 
 
 def load(config: DataConfig) -> ImageData:
@@ -154,17 +174,39 @@ def load(config: DataConfig) -> ImageData:
     """
     source = find(config)
     cached = decoded(source, config)
-    resident = _fits_in_memory(cached, config)
-    train = _split(cached.splits["train"], resident=resident)
-    if "test" in cached.splits:
-        test = _split(cached.splits["test"], resident=resident)
-    else:
-        train, test = _stratified(train, config.test_fraction, config, source.place)
-    validation = None
+    learned, split_off = _training_data(source, cached, config)
+    test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
+    fields = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
+    return ImageData(**fields, test=test, test_is_split_off=split_off is not None)
+
+
+def load_training_data(config: DataConfig) -> TrainingData:
+    """As `load`, for those who are to choose without the test set: its images are not there at all.
+
+    Raises:
+        DataError: As `load`.
+
+    Example:
+        >>> data = load_training_data(DataConfig(source="digits", test_fraction=0.25, validation=0.2))
+        >>> sorted(data.splits), hasattr(data, "test")
+        (['train', 'validation'], False)
+    """
+    source = find(config)
+    return _training_data(source, decoded(source, config), config)[0]
+
+
+def _training_data(
+    source: Source, cached: CachedData, config: DataConfig
+) -> tuple[TrainingData, Split | None]:
+    """All but the test images; and those, where they had to be split off."""
+    train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
+    split_off = validation = None
+    if "test" not in cached.splits:
+        train, split_off = _stratified(train, config.test_fraction, config, source.place)
     if config.validation:
         train, validation = _stratified(train, config.validation, config, source.place)
     mean, std = mean_and_std(train.images)
-    return ImageData(
+    learned = TrainingData(
         title=source.title,
         place=source.place,
         identity=_identity(config.source, source.title, cached.fingerprint),
@@ -172,12 +214,11 @@ def load(config: DataConfig) -> ImageData:
         class_names=cached.class_names,
         train=train,
         validation=validation,
-        test=test,
-        test_is_split_off="test" not in cached.splits,
         mean=mean,
         std=std,
         dropped=cached.dropped,
     )
+    return learned, split_off
 
 
 def outline_of(config: DataConfig) -> Outline:

@@ -1,7 +1,8 @@
 """A brief as numbered checks: each has a verdict, what was found, what is required, and a remedy."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -84,7 +85,12 @@ class Check:
     verdict: Verdict
     found: str
     required: str
-    fix: str = ""
+    remedy: Callable[[], str] = field(default=str, compare=False, repr=False)
+
+    @cached_property
+    def fix(self) -> str:
+        """What would mend it; empty where nothing has to be. It is worked out when it is asked for."""
+        return self.remedy()
 
 
 def judge(
@@ -302,7 +308,7 @@ def _trained_check(
             verdict="not applicable",
             found=missing,
             required=required,
-            fix="train the recipe, then check the run's folder",
+            remedy=lambda: "train the recipe, then check the run's folder",
         )
     return _check(title, passed=passes(found), found=f"{found:.2%}", required=required, fix=lambda: fix)
 
@@ -313,7 +319,7 @@ def _check(title: str, *, passed: bool, found: str, required: str, fix: Callable
         verdict="pass" if passed else "fail",
         found=found,
         required=required,
-        fix="" if passed else fix(),
+        remedy=str if passed else fix,
     )
 
 
@@ -328,7 +334,7 @@ def _unknown(title: str, required: str, reason: str) -> Check:
         verdict="fail",
         found=f"unknown: {reason}",
         required=required,
-        fix="write that part with layers that can be followed",
+        remedy=lambda: "write that part with layers that can be followed",
     )
 
 

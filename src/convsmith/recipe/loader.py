@@ -48,6 +48,11 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     table = _table(name)
     problems = _override(table, overrides)
+    return _validated(table, problems)
+
+
+def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
+    """Raises RecipeError with these problems and all that the table has."""
     problems += _notation_problems(table)
     recipe = None
     try:
@@ -57,6 +62,25 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     if problems or recipe is None:
         raise RecipeError.of(problems)
     return recipe
+
+
+def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """A recipe with other values of some fields.
+
+    Args:
+        recipe: Is left as it is.
+        values: By field, as in `train.optimizer.lr`; items of a list are named by index or by name.
+
+    Raises:
+        RecipeError: With every mistake at once.
+
+    Example:
+        >>> changed(load("digits"), {"augment.transforms.0.p": 0.9}).augment.transforms[0].p
+        0.9
+    """
+    table = recipe.table()
+    problems = [problem for key, value in values.items() if (problem := _set(table, key, value))]
+    return _validated(table, problems)
 
 
 def load_settings(overrides: Sequence[str]) -> NetSettings:

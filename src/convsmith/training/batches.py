@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from convsmith.data.images import ImageData, Split
+from convsmith.data.images import Split, TrainingData
 from convsmith.data.rows import FileImages, Images
 
 
@@ -18,7 +18,7 @@ class Normalizer:
     std: Tensor
 
     @classmethod
-    def of(cls, data: ImageData, device: torch.device) -> "Normalizer":
+    def of(cls, data: TrainingData, device: torch.device) -> "Normalizer":
         mean, std = (
             torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std)
         )

@@ -1,6 +1,6 @@
 """How a net is trained: the `[train]` table of a recipe."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -141,6 +141,21 @@ class Progressive(_Table):
     until: Share = Field(default=0.5, description="share of the steps that see the smaller images")
 
 
+class Distillation(_Table):
+    """Learning from what a teacher says of an image beside its label.
+
+    The loss is `(1 - alpha)` times that of the labels plus `alpha * T**2` times the Kullback-Leibler
+    divergence of the student's class probabilities from the teacher's, both at temperature T. Hinton,
+    Vinyals and Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531. The defaults are
+    those of Tian, Krishnan and Isola, "Contrastive Representation Distillation", arXiv 1910.10699.
+    """
+
+    temperature: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
+        default=4.0, description="divides the logits of both: above 1, unlikely classes count for more"
+    )
+    alpha: Share = Field(default=0.9, description="weight of the teacher; the labels have the rest")
+
+
 Optimizer = Annotated[SGD | RMSprop | Adam | AdamW | Muon, Field(discriminator="name")]
 Schedule = Annotated[Constant | Step | Plateau | OneCycle | Cosine | Linear, Field(discriminator="name")]
 
@@ -174,6 +189,15 @@ class TrainConfig(_Table):
         description="decay a step of the average of the weights that is evaluated and kept; 0: none",
     )
     label_smoothing: Fraction = Field(default=0.0, description="share of the target spread over all classes")
+    teacher: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="the folder of a finished run, whose net this one learns from",
+    )
+    distillation: Distillation | None = Field(
+        default=None, description="how much is learned from the teacher, and at which temperature"
+    )
     precision: Precision = Field(
         default="auto", description='of the forward pass; "auto": bf16 where it is faster'
     )
@@ -181,6 +205,19 @@ class TrainConfig(_Table):
     stop_after: int | None = Field(
         default=None, ge=1, description="stop after this many epochs of a schedule planned for all"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teacher_brings_its_settings(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("teacher") is not None and table.get("distillation") is None:
+            return {**table, "distillation": Distillation()}
+        return table
+
+    @model_validator(mode="after")
+    def _distillation_has_a_teacher(self) -> Self:
+        if self.distillation is not None and self.teacher is None:
+            raise ValueError("distillation needs a teacher; name a finished run: train.teacher=runs/digits-1")
+        return self
 
     @model_validator(mode="after")
     def _stops_within(self) -> Self:

@@ -21,6 +21,7 @@ from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
 from convsmith.data.transforms import Mix
 from convsmith.training.batches import DeviceImages, Normalizer
+from convsmith.training.distillation import Teacher
 from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.profile import Profile
 
@@ -63,6 +64,7 @@ class Learner:
         parts: How many parts a whole batch has.
         seed: Of augmentation, mixing and dropout.
         profile: Told how long each phase takes.
+        teacher: Asked of every part of a batch, as the net sees it.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Learner:
         parts: int,
         seed: int,
         profile: Profile,
+        teacher: Teacher | None = None,
     ) -> None:
+        self.teacher = teacher
         self.net, self.images, self.normalize, self.augment, self.mix = net, images, normalize, augment, mix
         self.num_classes, self.dtype, self.seed, self.profile = num_classes, dtype, seed, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
@@ -144,15 +148,22 @@ class Learner:
             if self.mix is not None:
                 probabilities = functional.one_hot(labels, self.num_classes).float()
                 images, targets = mix_batch(self.mix, images, probabilities, runtime.derive_seed(*key, _MIX))
+        taught = None if self.teacher is None else self._taught(self.teacher, images)
         with self.profile.phase("forward"):
             self.generators[number].manual_seed(runtime.derive_seed(*key, _DROPOUT))
             with runtime.autocast(images.device, self.dtype):
                 logits = self.replicas[number](images)
             # The loss in fp32: its sum over the classes would lose digits in bf16.
             loss = self.criterion(logits.float(), targets)
+            if self.teacher is not None and taught is not None:
+                loss = self.teacher.loss(loss, logits.float(), taught)
         with self.profile.phase("backward"):
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
         return loss.detach(), (logits.argmax(1) == labels).sum(), list(gradients)
+
+    def _taught(self, teacher: Teacher, images: Tensor) -> Tensor:
+        with self.profile.phase("teacher"), runtime.autocast(images.device, self.dtype):
+            return teacher.logits(images)
 
 
 def _replica(net: nn.Module, generator: torch.Generator, *, share_buffers: bool) -> nn.Module:

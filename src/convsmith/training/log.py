@@ -85,7 +85,8 @@ class LogWriter(Observer):
         )
         if facts.validation:
             self.write(facts.validation.line("Validation"))
-        self.write(facts.test.line("Test"))
+        if facts.test:
+            self.write(facts.test.line("Test"))
         if left := seconds_left(self.history, self.start.epochs):
             self.write(f"Remaining: about {clock(left)}")
         self.write("")

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from convsmith import runtime
 from convsmith.data.augment import augmenter
-from convsmith.data.images import ImageData, Split
+from convsmith.data.images import ImageData, Split, TrainingData
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.training.average import WeightAverage
 from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
+from convsmith.training.distillation import Teacher
 from convsmith.training.learner import Learner, Moment
 from convsmith.training.memory import enough_memory
 from convsmith.training.optim import LearningRate, make_optimizers
@@ -68,7 +69,7 @@ class EpochFacts:
     lr: float
     train: Score
     validation: Score | None
-    test: Score
+    test: Score | None
     train_seconds: float
     evaluation_seconds: float
 
@@ -123,11 +124,12 @@ class Observer:
 
 def fit(
     net: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     config: TrainConfig,
     augment: AugmentConfig,
     *,
     seed: int,
+    teacher: Teacher | None = None,
     observers: Sequence[Observer] = (),
     profile: Profile | None = None,
     state: "TrainingState | None" = None,
@@ -137,11 +139,13 @@ def fit(
 
     Args:
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
-        data: Training, test and, where a schedule monitors it, validation images.
+        data: Training images, and those that the net is scored by after each epoch: validation and test
+            images, where there are any.
         config: The `[train]` table of a recipe.
         augment: The `[augment]` table of a recipe.
         seed: Of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
+        teacher: What the net learns from beside the labels.
         observers: Told of every batch and epoch, in this order.
         profile: Where one is given, it collects where the time goes.
         state: Where to go on from; the beginning if left out.
@@ -162,6 +166,7 @@ def fit(
         config,
         augment,
         seed=seed,
+        teacher=teacher,
         observers=observers,
         profile=profile or Profile(),
         stop=stop or runtime.StopRequest(),
@@ -185,13 +190,14 @@ class Trainer:
     def __init__(
         self,
         net: nn.Module,
-        data: ImageData,
+        data: TrainingData,
         config: TrainConfig,
         augment: AugmentConfig,
         *,
         seed: int,
         observers: Sequence[Observer],
         profile: Profile,
+        teacher: Teacher | None = None,
         stop: runtime.StopRequest | None = None,
     ) -> None:
         self.data, self.config, self.seed = data, config, seed
@@ -228,6 +234,7 @@ class Trainer:
             parts=config.num_microbatches,
             seed=seed,
             profile=profile,
+            teacher=teacher,
         )
 
     @property
@@ -268,7 +275,7 @@ class Trainer:
         trained = time.perf_counter()
         with self.profile.phase("evaluation"):
             validation = None if self.data.validation is None else self.score(self.data.validation)
-            test = self.score(self.data.test)
+            test = self.score(self.data.test) if isinstance(self.data, ImageData) else None
         facts = EpochFacts(
             epoch=start.epoch,
             lr=start.lr,
@@ -383,8 +390,10 @@ class Trainer:
     def monitored(self, facts: EpochFacts) -> float:
         """The accuracy that a plateau schedule looks at. The other schedules look at nothing."""
         if isinstance(self.config.schedule, Plateau) and self.config.schedule.monitor == "test":
-            return facts.test.accuracy
-        return (facts.validation or facts.train).accuracy
+            chosen = facts.test or facts.validation
+        else:
+            chosen = facts.validation
+        return (chosen or facts.train).accuracy
 
     def close(self) -> None:
         self.learner.close()

@@ -17,6 +17,7 @@ from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError
 from convsmith.training.batches import shuffled
 from convsmith.training.config import Constant, TrainConfig
+from convsmith.training.distillation import Teacher
 from convsmith.training.loop import Trainer
 from convsmith.training.profile import Profile
 
@@ -57,6 +58,7 @@ def range_test(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 200,
+    teacher: Teacher | None = None,
 ) -> RangeTest:
     """Train a net, which is spoiled by it, with a rate that grows from `low` to `high`.
 
@@ -69,6 +71,7 @@ def range_test(
         low: The first rate, of the first optimiser; others keep their ratio to it.
         high: The last.
         steps: How many, at least 20.
+        teacher: What the net learns from beside the labels.
     """
     plain = {"schedule": Constant(), "ema": 0.0, "progressive": None}
     trainer = Trainer(
@@ -79,6 +82,7 @@ def range_test(
         seed=seed,
         observers=(),
         profile=Profile(),
+        teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)
     with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):

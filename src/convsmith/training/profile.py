@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-PHASES = ("augment", "forward", "backward", "optimizer", "evaluation")
+PHASES = ("augment", "teacher", "forward", "backward", "optimizer", "evaluation")
 
 
 @dataclass
@@ -56,7 +56,9 @@ class Profile:
         all               4.00  100.0 %
         """
         total = sum(self.seconds.values())
-        rows = [(phase, self.seconds[phase]) for phase in PHASES]
+        # Few trainings have a teacher.
+        phases = [phase for phase in PHASES if phase != "teacher" or phase in self.seconds]
+        rows = [(phase, self.seconds[phase]) for phase in phases]
         lines = [f"{'Phase':<12}  {'Seconds':>8}  {'Share':>7}"]
         lines += [
             f"{phase:<12}  {seconds:>8.2f}  {100 * seconds / (total or 1):>5.1f} %"

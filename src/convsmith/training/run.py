@@ -59,7 +59,8 @@ class RunFolder:
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
     state.safetensors (all that the training goes on from), resumed.json (when it was resumed, and what had
     changed), profile.txt (where it is asked for), predictions.npz, explanation.npz, results.json,
-    robustness.json, duplicates.json, label_errors.json (where they are asked for), plots/, README.md and
+    robustness.json, duplicates.json, label_errors.json (where they are asked for), teacher.json (who taught,
+    where somebody did), plots/, README.md and
     report.html (the report), manifest.json (sha256 of all of them).
     """
 
@@ -294,6 +295,13 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         return files.read_json(self.path / name)
+
+    def write_record(self, name: str, value: dict[str, Any] | None) -> None:
+        """Write a record, or take away what an earlier part of the run left where there is none now."""
+        if value is None:
+            (self.path / name).unlink(missing_ok=True)
+        else:
+            files.write_json(self.path / name, value)
 
     def write_json(self, name: str, value: Any) -> None:
         files.write_json(self.path / name, value)

@@ -9,6 +9,7 @@ from convsmith.recipe.schema import Recipe
 from convsmith.reports import charts, style
 from convsmith.training.lr_find import RangeTest, range_test
 from convsmith.workflow.prepare import prepare
+from convsmith.workflow.teacher import teacher_of
 
 FEWEST_STEPS = 20
 
@@ -28,11 +29,19 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
     if steps < FEWEST_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
     prepared = prepare(recipe)
-    recipe = prepared.recipe
+    recipe, known = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
     files.make_folder(folder)
     with prepared.threads():
         net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        found = range_test(net, prepared.data, recipe.train, recipe.augment, seed=recipe.seed, steps=steps)
+        found = range_test(
+            net,
+            prepared.data,
+            recipe.train,
+            recipe.augment,
+            seed=recipe.seed,
+            steps=steps,
+            teacher=known.teacher if known else None,
+        )
     rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]
     files.write_text(folder / "lr-find.csv", "\n".join(["learning_rate,smoothed_loss", *rows]) + "\n")
     chart = charts.range_test(found, recipe.train.optimizer.lr)

@@ -51,8 +51,8 @@ class Prepared:
         state = weights * (4 if self.recipe.train.ema else 3)
         return 2 * (state + weights) + len(self.data.test) * (4 * len(self.data.class_names) + 512) + _REPORT
 
-    def opening(self) -> list[str]:
-        """What a run says before its first epoch."""
+    def opening(self, *more: str) -> list[str]:
+        """What a run says before its first epoch; `more` are lines at its end."""
         data = self.data
         validation = f"{len(data.validation):,} validation, " if data.validation else ""
         return [
@@ -62,6 +62,7 @@ class Prepared:
             f"Net: {self.recipe.model.net}",
             f"     {totals_line(self.analysis)}",
             *(f"Note: {note}" for note in notes(self)),
+            *more,
             "",
         ]
 
@@ -78,11 +79,19 @@ def prepare(recipe: Recipe) -> Prepared:
     analysis = fitted(recipe, data.outline)
     macs_per_step = analysis.macs * recipe.train.batch_size
     precision = runtime.choose_precision(recipe.train.precision, device, macs_per_step)
-    settled = {
-        "data": absolute(recipe.data),
-        "train": recipe.train.model_copy(update={"precision": precision}),
-    }
-    return Prepared(recipe=recipe.model_copy(update=settled), data=data, analysis=analysis)
+    placed = with_absolute_places(recipe)
+    settled = {"train": placed.train.model_copy(update={"precision": precision})}
+    return Prepared(recipe=placed.model_copy(update=settled), data=data, analysis=analysis)
+
+
+def with_absolute_places(recipe: Recipe) -> Recipe:
+    """A recipe whose data set and teacher are found from any working folder; what is not there stays."""
+    teacher = recipe.train.teacher
+    path = Path(teacher).expanduser() if teacher else None
+    if path is not None and path.is_dir():
+        teacher = str(path.resolve())
+    train = recipe.train.model_copy(update={"teacher": teacher})
+    return recipe.model_copy(update={"data": absolute(recipe.data), "train": train})
 
 
 def open_run(run: Path) -> tuple[RunFolder, Prepared]:

@@ -32,6 +32,7 @@ from convsmith.training.score import Score, score_of
 from convsmith.workflow.page_pictures import explanation_picture, page_pictures
 from convsmith.workflow.prepare import Prepared, notes
 from convsmith.workflow.samples import data_pictures, draw_some, save
+from convsmith.workflow.teacher import told
 
 # How many images the galleries show, and the stream that they are drawn from.
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
@@ -223,7 +224,7 @@ def _page_facts(
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
-        notes=tuple(notes(prepared)),
+        notes=(*notes(prepared), *told(folder)),
         data=_complete(folder, "data.json", _DATA_FIELDS),
         environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
         summary=course_summary(analysis),

@@ -21,6 +21,7 @@ from convsmith.training.state import Record, TrainingState
 from convsmith.workflow.finish import finish
 from convsmith.workflow.prepare import Prepared, prepare
 from convsmith.workflow.report import Result
+from convsmith.workflow.teacher import TEACHER, KnownTeacher, teacher_of
 
 # How long a training is, which may change between two parts of it: the rest must be as it was.
 _LENGTH = ("train.epochs", "train.stop_after")
@@ -48,7 +49,7 @@ def train_new(
     prepared: Prepared, runs: Path, observers: Sequence[Observer] = (), profile: Profile | None = None
 ) -> Result:
     """Train a recipe from its beginning, into a new folder in `runs`."""
-    recipe = prepared.recipe
+    recipe, teacher = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
     files.check_destination(runs, prepared.space())
     with prepared.threads():
         folder = RunFolder.create(runs, recipe.name)
@@ -59,7 +60,10 @@ def train_new(
                 data=prepared.data.record(recipe.data),
                 summary=prepared.summary(),
             )
-            return _train(folder, prepared, observers=observers, profile=profile, opening=prepared.opening())
+            opening = prepared.opening(*(teacher.lines() if teacher else ()))
+            return _train(
+                folder, prepared, teacher=teacher, observers=observers, profile=profile, opening=opening
+            )
 
 
 def resume(
@@ -74,8 +78,9 @@ def resume(
         _check_length(folder, state.record, recipe)
         prepared = prepare(recipe)
         files.check_destination(run, prepared.space())
+        teacher = teacher_of(prepared.recipe, prepared.data)
         with prepared.threads():
-            changes = changes_of(state.record.conditions, conditions_of(prepared))
+            changes = changes_of(state.record.conditions, conditions_of(prepared, teacher))
             unexpected = [each for each in changes if each.field not in _LENGTH]
             if unexpected and not accept_changes:
                 raise RunError(
@@ -90,7 +95,9 @@ def resume(
             if any(each.field.startswith("data.") for each in unexpected):
                 folder.write_json("data.json", prepared.data.record(prepared.recipe.data))
             opening = ["", *(f"Changed: {each.line()}" for each in changes)]
-            return _train(folder, prepared, observers=observers, state=state, opening=opening)
+            return _train(
+                folder, prepared, teacher=teacher, observers=observers, state=state, opening=opening
+            )
 
 
 def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
@@ -118,21 +125,24 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
 
 
-def conditions_of(prepared: Prepared) -> dict[str, str]:
-    """What a training depends on beside its state, by field: recipe, data, machine, versions.
+def conditions_of(prepared: Prepared, teacher: KnownTeacher | None = None) -> dict[str, str]:
+    """What a training depends on beside its state, by field: recipe, data, teacher, machine, versions.
 
     Args:
         prepared: Within its `threads()`, whose number counts.
+        teacher: The one that the recipe names.
     """
     table = prepared.recipe.table()
-    # Where the images come from does not matter, nor where they are kept: what they are does.
+    # Where images and teacher come from does not matter, nor where they are kept: what they are does.
     unimportant = {"source", "keep_in", "skip_damaged"}
     asked = {key: value for key, value in table["data"].items() if key not in unimportant}
     record = prepared.data.record(prepared.recipe.data)
     images = {name: split["fingerprint"] for name, split in record["splits"].items()}
     machine = runtime.environment()
     fields = {
-        **{key: table[key] for key in ("seed", "model", "augment", "train")},
+        **{key: table[key] for key in ("seed", "model", "augment")},
+        "train": {key: value for key, value in table["train"].items() if key != "teacher"},
+        **({"teacher": {"sha256": teacher.sha256}} if teacher else {}),
         "data": {**asked, "fingerprint": {"all": prepared.data.fingerprint, **images}},
         "machine": {
             key: machine[key] for key in ("python", "processor", "torch_threads", "device", "packages")
@@ -196,13 +206,15 @@ def _train(
     *,
     observers: Sequence[Observer],
     opening: Sequence[str],
+    teacher: KnownTeacher | None = None,
     profile: Profile | None = None,
     state: TrainingState | None = None,
 ) -> Result:
     recipe = prepared.recipe
     net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
     log = LogFile(folder)
-    watching = (RunWriter(folder, conditions_of(prepared)), LogWriter(log), *observers)
+    folder.write_record(TEACHER, teacher.record() if teacher else None)
+    watching = (RunWriter(folder, conditions_of(prepared, teacher)), LogWriter(log), *observers)
     for observer in watching:
         observer.run_started(folder.path, opening)
     began = time.perf_counter() - (state.record.seconds if state else 0.0)
@@ -214,6 +226,7 @@ def _train(
                 recipe.train,
                 recipe.augment,
                 seed=recipe.seed,
+                teacher=teacher.teacher if teacher else None,
                 observers=watching,
                 profile=profile,
                 state=state,
