@@ -14,9 +14,9 @@ from benchmarks.measure import kept
 from benchmarks.plain import PlainLoop
 from benchmarks.throughput import trainer_of
 from convsmith.data.images import ImageData
+from convsmith.data.normalize import Normalizer
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
-from convsmith.training.batches import Normalizer
 from convsmith.training.score import evaluate_split
 from convsmith.workflow.prepare import prepare
 

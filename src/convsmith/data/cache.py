@@ -7,7 +7,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _decode(split: RawSplit, channels: int, config: DataConfig, path: Path) -> t
     """Write a split's pixels in the order that they come in; the digests are of the images as they are."""
     digests, stored = [], None
     for index, (encoded, label) in enumerate(zip(split.images, split.labels, strict=True)):
-        image = _open(encoded)
+        image = open_image(encoded)
         pixels = _pixels(image, channels)
         digests.append(_digest(pixels, label))
         if config.resize:
@@ -211,11 +211,11 @@ def _check_images(raw: RawData, source: Source, config: DataConfig) -> int:
     for name, split in raw.splits.items():
         for index, encoded in enumerate(split.images):
             try:
-                image = _open(encoded)
+                image = open_image(encoded)
             # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
             except Exception as error:  # noqa: BLE001
                 place = encoded if isinstance(encoded, str) else f"{source.place}, {name} image {index}"
-                problems.append(Problem(what=f"unreadable image: {_reason(error)}", where=place))
+                problems.append(Problem(what=f"unreadable image: {reason_of(error)}", where=place))
             else:
                 sizes[image.size] += 1
                 grey = grey and image.mode == "L"
@@ -227,7 +227,8 @@ def _check_images(raw: RawData, source: Source, config: DataConfig) -> int:
     return 1 if grey else 3
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why an image cannot be read, by what `open_image` raised."""
     match error:
         case UnidentifiedImageError():
             return f"not an image in one of the formats {', '.join(FORMATS)}"
@@ -237,8 +238,18 @@ def _reason(error: Exception) -> str:
             return str(error)
 
 
-def _open(encoded: Encoded) -> Image.Image:
-    """Decode one image to mode L or RGB."""
+def plain(image: Image.Image) -> Image.Image:
+    """Mode L or RGB of any mode of 8 bits a channel."""
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+
+
+def open_image(encoded: Encoded, convert: Callable[[Image.Image], Image.Image] = plain) -> Image.Image:
+    """Decode one image; damaged ones make decoders raise nearly anything.
+
+    Args:
+        encoded: A file's bytes, its path, or its pixels.
+        convert: What is made of the image while its file is open.
+    """
     if isinstance(encoded, np.ndarray):
         return Image.fromarray(encoded)
     with warnings.catch_warnings():
@@ -251,7 +262,7 @@ def _open(encoded: Encoded) -> Image.Image:
                 raise Image.DecompressionBombError
             if image.mode.startswith(WIDE_MODES):
                 raise ValueError(f"mode {image.mode} holds more than 8 bits a channel")
-            return image.convert("L" if image.mode in GREY_MODES else "RGB")
+            return convert(image)
 
 
 def _check_sizes(counts: Counter[tuple[int, int]], source: Source, config: DataConfig) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from convsmith import runtime
 from convsmith.data.images import Split
-from convsmith.training.batches import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized
 
 EVALUATION_BATCH = 1000
 # Wider features would make the saved predictions larger than the data set.
