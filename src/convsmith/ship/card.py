@@ -20,7 +20,7 @@ def card(facts: BundleFacts, *, on_the_shelf: bool) -> str:
         facts: The bundle's.
         on_the_shelf: Whether the recipe ships with convsmith as it was trained.
     """
-    parts = (_what(facts), _use(facts), _accuracy(facts), _confidence(facts), _limits(facts))
+    parts = (_what(facts), _use(), _accuracy(facts), _confidence(facts), _limits(facts))
     return "\n\n".join([*parts, _repeat(facts, on_the_shelf=on_the_shelf)]) + "\n"
 
 
@@ -44,25 +44,24 @@ def _what(facts: BundleFacts) -> str:
     )
 
 
-def _use(facts: BundleFacts) -> str:
+def _use() -> str:
     commands = "convsmith predict FOLDER picture.png\nconvsmith export FOLDER --onnx model.onnx"
     python = (
-        f'import convsmith as cs\n\nclassifier = cs.load("FOLDER")  # this folder\n'
+        'import convsmith as cs\n\nclassifier = cs.load("FOLDER")  # this folder\n'
         'print(classifier.predict("picture.png"))'
     )
-    del facts
     return f"## Use\n\n{fenced(commands, 'sh')}\n\n{fenced(python, 'python')}"
 
 
 def _accuracy(facts: BundleFacts) -> str:
     found, weights = facts.measured, facts.weights
     lines = [
-        f"**{found.accuracy:.2%}** on the {found.total:,} test images ({found.correct:,} right; 95 % interval "
+        f"**{_percent(found.accuracy, 2)}** on the {found.total:,} test images ({found.correct:,} right; 95 % interval "
         f"{100 * found.low:.2f} to {100 * found.high:.2f} %), by these weights in fp32 arithmetic; "
         f"mean loss {found.loss:.4f}.",
         f"Of the test images {weights.correct_fp32:,} are right with weights in fp32 and "
         f"{weights.correct_fp16:,} in fp16, so they are kept as {weights.format}. "
-        f"{weights.agreement:.2%} get the class that the evaluation after the training gave them.",
+        f"{_percent(weights.agreement, 2)} get the class that the evaluation after the training gave them.",
     ]
     if len(facts.labels) <= _MOST_CLASSES:
         rows = [
@@ -76,17 +75,18 @@ def _accuracy(facts: BundleFacts) -> str:
 def _confidence(facts: BundleFacts) -> str:
     found, confidence = facts.measured, facts.confidence
     split = "test images" if confidence.fitted_on == "test" else "validation images, which no training saw"
-    caught = "none is wrong" if found.unsure_among_wrong is None else f"{found.unsure_among_wrong:.1%}"
-    if_sure = "n/a" if found.accuracy_if_sure is None else f"{found.accuracy_if_sure:.2%}"
+    caught = "none is wrong" if found.unsure_among_wrong is None else _percent(found.unsure_among_wrong)
+    if_sure = "n/a" if found.accuracy_if_sure is None else _percent(found.accuracy_if_sure, 2)
     hedge = ", so this is no estimate for new images" if confidence.fitted_on == "test" else ""
     return (
         "## Confidence\n\n"
         f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the temperature "
         f"of the smallest loss on {confidence.images:,} {split}. The expected calibration error (15 bins) on "
-        f"the test images is {found.ece:.2%} without it and {found.calibrated_ece:.2%} with it{hedge}.\n\n"
-        f"An answer is called **unsure** below a confidence of {confidence.unsure_below:.1%}, which 95 % of the "
-        f"right answers on those images reach. That are {found.unsure:.1%} of the test images, and of the wrong "
-        f"answers {caught}; the others are right in {if_sure}."
+        f"the test images is {_percent(found.ece, 2)} without it and {_percent(found.calibrated_ece, 2)} with "
+        f"it{hedge}.\n\n"
+        f"An answer is called **unsure** below a confidence of {_percent(confidence.unsure_below)}, which 95 % of "
+        f"the right answers on those images reach. {_percent(found.unsure)} of the test images fall below it; of "
+        f"the wrong answers {caught}. The others are right in {if_sure}."
     )
 
 
@@ -120,4 +120,8 @@ def _repeat(facts: BundleFacts, *, on_the_shelf: bool) -> str:
 
 
 def _share(correct: int, total: int) -> str:
-    return f"{correct / total:.1%}" if total else "n/a"
+    return _percent(correct / total) if total else "n/a"
+
+
+def _percent(share: float, decimals: int = 1) -> str:
+    return f"{100 * share:.{decimals}f} %"

@@ -147,7 +147,8 @@ def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
     packages = environment.get("packages", {})
     # The path of a folder says nothing elsewhere, and tells where somebody keeps things.
     data = recipe.data.model_copy(update={"source": _public(recipe.data.source)})
-    table = recipe.model_copy(update={"data": data}).table()
+    # What the shelf said of earlier trainings is no figure of this one.
+    table = recipe.model_copy(update={"data": data, "result": ""}).table()
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,
