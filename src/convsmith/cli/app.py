@@ -353,12 +353,14 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there under the names.")] = False,
 ) -> None:
     """Write a net in a form that others use: a run's bundle, ONNX, or plain PyTorch code."""
-    if not (bundle or onnx or code):
-        raise RecipeError(
-            "nothing to write", where="export", fix="say what: --bundle DIR, --onnx FILE, or --code for model.py"
-        )
     if (int8 or images) and not onnx:
         raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
+    if not (bundle or onnx or code):
+        raise RecipeError(
+            "nothing to write",
+            where="export",
+            fix="say what: --bundle DIR, --onnx FILE, or --code for model.py",
+        )
     if code:
         for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
             typer.echo(str(path))

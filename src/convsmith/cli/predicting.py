@@ -1,4 +1,4 @@
-"""What `predict` shows and writes: lines, JSON, or rows of a file as the answers come, and a bar beside them."""
+"""What `predict` shows and writes as the answers come: lines, JSON, rows of a file; and a bar beside them."""
 
 import contextlib
 import csv
@@ -18,6 +18,7 @@ from convsmith import files
 from convsmith.ship.classifier import Prediction, Unreadable, unreadable_error
 
 Answer = Prediction | Unreadable
+Sink = Callable[[Answer], None]
 # With fewer images a bar would be gone before it is seen.
 _BAR_FROM = 50
 _COLUMNS = ("image", "label", "confidence", "unsure", "top", "error")
@@ -43,19 +44,12 @@ def show(
     """
     unreadable: list[Unreadable] = []
     with ExitStack() as stack:
-        sinks: list[Callable[[Answer], None]] = []
-        if csv_file:
-            write = stack.enter_context(files.growing(csv_file))
-            write(_csv_row(_COLUMNS))
-            sinks.append(lambda answer: write(_csv_row(_cells(answer))))
-        if jsonl_file:
-            append = stack.enter_context(files.growing(jsonl_file))
-            sinks.append(lambda answer: append(json.dumps(answer.record()) + "\n"))
+        sinks = _files(stack, csv_file, jsonl_file)
         if as_json:
             sinks.append(stack.enter_context(_json_list()))
         elif not sinks:
             sinks.append(_say)
-        for answer in _with_bar(answers, count, quiet=_say in sinks):
+        for answer in _with_bar(answers, count, lines=_say in sinks):
             if isinstance(answer, Unreadable):
                 unreadable.append(answer)
             for sink in sinks:
@@ -66,6 +60,19 @@ def show(
     if unreadable:
         typer.echo(_printable(str(unreadable_error(unreadable))), err=True)
     return bool(unreadable)
+
+
+def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> list[Sink]:
+    """What writes each answer into the files that are asked for."""
+    sinks: list[Sink] = []
+    if csv_file:
+        write = stack.enter_context(files.growing(csv_file))
+        write(_csv_row(_COLUMNS))
+        sinks.append(lambda answer: write(_csv_row(_cells(answer))))
+    if jsonl_file:
+        append = stack.enter_context(files.growing(jsonl_file))
+        sinks.append(lambda answer: append(json.dumps(answer.record()) + "\n"))
+    return sinks
 
 
 def line(answer: Prediction) -> str:
@@ -90,7 +97,7 @@ def _printable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _json_list() -> Iterator[Callable[[Answer], None]]:
+def _json_list() -> Iterator[Sink]:
     """A list that is printed item by item, so that it need not fit in memory."""
     before = "[\n  "
 
@@ -119,9 +126,9 @@ def _csv_row(cells: Iterable[Any]) -> str:
     return text.getvalue()
 
 
-def _with_bar(answers: Iterable[Answer], count: int, *, quiet: bool) -> Iterable[Answer]:
+def _with_bar(answers: Iterable[Answer], count: int, *, lines: bool) -> Iterable[Answer]:
     """A bar on standard error, where that is a terminal and no lines go to another one."""
-    if count < _BAR_FROM or not sys.stderr.isatty() or (quiet and sys.stdout.isatty()):
+    if count < _BAR_FROM or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
         return answers
     console = Console(stderr=True)
     return track(answers, "Predicting", total=count, console=console, transient=True)

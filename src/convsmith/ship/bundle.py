@@ -203,7 +203,7 @@ def _plan(folder: Path, facts: BundleFacts) -> Plan:
 
 
 def _net(path: Path, planned: Plan, content: bytes, kept_as: str) -> nn.Module:
-    """The net with its weights in fp32. It is built without memory: the file's own tensors become its weights."""
+    """The net with its weights in fp32; built without memory, it takes the file's own tensors."""
     with torch.device("meta"):
         net = build(planned)
     expected = net.state_dict()

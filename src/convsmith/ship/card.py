@@ -37,7 +37,10 @@ def _what(facts: BundleFacts) -> str:
         ["parameters", f"{analysis.parameters:,}, kept as {facts.weights.format}"],
         ["multiply-accumulates", f"{analysis.macs:,} an image"],
         ["receptive field", f"{analysis.receptive_field} pixels"],
-        ["trained on", f"{escape(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs"],
+        [
+            "trained on",
+            f"{escape(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs",
+        ],
     ]
     return f"# {escape(facts.name)}\n\n{escape(facts.description)}\n\n" + markdown_table(
         ["", ""], rows, left=2
@@ -55,14 +58,15 @@ def _use() -> str:
 
 def _accuracy(facts: BundleFacts) -> str:
     found, weights = facts.measured, facts.weights
-    lines = [
-        f"**{_percent(found.accuracy, 2)}** on the {found.total:,} test images ({found.correct:,} right; 95 % interval "
-        f"{100 * found.low:.2f} to {100 * found.high:.2f} %), by these weights in fp32 arithmetic; "
-        f"mean loss {found.loss:.4f}.",
+    interval = f"{100 * found.low:.2f} to {100 * found.high:.2f} %"
+    text = (
+        f"**{_percent(found.accuracy, 2)}** on the {found.total:,} test images: {found.correct:,} right, "
+        f"95 % interval {interval}, mean loss {found.loss:.4f}, by these weights in fp32 arithmetic.\n\n"
         f"Of the test images {weights.correct_fp32:,} are right with weights in fp32 and "
         f"{weights.correct_fp16:,} in fp16, so they are kept as {weights.format}. "
-        f"{_percent(weights.agreement, 2)} get the class that the evaluation after the training gave them.",
-    ]
+        f"{_percent(weights.agreement, 2)} get the class that the evaluation after the training gave them."
+    )
+    lines = [text]
     if len(facts.labels) <= _MOST_CLASSES:
         rows = [
             [escape(label), f"{each.correct:,} of {each.total:,}", _share(each.correct, each.total)]
@@ -78,15 +82,16 @@ def _confidence(facts: BundleFacts) -> str:
     caught = "none is wrong" if found.unsure_among_wrong is None else _percent(found.unsure_among_wrong)
     if_sure = "n/a" if found.accuracy_if_sure is None else _percent(found.accuracy_if_sure, 2)
     hedge = ", so this is no estimate for new images" if confidence.fitted_on == "test" else ""
+    plain, warmed = _percent(found.ece, 2), _percent(found.calibrated_ece, 2)
+    calibrated = f"{plain} without it, {warmed} with it{hedge}"
     return (
         "## Confidence\n\n"
-        f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the temperature "
-        f"of the smallest loss on {confidence.images:,} {split}. The expected calibration error (15 bins) on "
-        f"the test images is {_percent(found.ece, 2)} without it and {_percent(found.calibrated_ece, 2)} with "
-        f"it{hedge}.\n\n"
-        f"An answer is called **unsure** below a confidence of {_percent(confidence.unsure_below)}, which 95 % of "
-        f"the right answers on those images reach. {_percent(found.unsure)} of the test images fall below it; of "
-        f"the wrong answers {caught}. The others are right in {if_sure}."
+        f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the "
+        f"temperature of the smallest loss on {confidence.images:,} {split}. The expected calibration error "
+        f"(15 bins) on the test images is {calibrated}.\n\n"
+        f"An answer is called **unsure** below a confidence of {_percent(confidence.unsure_below)}, which "
+        f"95 % of the right answers on those images reach. {_percent(found.unsure)} of the test images fall "
+        f"below it; of the wrong answers {caught}. The others are right in {if_sure}."
     )
 
 
@@ -96,8 +101,8 @@ def _limits(facts: BundleFacts) -> str:
         "## Limits\n\n"
         f"- It knows its {len(facts.labels):,} classes and no others. An image of something else gets one of "
         "them; a low confidence warns of many such images, not of all.\n"
-        f"- It sees the middle of an image at {shape.height} x {shape.width} pixels: what is small in the image, "
-        "or at its edge, is lost.\n"
+        f"- It sees the middle of an image at {shape.height} x {shape.width} pixels: what is small in it, or "
+        "at its edge, is lost.\n"
         f"- The figures hold for images like those of {escape(facts.origin.data_title)}; for others they are "
         "lower, by an amount that nobody has measured here.\n"
         "- One training with one seed was measured; another seed gives another figure."
@@ -106,11 +111,12 @@ def _limits(facts: BundleFacts) -> str:
 
 def _repeat(facts: BundleFacts, *, on_the_shelf: bool) -> str:
     origin = facts.origin
-    lines = [
-        f"Trained with convsmith {escape(origin.convsmith)} and PyTorch {escape(origin.torch)} on "
-        f"{escape(origin.processor)} in {origin.seconds:,.0f} seconds. Fingerprint of the data: "
-        f"`{origin.fingerprint[:64].replace('`', '')}`."
-    ]
+    versions = f"convsmith {escape(origin.convsmith)} and PyTorch {escape(origin.torch)}"
+    text = (
+        f"Trained with {versions} on {escape(origin.processor)} in {origin.seconds:,.0f} seconds, seed "
+        f"{origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
+    )
+    lines = [text]
     if on_the_shelf:
         lines.append(fenced(f"convsmith train {shlex.quote(origin.recipe)} seed={origin.seed}", "sh"))
         lines.append("The recipe with everything settled:")

@@ -172,9 +172,7 @@ class Classifier:
         while batch := list(islice(rest, batch_size)):
             yield from self._batch(batch, top_k, batch_size)
 
-    def _batch(
-        self, batch: list[Item], top_k: int, batch_size: int
-    ) -> Iterator[Prediction | Unreadable]:
+    def _batch(self, batch: list[Item], top_k: int, batch_size: int) -> Iterator[Prediction | Unreadable]:
         read = [(item.name, self.read(item)) for item in batch]
         whole = [pixels for _, pixels in read if isinstance(pixels, np.ndarray)]
         rows = iter(self.probabilities(self.logits(np.stack(whole), batch_size)) if whole else ())

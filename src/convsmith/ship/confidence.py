@@ -16,10 +16,10 @@ SURER = 0.95
 def fitted(predictions: Predictions, on: Literal["validation", "test"]) -> Confidence:
     """Fit temperature and threshold to a split's predictions.
 
-    The temperature is that of the smallest loss (Guo et al., arXiv 1706.04599), 1 where no finite one is best.
-    The threshold is the confidence that 95 % of the right answers reach: the working point at which detectors
-    of strange images are compared, with the largest probability as the score (Hendrycks and Gimpel,
-    arXiv 1610.02136).
+    The temperature is that of the smallest loss (Guo et al., arXiv 1706.04599), 1 where none is best.
+    The threshold is the confidence that 95 % of the right answers reach: the working point at which
+    detectors of strange images are compared, with the largest probability as the score (Hendrycks and
+    Gimpel, arXiv 1610.02136).
 
     Example:
         >>> logits = np.array([[3.0, 0], [2, 0], [0, 1], [1, 0]], np.float32)
@@ -32,9 +32,7 @@ def fitted(predictions: Predictions, on: Literal["validation", "test"]) -> Confi
     right = warmed.confidence[~warmed.wrong]
     # The lower neighbour, so that at least 95 % reach it.
     threshold = float(np.quantile(right, 1 - SURER, method="lower")) if len(right) else 0.0
-    return Confidence(
-        temperature=temperature, unsure_below=threshold, fitted_on=on, images=len(predictions)
-    )
+    return Confidence(temperature=temperature, unsure_below=threshold, fitted_on=on, images=len(predictions))
 
 
 def at_temperature(predictions: Predictions, temperature: float) -> Predictions:
@@ -42,9 +40,7 @@ def at_temperature(predictions: Predictions, temperature: float) -> Predictions:
     return Predictions(logits=predictions.logits / np.float32(temperature), labels=predictions.labels)
 
 
-def measured(
-    predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence
-) -> Measured:
+def measured(predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence) -> Measured:
     """What a net's predictions for the test images come to."""
     facts: Facts = facts_of(predictions, class_names)
     warmed = at_temperature(predictions, confidence.temperature)

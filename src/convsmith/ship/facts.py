@@ -9,7 +9,6 @@ from convsmith.arch.notation import MAX_TEXT
 from convsmith.arch.settings import NetSettings
 from convsmith.data.config import DataConfig
 
-FORMAT = 1
 # Far above any image that a small net is for; a hostile file may not ask for all the memory there is.
 MAX_SIDE = 1024
 MAX_LABEL = 1000
@@ -138,7 +137,7 @@ class Origin(_Table):
 class BundleFacts(_Table):
     """All of `bundle.json`."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: Line
     description: Line
     labels: tuple[Line, ...] = Field(min_length=2, max_length=MAX_NUMBER)

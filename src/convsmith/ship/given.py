@@ -46,8 +46,8 @@ def items_of(given: Given | Iterable[Given]) -> Iterator[Item]:
     """All images that are meant, in the order given; files are read when their turn comes.
 
     Args:
-        given: Paths of files and folders, patterns such as `*.png`, http(s) addresses, `-` for standard input,
-            Pillow images, or uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
+        given: Paths of files and folders, patterns such as `*.png`, http(s) addresses, `-` for standard
+            input, Pillow images, or uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
 
     Raises:
         FileError: Naming all paths at which there is nothing, before any image is read.

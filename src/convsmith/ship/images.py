@@ -97,15 +97,17 @@ def _as_seen(image: Image.Image, rule: Preprocessing) -> Image.Image:
         colour = tuple(round(255 * value) for value in rule.mean)
         behind = Image.new("RGBA", image.size, colour * 3 if rule.channels == 1 else colour)
         image = Image.alpha_composite(behind, image.convert("RGBA"))
-    return image.convert(mode)
+    # Pillow has no way from this one to grey.
+    return (image.convert("RGB") if image.mode == "LAB" else image).convert(mode)
 
 
 def _fitted(image: Image.Image, rule: Preprocessing) -> Pixels:
     """An image of mode L or RGB at the net's size."""
     if image.size != (rule.width, rule.height):
         part = min(image.width / rule.width, image.height / rule.height)
-        width, height = part * rule.width, part * rule.height
-        left, top = (image.width - width) / 2, (image.height - height) / 2
-        box = (left, top, left + width, top + height)
-        image = image.resize((rule.width, rule.height), Image.Resampling.LANCZOS, box=box)
+        width, height = max(1, round(part * rule.width)), max(1, round(part * rule.height))
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        # Cut out first: a filter over the whole image would look across the edge.
+        middle = image.crop((left, top, left + width, top + height))
+        image = middle.resize((rule.width, rule.height), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(rule.height, rule.width, rule.channels)

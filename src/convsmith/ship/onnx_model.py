@@ -1,7 +1,7 @@
 """A classifier as one ONNX file that takes the pixels as they are.
 
-Input `images`: uint8 `(N, H, W, C)`, any N, as image decoders give them. Normalisation is part of the graph, so
-nobody can forget it or scale twice; how an image of another size is brought to H x W, the labels, the
+Input `images`: uint8 `(N, H, W, C)`, any N, as image decoders give them. Normalisation is part of the graph,
+so nobody can forget it or scale twice; how an image of another size is brought to H x W, the labels, the
 temperature and the threshold are in the file's metadata. Outputs: `logits` and calibrated `probabilities`,
 `(N, num_classes)` float32 each.
 """
@@ -71,7 +71,9 @@ def need(package: str) -> None:
 
     if find_spec(package) is None:
         raise MissingExtraError(
-            f"ONNX needs {package}, which is not installed", where="--onnx", fix="pip install 'convsmith[onnx]'"
+            f"ONNX needs {package}, which is not installed",
+            where="--onnx",
+            fix="pip install 'convsmith[onnx]'",
         )
 
 
@@ -102,7 +104,7 @@ def to_onnx(classifier: Classifier) -> bytes:
 
 
 def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
-    """What a user of the file must know beside the graph, as its metadata has it: values are JSON or words."""
+    """What a user of the file must know beside the graph: values are JSON or words."""
     shape, confidence = classifier.preprocessing, classifier.confidence
     return {
         "name": classifier.name,
@@ -174,7 +176,15 @@ def _described(model: Any, told: Mapping[str, str]) -> bytes:
     import onnx
 
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     onnx.helper.set_model_props(model, dict(told))

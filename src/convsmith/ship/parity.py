@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,9 +49,9 @@ class Parity:
     def lines(self) -> list[str]:
         """As text."""
         limit = "" if self.allowed is None else f" (at most {self.allowed:.2g})"
+        largest = f"{self.difference:.2g}{limit}, of a probability {self.probability_difference:.2g}"
         told = [
-            f"Compared with PyTorch on {self.images:,} images: largest difference of a logit "
-            f"{self.difference:.2g}{limit}, of a probability {self.probability_difference:.2g}",
+            f"Compared with PyTorch on {self.images:,} images: largest difference of a logit {largest}",
             f"The same class for {100 * self.agreement:.2f} % of them",
         ]
         if self.accuracy:
@@ -84,9 +85,7 @@ def compared(
     # In batches of several sizes, one among them: the file must take any number.
     starts = [0, 1, 3, *range(10, len(images), BATCH), len(images)]
     parts = [
-        logits_of(running, np.asarray(images[a:b]))
-        for a, b in zip(starts, starts[1:], strict=False)
-        if min(b, len(images)) > a
+        logits_of(running, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
     ]
     logits, probabilities = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
     wanted = classifier.logits(images)
@@ -104,7 +103,9 @@ def compared(
         else (float((wanted.argmax(1) == labels).mean()), float((logits.argmax(1) == labels).mean())),
     )
     strange = (
-        other if int8 else ~((apart <= (parity.allowed or 0.0)) & (apart_probability <= PROBABILITIES)) | other
+        other
+        if int8
+        else ~((apart <= (parity.allowed or 0.0)) & (apart_probability <= PROBABILITIES)) | other
     )
     if found := _faults(parity, int8=int8):
         first = int(strange.argmax())
@@ -123,11 +124,12 @@ def _faults(parity: Parity, *, int8: bool) -> list[str]:
         found.append(f"a logit differs by {parity.difference:.3g}, expected at most {parity.allowed:.3g}")
     if not int8 and not parity.probability_difference <= PROBABILITIES:
         found.append(
-            f"a probability differs by {parity.probability_difference:.3g}, expected at most {PROBABILITIES:g}"
+            f"a probability differs by {parity.probability_difference:.3g}, "
+            f"expected at most {PROBABILITIES:g}"
         )
     least = AGREEMENT_INT8 if int8 else AGREEMENT
     if not parity.agreement >= least:
-        found.append(f"the same class for {parity.agreement:.2%} of the images, expected at least {least:.2%}")
+        found.append(f"the same class for {parity.agreement:.2%} of the images, expected {least:.2%}")
     if parity.accuracy:
         theirs, ours = parity.accuracy
         most = ACCURACY_INT8 if int8 else ACCURACY

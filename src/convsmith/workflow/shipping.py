@@ -126,7 +126,9 @@ def _asked(classifier: Classifier, tensors: Mapping[str, Tensor], kept: str, spl
     shipped = bundle.in_format(tensors, kept)
     if not all(torch.isfinite(tensor).all() for tensor in shipped.values()):
         # Too large for 16 bits: as if every answer were wrong.
-        return Predictions(logits=np.eye(len(classifier.labels), dtype=np.float32)[split.labels - 1], labels=split.labels)
+        return Predictions(
+            logits=np.eye(len(classifier.labels), dtype=np.float32)[split.labels - 1], labels=split.labels
+        )
     net = build(classifier.plan)
     net.load_state_dict(shipped)
     asked = Classifier(
