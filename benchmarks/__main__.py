@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print what was found.
 
 Names: startup, augmentation, throughput, precision, flops, scaling (all of these by default); and those that
-train for minutes or hours: accuracy, sprint, ablation. And shipping, which exports; and inspectors, which measures what is right, not how
-fast.
+train for minutes or hours: accuracy, sprint, ablation. And shipping, which exports the zoo; and inspectors,
+which measures what is right, not how fast.
 """
 
 import sys

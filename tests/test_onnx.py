@@ -125,12 +125,12 @@ def test_the_first_image_that_differs_is_named(digits: Classifier, images: Any) 
 
     names = [f"image {number}" for number in range(len(images.test))]
     with pytest.raises(ParityError) as caught:
-        compared(digits, Wrong(), images.test.images, names, images.test.labels)  # type: ignore[arg-type]
+        compared(digits, Wrong(), images.test.images, names, images.test.labels)
     assert "first at image 17: " in str(caught.value)
     # Without it all is well, also for one image, and for none that is labelled.
-    parity = compared(digits, Wrong(), images.test.images[:17], names)  # type: ignore[arg-type]
+    parity = compared(digits, Wrong(), images.test.images[:17], names)
     assert (parity.difference, parity.agreement, parity.accuracy) == (0, 1, None)
-    assert compared(digits, Wrong(), images.test.images[:1], names).images == 1  # type: ignore[arg-type]
+    assert compared(digits, Wrong(), images.test.images[:1], names).images == 1
 
 
 def test_images_of_ones_own_are_enough(

@@ -450,7 +450,7 @@ class _Server(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     content = io.BytesIO()
-    Image.fromarray(np.tile(np.uint8([0, 0, 0, 255, 255, 0, 0, 0]), (8, 1))).save(content, "PNG")
+    Image.fromarray(np.tile(np.array([0, 0, 0, 255, 255, 0, 0, 0], np.uint8), (8, 1))).save(content, "PNG")
     _Server.png = content.getvalue()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as serving:
