@@ -618,6 +618,7 @@ def test_a_net_whose_answers_are_no_numbers_is_told() -> None:
         ([], "--bundle DIR, --onnx FILE, or --code"),
         (["--int8"], "--onnx model.onnx"),
         (["--bundle", "b"], "no such run folder"),
+        (["train.epochs=3", "--onnx", "a.onnx"], "train.epochs=3: a trained net cannot be changed"),
     ],
 )
 def test_exports_that_make_no_sense(

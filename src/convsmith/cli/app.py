@@ -333,7 +333,14 @@ def predict(
 
 @app.command()
 def export(
-    target: TargetArgument,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE|NAME|NET|RECIPE",
+            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code "
+            "also a net in the notation, a recipe's name or TOML file",
+        ),
+    ],
     overrides: Overrides = None,
     *,
     bundle: Annotated[
@@ -360,6 +367,10 @@ def export(
             "nothing to write",
             where="export",
             fix="say what: --bundle DIR, --onnx FILE, or --code for model.py",
+        )
+    if overrides and not code:
+        raise RecipeError(
+            "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
         )
     if code:
         for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
