@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
+from convsmith.data.normalize import Normalizer
 from convsmith.recipe.loader import load
-from convsmith.training.batches import Normalizer
 from convsmith.training.score import evaluate_split
 from convsmith.workflow.prepare import Prepared, prepare
 

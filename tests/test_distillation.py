@@ -256,7 +256,7 @@ def test_a_teacher_of_another_split_is_told_of_and_renormalised(taught: Path, tm
     assert len(known.notes) == 2
     plain = prepare(load(str(taught / "recipe.toml")))
     net = build(plain.analysis.plan)
-    from convsmith.training.batches import Normalizer
+    from convsmith.data.normalize import Normalizer
     from convsmith.training.run import RunFolder
 
     RunFolder.open(taught).load_weights(net)

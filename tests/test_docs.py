@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from PIL import Image
 
 from convsmith.arch.kinds import KINDS, OPTIONS
 from convsmith.arch.settings import NetSettings
@@ -15,6 +16,7 @@ from convsmith.inspect.brief import BlockPattern, Brief
 from convsmith.inspect.structure import LayerKind
 from convsmith.recipe.briefs import brief_names, load_brief
 from convsmith.recipe.loader import load, shelf
+from convsmith.ship.zoo import zoo_names
 from lowest import floors
 
 ROOT = Path(__file__).parents[1]
@@ -52,9 +54,14 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         failing = "model.net=C64 M2 / F10" in arguments or arguments[0].startswith("C64 C64:s2")
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
     elif (name in {"preview", "data"} and "digits" in arguments) or (
-        name in {"export", "draw"} and not arguments[0].startswith("runs/")
+        name in {"export", "draw"}
+        and not arguments[0].startswith("runs/")
+        and "cifar10.onnx" not in arguments
     ):
         assert run([name, *arguments]) == 0
+    elif name == "predict" and arguments[0] in zoo_names():
+        Image.new("RGB", (60, 40)).save(tmp_path / "cat.png")
+        assert run([name, arguments[0], "cat.png", *arguments[2:]]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
@@ -63,7 +70,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert load_brief(arguments[0]).max_parameters
         assert load(arguments[arguments.index("--recipe") + 1]).name
     else:
-        later = {"report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}
+        later = {"predict", "report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}
         assert name in {"evaluate", "preview", "check", "train", *later}
 
 
@@ -84,6 +91,13 @@ def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.Mo
     scope: dict[str, object] = {}
     exec(code, scope)  # noqa: S102 - the example is ours
     assert (tmp_path / "runs" / "digits-1" / "README.md").is_file()
+
+
+def test_the_python_example_of_the_shipping_page(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "shipping.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    exec(code, {})  # noqa: S102 - the example is ours
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "1"]
 
 
 def test_links_lead_somewhere() -> None:

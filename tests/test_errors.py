@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 import convsmith as cs
 from convsmith import errors
@@ -17,7 +20,9 @@ from convsmith.cli import run
 from convsmith.errors import ConvsmithError, UsageError
 from convsmith.evaluation.label_errors import likely_label_errors
 from convsmith.evaluation.predictions import Predictions
+from convsmith.ship.parity import compared
 from convsmith.training.log import RunWriter
+from convsmith.training.memory import enough_memory
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[1]
@@ -46,6 +51,9 @@ def example(code: str) -> tuple[list[str], str, int]:
         Path("mynet.py").write_text("from torch import nn\nclass Net(nn.Conv2d): ...\n", encoding="utf-8")
     if code == "E040":
         Path("photo").mkdir(exist_ok=True)
+    if code in {"E070", "E072"}:
+        Image.new("RGB", (60, 40)).save("ship.png")
+        Path("seven.png").write_text("7", encoding="utf-8")
     found = re.search(r"```text\n\$ convsmith (.*)\n([^`]*(?:`[^`]+`[^`]*)*)```", SECTIONS[code])
     exit_code = re.search(r"^Exit code: (\d+)", SECTIONS[code], flags=re.MULTILINE)
     assert found
@@ -71,7 +79,10 @@ def test_a_section_says_what_why_and_how_to_mend(code: str) -> None:
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("code", ["E001", "E010", "E020", "E021", "E022", "E030", "E040", "E050", "E060"])
+@pytest.mark.parametrize(
+    "code",
+    ["E001", "E010", "E020", "E021", "E022", "E030", "E040", "E050", "E060", "E070", "E072"],
+)
 def test_an_example_is_what_the_command_says(code: str, capsys: Capture) -> None:
     arguments, told, exit_code = example(code)
     assert run(arguments) == exit_code
@@ -105,6 +116,34 @@ def test_the_example_of_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> No
     _, told, exit_code = example("E080")
     with pytest.raises(ConvsmithError) as caught:
         likely_label_errors(nothing)
+    assert f"{caught.value}\n" == told
+    assert caught.value.exit_code == exit_code
+
+
+def test_the_example_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convsmith.runtime.free_memory", lambda device: 2**29)
+    _, told, exit_code = example("E062")
+    with pytest.raises(ConvsmithError) as caught, enough_memory("training", torch.device("cpu"), 8192):
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 3145728000 bytes."
+        )
+    assert f"{caught.value}\n" == told
+    assert caught.value.exit_code == exit_code
+
+
+def test_the_example_of_an_export_that_differs() -> None:
+    class Halved:
+        """Says what the net says, at half its strength."""
+
+        def run(self, _: object, given: dict[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+            logits = (digits.logits(given["images"]) / 2).astype(np.float32)
+            return [logits, digits.probabilities(logits).astype(np.float32)]
+
+    digits = cs.load("digits")
+    _, told, exit_code = example("E071")
+    images = np.full((2, 8, 8, 1), 128, np.uint8)
+    with pytest.raises(ConvsmithError) as caught:
+        compared(digits, Halved(), images, ["test image 0", "test image 1"])
     assert f"{caught.value}\n" == told
     assert caught.value.exit_code == exit_code
 
@@ -143,7 +182,11 @@ def test_only_a_bug_leaves_a_trace(
 
 def test_the_table_of_exit_codes_has_all_that_there_are(capsys: Capture) -> None:
     rows = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
-    assert rows == {0, 130, 143, *(each.exit_code for each in CLASSES.values())} == {0, 1, 2, 101, 130, 143}
+    assert (
+        rows
+        == {0, 129, 130, 143, *(each.exit_code for each in CLASSES.values())}
+        == {0, 1, 2, 101, 129, 130, 143}
+    )
     assert run(["recipes"]) == 0
     assert run(["check", "digits", "brief.max_parameters=1"]) == 1
     assert capsys.readouterr().err == ""

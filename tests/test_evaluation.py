@@ -20,6 +20,7 @@ from convsmith.arch.notation import parse
 from convsmith.arch.plan import Plan, plan
 from convsmith.arch.settings import NetSettings
 from convsmith.data.images import Split, image_ids
+from convsmith.data.normalize import Normalizer
 from convsmith.errors import MissingExtraError, RunError
 from convsmith.evaluation import explain, predictions
 from convsmith.evaluation.calibration import best_temperature, calibration, risk_coverage
@@ -36,7 +37,6 @@ from convsmith.evaluation.facts import (
 from convsmith.evaluation.label_errors import likely_label_errors
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.record import classes_record, facts_record
-from convsmith.training.batches import Normalizer
 from convsmith.training.score import MAX_FEATURES, outputs_of
 
 NAMES = tuple(f"class {number}" for number in range(7))

@@ -20,6 +20,7 @@ LEVELS = [
     ("training",),
     ("evaluation",),
     ("reports",),
+    ("ship",),
     ("recipe",),
     ("workflow",),
     ("searching",),
@@ -60,7 +61,9 @@ def test_every_part_has_its_level() -> None:
     parts = {path.stem for path in ROOT.glob("*.py")} | {
         path.name for path in ROOT.iterdir() if path.is_dir()
     }
-    assert parts - {"__init__", "__main__", "__pycache__"} == set(LEVEL)
+    # The zoo is data: it holds no code.
+    assert not list((ROOT / "zoo").rglob("*.py"))
+    assert parts - {"__init__", "__main__", "__pycache__", "zoo"} == set(LEVEL)
 
 
 def test_a_back_edge_would_be_found() -> None:
@@ -72,7 +75,13 @@ def test_a_back_edge_would_be_found() -> None:
 def loaded(code: str, module: str) -> bool:
     """Whether a module is loaded after running code in a fresh interpreter."""
     probe = f"{code}\nimport sys\nsys.exit(10 if {module!r} in sys.modules else 11)"
-    code_of = subprocess.run([sys.executable, "-c", probe], check=False, stdout=subprocess.DEVNULL).returncode
+    code_of = subprocess.run(
+        [sys.executable, "-c", probe],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ).returncode
     assert code_of in {10, 11}
     return code_of == 10
 
@@ -91,6 +100,19 @@ def loaded(code: str, module: str) -> bool:
 )
 def test_what_needs_no_torch_does_not_load_it(code: str) -> None:
     assert not loaded(code, "torch")
+
+
+@pytest.mark.parametrize(
+    "module", ["convsmith.training", "convsmith.workflow", "sklearn", "datasets", "scipy"]
+)
+def test_a_bundle_predicts_without_the_training_code(module: str) -> None:
+    code = (
+        "import numpy as np, convsmith as cs\n"
+        "cs.load('digits').predict(np.zeros((9, 9, 3), np.uint8))\n"
+        "from convsmith.cli import run; run(['predict', 'digits', '-'])"
+    )
+    assert not loaded(code, module)
+    assert loaded(code, "convsmith.ship.classifier")
 
 
 def test_the_probe_would_find_torch() -> None:

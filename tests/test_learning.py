@@ -15,10 +15,11 @@ from convsmith.arch.plan import plan
 from convsmith.arch.settings import NetSettings
 from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData
+from convsmith.data.normalize import Normalizer
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import RecipeError
 from convsmith.recipe.loader import load
-from convsmith.training.batches import DeviceImages, Normalizer
+from convsmith.training.batches import DeviceImages
 from convsmith.training.config import SGD, AdamW, Muon
 from convsmith.training.dropout import Dropout, use_fast_dropout
 from convsmith.training.learner import Learner, Moment

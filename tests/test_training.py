@@ -13,10 +13,11 @@ from torch.nn.utils import parametrize
 from convsmith import runtime
 from convsmith.arch.build import build
 from convsmith.data.images import Split
+from convsmith.data.normalize import Normalizer, normalized
 from convsmith.errors import DivergedError, RecipeError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
-from convsmith.training.batches import Normalizer, normalized, num_batches, shuffled
+from convsmith.training.batches import num_batches, shuffled
 from convsmith.training.config import (
     SGD,
     Adam,

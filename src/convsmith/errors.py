@@ -124,6 +124,26 @@ class OutOfMemoryError(ConvsmithError):
     code = "E062"
 
 
+class BundleError(ConvsmithError):
+    """A bundle is missing, damaged, of another version, or asks for what no bundle has."""
+
+    code = "E070"
+
+
+class ParityError(ConvsmithError):
+    """An exported model does not answer as the net that it was made from."""
+
+    code = "E071"
+    exit_code = 1
+
+
+class ImageError(ConvsmithError):
+    """Images to be classified that cannot be read; the others were classified."""
+
+    code = "E072"
+    exit_code = 1
+
+
 class MissingExtraError(ConvsmithError):
     """Something needs a package of an extra that is not installed."""
 

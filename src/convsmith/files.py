@@ -17,7 +17,7 @@ import tempfile
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,38 @@ def append_text(path: Path, text: str) -> None:
             file.write(content)
     except OSError as error:
         raise unwritable(path, error, len(content)) from error
+
+
+@contextlib.contextmanager
+def growing(path: Path) -> Iterator[Callable[[str], None]]:
+    """A text file that takes its place as a whole once it is written, or interrupted: no row is lost.
+
+    Yields a function that adds whole lines.
+
+    Raises:
+        FileError: The folder cannot be written to, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
+
+            def add(lines: str) -> None:
+                try:
+                    file.write(lines)
+                except OSError as error:
+                    raise unwritable(path, error, len(lines)) from error
+
+            try:
+                yield add
+            finally:
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+                sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from convsmith.inspect.brief import Brief, Check, Trained
     from convsmith.recipe.schema import Recipe
     from convsmith.searching.search import Found
+    from convsmith.ship.classifier import Classifier, Prediction
+    from convsmith.ship.given import Given
+    from convsmith.ship.parity import Parity
     from convsmith.training.loop import Observer
     from convsmith.training.lr_find import RangeTest
     from convsmith.training.profile import Profile
@@ -476,6 +479,116 @@ def explain_error(code: str) -> str:
     if code.upper() not in codes:
         raise UsageError(f"no error has the code {code!r}", fix=suggest(code.upper(), codes))
     return sections[code.upper()]
+
+
+def load(target: "str | Path", *, device: str | None = None) -> "Classifier":
+    """A trained net, ready to predict: of the zoo by its name, of a bundle or of a run by its folder.
+
+    Args:
+        target: A name such as "cifar10-sprint", or a folder.
+        device: "cpu", "cuda", "mps" or "auto"; by default the CPU, for a run that of its recipe.
+
+    Raises:
+        BundleError: No such net, or a damaged bundle.
+        RunError: A damaged run, or one that was not evaluated.
+
+    Example:
+        >>> load("digits").labels
+        ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
+    """
+    from convsmith.ship.bundle import load as load_bundle
+    from convsmith.ship.zoo import find_bundle
+
+    folder = find_bundle(str(target))
+    if folder is not None:
+        return load_bundle(folder, device or "cpu")
+    from convsmith.workflow.shipping import classifier_of
+
+    return classifier_of(Path(target), device)
+
+
+def predict(
+    target: "str | Path | Classifier", images: "Given | Sequence[Given]", *, top_k: int = 3
+) -> "list[Prediction]":
+    """Classify images by a trained net.
+
+    Args:
+        target: As for `load`, or what it returned, which spares loading it again.
+        images: One or several of: paths of files and folders, patterns, http(s) addresses, Pillow images, and
+            uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`; of any size.
+        top_k: How many of the likeliest classes to tell.
+
+    Returns:
+        One prediction an image, in their order.
+
+    Raises:
+        ConvsmithError: As `load`; FileError where nothing is at a path; ImageError where an image cannot be
+            read.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> seven = (load_digits().images[7] * 15.9375).astype("uint8")
+        >>> [each.label for each in predict("digits", seven)]
+        ['7']
+    """
+    classifier = load(target) if isinstance(target, str | Path) else target
+    return classifier.predict(images, top_k=top_k)
+
+
+def export_bundle(run: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Write a run's bundle: weights, spec, labels, preprocessing, calibration, card and manifest, verified.
+
+    Args:
+        run: Its folder; its data set has to be there, on whose test images the shipped weights are measured.
+        folder: Appears whole, or not at all.
+        replace: Whether another bundle there may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: No such run, a damaged one, one that was not evaluated, or its data set has changed.
+        DataError: The data set cannot be found or read.
+        FileError: Something else is there already.
+    """
+    from convsmith.ship import bundle
+    from convsmith.workflow.shipping import bundle_contents
+
+    bundle.write(folder, bundle_contents(run), replace=replace)
+    return folder
+
+
+def export_onnx(
+    target: "str | Path",
+    path: Path,
+    *,
+    int8: bool = False,
+    images: Sequence[str] = (),
+    replace: bool = False,
+) -> "Parity":
+    """Write a trained net as one ONNX file, once its answers have been compared with PyTorch's.
+
+    Args:
+        target: As for `load`.
+        path: Of the file.
+        int8: Keep weights and maps as 8-bit numbers, set by training images.
+        images: Images to compare on, as for `predict`; by default the test images of its data set.
+        replace: Whether another file there may be replaced.
+
+    Returns:
+        How well the two agree.
+
+    Raises:
+        ParityError: They do not; nothing is written.
+        MissingExtraError: The extra `onnx` is not installed.
+        ConvsmithError: As `load`; the data set cannot be found or read; another file is there.
+    """
+    from convsmith import files
+    from convsmith.workflow.onnx_export import exported
+
+    model, parity = exported(str(target), int8=int8, images=images)
+    files.write_new({path: model}, replace=replace)
+    return parity
 
 
 def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:

@@ -158,7 +158,7 @@ def _row(op: Op, source: int, before: View, after: View) -> Row:
         bias=op.bias,
         width=(op.in_shape[0], op.out_shape[0]) if weighted else (0, 0),
         parameters=_parameters(op),
-        macs=_macs(op),
+        macs=macs_of(op),
         elementwise=op.operation in _ELEMENTWISE,
         before=before,
         after=after,
@@ -179,7 +179,8 @@ def _parameters(op: Op) -> int:
             return 0
 
 
-def _macs(op: Op) -> int:
+def macs_of(op: Op) -> int:
+    """The multiply-accumulates of an operation for one image."""
     if op.operation not in {"Conv2d", "Linear"}:
         return 0
     return (_parameters(op) - op.out_shape[0] * op.bias) * prod(op.out_shape[1:])

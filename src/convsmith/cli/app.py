@@ -11,7 +11,7 @@ import typer
 
 import convsmith
 from convsmith import verbs
-from convsmith.cli.output import say
+from convsmith.cli.output import complain, say
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="fields of the recipe, for example train.epochs=5 seed=3"),
+]
+TrainedArgument = Annotated[
+    str, typer.Argument(metavar="NAME|BUNDLE|RUN", help="a net of the zoo, a bundle's folder, or a run's")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, mps or auto; the CPU if left out")
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
 
@@ -364,33 +370,100 @@ def search(
         seed=seed,
         factor=factor,
         macs_factor=macs_factor,
-        tell=lambda line: typer.echo(line, err=as_json),
+        tell=complain if as_json else say,
     )
     from convsmith.searching.findings import record, table
 
     if as_json:
-        typer.echo(json.dumps(record(found.facts), indent=2))
+        say(json.dumps(record(found.facts), indent=2))
         return
     for line in ["", *table(found.facts), "", *(command for _, command in found.facts.commands)]:
-        typer.echo(line)
-    typer.echo(f"Report: {found.page}")
+        say(line)
+    say(f"Report: {found.page}")
+
+
+@app.command()
+def predict(
+    target: TrainedArgument,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...", help="files, folders, patterns, http(s) addresses, or - for standard input"
+        ),
+    ],
+    *,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="likeliest classes to tell")] = 3,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row an image.")
+    ] = None,
+    jsonl_file: Annotated[
+        Path | None, typer.Option("--jsonl", metavar="FILE", help="Write a JSON object an image.")
+    ] = None,
+    as_json: AsJson = False,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images at once")] = 256,
+    device: Device = None,
+) -> None:
+    """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
+    from convsmith.cli.predicting import show
+    from convsmith.ship.given import items_of
+
+    items = list(items_of(images))
+    classifier = verbs.load(target, device=device)
+    answers = classifier.answers(items, top_k=top_k, batch_size=batch_size)
+    if show(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
 def export(
-    target: TargetArgument,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE|NAME|NET|RECIPE",
+            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code "
+            "also a net in the notation, a recipe's name or TOML file",
+        ),
+    ],
     overrides: Overrides = None,
     *,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a run's bundle: all that predicting needs.")
+    ] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one ONNX file, compared with PyTorch first.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="With --onnx: 8-bit numbers.")] = False,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGES", help="With --onnx: compare on these instead of the test images."),
+    ] = None,
     code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
     input_shape: InputShape = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where the files go")] = Path("exported"),
-    force: Annotated[bool, typer.Option("--force", help="Replace other files of the same names.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where --code writes")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there under the names.")] = False,
 ) -> None:
-    """Write a net in a form that needs no convsmith; a run's weights go with it."""
-    if not code:
-        raise RecipeError("nothing to write", where="export", fix="say what: --code writes model.py")
-    for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
-        say(str(path))
+    """Write a net in a form that others use: a run's bundle, ONNX, or plain PyTorch code."""
+    if (int8 or images) and not onnx:
+        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
+    if not (bundle or onnx or code):
+        raise RecipeError(
+            "nothing to write",
+            where="export",
+            fix="say what: --bundle DIR, --onnx FILE, or --code for model.py",
+        )
+    if overrides and not code:
+        raise RecipeError(
+            "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
+        )
+    if code:
+        for path in verbs.export(_target(target, overrides, input_shape), out, replace=force):
+            say(str(path))
+    if bundle:
+        say(str(verbs.export_bundle(Path(target), bundle, replace=force)))
+    if onnx:
+        parity = verbs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
+        for line in (*parity.lines(), str(onnx)):
+            say(line)
 
 
 @app.command()
@@ -427,7 +500,7 @@ def receptive_field(
 @app.command()
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
     """Explain the code of an error: what happened, why, how to mend it."""
-    typer.echo(verbs.explain_error(code))
+    say(verbs.explain_error(code))
 
 
 def _target(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":

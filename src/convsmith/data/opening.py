@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,7 +39,7 @@ _MAGIC = (
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A decoded image of mode L or RGB, with the mode and the format that it is stored in."""
+    """A decoded image, of mode L or RGB by default, with the mode and the format that it is stored in."""
 
     image: Image.Image
     mode: str
@@ -54,11 +54,17 @@ class UnusableImageError(Exception):
         self.kind, self.reason = kind, reason
 
 
-def open_image(encoded: Encoded) -> Opened:
+def plain(image: Image.Image) -> Image.Image:
+    """Mode L or RGB of any mode of 8 bits a channel."""
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+
+
+def open_image(encoded: Encoded, convert: Callable[[Image.Image], Image.Image] = plain) -> Opened:
     """Decode one image.
 
     Args:
         encoded: A file's bytes, its path, or pixels `(H, W)` or `(H, W, 3)` uint8.
+        convert: What is made of a file's image while the file is open.
 
     Raises:
         UnusableImageError: It is damaged, no image, of a format that is not read, or too large, which its
@@ -72,7 +78,7 @@ def open_image(encoded: Encoded) -> Opened:
         convsmith.data.opening.UnusableImageError: not an image in one of the formats PNG, JPEG, ...: text
     """
     try:
-        return _opened(encoded)
+        return _opened(encoded, convert)
     except (UnusableImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -91,7 +97,7 @@ def look_at(images: Iterable[Encoded | UnusableImageError]) -> Iterator[Opened |
             yield error
 
 
-def _opened(encoded: Encoded) -> Opened:
+def _opened(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> Opened:
     if encoded is None:
         raise UnusableImageError("unreadable", "there is no image")
     if isinstance(encoded, np.ndarray):
@@ -111,7 +117,7 @@ def _opened(encoded: Encoded) -> Opened:
             if mode.startswith(WIDE_MODES):
                 raise UnusableImageError("unreadable", f"mode {mode} holds more than 8 bits a channel")
             kind = image.format
-            opened = Opened(image=image.convert("L" if mode in GREY_MODES else "RGB"), mode=mode, format=kind)
+            opened = Opened(image=convert(image), mode=mode, format=kind)
         if kind == "PNG":
             # The pixels' checksums, which decoding passes over.
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:

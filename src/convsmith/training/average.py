@@ -6,7 +6,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from convsmith import runtime
 from convsmith.data.images import Split
-from convsmith.training.batches import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized
 
 # Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
 STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500

@@ -19,8 +19,9 @@ from torch.nn.utils import get_total_norm
 from convsmith import runtime
 from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
+from convsmith.data.normalize import Normalizer
 from convsmith.data.transforms import Mix
-from convsmith.training.batches import DeviceImages, Normalizer
+from convsmith.training.batches import DeviceImages
 from convsmith.training.distillation import Teacher
 from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.profile import Profile

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from convsmith import runtime
 from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData, Split, TrainingData
+from convsmith.data.normalize import Normalizer, normalized
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.training.average import WeightAverage
-from convsmith.training.batches import DeviceImages, Normalizer, normalized, num_batches, shuffled
+from convsmith.training.batches import DeviceImages, num_batches, shuffled
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.distillation import Teacher
 from convsmith.training.learner import Learner, Moment

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from convsmith import runtime
 from convsmith.data.images import Split
-from convsmith.training.batches import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized
 from convsmith.training.memory import enough_memory
 
 EVALUATION_BATCH = 1000

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from convsmith.data.images import Split
+from convsmith.data.normalize import Normalizer
 from convsmith.evaluation.corruptions import CORRUPTIONS, STRENGTHS, corrupted
 from convsmith.evaluation.duplicates import LARGEST_DIFFERENCE, near_duplicates
 from convsmith.evaluation.facts import wilson
 from convsmith.evaluation.label_errors import likely_label_errors
 from convsmith.evaluation.predictions import Predictions
-from convsmith.training.batches import Normalizer
 from convsmith.training.run import RunFolder
 from convsmith.training.score import Score, evaluate_split
 from convsmith.workflow.finish import loaded_net

@@ -4,9 +4,9 @@ import torch
 
 from convsmith import runtime
 from convsmith.arch.build import build
+from convsmith.data.normalize import Normalizer, normalized
 from convsmith.errors import RecipeError
 from convsmith.evaluation.effective_field import EffectiveField, effective_field, layer_before_head
-from convsmith.training.batches import Normalizer, normalized
 from convsmith.training.run import RunFolder
 from convsmith.workflow.prepare import prepare
 from convsmith.workflow.target import Target

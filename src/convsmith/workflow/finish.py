@@ -10,9 +10,9 @@ from torch import nn
 from convsmith import runtime
 from convsmith.arch.build import build
 from convsmith.data.images import Split, image_ids
+from convsmith.data.normalize import Normalizer, normalized
 from convsmith.evaluation import explain, predictions
 from convsmith.evaluation.predictions import Indices, Predictions
-from convsmith.training.batches import Normalizer, normalized
 from convsmith.training.run import RunFolder
 from convsmith.training.score import Score, logits_of, outputs_of, score_of
 from convsmith.workflow.prepare import Prepared

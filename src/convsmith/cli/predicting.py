@@ -1,0 +1,129 @@
+"""What `predict` shows and writes as the answers come: lines, JSON, rows of a file; and a bar beside them."""
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from convsmith import files
+from convsmith.cli.output import complain, say
+from convsmith.ship.classifier import Prediction, Unreadable, unreadable_error
+
+Answer = Prediction | Unreadable
+Sink = Callable[[Answer], None]
+# With fewer images a bar would be gone before it is seen.
+_BAR_FROM = 50
+_COLUMNS = ("image", "label", "confidence", "unsure", "top", "error")
+
+
+def show(
+    answers: Iterable[Answer], count: int, *, csv_file: Path | None, jsonl_file: Path | None, as_json: bool
+) -> bool:
+    """Show answers as they come, and write them to files; of those only what cannot be read is kept.
+
+    Args:
+        answers: Of `count` images.
+        count: For the bar.
+        csv_file: Gets a row an image.
+        jsonl_file: Gets a JSON object an image.
+        as_json: Print one JSON list instead of lines.
+
+    Returns:
+        Whether an image could not be read; standard error then names each.
+
+    Raises:
+        FileError: A file cannot be written.
+    """
+    unreadable: list[Unreadable] = []
+    with ExitStack() as stack:
+        sinks = _files(stack, csv_file, jsonl_file)
+        if as_json:
+            sinks.append(stack.enter_context(_json_list()))
+        elif not sinks:
+            sinks.append(_say)
+        for answer in _with_bar(answers, count, lines=_say in sinks):
+            if isinstance(answer, Unreadable):
+                unreadable.append(answer)
+            for sink in sinks:
+                sink(answer)
+    for path in (csv_file, jsonl_file):
+        if path and not as_json:
+            say(str(path))
+    if unreadable:
+        complain(str(unreadable_error(unreadable)))
+    return bool(unreadable)
+
+
+def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> list[Sink]:
+    """What writes each answer into the files that are asked for."""
+    sinks: list[Sink] = []
+    if csv_file:
+        write = stack.enter_context(files.growing(csv_file))
+        write(_csv_row(_COLUMNS))
+        sinks.append(lambda answer: write(_csv_row(_cells(answer))))
+    if jsonl_file:
+        append = stack.enter_context(files.growing(jsonl_file))
+        sinks.append(lambda answer: append(json.dumps(answer.record()) + "\n"))
+    return sinks
+
+
+def line(answer: Prediction) -> str:
+    """One line for a terminal.
+
+    >>> line(Prediction(image="a.png", label="cat", confidence=0.9, unsure=False,
+    ...                 top=(("cat", 0.9), ("dog", 0.06))))
+    'a.png: cat 90.0 %, dog 6.0 %'
+    """
+    told = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in answer.top)
+    return f"{answer.image}: {'unsure: ' if answer.unsure else ''}{told}"
+
+
+def _say(answer: Answer) -> None:
+    if isinstance(answer, Prediction):
+        say(line(answer))
+
+
+@contextlib.contextmanager
+def _json_list() -> Iterator[Sink]:
+    """A list that is printed item by item, so that it need not fit in memory."""
+    before = "[\n  "
+
+    def write(answer: Answer) -> None:
+        nonlocal before
+        sys.stdout.write(before + json.dumps(answer.record()))
+        before = ",\n  "
+
+    yield write
+    sys.stdout.write("\n]\n" if before.startswith(",") else "[]\n")
+
+
+def _cells(answer: Answer) -> list[Any]:
+    if isinstance(answer, Unreadable):
+        return [answer.image, "", "", "", "", answer.reason]
+    top = "; ".join(f"{label} {probability:.4f}" for label, probability in answer.top)
+    return [answer.image, answer.label, f"{answer.confidence:.6f}", str(answer.unsure).lower(), top, ""]
+
+
+def _csv_row(cells: Iterable[Any]) -> str:
+    """A row in which no cell is taken for a formula by a spreadsheet."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(
+        f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
+    )
+    return text.getvalue()
+
+
+def _with_bar(answers: Iterable[Answer], count: int, *, lines: bool) -> Iterable[Answer]:
+    """A bar on standard error, where that is a terminal and no lines go to another one."""
+    if count < _BAR_FROM or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
+        return answers
+    console = Console(stderr=True)
+    return track(answers, "Predicting", total=count, console=console, transient=True)

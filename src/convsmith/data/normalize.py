@@ -1,0 +1,58 @@
+"""From uint8 images to the normalised batches that a net sees, the same in training and after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from convsmith.data.rows import Images
+
+
+class Moments(Protocol):
+    """Mean and standard deviation of each channel, pixels scaled to 0..1."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalizer:
+    """`(pixels / 255 - mean) / std`, per channel, on the device."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, data: Moments, device: torch.device) -> "Normalizer":
+        """For the images of a data set, or of a bundle."""
+        mean, std = (
+            torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std)
+        )
+        return cls(mean=mean, std=std)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def __call__(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Bring images `(N, C, H, W)` from uint8 to float32; the order in memory stays channels last."""
+        # In lines of pixels with their channels side by side, as they lie in memory: numbers that differ
+        # from channel to channel alone would be multiplied one by one.
+        lines = images_NCHW.permute(0, 2, 3, 1).flatten(2)
+        channels, height, width = images_NCHW.shape[1:]
+        factor, offset = (
+            values.flatten().repeat(width) for values in (1 / (255 * self.std), self.mean / self.std)
+        )
+        scaled = (lines * factor).sub_(offset)
+        return scaled.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def normalized(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
+    """All images in their order, as normalised batches; channels last in memory, which convolves faster."""
+    for start in range(0, len(images_NHWC), batch_size):
+        batch = torch.from_numpy(images_NHWC[start : start + batch_size])
+        yield normalize(batch.to(normalize.device).permute(0, 3, 1, 2))

@@ -1,0 +1,1 @@
+"""Shipping: bundles, prediction, ONNX; a trained net for those who only use it."""
