@@ -21,6 +21,7 @@ LEVELS = [
     ("evaluation",),
     ("reports",),
     ("recipe",),
+    ("project",),
     ("workflow",),
     ("verbs",),
     ("cli",),

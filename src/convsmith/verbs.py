@@ -359,6 +359,26 @@ def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Pa
     return tuple(folder / name for name in written)
 
 
+def eject(run: Path, folder: Path) -> tuple[Path, ...]:
+    """Write a finished run out as a plain project without convsmith: code, weights, log, plots, notebook, README.
+
+    Args:
+        run: Its folder, which is only read.
+        folder: New or empty.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: The folder is not empty, lies inside the run, or cannot be written to.
+        RunError: The run is missing, damaged or not finished.
+        DataError: Its data set is not where it was.
+    """
+    from convsmith.workflow.eject import eject as write
+
+    return write(run, folder)
+
+
 def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
     """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
 

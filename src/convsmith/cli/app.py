@@ -311,6 +311,16 @@ def export(
 
 
 @app.command()
+def eject(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
+) -> None:
+    """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
+    for path in verbs.eject(run, folder):
+        typer.echo(str(path))
+
+
+@app.command()
 def draw(
     target: TargetArgument,
     overrides: Overrides = None,

@@ -99,6 +99,37 @@ def read(source: Source, config: DataConfig) -> Iterator[RawData]:
             yield _raw_data(splits, source, config)
 
 
+def split_folders(source: Source) -> dict[str, str]:
+    """The folders of an image folder's splits, "train" and "test"; "" where the classes lie at the top.
+
+    Raises:
+        DataError: The folder is not laid out as it should be.
+    """
+    root = Path(source.place)
+    folders = {path.name.lower(): path.name for path in root.iterdir() if path.is_dir()}
+    found = {name: folders.get(name, "") for name in _image_files(root)}
+    return {SPLIT_NAMES[name]: folder for name, folder in found.items()}
+
+
+def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
+    """The image and the label column of a folder of parquet files, and whether the images are marked as such.
+
+    Raises:
+        DataError: Columns are absent or ambiguous, or a file is damaged.
+    """
+    import datasets
+    import pyarrow.parquet
+
+    first = next(file for file in _files(Path(source.place)) if file.suffix == ".parquet")
+    try:
+        features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(first))
+    except (OSError, ValueError) as error:
+        raise _reading_failed(source, error) from error
+    image = config.image_column or _image_column(features, source)
+    label = config.label_column or _label_column(features, source)
+    return image, label, isinstance(features.get(image), datasets.Image)
+
+
 def _local_copy(name: str) -> Source | None:
     root = os.environ.get("CONVSMITH_DATA")
     if not root:
