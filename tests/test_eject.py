@@ -38,6 +38,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "muon, group rates, plateau": (
         "train.optimizer=muon",
+        "train.optimizer.rest.name=sgd",
         "train.optimizer.rest.norm_bias_lr_factor=4.0",
         "train.schedule=plateau",
         "data.validation=0.2",
@@ -132,3 +133,163 @@ def test_every_way_of_reading_is_linted(name: str, storage: str, resize: str, tm
     first = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign))
     exec(ast.unparse(first), scope)  # noqa: S102 - the constant of class names
     assert list(scope["CLASSES"]) == names
+
+
+# Run where convsmith cannot be imported: tests the weights of each project, then trains each anew.
+DRIVER = """
+import contextlib, hashlib, io, json, os, runpy, sys
+sys.modules["convsmith"] = None
+import numpy as np
+
+def command(*arguments):
+    for name in [each for each in sys.modules if each.split(".")[0] in {"model", "utils"}]:
+        del sys.modules[name]
+    sys.argv = ["main.py", *arguments]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        runpy.run_path("main.py", run_name="__main__")
+    return said.getvalue()
+
+def predictions(data):
+    import torch
+    from safetensors.torch import load_file
+    from model.model import Net
+    from utils import utils
+    split = utils.load_images(*data)["test"]
+    model = Net()
+    model.load_state_dict(load_file("model/model.safetensors"))
+    model.to(memory_format=torch.channels_last)
+    images = utils.Images(split, utils.plain_transform())
+    logits, labels = utils.predict(model, utils.make_loader(images, 1000), torch.device("cpu"))
+    ids = [hashlib.sha256(str(i.shape).encode() + i.tobytes()).hexdigest()[:16] for i in split[0]]
+    np.savez("predictions.npz", logits=logits.numpy(), labels=labels.numpy(), ids=np.array(ids))
+
+for folder, data, options in json.loads(sys.argv[1]):
+    os.chdir(folder)
+    sys.path[0] = folder
+    place = ["--data", data] if data else []
+    said = command("test", *place, "--workers", "0")
+    predictions([data] if data else [])
+    said += command("train", *place, *options, "--workers", "0")
+    open("said.txt", "w").write(said)
+"""
+TINY = {
+    "digits": ("train.epochs=4",),
+    "mnist-classic": ("train.epochs=1", "train.batch_size=64"),
+    "cifar10-classic": ("train.epochs=1", "train.batch_size=32", "train.microbatch_size=16"),
+    "cifar10-rmsprop": ("train.epochs=1", "train.batch_size=32"),
+    "cifar10-sprint": ("train.epochs=1", "train.batch_size=32", "train.microbatch_size=16"),
+}
+
+
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Every recipe of the shelf trained on few images, ejected, and run: the runs and the projects."""
+    root = tmp_path_factory.mktemp("eject")
+    grey, colour = root / "grey", root / "colour"
+    write_images(grey, 28, "L")
+    write_images(colour, 32, "RGB")
+    table = write_parquet(colour, root / "table")
+    sources = {"mnist-classic": grey, "cifar10-rmsprop": colour, "cifar10-classic": table}
+    found, jobs = {}, []
+    for name in shelf():
+        data = "" if name == "digits" else str(sources.get(name, colour))
+        overrides = [*TINY[name], *([f"data.source={data}"] if data else [])]
+        folder = cs.train(load(name, overrides), runs=root / "runs").folder
+        out = root / "projects" / name
+        assert out / "main.py" in cs.eject(folder, out)
+        found[name] = (folder, out)
+        jobs.append((str(out), data, ["--epochs", "6" if name == "digits" else "1"]))
+    environment = {**os.environ, "HF_HOME": str(root / "hub"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+    environment.pop("PYTHONPATH", None)
+    command = [sys.executable, "-W", "error::SyntaxWarning", "-c", DRIVER, json.dumps(jobs)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=root)
+    assert done.returncode == 0, done.stderr
+    return found
+
+
+def write_images(root: Path, size: int, mode: str) -> None:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for split, first, count in (("train", 0, 16), ("test", 16, 6)):
+        for label in range(10):
+            folder = root / split / f"class {label}"
+            folder.mkdir(parents=True)
+            some = digits.images[digits.target == label][first : first + count]
+            for number, pixels in enumerate(some):
+                picture = Image.fromarray((pixels * 15.9375).astype(np.uint8)).resize((size, size))
+                picture.convert(mode).save(folder / f"{number}.png")
+
+
+def write_parquet(images: Path, root: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    (root / "data").mkdir(parents=True)
+    for split in ("train", "test"):
+        files = sorted((images / split).rglob("*.png"))
+        cells = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+        labels = [int(file.parent.name[-1]) for file in files]
+        pyarrow.parquet.write_table(
+            pa.table({"picture": cells, "digit": labels}), root / "data" / f"{split}-00000-of-00001.parquet"
+        )
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shelf())
+def test_the_project_says_what_the_run_said(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
+    folder, project = projects[name]
+    run_said = np.load(folder / "predictions.npz")
+    project_said = np.load(project / "predictions.npz")
+    # Both know images by their pixels; the order of the files is another.
+    order = [np.argsort(ids, kind="stable") for ids in (run_said["ids"].astype(str), project_said["ids"])]
+    assert list(run_said["ids"].astype(str)[order[0]]) == list(project_said["ids"][order[1]])
+    assert (run_said["labels"][order[0]] == project_said["labels"][order[1]]).all()
+    ours, theirs = run_said["logits"][order[0]], project_said["logits"][order[1]]
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * max(np.abs(ours).max(), 1))
+    score = json.loads((folder / "results.json").read_text())["test"]
+    line = f"Accuracy: {score['correct']}/{score['total']} ("
+    assert line in (project / "said.txt").read_text().splitlines()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shelf())
+def test_the_project_trains(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
+    _, project = projects[name]
+    again = project / "again"
+    with (again / "logs" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == (6 if name == "digits" else 1)
+    assert all(np.isfinite([float(cell) for cell in row.values()]).all() for row in rows)
+    assert {path.stem for path in (again / "plots").iterdir()} == {
+        "examples", "augmented", "curves", "predictions", "misclassified", "class_accuracy",
+    }  # fmt: skip
+    assert (again / "model" / "model.safetensors").stat().st_size == (
+        project / "model" / "model.safetensors"
+    ).stat().st_size
+    assert "Epoch 1, learning rate" in (again / "logs" / "train.log").read_text()
+    if name == "digits":
+        assert float(rows[-1]["test_accuracy"]) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shelf())
+def test_the_whole_project(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
+    _, project = projects[name]
+    lint(project)
+    page = (project / "README.md").read_text(encoding="utf-8")
+    assert "convsmith" not in page
+    for path in [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]:
+        assert (project / path).is_file()
+    for title in ("Problem statement", "Code structure", "Model architecture", "Training log", "Results"):
+        assert f"\n# {title}\n" in page
+    notebook = nbformat.read(project / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(notebook)
+    requirements = (project / "requirements.txt").read_text().splitlines()[1:]
+    assert "convsmith" not in " ".join(requirements)
+    needed = {line.split("==")[0] for line in requirements}
+    assert {"torch", "albumentations", "safetensors"} <= needed
+    assert ("datasets" in needed) == (name == "cifar10-classic")

@@ -150,6 +150,7 @@ def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "uses_fill": any(each.border == "mean" for each in bordered)
         or any(each.fill == "mean" for each in holes),
         "mix": recipe.augment.mix,
+        "mix_sentence": _MIXES.get(recipe.augment.mix.name, "") if recipe.augment.mix else "",
         "workers": 2 if _is_heavy(transforms, plan) else 0,
     }
 
@@ -236,6 +237,10 @@ def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
     }
 
 
+_MIXES = {
+    "mixup": "Blend each image, and its label, with another (mixup, arXiv 1710.09412).",
+    "cutmix": "Paste a rectangle of another image into each (CutMix, arXiv 1905.04899).",
+}
 _INIT_CALLS = {
     "kaiming-normal": 'nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")',
     "kaiming-uniform": 'nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")',

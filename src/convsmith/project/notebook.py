@@ -20,7 +20,11 @@ def notebook(values: dict[str, Any], shown: Shown) -> str:
     """
     templates = environment()
     templates.filters.update(md=escape)
-    return as_notebook(templates.get_template("notebook.py.j2").render(**values, shown=shown))
+    shows_pictures = bool({"explanation", "confusion"} & set(shown.plots))
+    text = templates.get_template("notebook.py.j2").render(
+        **values, shown=shown, shows_pictures=shows_pictures
+    )
+    return as_notebook(text)
 
 
 def as_notebook(script: str) -> str:

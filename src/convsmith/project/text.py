@@ -60,9 +60,11 @@ def literal(value: object) -> str:
     """A literal in double quotes, as formatters want it; whatever is in a text stays text."""
     if not isinstance(value, str):
         return repr(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    # The quotes that need fewer escapes, as the formatter has it.
+    quote = "'" if value.count('"') > value.count("'") else '"'
+    escaped = value.replace("\\", "\\\\").replace(quote, f"\\{quote}")
     # Beyond what can be printed, escape sequences: a name may hold line ends and worse.
     safe = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in escaped
     )
-    return f"'{value}'" if '"' in value and "'" not in value and safe == escaped else f'"{safe}"'
+    return f"{quote}{safe}{quote}"

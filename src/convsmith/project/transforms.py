@@ -42,12 +42,11 @@ def _flip(transform: HorizontalFlip, _: Any, indent: int) -> str:
 
 
 def _shift_scale_rotate(transform: ShiftScaleRotate, _: Any, indent: int) -> str:
-    shift, scale, turn = (
-        number(each) for each in (transform.shift_limit, transform.scale_limit, transform.rotate_limit)
-    )
+    shift, turn = number(transform.shift_limit), number(transform.rotate_limit)
+    low, high = (number(round(1 + sign * transform.scale_limit, 6)) for sign in (-1, 1))
     arguments = [
-        f'translate_percent={{"x": (-{shift}, {shift}), "y": (-{shift}, {shift})}}',
-        f"scale=(1 - {scale}, 1 + {scale})",
+        f"translate_percent=(-{shift}, {shift})",
+        f"scale=({low}, {high})",
         f"rotate=(-{turn}, {turn})",
         "keep_ratio=True",
         *_border(transform.border),
