@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,17 @@ from convsmith.recipe.schema import Recipe
 
 Capture = pytest.CaptureFixture[str]
 SHAPES = {"digits": (1, 8, 8), "mnist-classic": (1, 28, 28)}
+TRANSFORMS = (
+    '{name="HorizontalFlip"}',
+    '{name="ShiftScaleRotate", border="mean", rotate_limit=180.0}',
+    '{name="ShiftScaleRotate", border="replicate", shift_limit=0.123456789}',
+    '{name="CoarseDropout", hole_height_range=[2, 4], hole_width_range=[1, 3], num_holes_range=[1, 2]}',
+    '{name="CoarseDropout", hole_height_range=[2, 2], hole_width_range=[2, 2], fill="black"}',
+    '{name="RandomCrop", padding=2}',
+    '{name="RandomCrop", padding=1, border="mean", p=0.5}',
+    '{name="Cutout", size=3}',
+    '{name="RandomBrightnessContrast", brightness_limit=0.1}',
+)
 # Every branch of the templates is taken by a shelf recipe or by one of these.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "no augmentation": ("augment.transforms=[]",),
@@ -46,8 +56,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "model.net=C8:k2 C16 / G F10",
     ),
     "muon, step": ("train.optimizer=muon", "train.schedule=step", "train.microbatch_size=32"),
-    "cosine to an end": ("train.schedule=cosine", "train.schedule.end_factor=0.1", "train.whitening=true",
-                         "model.net=C8:k2 C16 / G F10", "train.optimizer.beta1=0.8"),
+    "cosine to an end": (
+        "train.schedule=cosine",
+        "train.schedule.end_factor=0.1",
+        "train.whitening=true",
+        "model.net=C8:k2 C16 / G F10",
+        "train.optimizer.beta1=0.8",
+    ),
     "plateau by the test": ("train.schedule=plateau", "train.schedule.monitor=test", "train.ema=0.9"),
     "one cycle, stopped": ("train.stop_after=2", "data.resize=12", "train.ema=0.9", "train.precision=bf16"),
     "orthogonal": ("model.init=orthogonal", "model.init_gain=2.0", "model.bias=true", "model.dropout=0.1"),
@@ -55,15 +70,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "gain alone": ("model.init_gain=3.0", "model.net=+(C8 C8) M2 A2 / U2 C8:g2 D P8 / G F10"),
     "mixup": ('augment.mix={name="mixup"}', "train.progressive={start_size=6}"),
     "cutmix": ('augment.mix={name="cutmix"}', "train.microbatch_size=16", "train.label_smoothing=0.1"),
-    "all transforms": (
-        'augment.transforms=[{name="HorizontalFlip"},'
-        ' {name="ShiftScaleRotate", border="mean", rotate_limit=180.0},'
-        ' {name="ShiftScaleRotate", border="replicate", shift_limit=0.123456789},'
-        ' {name="CoarseDropout", hole_height_range=[2, 4], hole_width_range=[1, 3], num_holes_range=[1, 2]},'
-        ' {name="CoarseDropout", hole_height_range=[2, 2], hole_width_range=[2, 2], fill="black"},'
-        ' {name="RandomCrop", padding=2}, {name="RandomCrop", padding=1, border="mean", p=0.5},'
-        ' {name="Cutout", size=3}, {name="RandomBrightnessContrast", brightness_limit=0.1}]',
-    ),
+    "all transforms": (f"augment.transforms=[{', '.join(TRANSFORMS)}]",),
     "alternate flips": ('augment.transforms=[{name="HorizontalFlip", alternate=true}]',),
 }
 
@@ -293,3 +300,70 @@ def test_the_whole_project(name: str, projects: dict[str, tuple[Path, Path]]) ->
     needed = {line.split("==")[0] for line in requirements}
     assert {"torch", "albumentations", "safetensors"} <= needed
     assert ("datasets" in needed) == (name == "cifar10-classic")
+
+
+def mistake(capsys: Capture, *arguments: str) -> str:
+    assert run(["eject", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    overrides = ["train.epochs=1", "model.net=C4 / G F10", "name=tiny", "train.optimizer.lr=1e-4"]
+    return cs.train(load("digits", overrides), runs=tmp_path_factory.mktemp("runs")).folder
+
+
+def test_what_cannot_be_ejected(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    out = tmp_path / "out"
+    assert "no such run folder" in mistake(capsys, str(tmp_path / "nowhere"), str(out))
+    assert "the folder lies inside the run" in mistake(capsys, str(folder), str(folder / "out"))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("kept")
+    err = mistake(capsys, str(folder), str(full))
+    assert "the folder is not empty" in err
+    assert "fix: name a new or an empty folder" in err
+    assert "expected a folder" in mistake(capsys, str(folder), str(full / "mine.txt"))
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
+    (folder / "plots" / "curves.png").write_bytes(b"damaged")
+    assert "plots/curves.png: damaged" in mistake(capsys, str(folder), str(out))
+    (folder / "manifest.json").unlink()
+    err = mistake(capsys, str(folder), str(out))
+    assert "error[E050]" in err
+    assert "the run is not finished" in err
+    assert f"convsmith resume {folder}" in err
+    assert not out.exists()
+
+
+def test_the_command(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    out = tmp_path / "new" / "project"
+    assert run(["eject", str(finished), str(out)]) == 0
+    named = capsys.readouterr().out.splitlines()
+    assert sorted(named) == sorted(str(path) for path in out.rglob("*") if path.is_file())
+    for name in ("model/model.py", "utils/utils.py", "main.py", "README.md", "tiny.ipynb", "logs/train.log"):
+        assert (out / name).is_file()
+    assert (out / "model" / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    lint(out)
+
+
+def test_the_notebook_of_a_project_runs(finished: Path, tmp_path: Path) -> None:
+    """Its cells one after the other in a fresh interpreter without convsmith."""
+    cs.eject(finished, tmp_path / "project")
+    notebook = json.loads((tmp_path / "project" / "tiny.ipynb").read_text(encoding="utf-8"))
+    cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    script = "\n".join(["import sys", "sys.modules['convsmith'] = None", *cells])
+    (tmp_path / "cells.py").write_text(script, encoding="utf-8")
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": str(tmp_path / "project")}
+    command = [sys.executable, str(tmp_path / "cells.py")]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path / "project"
+    )
+    assert done.returncode == 0, done.stderr
+    score = json.loads((finished / "results.json").read_text())["test"]
+    assert f"Accuracy: {score['correct']}/{score['total']}" in done.stdout

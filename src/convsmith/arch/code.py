@@ -99,7 +99,12 @@ def _head(notes: Sequence[str], *, alone: bool) -> str:
 
 def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
     rows = {row.name: row for row in analysis.rows}
-    lines = ["class Net(nn.Module):", *_docstring(plan, analysis, alone=alone), "", "    def __init__(self) -> None:"]
+    lines = [
+        "class Net(nn.Module):",
+        *_docstring(plan, analysis, alone=alone),
+        "",
+        "    def __init__(self) -> None:",
+    ]
     lines.append("        super().__init__()")
     for number, block in enumerate(plan.blocks, start=1):
         lines += _sequence(f"self.block{number} = ", block, rows, depth=2)

@@ -48,6 +48,12 @@ Overrides = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
 
 
+TensorBoard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Also write curves for TensorBoard; needs the extra of that name."),
+]
+
+
 class View(StrEnum):
     """The tables that `summary` can show."""
 
@@ -169,6 +175,7 @@ def train(
     *,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="where the run's folder is made")] = Path("runs"),
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
     loaded = verbs.load_recipe(recipe, *(overrides or []))
@@ -177,7 +184,9 @@ def train(
 
     measured = Profile(enabled=True) if profile else None
     with closing(observer()) as watcher:
-        result = verbs.train(loaded, runs=runs, observers=(watcher,), profile=measured)
+        result = verbs.train(
+            loaded, runs=runs, observers=(watcher,), profile=measured, tensorboard=tensorboard
+        )
     if measured:
         typer.echo(f"{measured.table()}\n")
     _show_result(result)
@@ -193,12 +202,19 @@ def resume(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although recipe, data or machine differ.")
     ] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Go on with a run that was interrupted, from where it stopped, or train a finished one for longer."""
     from convsmith.cli.console import observer
 
     with closing(observer()) as watcher:
-        result = verbs.resume(run, epochs=epochs, accept_changes=accept_changes, observers=(watcher,))
+        result = verbs.resume(
+            run,
+            epochs=epochs,
+            accept_changes=accept_changes,
+            observers=(watcher,),
+            tensorboard=tensorboard,
+        )
     _show_result(result)
 
 

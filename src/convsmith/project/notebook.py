@@ -28,9 +28,9 @@ def notebook(values: dict[str, Any], shown: Shown) -> str:
 
 
 def as_notebook(script: str) -> str:
-    """A script with cells marked by `# %%` as a notebook.
+    r"""A script with cells marked by `# %%` as a notebook.
 
-    >>> json.loads(as_notebook("# %% [markdown]\\n# Title\\n# %%\\nx = 1\\n"))["cells"][1]["source"]
+    >>> json.loads(as_notebook("# %% [markdown]\n# Title\n# %%\nx = 1\n"))["cells"][1]["source"]
     'x = 1'
     """
     _, *parts = _MARK.split(script)
@@ -46,6 +46,11 @@ def as_notebook(script: str) -> str:
         cells.append(cell if is_text else {**cell, "execution_count": None, "outputs": []})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return json.dumps(
-        {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False
-    ) + "\n"
+    return (
+        json.dumps(
+            {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5},
+            indent=1,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )

@@ -26,8 +26,8 @@ TITLES = {
 class Shown:
     """All that a README and a notebook tell of a run.
 
-    `data` and `environment` are its data.json and environment.json, `metrics` the rows of metrics.csv, `plots`
-    the names of its pictures.
+    `data` and `environment` are its data.json and environment.json, `metrics` the rows of metrics.csv,
+    `plots` the names of its pictures.
     """
 
     recipe: Recipe

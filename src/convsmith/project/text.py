@@ -17,7 +17,9 @@ def number(value: float) -> str:
     return text.replace("e-0", "e-")
 
 
-def call(function: str, arguments: Sequence[str], *, indent: int = 0, before: str = "", after: str = "") -> str:
+def call(
+    function: str, arguments: Sequence[str], *, indent: int = 0, before: str = "", after: str = ""
+) -> str:
     """A call on one line where it fits, else an argument a line.
 
     Args:
@@ -64,7 +66,5 @@ def literal(value: object) -> str:
     quote = "'" if value.count('"') > value.count("'") else '"'
     escaped = value.replace("\\", "\\\\").replace(quote, f"\\{quote}")
     # Beyond what can be printed, escape sequences: a name may hold line ends and worse.
-    safe = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in escaped
-    )
+    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in escaped)
     return f"{quote}{safe}{quote}"

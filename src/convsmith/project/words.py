@@ -36,13 +36,12 @@ _OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "Ada
 
 
 def blocks(plan: Plan, analysis: Analysis) -> list[str]:
-    """A sentence for each block: its layers, and what it makes.
+    r"""A sentence for each block: its layers, and what it makes.
 
     >>> from convsmith.arch.analyze import analyze_notation
-    >>> analysis = analyze_notation("C8 S16:s2 / G F10", (3, 32, 32))
-    >>> for line in blocks(analysis.plan, analysis):
-    ...     print(line)
-    3x3 convolution to 8 channels, depthwise-separable convolution: depthwise 3x3 with stride 2, pointwise to 16 channels; maps of 16x16 pixels, receptive field 5
+    >>> analysis = analyze_notation("C8 C16:s2 / G F10", (3, 32, 32))
+    >>> print("\n".join(blocks(analysis.plan, analysis)))  # doctest: +ELLIPSIS
+    3x3 convolution to 8 channels, 3x3 convolution to 16 channels with stride 2; maps of 16x16 ...
     global average pooling, fully connected layer to 10
     """
     rows = {row.name: row for row in analysis.rows}
@@ -127,7 +126,10 @@ def transform_words(transform: Transform) -> tuple[str, str]:
                     transform.hole_width_range,
                 )
             )
-            return "Coarse dropout", f"holes: {holes} of {height} x {width} pixels; {_fill(transform)}; {chance}"
+            return (
+                "Coarse dropout",
+                f"holes: {holes} of {height} x {width} pixels; {_fill(transform)}; {chance}",
+            )
         case RandomCrop():
             return "Random crop", f"after a padding of {transform.padding} pixels; {chance}"
         case Cutout():
@@ -135,7 +137,10 @@ def transform_words(transform: Transform) -> tuple[str, str]:
             return "Cutout", f"a square of {side} x {side} pixels; {_fill(transform)}; {chance}"
         case RandomBrightnessContrast():
             brightness, contrast = transform.brightness_limit, transform.contrast_limit
-            return "Brightness, contrast", f"{number(brightness)}, {number(contrast)} to either side; {chance}"
+            return (
+                "Brightness, contrast",
+                f"{number(brightness)}, {number(contrast)} to either side; {chance}",
+            )
 
 
 def strategy(recipe: Recipe) -> list[str]:
@@ -151,13 +156,17 @@ def strategy(recipe: Recipe) -> list[str]:
     told.append(f"{epochs}, batches of {train.batch_size}{parts if train.num_microbatches > 1 else ''}.")
     if train.progressive:
         size, share = train.progressive.start_size, number(round(100 * train.progressive.until, 6))
-        told.append(f"The first {share} % of the steps see images of {size}x{size} pixels, which take less time.")
+        told.append(
+            f"The first {share} % of the steps see images of {size}x{size} pixels, which take less time."
+        )
     if train.whitening:
         told.append("The first convolution whitens patches of the training images, and is not learned.")
     if train.weight_standardization:
         told.append("Weights are standardised while they are learned, since the net has no norm layers.")
     if train.ema:
-        told.append(f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step).")
+        told.append(
+            f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step)."
+        )
     if recipe.augment.mix:
         told.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
     if recipe.data.validation:

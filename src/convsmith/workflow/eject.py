@@ -78,7 +78,9 @@ def project(run: Path) -> dict[str, bytes]:
     shown = _shown(found, plots)
     written["logs/train.log"] = shown.log
     written["logs/metrics.csv"] = found.folder.read_text("metrics.csv")
-    written["requirements.txt"] = requirements(storage.kind, values, found.folder.read_json("environment.json"))
+    written["requirements.txt"] = requirements(
+        storage.kind, values, found.folder.read_json("environment.json")
+    )
     written[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
     written[f"{recipe.name}.ipynb"] = notebook(values, shown)
     written["README.md"] = readme(values, shown)
