@@ -18,7 +18,6 @@ import convsmith as cs
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.cli import run
-from convsmith.errors import FileError
 from convsmith.project.code import Storage, context, python_files
 from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
@@ -257,6 +256,7 @@ def test_the_project_says_what_the_run_said(name: str, projects: dict[str, tuple
     assert (run_said["labels"][order[0]] == project_said["labels"][order[1]]).all()
     ours, theirs = run_said["logits"][order[0]], project_said["logits"][order[1]]
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * max(np.abs(ours).max(), 1))
+    assert (theirs.argmax(1) == ours.argmax(1)).all()
     score = json.loads((folder / "results.json").read_text())["test"]
     line = f"Accuracy: {score['correct']}/{score['total']} ("
     assert line in (project / "said.txt").read_text().splitlines()[0]

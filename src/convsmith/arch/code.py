@@ -118,10 +118,10 @@ def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
 
 def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
     shape = ", ".join(map(str, plan.input_shape))
-    notation = f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}."
+    origin = f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}."
     paragraphs = [
         str(plan.net),
-        notation if alone else "That is a word a layer, with a slash between blocks; README.md explains it.",
+        origin if alone else "That is a word a layer, with a slash between blocks; README.md explains it.",
         f"Takes images `(N, {shape})`, gives logits `(N, {plan.num_classes})`.",
         f"{totals_line(analysis)}.",
     ]

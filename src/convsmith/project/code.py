@@ -259,10 +259,11 @@ def _init_sentence(init: str, gain: float) -> str:
     return f"{told}.{'' if gain == 1 else f' {number(gain)} times that before a norm.'}"
 
 
-def without_stamps(log: str) -> str:
-    """A log without the time before each line.
+def plain_log(log: str) -> str:
+    r"""A log without the time before each line, and without guesses of what was left.
 
-    >>> without_stamps("17:23:28  Epoch 1")
-    'Epoch 1'
+    >>> plain_log("17:23:28  Epoch 1\\n17:23:29  Remaining: about 00:11\n")
+    'Epoch 1\n'
     """
-    return re.sub(r"^\d\d:\d\d:\d\d  ", "", log, flags=re.MULTILINE)
+    lines = re.sub(r"^\d\d:\d\d:\d\d  ", "", log, flags=re.MULTILINE).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Remaining: "))

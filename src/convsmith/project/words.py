@@ -59,21 +59,31 @@ def blocks(plan: Plan, analysis: Analysis) -> list[str]:
 
 
 def _layers(steps: Sequence[Step]) -> Iterator[str]:
-    for step in steps:
+    for place, step in enumerate(steps):
         if isinstance(step, Branch):
             yield f"residual connection around ({', '.join(_layers(step.body))})"
+        elif step.layer.startswith("S") and step.operation == "Conv2d" and step.groups > 1:
+            # In two operations: a filter for each channel, then a mixture of the channels.
+            mixing = next(each for each in steps[place + 1 :] if each.layer == step.layer and _mixes(each))
+            size, width = f"{step.kernel}x{step.kernel}", mixing.out_shape[0]
+            yield f"depthwise-separable {size} convolution to {width} channels{_options(step)}"
         elif words := _layer(step):
             yield words
+
+
+def _mixes(step: Step) -> bool:
+    """Whether this is the second half of a depthwise-separable convolution."""
+    if isinstance(step, Branch) or step.operation != "Conv2d":
+        return False
+    return step.layer.startswith("S") and step.kernel == 1 and step.groups == 1
 
 
 def _layer(op: Op) -> str:
     """What an operation is called; nothing for those that follow a layer, or are the first half of one."""
     size = f"{op.kernel}x{op.kernel}"
     match op.operation:
-        case "Conv2d" if op.layer.startswith("S") and op.kernel == 1 and op.groups == 1:
-            return f"pointwise to {op.out_shape[0]} channels"
-        case "Conv2d" if op.layer.startswith("S"):
-            return f"depthwise-separable convolution: depthwise {size}{_options(op)}"
+        case "Conv2d" if _mixes(op):
+            return ""
         case "Conv2d":
             kind = "depthwise " if op.layer.startswith("D") else "pointwise " if op.kernel == 1 else ""
             return f"{kind}{size} convolution to {op.out_shape[0]} channels{_options(op)}"

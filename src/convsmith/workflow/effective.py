@@ -1,9 +1,11 @@
 """The effective receptive field of a run's or a recipe's net on the images of its own data."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from convsmith import files, runtime
@@ -70,7 +72,7 @@ def field_of(net: nn.Module, prepared: Prepared, num_images: int) -> EffectiveFi
 
 def write(field: EffectiveField, path: Path) -> None:
     """Write what was measured as a NumPy archive; the theoretical field follows from the net."""
-    arrays = {
+    arrays: dict[str, NDArray[Any] | None] = {
         "energy": field.energy.astype(np.float32),
         "map_shape": np.array(field.map_shape),
         "position": np.array(field.position),

@@ -12,7 +12,7 @@ from convsmith.errors import FileError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.facts import Facts, facts_of
 from convsmith.inspect.brief import Check
-from convsmith.project.code import Storage, context, python_files, without_stamps
+from convsmith.project.code import Storage, context, python_files, plain_log
 from convsmith.project.notebook import notebook
 from convsmith.project.readme import Shown, readme
 from convsmith.training.run import RunFolder
@@ -169,7 +169,7 @@ def _shown(found: _Run, plots: list[str]) -> Shown:
         test=Score(loss=found.facts.loss, correct=found.facts.correct, total=found.facts.total),
         checks=found.checks,
         metrics=tuple(folder.metrics()),
-        log=without_stamps(folder.read_text("log.txt")),
+        log=plain_log(folder.read_text("log.txt")),
         environment=folder.read_json("environment.json"),
         plots=tuple(plots),
     )
