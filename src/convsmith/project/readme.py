@@ -19,6 +19,7 @@ TITLES = {
     "architecture": "The net, layer by layer",
     "confusion": "Confusion matrix",
     "explanation": "What the net looks at",
+    "receptive_field": "The effective receptive field: how much each pixel matters to the map's centre",
 }
 
 

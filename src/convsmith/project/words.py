@@ -199,8 +199,8 @@ def differences(recipe: Recipe) -> list[str]:
         )
     if train.num_microbatches > 1:
         told.append(
-            "The parts of a batch were computed on a core each. Here they follow one another, so batch norm's "
-            "running statistics move once for each part instead of once for each batch."
+            "The parts of a batch were computed on a core each. Here they follow one another, so the running "
+            "statistics of batch norm move once for each part instead of once for each batch."
         )
     if train.precision == "bf16":
         told.append("Forward passes are in bfloat16, as they were; on a CPU without it they are slow.")

@@ -12,7 +12,7 @@ from convsmith.errors import FileError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.facts import Facts, facts_of
 from convsmith.inspect.brief import Check
-from convsmith.project.code import Storage, context, python_files, plain_log
+from convsmith.project.code import Storage, context, plain_log, python_files
 from convsmith.project.notebook import notebook
 from convsmith.project.readme import Shown, readme
 from convsmith.training.run import RunFolder
@@ -24,7 +24,7 @@ from convsmith.workflow.target import find as find_target
 # The pictures of a run that a project shows, in the order of its README.
 PICTURES = (
     "examples", "augmented", "architecture", "curves", "predictions", "class_accuracy", "confusion",
-    "misclassified", "explanation",
+    "misclassified", "explanation", "receptive_field",
 )  # fmt: skip
 _COLUMNS = {"cifar10": ("img", "label"), "mnist": ("image", "label"), "fashion-mnist": ("image", "label")}
 _DATA_HELP = {
