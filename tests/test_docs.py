@@ -55,7 +55,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     else:
-        later = {"report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}
+        later = {"report", "compare", "lr-find", "watch", "export", "receptive-field", "resume", "eject"}
         assert name in {"evaluate", "preview", "check", "train", *later}
 
 

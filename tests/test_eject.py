@@ -141,6 +141,13 @@ def test_every_way_of_reading_is_linted(name: str, storage: str, resize: str, tm
     assert list(scope["CLASSES"]) == names
 
 
+def test_many_classes_have_a_file_of_their_own(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(60)]
+    written(load("digits"), STORAGES["images"], tmp_path, names, own_test=True)
+    lint(tmp_path)
+    assert 'with_name("classes.json")' in (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
+
+
 # Run where convsmith cannot be imported: tests the weights of each project, then trains each anew.
 DRIVER = """
 import contextlib, hashlib, io, json, os, runpy, sys

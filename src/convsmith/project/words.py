@@ -205,7 +205,9 @@ def differences(recipe: Recipe) -> list[str]:
     if train.precision == "bf16":
         told.append("Forward passes are in bfloat16, as they were; on a CPU without it they are slow.")
     if recipe.model.dropout:
-        told.append("Dropout is PyTorch's own.")
+        told.append("Dropout is PyTorch's own, where a faster one of the same meaning was used.")
+    if recipe.data.keep_in == "disk":
+        told.append("All images are held in memory, where they were read from disk batch by batch.")
     return told
 
 
