@@ -262,7 +262,7 @@ def _init_sentence(init: str, gain: float) -> str:
 def plain_log(log: str) -> str:
     r"""A log without the time before each line, and without guesses of what was left.
 
-    >>> plain_log("17:23:28  Epoch 1\\n17:23:29  Remaining: about 00:11\n")
+    >>> plain_log("17:23:28  Epoch 1\n17:23:29  Remaining: about 00:11\n")
     'Epoch 1\n'
     """
     lines = re.sub(r"^\d\d:\d\d:\d\d  ", "", log, flags=re.MULTILINE).splitlines(keepends=True)
