@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def expected(folder: Path) -> dict[str, list[tuple[int, float]]]:
+def expected(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     rows = RunFolder(path=folder).metrics()
     names = {"learning-rate": "lr", "seconds/train": "train_seconds"}
     names["seconds/evaluation"] = "evaluation_seconds"
