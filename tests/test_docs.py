@@ -70,7 +70,17 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert load_brief(arguments[0]).max_parameters
         assert load(arguments[arguments.index("--recipe") + 1]).name
     else:
-        later = {"predict", "report", "compare", "lr-find", "watch", "export", "receptive-field", "resume"}
+        later = {
+            "report",
+            "compare",
+            "lr-find",
+            "watch",
+            "export",
+            "receptive-field",
+            "resume",
+            "eject",
+            "predict",
+        }
         assert name in {"evaluate", "preview", "check", "train", *later}
 
 

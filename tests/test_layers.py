@@ -22,6 +22,7 @@ LEVELS = [
     ("reports",),
     ("ship",),
     ("recipe",),
+    ("project",),
     ("workflow",),
     ("searching",),
     ("verbs",),

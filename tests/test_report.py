@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +185,37 @@ def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
     assert "| gaussian blur |" in result.report.read_text()
     assert (folder / "plots" / "robustness.png").is_file()
     assert cs.report(folder).page.read_text() == result.page.read_text()
+
+
+def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
+    # What `convsmith receptive-field` measures on as many images is what the report shows.
+    field, _ = cs.receptive_field(cs.load_target(str(copied)), copied / "drawn", num_images=128)
+    page = run.page.read_text()
+    assert f"Effective receptive field: {field.size:.1f} pixels a side" in page
+    assert f"gradient over {field.num_images:,} test images" in page
+    assert "](plots/receptive_field.png)" in run.report.read_text()
+    saved = np.load(copied / "receptive_field.npz")["energy"]
+    np.testing.assert_allclose(saved, field.energy, rtol=1e-4, atol=1e-7)
+    (copied / "receptive_field.npz").write_bytes(b"damaged")
+    with pytest.raises(RunError, match="damaged receptive field"):
+        cs.report(copied)
+    (copied / "receptive_field.npz").unlink()
+    assert "Effective receptive field" not in cs.report(copied).page.read_text()
+
+
+def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("workflow.samples.augmenter", "workflow.page_pictures._explained_rows"):
+        module, _, function = f"convsmith.{name}".rpartition(".")
+        original = getattr(import_module(module), function)
+
+        def counted(*args: object, original: Callable[..., Any] = original, name: str = name) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(f"{module}.{function}", counted)
+    cs.report(copied)
+    assert sorted(calls) == ["workflow.page_pictures._explained_rows", "workflow.samples.augmenter"]
 
 
 def test_label_errors_are_told(copied: Path) -> None:

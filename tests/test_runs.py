@@ -21,7 +21,7 @@ from convsmith.workflow.report import Result
 
 PICTURES = {
     "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
-    "misclassified", "explanation", "architecture",
+    "misclassified", "explanation", "architecture", "receptive_field",
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def test_everything_is_there(run: Result) -> None:
     assert run.folder.name == "tiny-1"
     assert {path.name for path in run.folder.iterdir()} == {
         "README.md", "data.json", "environment.json", "explanation.npz", "log.txt", "manifest.json",
-        "metrics.csv", "model.safetensors", "plots", "predictions.npz", "recipe.toml", "report.html",
+        "metrics.csv", "model.safetensors", "plots", "predictions.npz", "receptive_field.npz", "recipe.toml",
+        "report.html",
         "results.json", "state.safetensors", "summary.txt",
     }  # fmt: skip
     assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES

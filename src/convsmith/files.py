@@ -135,8 +135,12 @@ def _differs(path: Path, content: bytes) -> bool:
     return path.exists() and (not path.is_file() or read_bytes(path) != content)
 
 
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def write_toml(path: Path, value: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ Heavy libraries are imported inside the functions, so that a summary needs no to
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -148,12 +149,14 @@ def preview(recipe: "Recipe", folder: Path) -> tuple[Path, ...]:
     """
     from convsmith import files
     from convsmith.workflow.prepare import prepare
-    from convsmith.workflow.samples import data_pictures
+    from convsmith.workflow.samples import augmented_samples, data_pictures
 
     files.check_destination(folder)
     prepared = prepare(recipe)
     files.make_folder(folder)
-    return tuple(picture.file for picture in data_pictures(prepared.recipe, prepared.data, folder))
+    augmented = augmented_samples(prepared.recipe, prepared.data)
+    pictures = data_pictures(prepared.recipe, prepared.data, augmented, folder)
+    return tuple(picture.file for picture in pictures)
 
 
 def verify_data(name: str, *overrides: str) -> "Verification":
@@ -183,6 +186,7 @@ def train(
     runs: Path = Path("runs"),
     observers: "Sequence[Observer]" = (),
     profile: "Profile | None" = None,
+    tensorboard: bool = False,
 ) -> "Result":
     """Train a recipe, evaluate it, and leave a run folder with report, pictures, weights and log.
 
@@ -191,8 +195,10 @@ def train(
         runs: The folder that the run's folder is made in, as `<recipe>-<number>`.
         observers: Told of every batch and epoch, beside the run folder's own.
         profile: Collects where the time goes, which profile.txt in the folder then says.
+        tensorboard: Also write curves for TensorBoard, into `tensorboard/` of the folder.
 
     Raises:
+        MissingExtraError: TensorBoard is not installed, and its curves are asked for.
         RecipeError: The net does not fit the data.
         DataError: The data set cannot be found or read.
         FileError: The folder cannot be written to, or its disk has not enough space.
@@ -206,7 +212,8 @@ def train(
 
     # Before data is read, which can take minutes.
     files.check_destination(runs)
-    return train_new(prepare(recipe), runs, observers, profile)
+    with _curves(wanted=tensorboard) as curves:
+        return train_new(prepare(recipe), runs, (*curves, *observers), profile)
 
 
 def resume(
@@ -215,6 +222,7 @@ def resume(
     epochs: int | None = None,
     accept_changes: bool = False,
     observers: "Sequence[Observer]" = (),
+    tensorboard: bool = False,
 ) -> "Result":
     """Go on with a run that was interrupted, or train a finished one for longer.
 
@@ -226,8 +234,10 @@ def resume(
             all of them, and goes on from where it then is.
         accept_changes: Go on although recipe, data, machine or versions differ; the run records what does.
         observers: Told of every batch and epoch, beside the run folder's own.
+        tensorboard: Write curves for TensorBoard; a run that has them goes on with them in any case.
 
     Raises:
+        MissingExtraError: TensorBoard is not installed, and its curves are to be written.
         RunError: No such run, a damaged one, one that is complete, or something differs.
         FileError: Another process works in the folder.
         DivergedError: A loss is not finite.
@@ -235,7 +245,21 @@ def resume(
     """
     from convsmith.workflow import train as workflow
 
-    return workflow.resume(run, epochs=epochs, accept_changes=accept_changes, observers=observers)
+    with _curves(wanted=tensorboard or (run / "tensorboard").is_dir()) as curves:
+        watching = (*curves, *observers)
+        return workflow.resume(run, epochs=epochs, accept_changes=accept_changes, observers=watching)
+
+
+@contextmanager
+def _curves(*, wanted: bool) -> "Iterator[tuple[Observer, ...]]":
+    """The observer that writes for TensorBoard, where it is wanted."""
+    if not wanted:
+        yield ()
+        return
+    from convsmith.training.tensorboard import TensorBoardWriter
+
+    with closing(TensorBoardWriter()) as writer:
+        yield (writer,)
 
 
 def evaluate(
@@ -589,6 +613,28 @@ def export_onnx(
     model, parity = exported(str(target), int8=int8, images=images)
     files.write_new({path: model}, replace=replace)
     return parity
+
+
+def eject(run: Path, folder: Path) -> tuple[Path, ...]:
+    """Write a finished run out as a plain project: code, weights, log, plots, notebook and README.
+
+    Nothing in it needs convsmith: it trains and tests by itself, with PyTorch and albumentations.
+
+    Args:
+        run: Its folder, which is only read.
+        folder: New or empty.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: The folder is not empty, lies inside the run, or cannot be written to.
+        RunError: The run is missing, damaged or not finished.
+        DataError: Its data set is not where it was.
+    """
+    from convsmith.workflow.eject import eject as write
+
+    return write(run, folder)
 
 
 def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:

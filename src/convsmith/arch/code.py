@@ -51,12 +51,14 @@ class Residual(nn.Module):
 '''
 
 
-def source(plan: Plan, notes: Sequence[str] = ()) -> str:
+def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
     """Write a net as a Python file.
 
     Args:
         plan: A net for one input shape `(C, H, W)`.
         notes: Sentences for the head of the file, as how images are normalised.
+        alone: Whether the file says how weights are loaded and whose notation the net is in, which beside
+            the other files of a project would be out of place.
 
     Returns:
         The text of the file, laid out as `ruff format` lays it out: the class `Net`, what it needs, and a
@@ -78,25 +80,31 @@ def source(plan: Plan, notes: Sequence[str] = ()) -> str:
     analysis = analyze(plan)
     branches = any(row.operation == "Add" for row in analysis.rows)
     parts = [
-        _head(notes),
+        _head(notes, alone=alone),
         "import torch\nfrom torch import Tensor, nn\n",
         _SEQUENCE,
         *([_RESIDUAL] if branches else []),
-        _net_class(plan, analysis),
+        _net_class(plan, analysis, alone=alone),
         _main(plan),
     ]
     # One empty line after the docstring, two around functions and classes.
     return f"{parts[0]}\n" + "\n\n".join(parts[1:])
 
 
-def _head(notes: Sequence[str]) -> str:
-    told = "".join("\n" + "\n".join(wrap(note, WIDTH)) + "\n" for note in notes)
-    return f'"""A convolutional image classifier in plain PyTorch.\n\n{_LOADING}{told}"""\n'
+def _head(notes: Sequence[str], *, alone: bool) -> str:
+    paragraphs = ["\n".join(wrap(note, WIDTH)) + "\n" for note in notes]
+    told = "\n".join([_LOADING, *paragraphs] if alone else paragraphs)
+    return f'"""A convolutional image classifier in plain PyTorch.\n\n{told}"""\n'
 
 
-def _net_class(plan: Plan, analysis: Analysis) -> str:
+def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
     rows = {row.name: row for row in analysis.rows}
-    lines = ["class Net(nn.Module):", *_docstring(plan, analysis), "", "    def __init__(self) -> None:"]
+    lines = [
+        "class Net(nn.Module):",
+        *_docstring(plan, analysis, alone=alone),
+        "",
+        "    def __init__(self) -> None:",
+    ]
     lines.append("        super().__init__()")
     for number, block in enumerate(plan.blocks, start=1):
         lines += _sequence(f"self.block{number} = ", block, rows, depth=2)
@@ -108,11 +116,12 @@ def _net_class(plan: Plan, analysis: Analysis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _docstring(plan: Plan, analysis: Analysis) -> list[str]:
+def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
     shape = ", ".join(map(str, plan.input_shape))
+    origin = f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}."
     paragraphs = [
         str(plan.net),
-        f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}.",
+        origin if alone else "That is a word a layer, with a slash between blocks; README.md explains it.",
         f"Takes images `(N, {shape})`, gives logits `(N, {plan.num_classes})`.",
         f"{totals_line(analysis)}.",
     ]

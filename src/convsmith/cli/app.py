@@ -63,6 +63,12 @@ Device = Annotated[
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
 
 
+TensorBoard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Also write curves for TensorBoard; needs the extra of that name."),
+]
+
+
 class View(StrEnum):
     """The tables that `summary` can show."""
 
@@ -214,6 +220,7 @@ def train(
         bool, typer.Option("--skip-damaged", help="Leave out images that cannot be used; the run lists them.")
     ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show where the time goes.")] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
     chosen = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
@@ -223,7 +230,9 @@ def train(
 
     measured = Profile(enabled=True) if profile else None
     with closing(observer()) as watcher:
-        result = verbs.train(loaded, runs=runs, observers=(watcher,), profile=measured)
+        result = verbs.train(
+            loaded, runs=runs, observers=(watcher,), profile=measured, tensorboard=tensorboard
+        )
     if measured:
         say(f"{measured.table()}\n")
     _show_result(result)
@@ -239,12 +248,19 @@ def resume(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although recipe, data or machine differ.")
     ] = False,
+    tensorboard: TensorBoard = False,
 ) -> None:
     """Go on with a run that was interrupted, from where it stopped, or train a finished one for longer."""
     from convsmith.cli.console import observer
 
     with closing(observer()) as watcher:
-        result = verbs.resume(run, epochs=epochs, accept_changes=accept_changes, observers=(watcher,))
+        result = verbs.resume(
+            run,
+            epochs=epochs,
+            accept_changes=accept_changes,
+            observers=(watcher,),
+            tensorboard=tensorboard,
+        )
     _show_result(result)
 
 
@@ -464,6 +480,16 @@ def export(
         parity = verbs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
         for line in (*parity.lines(), str(onnx)):
             say(line)
+
+
+@app.command()
+def eject(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
+) -> None:
+    """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
+    for path in verbs.eject(run, folder):
+        typer.echo(str(path))
 
 
 @app.command()

@@ -30,6 +30,15 @@ def read_image_folder(root: Path) -> RawData:
     return RawData(splits=raw, class_names=names, ignored=ignored)
 
 
+def split_folders(root: Path) -> dict[str, str]:
+    """The folders of an image folder's splits, "train" and "test"; "" where the classes lie at the top.
+
+    Raises:
+        DataError: The folder is not laid out as it should be.
+    """
+    return {target: "" if folder == root else folder.name for target, folder in _split_folders(root).items()}
+
+
 def everything(folder: Path) -> list[Path]:
     """All below a folder that is no folder, in a fixed order, hidden ones left out.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.data.config import DataConfig
+from convsmith.data.folders import everything
 from convsmith.data.opening import Encoded, UnusableImageError
 from convsmith.data.raw import RawData, RawSplit, Source, chosen_splits, is_label
 from convsmith.errors import DataError, suggest
@@ -68,6 +69,29 @@ def read_parquet(source: Source, files: Sequence[Path], config: DataConfig) -> R
             raise damaged_files(source, unreadable)
         raise no_training_split(source, list(shards))
     return RawData(splits=raw, class_names=class_names(features[label], raw, source), unreadable=unreadable)
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """All parquet files below a folder, in a fixed order."""
+    return [path for path in everything(folder) if path.suffix == ".parquet"]
+
+
+def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
+    """The image and the label column of parquet files, and whether the images are marked as such.
+
+    Raises:
+        DataError: Columns are absent or ambiguous, or the first file is damaged.
+    """
+    import datasets
+    import pyarrow.parquet
+
+    first = parquet_files(Path(source.place))[0]
+    try:
+        features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(first))
+    except (OSError, ValueError) as error:
+        raise damaged_files(source, {first.name: _reason(error)}) from error
+    image, label = columns(features, source, config)
+    return image, label, isinstance(features.get(image), datasets.Image)
 
 
 def damaged_files(source: Source, unreadable: Mapping[str, str]) -> DataError:

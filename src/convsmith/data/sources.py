@@ -15,7 +15,14 @@ import numpy as np
 from convsmith.data.config import DataConfig
 from convsmith.data.folders import LAYOUT, everything, is_image, read_image_folder
 from convsmith.data.opening import Encoded, UnusableImageError
-from convsmith.data.parquet import class_names, columns, encoded, no_training_split, read_parquet
+from convsmith.data.parquet import (
+    class_names,
+    columns,
+    encoded,
+    no_training_split,
+    parquet_files,
+    read_parquet,
+)
 from convsmith.data.raw import RawData, RawSplit, Source, chosen_splits
 from convsmith.errors import DataError, suggest
 
@@ -71,8 +78,7 @@ def read(source: Source, config: DataConfig) -> RawData:
         case "images":
             return read_image_folder(Path(source.place))
         case "parquet":
-            files = [path for path in everything(Path(source.place)) if path.suffix == ".parquet"]
-            return read_parquet(source, files, config)
+            return read_parquet(source, parquet_files(Path(source.place)), config)
         case _:
             return _read_hub(source, config)
 

@@ -164,7 +164,7 @@ def effective_field(
         position=position,
         energy=total / total.sum(),
         num_images=count,
-        square=_square(view, position),
+        square=square(view, position),
     )
 
 
@@ -232,7 +232,7 @@ def _centre_gradient(
     return gradient, places[0]
 
 
-def _square(view: View | None, position: tuple[int, int]) -> Square | None:
+def square(view: View | None, position: tuple[int, int]) -> Square | None:
     """The theoretical receptive field of one position of a map."""
     if view is None or len(view.axes) != 2:
         return None

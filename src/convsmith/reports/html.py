@@ -16,6 +16,7 @@ from markupsafe import Markup
 from convsmith.errors import clean
 from convsmith.reports import charts
 from convsmith.reports.diagram import diagram
+from convsmith.reports.fields import energy_curve, field_lines, field_map
 from convsmith.reports.page import PageFacts, percent
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
@@ -82,6 +83,7 @@ def html(facts: PageFacts, pictures: PagePictures) -> str:
             policy=policy(script),
             rf_table=cells(table),
             rf_remarks=remarks,
+            field_lines=field_lines(facts.field) if facts.field else [],
             true_names=names_of(pictures.mistakes, "true"),
             predicted_names=names_of(pictures.mistakes, "predicted"),
         )
@@ -144,6 +146,9 @@ def _charts(facts: PageFacts) -> dict[str, Markup]:
     drawn["architecture"] = diagram(facts.analysis)
     if facts.metrics:
         drawn |= {kind: charts.one(charts.curve(facts.metrics, kind)) for kind in ("loss", "accuracy")}
+    if facts.field:
+        drawn["field"] = charts.one(field_map(facts.field), charts.PAGE_WIDTH)
+        drawn["energy"] = charts.one(energy_curve(facts.field))
     if facts.robustness:
         drawn["robustness"] = charts.one(charts.robustness(facts.robustness), 3.6)
     return {name: drawing(figure) for name, figure in drawn.items()}

@@ -10,6 +10,7 @@ import jinja2
 
 from convsmith.arch.facts import Analysis
 from convsmith.errors import clean
+from convsmith.evaluation.effective_field import EffectiveField
 from convsmith.evaluation.facts import Facts
 from convsmith.inspect.brief import Check
 from convsmith.training.score import Score
@@ -29,7 +30,7 @@ class PageFacts:
     """All that the pages say; nothing is worked out while they are written.
 
     `metrics` are the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are the records of
-    analyses that were asked for, else None.
+    analyses that were asked for, else None; `field` is where the net looks, None where it was not measured.
     """
 
     name: str
@@ -56,6 +57,7 @@ class PageFacts:
     robustness: dict[str, Any] | None
     duplicates: dict[str, Any] | None
     label_errors: dict[str, Any] | None
+    field: EffectiveField | None
 
 
 def markdown(facts: PageFacts) -> str:

@@ -58,9 +58,9 @@ class RunFolder:
     recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
     log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
     state.safetensors (all that the training goes on from), resumed.json (when it was resumed, and what had
-    changed), profile.txt (where it is asked for), predictions.npz, explanation.npz, results.json,
-    robustness.json, duplicates.json, label_errors.json (where they are asked for), teacher.json (who taught,
-    where somebody did), plots/, README.md and
+    changed), profile.txt and tensorboard/ (where they are asked for), predictions.npz, explanation.npz,
+    receptive_field.npz, results.json, robustness.json, duplicates.json, label_errors.json (where they are
+    asked for), teacher.json (who taught, where somebody did), plots/, README.md and
     report.html (the report), manifest.json (sha256 of all of them).
     """
 
@@ -179,6 +179,10 @@ class RunFolder:
     @property
     def explanation(self) -> Path:
         return self.path / "explanation.npz"
+
+    @property
+    def field(self) -> Path:
+        return self.path / "receptive_field.npz"
 
     @property
     def page(self) -> Path:

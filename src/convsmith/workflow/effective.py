@@ -1,14 +1,27 @@
 """The effective receptive field of a run's or a recipe's net on the images of its own data."""
 
-import torch
+from pathlib import Path
+from typing import Any
 
-from convsmith import runtime
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from convsmith import files, runtime
 from convsmith.arch.build import build
+from convsmith.arch.facts import View
 from convsmith.data.normalize import Normalizer, normalized
-from convsmith.errors import RecipeError
-from convsmith.evaluation.effective_field import EffectiveField, effective_field, layer_before_head
+from convsmith.errors import FileError, RecipeError, RunError
+from convsmith.evaluation.effective_field import (
+    EffectiveField,
+    effective_field,
+    layer_before_head,
+    square,
+)
+from convsmith.evaluation.predictions import REMEDY
 from convsmith.training.run import RunFolder
-from convsmith.workflow.prepare import prepare
+from convsmith.workflow.prepare import Prepared, prepare
 from convsmith.workflow.target import Target
 
 _SAMPLE, _BATCH = 104, 64
@@ -32,16 +45,67 @@ def measure(target: Target, num_images: int) -> EffectiveField:
             fix="name a recipe, for example with model.net=..., or a run",
         )
     prepared = prepare(target.recipe)
-    recipe, data, plan = prepared.recipe, prepared.data, prepared.analysis.plan
-    layer = layer_before_head(plan)
-    device = runtime.choose_device(recipe.train.device)
-    net = build(plan, generator=runtime.generator(recipe.seed))
+    recipe = prepared.recipe
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
     if target.run is not None:
         RunFolder.open(target.run).load_weights(net)
-    net.to(device)
+    net.to(runtime.choose_device(recipe.train.device))
+    with prepared.threads():
+        return field_of(net, prepared, num_images)
+
+
+def field_of(net: nn.Module, prepared: Prepared, num_images: int) -> EffectiveField:
+    """Measure a net with its weights, on the device that it is on.
+
+    Raises:
+        ShapeError: The net flattens the image itself.
+        ModuleError: Nothing comes back to the images, as where all activations are 0.
+    """
+    recipe, data = prepared.recipe, prepared.data
+    layer = layer_before_head(prepared.analysis.plan)
+    device = next(net.parameters()).device
     drawn = torch.randperm(len(data.test), generator=runtime.generator(recipe.seed, _SAMPLE))
     sample = data.test.pick(drawn[:num_images].sort().values.numpy())
-    view = next(row.after for row in prepared.analysis.rows if row.name == layer)
-    with prepared.threads():
-        batches = normalized(sample.images, Normalizer.of(data, device), _BATCH)
-        return effective_field(net, batches, layer, view)
+    batches = normalized(sample.images, Normalizer.of(data, device), _BATCH)
+    return effective_field(net, batches, layer, _view(prepared, layer))
+
+
+def write(field: EffectiveField, path: Path) -> None:
+    """Write what was measured as a NumPy archive; the theoretical field follows from the net."""
+    arrays: dict[str, NDArray[Any] | None] = {
+        "energy": field.energy.astype(np.float32),
+        "map_shape": np.array(field.map_shape),
+        "position": np.array(field.position),
+        "num_images": np.array(field.num_images),
+    }
+    files.write_arrays(path, arrays)
+
+
+def read(path: Path, prepared: Prepared) -> EffectiveField:
+    """Read what `write` wrote for the net of a run.
+
+    Raises:
+        RunError: The file is damaged, or of another net.
+    """
+    layer = layer_before_head(prepared.analysis.plan)
+    try:
+        arrays = files.read_arrays(path)
+        # Of another size it would be of another net, and cannot be brought to this shape.
+        energy = arrays["energy"].astype(np.float64).reshape(prepared.data.image_shape[1:])
+        rows, columns = (int(each) for each in arrays["position"])
+        height, width = (int(each) for each in arrays["map_shape"])
+        found = EffectiveField(
+            layer=layer,
+            map_shape=(height, width),
+            position=(rows, columns),
+            energy=energy / energy.sum(),
+            num_images=int(arrays["num_images"]),
+            square=square(_view(prepared, layer), (rows, columns)),
+        )
+    except (FileError, ValueError, TypeError, KeyError) as error:
+        raise RunError("damaged receptive field", where=str(path), fix=REMEDY) from error
+    return found
+
+
+def _view(prepared: Prepared, layer: str) -> View:
+    return next(row.after for row in prepared.analysis.rows if row.name == layer)

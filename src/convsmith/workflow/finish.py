@@ -1,5 +1,6 @@
 """After training: the net is asked once, what it said is saved, and the report is made from that."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,15 +12,17 @@ from convsmith import runtime
 from convsmith.arch.build import build
 from convsmith.data.images import Split, image_ids
 from convsmith.data.normalize import Normalizer, normalized
+from convsmith.errors import ModuleError, ShapeError
 from convsmith.evaluation import explain, predictions
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.training.run import RunFolder
 from convsmith.training.score import Score, logits_of, outputs_of, score_of
+from convsmith.workflow import effective
 from convsmith.workflow.prepare import Prepared
 from convsmith.workflow.report import Result, facts_for, report
 from convsmith.workflow.samples import draw_some
 
-NUM_EXPLAINED = 16
+NUM_EXPLAINED, NUM_FIELD = 16, 128
 _EXPLAINED = 104
 
 
@@ -80,6 +83,10 @@ def ask(folder: RunFolder, prepared: Prepared) -> Asked:
         net, prepared.analysis.plan, _images(data.test, indices, normalize), found, indices
     )
     explain.write(explanation, folder.explanation)
+    # Not every net has one: it may flatten the image itself, or be dead in the middle.
+    folder.field.unlink(missing_ok=True)
+    with contextlib.suppress(ShapeError, ModuleError):
+        effective.write(effective.field_of(net, prepared, NUM_FIELD), folder.field)
     return Asked(train=score_of(train_logits, torch.from_numpy(data.train.labels)), test=found)
 
 

@@ -1,5 +1,7 @@
 """The small images of a run's page: mistakes, explanations, first filters, augmentation."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -25,7 +27,7 @@ from convsmith.reports.sheets import (
 from convsmith.reports.style import short
 from convsmith.training.run import RunFolder
 from convsmith.workflow.prepare import Prepared
-from convsmith.workflow.samples import augmented_versions, transforms_line
+from convsmith.workflow.samples import Augmented
 
 # Mistakes on the page, and the bytes of pixels that they may take before there are fewer of them.
 MOST_MISTAKES, FEWEST_MISTAKES, MISTAKE_BYTES = 300, 60, 4_000_000
@@ -33,14 +35,38 @@ MOST_FILTERS = 64
 BLOCK_SIDE = 64
 
 
-def page_pictures(folder: RunFolder, prepared: Prepared, found: Predictions) -> PagePictures:
+@dataclass(frozen=True, kw_only=True)
+class Explanations:
+    """What a run's folder holds of explanations, and each explained image with its maps as pictures."""
+
+    maps: Explanation
+    rows: "list[_Row]"
+
+
+def explanations(folder: RunFolder, prepared: Prepared, found: Predictions) -> Explanations | None:
+    """Read and draw them; None in runs of older versions.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    if not folder.explanation.is_file():
+        return None
+    maps = explain.read(folder.explanation, len(found))
+    return Explanations(maps=maps, rows=_explained_rows(prepared.data, found, maps))
+
+
+def page_pictures(
+    folder: RunFolder,
+    prepared: Prepared,
+    found: Predictions,
+    explained: Explanations | None,
+    augmented: Augmented | None,
+) -> PagePictures:
     """All small images of the page, from the data and what the folder holds."""
     data = prepared.data
     gallery = _gallery(data, found)
-    explanation = _explanation(folder, found)
-    rows = _explained_rows(data, found, explanation) if explanation else []
+    explanation, rows = (explained.maps, explained.rows) if explained else (None, [])
     filters, filters_note = _filters(folder, prepared)
-    augmented, names, note = _augmented(prepared)
     blocks, block_notes = _blocks(data, explanation)
     return PagePictures(
         mistakes=tuple(mistake for mistake, _ in gallery),
@@ -53,19 +79,16 @@ def page_pictures(folder: RunFolder, prepared: Prepared, found: Predictions) -> 
         block_notes=block_notes,
         filters=filters,
         filters_note=filters_note,
-        augmented=augmented,
-        augmented_names=names,
-        augmented_columns=augmented.count // len(names) if augmented else 0,
-        augmented_note=note,
+        augmented=_augmented(augmented) if augmented else None,
+        augmented_names=augmented.names if augmented else (),
+        augmented_columns=1 + augmented.versions.shape[1] if augmented else 0,
+        augmented_note=augmented.note if augmented else "",
     )
 
 
-def explanation_picture(folder: RunFolder, prepared: Prepared, found: Predictions) -> Figure | None:
-    """The explanation as one picture for the README; None in runs of older versions."""
-    explanation = _explanation(folder, found)
-    if explanation is None:
-        return None
-    rows = _explained_rows(prepared.data, found, explanation)
+def explanation_picture(prepared: Prepared, found: Predictions, explained: Explanations) -> Figure:
+    """The explanation as one picture for the README."""
+    explanation, rows = explained.maps, explained.rows
     columns = max(len(images) for _, images in rows)
     tiles: list[Tile | None] = []
     for number, (_, images) in enumerate(rows):
@@ -78,10 +101,6 @@ def explanation_picture(folder: RunFolder, prepared: Prepared, found: Prediction
         ]
         tiles += [None] * (columns - len(images))
     return pictures.gallery(tiles, "What the net looks at", columns=columns * 2)
-
-
-def _explanation(folder: RunFolder, found: Predictions) -> Explanation | None:
-    return explain.read(folder.explanation, len(found)) if folder.explanation.is_file() else None
 
 
 def _sheet(images: list[Pixels], *, lossless: bool = True) -> Sheet | None:
@@ -204,11 +223,6 @@ def _filters_note(first: Op, shown: int) -> str:
     return f"{told} filters of {size}, {seen}; middle grey is 0, each is scaled by its largest weight."
 
 
-def _augmented(prepared: Prepared) -> tuple[Sheet | None, tuple[str, ...], str]:
-    if not prepared.recipe.augment.transforms:
-        return None, (), ""
-    chosen, originals, versions = augmented_versions(prepared.recipe, prepared.data)
-    data = prepared.data
-    images = [tile for one, others in zip(originals, versions, strict=True) for tile in (one, *others)]
-    names = tuple(data.class_names[label] for label in data.train.labels[chosen])
-    return sheet(images), names, transforms_line(prepared.recipe)
+def _augmented(some: Augmented) -> Sheet:
+    pairs = zip(some.originals, some.versions, strict=True)
+    return sheet([tile for one, others in pairs for tile in (one, *others)])

@@ -16,12 +16,14 @@ from convsmith.arch.tables import course_summary, receptive_field_table, totals_
 from convsmith.data.images import ImageData
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions
+from convsmith.evaluation.effective_field import EffectiveField
 from convsmith.evaluation.facts import ClassFacts, Facts, facts_of, mistakes
 from convsmith.evaluation.predictions import REMEDY, Predictions
 from convsmith.evaluation.record import classes_record, facts_record
 from convsmith.inspect.brief import Check, Trained
 from convsmith.reports import charts, pictures
 from convsmith.reports.diagram import diagram
+from convsmith.reports.fields import field_picture
 from convsmith.reports.html import html
 from convsmith.reports.page import PageFacts, Picture, markdown
 from convsmith.reports.pictures import Tile
@@ -29,9 +31,15 @@ from convsmith.reports.style import short
 from convsmith.training.log import clock
 from convsmith.training.run import RunFolder, epoch_seconds
 from convsmith.training.score import Score, score_of
-from convsmith.workflow.page_pictures import explanation_picture, page_pictures
+from convsmith.workflow import effective
+from convsmith.workflow.page_pictures import (
+    Explanations,
+    explanation_picture,
+    explanations,
+    page_pictures,
+)
 from convsmith.workflow.prepare import Prepared, notes
-from convsmith.workflow.samples import data_pictures, draw_some, save
+from convsmith.workflow.samples import augmented_samples, data_pictures, draw_some, save
 from convsmith.workflow.teacher import told
 
 # How many images the galleries show, and the stream that they are drawn from.
@@ -107,13 +115,16 @@ def report(
         "classes": classes_record(facts.classes),
     }
     folder.write_json("results.json", record)
+    augmented = augmented_samples(prepared.recipe, prepared.data)
+    explained = explanations(folder, prepared, found)
     drawn = [
-        *data_pictures(prepared.recipe, prepared.data, folder.plots),
-        *_result_pictures(folder, prepared, found, facts),
+        *data_pictures(prepared.recipe, prepared.data, augmented, folder.plots),
+        *_result_pictures(folder, prepared, found, facts, explained),
     ]
     page = _page_facts(folder, prepared, drawn, train=train, test=test, facts=facts, checks=checks)
     files.write_text(folder.report, markdown(page))
-    files.write_text(folder.page, html(page, page_pictures(folder, prepared, found)))
+    small = page_pictures(folder, prepared, found, explained, augmented)
+    files.write_text(folder.page, html(page, small))
     folder.write_manifest()
     return Result(
         folder=folder.path,
@@ -127,14 +138,27 @@ def report(
     )
 
 
-def _result_pictures(folder: RunFolder, prepared: Prepared, found: Predictions, facts: Facts) -> _Drawn:
-    explained = explanation_picture(folder, prepared, found)
-    drawn: list[tuple[str, str, Figure]] = [
-        *_charts(folder, prepared, facts),
-        *_galleries(prepared, found),
-        *([("explanation", "What the net looks at", explained)] if explained else []),
-    ]
+def _result_pictures(
+    folder: RunFolder,
+    prepared: Prepared,
+    found: Predictions,
+    facts: Facts,
+    explained: Explanations | None,
+) -> _Drawn:
+    drawn = [*_charts(folder, prepared, facts), *_galleries(prepared, found)]
+    if explained:
+        figure = explanation_picture(prepared, found, explained)
+        drawn.append(("explanation", "What the net looks at", figure))
+    if field := _field(folder, prepared):
+        told = f"{prepared.recipe.name}, {field.num_images:,} test images, layer {field.layer}"
+        title = "Effective receptive field"
+        drawn.append(("receptive_field", title, field_picture(field, title, told)))
     return [save(figure, folder.plots, name, title) for name, title, figure in drawn]
+
+
+def _field(folder: RunFolder, prepared: Prepared) -> EffectiveField | None:
+    """What was measured of where the net looks; None where nothing was."""
+    return effective.read(folder.field, prepared) if folder.field.is_file() else None
 
 
 def _charts(folder: RunFolder, prepared: Prepared, facts: Facts) -> list[tuple[str, str, Figure]]:
@@ -244,6 +268,7 @@ def _page_facts(
         robustness=folder.record("robustness.json"),
         duplicates=folder.record("duplicates.json"),
         label_errors=folder.record("label_errors.json"),
+        field=_field(folder, prepared),
     )
 
 

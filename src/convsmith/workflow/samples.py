@@ -1,5 +1,6 @@
 """Pictures of a recipe's data: random examples, and augmented ones as the net sees them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,26 @@ AUGMENTED_ROWS, AUGMENTED_VERSIONS = 5, 7
 _EXAMPLES, _AUGMENTED, _PREVIEW = 100, 102, 103
 
 
-def data_pictures(recipe: Recipe, data: ImageData, folder: Path) -> list[Picture]:
+@dataclass(frozen=True, kw_only=True)
+class Augmented:
+    """Some training images as the net sees them.
+
+    Attributes:
+        names: The class of each, `N` of them.
+        originals: `(N, H, W, C)` uint8.
+        versions: `(N, K, H, W, C)` uint8, changed copies of each.
+        note: The transforms, and how often each is applied.
+    """
+
+    names: tuple[str, ...]
+    originals: NDArray[np.uint8]
+    versions: NDArray[np.uint8]
+    note: str
+
+
+def data_pictures(
+    recipe: Recipe, data: ImageData, augmented: Augmented | None, folder: Path
+) -> list[Picture]:
     """Random examples of the training set, and augmented ones as the net sees them."""
     chosen = draw_some(len(data.train), NUM_EXAMPLES, recipe.seed, _EXAMPLES)
     tiles = [
@@ -37,32 +57,27 @@ def data_pictures(recipe: Recipe, data: ImageData, folder: Path) -> list[Picture
     )
     figure = pictures.gallery(tiles, f"{data.title}: examples", subtitle)
     drawn = [save(figure, folder, "examples", "Random examples")]
-    if recipe.augment.transforms:
-        drawn.append(save(_augmented(recipe, data), folder, "augmented", "Augmented images"))
+    if augmented is not None:
+        drawn.append(save(_drawn(augmented), folder, "augmented", "Augmented images"))
     return drawn
 
 
-def augmented_versions(
-    recipe: Recipe, data: ImageData
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
-    """Some training images as the net sees them.
-
-    Returns:
-        Their places in the training set `(N,)`, the images `(N, H, W, C)`, and changed copies
-        `(N, K, H, W, C)`.
-    """
+def augmented_samples(recipe: Recipe, data: ImageData) -> Augmented | None:
+    """Augment some training images; None where the recipe augments none."""
+    if not recipe.augment.transforms:
+        return None
     chosen = draw_some(len(data.train), AUGMENTED_ROWS, recipe.seed, _AUGMENTED)
     augment = augmenter(recipe.augment, data.mean)
     originals = data.train.images[chosen]
     repeated = torch.from_numpy(originals.repeat(AUGMENTED_VERSIONS, axis=0)).permute(0, 3, 1, 2)
     draw = Draw(seed=runtime.derive_seed(recipe.seed, _PREVIEW), epoch=1, indices=torch.arange(len(repeated)))
     changed = augment(repeated, draw).permute(0, 2, 3, 1).numpy()
-    return chosen, originals, changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:])
-
-
-def transforms_line(recipe: Recipe) -> str:
-    """The transforms of a recipe and how often each is applied."""
-    return ", ".join(_how_often(each) for each in recipe.augment.transforms)
+    return Augmented(
+        names=tuple(data.class_names[label] for label in data.train.labels[chosen]),
+        originals=originals,
+        versions=changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:]),
+        note=", ".join(_how_often(each) for each in recipe.augment.transforms),
+    )
 
 
 def draw_some(population: int, count: int, *key: int) -> NDArray[np.int64]:
@@ -76,11 +91,9 @@ def save(figure: Figure, folder: Path, name: str, title: str) -> Picture:
     return Picture(title=title, path=f"{folder.name}/{path.name}", file=path)
 
 
-def _augmented(recipe: Recipe, data: ImageData) -> Figure:
-    chosen, originals, versions = augmented_versions(recipe, data)
-    names = [data.class_names[label] for label in data.train.labels[chosen]]
-    title, subtitle = "Augmentation, as the net sees it", transforms_line(recipe)
-    return pictures.augmented(originals, versions, names, title, subtitle)
+def _drawn(some: Augmented) -> Figure:
+    title = "Augmentation, as the net sees it"
+    return pictures.augmented(some.originals, some.versions, some.names, title, some.note)
 
 
 def _how_often(transform: Transform) -> str:

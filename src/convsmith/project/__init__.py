@@ -1,0 +1,1 @@
+"""A run as a plain project of its own, without convsmith."""
