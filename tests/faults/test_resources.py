@@ -191,7 +191,21 @@ def test_a_training_goes_on_when_nobody_listens(full: bool, tmp_path: Path) -> N
     assert "Epoch 2" in (tmp_path / "tiny-1" / "log.txt").read_text()
 
 
-@pytest.mark.usefixtures("without_report")
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """As a terminal hands signals down: `nohup` and shells in the background let some be ignored."""
+    usual = {
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("without_report", "usual_signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
 def test_a_lost_terminal_and_a_kill_save_the_training(
     number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -212,6 +226,7 @@ def test_a_lost_terminal_and_a_kill_save_the_training(
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
@@ -237,6 +252,7 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_signal_while_the_report_is_made_ends_with_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
