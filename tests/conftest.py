@@ -1,8 +1,10 @@
 """What all tests share: a cache of their own, small data made on the spot, the real data if there."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,3 +76,17 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 def tiny() -> Recipe:
     """A recipe that trains in a second."""
     return load("digits", ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"])
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """As a terminal hands signals down: `nohup` and shells in the background let some be ignored."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -367,6 +367,7 @@ def kill() -> None:
     raise SystemExit(9)
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_killed_or_interrupted_search_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,8 +41,8 @@ def recipes() -> "tuple[Recipe, ...]":
     """The recipes that ship with convsmith.
 
     Example:
-        >>> [recipe.name for recipe in recipes()]
-        ['cifar10-classic', 'cifar10-rmsprop', 'cifar10-sprint', 'digits', 'mnist-classic']
+        >>> [recipe.name for recipe in recipes() if recipe.data.source != "cifar10"]
+        ['digits', 'mnist-classic']
     """
     from convsmith.recipe.loader import load, shelf
 

@@ -191,20 +191,6 @@ def test_a_training_goes_on_when_nobody_listens(full: bool, tmp_path: Path) -> N
     assert "Epoch 2" in (tmp_path / "tiny-1" / "log.txt").read_text()
 
 
-@pytest.fixture
-def usual_signals() -> Iterator[None]:
-    """As a terminal hands signals down: `nohup` and shells in the background let some be ignored."""
-    usual = {
-        signal.SIGHUP: signal.SIG_DFL,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGINT: signal.default_int_handler,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.usefixtures("without_report", "usual_signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
 def test_a_lost_terminal_and_a_kill_save_the_training(

@@ -9,7 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from convsmith.errors import clean
 from convsmith.evaluation.comparison import Difference, Spread
@@ -192,6 +192,8 @@ def _against(facts: CompareFacts, field: str, label: str) -> Draw:
         ax.set_xscale("log")
         low, high = ax.get_xlim()
         ax.set_xlim(low / 1.3, high * (high / low) ** 0.3)
+        # Runs often lie within one power of ten.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         ax.set_xlabel(label)

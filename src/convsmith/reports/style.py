@@ -101,9 +101,16 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def short(name: str) -> str:
-    """A name that fits under a small picture."""
+    """A name that fits under a small picture; names that differ at the end still do.
+
+    >>> short("cifar10-sprint-120s"), short("frog")
+    ('cifar10…int-120s', 'frog')
+    """
     name = one_line(name)
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    if len(name) <= LONGEST_NAME:
+        return name
+    end = LONGEST_NAME // 2
+    return f"{name[: LONGEST_NAME - 1 - end]}…{name[-end:]}"
 
 
 def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
