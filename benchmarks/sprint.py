@@ -27,7 +27,7 @@ from convsmith.verbs import train
 from convsmith.workflow.prepare import prepare
 
 SEEDS, RUNS, PICTURE = range(5), Path("runs/sprint"), Path("docs/images/accuracy-seconds.png")
-ROUNDS, PLAIN_STEPS = 2, 40
+ROUNDS, PLAIN_STEPS = 1, 40
 # Test accuracy by epoch, from the log of the course project that `cifar10-classic` takes up.
 COURSE_LOG = {
     1: 0.4379, 2: 0.5367, 3: 0.5830, 4: 0.6032, 5: 0.6248,
