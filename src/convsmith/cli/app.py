@@ -94,10 +94,12 @@ def top(
 @app.command()
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
-    for recipe in verbs.recipes():
-        say(f"{recipe.name:<18} {recipe.description}")
+    shelf = verbs.recipes()
+    width = max(len(recipe.name) for recipe in shelf)
+    for recipe in shelf:
+        say(f"{recipe.name:<{width}} {recipe.description}")
         if recipe.result:
-            say(f"{'':<18} {recipe.result}")
+            say(f"{'':<{width}} {recipe.result}")
 
 
 @app.command()
