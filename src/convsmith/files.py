@@ -19,7 +19,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import tomli_w
 
@@ -46,15 +46,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         FileError: The folder cannot be written to, or the disk is full.
     """
-    # Beside the target, since a rename is atomic only within one file system.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+            _take_place(file, temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -84,7 +80,7 @@ def growing(path: Path) -> Iterator[Callable[[str], None]]:
     Raises:
         FileError: The folder cannot be written to, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_beside(path)
     try:
         with temporary.open("x", encoding="utf-8", newline="") as file:
 
@@ -97,14 +93,24 @@ def growing(path: Path) -> Iterator[Callable[[str], None]]:
             try:
                 yield add
             finally:
-                file.flush()
-                os.fsync(file.fileno())
-                temporary.replace(path)
-                sync_folder(path.parent)
+                _take_place(file, temporary, path)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise unwritable(path, error) from error
+
+
+def _temporary_beside(path: Path) -> Path:
+    """Beside the target, since a rename is atomic only within one file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _take_place(file: IO[Any], temporary: Path, path: Path) -> None:
+    """Put a file that was written whole in the place of another, so that a power cut leaves one of them."""
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -296,6 +302,12 @@ def read_safetensors(path: Path) -> bytes:
             name twice. Offsets and types are looked at by the library.
     """
     content = read_bytes(path)
+    check_safetensors(content)
+    return content
+
+
+def check_safetensors(content: bytes) -> None:
+    """Look at a safetensors header before anything is made of the file; raises as `read_safetensors`."""
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(len(content) - 8, _MOST_HEADER):
         raise ValueError(f"a header of {length:,} bytes in a file of {len(content):,}")
@@ -303,7 +315,6 @@ def read_safetensors(path: Path) -> bytes:
     if json_depth(header) > _DEEPEST_HEADER:
         raise ValueError("the header is nested too deeply")
     json.loads(header, object_pairs_hook=unique)
-    return content
 
 
 def sha256(path: Path) -> str:

@@ -16,8 +16,6 @@ import convsmith as cs
 from convsmith import files
 from convsmith.errors import FileError, RunError
 from convsmith.recipe.loader import load
-from convsmith.training.run import RunFolder
-from convsmith.workflow.prepare import Prepared
 from faults.oracle import Ended, Oracle, temporaries
 
 OVERRIDES = ["train.epochs=2", "model.net=C4 / G F10", "name=tiny", "train.ema=0.9"]
@@ -30,17 +28,6 @@ class Crash(BaseException):
 def end_of(run: Path) -> tuple[str, list[list[str]]]:
     rows = [line.split(",")[:-2] for line in (run / "metrics.csv").read_text().splitlines()]
     return files.sha256(run / "model.safetensors"), rows
-
-
-@pytest.fixture
-def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs end with their manifest alone; pictures take seconds."""
-
-    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
-        folder.write_manifest()
-        return folder
-
-    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
 
 
 @pytest.mark.slow

@@ -20,25 +20,11 @@ from convsmith.errors import OutOfMemoryError
 from convsmith.training.learner import Learner
 from convsmith.training.log import LogWriter
 from convsmith.training.memory import enough_memory
-from convsmith.training.run import RunFolder
-from convsmith.workflow.prepare import Prepared
 from faults.oracle import Ended, Oracle, in_process, in_process_of_its_own, temporaries
 
 TINY = ("train.epochs=2", "model.net=C4 / G F10", "name=tiny")
 CPU = torch.device("cpu")
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to "
-
-
-@pytest.fixture
-def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs end with their manifest alone, and the command shows nothing of them; pictures take seconds."""
-
-    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
-        folder.write_manifest()
-        return folder
-
-    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
-    monkeypatch.setattr("convsmith.cli.app._show_result", lambda result: None)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,7 @@ def _net(path: Path, planned: Plan, content: bytes, kept_as: str) -> nn.Module:
     expected = net.state_dict()
     floats = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
     try:
+        files.check_safetensors(content)
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError, struct.error, OverflowError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error

@@ -1,0 +1,20 @@
+"""What tests of faults share."""
+
+from collections.abc import Callable
+
+import pytest
+
+from convsmith.training.run import RunFolder
+from convsmith.workflow.prepare import Prepared
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end with their manifest alone, and the command shows nothing of them; pictures take seconds."""
+
+    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
+        folder.write_manifest()
+        return folder
+
+    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
+    monkeypatch.setattr("convsmith.cli.app._show_result", lambda result: None)
