@@ -171,11 +171,15 @@ def test_the_cache_holds_no_leftovers(image_folder: Folder) -> None:
     assert list(cache_folder().rglob("*.tmp")) == []
 
 
-def test_a_damaged_cache_says_what_to_remove(image_folder: Folder) -> None:
+@pytest.mark.parametrize("name", ["train-images.npy", "test-images.npy", "train-labels.npy"])
+def test_a_damaged_cache_says_what_to_remove(image_folder: Folder, name: str) -> None:
     root = image_folder({"train": 4, "test": 2})
-    content = cache_folder() / "content" / load(config(root)).fingerprint
-    (content / "train-images.npy").write_bytes(b"nonsense")
+    (content,) = cache_folder().glob(f"*/{load(config(root)).fingerprint}")
+    damaged = bytearray((content / name).read_bytes())
+    damaged[-1] ^= 1
+    (content / name).write_bytes(damaged)
     message = problems(root)
+    assert f"{name} is not what was written" in message
     assert str(content) in message
     assert "remove this folder" in message
     shutil.rmtree(content)

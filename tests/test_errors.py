@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,36 @@ def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     assert 'raise ZeroDivisionError("oops")' in trace.read_text(encoding="utf-8")
     trace.unlink()
     assert re.sub(r"\S+$", "", err.strip()) == re.sub(r"\S+$", "", told.strip())
+
+
+def outdated(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    """As if these packages were installed in these versions, and the command fails."""
+    true = metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or true(name))
+    monkeypatch.setattr("convsmith.verbs.recipes", lambda: 1 / 0)
+
+
+def test_the_example_of_a_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    outdated(monkeypatch, torch="2.4.0")
+    arguments, told, exit_code = example("E081")
+    assert run(arguments) == exit_code
+    assert capsys.readouterr().err == told
+
+
+def test_versions_that_do_not_fit_are_told_together(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    outdated(monkeypatch, albumentations="2.1.0", optuna="4.9", torch="3.0.0.dev1+cpu")
+    assert run(["recipes"]) == 2
+    err = capsys.readouterr().err
+    assert "pip install 'albumentations==2.0.8' 'optuna>=5.0'" in err
+    assert "torch" not in err
+
+
+def test_packages_that_cannot_be_imported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    outdated(monkeypatch, typer="0.9.0")
+    monkeypatch.delitem(sys.modules, "convsmith.cli.app", raising=False)
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert run(["recipes"]) == 2
+    assert "found 0.9.0, needed typer>=" in capsys.readouterr().err
 
 
 @pytest.fixture

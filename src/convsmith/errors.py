@@ -150,6 +150,12 @@ class MissingExtraError(ConvsmithError):
     code = "E080"
 
 
+class DependencyError(ConvsmithError):
+    """Something failed, and a package is installed in a version that convsmith does not work with."""
+
+    code = "E081"
+
+
 class StoppedError(ConvsmithError):
     """Training was stopped by a signal, and can go on from the state that it saved."""
 

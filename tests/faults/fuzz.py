@@ -553,9 +553,9 @@ def cache_readers() -> list[Reader]:
 
     return [
         reader("sources/*.json", "cache: pointer"),
-        reader("content/*/meta.json", "cache: facts"),
-        reader("content/*/train-labels.npy", "cache: labels"),
-        reader("content/*/train-images.npy", "cache: images"),
+        reader("content-*/*/meta.json", "cache: facts"),
+        reader("content-*/*/train-labels.npy", "cache: labels"),
+        reader("content-*/*/train-images.npy", "cache: images"),
     ]
 
 

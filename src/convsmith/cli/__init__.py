@@ -44,10 +44,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code; a user's mistake never shows a traceback."""
-    import typer
+    try:
+        import typer
 
-    from convsmith.cli.app import app
-
+        from convsmith.cli.app import app
+    except ImportError as error:
+        return _refuse(_unforeseen(error))
     # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
@@ -67,7 +69,7 @@ def run(arguments: list[str]) -> int:
     except _EndedError as error:
         return _ended(error.number)
     except OSError as error:
-        return _unheard(error) if _is_of_output(error) else _refuse(_bug(error))
+        return _unheard(error) if _is_of_output(error) else _refuse(_unforeseen(error))
     except MemoryError:
         return _refuse(
             OutOfMemoryError(
@@ -75,7 +77,7 @@ def run(arguments: list[str]) -> int:
             )
         )
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        return _refuse(_bug(error))
+        return _refuse(_unforeseen(error))
     return 0
 
 
@@ -151,8 +153,12 @@ def _usage(error: Any) -> UsageError:
     return UsageError(f"{message[0].lower()}{message[1:]}", fix=fix)
 
 
-def _bug(error: Exception) -> InternalError:
-    """Keep the trace in a file, for a report."""
+def _unforeseen(error: Exception) -> ConvsmithError:
+    """A package that is too old where there is one, else our own bug: its trace is kept for a report."""
+    from convsmith.cli.requirements import unmet
+
+    if wrong := unmet():
+        return wrong
     with tempfile.NamedTemporaryFile(
         "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
