@@ -17,4 +17,4 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
         return folder
 
     monkeypatch.setattr("convsmith.workflow.train.finish", finish)
-    monkeypatch.setattr("convsmith.cli.app._show_result", lambda result: None)
+    monkeypatch.setattr("convsmith.cli.training._show_result", lambda result: None)

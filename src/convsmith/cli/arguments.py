@@ -1,0 +1,64 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convsmith import verbs
+from convsmith.errors import RecipeError
+
+if TYPE_CHECKING:
+    from convsmith.workflow.target import Target
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
+]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NET|RECIPE|FILE.py:CLASS|RUN",
+        help="a net in the notation, a recipe's name or TOML file, a module of your own, or a run's folder",
+    ),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input", metavar="CxHxW", help="one image; a recipe's own data if left out"),
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a README.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="fields of the recipe, for example train.epochs=5 seed=3"),
+]
+TrainedArgument = Annotated[
+    str, typer.Argument(metavar="NAME|BUNDLE|RUN", help="a net of the zoo, a bundle's folder, or a run's")
+]
+Device = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, mps or auto; the CPU if left out")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
+TensorBoard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Also write curves for TensorBoard; needs the extra of that name."),
+]
+
+
+def target_of(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
+    return verbs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) == 3 and all(
+        part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 16384 for part in parts
+    ):
+        channels, height, width = map(int, parts)
+        return channels, height, width
+    raise RecipeError(
+        f"found {text!r}, expected channels x height x width",
+        where="--input",
+        fix="for example --input 3x32x32",
+    )

@@ -1,0 +1,135 @@
+"""The commands that need no trained net: recipes, numbers, briefs, drawings."""
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convsmith import verbs
+from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, target_of
+from convsmith.cli.output import say
+
+
+class View(StrEnum):
+    """The tables that `summary` can show."""
+
+    ALL = "all"
+    COURSE = "course"
+    COMPACT = "compact"
+    RECEPTIVE_FIELD = "receptive-field"
+    TOTALS = "totals"
+
+
+def recipes() -> None:
+    """List the recipes on the shelf, each with its measured result."""
+    shelf = verbs.recipes()
+    width = max(len(recipe.name) for recipe in shelf)
+    for recipe in shelf:
+        say(f"{recipe.name:<{width}} {recipe.description}")
+        if recipe.result:
+            say(f"{'':<{width}} {recipe.result}")
+
+
+def summary(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    input_shape: InputShape = None,
+    view: Annotated[View, typer.Option(help="Which tables to show.")] = View.ALL,
+    weights_only: Annotated[bool, typer.Option(help="Show only layers that have parameters.")] = False,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
+    from convsmith.arch import tables
+
+    analysis = target_of(target, overrides, input_shape).analysis
+    if as_json:
+        say(json.dumps(tables.record(analysis), indent=2))
+        return
+    parts: dict[View, Callable[[], str]] = {
+        View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
+        View.COMPACT: lambda: tables.compact_table(analysis),
+        View.RECEPTIVE_FIELD: lambda: tables.receptive_field_table(analysis),
+        View.TOTALS: lambda: "\n".join(tables.totals(analysis)),
+    }
+    shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
+    if as_markdown:
+        say("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+    else:
+        say("\n\n".join(parts[each]() for each in shown))
+
+
+def check(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    brief: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="a brief's name or TOML file; the recipe's own if left out"),
+    ] = None,
+    input_shape: InputShape = None,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a recipe, a net, a module or a finished run by a brief; exit code 1 if a check fails."""
+    from convsmith.inspect.hints import hints
+    from convsmith.inspect.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
+    from convsmith.recipe.briefs import load_brief
+
+    wanted = load_brief(brief) if brief else None
+    subject = target_of(target, overrides, input_shape)
+    checks, found = subject.judge(wanted), hints(subject.analysis)
+    if as_json:
+        say(json.dumps(verdict_record(checks, found), indent=2))
+    elif as_markdown:
+        say(verdict_table(checks))
+    else:
+        for line in [*verdict_lines(checks), *hint_lines(found)]:
+            say(line)
+        if not checks:
+            say(f"{subject.name} has no brief: nothing to check; name one with --brief")
+    if any(each.verdict == "fail" for each in checks):
+        raise typer.Exit(1)
+
+
+def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
+    """Print a net in the notation's canonical form."""
+    say(verbs.format_net(net))
+
+
+def draw(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
+) -> None:
+    """Draw a net: layers, shapes, branches, and the receptive field growing."""
+    found = target_of(target, overrides, input_shape)
+    for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+        say(str(path))
+
+
+def receptive_field(
+    target: TargetArgument,
+    overrides: Overrides = None,
+    *,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
+) -> None:
+    """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
+    found = target_of(target, overrides, None)
+    from convsmith.reports.fields import field_lines
+
+    field, picture = verbs.receptive_field(found, out, num_images=images)
+    for line in (*field_lines(field), str(picture)):
+        say(line)
+
+
+def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
+    """Explain the code of an error: what happened, why, how to mend it."""
+    say(verbs.explain_error(code))

@@ -1,0 +1,48 @@
+"""The commands that look at data."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convsmith import verbs
+from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument
+from convsmith.cli.output import say
+
+
+def preview(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where the pictures go")] = Path("preview"),
+) -> None:
+    """Draw sample images, and augmented ones as the net will see them."""
+    for path in verbs.preview(verbs.load_recipe(recipe, *(overrides or [])), out):
+        say(str(path))
+
+
+def verify_data(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE|RECIPE",
+            help="a data set's name, a folder, owner/name on the hub, or a recipe's name or TOML file",
+        ),
+    ],
+    overrides: Overrides = None,
+    *,
+    show_all: Annotated[bool, typer.Option("--all", help="Name all files, not some of each kind.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
+    from convsmith.data.findings import FEW_TOLD, lines
+
+    found = verbs.verify_data(source, *(overrides or []))
+    if as_json:
+        say(json.dumps(found.record(), indent=2))
+    else:
+        for line in lines(found, told=None if show_all else FEW_TOLD):
+            say(line)
+    if not found.clean:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""The commands that use trained nets and write them in forms that others use."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convsmith import verbs
+from convsmith.cli.arguments import (
+    AsJson,
+    Device,
+    InputShape,
+    Overrides,
+    RunArgument,
+    TrainedArgument,
+    target_of,
+)
+from convsmith.cli.output import say
+from convsmith.errors import RecipeError
+
+
+def predict(
+    target: TrainedArgument,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES...", help="files, folders, patterns, http(s) addresses, or - for standard input"
+        ),
+    ],
+    *,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="likeliest classes to tell")] = 3,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row an image.")
+    ] = None,
+    jsonl_file: Annotated[
+        Path | None, typer.Option("--jsonl", metavar="FILE", help="Write a JSON object an image.")
+    ] = None,
+    as_json: AsJson = False,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images at once")] = 256,
+    device: Device = None,
+) -> None:
+    """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
+    from convsmith.cli.predicting import show
+    from convsmith.ship.given import items_of
+
+    items = list(items_of(images))
+    classifier = verbs.load(target, device=device)
+    answers = classifier.answers(items, top_k=top_k, batch_size=batch_size)
+    if show(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
+        raise typer.Exit(1)
+
+
+def export(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|BUNDLE|NAME|NET|RECIPE",
+            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code "
+            "also a net in the notation, a recipe's name or TOML file",
+        ),
+    ],
+    overrides: Overrides = None,
+    *,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a run's bundle: all that predicting needs.")
+    ] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one ONNX file, compared with PyTorch first.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="With --onnx: 8-bit numbers.")] = False,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGES", help="With --onnx: compare on these instead of the test images."),
+    ] = None,
+    code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
+    input_shape: InputShape = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where --code writes")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there under the names.")] = False,
+) -> None:
+    """Write a net in a form that others use: a run's bundle, ONNX, or plain PyTorch code."""
+    if (int8 or images) and not onnx:
+        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
+    if not (bundle or onnx or code):
+        raise RecipeError(
+            "nothing to write",
+            where="export",
+            fix="say what: --bundle DIR, --onnx FILE, or --code for model.py",
+        )
+    if overrides and not code:
+        raise RecipeError(
+            "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
+        )
+    if code:
+        for path in verbs.export(target_of(target, overrides, input_shape), out, replace=force):
+            say(str(path))
+    if bundle:
+        say(str(verbs.export_bundle(Path(target), bundle, replace=force)))
+    if onnx:
+        parity = verbs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
+        for line in (*parity.lines(), str(onnx)):
+            say(line)
+
+
+def eject(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
+) -> None:
+    """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
+    for path in verbs.eject(run, folder):
+        say(str(path))
