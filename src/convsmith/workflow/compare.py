@@ -61,7 +61,7 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
     opened = _named([_open(path) for path in runs])
     grouped = groups([run.recipe.table() for run in opened])
     labels = _labels(opened, grouped)
-    tests, incomparable = _pair_tests(opened)
+    tests, incomparable = _pair_tests(opened, grouped)
     sheets, pairs = _examples(opened, tests)
     first_of_group = [opened[places[0]].recipe.table() for places in grouped]
     facts = CompareFacts(
@@ -175,11 +175,23 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
     )
 
 
-def _pair_tests(runs: list[_Run]) -> tuple[list[PairTest], tuple[tuple[str, str], ...]]:
-    """The test of every pair on the same images, and the names of the other pairs."""
+def _pair_tests(
+    runs: list[_Run], grouped: list[list[int]]
+) -> tuple[list[PairTest], tuple[tuple[str, str], ...]]:
+    """The test of every pair on the same images, and the names of the other pairs.
+
+    What people ask comes first: one recipe against another with the same seed, then with other seeds. Seeds
+    of one recipe, which differ by chance alone, come last.
+    """
     found = [run.found for run in runs]
     tests, others = [], []
-    for first, second in combinations(range(len(runs)), 2):
+
+    def rank(pair: tuple[int, int]) -> tuple[bool, bool]:
+        first, second = pair
+        same_recipe = _group_of(first, grouped) == _group_of(second, grouped)
+        return same_recipe, runs[first].recipe.seed != runs[second].recipe.seed
+
+    for first, second in sorted(combinations(range(len(runs)), 2), key=rank):
         test = pair_test(first, second, found)
         if test is None:
             others.append((runs[first].name, runs[second].name))
