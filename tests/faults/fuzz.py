@@ -12,6 +12,7 @@ import argparse
 import copy
 import io
 import json
+import os
 import random
 import signal
 import string
@@ -595,4 +596,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        # Its cache is damaged on purpose.
+        os.environ["CONVSMITH_CACHE"] = str(Path(scratch, "cache"))
         main(asked.count, asked.readers, asked.seed, Path(scratch))
