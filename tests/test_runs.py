@@ -17,6 +17,7 @@ from convsmith import files
 from convsmith.errors import ConvsmithError, RecipeError, RunError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
+from convsmith.training.run import RunFolder
 from convsmith.workflow.report import Result
 
 PICTURES = {
@@ -181,6 +182,13 @@ def test_what_is_no_run(tmp_path: Path, copied: Path) -> None:
     (copied / "metrics.csv").write_text("epoch,lr\nx,1\n")
     with pytest.raises(ConvsmithError, match="damaged"):
         cs.evaluate(copied)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "1e999", "-3", "1e10"])
+def test_times_that_cannot_be(tmp_path: Path, seconds: str) -> None:
+    (tmp_path / "metrics.csv").write_text(f"epoch,train_loss,train_seconds\n1,nan,2.5\n2,nan,{seconds}\n")
+    with pytest.raises(RunError, match="damaged: a time that cannot be"):
+        RunFolder(path=tmp_path).metrics()
 
 
 def test_nothing_is_written_when_the_recipe_does_not_fit(tmp_path: Path) -> None:

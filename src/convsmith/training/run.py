@@ -38,6 +38,8 @@ METRICS = (
 WEIGHTS, STATE = "model.safetensors", "state.safetensors"
 # Pixels a side, and channels; far above any small net's.
 _LARGEST_SIDE = 16_384
+# In seconds: thirty years.
+_LONGEST_EPOCH = 1e9
 # What a training writes and others read. The rest is made anew from it by `convsmith evaluate`.
 ORIGINALS = ("recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", WEIGHTS, STATE)
 
@@ -277,6 +279,9 @@ class RunFolder:
             raise RunError(f"damaged: {error}", where=str(self.path / "metrics.csv")) from error
         if any("epoch" not in row for row in found):
             raise RunError("damaged: a row has no epoch", where=str(self.path / "metrics.csv"))
+        # A loss may be NaN, which is the truth about it; a time is never.
+        if not all(0 <= epoch_seconds(row) <= _LONGEST_EPOCH for row in found):
+            raise RunError("damaged: a time that cannot be", where=str(self.path / "metrics.csv"))
         return found
 
     def data_record(self) -> dict[str, Any]:
