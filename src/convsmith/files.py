@@ -38,6 +38,8 @@ _DEEPEST, _DEEPEST_HEADER = 100, 4
 # The parser takes minutes for keys of thousands of parts.
 _DOTTED = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
 _MOST_ARRAYS, _MOST_UNPACKED = 1000, 2**33
+# NumPy's letters for truth values, integers, real numbers and bytes: what is written, and all that is read.
+_KINDS = "biufS"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -288,7 +290,9 @@ def _check_archive(content: io.BytesIO) -> None:
                 }
                 shape, _, dtype = read[version](file)
                 rest = member.file_size - file.tell()
-            if dtype.hasobject or math.prod(shape) * dtype.itemsize != rest:
+            if dtype.kind not in _KINDS:
+                raise ValueError(f"{member.filename}: found {dtype}, expected real numbers or bytes")
+            if math.prod(shape) * dtype.itemsize != rest:
                 raise ValueError(f"{member.filename}: {rest:,} bytes for {dtype} of shape {shape}")
     content.seek(0)
 
