@@ -21,6 +21,7 @@ from convsmith.arch.notation import parse
 from convsmith.arch.plan import Plan, plan
 from convsmith.arch.settings import NetSettings
 from convsmith.cli import run
+from convsmith.data.images import CANONICAL
 from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
 from convsmith.training.run import RunFolder
@@ -30,7 +31,6 @@ from test_layers import loaded
 
 RESIDUAL = "C8 +(C8 C8)*2 +(C16:s2 +(S16) P16) / D:d2 M3:s2:p1 A3:s1:p1 U2 / G F12 F10"
 Capture = pytest.CaptureFixture[str]
-SHAPES = {"digits": (1, 8, 8), "mnist-classic": (1, 28, 28)}
 
 
 def net_of(text: str) -> nn.Module:
@@ -69,8 +69,9 @@ def test_any_net(text: str, config: NetSettings) -> None:
 
 @pytest.mark.parametrize("name", shelf())
 def test_the_nets_of_the_recipes(name: str) -> None:
-    model = load(name).model
-    compare(plan(parse(model.net), SHAPES.get(name, (3, 32, 32)), model))
+    recipe = load(name)
+    shape = CANONICAL[recipe.data.source].outline.image_shape
+    compare(plan(parse(recipe.model.net), shape, recipe.model))
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])

@@ -18,6 +18,7 @@ import convsmith as cs
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import plan
 from convsmith.cli import run
+from convsmith.data.images import CANONICAL
 from convsmith.project.code import Storage, context, python_files
 from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
@@ -25,7 +26,6 @@ from convsmith.recipe.schema import Recipe
 Capture = pytest.CaptureFixture[str]
 # The budgets of the sprint differ from it in numbers alone.
 RECIPES = tuple(name for name in shelf() if not name.startswith("cifar10-sprint-"))
-SHAPES = {"digits": (1, 8, 8), "mnist-classic": (1, 28, 28)}
 TRANSFORMS = (
     '{name="HorizontalFlip"}',
     '{name="ShiftScaleRotate", border="mean", rotate_limit=180.0}',
@@ -78,7 +78,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], *, own_test: bool) -> None:
     """Write the code of a recipe, whose data are not needed."""
-    shape = SHAPES.get(recipe.name, (3, 32, 32))
+    shape = CANONICAL[load(recipe.name).data.source].outline.image_shape
     if recipe.data.resize:
         shape = (shape[0], recipe.data.resize, recipe.data.resize)
     planned = plan(parse(recipe.model.net), shape, recipe.model)

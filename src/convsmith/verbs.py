@@ -41,8 +41,8 @@ def recipes() -> "tuple[Recipe, ...]":
     """The recipes that ship with convsmith.
 
     Example:
-        >>> [recipe.name for recipe in recipes() if recipe.data.source != "cifar10"]
-        ['digits', 'mnist-classic']
+        >>> [recipe.name for recipe in recipes() if recipe.data.source == "mnist"]
+        ['mnist-10k', 'mnist-5k', 'mnist-classic']
     """
     from convsmith.recipe.loader import load, shelf
 

@@ -1,0 +1,112 @@
+"""Draws docs/images/accuracy-parameters.png, the recipes beside public results, and prints the latter.
+
+    python docs/draw_frontier.py
+
+Ours are the recipes' measured results, public ones those of docs/anchors.toml.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+import convsmith as cs
+from convsmith.reports import style
+
+DOCS = Path(__file__).parent
+TITLES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
+TICKS = {
+    "cifar10": (20_000, 50_000, 100_000, 200_000, 300_000),
+    "mnist": (2_000, 5_000, 10_000, 100_000, 500_000),
+}
+# A hollow marker is of an epoch that was chosen by the test set: too good by a little.
+FACE = {"last": style.GREY, "unknown": style.RULE, "best": "none"}
+NOT_ALL = "Grey: last epoch. Pale: nobody says which. Hollow: the best epoch by the test set."
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    parameters: int
+    accuracy: float
+
+
+def ours(source: str) -> list[Point]:
+    """The recipes for a data set, by what was measured of them."""
+    found = []
+    for recipe in cs.recipes():
+        measured = re.match(r"(\d+\.\d+) %", recipe.result)
+        if recipe.data.source == source and measured:
+            parameters = cs.load_target(recipe.name).analysis.parameters
+            found.append(Point(recipe.name, parameters, float(measured[1])))
+    return found
+
+
+def panel(ax: Axes, source: str, public: list[dict[str, Any]]) -> None:
+    for each in public:
+        at = each["parameters"], each["accuracy"]
+        ax.plot(*at, "s", color=style.GREY, markerfacecolor=FACE[each["selection"]], markersize=6)
+        label(ax, each["name"].split(",")[0], at, each.get("side", "above"), style.SOFT)
+    for point in ours(source):
+        at = point.parameters, point.accuracy
+        ax.plot(*at, "o", color=style.BLUE, markersize=7)
+        label(ax, point.name.removeprefix(f"{source}-"), at, "left", style.BLUE)
+    ax.set_xscale("log")
+    ax.margins(x=0.12, y=0.08)
+    ax.set_xticks(TICKS[source])
+    ax.minorticks_off()
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:.0f}k"))
+    ax.yaxis.set_major_formatter(PercentFormatter(100, decimals=None))
+    ax.set_title(TITLES[source], loc="left")
+    ax.set_xlabel("parameters")
+    ax.set_ylabel("test accuracy")
+
+
+def label(ax: Axes, text: str, at: tuple[float, float], side: str, color: str) -> None:
+    offset, align = {"above": ((0, 6), "center"), "left": ((-7, -3), "right"), "right": ((7, -3), "left")}[
+        side
+    ]
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=align, color=color, size=8)
+
+
+def table(public: dict[str, list[dict[str, Any]]]) -> str:
+    """The public results in Markdown."""
+    rows = [
+        "| data | net | parameters | test accuracy, % | epoch | source |",
+        "| --- | --- | ---: | ---: | --- | --- |",
+    ]
+    for source, results in public.items():
+        for each in results:
+            cells = (
+                TITLES[source],
+                each["name"],
+                f"{each['parameters']:,}",
+                f"{each['accuracy']:.2f}",
+                each["selection"],
+                f"[{each['source'].removeprefix('https://github.com/')}]({each['source']})",
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    public = tomllib.loads((DOCS / "anchors.toml").read_text(encoding="utf-8"))
+    with rc_context(style.STYLE):
+        figure = Figure(figsize=(11, 5), layout="constrained")
+        for ax, source in zip(figure.subplots(1, 2), TITLES, strict=True):
+            panel(ax, source, public[source])
+        style.add_heading(
+            figure, "Accuracy by parameters: the shelf's recipes (blue) beside public results", NOT_ALL
+        )
+        style.save(figure, DOCS / "images" / "accuracy-parameters.png")
+    print(table(public))
+
+
+if __name__ == "__main__":
+    main()
