@@ -1,15 +1,17 @@
 """Draws pictures that are in no data set: `python docs/draw_strangers.py FOLDER`.
 
 Eight of things that CIFAR-10 has classes for, and twelve of what it has none for, among them scikit-learn's
-two photographs. `--sheet FILE` also puts all of them on one picture.
+two photographs. `--sheet FILE` also puts all of them on one picture. `--digits` draws the printed digits in
+their place, white on black, as MNIST has them, and black on white.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_images
 
 TILE, COLUMNS = 140, 7
@@ -161,22 +163,42 @@ def strangers() -> dict[str, Image.Image]:
     }
 
 
+def digits() -> dict[str, Image.Image]:
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 190)
+    drawn = {}
+    for digit in "0123456789":
+        for ground, ink in (("black", 255), ("white", 0)):
+            image = Image.new("L", (280, 280), ground)
+            ImageDraw.Draw(image).text((140, 140), digit, fill=ink, font=font, anchor="mm")
+            drawn[f"on-{ground}-{digit}"] = image
+    return drawn
+
+
 KNOWN: tuple[Callable[[], Image.Image], ...] = (airplane, bird, car, cat, frog, horse, ship, truck)
 
 
-def main(folder: Path, sheet: Path | None = None) -> None:
-    images = {function.__name__: function() for function in KNOWN} | strangers()
+def save(images: dict[str, Image.Image], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in images.items():
         image.save(folder / f"{name}.png")
-    if sheet is not None:
-        page = Image.new("RGB", (COLUMNS * TILE, -(-len(images) // COLUMNS) * TILE), (244, 246, 248))
-        for number, image in enumerate(images.values()):
-            small = image.convert("RGBA")
-            small.thumbnail((TILE - 8, TILE - 8))
-            page.paste(small, (number % COLUMNS * TILE + 4, number // COLUMNS * TILE + 4), small)
-        page.save(sheet)
+
+
+def save_sheet(images: dict[str, Image.Image], path: Path) -> None:
+    page = Image.new("RGB", (COLUMNS * TILE, -(-len(images) // COLUMNS) * TILE), (244, 246, 248))
+    for number, image in enumerate(images.values()):
+        small = image.convert("RGBA")
+        small.thumbnail((TILE - 8, TILE - 8))
+        page.paste(small, (number % COLUMNS * TILE + 4, number // COLUMNS * TILE + 4), small)
+    page.save(path)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[3]) if sys.argv[2:3] == ["--sheet"] else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--digits", action="store_true")
+    asked = parser.parse_args()
+    pictures = digits() if asked.digits else {each.__name__: each() for each in KNOWN} | strangers()
+    save(pictures, asked.folder)
+    if asked.sheet:
+        save_sheet(pictures, asked.sheet)
