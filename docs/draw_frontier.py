@@ -25,6 +25,8 @@ TICKS = {
     "cifar10": (20_000, 50_000, 100_000, 200_000, 300_000),
     "mnist": (2_000, 5_000, 10_000, 100_000, 500_000),
 }
+# Whose names would lie on others at the left.
+AT_RIGHT = {"cifar10-classic", "cifar10-rmsprop"}
 # A hollow marker is of an epoch that was chosen by the test set: too good by a little.
 FACE = {"last": style.GREY, "unknown": style.RULE, "best": "none"}
 NOT_ALL = "Grey: last epoch. Pale: nobody says which. Hollow: the best epoch by the test set."
@@ -56,7 +58,8 @@ def panel(ax: Axes, source: str, public: list[dict[str, Any]]) -> None:
     for point in ours(source):
         at = point.parameters, point.accuracy
         ax.plot(*at, "o", color=style.BLUE, markersize=7)
-        label(ax, point.name.removeprefix(f"{source}-"), at, "left", style.BLUE)
+        side = "right" if point.name in AT_RIGHT else "left"
+        label(ax, point.name.removeprefix(f"{source}-"), at, side, style.BLUE)
     ax.set_xscale("log")
     ax.margins(x=0.12, y=0.08)
     ax.set_xticks(TICKS[source])
