@@ -17,14 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import convsmith as cs
+from convsmith.data.images import CANONICAL
 from convsmith.reports import style
 
 DOCS = Path(__file__).parent
-TITLES = {"cifar10": "CIFAR-10", "mnist": "MNIST"}
 TICKS = {
     "cifar10": (20_000, 50_000, 100_000, 200_000, 300_000),
     "mnist": (2_000, 5_000, 10_000, 100_000, 500_000),
 }
+# Where a name stands by its marker: its distance in points, and the part of it that is there.
+SIDES = {"above": ((0, 6), "center"), "left": ((-7, -3), "right"), "right": ((7, -3), "left")}
 # Whose names would lie on others at the left.
 AT_RIGHT = {"cifar10-classic", "cifar10-rmsprop"}
 # A hollow marker is of an epoch that was chosen by the test set: too good by a little.
@@ -66,15 +68,13 @@ def panel(ax: Axes, source: str, public: list[dict[str, Any]]) -> None:
     ax.minorticks_off()
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:.0f}k"))
     ax.yaxis.set_major_formatter(PercentFormatter(100, decimals=None))
-    ax.set_title(TITLES[source], loc="left")
+    ax.set_title(CANONICAL[source].title, loc="left")
     ax.set_xlabel("parameters")
     ax.set_ylabel("test accuracy")
 
 
 def label(ax: Axes, text: str, at: tuple[float, float], side: str, color: str) -> None:
-    offset, align = {"above": ((0, 6), "center"), "left": ((-7, -3), "right"), "right": ((7, -3), "left")}[
-        side
-    ]
+    offset, align = SIDES[side]
     ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=align, color=color, size=8)
 
 
@@ -87,7 +87,7 @@ def table(public: dict[str, list[dict[str, Any]]]) -> str:
     for source, results in public.items():
         for each in results:
             cells = (
-                TITLES[source],
+                CANONICAL[source].title,
                 each["name"],
                 f"{each['parameters']:,}",
                 f"{each['accuracy']:.2f}",
@@ -102,7 +102,7 @@ def main() -> None:
     public = tomllib.loads((DOCS / "anchors.toml").read_text(encoding="utf-8"))
     with rc_context(style.STYLE):
         figure = Figure(figsize=(11, 5), layout="constrained")
-        for ax, source in zip(figure.subplots(1, 2), TITLES, strict=True):
+        for ax, source in zip(figure.subplots(1, 2), public, strict=True):
             panel(ax, source, public[source])
         style.add_heading(
             figure, "Accuracy by parameters: the shelf's recipes (blue) beside public results", NOT_ALL
