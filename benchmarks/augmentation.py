@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -21,8 +22,9 @@ Change = Callable[[Tensor, int], Tensor]
 
 
 def main() -> str:
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     config = load("cifar10-classic").augment
     whole = {"albumentations": course_batches(), "batched": to_normalized(config)}
     alone = {
@@ -38,7 +40,8 @@ def main() -> str:
             )
         )
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def course_batches() -> Change:

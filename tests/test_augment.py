@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Tensor
 
-from convsmith.data import batched_engine
+from convsmith.data import affine, batched_engine
+from convsmith.data.affine import affine_images, draw_affine
 from convsmith.data.albumentations_engine import Albumentations
 from convsmith.data.augment import Draw, augmenter
 from convsmith.data.mix import mix_batch
@@ -306,10 +307,10 @@ def test_affine_images_are_those_of_albumentations(border: str, mode: int, size:
     """The same drawn parameters, through the library's own matrix and OpenCV."""
     image = np.ascontiguousarray(photograph(40)[: size[0], : size[1]])
     config = ShiftScaleRotate(name="ShiftScaleRotate", scale_limit=0.2, shift_limit=0.2, rotate_limit=40.0)
-    drawn = batched_engine.draw_affine(config, 40, size, torch.Generator().manual_seed(0))
+    drawn = draw_affine(config, 40, size, torch.Generator().manual_seed(0))
     mean = tuple(255 * value for value in MEAN)
     images = tensor_of(image[None].repeat(40, axis=0))
-    changed = batched_engine.affine_images(images, drawn, border, mean).permute(0, 2, 3, 1).numpy()
+    changed = affine_images(images, drawn, border, mean).permute(0, 2, 3, 1).numpy()
     for after, angle, scale, right, down in zip(changed, *(values.tolist() for values in drawn), strict=True):
         matrix = oracle.create_affine_transformation_matrix(
             {"x": right, "y": down},
@@ -325,6 +326,27 @@ def test_affine_images_are_those_of_albumentations(border: str, mode: int, size:
         assert np.quantile(difference, 0.99) <= 3
 
 
+@pytest.mark.parametrize("border", ["reflect", "replicate", "mean", "black"])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 20, 33), (4, 7, 9), (3, 2, 8), (3, 500, 12)])
+def test_affine_images_are_those_of_other_devices(border: str, shape: tuple[int, int, int]) -> None:
+    """OpenCV on the CPU, PyTorch elsewhere; 70 images of 500 rows are more rows than OpenCV counts."""
+    channels, *size = shape
+    photo = np.resize(photograph(48), (*size, channels))
+    smooth = np.asarray(cv2.GaussianBlur(photo, (0, 0), 1.5), np.uint8).reshape(*size, channels)
+    images = tensor_of(smooth[None].repeat(70, axis=0))
+    config = ShiftScaleRotate(name="ShiftScaleRotate", scale_limit=0.4, shift_limit=0.3, rotate_limit=60.0)
+    drawn = draw_affine(config, 70, (size[0], size[1]), torch.Generator().manual_seed(0))
+    mean = tuple(20.0 * (channel + 1) for channel in range(channels))
+    ours, others = (
+        change(images, drawn, border, mean).to(torch.int16)
+        for change in (affine._by_opencv, affine._by_pytorch)
+    )
+    difference = (ours - others).abs().float()
+    assert difference.mean() < 0.5
+    assert difference.max() <= 8
+    assert (ours != images).any()
+
+
 def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
     config = ShiftScaleRotate(
         name="ShiftScaleRotate", shift_limit=0.1, scale_limit=0.2, rotate_limit=20.0, p=1.0
@@ -338,7 +360,7 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
         | {"move": affine._get_translate_params(shape)}
         for _ in range(count)
     ]
-    ours = batched_engine.draw_affine(config, count, shape, torch.Generator().manual_seed(0))
+    ours = draw_affine(config, count, shape, torch.Generator().manual_seed(0))
     pairs = [
         (np.degrees(ours.angle.numpy()), [each["rotate"] for each in theirs]),
         (ours.scale.numpy(), [each["scale"]["x"] for each in theirs]),

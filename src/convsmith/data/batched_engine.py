@@ -5,15 +5,15 @@ that the two can be held against albumentations apart. Images are `(N, C, H, W)`
 numbers are drawn on the CPU, the same for every device.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from convsmith.data.affine import affine_images, draw_affine
 from convsmith.data.augment import Draw
+from convsmith.data.borders import clamped, fill_colour, folded, within
 from convsmith.data.transforms import (
     AugmentConfig,
     CoarseDropout,
@@ -88,60 +88,6 @@ def _flip(transform: HorizontalFlip, images: Tensor, mean: Any, generator: torch
     return lambda some, _: some.flip(3)
 
 
-class Affine(NamedTuple):
-    """Per image: a turn in radians, a zoom, and a move by whole pixels; each `(N,)` float32."""
-
-    angle: Tensor
-    scale: Tensor
-    right: Tensor
-    down: Tensor
-
-
-def draw_affine(
-    transform: ShiftScaleRotate, count: int, size: tuple[int, int], generator: torch.Generator
-) -> Affine:
-    """Parameters of `count` images of a size `(H, W)`, distributed as albumentations' are."""
-    angle, scale, right, down = torch.rand(4, count, generator=generator) * 2 - 1
-    shift = transform.shift_limit
-    return Affine(
-        angle=angle * math.radians(transform.rotate_limit),
-        scale=1 + scale * transform.scale_limit,
-        right=(right * shift * size[1]).trunc(),
-        down=(down * shift * size[0]).trunc(),
-    )
-
-
-def affine_images(images: Tensor, affine: Affine, border: str, mean: tuple[float, ...]) -> Tensor:
-    """Turn, zoom and move images about their centres, with bilinear interpolation."""
-    places = _places(affine, (images.shape[2], images.shape[3]))
-    if border in _PADDING:
-        # The half is there to round by: the way to uint8 cuts fractions off.
-        values = functional.grid_sample(
-            images + 0.5, places, padding_mode=_PADDING[border], align_corners=True
-        )
-        return values.to(torch.uint8)
-    fill = _fill(images, border, mean)
-    values = functional.grid_sample(images - fill, places, align_corners=True)
-    return (values + (fill + 0.5)).to(torch.uint8)
-
-
-def _places(affine: Affine, size: tuple[int, int]) -> Tensor:
-    """Where each pixel of the results comes from, `(N, H, W, 2)`; the outermost centres are at -1 and 1."""
-    device = affine.angle.device
-    turn = torch.polar(1 / affine.scale, affine.angle)[:, None]
-    down, across = (torch.linspace(1 - length, length - 1, length, device=device) / 2 for length in size)
-    # As complex numbers, whose product turns and zooms; a pixel's place is its column's plus its row's.
-    columns = turn * (across - affine.right[:, None])
-    rows = turn * torch.complex(torch.zeros(()).to(device), down - affine.down[:, None])
-    unit = torch.tensor([2 / max(length - 1, 1) for length in reversed(size)], device=device)
-    columns, rows = (torch.view_as_complex(torch.view_as_real(places) * unit) for places in (columns, rows))
-    return torch.view_as_real(columns[:, None, :] + rows[:, :, None])
-
-
-# Reflection about the outermost pixels' centres, as OpenCV's default border does.
-_PADDING = {"reflect": "reflection", "replicate": "border"}
-
-
 def _shift_scale_rotate(
     transform: ShiftScaleRotate, images: Tensor, mean: tuple[float, ...], generator: torch.Generator
 ) -> Change:
@@ -167,15 +113,15 @@ def crop_images(images: Tensor, crop: Crop, border: str, mean: tuple[float, ...]
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device) - crop.down.view(-1, 1)
     columns = torch.arange(width, device=images.device) - crop.right.view(-1, 1)
-    inside = _within(rows, height)[:, :, None] & _within(columns, width)[:, None, :]
-    fold = _folded if border == "reflect" else _clamped
+    inside = within(rows, height)[:, :, None] & within(columns, width)[:, None, :]
+    fold = folded if border == "reflect" else clamped
     rows, columns = fold(rows, height), fold(columns, width)
     number = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     # With the channels last, so that a pixel is picked in one piece.
     picked = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if border in {"reflect", "replicate"}:
         return picked
-    fill = _fill(images, border, mean)
+    fill = fill_colour(images, border, mean)
     return torch.where(inside[:, None], picked, (fill + 0.5).to(torch.uint8))
 
 
@@ -235,7 +181,7 @@ def cover_images(images: Tensor, holes: Holes, fill: str, mean: tuple[float, ...
     covered = down[:, 0, :, None] & across[:, 0, None, :]
     for hole in range(1, down.shape[1]):
         covered |= down[:, hole, :, None] & across[:, hole, None, :]
-    colour = _fill(images, fill, mean).add(0.5).to(torch.uint8).flatten().repeat(width)
+    colour = fill_colour(images, fill, mean).add(0.5).to(torch.uint8).flatten().repeat(width)
     lines = images.permute(0, 2, 3, 1).reshape(len(images), height, -1)
     # Chooses as torch.where would; PyTorch's bit operations on bytes are an order of magnitude faster.
     painted = ((lines ^ colour) & covered) ^ lines
@@ -303,24 +249,3 @@ def _per_image(images: Tensor, parameters: tuple[Tensor, ...], apply: Callable[.
         return apply(some, type(parameters)(*(values[places] for values in there)))
 
     return change
-
-
-def _fill(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
-    """The mean colour if it is wanted, else black."""
-    levels = mean if wanted == "mean" else (0.0,) * len(mean)
-    return torch.tensor(levels, device=images.device).view(1, -1, 1, 1)
-
-
-def _within(places: Tensor, length: int) -> Tensor:
-    return (places >= 0) & (places < length)
-
-
-def _clamped(places: Tensor, length: int) -> Tensor:
-    return places.clamp(0, length - 1)
-
-
-def _folded(places: Tensor, length: int) -> Tensor:
-    """Reflected about the outermost pixels, as often as it takes."""
-    period = max(2 * (length - 1), 1)
-    places = places.remainder(period)
-    return torch.minimum(places, period - places)
