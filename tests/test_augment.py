@@ -352,12 +352,12 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
         name="ShiftScaleRotate", shift_limit=0.1, scale_limit=0.2, rotate_limit=20.0, p=1.0
     )
     pipeline = Albumentations(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
-    (affine,) = pipeline.transforms
+    (drawer,) = pipeline.transforms
     pipeline.set_random_seed(0)
     count, shape = 4000, (32, 48)
     theirs = [
-        affine.get_params_dependent_on_data({"shape": (*shape, 3)}, {})
-        | {"move": affine._get_translate_params(shape)}
+        drawer.get_params_dependent_on_data({"shape": (*shape, 3)}, {})
+        | {"move": drawer._get_translate_params(shape)}
         for _ in range(count)
     ]
     ours = draw_affine(config, count, shape, torch.Generator().manual_seed(0))

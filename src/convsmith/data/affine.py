@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsmith.data.borders import clamped, fill_colour, folded
+from convsmith.data.borders import clamped, fill_colour, fill_pixel, folded
 from convsmith.data.transforms import ShiftScaleRotate
 
 # OpenCV counts rows in 16 bits.
@@ -61,7 +61,7 @@ def _by_opencv(images: Tensor, affine: Affine, border: str, mean: tuple[float, .
         across, down = inside(across, width), inside(down, height)
     else:
         # A frame of the colour: what lies beyond it is all colour, and the image fades into it.
-        images_NHWC = _framed(images_NHWC, fill_colour(images, border, mean))  # noqa: N806
+        images_NHWC = _framed(images_NHWC, fill_pixel(images, border, mean))  # noqa: N806
         across, down = clamped(across + 1, width + 2), clamped(down + 1, height + 2)
     changed = torch.empty_like(images_NHWC[:, :height, :width])
     rows = images_NHWC.shape[1]
@@ -109,10 +109,9 @@ def _places(affine: Affine, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     )
 
 
-def _framed(images_NHWC: Tensor, colour: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+def _framed(images_NHWC: Tensor, pixel: Tensor) -> Tensor:  # noqa: N803 - shape suffix
     """Images with one pixel of a colour around each."""
     count, height, width, channels = images_NHWC.shape
-    pixel = (colour + 0.5).to(torch.uint8).flatten()
     framed = pixel.expand(count, height + 2, width + 2, channels).contiguous()
     framed[:, 1:-1, 1:-1] = images_NHWC
     return framed

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convsmith.data.affine import affine_images, draw_affine
 from convsmith.data.augment import Draw
-from convsmith.data.borders import clamped, fill_colour, folded, within
+from convsmith.data.borders import clamped, fill_pixel, folded, within
 from convsmith.data.transforms import (
     AugmentConfig,
     CoarseDropout,
@@ -121,8 +121,7 @@ def crop_images(images: Tensor, crop: Crop, border: str, mean: tuple[float, ...]
     picked = images.permute(0, 2, 3, 1)[number, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     if border in {"reflect", "replicate"}:
         return picked
-    fill = fill_colour(images, border, mean)
-    return torch.where(inside[:, None], picked, (fill + 0.5).to(torch.uint8))
+    return torch.where(inside[:, None], picked, fill_pixel(images, border, mean).view(-1, 1, 1))
 
 
 def _random_crop(
@@ -181,7 +180,7 @@ def cover_images(images: Tensor, holes: Holes, fill: str, mean: tuple[float, ...
     covered = down[:, 0, :, None] & across[:, 0, None, :]
     for hole in range(1, down.shape[1]):
         covered |= down[:, hole, :, None] & across[:, hole, None, :]
-    colour = fill_colour(images, fill, mean).add(0.5).to(torch.uint8).flatten().repeat(width)
+    colour = fill_pixel(images, fill, mean).repeat(width)
     lines = images.permute(0, 2, 3, 1).reshape(len(images), height, -1)
     # Chooses as torch.where would; PyTorch's bit operations on bytes are an order of magnitude faster.
     painted = ((lines ^ colour) & covered) ^ lines

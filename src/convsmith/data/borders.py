@@ -10,6 +10,11 @@ def fill_colour(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
     return torch.tensor(levels, device=images.device).view(1, -1, 1, 1)
 
 
+def fill_pixel(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
+    """One pixel of that colour, rounded: `(C,)` uint8."""
+    return (fill_colour(images, wanted, mean) + 0.5).to(torch.uint8).flatten()
+
+
 def within(places: Tensor, length: int) -> Tensor:
     """Which places, in pixels, are of the image."""
     return (places >= 0) & (places < length)
