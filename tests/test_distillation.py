@@ -14,7 +14,7 @@ from torch import nn
 import convsmith as cs
 from convsmith import runtime
 from convsmith.arch.build import build
-from convsmith.errors import RecipeError, RunError, StoppedError
+from convsmith.errors import BundleError, RecipeError, RunError, StoppedError
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
 from convsmith.training.config import Distillation
@@ -209,16 +209,76 @@ def _unfinish(run: Path) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [(_flip_a_weight, "damaged"), (_unfinish, "is not finished"), (shutil.rmtree, "no such run folder")],
+    [(_flip_a_weight, "damaged"), (_unfinish, "is not finished"), (shutil.rmtree, "no such folder")],
 )
 def test_a_teacher_that_cannot_be_trusted(
     spoil: Callable[[Path], None], message: str, taught: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(taught, tmp_path / "copy")
     spoil(copy)
-    with pytest.raises(RunError, match=message):
+    with pytest.raises((RunError, BundleError), match=message):
         cs.train(student(copy), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def bundled(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "kept"
+    cs.export_bundle(taught, folder)
+    return folder
+
+
+def test_a_bundle_says_what_its_run_says(taught: Path, bundled: Path) -> None:
+    """But for the rounding of its weights to 16 bits."""
+    prepared = prepare(student(taught))
+    of_run, of_bundle = (
+        teacher_of(student(place), prepared.data) for place in (taught, bundled)
+    )  # fmt: skip
+    assert of_run is not None
+    assert of_bundle is not None
+    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        of_bundle.teacher.logits(images), of_run.teacher.logits(images), rtol=0.02, atol=0.02
+    )
+    for name in ("net", "parameters", "notes"):
+        assert getattr(of_bundle, name) == getattr(of_run, name)
+    assert of_bundle.accuracy == pytest.approx(of_run.accuracy, abs=0.01)
+
+
+def test_a_damaged_bundle_does_not_teach(bundled: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundled, tmp_path / "copy")
+    _flip_a_weight(copy)
+    with pytest.raises(BundleError, match="damaged"):
+        cs.train(student(copy), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_net_of_the_zoo_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where a folder has its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    run = cs.train(student(Path("digits")), runs=tmp_path / "runs").folder
+    record = json.loads((run / "teacher.json").read_text())
+    assert record["place"] == "digits"
+    assert record["parameters"] == 11_498
+    assert record["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], []),
+        # What is held out now, the teacher learned from.
+        (["data.validation=0.2"], ["validation"]),
+        (["data.split_seed=5"], ["test"]),
+        (["data.test_fraction=0.25", "data.validation=0.2"], ["validation", "test"]),
+    ],
+)
+def test_what_a_bundle_may_have_seen_is_told(bundled: Path, overrides: list[str], told: list[str]) -> None:
+    prepared = prepare(student(bundled, *overrides))
+    known = teacher_of(prepared.recipe, prepared.data)
+    assert known is not None
+    assert [note.split()[5] for note in known.notes] == told
 
 
 def test_a_teacher_of_other_classes_or_images(

@@ -193,7 +193,7 @@ class TrainConfig(_Table):
         default=None,
         min_length=1,
         max_length=4096,
-        description="the folder of a finished run, whose net this one learns from",
+        description="a finished run, a bundle, or a net of the zoo, from which this one learns",
     )
     distillation: Distillation | None = Field(
         default=None, description="how much is learned from the teacher, and at which temperature"
@@ -216,7 +216,9 @@ class TrainConfig(_Table):
     @model_validator(mode="after")
     def _distillation_has_a_teacher(self) -> Self:
         if self.distillation is not None and self.teacher is None:
-            raise ValueError("distillation needs a teacher; name a finished run: train.teacher=runs/digits-1")
+            raise ValueError(
+                "distillation needs a teacher; name a run or a bundle: train.teacher=runs/digits-1"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from convsmith.errors import RunError
 from convsmith.inspect.brief import Check, Trained
 from convsmith.recipe.loader import load as load_recipe
 from convsmith.recipe.schema import Recipe
+from convsmith.ship.zoo import zoo_names
 from convsmith.training.config import Plateau
 from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
@@ -87,7 +88,7 @@ def prepare(recipe: Recipe) -> Prepared:
 def with_absolute_places(recipe: Recipe) -> Recipe:
     """A recipe whose data set and teacher are found from any working folder; what is not there stays."""
     teacher = recipe.train.teacher
-    path = Path(teacher).expanduser() if teacher else None
+    path = Path(teacher).expanduser() if teacher and teacher not in zoo_names() else None
     if path is not None and path.is_dir():
         teacher = str(path.resolve())
     train = recipe.train.model_copy(update={"teacher": teacher})

@@ -1,7 +1,5 @@
 """The teacher that a recipe names: found, verified, and checked against the student's data."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsmith import files, runtime
+from convsmith import runtime
 from convsmith.arch.analyze import SpecAnalysis, analyze_notation
-from convsmith.arch.build import build
 from convsmith.data.images import TrainingData
-from convsmith.errors import Problem, RecipeError, RunError, ShapeError
-from convsmith.recipe.loader import load as load_recipe
-from convsmith.recipe.schema import Recipe
+from convsmith.errors import Problem, RecipeError, ShapeError
+from convsmith.recipe.schema import ModelConfig, Recipe
 from convsmith.training.distillation import Teacher
-from convsmith.training.run import WEIGHTS, RunFolder
+from convsmith.training.run import RunFolder
+from convsmith.workflow.trained import TrainedNet, trained_net
 
 TEACHER = "teacher.json"
 _FIELD = "train.teacher"
@@ -79,67 +76,56 @@ def told(folder: RunFolder) -> tuple[str, ...]:
 def teacher_of(recipe: Recipe, data: TrainingData) -> KnownTeacher | None:
     """The teacher that a recipe names; None where it names none.
 
-    A run is compared with its manifest before anything in it is used. Other forms of a trained net would be
-    told apart here.
-
     Raises:
-        RunError: No such run, one that is not finished, or a damaged one.
+        RunError: A run that is not finished, or a damaged one.
+        BundleError: No such place, a damaged bundle, or one of another version.
         RecipeError: Its classes or images are not those of the student's data.
     """
     train = recipe.train
     if train.teacher is None or train.distillation is None:
         return None
-    folder = RunFolder.open(Path(train.teacher))
-    if not folder.is_finished:
-        raise RunError(
-            "the teacher's training is not finished, so that its weights cannot be verified",
-            where=str(folder.path),
-            fix=f"finish it: `convsmith resume {folder.path}`",
-        )
-    folder.verify("results.json")
-    own, analysis = _fitting(folder, recipe, data)
+    found = trained_net(train.teacher, data, recipe.data)
+    analysis = _fitting(found, recipe, data)
     device = runtime.choose_device(train.device)
-    net = _loaded(folder, analysis, data).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    score = folder.read_json("results.json")["test"]
+    net = _normalized(found, data).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return KnownTeacher(
         teacher=Teacher(net=net, config=train.distillation),
-        place=str(folder.path),
-        net=own.model.net,
+        place=found.place,
+        net=found.model.net,
         parameters=analysis.parameters,
-        accuracy=score["correct"] / score["total"],
-        sha256=_digest(folder, own),
-        notes=tuple(_notes(folder.data_record(), data.record(recipe.data))),
+        accuracy=found.accuracy,
+        sha256=found.sha256,
+        notes=tuple(_notes(found, data)),
     )
 
 
-def _fitting(folder: RunFolder, student: Recipe, data: TrainingData) -> tuple[Recipe, SpecAnalysis]:
-    """The teacher's recipe and its net's numbers on the student's images, where it can teach the student."""
-    record = folder.data_record()
+def _fitting(found: TrainedNet, student: Recipe, data: TrainingData) -> SpecAnalysis:
+    """The teacher's numbers on the student's images, where it can teach the student."""
     fields = (
-        ("classes", record.get("class_names"), list(data.class_names)),
-        ("images", record.get("image_shape"), list(data.image_shape)),
+        ("classes", found.labels, data.class_names),
+        ("images", found.image_shape, data.image_shape),
     )
-    fix = "name a run that was trained on the same classes and image size"
+    fix = "name a net that was trained on the same classes and image size"
     problems = [
         Problem(
-            what=f"the teacher's {what} are {_shown(found)}, the data's {_shown(own)}", where=_FIELD, fix=fix
+            what=f"the teacher's {what} are {_shown(theirs)}, the data's {_shown(own)}", where=_FIELD, fix=fix
         )
-        for what, found, own in fields
-        if found != own
+        for what, theirs, own in fields
+        if theirs != own
     ]
     if problems:
         raise RecipeError.of(problems)
-    recipe = load_recipe(str(folder.path / "recipe.toml"))
-    analysis = analyze_notation(recipe.model.net, data.image_shape, recipe.model)
+    analysis = analyze_notation(found.model.net, data.image_shape, found.model)
     if (progressive := student.train.progressive) is not None:
-        _check_small(recipe, analysis, (data.image_shape[0], progressive.start_size, progressive.start_size))
-    return recipe, analysis
+        small = (data.image_shape[0], progressive.start_size, progressive.start_size)
+        _check_small(found.model, analysis, small)
+    return analysis
 
 
-def _check_small(recipe: Recipe, analysis: SpecAnalysis, shape: tuple[int, int, int]) -> None:
+def _check_small(model: ModelConfig, analysis: SpecAnalysis, shape: tuple[int, int, int]) -> None:
     """Raises RecipeError where the teacher cannot see the smaller images that a training begins with."""
     try:
-        small = analyze_notation(recipe.model.net, shape, recipe.model)
+        small = analyze_notation(model.net, shape, model)
         fits = small.parameters == analysis.parameters
     except ShapeError:
         fits = False
@@ -151,29 +137,17 @@ def _check_small(recipe: Recipe, analysis: SpecAnalysis, shape: tuple[int, int, 
         )
 
 
-def _shown(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _shown(values: tuple[object, ...]) -> str:
+    text = ", ".join(map(str, values))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _loaded(folder: RunFolder, analysis: SpecAnalysis, data: TrainingData) -> nn.Module:
-    """The teacher's net with its weights, for images that are normalised as the student's are."""
-    net = build(analysis.plan)
-    folder.load_weights(net)
-    net.eval().requires_grad_(requires_grad=False)
-    mean, std = _statistics(folder)
-    if (mean, std) == (data.mean, data.std):
-        return net
-    return _Renormalized(net, (data.mean, data.std), (mean, std))
-
-
-def _statistics(folder: RunFolder) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    record = folder.data_record()
-    try:
-        mean, std = (tuple(map(float, record[name])) for name in ("mean", "std"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"damaged: {error}", where=str(folder.path / "data.json")) from error
-    return mean, std
+def _normalized(found: TrainedNet, data: TrainingData) -> nn.Module:
+    """The teacher's net, for images that are normalised as the student's are."""
+    learned = (found.mean, found.std)
+    if learned == (data.mean, data.std):
+        return found.net
+    return _Renormalized(found.net, (data.mean, data.std), learned)
 
 
 class _Renormalized(nn.Module):
@@ -198,18 +172,10 @@ class _Renormalized(nn.Module):
         return logits
 
 
-def _digest(folder: RunFolder, recipe: Recipe) -> str:
-    """Where the run lies does not matter: what its net computes does."""
-    computed = {"model": recipe.model.model_dump(mode="json"), "statistics": _statistics(folder)}
-    weights = files.sha256(folder.path / WEIGHTS)
-    return hashlib.sha256(f"{weights} {json.dumps(computed, sort_keys=True)}".encode()).hexdigest()
-
-
-def _notes(record: dict[str, Any], own_record: dict[str, Any]) -> Iterator[str]:
+def _notes(found: TrainedNet, data: TrainingData) -> Iterator[str]:
     """Whether the teacher may have learned from images that the student is measured by."""
-    own, other = own_record["splits"], record.get("splits", {})
     for name in ("validation", "test"):
-        if name in own and own[name]["fingerprint"] != other.get(name, {}).get("fingerprint"):
+        if name in data.splits and name not in found.unseen:
             yield (
                 f"the teacher held out other {name} images, so it may have learned from some that the "
                 f"{name} accuracy is measured by, which is then optimistic"
