@@ -1,0 +1,206 @@
+"""Convolutions whose gradients in bf16 are right and fast on a CPU.
+
+PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels wide,
+where a layer is depthwise or its channels are no multiple of 16. And it is slow at depthwise layers that have
+a stride, a dilation, or windows larger than 3x3. All are brought back to what it does well: a depthwise
+convolution of stride 1, forward, and the gradient of small filters without dilation.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+# The largest filters whose gradient PyTorch computes fast where a layer is depthwise, and the channels that
+# its fast routines take at once.
+_TILE, _LANES = 3, 16
+# Of `functional.conv2d`, all of which a layer gives.
+_ARGUMENTS = 7
+
+
+def exact_gradients(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """For the forward pass of a training step: the backward pass has right gradients, and has them soon."""
+    return _ExactGradients() if (device.type, dtype) == ("cpu", torch.bfloat16) else nullcontext()
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Of a convolution with square windows."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+    groups: int
+
+    @property
+    def reach(self) -> int:
+        """From the first pixel under a window to the last."""
+        return self.dilation * (self.kernel - 1)
+
+    def is_well_computed(self, channels: tuple[int, int]) -> bool:
+        """Whether PyTorch's own gradients are right and fast; `channels` are those of input and output."""
+        if self.groups == 1:
+            return self.dilation == 1 or not any(each % _LANES for each in channels)
+        if self.groups < max(channels):
+            return self.dilation == 1
+        return self.dilation == self.stride == 1 and self.kernel <= _TILE
+
+
+class _ExactGradients(TorchFunctionMode):
+    """Sees the convolutions among all calls of PyTorch, so that nets stay as they are."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is functional.conv2d and len(args) == _ARGUMENTS and torch.is_grad_enabled():
+            images, filters, bias, *numbers = args
+            geometry = _geometry(filters, *numbers)
+            if geometry is not None and not geometry.is_well_computed((images.shape[1], len(filters))):
+                # In the type that autocast brings convolutions to.
+                given = (each if each is None else each.bfloat16() for each in (images, filters, bias))
+                return _Convolution.apply(*given, geometry)  # type: ignore[no-untyped-call]
+        return func(*args, **(kwargs or {}))
+
+
+def _geometry(
+    filters: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int] | str,
+    dilation: tuple[int, int],
+    groups: int,
+) -> _Geometry | None:
+    """None where height and width differ in something, or the padding is not in numbers."""
+    if isinstance(padding, str):
+        return None
+    if any(down != across for down, across in (filters.shape[2:], stride, padding, dilation)):
+        return None
+    return _Geometry(filters.shape[2], stride[0], padding[0], dilation[0], groups)
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images: Tensor, filters: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001
+        ctx.save_for_backward(images, filters)
+        ctx.geometry = geometry
+        return functional.conv2d(
+            images, filters, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def] # noqa: ANN001
+        images, filters = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_images, of_filters, of_bias, _ = ctx.needs_input_grad
+        return (
+            _gradient_of_images(gradient, images, filters, ctx.geometry) if of_images else None,
+            _gradient_of_filters(gradient, images, filters, ctx.geometry) if of_filters else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+        )
+
+
+def _gradient_of_images(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
+    padding = geometry.reach - geometry.padding
+    if not _is_depthwise(images, filters, geometry) or padding < 0:
+        return _native(gradient, images, filters, geometry, of_images=True)
+    gradient = _spread(gradient, images, geometry)
+    # Each pixel goes back to where it came from, by the filters upside down.
+    turned = filters.flip(2, 3)
+    return functional.conv2d(gradient, turned, None, 1, padding, geometry.dilation, geometry.groups)
+
+
+def _gradient_of_filters(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
+    large = _is_depthwise(images, filters, geometry) and geometry.kernel > _TILE
+    if geometry.dilation > 1 or large:
+        gradient = _spread(gradient, images, geometry)
+        geometry = replace(geometry, stride=1)
+    if geometry.dilation > 1:
+        gradient, images = _phases(gradient, images, geometry)
+        geometry = replace(geometry, padding=0, dilation=1)
+    if large:
+        return _by_tiles(gradient, images, filters, geometry)
+    return _native(gradient, images, filters, geometry, of_images=False)
+
+
+def _is_depthwise(images: Tensor, filters: Tensor, geometry: _Geometry) -> bool:
+    return geometry.groups == images.shape[1] == len(filters)
+
+
+def _native(
+    gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry, *, of_images: bool
+) -> Tensor:
+    """PyTorch's gradient of the images, or else of the filters."""
+    stride, padding, dilation = (
+        [each, each] for each in (geometry.stride, geometry.padding, geometry.dilation)
+    )
+    wanted = [of_images, not of_images, False]
+    found: list[Tensor] = torch.ops.aten.convolution_backward(
+        gradient, images, filters, None, stride, padding, dilation, False, [0, 0], geometry.groups, wanted
+    )
+    return found[0 if of_images else 1]
+
+
+def _spread(gradient: Tensor, images: Tensor, geometry: _Geometry) -> Tensor:
+    """The gradient of the same convolution with stride 1: zero where the strides do not come."""
+    if geometry.stride == 1:
+        return gradient
+    height, width = (length + 2 * geometry.padding - geometry.reach for length in images.shape[2:])
+    shape = (*gradient.shape[:2], height, width)
+    spread = gradient.new_zeros(shape).contiguous(memory_format=torch.channels_last)
+    spread[:, :, :: geometry.stride, :: geometry.stride] = gradient
+    return spread
+
+
+def _phases(gradient: Tensor, images: Tensor, geometry: _Geometry) -> tuple[Tensor, Tensor]:
+    """Every d-th pixel of every d-th row, from each of the d x d first ones, as small images of their own.
+
+    A filter with dilation d sees pixels of one of them only, side by side. The new images have their padding.
+    """
+    dilation, before = geometry.dilation, geometry.padding
+    missing = [-length % dilation for length in gradient.shape[2:]]
+    after = [
+        more + length + geometry.reach - known - before
+        for more, length, known in zip(missing, gradient.shape[2:], images.shape[2:], strict=True)
+    ]
+    gradient = functional.pad(gradient, (0, missing[1], 0, missing[0]))
+    images = functional.pad(images, (before, after[1], before, after[0]))
+    return _taken_apart(gradient, dilation), _taken_apart(images, dilation)
+
+
+def _taken_apart(images: Tensor, step: int) -> Tensor:
+    """From `(N, C, H, W)` to `(step * step * N, C, H / step, W / step)`."""
+    count, channels, height, width = images.shape
+    by_place = images.permute(0, 2, 3, 1).reshape(count, height // step, step, width // step, step, channels)
+    apart = by_place.permute(2, 4, 0, 1, 3, 5).reshape(-1, height // step, width // step, channels)
+    return apart.permute(0, 3, 1, 2)
+
+
+def _by_tiles(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
+    """The gradient of large filters, from those of 3x3 filters that see the images from further on."""
+    kernel, padding, (height, width) = geometry.kernel, geometry.padding, gradient.shape[2:]
+    places = range(0, kernel, _TILE)
+    beyond = padding + len(places) * _TILE - kernel
+    images = functional.pad(images, (padding, beyond, padding, beyond))
+    small = filters.new_empty(len(filters), 1, _TILE, _TILE)
+    plain = _Geometry(_TILE, 1, 0, 1, geometry.groups)
+    rows = []
+    for top in places:
+        tiles = []
+        for left in places:
+            seen = images[:, :, top : top + height + _TILE - 1, left : left + width + _TILE - 1]
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            tiles.append(_native(gradient, seen, small, plain, of_images=False))
+        rows.append(torch.cat(tiles, 3))
+    return torch.cat(rows, 2)[:, :, :kernel, :kernel]

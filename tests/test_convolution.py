@@ -1,0 +1,120 @@
+"""Gradients of convolutions in bf16, held against PyTorch's in fp64."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import convsmith as cs
+from convsmith.recipe.loader import load
+from convsmith.training.convolution import exact_gradients
+
+CPU = torch.device("cpu")
+# A number in bf16 is off by at most one part in 256; sums of many are off by less.
+ROUNDING = 0.01
+
+
+def gradients(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
+    images = images.detach().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16), exact_gradients(CPU, torch.bfloat16):
+        made = layer(images)
+    return list(torch.autograd.grad(made, [images, *layer.parameters()], gradient.to(made.dtype)))
+
+
+def expected(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
+    """From the same rounded numbers."""
+    rounded = images.bfloat16().double().requires_grad_()
+    numbers = [each.bfloat16().double().requires_grad_() for each in layer.parameters()]
+    exact = nn.functional.conv2d(
+        rounded,
+        numbers[0],
+        numbers[1] if len(numbers) == 2 else None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups,
+    )
+    return list(torch.autograd.grad(exact, [rounded, *numbers], gradient.bfloat16().double()))
+
+
+def check(layer: nn.Conv2d, images: Tensor) -> None:
+    layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = images.contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn(layer(images).shape)
+    for found, right in zip(
+        gradients(layer, images, gradient), expected(layer, images, gradient), strict=True
+    ):
+        assert found.shape == right.shape
+        assert (found.double() - right).norm() <= ROUNDING * right.norm()
+
+
+@given(
+    channels=st.sampled_from(
+        [(3, 8, 1), (24, 24, 1), (16, 32, 1), (8, 8, 8), (24, 24, 24), (16, 32, 16), (16, 24, 4)]
+    ),
+    kernel=st.integers(1, 7),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 4),
+    padding=st.integers(0, 8),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+@settings(max_examples=150, deadline=None)
+def test_gradients_are_right(
+    channels: tuple[int, int, int],
+    kernel: int,
+    stride: int,
+    dilation: int,
+    padding: int,
+    size: tuple[int, int],
+    bias: bool,
+    seed: int,
+) -> None:
+    reach = dilation * (kernel - 1) + 1
+    if min(size) + 2 * padding < reach:
+        return
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(*channels[:2], kernel, stride, padding, dilation, channels[2], bias=bias)
+    check(layer, torch.randn(2, channels[0], *size))
+
+
+@pytest.mark.parametrize("width", [8, 16, 31, 32, 33, 48])
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "stride"), [(3, 2, 1), (3, 3, 1), (5, 2, 1), (3, 1, 2), (7, 1, 2)]
+)
+@pytest.mark.parametrize("groups", [1, 24])
+def test_gradients_of_wide_maps_are_right(
+    width: int, kernel: int, dilation: int, stride: int, groups: int
+) -> None:
+    """PyTorch's own of dilated filters are not, from 31 pixels on."""
+    layer = nn.Conv2d(24, 24, kernel, stride, dilation * (kernel // 2), dilation, groups, bias=False)
+    check(layer, torch.randn(4, 24, width, width))
+
+
+def test_other_calls_pass_through() -> None:
+    """Windows that are not square, padding by name, other types, and no gradient at all."""
+    images = torch.randn(2, 8, 9, 9)
+    for layer in (
+        nn.Conv2d(8, 8, (3, 1), groups=8),
+        nn.Conv2d(8, 8, 3, padding="same", dilation=2, groups=8),
+        nn.Conv2d(8, 8, 3, padding=(1, 2), dilation=2, groups=8),
+        nn.Conv2d(8, 8, 3, stride=(1, 2), groups=8),
+    ):
+        with exact_gradients(CPU, torch.bfloat16):
+            assert "Convolution" in type(layer(images).grad_fn).__name__
+            with torch.no_grad():
+                assert layer(images).grad_fn is None
+    layer = nn.Conv2d(8, 8, 3, dilation=2, groups=8)
+    with exact_gradients(CPU, torch.float32):
+        assert type(layer(images).grad_fn).__name__ == "ConvolutionBackward0"
+    with exact_gradients(CPU, torch.bfloat16):
+        assert type(layer(images).grad_fn).__name__ == "_ConvolutionBackward"
+
+
+def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: object) -> None:
+    """On maps of 32 pixels PyTorch's own gradients are not finite."""
+    net = "C24 C24:d2 S24:d2 / G F10"
+    recipe = load("digits", [f"model.net={net}", "data.resize=32", "train.epochs=2", "train.precision=bf16"])
+    assert cs.train(recipe, runs=tmp_path).test.accuracy > 0.3  # type: ignore[arg-type]
