@@ -1,4 +1,4 @@
-"""Convolutions whose gradients in bf16 are right and fast on a CPU.
+"""Convolutions in bf16 whose gradients are right and fast on a CPU.
 
 PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels wide,
 where a layer is depthwise or its channels are no multiple of 16. And it is slow at depthwise layers that have
@@ -6,8 +6,7 @@ a stride, a dilation, or windows larger than 3x3. All are brought back to what i
 convolution of stride 1, forward, and the gradient of small filters without dilation.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,18 +14,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 # The largest filters whose gradient PyTorch computes fast where a layer is depthwise, and the channels that
 # its fast routines take at once.
 _TILE, _LANES = 3, 16
-# Of `functional.conv2d`, all of which a layer gives.
-_ARGUMENTS = 7
-
-
-def exact_gradients(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """For the forward pass of a training step: the backward pass has right gradients, and has them soon."""
-    return _ExactGradients() if (device.type, dtype) == ("cpu", torch.bfloat16) else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -53,39 +44,25 @@ class _Geometry:
         return self.dilation == self.stride == 1 and self.kernel <= _TILE
 
 
-class _ExactGradients(TorchFunctionMode):
-    """Sees the convolutions among all calls of PyTorch, so that nets stay as they are."""
+def convolved(arguments: Sequence[Any]) -> Tensor | None:
+    """A convolution in bf16; None where PyTorch's own does well.
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func is functional.conv2d and len(args) == _ARGUMENTS and torch.is_grad_enabled():
-            images, filters, bias, *numbers = args
-            geometry = _geometry(filters, *numbers)
-            if geometry is not None and not geometry.is_well_computed((images.shape[1], len(filters))):
-                # In the type that autocast brings convolutions to.
-                given = (each if each is None else each.bfloat16() for each in (images, filters, bias))
-                return _Convolution.apply(*given, geometry)  # type: ignore[no-untyped-call]
-        return func(*args, **(kwargs or {}))
-
-
-def _geometry(
-    filters: Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int] | str,
-    dilation: tuple[int, int],
-    groups: int,
-) -> _Geometry | None:
-    """None where height and width differ in something, or the padding is not in numbers."""
-    if isinstance(padding, str):
+    Args:
+        arguments: All seven of `functional.conv2d`, the images `(N, C, H, W)`. Windows that are not square,
+            and padding by name, are left to PyTorch.
+    """
+    images, filters, bias, *numbers, groups = arguments
+    pairs = (filters.shape[2:], *numbers)
+    if any(isinstance(pair, str) or pair[0] != pair[1] for pair in pairs):
         return None
-    if any(down != across for down, across in (filters.shape[2:], stride, padding, dilation)):
+    kernel, stride, padding, dilation = (pair[0] for pair in pairs)
+    geometry = _Geometry(kernel, stride, padding, dilation, groups)
+    if geometry.is_well_computed((images.shape[1], len(filters))):
         return None
-    return _Geometry(filters.shape[2], stride[0], padding[0], dilation[0], groups)
+    # In the type that autocast brings convolutions to.
+    given = (each if each is None else each.bfloat16() for each in (images, filters, bias))
+    made: Tensor = _Convolution.apply(*given, geometry)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _Convolution(torch.autograd.Function):

@@ -21,8 +21,8 @@ from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
 from convsmith.data.normalize import Normalizer
 from convsmith.data.transforms import Mix
+from convsmith.training.backward import prepared_backward
 from convsmith.training.batches import DeviceImages
-from convsmith.training.convolution import exact_gradients
 from convsmith.training.distillation import Teacher
 from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.profile import Profile
@@ -153,7 +153,7 @@ class Learner:
         taught = None if self.teacher is None else self._taught(self.teacher, images)
         with self.profile.phase("forward"):
             self.generators[number].manual_seed(runtime.derive_seed(*key, _DROPOUT))
-            with runtime.autocast(images.device, self.dtype), exact_gradients(images.device, self.dtype):
+            with runtime.autocast(images.device, self.dtype), prepared_backward(images.device, self.dtype):
                 logits = self.replicas[number](images)
             # The loss in fp32: its sum over the classes would lose digits in bf16.
             loss = self.criterion(logits.float(), targets)

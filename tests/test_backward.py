@@ -1,14 +1,20 @@
 """Gradients of convolutions in bf16, held against PyTorch's in fp64."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import convsmith as cs
+from convsmith.arch.analyze import analyze_notation
+from convsmith.arch.build import build
+from convsmith.arch.settings import NetSettings
 from convsmith.recipe.loader import load
-from convsmith.training.convolution import exact_gradients
+from convsmith.training.backward import prepared_backward
 
 CPU = torch.device("cpu")
 # A number in bf16 is off by at most one part in 256; sums of many are off by less.
@@ -17,7 +23,7 @@ ROUNDING = 0.01
 
 def gradients(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
     images = images.detach().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), exact_gradients(CPU, torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), prepared_backward(CPU, torch.bfloat16):
         made = layer(images)
     return list(torch.autograd.grad(made, [images, *layer.parameters()], gradient.to(made.dtype)))
 
@@ -93,7 +99,7 @@ def test_gradients_of_wide_maps_are_right(
     check(layer, torch.randn(4, 24, width, width))
 
 
-def test_other_calls_pass_through() -> None:
+def test_other_convolutions_are_pytorchs() -> None:
     """Windows that are not square, padding by name, other types, and no gradient at all."""
     images = torch.randn(2, 8, 9, 9)
     for layer in (
@@ -102,15 +108,54 @@ def test_other_calls_pass_through() -> None:
         nn.Conv2d(8, 8, 3, padding=(1, 2), dilation=2, groups=8),
         nn.Conv2d(8, 8, 3, stride=(1, 2), groups=8),
     ):
-        with exact_gradients(CPU, torch.bfloat16):
-            assert "Convolution" in type(layer(images).grad_fn).__name__
-            with torch.no_grad():
-                assert layer(images).grad_fn is None
+        with prepared_backward(CPU, torch.bfloat16):
+            assert name_of(layer(images)) == "ConvolutionBackward0"
     layer = nn.Conv2d(8, 8, 3, dilation=2, groups=8)
-    with exact_gradients(CPU, torch.float32):
-        assert type(layer(images).grad_fn).__name__ == "ConvolutionBackward0"
-    with exact_gradients(CPU, torch.bfloat16):
-        assert type(layer(images).grad_fn).__name__ == "_ConvolutionBackward"
+    with prepared_backward(CPU, torch.float32):
+        assert name_of(layer(images)) == "ConvolutionBackward0"
+    with prepared_backward(CPU, torch.bfloat16):
+        assert name_of(layer(images)) == "_ConvolutionBackward"
+        with torch.no_grad():
+            assert name_of(layer(images)) == "NoneType"
+
+
+def name_of(made: Tensor) -> str:
+    return type(made.grad_fn).__name__
+
+
+class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the maps that reach a kind of operation with their channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen, self.channels_first = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (
+            torch.ops.aten.threshold_backward.default,
+            torch.ops.aten.native_batch_norm_backward.default,
+        ):
+            self.seen += 1
+            maps = [each for each in args if isinstance(each, Tensor) and each.dim() == 4]
+            self.channels_first += not all(
+                each.is_contiguous(memory_format=torch.channels_last) for each in maps
+            )
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("net", ["C8 +(C8 C8) / G F10", "C8 S8:s2 / F10"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) -> None:
+    layers = build(analyze_notation(net, (3, 8, 8), NetSettings(norm="batch")).plan).to(
+        memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
+    images = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16), prepared_backward(CPU, dtype):
+        loss = layers(images).float().square().sum()
+    with Memory() as memory:
+        loss.backward()
+    assert memory.seen >= 4
+    assert memory.channels_first == 0
 
 
 def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: object) -> None:
