@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print what was found.
 
-Names: startup, augmentation, throughput, precision, flops, scaling (all of these by default); and those that
-train for minutes or hours: accuracy, sprint, ablation. And shipping, which exports the zoo; and inspectors,
-which measures what is right, not how fast.
+Names: startup, augmentation, throughput, backward, precision, flops, scaling (all of these by default); and
+those that train for minutes or hours: accuracy, sprint, ablation, distillation. And shipping, which exports
+the zoo; and inspectors, which measures what is right, not how fast.
 """
 
 import sys
@@ -10,8 +10,8 @@ from importlib import import_module
 
 from benchmarks.measure import machine
 
-SHORT = ("startup", "augmentation", "throughput", "precision", "flops", "scaling")
-LONG = ("accuracy", "sprint", "ablation", "shipping", "inspectors")
+SHORT = ("startup", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
+LONG = ("accuracy", "sprint", "ablation", "distillation", "shipping", "inspectors")
 
 
 def main() -> None:

@@ -8,10 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.measure import kept, whole_training
-from convsmith.data.images import load_training_data
-from convsmith.recipe.loader import load
-from convsmith.workflow.prepare import prepare
+from benchmarks.measure import held_out_accuracy, kept
 
 SEEDS, DONE = range(3), Path("runs/ablation.json")
 HELD_OUT = "data.validation=0.1"
@@ -57,7 +54,11 @@ def main() -> str:
         for name, fields in VARIANTS.items():
             overrides = (HELD_OUT, *fields, f"seed={seed}")
             found[name].append(
-                kept(DONE, f"cifar10-sprint {' '.join(overrides)}", partial(held_out_accuracy, overrides))
+                kept(
+                    DONE,
+                    f"cifar10-sprint {' '.join(overrides)}",
+                    partial(held_out_accuracy, "cifar10-sprint", overrides),
+                )
             )
             print(f"{found[name][-1]:.2%}  {name}, seed {seed}", flush=True)
     base, *_ = found.values()
@@ -71,11 +72,3 @@ def difference(accuracies: list[float], base: list[float]) -> str:
     """In percentage points: the mean over the seeds, and each seed's."""
     points = [100 * (mine - theirs) for mine, theirs in zip(accuracies, base, strict=True)]
     return f"{mean(points):+6.2f} ({', '.join(f'{each:+.2f}' for each in points)})"
-
-
-def held_out_accuracy(overrides: tuple[str, ...]) -> float:
-    """After the last epoch, on the images that were held out; the test set is not read."""
-    prepared = prepare(load("cifar10-sprint", overrides))
-    facts = whole_training(prepared, load_training_data(prepared.recipe.data))[-1]
-    assert facts.validation is not None
-    return facts.validation.accuracy

@@ -11,10 +11,12 @@ import torch
 
 from convsmith import files, runtime
 from convsmith.arch.build import build
-from convsmith.data.images import TrainingData
+from convsmith.data.images import TrainingData, load_training_data
+from convsmith.recipe.loader import load
 from convsmith.training import loop
 from convsmith.training.loop import EpochFacts
-from convsmith.workflow.prepare import Prepared
+from convsmith.workflow.prepare import Prepared, prepare
+from convsmith.workflow.teacher import teacher_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +63,22 @@ def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
     return found
 
 
+def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
+    """After the last epoch, on the images that were held out; the test set is not read."""
+    prepared = prepare(load(recipe, overrides))
+    facts = whole_training(prepared, load_training_data(prepared.recipe.data))[-1]
+    assert facts.validation is not None
+    return facts.validation.accuracy
+
+
 def whole_training(prepared: Prepared, data: TrainingData) -> tuple[EpochFacts, ...]:
     """Train a recipe's net on its data, or on other data of the same kind; writes nothing."""
     recipe = prepared.recipe
+    known = teacher_of(recipe, data)
+    teacher = known.teacher if known else None
     with prepared.threads():
         net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed)
+        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed, teacher=teacher)
 
 
 def table(rates: list[Rates], unit: str) -> str:

@@ -1,43 +1,58 @@
 """Images a second of training in bf16 autocast against fp32, by recipe and batch size."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns
 from convsmith.arch.build import build
+from convsmith.arch.plan import Plan
 from convsmith.data.images import outline_of
 from convsmith.recipe.loader import load, shelf
 from convsmith.runtime import autocast
+from convsmith.training.backward import prepared_backward
 from convsmith.workflow.check import fitted
 
 ROUNDS, STEPS, BATCH_SIZES = 7, 4, (16, 128)
+CPU = torch.device("cpu")
 
 
 def main() -> str:
     lines = [f"{'recipe':<18} {'batch':>6} {'fp32 img/s':>11} {'bf16 img/s':>11} {'ratio (range)':>22}"]
     for name in shelf():
+        recipe = load(name)
+        plan = fitted(recipe, outline_of(recipe.data)).plan
         for batch_size in BATCH_SIZES:
             dtypes = (torch.float32, torch.bfloat16)
-            fp32, bf16 = in_turns({str(each): training(name, batch_size, each) for each in dtypes}, ROUNDS)
+            fp32, bf16 = in_turns({str(each): training(plan, batch_size, each) for each in dtypes}, ROUNDS)
             rates = f"{fp32.median:>11,.0f} {bf16.median:>11,.0f} {bf16.ratio_to(fp32):>22}"
             lines.append(f"{name:<18} {batch_size:>6} {rates}")
     return "\n".join(lines)
 
 
-def training(name: str, batch_size: int, dtype: torch.dtype) -> Callable[[], int]:
-    """A function that trains a recipe's net for some steps on random images."""
-    recipe = load(name)
-    outline = outline_of(recipe.data)
-    net = build(fitted(recipe, outline).plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def training(plan: Plan, batch_size: int, dtype: torch.dtype, *, prepared: bool = True) -> Callable[[], int]:
+    """A function that trains a net for some steps on random images.
+
+    Args:
+        plan: Of the net.
+        batch_size: Images a step.
+        dtype: What the forward pass computes in.
+        prepared: Whether the backward pass is what a training's is, or PyTorch's own.
+    """
+    net = build(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    images = torch.randn(batch_size, *outline.image_shape).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(outline.num_classes, (batch_size,))
+    shape = (batch_size, *plan.input_shape)
+    images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(plan.num_classes, (batch_size,))
+
+    def backward() -> AbstractContextManager[object]:
+        return prepared_backward(CPU, dtype) if prepared else nullcontext()
 
     def run() -> int:
         for _ in range(STEPS):
-            with autocast(torch.device("cpu"), dtype):
+            with autocast(CPU, dtype), backward():
                 logits = net(images)
             optimizer.zero_grad()
             cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
