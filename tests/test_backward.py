@@ -78,8 +78,10 @@ def test_gradients_are_right(
     bias: bool,
     seed: int,
 ) -> None:
-    reach = dilation * (kernel - 1) + 1
-    if min(size) + 2 * padding < reach:
+    reach = dilation * (kernel - 1)
+    # More would be windows of nothing but padding, at some of which PyTorch 2.13 crashes.
+    padding = min(padding, reach)
+    if min(size) + 2 * padding <= reach:
         return
     torch.manual_seed(seed)
     layer = nn.Conv2d(*channels[:2], kernel, stride, padding, dilation, channels[2], bias=bias)

@@ -11,9 +11,6 @@ from torch.overrides import TorchFunctionMode
 
 from convsmith.training.convolution import convolved
 
-# Where maps end: the gradients of both lie in memory with the channels first, and so would all before them,
-# beside values whose channels are last. PyTorch is up to thirty times slower at two that differ.
-_ENDS_OF_MAPS = (functional.adaptive_avg_pool2d, Tensor.flatten)
 # Of `functional.conv2d`, all of which a layer gives.
 _ARGUMENTS = 7
 
@@ -29,7 +26,11 @@ def prepared_backward(device: torch.device, dtype: torch.dtype) -> AbstractConte
 
 
 class _Prepared(TorchFunctionMode):
-    """Sees all calls of PyTorch's functions."""
+    """Sees all calls of PyTorch's functions.
+
+    Where maps end, PyTorch's gradients lie in memory with the channels first, and so would all before them,
+    beside values whose channels are last. It is up to thirty times slower at two that differ.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -42,13 +43,31 @@ class _Prepared(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func in _ENDS_OF_MAPS and args[0].dim() == 4:
+        if func is functional.adaptive_avg_pool2d and args[1] == 1:
+            return _Mean.apply(args[0])  # type: ignore[no-untyped-call]
+        if func is Tensor.flatten and args[0].dim() == 4:
             args = (_ChannelsLast.apply(args[0]), *args[1:])  # type: ignore[no-untyped-call]
         elif func is functional.conv2d and self.dtype == torch.bfloat16 and len(args) == _ARGUMENTS:
             made = convolved(args)
             if made is not None:
                 return made
         return func(*args, **(kwargs or {}))
+
+
+class _Mean(torch.autograd.Function):
+    """Global average pooling of maps `(N, C, H, W)`."""
+
+    @staticmethod
+    def forward(ctx, maps: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001
+        ctx.size = maps.shape[2:]
+        mean: Tensor = maps.mean((2, 3), keepdim=True)
+        return mean
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001
+        height, width = ctx.size
+        share: Tensor = (gradient / (height * width)).permute(0, 2, 3, 1)
+        return share.expand(-1, height, width, -1).contiguous().permute(0, 3, 1, 2)
 
 
 class _ChannelsLast(torch.autograd.Function):
