@@ -21,6 +21,14 @@ def prepared_backward(device: torch.device, dtype: torch.dtype) -> AbstractConte
     Args:
         device: Of the images; only a CPU is helped.
         dtype: What the forward pass computes in.
+
+    Example:
+        >>> layer = torch.nn.Conv2d(24, 24, 3, padding=2, dilation=2, groups=24)
+        >>> with prepared_backward(torch.device("cpu"), torch.bfloat16), torch.autocast("cpu", torch.bfloat16):
+        ...     made = layer(torch.ones(1, 24, 32, 32))
+        >>> made.sum().backward()
+        >>> layer.weight.grad[0, 0, 1].tolist()
+        [960.0, 1024.0, 960.0]
     """
     return _Prepared(dtype) if device.type == "cpu" else nullcontext()
 
