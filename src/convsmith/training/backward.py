@@ -24,7 +24,8 @@ def prepared_backward(device: torch.device, dtype: torch.dtype) -> AbstractConte
 
     Example:
         >>> layer = torch.nn.Conv2d(24, 24, 3, padding=2, dilation=2, groups=24)
-        >>> with prepared_backward(torch.device("cpu"), torch.bfloat16), torch.autocast("cpu", torch.bfloat16):
+        >>> prepared = prepared_backward(torch.device("cpu"), torch.bfloat16)
+        >>> with torch.autocast("cpu", torch.bfloat16), prepared:
         ...     made = layer(torch.ones(1, 24, 32, 32))
         >>> made.sum().backward()
         >>> layer.weight.grad[0, 0, 1].tolist()

@@ -62,6 +62,13 @@ def trained_net(text: str, data: TrainingData, config: DataConfig) -> TrainedNet
     Raises:
         RunError: A run that is not finished, or a damaged one.
         BundleError: No such place, a damaged bundle, or one of another version.
+
+    Example:
+        >>> from convsmith.data.images import load
+        >>> config = DataConfig(source="digits", test_fraction=0.3333)
+        >>> found = trained_net("digits", load(config), config)
+        >>> found.model.net, sorted(found.unseen)
+        ('C16 C16 / C24:s2 C24 / G F10', ['test', 'validation'])
     """
     folder = find_bundle(text)
     if folder is not None:
