@@ -101,6 +101,19 @@ def test_gradients_of_wide_maps_are_right(
     check(layer, torch.randn(4, 24, width, width))
 
 
+@pytest.mark.parametrize(("kernel", "padding"), [(2, 1), (3, 1), (5, 2)])
+@pytest.mark.parametrize("channels", [(3, 8, 1), (16, 32, 1), (16, 24, 4), (24, 24, 24), (16, 32, 16)])
+def test_columns_that_never_see_the_image_get_no_gradient(
+    channels: tuple[int, int, int], kernel: int, padding: int
+) -> None:
+    """PyTorch leaves whatever lay in memory there."""
+    layer = nn.Conv2d(*channels[:2], kernel, 2, padding, groups=channels[2], bias=False)
+    for height in (1, 2, 3, 8):
+        left_behind = [torch.full((size,), float("nan")) for size in (64, 256, 1024, 4096, 16384)]
+        del left_behind
+        check(layer, torch.randn(2, channels[0], height, 1))
+
+
 def test_other_convolutions_are_pytorchs() -> None:
     """Windows that are not square, padding by name, other types, and no gradient at all."""
     images = torch.randn(2, 8, 9, 9)

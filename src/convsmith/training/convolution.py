@@ -1,9 +1,11 @@
 """Convolutions in bf16 whose gradients are right and fast on a CPU.
 
 PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels wide,
-where a layer is depthwise or its channels are no multiple of 16. And it is slow at depthwise layers that have
-a stride, a dilation, or windows larger than 3x3. All are brought back to what it does well: a depthwise
-convolution of stride 1, forward, and the gradient of small filters without dilation.
+where a layer is depthwise or its channels are no multiple of 16. It leaves unset what belongs to columns of
+a filter that a stride keeps off the image, as at a 3x3 window of stride 2 on maps one pixel wide. And it is
+slow at depthwise layers that have a stride, a dilation, or windows larger than 3x3. All are brought back to
+what it does well: a depthwise convolution of stride 1, forward, and the gradient of small filters without
+dilation.
 """
 
 from collections.abc import Sequence
@@ -35,8 +37,18 @@ class _Geometry:
         """From the first pixel under a window to the last."""
         return self.dilation * (self.kernel - 1)
 
-    def is_well_computed(self, channels: tuple[int, int]) -> bool:
+    def columns_seen(self, width: int) -> list[bool]:
+        """Of a filter: whether each ever lies on the image, not on its padding alone."""
+        places = range(-self.padding, width + self.padding - self.reach, self.stride)
+        return [
+            any(0 <= left + column * self.dilation < width for left in places)
+            for column in range(self.kernel)
+        ]
+
+    def is_well_computed(self, channels: tuple[int, int], width: int) -> bool:
         """Whether PyTorch's own gradients are right and fast; `channels` are those of input and output."""
+        if self.stride > 1 and not all(self.columns_seen(width)):
+            return False
         if self.groups == 1:
             return self.dilation == 1 or not any(each % _LANES for each in channels)
         if self.groups < max(channels):
@@ -57,7 +69,7 @@ def convolved(arguments: Sequence[Any]) -> Tensor | None:
         return None
     kernel, stride, padding, dilation = (pair[0] for pair in pairs)
     geometry = _Geometry(kernel, stride, padding, dilation, groups)
-    if geometry.is_well_computed((images.shape[1], len(filters))):
+    if geometry.is_well_computed((images.shape[1], len(filters)), images.shape[3]):
         return None
     # In the type that autocast brings convolutions to.
     given = (each if each is None else each.bfloat16() for each in (images, filters, bias))
@@ -108,7 +120,11 @@ def _gradient_of_filters(gradient: Tensor, images: Tensor, filters: Tensor, geom
         geometry = replace(geometry, padding=0, dilation=1)
     if large:
         return _by_tiles(gradient, images, filters, geometry)
-    return _native(gradient, images, filters, geometry, of_images=False)
+    found = _native(gradient, images, filters, geometry, of_images=False)
+    if geometry.stride == 1:
+        return found
+    seen = found.new_tensor(geometry.columns_seen(images.shape[3]), dtype=torch.bool)
+    return found.where(seen, 0)
 
 
 def _is_depthwise(images: Tensor, filters: Tensor, geometry: _Geometry) -> bool:
