@@ -154,6 +154,23 @@ def test_a_runs_weights_come_with_it(tiny: Recipe, tmp_path: Path, capsys: Captu
     assert "in this order: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in " ".join(text.split())
 
 
+def test_a_bundles_weights_come_with_it(tiny: Recipe, tmp_path: Path) -> None:
+    folder = cs.export_bundle(cs.train(tiny, runs=tmp_path).folder, tmp_path / "bundle")
+    path, weights = cs.export(cs.load_target(str(folder)), tmp_path / "out")
+    text = path.read_text(encoding="utf-8")
+    net = net_of(text).eval()
+    net.load_state_dict(safetensors.torch.load_file(weights))
+    classifier = cs.load(folder)
+    images = torch.randint(256, (50, 1, 8, 8), dtype=torch.uint8)
+    learned = classifier.preprocessing
+    own = net((images / 255 - learned.mean[0]) / learned.std[0])
+    torch.testing.assert_close(
+        own, torch.from_numpy(classifier.logits(images.permute(0, 2, 3, 1).numpy())), rtol=1e-4, atol=1e-4
+    )
+    assert f"minus ({learned.mean[0]:.6g})" in " ".join(text.split())
+    assert "in this order: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in " ".join(text.split())
+
+
 def test_class_names_cannot_break_the_file(tiny: Recipe, tmp_path: Path) -> None:
     folder = cs.train(tiny, runs=tmp_path).folder
     record = json.loads((folder / "data.json").read_text())

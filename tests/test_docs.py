@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -16,7 +17,7 @@ from convsmith.inspect.brief import BlockPattern, Brief
 from convsmith.inspect.structure import LayerKind
 from convsmith.recipe.briefs import brief_names, load_brief
 from convsmith.recipe.loader import load, shelf
-from convsmith.ship.zoo import zoo_names
+from convsmith.ship.zoo import zoo_folder, zoo_names
 from lowest import floors
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,7 @@ def test_there_are_commands_to_test() -> None:
 @pytest.mark.parametrize("command", commands())
 def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(zoo_folder("digits"), "digits-bundle")
     name, *arguments = shlex.split(command)[1:]
     if name in {"recipes", "summary", "check", "format", "explain"} and not any(
         part.startswith("runs/") for part in arguments

@@ -272,6 +272,64 @@ def test_what_is_no_bundle_is_told(tmp_path: Path, copied: Path, capsys: pytest.
         assert told in capsys.readouterr().err
 
 
+# --- what a bundle is asked beside its answers ---
+
+
+def test_a_bundle_is_judged_as_its_run_is(
+    trained_run: Path, shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["brief.min_receptive_field=5", "brief.min_accuracy=0.5", "brief.max_calibration_error=0.9"]
+    told = []
+    for folder in (trained_run, shipped):
+        for command_line in (["summary", str(folder)], ["check", str(folder), *asked, "--json"]):
+            assert command(command_line) == 0
+            told.append(capsys.readouterr().out)
+    assert told[0] == told[2]
+    of_run, of_bundle = (
+        {each["title"]: (each["verdict"], each["found"]) for each in json.loads(text)["checks"]}
+        for text in (told[1], told[3])
+    )
+    assert {"test accuracy", "calibration error"} < set(of_bundle)
+    assert of_bundle == of_run
+
+
+def test_a_net_of_the_zoo_is_judged_by_the_course(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["check", str(zoo_folder("cifar10-sprint")), "--brief", "course-cifar10"]) == 0
+    measured = bundle.read_facts(zoo_folder("cifar10-sprint")).measured
+    assert f"{measured.accuracy:.2%} (required: at least 85.00%)" in capsys.readouterr().out
+    assert command(["check", str(zoo_folder("cifar10-sprint")), "brief.min_accuracy=0.9"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda _: "= no TOML", "its recipe cannot be used"),
+        (lambda _: "a = " + "[" * 5000, "its recipe cannot be used"),
+        (lambda recipe: recipe + "\n[speed]\nlimit = 1\n", "its recipe cannot be used"),
+        (lambda recipe: recipe.replace("C8 C16:s2", "C8 C16"), "its net is another"),
+    ],
+)
+def test_a_bundle_whose_recipe_is_none_is_refused(
+    copied: Path, spoil: Callable[[str], str], told: str
+) -> None:
+    facts = json.loads((copied / "bundle.json").read_text())
+    facts["origin"]["recipe_toml"] = spoil(facts["origin"]["recipe_toml"])
+    rewritten(copied, "bundle.json", json.dumps(facts).encode())
+    with pytest.raises(BundleError, match=told):
+        cs.load_target(str(copied))
+    # It answers all the same: that needs no recipe.
+    assert cs.load(copied).name == "tiny"
+
+
+def test_what_a_bundle_cannot_do_is_told(shipped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, told in (
+        (["summary", "model.bias=true"], "a bundle's recipe cannot be changed after the training"),
+        (["receptive-field"], "a bundle alone has no images to look at"),
+    ):
+        assert command([arguments[0], str(shipped), *arguments[1:]]) == 2
+        assert told in capsys.readouterr().err
+
+
 # --- confidence ---
 
 

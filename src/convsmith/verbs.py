@@ -442,10 +442,10 @@ def search(
 
 
 def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | None = None) -> "Target":
-    """Find a net by what names it: notation, a recipe or a run's folder; for `export`, `draw` and the like.
+    """Find a net by what names it, notation, a recipe, a run or a bundle; for `export`, `draw` and the like.
 
     Args:
-        text: A net in the notation, a recipe's name or file, or the folder of a run.
+        text: A net in the notation, a recipe's name or file, or the folder of a run or a bundle.
         overrides: Settings of the net, or fields of the recipe, as `key=value`.
         input_shape: `(C, H, W)` of one image; that of a recipe's data if left out.
 
@@ -462,7 +462,7 @@ def load_target(text: str, *overrides: str, input_shape: tuple[int, int, int] | 
 
 
 def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
-    """Write a net as one plain PyTorch file, `model.py`, and a run's weights beside it.
+    """Write a net as one plain PyTorch file, `model.py`, and a run's or a bundle's weights beside it.
 
     Args:
         target: From `load_target`.
@@ -475,6 +475,7 @@ def export(target: "Target", folder: Path, *, replace: bool = False) -> tuple[Pa
     Raises:
         FileError: A different file is there already.
         RunError: The run's weights are damaged.
+        BundleError: The bundle is damaged.
     """
     from convsmith import files
     from convsmith.workflow.export import contents
@@ -662,7 +663,7 @@ def receptive_field(
         num_images: Test images that the measurement is over.
 
     Raises:
-        RecipeError: The target is a net alone, without images.
+        RecipeError: The target is a net or a bundle alone, without images.
         RunError: The run's weights are damaged.
     """
     from convsmith import files

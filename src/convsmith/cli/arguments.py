@@ -17,8 +17,9 @@ RecipeArgument = Annotated[
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        metavar="NET|RECIPE|FILE.py:CLASS|RUN",
-        help="a net in the notation, a recipe's name or TOML file, a module of your own, or a run's folder",
+        metavar="NET|RECIPE|FILE.py:CLASS|RUN|BUNDLE",
+        help="a net in the notation, a recipe's name or TOML file, a module of your own, or the folder of a "
+        "run or a bundle",
     ),
 ]
 InputShape = Annotated[

@@ -75,7 +75,7 @@ def check(
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a recipe, a net, a module or a finished run by a brief; exit code 1 if a check fails."""
+    """Judge a recipe, a net, a module, a run or a bundle by a brief; exit code 1 if a check fails."""
     from convsmith.inspect.hints import hints
     from convsmith.inspect.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
     from convsmith.recipe.briefs import load_brief

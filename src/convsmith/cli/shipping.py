@@ -55,8 +55,8 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|BUNDLE|NAME|NET|RECIPE",
-            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code "
-            "also a net in the notation, a recipe's name or TOML file",
+            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code a "
+            "run's, a bundle's, a net in the notation, a recipe's name or TOML file",
         ),
     ],
     overrides: Overrides = None,

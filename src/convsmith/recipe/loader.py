@@ -51,6 +51,20 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _validated(table, problems)
 
 
+def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A recipe with other values of some fields, as `load` takes them.
+
+    Raises:
+        RecipeError: With every mistake at once.
+
+    Example:
+        >>> overridden(load("digits"), ["brief.min_accuracy=0.5"]).brief.min_accuracy
+        0.5
+    """
+    table = recipe.table()
+    return _validated(table, _override(table, overrides))
+
+
 def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
     """Raises RecipeError with these problems and all that the table has."""
     problems += _notation_problems(table)

@@ -35,12 +35,13 @@ def measure(target: Target, num_images: int) -> EffectiveField:
         num_images: At least 1; all where there are fewer.
 
     Raises:
-        RecipeError: The target is a net alone, without images.
+        RecipeError: The target is a net or a bundle alone, without images.
         RunError: The run's weights are damaged.
     """
-    if target.recipe is None:
+    # What a bundle says of its data is not followed: it may come from elsewhere.
+    if target.recipe is None or target.bundle is not None:
         raise RecipeError(
-            "a net alone has no images to look at",
+            f"a {'net' if target.bundle is None else 'bundle'} alone has no images to look at",
             where=target.analysis.title,
             fix="name a recipe, for example with model.net=..., or a run",
         )

@@ -1,9 +1,11 @@
 """What is written of a net for those who have no convsmith."""
 
+from pathlib import Path
 from typing import Any
 
 from convsmith import files
 from convsmith.arch import code
+from convsmith.arch.plan import Plan
 from convsmith.workflow.target import Target
 
 # With more classes than this, their names would bury the code.
@@ -11,30 +13,48 @@ _MOST_CLASSES = 100
 
 
 def contents(target: Target) -> dict[str, bytes]:
-    """The files of an export by name: `model.py`, and for a run `model.safetensors`, its weights.
+    """The files of an export by name: `model.py`, and the weights of a run or a bundle, `model.safetensors`.
 
     Raises:
         RunError: The run's weights are damaged or do not fit its net.
+        BundleError: The bundle is damaged.
     """
     planned = target.plan
-    if target.run is None:
+    if target.run is not None:
+        notes, weights = _of_run(target.run, planned)
+    elif target.bundle is not None:
+        notes, weights = _of_bundle(target.bundle)
+    else:
         return {"model.py": code.source(planned).encode()}
-    from convsmith.arch.build import build
-    from convsmith.training.run import RunFolder
+    return {"model.py": code.source(planned, notes).encode(), "model.safetensors": weights}
 
-    run = RunFolder.open(target.run)
+
+def _of_run(folder: Path, planned: Plan) -> tuple[list[str], bytes]:
+    from convsmith.arch.build import build
+    from convsmith.training.run import WEIGHTS, RunFolder
+
+    run = RunFolder.open(folder)
     run.load_weights(build(planned))
-    return {
-        "model.py": code.source(planned, notes_of(run.data_record())).encode(),
-        "model.safetensors": files.read_bytes(run.path / "model.safetensors"),
-    }
+    return notes_of(run.data_record()), files.read_bytes(run.path / WEIGHTS)
+
+
+def _of_bundle(folder: Path) -> tuple[list[str], bytes]:
+    """The weights in fp32, as a plain net takes them."""
+    from safetensors.torch import save
+
+    from convsmith.ship import bundle
+
+    classifier = bundle.load(folder)
+    learned = classifier.preprocessing
+    record = {"mean": learned.mean, "std": learned.std, "class_names": classifier.labels}
+    return notes_of(record), save(bundle.in_format(classifier.net.state_dict(), "fp32"))
 
 
 def notes_of(record: dict[str, Any]) -> list[str]:
     """What one must know to use a run's weights: how images are normalised, and what the logits stand for.
 
     Args:
-        record: The run's data.json.
+        record: The run's data.json, or what it would have of these.
 
     Example:
         >>> notes_of({"mean": [0.5], "std": [0.25], "class_names": ["cat", "dog"]})[0]

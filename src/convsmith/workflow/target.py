@@ -1,6 +1,7 @@
-"""What a command is about: a net in the notation, a recipe, a run, or a module in a file; and its numbers."""
+"""What a command is about, and its numbers: notation, a recipe, a run, a bundle, or a module in a file."""
 
 import re
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from convsmith.arch.analyze import SpecAnalysis, analyze, analyze_notation
 from convsmith.arch.facts import Analysis
 from convsmith.arch.notation import parse
 from convsmith.arch.plan import Plan, plan
-from convsmith.errors import ModuleError, RecipeError, RunError
+from convsmith.errors import BundleError, ModuleError, RecipeError, RunError
 from convsmith.inspect.brief import Brief, Check, Trained, judge
-from convsmith.recipe.loader import load, load_settings, shelf
+from convsmith.recipe.loader import load, load_settings, overridden, shelf
 from convsmith.recipe.schema import Recipe
 
 if TYPE_CHECKING:
+    from convsmith.ship.facts import BundleFacts
     from convsmith.training.run import RunFolder
 
 ImageShape = tuple[int, int, int]
@@ -30,13 +32,15 @@ class Target:
         analysis: For one input shape.
         recipe: None for a net in the notation and for a module.
         run: The folder of a finished run, whose weights are meant.
-        trained: What a run has shown on its test set.
+        bundle: The folder of a bundle, whose weights are meant.
+        trained: What a run or a bundle has shown on its test set.
     """
 
     name: str
     analysis: Analysis
     recipe: Recipe | None = None
     run: Path | None = None
+    bundle: Path | None = None
     trained: Trained | None = None
 
     @property
@@ -61,13 +65,15 @@ def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | Non
     """Find out what is meant. Needs no torch but for a module, and data only where its images are unknown.
 
     Args:
-        text: A recipe's name, the path of a recipe or of a run's folder, `file.py:Class`, or a net in the
-            notation.
+        text: A recipe's name, the path of a recipe, of a run's folder or of a bundle's, `file.py:Class`, or
+            a net in the notation.
         overrides: Fields of the recipe, or settings of the net, as `key=value`.
-        input_shape: `(C, H, W)` of one image; a recipe's and a run's own data where it is left out.
+        input_shape: `(C, H, W)` of one image; that of a recipe's, a run's or a bundle's own data where it is
+            left out.
 
     Raises:
         RunError: No such run, or no trained one.
+        BundleError: A damaged bundle, or one of another version.
         RecipeError: The recipe or the overrides are wrong, or the input's shape is missing.
         NotationError: The notation cannot be read.
         ShapeError: The layers do not fit the input.
@@ -82,7 +88,7 @@ def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | Non
     if text in shelf() or text.endswith(".toml"):
         return of_recipe(load(text, overrides), input_shape)
     if Path(text).is_dir() or _like_a_path(text):
-        return _of_run(Path(text), overrides, input_shape)
+        return _of_folder(Path(text), overrides, input_shape)
     if re.fullmatch(r"[a-z]{2,}[\w-]*", text):
         # No notation: tells which recipe may be meant.
         load(text)
@@ -109,20 +115,58 @@ def _like_a_path(text: str) -> bool:
     return re.match(r"[\w.-]*[a-z.]{2,}[\w.-]*/\S*$|[/~.]", text) is not None
 
 
+def _of_folder(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
+    from convsmith.ship.bundle import FACTS
+
+    of_kind = _of_bundle if (folder / FACTS).is_file() else _of_run
+    return of_kind(folder, overrides, input_shape)
+
+
 def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
     from convsmith.training.run import RunFolder
 
     run = RunFolder.open(folder)
-    fixed = [each for each in overrides if not each.startswith(("brief.", "brief="))]
-    if fixed:
-        raise RecipeError(
-            "a run's recipe cannot be changed after the training",
-            where=fixed[0],
-            fix=f"name a recipe instead of {folder}, or train again",
-        )
+    _check_only_brief("run", folder, overrides)
     recipe = load(str(folder / "recipe.toml"), overrides)
     target = of_recipe(recipe, input_shape or run.image_shape())
     return replace(target, run=folder, trained=_shown(run))
+
+
+def _of_bundle(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
+    from convsmith.ship.bundle import read_facts
+
+    facts = read_facts(folder)
+    _check_only_brief("bundle", folder, overrides)
+    recipe = overridden(_recipe_of(facts, folder), overrides)
+    target = of_recipe(recipe, input_shape or facts.preprocessing.shape)
+    trained = Trained(accuracy=facts.measured.accuracy, calibration_error=facts.measured.ece)
+    return replace(target, bundle=folder, trained=trained)
+
+
+def _recipe_of(facts: "BundleFacts", folder: Path) -> Recipe:
+    """The recipe that a bundle carries, which may come from anywhere."""
+    try:
+        recipe = Recipe.model_validate(tomllib.loads(facts.origin.recipe_toml))
+        damage = "" if recipe.model.model_dump() == facts.spec.model_dump() else "its net is another"
+    except (ValueError, RecursionError) as error:
+        damage = str(error).splitlines()[0][:200]
+    if damage:
+        raise BundleError(
+            f"its recipe cannot be used: {damage}",
+            where=str(folder),
+            fix="bring convsmith up to date, or make the bundle anew",
+        )
+    return recipe
+
+
+def _check_only_brief(kind: str, folder: Path, overrides: Sequence[str]) -> None:
+    for each in overrides:
+        if not each.startswith(("brief.", "brief=")):
+            raise RecipeError(
+                f"a {kind}'s recipe cannot be changed after the training",
+                where=each,
+                fix=f"name a recipe instead of {folder}, or train again",
+            )
 
 
 def _shown(run: "RunFolder") -> Trained | None:
