@@ -16,17 +16,18 @@ from convsmith.recipe.loader import load
 
 RUNS = Path("runs/distillation")
 STUDENT = "cifar10-sprint"
-# By how they are named in the table: recipe and seed.
-TEACHERS = {"larger, longer": ("cifar10-sprint-300s", 0), "the same": (STUDENT, 100)}
-# Weight of the teacher, and temperature.
-SETTINGS = ((0.9, 4.0), (0.5, 4.0), (0.5, 1.0))
+# By how they are named in the table: recipe and seed, and what is tried: the teacher's weight, and temperature.
+TEACHERS = {
+    "larger, longer": ("cifar10-sprint-300s", 0, ((0.9, 4.0), (0.5, 4.0), (0.5, 1.0))),
+    "the same": (STUDENT, 100, ((0.9, 4.0),)),
+}
 
 
 def main() -> str:
     variants: dict[str, tuple[str, ...]] = {"alone": ()}
-    for name, (recipe, seed) in TEACHERS.items():
+    for name, (recipe, seed, settings) in TEACHERS.items():
         folder = taught(recipe, seed)
-        for alpha, temperature in SETTINGS:
+        for alpha, temperature in settings:
             variants[f"teacher {name}; weight {alpha}, temperature {temperature:g}"] = (
                 f"train.teacher={folder}",
                 f"train.distillation={{alpha={alpha}, temperature={temperature}}}",
