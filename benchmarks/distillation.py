@@ -16,7 +16,7 @@ from convsmith.recipe.loader import load
 
 RUNS = Path("runs/distillation")
 STUDENT = "cifar10-sprint"
-# By how they are named in the table: recipe and seed, and what is tried: the teacher's weight, and temperature.
+# By how they are named in the table: recipe and seed; weights of the teacher, and temperatures, to try.
 TEACHERS = {
     "larger, longer": ("cifar10-sprint-300s", 0, ((0.9, 4.0), (0.5, 4.0), (0.5, 1.0))),
     "the same": (STUDENT, 100, ((0.9, 4.0),)),
