@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from sklearn.metrics import log_loss
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
 
 from convsmith import runtime
 from convsmith.arch.build import build
@@ -34,8 +36,9 @@ from convsmith.training.config import (
     Step,
 )
 from convsmith.training.learner import Learner, Moment, Outcome
-from convsmith.training.loop import BatchFacts, Observer, fit
+from convsmith.training.loop import BatchFacts, Observer, Trainer, fit
 from convsmith.training.optim import LearningRate, make_optimizers
+from convsmith.training.profile import Profile
 from convsmith.training.score import evaluate_split, logits_of, score_of
 from convsmith.workflow.prepare import prepare
 from trained import Recorder, trained
@@ -299,6 +302,35 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pyte
         fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
     for parameter, before in zip(net.parameters(), weights, strict=True):
         assert torch.equal(parameter, before)
+
+
+class Reads(TorchFunctionMode):
+    """Notes what makes Python wait for the device: a tensor's numbers become Python's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in {"item", "tolist", "numpy", "cpu", "__float__", "__int__", "__bool__", "__index__"}:
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "muon"])
+def test_a_step_waits_for_the_device_once(optimizer: str) -> None:
+    """Whatever it learns from: loss, gradient and what was right come together."""
+    recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    trainer = Trainer(
+        net, prepared.data, recipe.train, recipe.augment, seed=0, observers=(), profile=Profile()
+    )
+    trainer.learner.train()
+    with Reads() as reads:
+        trainer.step(torch.arange(64), 1, 0)
+    assert reads.names == ["tolist"]
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:

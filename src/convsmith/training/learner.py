@@ -108,15 +108,14 @@ class Learner:
         else:
             waiting = [self.pool.submit(self._part, number, part, moment) for number, part in parts]
             results = [part.result() for part in waiting]
-        total = _weighted_sum([gradients for _, _, gradients in results], shares)
+        *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], shares)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
-        loss = torch.stack([loss for loss, _, _ in results]) @ torch.tensor(shares).to(results[0][0].device)
         return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
 
-    def gradient_norm(self) -> float:
-        """The Euclidean norm of all gradients together; not finite where one of them is not."""
-        return float(get_total_norm([each.grad for each in self.parameters if each.grad is not None]))
+    def gradient_norm(self) -> Tensor:
+        """The Euclidean norm of all gradients together, on the device; not finite where one is not."""
+        return get_total_norm([each.grad for each in self.parameters if each.grad is not None])
 
     def on_one_core(self, task: Callable[[], None]) -> None:
         """Do a task of many small operations, which cores that shared them would spend waiting."""

@@ -351,18 +351,21 @@ class Trainer:
         moment = Moment(epoch=epoch, step=index, image_size=self.image_size(epoch, index))
         with enough_memory("training", self.device, self.config.batch_size):
             outcome = self.learner.learn(indices, moment)
-            loss = float(outcome.loss)
-        norm = self.learner.gradient_norm()
+            found = (outcome.loss, self.learner.gradient_norm(), outcome.correct)
+            # All at once: whoever reads from a GPU waits until it has done all before.
+            loss, norm, correct = torch.stack([each.float() for each in found]).tolist()
         if not math.isfinite(loss) or not math.isfinite(norm):
-            found = f"the loss is {loss:g}, the gradient's norm {norm:g}"
-            what = f"{found}; training stopped before this step changed the weights"
+            what = (
+                f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped before this step "
+                "changed the weights"
+            )
             raise self.diverged(f"epoch {epoch}, batch {index}", what)
         with self.profile.phase("optimizer"):
             self.learner.on_one_core(self.update)
             self.rate.step_done()
             if self.average:
                 self.average.step_done(self.net)
-        return loss, int(outcome.correct)
+        return loss, int(correct)
 
     def update(self) -> None:
         for optimizer in self.optimizers:
