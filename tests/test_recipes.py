@@ -10,7 +10,7 @@ from convsmith.data.images import outline_of
 from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipe.loader import load, load_settings, shelf
 from convsmith.recipe.schema import Recipe
-from convsmith.training.config import SGD, Adam, AdamW, OneCycle, Plateau
+from convsmith.training.config import SGD, Adam, AdamW, Muon, OneCycle, Plateau
 from convsmith.workflow.check import fitted, verdicts
 
 
@@ -89,6 +89,22 @@ def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
     same = load("mnist-classic", ["train.optimizer.lr=0.5"]).train.optimizer
     assert isinstance(same, SGD)
     assert same.momentum == 0.9
+
+
+def test_fields_of_an_optimiser_that_is_not_named_are_the_defaults(tmp_path: Path) -> None:
+    rest = load("mnist-5k", ["train.optimizer.rest.weight_decay=0.005"]).train.optimizer
+    assert isinstance(rest, Muon)
+    # What Muon's other parameters go by where nothing is said.
+    assert rest.rest == SGD(lr=0.1, nesterov=True, weight_decay=0.005)
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[data]\nsource = "digits"\n[model]\nnet = "C8 / G F10"\n[train]\nepochs = 1\n', encoding="utf-8"
+    )
+    assert load(str(path), ["train.optimizer.lr=0.3"]).train.optimizer == SGD(lr=0.3)
+    told = problems(str(path), "train.optimizer.lr=fast", "train.schedule.every=2", "augment.mix.alpha=1.0")
+    assert "train.optimizer.lr: found 'fast', expected a valid number" in told[1]
+    assert "train.schedule.every: unknown field" in told[2]
+    assert told[0] == "augment.mix: missing name | set it: augment.mix.name=..."
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -21,6 +21,8 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
             return Problem(what="unknown field", where=where, fix=suggest(str(location[-1]), names))
         case "missing":
             return Problem(what="missing field", where=where, fix=f"set it: {where}=...")
+        case "union_tag_not_found":
+            return Problem(what="missing name", where=where, fix=f"set it: {where}.name=...")
         case "union_tag_invalid":
             options = [option.strip(" '") for option in str(context["expected_tags"]).split(",")]
             return Problem(

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -13,6 +14,21 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_kind_left_out(cls, table: Any) -> Any:
+        """A table of one of several kinds that does not name its own is the default, but for what it says."""
+        if not isinstance(table, dict):
+            return table
+        return {name: _completed(value, cls.model_fields.get(name)) for name, value in table.items()}
+
+
+def _completed(value: Any, field: FieldInfo | None) -> Any:
+    default: Any = field.default if field else None
+    if not isinstance(value, dict) or "name" in value or not hasattr(default, "name"):
+        return value
+    return {"name": default.name, **default.model_dump(exclude_unset=True), **value}
 
 
 class _Optimizer(_Table):
