@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
@@ -76,6 +78,14 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 def tiny() -> Recipe:
     """A recipe that trains in a second."""
     return load("digits", ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"])
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
+    """A compiler that leaves what PyTorch has traced as it is, and counts how often it is asked."""
+    counter, compile_with = CompileCounterWithBackend("aot_eager"), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **given: compile_with(net, backend=counter, **given))
+    return counter
 
 
 @pytest.fixture

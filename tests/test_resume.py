@@ -153,6 +153,15 @@ def test_every_feature_from_every_state(overrides: list[str], few: ImageData, tm
         assert train(overrides, few, read(content, tmp_path)).equals(whole)
 
 
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_a_compiled_training_goes_on_within_an_epoch(few: ImageData, tmp_path: Path) -> None:
+    """Compiling again draws nothing that the training would have drawn."""
+    overrides = ["train.compile=true", "train.epochs=2", "model.dropout=0.2"]
+    whole = train(overrides, few)
+    assert train(overrides, few, read(stopped(overrides, few, 7), tmp_path)).equals(whole)
+
+
 def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageData, tmp_path: Path) -> None:
     state = read(train([], few).states.saved[1], tmp_path)
     for other in (

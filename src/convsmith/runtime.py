@@ -7,7 +7,7 @@ import resource
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -150,6 +150,11 @@ def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def own_random_state(device: torch.device) -> AbstractContextManager[None]:
+    """A block whose draws from PyTorch's global generators leave them as they were, on the device too."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def seed_everything(seed: int) -> None:

@@ -39,6 +39,9 @@ class LiveObserver(Observer):
     def resumed(self, trainer: Trainer) -> None:
         self.log.resumed(trainer)
 
+    def compiled(self, seconds: float) -> None:
+        self.log.compiled(seconds)
+
     def epoch_started(self, start: EpochStart) -> None:
         self.log.epoch_started(start)
         self.bar = Progress(

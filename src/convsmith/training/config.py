@@ -218,6 +218,9 @@ class TrainConfig(_Table):
         default="auto", description='of the forward pass; "auto": bf16 where it is faster'
     )
     device: Device = Field(default="auto", description='"auto": CUDA before MPS before the CPU')
+    compile: bool = Field(
+        default=False, description="torch.compile the net's steps, ahead of the first epoch; for GPUs"
+    )
     stop_after: int | None = Field(
         default=None, ge=1, description="stop after this many epochs of a schedule planned for all"
     )

@@ -23,6 +23,7 @@ from convsmith.data.normalize import Normalizer
 from convsmith.data.transforms import Mix
 from convsmith.training.backward import prepared_backward
 from convsmith.training.batches import DeviceImages
+from convsmith.training.compiling import compiled_nets
 from convsmith.training.distillation import Teacher
 from convsmith.training.dropout import use_fast_dropout
 from convsmith.training.profile import Profile
@@ -67,6 +68,7 @@ class Learner:
         seed: Of augmentation, mixing and dropout.
         profile: Told how long each phase takes.
         teacher: Asked of every part of a batch, as the net sees it.
+        compiled: Whether the copies are compiled, each shape of images when it is first seen.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Learner:
         seed: int,
         profile: Profile,
         teacher: Teacher | None = None,
+        compiled: bool = False,
     ) -> None:
         self.teacher = teacher
         self.net, self.images, self.normalize, self.augment, self.mix = net, images, normalize, augment, mix
@@ -91,8 +94,15 @@ class Learner:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         self.generators = [torch.Generator() for _ in range(parts)]
-        self.replicas = [_replica(net, each, share_buffers=parts == 1) for each in self.generators]
-        workers = min(parts, torch.get_num_threads()) if images.device.type == "cpu" else 1
+        self.replicas = [_replica(net, share_buffers=parts == 1) for _ in self.generators]
+        threads = torch.get_num_threads() if images.device.type == "cpu" else 1
+        if compiled:
+            # No compiler sees into our dropout. PyTorch's draws from one generator, so in the parts' order.
+            self.replicas, threads = compiled_nets(self.replicas), 1
+        else:
+            for replica, generator in zip(self.replicas, self.generators, strict=True):
+                use_fast_dropout(replica, generator)
+        workers = min(parts, threads)
         self.pool = _single_threaded(workers) if workers > 1 else None
 
     def train(self) -> None:
@@ -112,6 +122,20 @@ class Learner:
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
         return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+
+    def rehearse(self, num_images: int, image_size: int | None) -> None:
+        """Forward and backward with the first images, so that what is compiled for their shapes is.
+
+        The net's statistics stay as they are.
+        """
+        buffers = [buffer for replica in self.replicas for buffer in replica.buffers()]
+        before = [buffer.clone() for buffer in buffers]
+        moment = Moment(epoch=1, step=0, image_size=image_size)
+        for number, part in enumerate(torch.arange(num_images).chunk(len(self.replicas))):
+            self._part(number, part, moment)
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
     def gradient_norm(self) -> Tensor:
         """The Euclidean norm of all gradients together, on the device; not finite where one is not."""
@@ -167,12 +191,10 @@ class Learner:
             return teacher.logits(images)
 
 
-def _replica(net: nn.Module, generator: torch.Generator, *, share_buffers: bool) -> nn.Module:
-    """A net of the same parameters, whose layers are fit for training; its dropout draws from `generator`."""
+def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
+    """A net of the same parameters."""
     shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
-    replica = copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
-    use_fast_dropout(replica, generator)
-    return replica
+    return copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
 
 
 def _single_threaded(workers: int) -> ThreadPoolExecutor:

@@ -62,6 +62,9 @@ class LogWriter(Observer):
             place = f"in epoch {progress.epoch}, after {progress.step} of {trainer.num_batches} batches"
         self.write(f"Resumed {place}")
 
+    def compiled(self, seconds: float) -> None:
+        self.write(f"Compiled in {clock(seconds)}, which no epoch's time contains")
+
     def epoch_started(self, start: EpochStart) -> None:
         self.start = start
         self.write(f"Epoch {start.epoch}")

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.training.average import WeightAverage
 from convsmith.training.batches import DeviceImages, num_batches, shuffled
+from convsmith.training.compiling import compilable
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.distillation import Teacher
 from convsmith.training.learner import Learner, Moment
@@ -107,6 +108,9 @@ class Observer:
     def resumed(self, trainer: "Trainer") -> None:
         """The training goes on from a saved state; `trainer` is brought to it."""
 
+    def compiled(self, seconds: float) -> None:
+        """The net's steps are compiled, which took `seconds`; no epoch's time has them."""
+
     def checkpoint(self, trainer: "Trainer") -> None:
         """The training could go on from what `trainer` holds now: at its start, after an epoch, at a stop."""
 
@@ -160,6 +164,7 @@ def fit(
             are not, at the end of an epoch or at a stop.
         StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
         RunError: `state` is that of another net or optimiser.
+        RecipeError: The net is to be compiled, and PyTorch cannot do so here.
     """
     trainer = Trainer(
         net,
@@ -173,7 +178,7 @@ def fit(
         stop=stop or runtime.StopRequest(),
     )
     # Dropout draws from PyTorch's global generator; the caller's is left as it was.
-    with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
+    with runtime.own_random_state(trainer.device):
         try:
             trainer.start(state)
             while trainer.progress.epoch <= config.epochs_run:
@@ -236,6 +241,7 @@ class Trainer:
             seed=seed,
             profile=profile,
             teacher=teacher,
+            compiled=config.compile,
         )
 
     @property
@@ -247,12 +253,30 @@ class Trainer:
         """Go to where a training stopped, or to its beginning."""
         if state is None:
             self.checkpoint()
-            return
-        state.restore(self)
-        if self.history and not self.progress.step:
-            self.evaluated = self.in_plain_layers()
+        else:
+            state.restore(self)
+            if self.history and not self.progress.step:
+                self.evaluated = self.in_plain_layers()
+            for observer in self.observers:
+                observer.resumed(self)
+        if self.config.compile:
+            self.compile()
+
+    def compile(self) -> None:
+        """Compile for every shape of batch to come, and change nothing that the training depends on."""
+        began = time.perf_counter()
+        profile, self.learner.profile = self.learner.profile, Profile()
+        self.learner.train()
+        total, batch_size = len(self.data.train), self.config.batch_size
+        counts = {min(batch_size, total), total - (self.num_batches - 1) * batch_size}
+        sizes = {self.image_size(1, 0), None}
+        memory = enough_memory("compiling", self.device, batch_size)
+        with compilable(), memory, runtime.own_random_state(self.device):
+            for count, size in product(counts, sizes):
+                self.learner.rehearse(count, size)
+        self.learner.profile = profile
         for observer in self.observers:
-            observer.resumed(self)
+            observer.compiled(time.perf_counter() - began)
 
     def checkpoint(self) -> None:
         for observer in self.observers:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -65,7 +64,8 @@ def range_test(
     Args:
         net: From images `(N, C, H, W)` to logits.
         data: Its training images are used.
-        config: The `[train]` table; its schedule, average of the weights and smaller images are left out.
+        config: The `[train]` table; its schedule, average of the weights, smaller images and compiling are
+            left out.
         augment: The `[augment]` table.
         seed: Of the order of the images, augmentation and dropout.
         low: The first rate, of the first optimiser; others keep their ratio to it.
@@ -73,7 +73,7 @@ def range_test(
         steps: How many, at least 20.
         teacher: What the net learns from beside the labels.
     """
-    plain = {"schedule": Constant(), "ema": 0.0, "progressive": None}
+    plain = {"schedule": Constant(), "ema": 0.0, "progressive": None, "compile": False}
     trainer = Trainer(
         net,
         data,
@@ -85,7 +85,7 @@ def range_test(
         teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)
-    with torch.random.fork_rng(devices=[trainer.device] if trainer.device.type == "cuda" else []):
+    with runtime.own_random_state(trainer.device):
         runtime.seed_everything(runtime.derive_seed(seed, 1))
         trainer.learner.train()
         try:

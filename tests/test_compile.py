@@ -1,0 +1,112 @@
+"""`train.compile`: all is compiled before the first epoch, and the training is the same."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from convsmith import runtime
+from convsmith.arch.build import build
+from convsmith.cli import run
+from convsmith.recipe.loader import load
+from convsmith.training.log import LogWriter
+from convsmith.training.loop import BatchFacts, EpochFacts, Observer, fit
+from convsmith.workflow.prepare import prepare
+
+# PyTorch uses what it deprecates, when it traces and when it loads its compiler.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+
+TINY = ["model.net=C4 C8:s2:d2 / G F10", "train.epochs=2", "train.batch_size=64"]
+PARTS = ["train.microbatch_size=32", "train.progressive={start_size=6, until=0.6}"]
+
+
+class Compilations(Observer):
+    """How much was compiled when the loop said that it is, and when the training ended."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self.count, self.ahead, self.lines, self.losses = count, 0, list[str](), list[float]()
+        self.log = LogWriter(self.lines.append)
+
+    def compiled(self, seconds: float) -> None:
+        assert seconds > 0
+        self.ahead = self.count()
+        self.log.compiled(seconds)
+
+    def batch_done(self, batch: BatchFacts) -> None:
+        self.losses.append(batch.loss)
+
+
+def trained(overrides: Sequence[str], watcher: Observer) -> tuple[dict[str, Tensor], tuple[EpochFacts, ...]]:
+    prepared = prepare(load("digits", [*TINY, *overrides]))
+    recipe = prepared.recipe
+    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
+    history = fit(net, prepared.data, recipe.train, recipe.augment, seed=0, observers=[watcher])
+    return net.state_dict(), history
+
+
+@pytest.mark.parametrize(
+    ("more", "shapes"),
+    [
+        # Parts of 32 and of 23, of 6x6 and of 8x8 pixels.
+        (PARTS, 4),
+        (["train.precision=bf16", "train.ema=0.9"], 2),
+        (["train.weight_standardization=true", "model.norm=none"], 2),
+        (["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10", "train.optimizer=muon"], 2),
+    ],
+    ids=["parts", "bf16", "standardised", "whitened"],
+)
+def test_the_same_training_and_nothing_compiled_in_it(
+    more: list[str], shapes: int, compiler: CompileCounterWithBackend
+) -> None:
+    plain, plain_history = trained(more, Observer())
+    assert compiler.frame_count == 0
+    watcher = Compilations(lambda: compiler.frame_count)
+    weights, history = trained([*more, "train.compile=true"], watcher)
+    assert watcher.ahead == compiler.frame_count == shapes
+    (line,) = watcher.lines
+    assert line.startswith("Compiled in 00:")
+    for name, tensor in plain.items():
+        assert torch.allclose(weights[name].float(), tensor.float(), atol=1e-5), name
+    assert [facts.train.loss for facts in history] == pytest.approx(
+        [facts.train.loss for facts in plain_history], rel=1e-4
+    )
+
+
+def test_a_second_training_is_compiled_too(compiler: CompileCounterWithBackend) -> None:
+    """PyTorch compiles so many shapes of a class of nets, all nets together, and then no more."""
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for training in (1, 2):
+            trained(["train.epochs=1", "train.compile=true"], Observer())
+            assert compiler.frame_count == 2 * training
+
+
+def test_a_net_that_cannot_be_compiled(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise RuntimeError("no compiler here")
+
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda net, **given: compile_with(net, backend=broken, **given))
+    assert run(["train", "digits", *TINY, "train.compile=true"]) == 2
+    told = capsys.readouterr().err
+    assert "train.compile" in told
+    assert "no compiler here" in told
+    assert "train.compile=false" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not torch.cuda.is_available() and not shutil.which("g++"),
+    reason="no CUDA device and no C++ compiler",
+)
+def test_with_the_compiler_of_pytorch() -> None:
+    plain, _ = trained(["train.epochs=1", "train.batch_size=599"], Observer())
+    compiled, _ = trained(["train.epochs=1", "train.batch_size=599", "train.compile=true"], Observer())
+    for name, tensor in plain.items():
+        assert torch.allclose(compiled[name].float(), tensor.float(), atol=1e-3), name
