@@ -364,6 +364,22 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
     assert again == recorder.epochs[-1].test
 
 
+def test_the_averages_statistics_are_those_of_a_net_without_dropout() -> None:
+    overrides = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "model.dropout=0.4", "train.ema=0.9"]
+    recipe = load("digits", [*overrides, "model.dropout_at=layer"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
+    seen: list[torch.Tensor] = []
+    net.get_submodule("block1.conv2").register_forward_hook(lambda *called: seen.append(called[2]))
+    images = whole(prepared.data.train, Normalizer.of(prepared.data, torch.device("cpu")))
+    net.eval()(images)
+    measured = net.get_buffer("block1.norm2.running_var")
+    # Of batches of 500 and of 198 images, each of which counts the same.
+    assert torch.allclose(measured, seen[0].var((0, 2, 3)), rtol=0.05)
+    assert [each.p for each in net.modules() if isinstance(each, nn.Dropout)] == [0.4] * 2
+
+
 def test_standardised_weights_end_as_plain_ones() -> None:
     overrides = ["train.epochs=2", "model.net=C4 S8:s2 / F6 F10", "model.norm=none"]
     recipe = load("digits", [*overrides, "train.weight_standardization=true", "train.precision=fp32"])

@@ -1,5 +1,8 @@
 """An exponential moving average of the weights, with batch-norm statistics of its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
@@ -34,7 +37,21 @@ class WeightAverage:
         return module
 
     def measure_statistics(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> None:
+        """Set the norms' running statistics to those of plain images in the net as it will be used."""
         # The split's order follows the images' hashes, so that its first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
-        with torch.no_grad(), runtime.autocast(normalize.mean.device, dtype):
+        with torch.no_grad(), runtime.autocast(normalize.mean.device, dtype), _without_dropout(self.model):
             update_bn(normalized(images, normalize, STATISTICS_BATCH), self.model)
+
+
+@contextmanager
+def _without_dropout(net: nn.Module) -> Iterator[None]:
+    """Dropout makes activations vary more than they will where the statistics are used."""
+    dropouts = {module: module.p for module in net.modules() if isinstance(module, nn.Dropout)}
+    try:
+        for module in dropouts:
+            module.p = 0.0
+        yield
+    finally:
+        for module, p in dropouts.items():
+            module.p = p
