@@ -29,7 +29,8 @@ def main() -> str:
             images, spent = 0, 0.0
             for index, indices in enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0))):
                 began = time.perf_counter()
-                trainer.step(indices, 1, index)
+                # Of the last epoch, whose images have their own size, as the count of operations has it.
+                trainer.step(indices, recipe.train.epochs, index)
                 if index < 2:
                     profile.seconds.clear()
                     continue
