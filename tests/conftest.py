@@ -4,17 +4,19 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from torch._dynamo.testing import CompileCounterWithBackend
 
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch._dynamo.testing import CompileCounterWithBackend
 
 REAL_DATA = Path(os.environ.get("CONVSMITH_DATA") or Path(__file__).parents[2] / "shared" / "datasets")
 
@@ -81,8 +83,11 @@ def tiny() -> Recipe:
 
 
 @pytest.fixture
-def compiler(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
+def compiler(monkeypatch: pytest.MonkeyPatch) -> "CompileCounterWithBackend":
     """A compiler that leaves what PyTorch has traced as it is, and counts how often it is asked."""
+    # Two seconds that no other test needs to wait for.
+    from torch._dynamo.testing import CompileCounterWithBackend
+
     counter, compile_with = CompileCounterWithBackend("aot_eager"), torch.compile
     monkeypatch.setattr(torch, "compile", lambda net, **given: compile_with(net, backend=counter, **given))
     return counter

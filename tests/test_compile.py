@@ -1,21 +1,21 @@
 """`train.compile`: all is compiled before the first epoch, and the training is the same."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch._dynamo.testing import CompileCounterWithBackend
 
-from convsmith import runtime
-from convsmith.arch.build import build
 from convsmith.cli import run
 from convsmith.recipe.loader import load
 from convsmith.training.log import LogWriter
-from convsmith.training.loop import BatchFacts, EpochFacts, Observer, fit
-from convsmith.workflow.prepare import prepare
+from convsmith.training.loop import Observer
+from trained import Recorder, trained
+
+if TYPE_CHECKING:
+    from torch._dynamo.testing import CompileCounterWithBackend
 
 # PyTorch uses what it deprecates, when it traces and when it loads its compiler.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
@@ -25,27 +25,21 @@ PARTS = ["train.microbatch_size=32", "train.progressive={start_size=6, until=0.6
 
 
 class Compilations(Observer):
-    """How much was compiled when the loop said that it is, and when the training ended."""
+    """How much was compiled when the loop said that it is."""
 
-    def __init__(self, count: Callable[[], int]) -> None:
-        self.count, self.ahead, self.lines, self.losses = count, 0, list[str](), list[float]()
+    def __init__(self, compiler: "CompileCounterWithBackend") -> None:
+        self.compiler, self.ahead, self.lines = compiler, 0, list[str]()
         self.log = LogWriter(self.lines.append)
 
     def compiled(self, seconds: float) -> None:
         assert seconds > 0
-        self.ahead = self.count()
+        self.ahead = self.compiler.frame_count
         self.log.compiled(seconds)
 
-    def batch_done(self, batch: BatchFacts) -> None:
-        self.losses.append(batch.loss)
 
-
-def trained(overrides: Sequence[str], watcher: Observer) -> tuple[dict[str, Tensor], tuple[EpochFacts, ...]]:
-    prepared = prepare(load("digits", [*TINY, *overrides]))
-    recipe = prepared.recipe
-    net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-    history = fit(net, prepared.data, recipe.train, recipe.augment, seed=0, observers=[watcher])
-    return net.state_dict(), history
+def tiny_net(overrides: Sequence[str], *watchers: Observer) -> tuple[dict[str, Tensor], Recorder]:
+    net, recorder = trained(load("digits", [*TINY, *overrides]), observers=watchers)
+    return net.state_dict(), recorder
 
 
 @pytest.mark.parametrize(
@@ -60,27 +54,27 @@ def trained(overrides: Sequence[str], watcher: Observer) -> tuple[dict[str, Tens
     ids=["parts", "bf16", "standardised", "whitened"],
 )
 def test_the_same_training_and_nothing_compiled_in_it(
-    more: list[str], shapes: int, compiler: CompileCounterWithBackend
+    more: list[str], shapes: int, compiler: "CompileCounterWithBackend"
 ) -> None:
-    plain, plain_history = trained(more, Observer())
+    plain, expected = tiny_net(more)
     assert compiler.frame_count == 0
-    watcher = Compilations(lambda: compiler.frame_count)
-    weights, history = trained([*more, "train.compile=true"], watcher)
+    watcher = Compilations(compiler)
+    weights, found = tiny_net([*more, "train.compile=true"], watcher)
     assert watcher.ahead == compiler.frame_count == shapes
     (line,) = watcher.lines
     assert line.startswith("Compiled in 00:")
     for name, tensor in plain.items():
         assert torch.allclose(weights[name].float(), tensor.float(), atol=1e-5), name
-    assert [facts.train.loss for facts in history] == pytest.approx(
-        [facts.train.loss for facts in plain_history], rel=1e-4
+    assert [facts.train.loss for facts in found.epochs] == pytest.approx(
+        [facts.train.loss for facts in expected.epochs], rel=1e-4
     )
 
 
-def test_a_second_training_is_compiled_too(compiler: CompileCounterWithBackend) -> None:
+def test_a_second_training_is_compiled_too(compiler: "CompileCounterWithBackend") -> None:
     """PyTorch compiles so many shapes of a class of nets, all nets together, and then no more."""
     with torch._dynamo.config.patch(recompile_limit=2):
         for training in (1, 2):
-            trained(["train.epochs=1", "train.compile=true"], Observer())
+            tiny_net(["train.epochs=1", "train.compile=true"])
             assert compiler.frame_count == 2 * training
 
 
@@ -106,7 +100,7 @@ def test_a_net_that_cannot_be_compiled(
     reason="no CUDA device and no C++ compiler",
 )
 def test_with_the_compiler_of_pytorch() -> None:
-    plain, _ = trained(["train.epochs=1", "train.batch_size=599"], Observer())
-    compiled, _ = trained(["train.epochs=1", "train.batch_size=599", "train.compile=true"], Observer())
+    plain, _ = tiny_net(["train.epochs=1", "train.batch_size=599"])
+    compiled, _ = tiny_net(["train.epochs=1", "train.batch_size=599", "train.compile=true"])
     for name, tensor in plain.items():
         assert torch.allclose(compiled[name].float(), tensor.float(), atol=1e-3), name

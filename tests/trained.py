@@ -1,5 +1,7 @@
 """Trainings that tests look at."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -29,7 +31,9 @@ class Recorder(Observer):
         self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
 
 
-def trained(recipe: Recipe, profile: Profile | None = None) -> tuple[nn.Module, Recorder]:
+def trained(
+    recipe: Recipe, profile: Profile | None = None, observers: Sequence[Observer] = ()
+) -> tuple[nn.Module, Recorder]:
     """A net trained by a recipe, and what an observer saw."""
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
@@ -40,7 +44,7 @@ def trained(recipe: Recipe, profile: Profile | None = None) -> tuple[nn.Module, 
         prepared.recipe.train,
         recipe.augment,
         seed=recipe.seed,
-        observers=[recorder],
+        observers=[recorder, *observers],
         profile=profile,
     )
     assert list(history) == recorder.epochs
