@@ -30,7 +30,7 @@ def main() -> str:
             for index, indices in enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0))):
                 began = time.perf_counter()
                 # Of the last epoch, whose images have their own size, as the count of operations has it.
-                trainer.step(indices, recipe.train.epochs, index)
+                trainer.step(trainer.batch(indices, recipe.train.epochs, index))
                 if index < 2:
                     profile.seconds.clear()
                     continue

@@ -46,7 +46,7 @@ def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callab
         trainer.learner.train()
         seen = 0
         for index, indices in enumerate(islice(batches, steps)):
-            trainer.step(indices, 1, index)
+            trainer.step(trainer.batch(indices, 1, index))
             seen += len(indices)
         return seen
 

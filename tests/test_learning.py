@@ -16,13 +16,14 @@ from convsmith.arch.settings import NetSettings
 from convsmith.data.augment import augmenter
 from convsmith.data.images import ImageData
 from convsmith.data.normalize import Normalizer
+from convsmith.data.resize import resized
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import RecipeError
 from convsmith.recipe.loader import load
 from convsmith.training.batches import DeviceImages
 from convsmith.training.config import SGD, AdamW, Muon
 from convsmith.training.dropout import Dropout, use_fast_dropout
-from convsmith.training.learner import Learner, Moment
+from convsmith.training.learner import Batch, Learner
 from convsmith.training.optim import OrthogonalizedFilters, make_optimizers
 from convsmith.training.profile import PHASES, Profile
 from convsmith.training.whitening import whiten_first_layer, whitening_filters
@@ -97,7 +98,8 @@ def small_net(norm: str = "batch", dropout: float = 0.0) -> nn.Module:
     return build(plan(parse("C8 S8:s2 / G F10"), (1, 8, 8), settings), generator=runtime.generator(1))
 
 
-MOMENT = Moment(epoch=1, step=0)
+def batch(indices: Tensor, step: int = 0) -> Batch:
+    return Batch(indices=indices, epoch=1, step=step)
 
 
 @pytest.mark.parametrize("parts", [1, 3, 4])
@@ -111,7 +113,7 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(digits: ImageData, part
     logits = expected((images - digits.mean[0]) / digits.std[0])
     loss = functional.cross_entropy(logits, labels, label_smoothing=0.1)
     loss.backward()  # type: ignore[no-untyped-call]
-    outcome = learner(net, digits, parts).learn(indices, MOMENT)
+    outcome = learner(net, digits, parts).learn(batch(indices))
     assert outcome.loss.item() == pytest.approx(loss.item(), rel=1e-5)
     assert outcome.correct.item() == (logits.argmax(1) == labels).sum().item()
     for ours, theirs in zip(net.parameters(), expected.parameters(), strict=True):
@@ -134,7 +136,7 @@ class TwoBiases(nn.Module):
 def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageData) -> None:
     whole, halves = TwoBiases(), TwoBiases()
     for net, parts in ((whole, 1), (halves, 2)):
-        learner(net, digits, parts).learn(torch.arange(40), MOMENT)
+        learner(net, digits, parts).learn(batch(torch.arange(40)))
     for one, other in zip(whole.parameters(), halves.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None
@@ -147,10 +149,10 @@ def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
         torch.set_num_threads(threads)
         net = small_net(dropout=0.2)
         learns = learner(net, digits, parts=4)
-        assert (learns.pool is None) == (threads == 1)
+        assert learns.workers == threads
         learns.train()
         for step in range(3):
-            learns.learn(torch.arange(64) + 64 * step, Moment(epoch=1, step=step))
+            learns.learn(batch(torch.arange(64) + 64 * step, step))
         learns.gather_statistics()
         learns.close()
         states.append([*net.buffers(), *(parameter.grad for parameter in net.parameters())])
@@ -159,12 +161,42 @@ def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_prepared_ahead_is_the_same_batch(
+    digits: ImageData, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for once, whether or not it is the one that comes."""
+    batches = [batch(torch.arange(64) + 64 * step, step) for step in range(3)]
+    stranger = batch(torch.arange(64), 9)
+    ends = []
+    with runtime.threads(threads):
+        ways: list[list[Batch | None]] = [[None] * 3, [*batches[1:], None], [stranger, stranger, None]]
+        for following in ways:
+            net = small_net(dropout=0.2)
+            learns = learner(net, digits, parts=2)
+            taken, take = list[int](), learns.images.take
+            monkeypatch.setattr(
+                learns.images,
+                "take",
+                lambda some, taken=taken, take=take: taken.append(len(some)) or take(some),
+            )
+            learns.train()
+            for now, coming in zip(batches, following, strict=True):
+                learns.learn(now, coming)
+            learns.close()
+            assert taken == [32] * 2 * (3 + following.count(stranger))
+            ends.append([*(parameter.grad for parameter in net.parameters())])
+    for alone, ahead, other in zip(*ends, strict=True):
+        assert torch.equal(alone, ahead)
+        assert torch.equal(alone, other)
+
+
 def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
     net = small_net()
     learns = learner(net, digits, parts=2)
     learns.train()
     for step in range(2):
-        learns.learn(torch.arange(40) + 40 * step, Moment(epoch=1, step=step))
+        learns.learn(batch(torch.arange(40) + 40 * step, step))
     assert torch.equal(net.get_buffer("block1.norm1.running_mean"), torch.zeros(8))
     learns.gather_statistics()
     normalize, conv = Normalizer.of(digits, CPU), net.get_submodule("block1.conv1")
@@ -293,6 +325,16 @@ def test_dirac_initialisation_passes_channels_on() -> None:
     assert not torch.allclose(logits[:, :4], hidden[:, :4], atol=0.1)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (3, 1, 8, 8), (1, 4, 7, 12)])
+@pytest.mark.parametrize("size", [1, 5, 7, 20])
+def test_images_of_another_size_are_those_of_interpolation(shape: tuple[int, ...], size: int) -> None:
+    images = torch.randint(0, 256, shape, generator=runtime.generator(0), dtype=torch.uint8)
+    found = resized(images.contiguous(memory_format=torch.channels_last), size)
+    expected = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, ...]] = []
     forward = nn.Conv2d.forward
@@ -321,7 +363,7 @@ def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mixing_reaches_the_loss(digits: ImageData) -> None:
     recipe = load("digits", ["augment.mix=mixup", "augment.mix.p=1.0"])
     losses = [
-        learner(small_net(), digits, parts=1, mix=mix).learn(torch.arange(64), MOMENT).loss.item()
+        learner(small_net(), digits, parts=1, mix=mix).learn(batch(torch.arange(64))).loss.item()
         for mix in (None, recipe.augment.mix)
     ]
     assert losses[0] != losses[1]

@@ -1,6 +1,10 @@
 """The loop and its parts: schedules, scores, seeds, and the stop before a step that would do harm."""
 
 import math
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +39,7 @@ from convsmith.training.config import (
     Schedule,
     Step,
 )
-from convsmith.training.learner import Learner, Moment, Outcome
+from convsmith.training.learner import Batch, Learner, Outcome
 from convsmith.training.loop import BatchFacts, Observer, Trainer, fit
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.profile import Profile
@@ -290,8 +294,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pyte
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     real = Learner.learn
 
-    def learn(self: Learner, indices: torch.Tensor, moment: Moment) -> Outcome:
-        outcome = real(self, indices, moment)
+    def learn(self: Learner, batch: Batch, following: Batch | None = None) -> Outcome:
+        outcome = real(self, batch, following)
         gradient = self.parameters[0].grad
         assert gradient is not None
         gradient[0, 0, 1, 1] = -math.inf
@@ -329,7 +333,7 @@ def test_a_step_waits_for_the_device_once(optimizer: str) -> None:
     )
     trainer.learner.train()
     with Reads() as reads:
-        trainer.step(torch.arange(64), 1, 0)
+        trainer.step(trainer.batch(torch.arange(64), 1, 0))
     assert reads.names == ["tolist"]
 
 
@@ -423,6 +427,39 @@ def test_small_steps_take_one_thread() -> None:
     assert torch.get_num_threads() == before
     with runtime.threads_for(10**10):
         assert torch.get_num_threads() == before
+
+
+FAULTS = """
+import resource, sys, torch
+from convsmith import runtime
+torch.set_num_threads(1)
+if sys.argv[1:]:
+    runtime.keep_freed_memory()
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(2):
+        torch.ones(2**26, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """New pages come one fault each, or 512 at a time where the system gives huge ones.
+
+    It takes a few rounds until there is a free block that fits every time.
+    """
+
+    def faults(*arguments: str, **environment: str) -> int:
+        command = [sys.executable, "-c", FAULTS, *arguments]
+        done = subprocess.run(
+            command, env=os.environ | environment, check=True, capture_output=True, text=True
+        )
+        return int(done.stdout)
+
+    assert faults() >= 2 * 2**26 // 2**21
+    assert faults("keep") < 10
+    assert faults("keep", MALLOC_MMAP_THRESHOLD_="1000000") >= 2 * 2**26 // 2**21
 
 
 def test_bf16_is_chosen_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,16 @@
 A small net's operations are too short to be shared out between cores one by one. Parts of a batch are not:
 every core takes one through the whole net, forward and backward, with what it computes close at hand. The
 parts see the batch norm of their own images, and gradients are summed in the order of the parts, so that the
-result is the same whatever the number of cores.
+result is the same whatever the number of cores. A core that has nothing left to do for a batch prepares the
+images of the next, while another sums the gradients and updates the weights.
 """
 
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ from convsmith import runtime
 from convsmith.data.augment import Augmenter, Draw
 from convsmith.data.mix import mix_batch
 from convsmith.data.normalize import Normalizer
+from convsmith.data.resize import resized
 from convsmith.data.transforms import Mix
 from convsmith.training.backward import prepared_backward
 from convsmith.training.batches import DeviceImages
@@ -32,16 +36,38 @@ from convsmith.training.profile import Profile
 _AUGMENT, _MIX, _DROPOUT = range(1, 4)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Moment:
-    """Where in the training a batch stands; with the run's seed it fixes all that is drawn for it.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The images to learn from; where they stand in the training fixes, with the run's seed, all draws.
 
-    `image_size` is what the images are brought to, None for their own.
+    Attributes:
+        indices: `(N,)` int64 on the CPU, the images' places in the training set.
+        epoch: Counts from 1.
+        step: The batch's number within the epoch, from 0.
+        image_size: Pixels a side that the images are brought to, None for their own.
     """
 
+    indices: Tensor
     epoch: int
     step: int
     image_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a batch as the net sees it.
+
+    Attributes:
+        images: `(N, C, H, W)` float32, channels last in memory.
+        labels: `(N,)` int64.
+        targets: What the loss compares logits with: the labels, or probabilities `(N, num_classes)`.
+        dropout: Seed of what the net draws for it.
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    dropout: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,22 +128,28 @@ class Learner:
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
                 use_fast_dropout(replica, generator)
-        workers = min(parts, threads)
-        self.pool = _single_threaded(workers) if workers > 1 else None
+        self.workers = min(parts, threads)
+        self.pool: Executor = _single_threaded(self.workers) if self.workers > 1 else _AtOnce()
+        self.ahead: tuple[Batch | None, list[Future[Part]]] = (None, [])
 
     def train(self) -> None:
         for replica in self.replicas:
             replica.train()
 
-    def learn(self, indices: Tensor, moment: Moment) -> Outcome:
-        """Set the gradients of all parameters to those of a batch's mean loss."""
-        parts = list(enumerate(indices.chunk(len(self.replicas))))
-        shares = [len(part) / len(indices) for _, part in parts]
-        if self.pool is None:
-            results = [self._part(number, part, moment) for number, part in parts]
-        else:
-            waiting = [self.pool.submit(self._part, number, part, moment) for number, part in parts]
-            results = [part.result() for part in waiting]
+    def learn(self, batch: Batch, following: Batch | None = None) -> Outcome:
+        """Set the gradients of all parameters to those of a batch's mean loss.
+
+        Args:
+            batch: What to learn from.
+            following: The batch that will be next; its images are prepared by cores that would wait.
+        """
+        known, prepared = self.ahead
+        if known is not batch:
+            prepared = self._prepare(batch)
+        waiting = [self.pool.submit(self._part, number, part) for number, part in enumerate(prepared)]
+        self.ahead = (following, self._prepare(following) if following else [])
+        shares = [len(part) / len(batch.indices) for part in self._shared_out(batch)]
+        results = [part.result() for part in waiting]
         *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], shares)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
@@ -130,9 +162,9 @@ class Learner:
         """
         buffers = [buffer for replica in self.replicas for buffer in replica.buffers()]
         before = [buffer.clone() for buffer in buffers]
-        moment = Moment(epoch=1, step=0, image_size=image_size)
-        for number, part in enumerate(torch.arange(num_images).chunk(len(self.replicas))):
-            self._part(number, part, moment)
+        batch = Batch(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
+        for number, part in enumerate(self._prepare(batch)):
+            self._part(number, part)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
@@ -141,12 +173,9 @@ class Learner:
         """The Euclidean norm of all gradients together, on the device; not finite where one is not."""
         return get_total_norm([each.grad for each in self.parameters if each.grad is not None])
 
-    def on_one_core(self, task: Callable[[], None]) -> None:
-        """Do a task of many small operations, which cores that shared them would spend waiting."""
-        if self.pool is None:
-            task()
-        else:
-            self.pool.submit(task).result()
+    def one_core(self) -> AbstractContextManager[None]:
+        """For many small operations, which cores that shared them would spend waiting for each other."""
+        return runtime.threads(1) if self.workers > 1 else nullcontext()
 
     def gather_statistics(self) -> None:
         """Give the net the mean of what its copies' norms collected, as if each had seen all parts."""
@@ -160,31 +189,47 @@ class Learner:
                 buffer.copy_(stacked.mean(0) if buffer.is_floating_point() else stacked[0])
 
     def close(self) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
+        self.pool.shutdown()
 
-    def _part(self, number: int, indices: Tensor, moment: Moment) -> tuple[Tensor, Tensor, list[Tensor]]:
-        key = (self.seed, moment.epoch, moment.step, number)
+    def _shared_out(self, batch: Batch) -> Sequence[Tensor]:
+        """The indices of each part."""
+        return batch.indices.chunk(len(self.replicas))
+
+    def _prepare(self, batch: Batch) -> list[Future[Part]]:
+        parts = enumerate(self._shared_out(batch))
+        return [self.pool.submit(self._prepared, number, part, batch) for number, part in parts]
+
+    def _prepared(self, number: int, indices: Tensor, batch: Batch) -> Part:
+        key = (self.seed, batch.epoch, batch.step, number)
         with self.profile.phase("augment"):
             images, labels = self.images.take(indices)
-            draw = Draw(seed=runtime.derive_seed(*key, _AUGMENT), epoch=moment.epoch, indices=indices)
-            images = _resized(self.normalize(self.augment(images, draw)), moment.image_size)
-            targets = labels
+            draw = Draw(seed=runtime.derive_seed(*key, _AUGMENT), epoch=batch.epoch, indices=indices)
+            images = self.augment(images, draw)
+            if batch.image_size is not None:
+                images = resized(images, batch.image_size)
+            images, targets = self.normalize(images), labels
             if self.mix is not None:
                 probabilities = functional.one_hot(labels, self.num_classes).float()
                 images, targets = mix_batch(self.mix, images, probabilities, runtime.derive_seed(*key, _MIX))
-        taught = None if self.teacher is None else self._taught(self.teacher, images)
+        dropout = runtime.derive_seed(*key, _DROPOUT)
+        return Part(images=images, labels=labels, targets=targets, dropout=dropout)
+
+    def _part(self, number: int, prepared: Future[Part]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """A part's mean loss, how many of its images were right, and the gradients."""
+        part = prepared.result()
+        taught = None if self.teacher is None else self._taught(self.teacher, part.images)
+        device = part.images.device
         with self.profile.phase("forward"):
-            self.generators[number].manual_seed(runtime.derive_seed(*key, _DROPOUT))
-            with runtime.autocast(images.device, self.dtype), prepared_backward(images.device, self.dtype):
-                logits = self.replicas[number](images)
+            self.generators[number].manual_seed(part.dropout)
+            with runtime.autocast(device, self.dtype), prepared_backward(device, self.dtype):
+                logits = self.replicas[number](part.images)
             # The loss in fp32: its sum over the classes would lose digits in bf16.
-            loss = self.criterion(logits.float(), targets)
+            loss = self.criterion(logits.float(), part.targets)
             if self.teacher is not None and taught is not None:
                 loss = self.teacher.loss(loss, logits.float(), taught)
         with self.profile.phase("backward"):
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
-        return loss.detach(), (logits.argmax(1) == labels).sum(), list(gradients)
+        return loss.detach(), (logits.argmax(1) == part.labels).sum(), list(gradients)
 
     def _taught(self, teacher: Teacher, images: Tensor) -> Tensor:
         with self.profile.phase("teacher"), runtime.autocast(images.device, self.dtype):
@@ -195,6 +240,15 @@ def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
     """A net of the same parameters."""
     shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
     return copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
+
+
+class _AtOnce(Executor):
+    """Does a task where it is given, before it goes on."""
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(task(*args, **kwargs))
+        return future
 
 
 def _single_threaded(workers: int) -> ThreadPoolExecutor:
@@ -211,10 +265,3 @@ def _weighted_sum(gradients: Sequence[list[Tensor]], shares: Sequence[float]) ->
     for part, share in zip(others, shares[1:], strict=True):
         total = [torch.add(sofar, each, alpha=share) for sofar, each in zip(total, part, strict=True)]
     return total
-
-
-def _resized(images: Tensor, size: int | None) -> Tensor:
-    if size is None or size == images.shape[-1]:
-        return images
-    small = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-    return small.contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from convsmith.training.batches import DeviceImages, num_batches, shuffled
 from convsmith.training.compiling import compilable
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.distillation import Teacher
-from convsmith.training.learner import Learner, Moment
+from convsmith.training.learner import Batch, Learner
 from convsmith.training.memory import enough_memory
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.profile import Profile
@@ -212,16 +212,13 @@ class Trainer:
         self.progress, self.history = Progress(), list[EpochFacts]()
         self.began = time.perf_counter()
         self.device = runtime.choose_device(config.device)
+        if self.device.type == "cpu":
+            runtime.keep_freed_memory()
         self.dtype = runtime.dtype_of(config.precision)
         self.normalize = Normalizer.of(data, self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.evaluated: nn.Module = net
-        self.plain = None
-        if config.whitening:
-            whiten_first_layer(net, next(normalized(data.train.images, self.normalize, WHITENING_IMAGES)))
-        if config.weight_standardization:
-            self.plain = copy.deepcopy(net)
-            standardize(net)
+        self.plain = self.prepare_layers()
         self.num_batches = num_batches(data.train, config.batch_size)
         self.optimizers = make_optimizers(config.optimizer, net)
         self.rate = LearningRate(
@@ -243,6 +240,19 @@ class Trainer:
             teacher=teacher,
             compiled=config.compile,
         )
+        # Whitening is learning from images, and belongs to the first epoch's time.
+        self.progress.seconds = self.seconds
+
+    def prepare_layers(self) -> nn.Module | None:
+        """Whiten and standardise where the recipe says so; a copy in plain layers if the net's are not."""
+        if self.config.whitening:
+            images = normalized(self.data.train.images, self.normalize, WHITENING_IMAGES)
+            whiten_first_layer(self.net, next(images))
+        if not self.config.weight_standardization:
+            return None
+        plain = copy.deepcopy(self.net)
+        standardize(self.net)
+        return plain
 
     @property
     def seconds(self) -> float:
@@ -345,17 +355,18 @@ class Trainer:
             runtime.seed_everything(runtime.derive_seed(self.seed, progress.epoch))
         order = runtime.generator(self.seed, progress.epoch, _ORDER)
         self.learner.train()
-        batches = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
-        for index, indices in islice(batches, progress.step, None):
-            loss, right = self.step(indices, progress.epoch, index)
-            progress.step = index + 1
-            progress.loss_sum += loss * len(indices)
+        shuffle = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
+        batches = (self.batch(indices, progress.epoch, index) for index, indices in shuffle)
+        for batch, following in pairwise(chain(islice(batches, progress.step, None), [None])):
+            assert batch is not None
+            loss, right = self.step(batch, following)
+            progress.step = batch.step + 1
+            progress.loss_sum += loss * len(batch.indices)
             progress.correct += right
-            progress.seen += len(indices)
+            progress.seen += len(batch.indices)
+            accuracy = progress.correct / progress.seen
             for observer in self.observers:
-                observer.batch_done(
-                    BatchFacts(index=index, loss=loss, accuracy=progress.correct / progress.seen)
-                )
+                observer.batch_done(BatchFacts(index=batch.step, loss=loss, accuracy=accuracy))
             # After the last batch only the evaluation is left, which ends the epoch.
             if self.stop.signal and progress.step < self.num_batches:
                 progress.seconds = time.perf_counter() - began
@@ -370,37 +381,43 @@ class Trainer:
         if self.stop.signal:
             raise StoppedError(self.stop.signal, where)
 
-    def step(self, indices: Tensor, epoch: int, index: int) -> tuple[float, int]:
-        """Forward, backward, update; the loss, and how many images were right."""
-        moment = Moment(epoch=epoch, step=index, image_size=self.image_size(epoch, index))
-        with enough_memory("training", self.device, self.config.batch_size):
-            outcome = self.learner.learn(indices, moment)
+    def batch(self, indices: Tensor, epoch: int, step: int) -> Batch:
+        """The images of a step, at the size that they have by then."""
+        return Batch(indices=indices, epoch=epoch, step=step, image_size=self.image_size(epoch, step))
+
+    def step(self, batch: Batch, following: Batch | None = None) -> tuple[float, int]:
+        """Forward, backward, update; the loss, and how many images were right.
+
+        The images of the batch that follows are prepared meanwhile, where one is named.
+        """
+        with enough_memory("training", self.device, self.config.batch_size), self.learner.one_core():
+            outcome = self.learner.learn(batch, following)
             found = (outcome.loss, self.learner.gradient_norm(), outcome.correct)
             # All at once: whoever reads from a GPU waits until it has done all before.
             loss, norm, correct = torch.stack([each.float() for each in found]).tolist()
-        if not math.isfinite(loss) or not math.isfinite(norm):
-            what = (
-                f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped before this step "
-                "changed the weights"
-            )
-            raise self.diverged(f"epoch {epoch}, batch {index}", what)
-        with self.profile.phase("optimizer"):
-            self.learner.on_one_core(self.update)
-            self.rate.step_done()
-            if self.average:
-                self.average.step_done(self.net)
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                what = (
+                    f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped before this step "
+                    "changed the weights"
+                )
+                raise self.diverged(f"epoch {batch.epoch}, batch {batch.step}", what)
+            with self.profile.phase("optimizer"):
+                self.update()
+                self.rate.step_done()
+                if self.average:
+                    self.average.step_done(self.net)
         return loss, int(correct)
 
     def update(self) -> None:
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def image_size(self, epoch: int, index: int) -> int | None:
+    def image_size(self, epoch: int, step: int) -> int | None:
         """What the images of a step are brought to; None for their own size."""
         progressive = self.config.progressive
         if progressive is None:
             return None
-        done = ((epoch - 1) * self.num_batches + index) / (self.config.epochs * self.num_batches)
+        done = ((epoch - 1) * self.num_batches + step) / (self.config.epochs * self.num_batches)
         return progressive.start_size if done < progressive.until else None
 
     def check_weights(self) -> None:

@@ -138,7 +138,7 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
         for group, share in zip(groups, shares, strict=True):
             group["lr"] = float(rate) * share
         try:
-            losses.append(trainer.step(next(batches), 1, index)[0])
+            losses.append(trainer.step(trainer.batch(next(batches), 1, index))[0])
         except DivergedError:
             break
         means = smoothed(losses)

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from convsmith.errors import RecipeError
 
-# Enough images for the covariances of a patch of a few dozen numbers.
-IMAGES = 4_000
+# Enough images for the covariances of a patch of a few dozen numbers, and how many of them at a time.
+IMAGES, _AT_ONCE = 4_000, 50
 # Keeps filters of directions in which patches hardly vary, which is noise, from growing large.
 EPSILON = 5e-4
 
@@ -52,9 +52,18 @@ def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N8
 
 def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
     """Whitening filters `(C * height * width, C, height, width)`; that of the largest variance is first."""
-    patches = functional.unfold(images_NCHW, kernel).transpose(1, 2).flatten(0, 1)
-    covariance = torch.cov(patches.T.double())
-    variances, directions = torch.linalg.eigh(covariance)
+    variances, directions = torch.linalg.eigh(_covariance(images_NCHW, kernel))
     filters = directions / torch.sqrt(variances + EPSILON)
     ordered: Tensor = filters.T.flip(0).float()
     return ordered.reshape(-1, images_NCHW.shape[1], *kernel)
+
+
+def _covariance(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
+    """Of all patches, float64 on the CPU; it takes memory for the patches of a few images only."""
+    count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+    for images in torch.split(images_NCHW, _AT_ONCE):
+        patches = functional.unfold(images, kernel)
+        count += patches.shape[0] * patches.shape[2]
+        total = total + patches.sum((0, 2)).cpu().double()
+        squares = squares + (patches @ patches.mT).sum(0).cpu().double()
+    return (squares - torch.outer(total, total) / count) / (count - 1)
