@@ -250,7 +250,7 @@ class Trainer:
             whiten_first_layer(self.net, next(images))
         if not self.config.weight_standardization:
             return None
-        plain = copy.deepcopy(self.net)
+        plain: nn.Module = copy.deepcopy(self.net)
         standardize(self.net)
         return plain
 
