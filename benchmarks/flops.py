@@ -7,7 +7,7 @@ import torch
 from benchmarks.throughput import trainer_of
 from convsmith.recipe.loader import load
 from convsmith.runtime import dtype_of, generator
-from convsmith.training.batches import shuffled
+from convsmith.training.batches import followed, shuffled
 from convsmith.training.profile import PHASES, Profile
 from convsmith.workflow.prepare import prepare
 
@@ -27,14 +27,16 @@ def main() -> str:
             trainer = trainer_of(recipe, data, profile)
             trainer.learner.train()
             images, spent = 0, 0.0
-            for index, indices in enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0))):
+            order = enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0)))
+            # Of the last epoch, whose images have their own size, as the count of operations has it.
+            batches = (trainer.batch(indices, recipe.train.epochs, index) for index, indices in order)
+            for batch, following in followed(batches):
                 began = time.perf_counter()
-                # Of the last epoch, whose images have their own size, as the count of operations has it.
-                trainer.step(trainer.batch(indices, recipe.train.epochs, index))
-                if index < 2:
+                trainer.step(batch, following)
+                if batch.step < 2:
                     profile.seconds.clear()
                     continue
-                images, spent = images + len(indices), spent + time.perf_counter() - began
+                images, spent = images + len(batch.indices), spent + time.perf_counter() - began
                 if spent > SECONDS:
                     break
             trainer.close()

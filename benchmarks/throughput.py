@@ -11,7 +11,7 @@ from convsmith.data.images import ImageData
 from convsmith.recipe.loader import load
 from convsmith.recipe.schema import Recipe
 from convsmith.runtime import generator
-from convsmith.training.batches import shuffled
+from convsmith.training.batches import followed, shuffled
 from convsmith.training.loop import Trainer
 from convsmith.training.profile import Profile
 from convsmith.workflow.prepare import prepare
@@ -45,9 +45,10 @@ def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callab
     def run() -> int:
         trainer.learner.train()
         seen = 0
-        for index, indices in enumerate(islice(batches, steps)):
-            trainer.step(trainer.batch(indices, 1, index))
-            seen += len(indices)
+        order = enumerate(islice(batches, steps))
+        for batch, following in followed(trainer.batch(indices, 1, index) for index, indices in order):
+            trainer.step(batch, following)
+            seen += len(batch.indices)
         return seen
 
     return run

@@ -1,12 +1,15 @@
 """The images of a split where the net is, and the order in which an epoch takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from convsmith.data.images import Split
 from convsmith.data.rows import FileImages
+
+Item = TypeVar("Item")
 
 
 class DeviceImages:
@@ -40,3 +43,18 @@ def shuffled(num_images: int, batch_size: int, generator: torch.Generator) -> It
 
 def num_batches(split: Split, batch_size: int) -> int:
     return -(-len(split) // batch_size)
+
+
+def followed(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Each with the one that comes after it, None after the last.
+
+    Example:
+        >>> list(followed("abc"))
+        [('a', 'b'), ('b', 'c'), ('c', None)]
+    """
+    ahead = iter(items)
+    item = next(ahead, None)
+    while item is not None:
+        following = next(ahead, None)
+        yield item, following
+        item = following

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from convsmith.data.normalize import Normalizer, normalized
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.training.average import WeightAverage
-from convsmith.training.batches import DeviceImages, num_batches, shuffled
+from convsmith.training.batches import DeviceImages, followed, num_batches, shuffled
 from convsmith.training.compiling import compilable
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.distillation import Teacher
@@ -357,8 +357,7 @@ class Trainer:
         self.learner.train()
         shuffle = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
         batches = (self.batch(indices, progress.epoch, index) for index, indices in shuffle)
-        for batch, following in pairwise(chain(islice(batches, progress.step, None), [None])):
-            assert batch is not None
+        for batch, following in followed(islice(batches, progress.step, None)):
             loss, right = self.step(batch, following)
             progress.step = batch.step + 1
             progress.loss_sum += loss * len(batch.indices)
