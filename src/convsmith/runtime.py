@@ -100,9 +100,8 @@ def keep_freed_memory() -> None:
     """Have the C library keep what is freed for what is allocated next, where it is glibc.
 
     It gives large blocks back to the system otherwise, so that each step of a training gets its activations
-    in pages that are new and have to be cleared: up to a fifth of the step's time. What the process takes at
-    its peak stays the same, but it is given back when the process ends. Who sets MALLOC_... variables has
-    chosen for himself.
+    in pages that are new and have to be cleared: up to a quarter of the step's time. What is kept is given
+    back when the process ends. Where MALLOC_... variables are set, they are what counts.
     """
     chosen = any(name.startswith("MALLOC_") for name in os.environ)
     if chosen or platform.libc_ver()[0] != "glibc":
