@@ -25,16 +25,25 @@ def resized(images: Tensor, size: int) -> Tensor:
         >>> resized(image, 2).round().flatten().tolist()
         [10.0, 60.0, 10.0, 60.0]
     """
-    channels, height, width = images.shape[1:]
+    rows, columns = _weights(images.shape[1:], size, images.device)
     # In lines of pixels with their channels side by side, as they lie in memory.
     lines = images.permute(0, 2, 3, 1).flatten(2).float()
-    rows = _weights(height, size).to(images.device) @ lines
-    columns = torch.einsum("nw,cd->wcnd", _weights(width, size), torch.eye(channels)).flatten(2).flatten(0, 1)
-    return (rows @ columns.to(images.device)).view(-1, size, size, channels).permute(0, 3, 1, 2)
+    return (rows @ lines @ columns).view(-1, size, size, images.shape[1]).permute(0, 3, 1, 2)
 
 
 @cache
-def _weights(length: int, size: int) -> Tensor:
+def _weights(shape: torch.Size, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What old rows add to new ones, `(size, H)`, and lines of old columns to new: `(W * C, size * C)`.
+
+    Kept, since a training asks for the same ones at every step; `shape` is `(C, H, W)`.
+    """
+    channels, height, width = shape
+    rows, columns = _shares(height, size), _shares(width, size)
+    beside = torch.einsum("nw,cd->wcnd", columns, torch.eye(channels)).flatten(2).flatten(0, 1)
+    return rows.to(device), beside.to(device)
+
+
+def _shares(length: int, size: int) -> Tensor:
     """What each old pixel of a line adds to each new one: `(size, length)`."""
     single = torch.eye(length)[None, None]
     return functional.interpolate(single, size=(size, length), mode="bilinear", antialias=True)[0, 0]

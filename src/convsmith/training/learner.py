@@ -147,6 +147,7 @@ class Learner:
         if known is not batch:
             prepared = self._prepare(batch)
         waiting = [self.pool.submit(self._part, number, part) for number, part in enumerate(prepared)]
+        # In the queue behind this batch's parts, and before the parts that will wait for it.
         self.ahead = (following, self._prepare(following) if following else [])
         shares = [len(part) / len(batch.indices) for part in self._shared_out(batch)]
         results = [part.result() for part in waiting]
