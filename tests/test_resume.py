@@ -26,6 +26,7 @@ from convsmith.training.score import Score
 from convsmith.training.state import TrainingState, load_state
 from convsmith.workflow.prepare import Prepared, prepare
 from convsmith.workflow.report import Result
+from trained import reading_late
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon")
 SCHEDULES = ("constant", "step", "plateau", "one-cycle", "cosine", "linear")
@@ -134,6 +135,8 @@ def test_every_optimiser_with_every_schedule(
     [
         ["train.ema=0.9"],
         ["train.ema=0.9", "train.weight_standardization=true", "model.norm=none"],
+        ["train.lookahead={k=3, alpha=0.7}", "train.optimizer=muon"],
+        ["train.lookahead={}", "train.ema=0.9", "train.microbatch_size=8"],
         ["train.progressive={start_size=6, until=0.5}", "train.optimizer=muon"],
         ["augment.mix=mixup"],
         ["augment.mix=cutmix", "model.dropout=0.2"],
@@ -153,6 +156,41 @@ def test_every_feature_from_every_state(overrides: list[str], few: ImageData, tm
         assert train(overrides, few, read(content, tmp_path)).equals(whole)
 
 
+@pytest.mark.parametrize("overrides", [[], ["train.lookahead={k=3}", "train.microbatch_size=8"]], ids=str)
+def test_numbers_that_are_read_late_are_the_same(
+    overrides: list[str], few: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are on CUDA. A stop that is asked for when batch 7 is read comes after the eighth."""
+    whole = train(overrides, few)
+    before = [stopped(overrides, few, batches) for batches in (2, 8, 10)]
+    reading_late(monkeypatch)
+    late = train(overrides, few)
+    assert late.equals(whole)
+    assert late.states.losses == whole.states.losses
+    for batches, expected in zip((1, 7, 9), before, strict=True):
+        state = read(stopped(overrides, few, batches), tmp_path)
+        assert same_but_for_time(state, read(expected, tmp_path))
+        assert train(overrides, few, state).equals(whole)
+
+
+def same_but_for_time(one: TrainingState, other: TrainingState) -> bool:
+    places = [
+        (each.record.progress.epoch, each.record.progress.step, each.record.progress.loss_sum)
+        for each in (one, other)
+    ]
+    return places[0] == places[1] and all(
+        torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items()
+    )
+
+
+def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_path: Path) -> None:
+    """States had it as long as PyTorch's class kept the average."""
+    overrides = ["train.ema=0.9"]
+    state = read(stopped(overrides, few, 7), tmp_path)
+    older = dataclasses.replace(state, tensors={**state.tensors, "average.n_averaged": torch.tensor(7)})
+    assert train(overrides, few, older).equals(train(overrides, few))
+
+
 @pytest.mark.usefixtures("compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_training_goes_on_within_an_epoch(few: ImageData, tmp_path: Path) -> None:
@@ -169,6 +207,7 @@ def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageData, tmp_path
         ["model.net=C4 C6 C6:s2 / G F10"],
         ["train.optimizer=muon"],
         ["train.ema=0.9"],
+        ["train.lookahead={}"],
     ):
         with pytest.raises(RunError, match="of another net or optimiser"):
             train(other, few, state)

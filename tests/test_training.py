@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.profile import Profile
 from convsmith.training.score import evaluate_split, logits_of, score_of
 from convsmith.workflow.prepare import prepare
-from trained import Recorder, trained
+from trained import Recorder, reading_late, trained
 
 
 def rates(schedule: Schedule, accuracies: Sequence[float], steps: int = 2) -> list[float]:
@@ -308,6 +309,29 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pyte
         assert torch.equal(parameter, before)
 
 
+def test_what_diverges_is_told_one_step_late_where_numbers_are_read_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading_late(monkeypatch)
+    recipe = load("digits", ["train.epochs=1", "model.net=C4 / G F10", "model.norm=none"])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    real, updates = Trainer.update, list[int]()
+
+    def update(self: Trainer) -> None:
+        real(self)
+        updates.append(len(updates))
+        if len(updates) == 3:
+            with torch.no_grad():
+                next(self.net.parameters())[0] = math.inf
+
+    monkeypatch.setattr(Trainer, "update", update)
+    told = "epoch 1, batch 3: the loss is nan.*training stopped one step later"
+    with pytest.raises(DivergedError, match=told):
+        fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
+    assert len(updates) == 5
+
+
 class Reads(TorchFunctionMode):
     """Notes what makes Python wait for the device: a tensor's numbers become Python's."""
 
@@ -322,10 +346,16 @@ class Reads(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "muon"])
-def test_a_step_waits_for_the_device_once(optimizer: str) -> None:
-    """Whatever it learns from: loss, gradient and what was right come together."""
-    recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]"])
+def test_a_step_waits_for_the_device_once(
+    optimizer: str, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loss, gradient and what was right come together; where they are read late, no step waits at all."""
+    if late:
+        reading_late(monkeypatch)
+    followed = ["train.ema=0.9", "train.lookahead={k=1}"]
+    recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]", *followed])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=runtime.generator(0))
     trainer = Trainer(
@@ -333,8 +363,11 @@ def test_a_step_waits_for_the_device_once(optimizer: str) -> None:
     )
     trainer.learner.train()
     with Reads() as reads:
-        trainer.step(trainer.batch(torch.arange(64), 1, 0))
-    assert reads.names == ["tolist"]
+        facts = trainer.step(trainer.batch(torch.arange(64), 1, 0))
+    assert reads.names == ([] if late else ["tolist"])
+    loss, right = trainer.checked(facts)
+    assert 0 < loss < 10
+    assert right in range(65)
 
 
 def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
@@ -366,6 +399,57 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
         net, prepared.data.test, Normalizer.of(prepared.data, torch.device("cpu")), torch.float32
     )
     assert again == recorder.epochs[-1].test
+
+
+@pytest.mark.parametrize("overrides", [["train.optimizer=sgd"], ["train.optimizer=muon", "train.ema=0.9"]])
+def test_lookahead_is_the_papers_algorithm(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights before each update, and those that are kept, are those of slow weights kept by hand."""
+    net = "model.net=C4 C8:s2 / G F10"
+    recipe = load("digits", ["train.epochs=1", net, "train.lookahead={k=4, alpha=0.3}", *overrides])
+    prepared = prepare(recipe)
+    net_in_training = build(prepared.analysis.plan, generator=runtime.generator(0))
+    begun: list[list[torch.Tensor]] = []
+    fast: list[list[torch.Tensor]] = []
+
+    def weights() -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in net_in_training.parameters()]
+
+    real = Trainer.update
+
+    def update(self: Trainer) -> None:
+        begun.append(weights())
+        real(self)
+        fast.append(weights())
+
+    monkeypatch.setattr(Trainer, "update", update)
+    slow = weights()
+    fit(net_in_training, prepared.data, recipe.train, recipe.augment, seed=0)
+    assert len(fast) > 12
+    average: list[torch.Tensor] = []
+    for step, reached in enumerate(fast, start=1):
+        went_on = reached
+        if step % 4 == 0:
+            slow = [a + 0.3 * (b - a) for a, b in zip(slow, reached, strict=True)]
+            went_on = slow
+        average = [0.9 * a + 0.1 * b for a, b in zip(average or went_on, went_on, strict=True)]
+        if step < len(fast):
+            assert all(map(partial(torch.allclose, atol=1e-6), begun[step], went_on)), step
+    kept = average if recipe.train.ema else slow
+    assert all(map(partial(torch.allclose, atol=1e-6), weights(), kept))
+    # The statistics are those of the weights that are kept, on plain images.
+    with torch.no_grad():
+        images = whole(prepared.data.train, Normalizer.of(prepared.data, torch.device("cpu")))
+        first = net_in_training.get_submodule("block1.conv1")(images)
+    measured = net_in_training.state_dict()["block1.norm1.running_mean"]
+    assert torch.allclose(measured, first.mean((0, 2, 3)), atol=0.02)
+
+
+def test_lookahead_all_the_way_is_none() -> None:
+    base = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "train.precision=fp32"]
+    plain, _ = trained(load("digits", base))
+    all_the_way, _ = trained(load("digits", [*base, "train.lookahead={k=1, alpha=1.0}"]))
+    for mine, theirs in zip(plain.parameters(), all_the_way.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_the_averages_statistics_are_those_of_a_net_without_dropout() -> None:
@@ -416,6 +500,33 @@ def test_training_on_cuda() -> None:
     net, recorder = trained(load("digits", ["train.epochs=2", "train.device=cuda"]))
     assert next(net.parameters()).is_cuda
     assert len(recorder.epochs) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_no_step_on_cuda_waits_for_the_gpu(mix: str) -> None:
+    """PyTorch itself tells of whatever waits."""
+    names = ("HorizontalFlip", "ShiftScaleRotate", "RandomCrop", "RandomBrightnessContrast")
+    transforms = ", ".join(f'{{name="{name}", p=0.5}}' for name in names)
+    augment = [f"augment.transforms=[{transforms}]", f"augment.mix={mix}"]
+    fields = ["train.optimizer=muon", "train.ema=0.9", "train.lookahead={k=1}", "model.dropout=0.1"]
+    smaller = "train.progressive={start_size=6}"
+    recipe = load("digits", ["train.device=cuda", *augment, *fields, smaller])
+    prepared = prepare(recipe)
+    net = build(prepared.analysis.plan, generator=runtime.generator(0))
+    trainer = Trainer(
+        net, prepared.data, recipe.train, recipe.augment, seed=0, observers=(), profile=Profile()
+    )
+    trainer.learner.train()
+    batches = [trainer.batch(torch.arange(64), 1, step) for step in range(4)]
+    # Libraries are loaded and tuned in the first steps.
+    found = [trainer.step(batch) for batch in batches[:2]]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found += [trainer.step(batch) for batch in batches[2:]]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(0 < trainer.checked(each)[0] < 100 for each in found)
 
 
 def test_small_steps_take_one_thread() -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from torch import nn
 
 from convsmith import runtime
 from convsmith.arch.build import build
 from convsmith.recipe.schema import Recipe
-from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, fit
+from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer, fit
 from convsmith.training.profile import Profile
 from convsmith.workflow.prepare import prepare
 
@@ -29,6 +30,11 @@ class Recorder(Observer):
     def epoch_done(self, facts: EpochFacts, net: nn.Module) -> None:
         self.epochs.append(facts)
         self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
+
+
+def reading_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainers read what a step found after the next one, as they do on CUDA."""
+    monkeypatch.setattr(Trainer, "steps_unread", 1)
 
 
 def trained(

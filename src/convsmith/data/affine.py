@@ -102,7 +102,7 @@ def _places(affine: Affine, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     down, across = (torch.linspace(1 - length, length - 1, length, device=device) / 2 for length in size)
     # As complex numbers, whose product turns and zooms; a pixel's place is its column's plus its row's.
     columns = turn * (across - affine.right[:, None]) + complex((size[1] - 1) / 2, (size[0] - 1) / 2)
-    rows = turn * torch.complex(torch.zeros(()).to(device), down - affine.down[:, None])
+    rows = turn * torch.complex(torch.zeros((), device=device), down - affine.down[:, None])
     return (
         columns.real[:, None, :] + rows.real[:, :, None],
         columns.imag[:, None, :] + rows.imag[:, :, None],

@@ -7,7 +7,7 @@ from torch import Tensor
 def fill_colour(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
     """The mean colour if it is wanted, else black: `(1, C, 1, 1)` float32, in levels of 255."""
     levels = mean if wanted == "mean" else (0.0,) * len(mean)
-    return torch.tensor(levels, device=images.device).view(1, -1, 1, 1)
+    return torch.tensor(levels).to(images.device, non_blocking=True).view(1, -1, 1, 1)
 
 
 def fill_pixel(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:

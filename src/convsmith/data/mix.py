@@ -27,13 +27,13 @@ def mix_batch(mix: Mix, images_NCHW: Tensor, targets_NK: Tensor, seed: int) -> t
     """
     random = np.random.default_rng(seed)
     count, device = len(images_NCHW), images_NCHW.device
-    partner = torch.from_numpy(random.permutation(count)).to(device)
+    partner = torch.from_numpy(random.permutation(count)).to(device, non_blocking=True)
     chosen = random.random(count) < mix.p
     kept = np.where(chosen, random.beta(mix.alpha, mix.alpha, count), 1.0)
     if isinstance(mix, Mixup):
-        share = torch.from_numpy(kept).float().to(device)
+        share = torch.from_numpy(kept).float().to(device, non_blocking=True)
         return _blend(images_NCHW, partner, share), _blend(targets_NK, partner, share)
-    pasted = _rectangles(kept, images_NCHW.shape[2:], random).to(device)
+    pasted = _rectangles(kept, images_NCHW.shape[2:], random).to(device, non_blocking=True)
     share = 1 - pasted.float().mean(dim=(1, 2))
     images_NCHW = torch.where(pasted[:, None], images_NCHW[partner], images_NCHW)  # noqa: N806
     return images_NCHW, _blend(targets_NK, partner, share)

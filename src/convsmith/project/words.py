@@ -173,6 +173,14 @@ def strategy(recipe: Recipe) -> list[str]:
         told.append("The first convolution whitens patches of the training images, and is not learned.")
     if train.weight_standardization:
         told.append("Weights are standardised while they are learned, since the net has no norm layers.")
+    if train.lookahead:
+        k, alpha = train.lookahead.k, number(train.lookahead.alpha)
+        told.append(
+            f"Lookahead: after every {k} steps slow weights go {alpha} of the way to the net's, which "
+            "goes on from there."
+        )
+    if train.lookahead and not train.ema:
+        told.append("What is tested has the slow weights.")
     if train.ema:
         told.append(
             f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step)."

@@ -28,7 +28,8 @@ class DeviceImages:
         """Images `(N, C, H, W)` uint8, channels last in memory, and labels `(N,)`, for indices on the CPU."""
         places = indices.to(self.device, non_blocking=True)
         if isinstance(self.images_NHWC, FileImages):
-            batch_NHWC = torch.from_numpy(self.images_NHWC[indices.numpy()]).to(self.device)  # noqa: N806
+            read = torch.from_numpy(self.images_NHWC[indices.numpy()])
+            batch_NHWC = read.to(self.device, non_blocking=True)  # noqa: N806
         else:
             batch_NHWC = self.images_NHWC.index_select(0, places)  # noqa: N806
         return batch_NHWC.permute(0, 3, 1, 2), self.labels.index_select(0, places)

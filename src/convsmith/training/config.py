@@ -157,6 +157,18 @@ class Progressive(_Table):
     until: Share = Field(default=0.5, description="share of the steps that see the smaller images")
 
 
+class Lookahead(_Table):
+    """Slow weights that follow those which the optimiser moves, and to which it goes back every `k` steps.
+
+    Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610.
+    """
+
+    k: int = Field(default=5, ge=1, le=1_000_000, description="steps of the optimiser until it goes back")
+    alpha: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        default=0.5, description="share of the way that the slow weights go; 1: all of it, no lookahead"
+    )
+
+
 class Distillation(_Table):
     """Learning from what a teacher says of an image beside its label.
 
@@ -203,6 +215,10 @@ class TrainConfig(_Table):
     ema: Fraction = Field(
         default=0.0,
         description="decay a step of the average of the weights that is evaluated and kept; 0: none",
+    )
+    lookahead: Lookahead | None = Field(
+        default=None,
+        description="every k steps go back towards slow weights, which are evaluated and kept where ema is 0",
     )
     label_smoothing: Fraction = Field(default=0.0, description="share of the target spread over all classes")
     teacher: str | None = Field(

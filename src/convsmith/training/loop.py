@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, product
@@ -18,7 +19,7 @@ from convsmith.data.images import ImageData, Split, TrainingData
 from convsmith.data.normalize import Normalizer, normalized
 from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import DivergedError, StoppedError
-from convsmith.training.average import WeightAverage
+from convsmith.training.average import Followers
 from convsmith.training.batches import DeviceImages, followed, num_batches, shuffled
 from convsmith.training.compiling import compilable
 from convsmith.training.config import Plateau, TrainConfig
@@ -27,6 +28,7 @@ from convsmith.training.learner import Batch, Learner
 from convsmith.training.memory import enough_memory
 from convsmith.training.optim import LearningRate, make_optimizers
 from convsmith.training.profile import Profile
+from convsmith.training.reading import Reading
 from convsmith.training.score import Score, evaluate_split
 from convsmith.training.standardize import fold, load_plain, standardize
 from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
@@ -46,6 +48,14 @@ class BatchFacts:
     index: int
     loss: float
     accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFacts:
+    """What a step found; on the device until it is read."""
+
+    batch: Batch
+    found: Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +170,9 @@ def fit(
         The facts of each epoch, those before `state` included.
 
     Raises:
-        DivergedError: A loss or gradient is not finite; the weights are those before that step. Or weights
-            are not, at the end of an epoch or at a stop.
+        DivergedError: A loss or gradient is not finite; the weights are those before that step, or on CUDA,
+            where it shows a step later, spoilt. Or weights are not finite, at the end of an epoch or at a
+            stop.
         StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
         RunError: `state` is that of another net or optimiser.
         RecipeError: The net is to be compiled, and PyTorch cannot do so here.
@@ -224,7 +235,7 @@ class Trainer:
         self.rate = LearningRate(
             config.schedule, self.optimizers, epochs=config.epochs, steps_per_epoch=self.num_batches
         )
-        self.average = WeightAverage(net, config.ema) if config.ema else None
+        self.followers = Followers(net, config)
         self.learner = Learner(
             net,
             DeviceImages(data.train, self.device),
@@ -240,6 +251,7 @@ class Trainer:
             teacher=teacher,
             compiled=config.compile,
         )
+        self.unread = deque[StepFacts]()
         # Whitening is learning from images, and belongs to the first epoch's time.
         self.progress.seconds = self.seconds
 
@@ -258,6 +270,14 @@ class Trainer:
     def seconds(self) -> float:
         """What the training took so far, before an interruption too."""
         return time.perf_counter() - self.began
+
+    @property
+    def steps_unread(self) -> int:
+        """How many steps are ahead of the one whose numbers are read.
+
+        A GPU works through a queue, and would stand idle while its last step's are waited for.
+        """
+        return 1 if self.device.type == "cuda" else 0
 
     def start(self, state: "TrainingState | None") -> None:
         """Go to where a training stopped, or to its beginning."""
@@ -330,15 +350,15 @@ class Trainer:
         return facts
 
     def current(self) -> nn.Module:
-        """The net as it stands, or the average of its weights, with statistics that belong to them."""
+        """The net as it stands, or weights that follow it, with statistics that belong to them."""
         self.learner.gather_statistics()
-        if self.average:
-            self.average.measure_statistics(self.data.train, self.normalize, self.dtype)
+        if self.followers.kept:
+            self.followers.kept.measure_statistics(self.data.train, self.normalize, self.dtype)
         return self.in_plain_layers()
 
     def in_plain_layers(self) -> nn.Module:
         """What is evaluated and kept, with the statistics that were last measured for it."""
-        net = self.average.net if self.average else self.net
+        net = self.followers.kept.net if self.followers.kept else self.net
         if self.plain is None:
             return net
         load_plain(self.plain, net)
@@ -358,16 +378,11 @@ class Trainer:
         shuffle = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
         batches = (self.batch(indices, progress.epoch, index) for index, indices in shuffle)
         for batch, following in followed(islice(batches, progress.step, None)):
-            loss, right = self.step(batch, following)
-            progress.step = batch.step + 1
-            progress.loss_sum += loss * len(batch.indices)
-            progress.correct += right
-            progress.seen += len(batch.indices)
-            accuracy = progress.correct / progress.seen
-            for observer in self.observers:
-                observer.batch_done(BatchFacts(index=batch.step, loss=loss, accuracy=accuracy))
+            self.unread.append(self.step(batch, following))
+            self.read(leave=self.steps_unread if following else 0)
             # After the last batch only the evaluation is left, which ends the epoch.
-            if self.stop.signal and progress.step < self.num_batches:
+            if self.stop.signal and following:
+                self.read(leave=0)
                 progress.seconds = time.perf_counter() - began
                 self.check_weights()
                 self.checkpoint()
@@ -375,6 +390,20 @@ class Trainer:
                     f"in epoch {progress.epoch}, after {progress.step} of {self.num_batches} batches"
                 )
         return Score(loss=progress.loss_sum / progress.seen, correct=progress.correct, total=progress.seen)
+
+    def read(self, leave: int) -> None:
+        """Note what the steps found, but for the last ones, and let the observers know."""
+        progress = self.progress
+        while len(self.unread) > leave:
+            facts = self.unread.popleft()
+            loss, right = self.checked(facts)
+            progress.step = facts.batch.step + 1
+            progress.loss_sum += loss * len(facts.batch.indices)
+            progress.correct += right
+            progress.seen += len(facts.batch.indices)
+            accuracy = progress.correct / progress.seen
+            for observer in self.observers:
+                observer.batch_done(BatchFacts(index=facts.batch.step, loss=loss, accuracy=accuracy))
 
     def stop_if_asked(self, where: str) -> None:
         if self.stop.signal:
@@ -384,27 +413,34 @@ class Trainer:
         """The images of a step, at the size that they have by then."""
         return Batch(indices=indices, epoch=epoch, step=step, image_size=self.image_size(epoch, step))
 
-    def step(self, batch: Batch, following: Batch | None = None) -> tuple[float, int]:
-        """Forward, backward, update; the loss, and how many images were right.
+    def step(self, batch: Batch, following: Batch | None = None) -> StepFacts:
+        """Forward, backward, update.
 
         The images of the batch that follows are prepared meanwhile, where one is named.
         """
         with enough_memory("training", self.device, self.config.batch_size), self.learner.one_core():
             outcome = self.learner.learn(batch, following)
-            found = (outcome.loss, self.learner.gradient_norm(), outcome.correct)
-            # All at once: whoever reads from a GPU waits until it has done all before.
-            loss, norm, correct = torch.stack([each.float() for each in found]).tolist()
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                what = (
-                    f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped before this step "
-                    "changed the weights"
-                )
-                raise self.diverged(f"epoch {batch.epoch}, batch {batch.step}", what)
+            found = Reading([outcome.loss, self.learner.gradient_norm(), outcome.correct])
+            facts = StepFacts(batch=batch, found=found)
+            if not self.steps_unread:
+                self.checked(facts)
             with self.profile.phase("optimizer"):
                 self.update()
                 self.rate.step_done()
-                if self.average:
-                    self.average.step_done(self.net)
+                self.followers.step_done(self.net, self.steps_before(batch.epoch, batch.step) + 1)
+        return facts
+
+    def checked(self, facts: StepFacts) -> tuple[float, int]:
+        """A step's loss, and how many images were right.
+
+        Raises:
+            DivergedError: The loss or the gradient is not finite.
+        """
+        loss, norm, correct = facts.found.values
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            when = "one step later" if self.steps_unread else "before this step changed the weights"
+            what = f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped {when}"
+            raise self.diverged(f"epoch {facts.batch.epoch}, batch {facts.batch.step}", what)
         return loss, int(correct)
 
     def update(self) -> None:
@@ -416,8 +452,12 @@ class Trainer:
         progressive = self.config.progressive
         if progressive is None:
             return None
-        done = ((epoch - 1) * self.num_batches + step) / (self.config.epochs * self.num_batches)
+        done = self.steps_before(epoch, step) / (self.config.epochs * self.num_batches)
         return progressive.start_size if done < progressive.until else None
+
+    def steps_before(self, epoch: int, step: int) -> int:
+        """How many steps of the training come before a step of an epoch."""
+        return (epoch - 1) * self.num_batches + step
 
     def check_weights(self) -> None:
         """Before weights are kept: an update by a finite loss can still have spoilt them."""

@@ -64,8 +64,8 @@ def range_test(
     Args:
         net: From images `(N, C, H, W)` to logits.
         data: Its training images are used.
-        config: The `[train]` table; its schedule, average of the weights, smaller images and compiling are
-            left out.
+        config: The `[train]` table; its schedule, average of the weights, lookahead, smaller images and
+            compiling are left out.
         augment: The `[augment]` table.
         seed: Of the order of the images, augmentation and dropout.
         low: The first rate, of the first optimiser; others keep their ratio to it.
@@ -73,7 +73,7 @@ def range_test(
         steps: How many, at least 20.
         teacher: What the net learns from beside the labels.
     """
-    plain = {"schedule": Constant(), "ema": 0.0, "progressive": None, "compile": False}
+    plain = {"schedule": Constant(), "ema": 0.0, "lookahead": None, "progressive": None, "compile": False}
     trainer = Trainer(
         net,
         data,
@@ -138,9 +138,10 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
         for group, share in zip(groups, shares, strict=True):
             group["lr"] = float(rate) * share
         try:
-            losses.append(trainer.step(trainer.batch(next(batches), 1, index))[0])
+            loss, _ = trainer.checked(trainer.step(trainer.batch(next(batches), 1, index)))
         except DivergedError:
             break
+        losses.append(loss)
         means = smoothed(losses)
         if len(losses) > _WARM and means[-1] > BROKEN * means[_WARM:].min():
             break

@@ -67,9 +67,10 @@ class TrainingState:
 
     Attributes:
         record: What is no tensor.
-        tensors: On the CPU, contiguous, by name: `net.*` and `average.*` as in their state dicts,
-            `part<i>.*` the norms' statistics of each part of a batch, `optimizer<i>.<parameter>/<name>` what
-            an optimiser keeps of a parameter, `random.*` PyTorch's global generators.
+        tensors: On the CPU, contiguous, by name: `net.*`, `average.module.*` and `lookahead.*` as in their
+            state dicts, `part<i>.*` the norms' statistics of each part of a batch,
+            `optimizer<i>.<parameter>/<name>` what an optimiser keeps of a parameter, `random.*` PyTorch's
+            global generators.
     """
 
     record: Record
@@ -105,6 +106,8 @@ class TrainingState:
             RunError: The state is that of another net or optimiser.
         """
         left = dict(self.tensors)
+        # A count of steps, which states had until convsmith went by the trainer's.
+        left.pop("average.n_averaged", None)
         places = _places(trainer)
         missing = [name for name in places if name not in left or left[name].shape != places[name].shape]
         if missing:
@@ -136,7 +139,7 @@ class TrainingState:
         if record.num_batches != trainer.num_batches:
             # The place in the epoch means nothing with other batches: the epoch begins anew.
             trainer.progress = Progress(epoch=record.progress.epoch)
-        steps = (trainer.progress.epoch - 1) * trainer.num_batches + trainer.progress.step
+        steps = trainer.steps_before(trainer.progress.epoch, trainer.progress.step)
         trainer.rate.go_to(steps, [trainer.monitored(facts) for facts in record.history])
 
     def to_bytes(self) -> bytes:
@@ -170,8 +173,10 @@ def load_state(path: Path) -> TrainingState:
 def _places(trainer: Trainer) -> dict[str, Tensor]:
     """The tensors of a trainer that are there from its beginning, by their names in a state."""
     places = _prefixed("net", trainer.net.state_dict())
-    if trainer.average:
-        places |= _prefixed("average", trainer.average.model.state_dict())
+    if average := trainer.followers.average:
+        places |= _prefixed("average.module", average.net.state_dict())
+    if lookahead := trainer.followers.lookahead:
+        places |= _prefixed("lookahead", lookahead.net.state_dict())
     replicas = trainer.learner.replicas
     if len(replicas) > 1:
         for number, replica in enumerate(replicas):

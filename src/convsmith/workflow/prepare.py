@@ -45,11 +45,12 @@ class Prepared:
     def space(self) -> int:
         """About how many bytes the run's folder will take, a file that is being replaced included.
 
-        The state has the weights, up to two numbers a weight of the optimiser, and the average; predictions
-        have a logit a class, and features. Report and pictures are a few megabytes.
+        The state has the weights, up to two numbers a weight of the optimiser, and what follows the weights;
+        predictions have a logit a class, and features. Report and pictures are a few megabytes.
         """
         weights = 4 * self.analysis.parameters
-        state = weights * (4 if self.recipe.train.ema else 3)
+        train = self.recipe.train
+        state = weights * (3 + bool(train.ema) + bool(train.lookahead))
         return 2 * (state + weights) + len(self.data.test) * (4 * len(self.data.class_names) + 512) + _REPORT
 
     def opening(self, *more: str) -> list[str]:
