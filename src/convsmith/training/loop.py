@@ -423,6 +423,7 @@ class Trainer:
             found = Reading([outcome.loss, self.learner.gradient_norm(), outcome.correct])
             facts = StepFacts(batch=batch, found=found)
             if not self.steps_unread:
+                # The weights stay as they are if the numbers, which are there already, are not finite.
                 self.checked(facts)
             with self.profile.phase("optimizer"):
                 self.update()
