@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,6 +27,9 @@ from convsmith.training.state import TrainingState, load_state
 from convsmith.workflow.prepare import Prepared, prepare
 from convsmith.workflow.report import Result
 from trained import reading_late
+
+if TYPE_CHECKING:
+    from torch._dynamo.testing import CompileCounterWithBackend
 
 OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon")
 SCHEDULES = ("constant", "step", "plateau", "one-cycle", "cosine", "linear")
@@ -191,13 +194,22 @@ def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_
     assert train(overrides, few, older).equals(train(overrides, few))
 
 
-@pytest.mark.usefixtures("compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
-def test_a_compiled_training_goes_on_within_an_epoch(few: ImageData, tmp_path: Path) -> None:
-    """Compiling again draws nothing that the training would have drawn."""
+def test_a_compiled_training_goes_on_within_an_epoch(
+    few: ImageData, tmp_path: Path, compiler: "CompileCounterWithBackend"
+) -> None:
+    """Compiling again draws nothing that the training would have drawn, and is for the shapes to come."""
     overrides = ["train.compile=true", "train.epochs=2", "model.dropout=0.2"]
+    overrides.append("train.progressive={start_size=6, until=0.6}")
     whole = train(overrides, few)
-    assert train(overrides, few, read(stopped(overrides, few, 7), tmp_path)).equals(whole)
+    # Batches of 32 and of 22 images, of 6x6 and of 8x8 pixels.
+    assert compiler.frame_count == 4
+    early, late = stopped(overrides, few, 4), stopped(overrides, few, 7)
+    assert compiler.frame_count == 12
+    assert train(overrides, few, read(early, tmp_path)).equals(whole)
+    assert compiler.frame_count == 16
+    assert train(overrides, few, read(late, tmp_path)).equals(whole)
+    assert compiler.frame_count == 18
 
 
 def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageData, tmp_path: Path) -> None:

@@ -299,7 +299,7 @@ class Trainer:
         self.learner.train()
         total, batch_size = len(self.data.train), self.config.batch_size
         counts = {min(batch_size, total), total - (self.num_batches - 1) * batch_size}
-        sizes = {self.image_size(1, 0), None}
+        sizes = {self.image_size(self.progress.epoch, self.progress.step), None}
         memory = enough_memory("compiling", self.device, batch_size)
         with compilable(), memory, runtime.own_random_state(self.device):
             for count, size in product(counts, sizes):
