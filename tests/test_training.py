@@ -507,8 +507,9 @@ def test_training_on_cuda() -> None:
 def test_no_step_on_cuda_waits_for_the_gpu(mix: str) -> None:
     """PyTorch itself tells of whatever waits."""
     names = ("HorizontalFlip", "ShiftScaleRotate", "RandomCrop", "RandomBrightnessContrast")
-    transforms = ", ".join(f'{{name="{name}", p=0.5}}' for name in names)
-    augment = [f"augment.transforms=[{transforms}]", f"augment.mix={mix}"]
+    transforms = [f'{{name="{name}", p=0.5}}' for name in names]
+    transforms.append('{name="CoarseDropout", hole_height_range=[2, 3], hole_width_range=[2, 3]}')
+    augment = [f"augment.transforms=[{', '.join(transforms)}]", f"augment.mix={mix}"]
     fields = ["train.optimizer=muon", "train.ema=0.9", "train.lookahead={k=1}", "model.dropout=0.1"]
     smaller = "train.progressive={start_size=6}"
     recipe = load("digits", ["train.device=cuda", *augment, *fields, smaller])
