@@ -21,14 +21,15 @@ def sgd(lr: float, norm_bias_lr_factor: float = 1.0) -> str:
     )
 
 
-FULL_SIZE = "train.progressive.until=0"
+FULL_SIZE, LOOKAHEAD = "train.progressive.until=0", "train.lookahead={k=5, alpha=0.5}"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "the recipe": (),
     "SGD for all, rate 0.05": (sgd(0.05),),
     "SGD for all, rate 0.1": (sgd(0.1),),
     "SGD for all, rate 0.2": (sgd(0.2),),
     "SGD for all, rate 0.1, norms' biases x 8": (sgd(0.1, 8.0),),
-    "SGD for all, rate 0.1, lookahead": (sgd(0.1), "train.lookahead={k=5, alpha=0.5}"),
+    "SGD for all, rate 0.1, lookahead, k 5, alpha 0.5": (sgd(0.1), LOOKAHEAD),
+    "SGD for all, rate 0.2, lookahead, k 5, alpha 0.5": (sgd(0.2), LOOKAHEAD),
     "Muon, norms' biases x 8": ("train.optimizer.rest.norm_bias_lr_factor=8",),
     "Muon without Nesterov": ("train.optimizer.nesterov=false",),
     "Muon, 5 Newton-Schulz iterations": ("train.optimizer.ns_steps=5",),
@@ -38,7 +39,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "PyTorch's initial weights": ("model.init=default",),
     "orthogonal initial weights": ("model.init=orthogonal",),
     "EMA 0.98": ("train.ema=0.98",),
-    "lookahead, k 5, alpha 0.5": ("train.lookahead={k=5, alpha=0.5}",),
+    "lookahead, k 5, alpha 0.5": (LOOKAHEAD,),
+    "lookahead, k 5, alpha 0.5, Muon's rate 0.2": (LOOKAHEAD, "train.optimizer.lr=0.2"),
     "lookahead, k 5, alpha 0.8": ("train.lookahead={k=5, alpha=0.8}",),
     "no label smoothing": ("train.label_smoothing=0",),
     "label smoothing 0.2": ("train.label_smoothing=0.2",),
