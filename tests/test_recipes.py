@@ -241,6 +241,23 @@ def test_a_recipe_that_extends_wrongly(text: str, expected: str, tmp_path: Path)
     assert expected in " ".join(problems(str(path)))
 
 
+@pytest.mark.parametrize(
+    ("override", "fix"),
+    [
+        ("train.lookahead=5", "set its fields: train.lookahead.alpha, train.lookahead.k"),
+        ("train.optimizer=5", 'write {name="sgd"} there, or another of sgd, rmsprop, adam, adamw, muon'),
+        ("augment.transforms=[5]", 'write {name="HorizontalFlip"} there, or another of HorizontalFlip, '),
+    ],
+)
+def test_a_value_in_the_place_of_a_table(override: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load("digits", [override])
+    (problem,) = caught.value.problems
+    assert problem.what == "found 5, expected a table"
+    assert problem.fix is not None
+    assert fix in problem.fix
+
+
 def test_settings_of_a_net() -> None:
     settings = load_settings(["norm=none", "bias=true", "dropout=0.1"])
     assert (settings.norm, settings.bias, settings.dropout) == ("none", True, 0.1)

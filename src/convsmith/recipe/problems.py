@@ -37,6 +37,8 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
             return Problem(
                 what=f"unknown value {found}", where=where, fix=suggest(str(details["input"]), options)
             )
+        case "model_type" | "model_attributes_type":
+            return Problem(what=f"found {found}, expected a table", where=where, fix=_table(location, model))
         case "value_error":
             return Problem(what=str(context["error"]), where=where)
         case _:
@@ -58,11 +60,24 @@ def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iter
             yield part
 
 
-def _field_names(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+def _table(location: Sequence[str | int], model: type[BaseModel]) -> str:
+    """How to write the table that belongs somewhere: by its kind, where there are kinds, or by its fields."""
+    where = ".".join(map(str, _without_tags(location, model)))
+    kinds = [kind for each in _models(_annotation(location, model)) for kind in _tags(each)]
+    if kinds:
+        return f'write {{name="{kinds[0]}"}} there, or another of {", ".join(kinds)}'
+    return f"set its fields: {', '.join(f'{where}.{name}' for name in _field_names(location, model))}"
+
+
+def _annotation(location: Sequence[str | int], model: type[BaseModel]) -> Any:
     annotation: Any = model
     for part in location:
         annotation, _ = _descend(annotation, part)
-    models = _models(annotation)
+    return annotation
+
+
+def _field_names(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    models = _models(_annotation(location, model))
     return sorted({name for model in models for name in model.model_fields})
 
 
