@@ -193,7 +193,7 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "lookahead": train.lookahead,
         "ema": train.ema,
         "tested": "average.module" if train.ema else "slow" if train.lookahead else "model",
-        "measured": ("average" if train.ema else "slow") if train.ema or train.lookahead else "",
+        "measured": "average" if train.ema else "slow" if train.lookahead else "",
         "label_smoothing": train.label_smoothing,
         "bf16": train.precision == "bf16",
     }

@@ -38,7 +38,8 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
                 what=f"unknown value {found}", where=where, fix=suggest(str(details["input"]), options)
             )
         case "model_type" | "model_attributes_type":
-            return Problem(what=f"found {found}, expected a table", where=where, fix=_table(location, model))
+            fix = _table(where, location, model)
+            return Problem(what=f"found {found}, expected a table", where=where, fix=fix)
         case "value_error":
             return Problem(what=str(context["error"]), where=where)
         case _:
@@ -60,9 +61,8 @@ def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iter
             yield part
 
 
-def _table(location: Sequence[str | int], model: type[BaseModel]) -> str:
+def _table(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
     """How to write the table that belongs somewhere: by its kind, where there are kinds, or by its fields."""
-    where = ".".join(map(str, _without_tags(location, model)))
     kinds = [kind for each in _models(_annotation(location, model)) for kind in _tags(each)]
     if kinds:
         return f'write {{name="{kinds[0]}"}} there, or another of {", ".join(kinds)}'
