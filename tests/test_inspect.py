@@ -241,7 +241,8 @@ def test_verdicts_as_lines_table_and_record() -> None:
 
 
 def test_briefs_on_the_shelf_and_in_files(tmp_path: Path) -> None:
-    course = ("course-cifar10", "course-cifar10-50k", "course-cifar10-blocks")
+    sizes = ("course-cifar10-100k", "course-cifar10-31k", "course-cifar10-50k")
+    course = ("course-cifar10", *sizes, "course-cifar10-blocks")
     assert brief_names() == (*course, "mlperf-tiny-image-classification")
     plain, blocks_too = load_brief("course-cifar10"), load_brief("course-cifar10-blocks")
     assert blocks_too.model_copy(update={"blocks": None}) == plain

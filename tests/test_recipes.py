@@ -7,10 +7,13 @@ import tomli_w
 from pydantic import BaseModel
 
 from convsmith.data.images import outline_of
+from convsmith.data.transforms import AugmentConfig
 from convsmith.errors import FileError, RecipeError, suggest
+from convsmith.inspect.brief import Brief
+from convsmith.recipe.briefs import load_brief
 from convsmith.recipe.loader import load, load_settings, shelf
 from convsmith.recipe.schema import Recipe
-from convsmith.training.config import SGD, Adam, AdamW, Muon, OneCycle, Plateau
+from convsmith.training.config import SGD, Adam, AdamW, Muon, OneCycle, Plateau, Progressive
 from convsmith.workflow.check import fitted, verdicts
 
 
@@ -223,6 +226,47 @@ def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
     )
     assert load(str(further)).train == expected.train
     assert load(str(further)).brief != expected.brief
+
+
+def test_false_takes_away_what_may_be_left_out(tmp_path: Path) -> None:
+    sprint = load("cifar10-sprint", ["train.microbatch_size=64"])
+    without = load(
+        "cifar10-sprint", ["train.progressive=false", "train.microbatch_size=false", "data.resize=false"]
+    )
+    assert (without.train.progressive, without.train.microbatch_size) == (None, None)
+    left = {"progressive": None, "microbatch_size": None}
+    assert without == sprint.model_copy(update={"train": sprint.train.model_copy(update=left)})
+    (base := tmp_path / "base.toml").write_text(
+        'extends = "cifar10-sprint"\nbrief = false\naugment = false\n'
+    )
+    bare = load(str(base))
+    assert (bare.brief, bare.augment) == (Brief(), AugmentConfig())
+    (again := tmp_path / "again.toml").write_text(
+        f'extends = "{base}"\n[brief]\nmax_macs = 9\n[train]\nprogressive = false\n'
+    )
+    # What was taken away is set again as if it had never been there.
+    assert load(str(again), ["train.progressive.start_size=20"]).train.progressive == Progressive(
+        start_size=20
+    )
+    assert load(str(again)).brief == Brief(max_macs=9)
+    (brief := tmp_path / "brief.toml").write_text('extends = "course-cifar10"\nmax_parameters = false\n')
+    course = load_brief("course-cifar10")
+    assert load_brief(str(brief)) == course.model_copy(update={"max_parameters": None})
+    assert load("cifar10-classic", [f"brief={brief}"]).brief == load_brief(str(brief))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.ema=false", "train.ema: found False"),
+        ("train.schedule=false", "train.schedule: found False, expected a table"),
+        ("data=false", "data: found False, expected a table"),
+        ("seed=false", "seed: found False"),
+    ],
+)
+def test_false_takes_nothing_away_that_must_be_there(override: str, expected: str) -> None:
+    (told,) = problems("digits", override)
+    assert expected in told
 
 
 @pytest.mark.parametrize(

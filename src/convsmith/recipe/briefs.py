@@ -11,6 +11,7 @@ from convsmith import files
 from convsmith.errors import RecipeError, suggest
 from convsmith.inspect.brief import Brief
 from convsmith.recipe.problems import problem_of
+from convsmith.recipe.unset import without_unset
 
 _FOLDER = resources.files("convsmith.recipe") / "briefs"
 
@@ -63,6 +64,6 @@ def load_brief(name: str) -> Brief:
         45
     """
     try:
-        return Brief.model_validate(brief_table(name))
+        return Brief.model_validate(without_unset(brief_table(name), Brief))
     except ValidationError as error:
         raise RecipeError.of(problem_of(details, Brief) for details in error.errors()) from error

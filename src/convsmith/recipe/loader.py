@@ -36,7 +36,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         name: A name on the shelf, or the path of a TOML file.
         overrides: Any of its fields as `key=value`, for example `train.epochs=5`. Values are read as TOML,
-            and as plain text where they are none.
+            and as plain text where they are none. `false` takes a table or a value away that may be left
+            out, for example `train.progressive=false`.
 
     Raises:
         RecipeError: With every mistake that the recipe and the overrides have.
@@ -231,12 +232,10 @@ def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
     *path, last = key.split(".")
     place: Any = table
     for part in path:
-        if isinstance(place, dict):
-            place = place.setdefault(part, {})
-        elif isinstance(place, list) and (item := _item(place, part)) is not None:
-            place = item
-        else:
+        inside = _inside(place, part)
+        if inside is None:
             return _no_place(key, part, place)
+        place = inside
     if isinstance(place, list):
         index = next((i for i, item in enumerate(place) if item is _item(place, last)), None)
         if index is None:
@@ -249,6 +248,18 @@ def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
     else:
         return _no_place(key, last, place)
     return None
+
+
+def _inside(place: Any, part: str) -> Any:
+    """What a table or a list has under a name, None where it cannot have anything.
+
+    A table that is not there, or that `false` took away, is made.
+    """
+    if isinstance(place, dict):
+        if place.get(part, False) is False:
+            place[part] = {}
+        return place[part]
+    return _item(place, part) if isinstance(place, list) else None
 
 
 def _same_variant(current: Any, value: Any) -> bool:

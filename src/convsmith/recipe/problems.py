@@ -1,12 +1,13 @@
 """Mistakes in recipes and briefs in our words: where, found against expected, the nearest legal name."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from convsmith.errors import Problem, suggest
+from convsmith.recipe.unset import models_in
 
 
 def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
@@ -63,7 +64,7 @@ def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iter
 
 def _table(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
     """How to write the table that belongs somewhere: by its kind, where there are kinds, or by its fields."""
-    kinds = [kind for each in _models(_annotation(location, model)) for kind in _tags(each)]
+    kinds = [kind for each in models_in(_annotation(location, model)) for kind in _tags(each)]
     if kinds:
         return f'write {{name="{kinds[0]}"}} there, or another of {", ".join(kinds)}'
     return f"set its fields: {', '.join(f'{where}.{name}' for name in _field_names(location, model))}"
@@ -77,13 +78,13 @@ def _annotation(location: Sequence[str | int], model: type[BaseModel]) -> Any:
 
 
 def _field_names(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
-    models = _models(_annotation(location, model))
+    models = models_in(_annotation(location, model))
     return sorted({name for model in models for name in model.model_fields})
 
 
 def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
     """The annotation one step further down, and whether the step was the name of a union member."""
-    models = _models(annotation)
+    models = models_in(annotation)
     if isinstance(part, int):
         return annotation, False
     tagged = [model for model in models if part in _tags(model)]
@@ -96,11 +97,3 @@ def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:
     field = model.model_fields.get("name")
     return tuple(map(str, get_args(field.annotation))) if field else ()
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) is None:
-        return []
-    return [model for argument in get_args(annotation) for model in _models(argument)]

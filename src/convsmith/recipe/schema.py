@@ -8,6 +8,7 @@ from convsmith.arch.settings import NetSettings
 from convsmith.data.config import DataConfig
 from convsmith.data.transforms import AugmentConfig
 from convsmith.inspect.brief import Brief
+from convsmith.recipe.unset import without_unset
 from convsmith.training.config import Plateau, TrainConfig
 
 
@@ -17,18 +18,23 @@ class ModelConfig(NetSettings):
     net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')
 
 
-class DataOnly(BaseModel):
-    """The `[data]` table alone, where there is no recipe to it."""
-
+class _Tables(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _false_is_unset(cls, table: Any) -> Any:
+        return without_unset(table, cls)
+
+
+class DataOnly(_Tables):
+    """The `[data]` table alone, where there is no recipe to it."""
 
     data: DataConfig
 
 
-class Recipe(BaseModel):
+class Recipe(_Tables):
     """All that a run depends on, beside the machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     name: str = Field(
         min_length=1,

@@ -252,7 +252,8 @@ class TrainConfig(_Table):
     def _distillation_has_a_teacher(self) -> Self:
         if self.distillation is not None and self.teacher is None:
             raise ValueError(
-                "distillation needs a teacher; name a run or a bundle: train.teacher=runs/digits-1"
+                "distillation needs a teacher; name a run or a bundle, train.teacher=runs/digits-1, "
+                "or do without: train.distillation=false"
             )
         return self
 
