@@ -17,7 +17,7 @@ from convsmith.inspect.brief import BlockPattern, Brief
 from convsmith.inspect.structure import LayerKind
 from convsmith.recipe.briefs import brief_names, load_brief
 from convsmith.recipe.loader import load, shelf
-from convsmith.ship.zoo import zoo_folder, zoo_names
+from convsmith.ship.zoo import zoo_folder, zoo_name
 from lowest import floors
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         and "cifar10.onnx" not in arguments
     ):
         assert run([name, *arguments]) == 0
-    elif name == "predict" and arguments[0] in zoo_names():
+    elif name == "predict" and zoo_name(arguments[0]):
         Image.new("RGB", (60, 40)).save(tmp_path / "cat.png")
         assert run([name, arguments[0], "cat.png", *arguments[2:]]) == 0
     elif name == "train" and not arguments[0].endswith(".toml"):

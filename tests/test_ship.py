@@ -34,7 +34,8 @@ from convsmith.ship.confidence import fitted, measured
 from convsmith.ship.facts import Preprocessing
 from convsmith.ship.given import Item, fetch, items_of
 from convsmith.ship.images import pixels_of, pixels_of_array, pixels_of_image
-from convsmith.ship.zoo import zoo_folder, zoo_names
+from convsmith.ship.zoo import zoo_folder, zoo_name, zoo_names
+from convsmith.workflow.prepare import with_absolute_places
 
 GREY = Preprocessing(channels=1, height=8, width=8, mean=(0.5,), std=(0.25,))
 COLOUR = Preprocessing(channels=3, height=8, width=8, mean=(0.2, 0.4, 0.6), std=(0.25, 0.25, 0.25))
@@ -707,6 +708,26 @@ def test_the_zoo_is_small_whole_and_of_the_shelf() -> None:
         assert f"convsmith train {name} seed={facts.origin.seed}" in (folder / "README.md").read_text()
     with pytest.raises(ConvsmithError, match="no trained net"):
         zoo_folder("resnet")
+
+
+def test_the_best_of_the_zoo_on_a_data_set() -> None:
+    measured = {name: bundle.read_facts(zoo_folder(name)) for name in zoo_names()}
+    for data in {facts.origin.data.source for facts in measured.values()}:
+        shares = {
+            name: facts.measured.correct / facts.measured.total
+            for name, facts in measured.items()
+            if facts.origin.data.source == data
+        }
+        best = zoo_name(f"{data}-best")
+        assert best is not None
+        assert shares[best] == max(shares.values())
+        assert zoo_folder(f"{data}-best") == zoo_folder(best)
+    assert (zoo_name("best"), zoo_name("resnet-best")) == (None, None)
+    assert cs.load("digits-best").labels == cs.load("digits").labels
+    settled = with_absolute_places(cs.load_recipe("digits", "train.teacher=digits-best"))
+    assert settled.train.teacher == "digits"
+    with pytest.raises(BundleError, match="did you mean 'cifar10-best'"):
+        cs.load("cifar-best")
 
 
 def stated_accuracy_holds(name: str) -> None:

@@ -12,7 +12,7 @@ from convsmith.errors import RunError
 from convsmith.inspect.brief import Check, Trained
 from convsmith.recipe.loader import load as load_recipe
 from convsmith.recipe.schema import Recipe
-from convsmith.ship.zoo import zoo_names
+from convsmith.ship.zoo import zoo_name
 from convsmith.training.config import Plateau
 from convsmith.training.run import RunFolder
 from convsmith.workflow.check import fitted, verdicts
@@ -87,11 +87,14 @@ def prepare(recipe: Recipe) -> Prepared:
 
 
 def with_absolute_places(recipe: Recipe) -> Recipe:
-    """A recipe whose data set and teacher are found from any working folder; what is not there stays."""
+    """A recipe whose data set and teacher are found from any working folder; what is not there stays.
+
+    Of a teacher that is the best of the zoo, its own name stays: another may be better one day.
+    """
     teacher = recipe.train.teacher
-    path = Path(teacher).expanduser() if teacher and teacher not in zoo_names() else None
-    if path is not None and path.is_dir():
-        teacher = str(path.resolve())
+    if teacher is not None:
+        path = Path(teacher).expanduser()
+        teacher = zoo_name(teacher) or (str(path.resolve()) if path.is_dir() else teacher)
     train = recipe.train.model_copy(update={"teacher": teacher})
     return recipe.model_copy(update={"data": absolute(recipe.data), "train": train})
 

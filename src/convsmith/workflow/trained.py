@@ -19,7 +19,7 @@ from convsmith.recipe.loader import load as load_recipe
 from convsmith.recipe.schema import ModelConfig
 from convsmith.ship import bundle
 from convsmith.ship.facts import Origin
-from convsmith.ship.zoo import find_bundle, zoo_names
+from convsmith.ship.zoo import find_bundle, zoo_name
 from convsmith.training.run import WEIGHTS, RunFolder
 
 
@@ -72,7 +72,7 @@ def trained_net(text: str, data: TrainingData, config: DataConfig) -> TrainedNet
     """
     folder = find_bundle(text)
     if folder is not None:
-        return _of_bundle(text if text in zoo_names() else str(folder), folder, data, config)
+        return _of_bundle(zoo_name(text) or str(folder), folder, data, config)
     return _of_run(RunFolder.open(Path(text)), data.record(config))
 
 
