@@ -146,7 +146,7 @@ def _asked(classifier: Classifier, tensors: Mapping[str, Tensor], kept: str, spl
 def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
     recipe, environment = prepared.recipe, folder.read_json("environment.json")
     record, rows = folder.data_record(), folder.metrics()
-    packages = environment.get("packages", {})
+    packages, cores = environment.get("packages", {}), environment.get("cores", "?")
     # The path of a folder says nothing elsewhere, and tells where somebody keeps things.
     data = recipe.data.model_copy(update={"source": _public(recipe.data.source)})
     # What the shelf said of earlier trainings is no figure of this one.
@@ -162,7 +162,7 @@ def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
         train_images=len(prepared.data.train),
         convsmith=str(packages.get("convsmith", convsmith.__version__)),
         torch=str(packages.get("torch", "?")),
-        processor=f"{environment.get('processor', '?')}, {environment.get('cores', '?')} cores",
+        processor=f"{environment.get('processor', '?')}, {cores} core{'' if cores == 1 else 's'}",
         recipe_toml=tomli_w.dumps(table),
     )
 
