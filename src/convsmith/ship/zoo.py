@@ -16,7 +16,7 @@ def zoo_names() -> tuple[str, ...]:
 
     Example:
         >>> zoo_names()
-        ('cifar10-31k', 'cifar10-50k', 'cifar10-classic', 'cifar10-sprint', 'digits', 'mnist-5k')
+        ('cifar10-100k', 'cifar10-31k', 'cifar10-50k', 'cifar10-classic', 'cifar10-sprint', 'digits', 'mnist-5k')
     """
     return tuple(sorted(folder.name for folder in _ZOO.iterdir() if (folder / FACTS).is_file()))
 
