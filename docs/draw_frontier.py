@@ -63,7 +63,7 @@ def panel(ax: Axes, source: str, public: list[dict[str, Any]]) -> None:
         side = "right" if point.name in AT_RIGHT else "left"
         label(ax, point.name.removeprefix(f"{source}-"), at, side, style.BLUE)
     ax.set_xscale("log")
-    ax.margins(x=0.12, y=0.08)
+    ax.margins(x=0.16, y=0.08)
     ax.set_xticks(TICKS[source])
     ax.minorticks_off()
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:.0f}k"))
