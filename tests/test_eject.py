@@ -20,6 +20,7 @@ from convsmith.arch.plan import plan
 from convsmith.cli import run
 from convsmith.data.images import CANONICAL
 from convsmith.project.code import Storage, context, python_files
+from convsmith.project.words import differences, strategy
 from convsmith.recipe.loader import load, shelf
 from convsmith.recipe.schema import Recipe
 
@@ -150,6 +151,13 @@ def test_many_classes_have_a_file_of_their_own(tmp_path: Path) -> None:
     written(load("digits"), STORAGES["images"], tmp_path, names, own_test=True)
     lint(tmp_path)
     assert 'with_name("classes.json")' in (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
+
+
+def test_a_project_tells_that_its_net_had_a_teacher() -> None:
+    taught = load("digits", ["train.teacher=mnist-5k", "train.distillation.temperature=2"])
+    assert any("taught this one (weight 0.9, temperature 2)" in line for line in strategy(taught))
+    assert any("learns from the labels alone" in line for line in differences(taught))
+    assert not any("taught" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
 
 
 # Run where convsmith cannot be imported: tests the weights of each project, then trains each anew.

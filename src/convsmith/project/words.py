@@ -27,6 +27,7 @@ from convsmith.training.config import (
     Plateau,
     RMSprop,
     Schedule,
+    TrainConfig,
 )
 from convsmith.training.config import Step as StepSchedule
 
@@ -173,6 +174,25 @@ def strategy(recipe: Recipe) -> list[str]:
         told.append("The first convolution whitens patches of the training images, and is not learned.")
     if train.weight_standardization:
         told.append("Weights are standardised while they are learned, since the net has no norm layers.")
+    told += _averages(train)
+    if recipe.augment.mix:
+        told.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
+    if train.distillation:
+        weight, temperature = number(train.distillation.alpha), number(train.distillation.temperature)
+        told.append(
+            f"Knowledge distillation: beside the labels, a trained net taught this one (weight {weight}, "
+            f"temperature {temperature})."
+        )
+    if recipe.data.validation:
+        share = number(round(100 * recipe.data.validation, 6))
+        told.append(f"{share} % of the training images are held out as a validation set.")
+    told.append("The weights are those of the last epoch; no epoch was picked by its test accuracy.")
+    return told
+
+
+def _averages(train: TrainConfig) -> list[str]:
+    """The weights that are tested, where they are not the net's own."""
+    told = []
     if train.lookahead:
         k, alpha = train.lookahead.k, number(train.lookahead.alpha)
         told.append(
@@ -185,12 +205,6 @@ def strategy(recipe: Recipe) -> list[str]:
         told.append(
             f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step)."
         )
-    if recipe.augment.mix:
-        told.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
-    if recipe.data.validation:
-        share = number(round(100 * recipe.data.validation, 6))
-        told.append(f"{share} % of the training images are held out as a validation set.")
-    told.append("The weights are those of the last epoch; no epoch was picked by its test accuracy.")
     return told
 
 
@@ -209,6 +223,11 @@ def differences(recipe: Recipe) -> list[str]:
         told.append(
             "The parts of a batch were computed on a core each. Here they follow one another, so the running "
             "statistics of batch norm move once for each part instead of once for each batch."
+        )
+    if train.teacher:
+        told.append(
+            "The net that taught this one is not part of the project: trained again, it learns from the "
+            "labels alone, and may end lower."
         )
     if train.precision == "bf16":
         told.append("Forward passes are in bfloat16, as they were; on a CPU without it they are slow.")
