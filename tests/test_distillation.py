@@ -264,6 +264,25 @@ def test_a_net_of_the_zoo_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert record["notes"] == []
 
 
+def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) -> None:
+    runs = [
+        cs.train(student(teacher, *more), runs=tmp_path / "runs").folder
+        for teacher, more in ((taught, ()), (bundled, ("data.split_seed=5",)))
+    ]
+    for number, run in enumerate(runs):
+        cs.export_bundle(run, tmp_path / f"bundle-{number}")
+    record = json.loads((runs[1] / "teacher.json").read_text())
+    facts = (tmp_path / "bundle-1" / "bundle.json").read_text()
+    assert json.loads(facts)["origin"]["taught"] == [record["told"], *record["notes"]]
+    cards = [(tmp_path / f"bundle-{number}" / "README.md").read_text() for number in range(2)]
+    assert "\nTaught by teacher-1 (C16 C16 / C24:s2 C24 / G F10; 11,498" in cards[0]
+    assert f'teacher = "{taught.name}"' in cards[0]
+    assert "may have learned from" not in cards[0]
+    assert "- The teacher held out other test images, so it may have learned from some" in cards[1]
+    # Where a teacher lies says nothing elsewhere.
+    assert not any(str(folder.parent) in text for folder in (taught, bundled) for text in (*cards, facts))
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

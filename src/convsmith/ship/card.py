@@ -106,6 +106,7 @@ def _limits(facts: BundleFacts) -> str:
         f"- The figures hold for images like those of {escape(facts.origin.data_title)}; for others they are "
         "lower, by an amount that nobody has measured here.\n"
         "- One training with one seed was measured; another seed gives another figure."
+        + "".join(f"\n- {_sentence(note)}" for note in facts.origin.taught[1:])
     )
 
 
@@ -116,13 +117,18 @@ def _repeat(facts: BundleFacts, *, on_the_shelf: bool) -> str:
         f"Trained with {versions} on {escape(origin.processor)} in {origin.seconds:,.0f} seconds, seed "
         f"{origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
     )
-    lines = [text]
+    lines = [text, *(_sentence(teacher) for teacher in origin.taught[:1])]
     if on_the_shelf:
         lines.append(fenced(f"convsmith train {shlex.quote(origin.recipe)} seed={origin.seed}", "sh"))
         lines.append("The recipe with everything settled:")
     else:
-        lines.append("Save this as `recipe.toml`, and run `convsmith train recipe.toml`:")
+        teacher = " let `train.teacher` lead to that net," if origin.taught else ""
+        lines.append(f"Save this as `recipe.toml`,{teacher} and run `convsmith train recipe.toml`:")
     return "## How to repeat it\n\n" + "\n\n".join([*lines, fenced(origin.recipe_toml, "toml")])
+
+
+def _sentence(text: str) -> str:
+    return f"{escape(text[:1].upper() + text[1:])}."
 
 
 def _share(correct: int, total: int) -> str:

@@ -17,6 +17,8 @@ MAX_RECIPE = 100_000
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Line = Annotated[str, Field(max_length=MAX_LABEL)]
+# A sentence that may hold a net.
+Told = Annotated[str, Field(max_length=MAX_TEXT + MAX_LABEL)]
 
 
 class _Table(BaseModel):
@@ -118,7 +120,11 @@ class Weights(_Table):
 
 
 class Origin(_Table):
-    """Where the net comes from, and how to repeat it."""
+    """Where the net comes from, and how to repeat it.
+
+    Attributes:
+        taught: Who taught it, and what a reader of its accuracy must know of that; empty where nobody did.
+    """
 
     recipe: Line
     seed: Count
@@ -131,6 +137,7 @@ class Origin(_Table):
     convsmith: Line
     torch: Line
     processor: Line
+    taught: tuple[Told, ...] = Field(default=(), max_length=10)
     recipe_toml: str = Field(max_length=MAX_RECIPE)
 
 

@@ -34,6 +34,7 @@ from convsmith.training.run import RunFolder, epoch_seconds
 from convsmith.training.score import EVALUATION_BATCH
 from convsmith.workflow.prepare import Prepared, open_run
 from convsmith.workflow.target import of_recipe
+from convsmith.workflow.teacher import told
 
 # Where weights of half the size cost less than this share of the test images, they are kept so.
 WORTH = 0.0005
@@ -149,8 +150,11 @@ def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
     packages, cores = environment.get("packages", {}), environment.get("cores", "?")
     # The path of a folder says nothing elsewhere, and tells where somebody keeps things.
     data = recipe.data.model_copy(update={"source": _public(recipe.data.source)})
+    train = recipe.train
+    if train.teacher is not None:
+        train = train.model_copy(update={"teacher": _public(train.teacher)})
     # What the shelf said of earlier trainings is no figure of this one.
-    table = recipe.model_copy(update={"data": data, "result": ""}).table()
+    table = recipe.model_copy(update={"data": data, "train": train, "result": ""}).table()
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,
@@ -163,6 +167,7 @@ def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
         convsmith=str(packages.get("convsmith", convsmith.__version__)),
         torch=str(packages.get("torch", "?")),
         processor=f"{environment.get('processor', '?')}, {cores} core{'' if cores == 1 else 's'}",
+        taught=told(folder),
         recipe_toml=tomli_w.dumps(table),
     )
 
@@ -182,9 +187,9 @@ def _as_on_the_shelf(recipe: Recipe) -> bool:
         return False
     mine, theirs = recipe, load_recipe(recipe.name)
     precision = {"precision": theirs.train.precision}
-    told = {"description": theirs.description, "result": theirs.result, "seed": theirs.seed}
+    naming = {"description": theirs.description, "result": theirs.result, "seed": theirs.seed}
     train = mine.train.model_copy(update=precision)
-    return mine.model_copy(update={**told, "train": train, "brief": theirs.brief}) == theirs
+    return mine.model_copy(update={**naming, "train": train, "brief": theirs.brief}) == theirs
 
 
 @dataclass(frozen=True, kw_only=True)
