@@ -40,7 +40,7 @@ from convsmith.workflow.page_pictures import (
 )
 from convsmith.workflow.prepare import Prepared, notes
 from convsmith.workflow.samples import augmented_samples, data_pictures, draw_some, save
-from convsmith.workflow.teacher import told
+from convsmith.workflow.trained import who_taught
 
 # How many images the galleries show, and the stream that they are drawn from.
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
@@ -248,7 +248,7 @@ def _page_facts(
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
-        notes=(*notes(prepared), *told(folder)),
+        notes=(*notes(prepared), *who_taught(folder)),
         data=_complete(folder, "data.json", _DATA_FIELDS),
         environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
         summary=course_summary(analysis),

@@ -34,7 +34,7 @@ from convsmith.training.run import RunFolder, epoch_seconds
 from convsmith.training.score import EVALUATION_BATCH
 from convsmith.workflow.prepare import Prepared, open_run
 from convsmith.workflow.target import of_recipe
-from convsmith.workflow.teacher import told
+from convsmith.workflow.trained import who_taught
 
 # Where weights of half the size cost less than this share of the test images, they are kept so.
 WORTH = 0.0005
@@ -167,7 +167,7 @@ def _origin(folder: RunFolder, prepared: Prepared) -> Origin:
         convsmith=str(packages.get("convsmith", convsmith.__version__)),
         torch=str(packages.get("torch", "?")),
         processor=f"{environment.get('processor', '?')}, {cores} core{'' if cores == 1 else 's'}",
-        taught=told(folder),
+        taught=who_taught(folder),
         recipe_toml=tomli_w.dumps(table),
     )
 

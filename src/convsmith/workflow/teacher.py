@@ -14,10 +14,8 @@ from convsmith.data.images import TrainingData
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.recipe.schema import ModelConfig, Recipe
 from convsmith.training.distillation import Teacher
-from convsmith.training.run import RunFolder
 from convsmith.workflow.trained import TrainedNet, trained_net
 
-TEACHER = "teacher.json"
 _FIELD = "train.teacher"
 
 
@@ -65,12 +63,6 @@ class KnownTeacher:
     def lines(self) -> list[str]:
         """What the run's log says of it."""
         return [f"Teacher: {self.sentence()}", *(f"Note: {note}" for note in self.notes)]
-
-
-def told(folder: RunFolder) -> tuple[str, ...]:
-    """What a run's report says of who taught; nothing where nobody did."""
-    record = folder.record(TEACHER)
-    return () if record is None else (str(record.get("told", "")), *map(str, record.get("notes", ())))
 
 
 def teacher_of(recipe: Recipe, data: TrainingData) -> KnownTeacher | None:
@@ -173,10 +165,12 @@ class _Renormalized(nn.Module):
 
 
 def _notes(found: TrainedNet, data: TrainingData) -> Iterator[str]:
-    """Whether the teacher may have learned from images that the student is measured by."""
+    """Whether the teacher, or who taught it, may have learned from images that the student is measured by."""
     for name in ("validation", "test"):
         if name in data.splits and name not in found.unseen:
             yield (
                 f"the teacher held out other {name} images, so it may have learned from some that the "
                 f"{name} accuracy is measured by, which is then optimistic"
             )
+    for note in found.notes:
+        yield f"who taught the teacher: {note}"

@@ -21,7 +21,8 @@ from convsmith.training.state import Record, TrainingState
 from convsmith.workflow.finish import finish
 from convsmith.workflow.prepare import Prepared, prepare
 from convsmith.workflow.report import Result
-from convsmith.workflow.teacher import TEACHER, KnownTeacher, teacher_of
+from convsmith.workflow.teacher import KnownTeacher, teacher_of
+from convsmith.workflow.trained import TEACHER
 
 # How long a training is, which may change between two parts of it: the rest must be as it was.
 _LENGTH = ("train.epochs", "train.stop_after")

@@ -22,6 +22,8 @@ from convsmith.ship.facts import Origin
 from convsmith.ship.zoo import find_bundle, zoo_name
 from convsmith.training.run import WEIGHTS, RunFolder
 
+TEACHER = "teacher.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNet:
@@ -37,6 +39,7 @@ class TrainedNet:
         accuracy: What it reached on its own test set, from 0 to 1.
         sha256: Of its weights and of all that decides what they compute.
         unseen: Which splits of the data that was asked about it surely did not learn from.
+        notes: What a reader of its accuracy must know, if it was taught.
     """
 
     place: str
@@ -49,6 +52,16 @@ class TrainedNet:
     accuracy: float
     sha256: str
     unseen: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def who_taught(folder: RunFolder) -> tuple[str, ...]:
+    """What a run's report says of who taught: a sentence, and what a reader of the accuracy must know.
+
+    Nothing where nobody did.
+    """
+    record = folder.record(TEACHER)
+    return () if record is None else (str(record.get("told", "")), *map(str, record.get("notes", ())))
 
 
 def trained_net(text: str, data: TrainingData, config: DataConfig) -> TrainedNet:
@@ -105,6 +118,7 @@ def _of_run(folder: RunFolder, student: dict[str, Any]) -> TrainedNet:
         accuracy=score["correct"] / score["total"],
         sha256=_digest(files.sha256(folder.path / WEIGHTS), model, mean, std),
         unseen=frozenset(_unseen_by_run(record, student)),
+        notes=who_taught(folder)[1:],
     )
 
 
@@ -131,6 +145,7 @@ def _of_bundle(place: str, folder: Path, data: TrainingData, config: DataConfig)
         accuracy=facts.measured.accuracy,
         sha256=_digest(files.sha256(folder / bundle.WEIGHTS), model, mean, std),
         unseen=frozenset(_unseen_by_bundle(facts.origin, data, config)),
+        notes=facts.origin.taught[1:],
     )
 
 
