@@ -279,12 +279,13 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     assert f'teacher = "{taught.name}"' in cards[0]
     assert "may have learned from" not in cards[0]
     assert "- The teacher held out other test images, so it may have learned from some" in cards[1]
-    # So does one whom it teaches in turn, from its run or from its bundle.
-    for folder in (runs[1], tmp_path / "bundle-1"):
-        third = student(folder, "data.split_seed=5")
-        known = teacher_of(third, prepare(third).data)
+    # So do those whom it teaches in turn, from its run or from its bundle.
+    heirs = [student(folder, "data.split_seed=5") for folder in (runs[1], tmp_path / "bundle-1")]
+    heirs.append(student(cs.train(heirs[0], runs=tmp_path / "runs").folder, "data.split_seed=5"))
+    for heir in heirs:
+        known = teacher_of(heir, prepare(heir).data)
         assert known is not None
-        assert known.notes == tuple(f"who taught the teacher: {note}" for note in record["notes"])
+        assert known.notes == tuple(f"of an earlier teacher: {note}" for note in record["notes"])
     # Where a teacher lies says nothing elsewhere.
     assert not any(str(folder.parent) in text for folder in (taught, bundled) for text in (*cards, facts))
 

@@ -17,6 +17,7 @@ from convsmith.training.distillation import Teacher
 from convsmith.workflow.trained import TrainedNet, trained_net
 
 _FIELD = "train.teacher"
+_EARLIER = "of an earlier teacher: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,5 +173,5 @@ def _notes(found: TrainedNet, data: TrainingData) -> Iterator[str]:
                 f"the teacher held out other {name} images, so it may have learned from some that the "
                 f"{name} accuracy is measured by, which is then optimistic"
             )
-    for note in found.notes:
-        yield f"who taught the teacher: {note}"
+    # Told once each, however many taught one another.
+    yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in found.notes)
