@@ -42,7 +42,7 @@ def recipes() -> "tuple[Recipe, ...]":
 
     Example:
         >>> [recipe.name for recipe in recipes() if recipe.data.source == "mnist"]
-        ['mnist-10k', 'mnist-5k', 'mnist-classic']
+        ['mnist-10k', 'mnist-42k', 'mnist-5k', 'mnist-classic']
     """
     from convsmith.recipe.loader import load, shelf
 

@@ -98,7 +98,7 @@ def _fitting(found: TrainedNet, student: Recipe, data: TrainingData) -> SpecAnal
         ("classes", found.labels, data.class_names),
         ("images", found.image_shape, data.image_shape),
     )
-    fix = "name a net that was trained on the same classes and image size"
+    fix = "name a net that was trained on the same classes and image size, or do without: train.teacher=false"
     problems = [
         Problem(
             what=f"the teacher's {what} are {_shown(theirs)}, the data's {_shown(own)}", where=_FIELD, fix=fix
