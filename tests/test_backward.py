@@ -1,5 +1,9 @@
-"""Gradients of convolutions in bf16, held against PyTorch's in fp64."""
+"""Gradients of convolutions, held against PyTorch's in fp64."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from convsmith.arch.analyze import analyze_notation
 from convsmith.arch.build import build
 from convsmith.arch.settings import NetSettings
 from convsmith.recipe.loader import load
+from convsmith.runtime import cpu_has_bf16
 from convsmith.training.backward import prepared_backward
 
 CPU = torch.device("cpu")
@@ -173,8 +178,52 @@ def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) ->
     assert memory.channels_first == 0
 
 
-def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: object) -> None:
+@pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated on this CPU: minutes an epoch")
+def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: Path) -> None:
     """On maps of 32 pixels PyTorch's own gradients are not finite."""
     net = "C24 C24:d2 S24:d2 / G F10"
     recipe = load("digits", [f"model.net={net}", "data.resize=32", "train.epochs=2", "train.precision=bf16"])
-    assert cs.train(recipe, runs=tmp_path).test.accuracy > 0.3  # type: ignore[arg-type]
+    assert cs.train(recipe, runs=tmp_path).test.accuracy > 0.3
+
+
+def sweep(count: str, **environment: str) -> str:
+    """The output of a sweep over shapes in fp32, each in a process of its own."""
+    script = Path(__file__).with_name("convolution_sweep.py")
+    finished = subprocess.run(
+        [sys.executable, str(script), count],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+
+
+def test_no_shape_of_a_short_sweep_corrupts_memory_or_has_wrong_gradients() -> None:
+    """With AVX2 alone, PyTorch's own backward pass of 1x1 convolutions with a stride dies."""
+    assert sweep("60", **AVX2).endswith("60 shapes tried on AVX2, 0 bad\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{}, AVX2], ids=["as it is", "AVX2"])
+def test_no_shape_of_the_whole_sweep_does(environment: dict[str, str]) -> None:
+    assert ", 0 bad" in sweep("all", **environment)
+
+
+def test_a_point_convolution_with_a_stride_is_a_slice_and_one_without() -> None:
+    layer = nn.Conv2d(4, 8, 1, 2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(2, 4, 7, 9, requires_grad=True)
+    with prepared_backward(CPU, torch.float32):
+        made = layer(images)
+    assert torch.allclose(made, layer(images))
+    gradients = torch.autograd.grad(made.square().sum(), [images, *layer.parameters()])
+    exact_images = images.detach().double().requires_grad_()
+    exact = torch.autograd.grad(
+        layer.double()(exact_images).square().sum(), [exact_images, *layer.parameters()]
+    )
+    for found, right in zip(gradients, exact, strict=True):
+        assert torch.allclose(found.double(), right, rtol=1e-4, atol=1e-4)

@@ -65,7 +65,12 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX)."""
+    """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX).
+
+    Where PyTorch is limited to AVX2, by the CPU or by `ATEN_CPU_CAPABILITY=avx2`, it does not.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 

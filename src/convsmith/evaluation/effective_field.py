@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from convsmith.arch.facts import View
 from convsmith.arch.plan import Branch, Plan, Step
 from convsmith.errors import ModuleError, ShapeError, suggest
+from convsmith.training.backward import prepared_backward
 from convsmith.training.score import evaluating
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
@@ -223,7 +224,8 @@ def _centre_gradient(
         images = images.detach().requires_grad_()
         hook = modules[layer].register_forward_hook(seen)
         try:
-            net(images)
+            with prepared_backward(images.device, images.dtype):
+                net(images)
         finally:
             hook.remove()
         if not outputs:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from convsmith.training.convolution import convolved
+from convsmith.training.convolution import convolved, without_stride
 
 # Of `functional.conv2d`, all of which a layer gives.
 _ARGUMENTS = 7
@@ -56,9 +56,10 @@ class _Prepared(TorchFunctionMode):
             return _Mean.apply(args[0])  # type: ignore[no-untyped-call]
         if func is Tensor.flatten and args[0].dim() == 4:
             args = (_ChannelsLast.apply(args[0]), *args[1:])  # type: ignore[no-untyped-call]
-        elif func is functional.conv2d and self.dtype == torch.bfloat16 and len(args) == _ARGUMENTS:
-            made = convolved(args)
-            if made is not None:
+        elif func is functional.conv2d and len(args) == _ARGUMENTS:
+            if self.dtype == torch.float32:
+                args = without_stride(args)
+            elif (made := convolved(args)) is not None:
                 return made
         return func(*args, **(kwargs or {}))
 

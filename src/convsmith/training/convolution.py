@@ -1,11 +1,16 @@
-"""Convolutions in bf16 whose gradients are right and fast on a CPU.
+"""Convolutions whose gradients are right and fast on a CPU, where PyTorch's own are not.
 
-PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels wide,
-where a layer is depthwise or its channels are no multiple of 16. It leaves unset what belongs to columns of
-a filter that a stride keeps off the image, as at a 3x3 window of stride 2 on maps one pixel wide. And it is
-slow at depthwise layers that have a stride, a dilation, or windows larger than 3x3. All are brought back to
-what it does well: a depthwise convolution of stride 1, forward, and the gradient of small filters without
-dilation.
+In fp32, PyTorch 2.13 writes past its memory in the backward pass of a 1x1 convolution with a stride over 2 to
+6 channels that lie last in memory, on CPUs with AVX2 and without AVX-512. No upstream issue is known. All 1x1
+convolutions with a stride are therefore a slice and a 1x1 convolution of stride 1, which computes the same.
+The guard can go once `tests/convolution_sweep.py` finds no bad shape without it on such a CPU.
+
+In bf16, PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels
+wide, where a layer is depthwise or its channels are no multiple of 16. It leaves unset what belongs to
+columns of a filter that a stride keeps off the image, as at a 3x3 window of stride 2 on maps one pixel wide.
+And it is slow at depthwise layers that have a stride, a dilation, or windows larger than 3x3. All are brought
+back to what it does well: a depthwise convolution of stride 1, forward, and the gradient of small filters
+without dilation.
 """
 
 from collections.abc import Sequence
@@ -54,6 +59,40 @@ class _Geometry:
         if self.groups < max(channels):
             return self.dilation == 1
         return self.dilation == self.stride == 1 and self.kernel <= _TILE
+
+
+def without_stride(arguments: Sequence[Any]) -> list[Any]:
+    """The arguments of `functional.conv2d` for a 1x1 convolution, its stride replaced by a slice.
+
+    Args:
+        arguments: All seven of `functional.conv2d`, the images `(N, C, H, W)`.
+
+    Returns:
+        The arguments as they are for all other convolutions.
+    """
+    images, filters, bias, stride, padding, dilation, groups = arguments
+    is_point = tuple(filters.shape[2:]) == (1, 1)
+    if not is_point or tuple(stride) == (1, 1) or isinstance(padding, str) or any(padding):
+        return list(arguments)
+    sliced = _Slice.apply(images, *stride)  # type: ignore[no-untyped-call]
+    return [sliced, filters, bias, (1, 1), padding, dilation, groups]
+
+
+class _Slice(torch.autograd.Function):
+    """Every n-th pixel of every m-th row; unlike PyTorch's slice, its gradient has the channels last."""
+
+    @staticmethod
+    def forward(ctx, images: Tensor, rows: int, columns: int) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001
+        ctx.shape, ctx.steps = images.shape, (rows, columns)
+        return images[:, :, ::rows, ::columns].contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def] # noqa: ANN001
+        rows, columns = ctx.steps
+        spread = gradient.new_zeros(ctx.shape).contiguous(memory_format=torch.channels_last)
+        spread[:, :, ::rows, ::columns] = gradient
+        return spread, None, None
 
 
 def convolved(arguments: Sequence[Any]) -> Tensor | None:
