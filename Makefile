@@ -4,13 +4,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: train test test-lowest lint format soak soak-mnist fuzz clean
+.PHONY: train test test-all test-lowest lint format soak soak-mnist fuzz clean
 
 train: $(READY)
 	$(BIN)/convsmith train digits
 
+# The fast tests: within 10 minutes on two cores with AVX2 alone.
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto -m "not slow"
+
+# All tests: trainings of minutes, every random kill, eight times as many random nets.
+test-all: $(READY)
+	CONVSMITH_ALL_TESTS=1 $(BIN)/pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff check .

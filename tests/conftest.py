@@ -18,6 +18,11 @@ from convsmith.recipe.schema import Recipe
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
 
+# Each worker of pytest-xdist computes on one core: threads of several workers would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
 REAL_DATA = Path(os.environ.get("CONVSMITH_DATA") or Path(__file__).parents[2] / "shared" / "datasets")
 
 

@@ -1,8 +1,15 @@
 """Random nets for property tests: legal notation, drawn by hypothesis."""
 
+import os
+
 from hypothesis import strategies as st
 
 from convsmith.arch.settings import NetSettings
+
+
+def examples(count: int) -> int:
+    """How many examples a property test tries: all with `make test-all`, an eighth otherwise."""
+    return count if os.environ.get("CONVSMITH_ALL_TESTS") else max(count // 8, 20)
 
 
 def _convolution(draw: st.DrawFn, *, keep_size: bool) -> str:

@@ -304,6 +304,7 @@ def in_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[i
     return process.returncode, shown.decode()
 
 
+@pytest.mark.slow
 def test_in_a_terminal_a_bar_shows_the_epoch(tmp_path: Path) -> None:
     code, shown = in_a_terminal("train", "digits", *TINY, "--runs", str(tmp_path))
     assert code == 0
@@ -313,6 +314,7 @@ def test_in_a_terminal_a_bar_shows_the_epoch(tmp_path: Path) -> None:
     assert "\x1b[?25h" in shown
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_gives_the_terminal_back(tmp_path: Path) -> None:
     code, shown = in_a_terminal(
         "train", "digits", *TINY, "train.epochs=500", "--runs", str(tmp_path), interrupt_at=b"Epoch 2"

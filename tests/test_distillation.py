@@ -169,6 +169,7 @@ class Stop(Observer):
             signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_resumed_it_ends_with_the_same_weights(taught: Path, tmp_path: Path) -> None:
     recipe = student(taught)
     whole = cs.train(recipe, runs=tmp_path / "whole").folder
@@ -183,6 +184,7 @@ def test_resumed_it_ends_with_the_same_weights(taught: Path, tmp_path: Path) -> 
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_another_teacher_is_a_change(taught: Path, tmp_path: Path) -> None:
     other = cs.train(load("digits", [*TINY, "name=other"]), runs=tmp_path).folder
     with pytest.raises(StoppedError):
@@ -264,6 +266,7 @@ def test_a_net_of_the_zoo_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert record["notes"] == []
 
 
+@pytest.mark.slow
 def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) -> None:
     runs = [
         cs.train(student(teacher, *more), runs=tmp_path / "runs").folder

@@ -381,6 +381,7 @@ def test_the_command(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     lint(out)
 
 
+@pytest.mark.slow
 def test_the_notebook_of_a_project_runs(finished: Path, tmp_path: Path) -> None:
     """Its cells one after the other in a fresh interpreter without convsmith."""
     cs.eject(finished, tmp_path / "project")

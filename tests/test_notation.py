@@ -8,6 +8,7 @@ from convsmith.arch.kinds import KINDS, OPTIONS
 from convsmith.arch.notation import parse
 from convsmith.arch.spec import Layer, Repeat, Residual
 from convsmith.errors import NotationError
+from nets import examples
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_an_endless_text_is_refused() -> None:
 ALPHABET = "".join(KINDS) + "".join(OPTIONS) + "0123456789:/+()*. \n\tXé\x00"
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(st.one_of(st.text(ALPHABET, max_size=40), st.text(max_size=30)))
 def test_any_text_is_a_spec_or_a_clean_error(text: str) -> None:
     try:

@@ -259,6 +259,7 @@ def test_names_are_only_text(hostile: Path) -> None:
     assert "undefined" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "shape", "net"),
     [(3, (128, 128, 3), "C4:s4 / G F3"), (2, (20, 28), "C4 / F2"), (3, (8, 8), "U2 C4 / G F3")],

@@ -194,6 +194,7 @@ def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_
     assert train(overrides, few, older).equals(train(overrides, few))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_training_goes_on_within_an_epoch(
     few: ImageData, tmp_path: Path, compiler: "CompileCounterWithBackend"

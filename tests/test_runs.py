@@ -203,6 +203,7 @@ def test_runs_that_cannot_be_made(tmp_path: Path, tiny: Recipe) -> None:
         cs.train(tiny, runs=tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_schedule_that_sees_the_test_set_is_told_of(tmp_path: Path) -> None:
     overrides = ["train.epochs=1", "model.net=C4 / G F10", "train.schedule=plateau"]
     result = cs.train(load("digits", [*overrides, "train.schedule.monitor=test"]), runs=tmp_path)
@@ -224,6 +225,7 @@ def test_hostile_class_names_are_only_text(image_folder: Callable[..., Path], tm
     assert "a\\|b\\`c$x^2$" in table
 
 
+@pytest.mark.slow
 def test_a_relative_data_folder_is_found_from_anywhere(
     image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_curves_are_written_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [step for step, _ in curves(folder)["accuracy/train"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_off_by_default_and_begun_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
     folder = cs.train(load("digits", TINY), runs=tmp_path).folder

@@ -25,7 +25,7 @@ from convsmith.arch.tables import record, totals
 from convsmith.errors import ModuleError, ShapeError
 from convsmith.inspect.brief import Brief, judge
 from convsmith.inspect.trace import trace
-from nets import net_settings, notations
+from nets import examples, net_settings, notations
 
 IMAGE = (3, 32, 32)
 
@@ -74,7 +74,7 @@ def same_figures(spec: Analysis, traced: Analysis) -> None:
     assert joins[0] == joins[1]
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(1000), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations(), net_settings)
 def test_arithmetic_is_what_tracing_finds(text: str, config: NetSettings) -> None:
     try:
@@ -85,7 +85,7 @@ def test_arithmetic_is_what_tracing_finds(text: str, config: NetSettings) -> Non
     same_figures(analyze(planned), trace(build(planned), (2, 36, 40)))
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(1000), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations())
 def test_arithmetic_is_what_gradients_show(text: str) -> None:
     body = text.rsplit(" / ", 1)[0]
@@ -432,7 +432,7 @@ class Chain(nn.Module):
         return maps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.sampled_from(sorted(FUNCTIONS)), max_size=5))
 def test_any_chain_of_functions_can_be_followed(names: list[str]) -> None:
     net = Chain(names)

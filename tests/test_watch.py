@@ -66,6 +66,7 @@ def test_what_cannot_be_watched(tmp_path: Path) -> None:
         cs.progress(tmp_path)
 
 
+@pytest.mark.slow
 def test_another_process_is_watched_to_its_end(tmp_path: Path) -> None:
     code = (
         "import convsmith as cs; from pathlib import Path; "
