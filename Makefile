@@ -28,20 +28,20 @@ format: $(READY)
 
 # Takes minutes: 200 kills at random moments, each resumed, the weights compared with the undisturbed run's.
 soak: $(READY)
-	$(BIN)/python tests/faults/kills.py 200 digits
+	$(BIN)/python tests/helpers/kills.py 200 digits
 
 # Takes about an hour of one core.
 soak-mnist: $(READY)
-	$(BIN)/python tests/faults/kills.py 20 mnist-classic
+	$(BIN)/python tests/helpers/kills.py 20 mnist-classic
 
 # Takes minutes: damaged and made-up input to everything that reads a file or a text.
 fuzz: $(READY)
-	$(BIN)/python -W error tests/faults/fuzz.py 3000
+	$(BIN)/python -W error tests/helpers/fuzz.py 3000
 
 # The lowest versions that pyproject.toml allows; `make test-lowest LOWEST=torch=2.13.0` where one cannot be had.
 test-lowest:
 	$(PYTHON) -m venv $(VENV)-lowest
-	$(PYTHON) tests/lowest.py $(LOWEST) > $(VENV)-lowest/constraints.txt
+	$(PYTHON) tests/helpers/lowest.py $(LOWEST) > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
 		-c $(VENV)-lowest/constraints.txt -e '.[dev]'
 	$(VENV)-lowest/bin/python -m pytest -m 'not slow' -W ignore::DeprecationWarning

@@ -13,9 +13,9 @@ import torch
 from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
 from convsmith.data.normalize import Normalizer
-from convsmith.recipe.loader import load
-from convsmith.training.score import evaluate_split
-from convsmith.workflow.prepare import Prepared, prepare
+from convsmith.recipes.loader import load
+from convsmith.recipes.session import Session, prepare
+from convsmith.training.metrics import evaluate_split
 
 SEEDS, EPOCHS, DONE = range(3), 10, Path("runs/accuracy.json")
 
@@ -37,13 +37,13 @@ def accuracy(name: str, seed: int) -> float:
     return LOOPS[name](prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"])))
 
 
-def ours(prepared: Prepared) -> float:
+def ours(prepared: Session) -> float:
     facts = whole_training(prepared, prepared.data)[-1]
     assert facts.test is not None
     return facts.test.accuracy
 
 
-def plain(prepared: Prepared) -> float:
+def plain(prepared: Session) -> float:
     loop = PlainLoop(prepared.recipe, prepared.data)
     for _ in range(EPOCHS):
         for _ in loop.epoch():

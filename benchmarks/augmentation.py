@@ -9,10 +9,10 @@ from torch import Tensor
 
 from benchmarks.measure import in_turns, table
 from benchmarks.plain import course_pipeline
-from convsmith.data.augment import Draw, augmenter
+from convsmith.data.augment.engines import Draw, augmenter
+from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.normalize import Normalizer
-from convsmith.data.transforms import AugmentConfig
-from convsmith.recipe.loader import load
+from convsmith.recipes.loader import load
 
 BATCHES, CALLS, ROUNDS = (64, 128, 256), 8, 15
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

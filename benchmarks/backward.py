@@ -4,8 +4,8 @@ import torch
 
 from benchmarks.measure import in_turns
 from benchmarks.precision import training
-from convsmith.arch.analyze import analyze_notation
-from convsmith.arch.settings import NetSettings
+from convsmith.net.arithmetic import analyze_notation
+from convsmith.net.settings import NetSettings
 
 ROUNDS, BATCH_SIZE = 7, 128
 SETTINGS = NetSettings(norm="batch", bias=False)

@@ -12,7 +12,7 @@ from statistics import mean, stdev
 import convsmith as cs
 from benchmarks.ablation import HELD_OUT, SEEDS, difference
 from benchmarks.measure import held_out_accuracy, kept
-from convsmith.recipe.loader import load
+from convsmith.recipes.loader import load
 
 RUNS = Path("runs/distillation")
 STUDENT = "cifar10-sprint"

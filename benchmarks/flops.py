@@ -5,11 +5,12 @@ import time
 import torch
 
 from benchmarks.throughput import trainer_of
-from convsmith.recipe.loader import load
-from convsmith.runtime import dtype_of, generator
+from convsmith.recipes.loader import load
+from convsmith.recipes.session import prepare
+from convsmith.system.device import dtype_of
+from convsmith.system.rng import new_generator
 from convsmith.training.batches import followed, shuffled
-from convsmith.training.profile import PHASES, Profile
-from convsmith.workflow.prepare import prepare
+from convsmith.training.profiler import PHASES, Profile
 
 RECIPES = ("cifar10-classic", "cifar10-rmsprop", "cifar10-sprint", "mnist-classic")
 SIZE, REPEATS, SECONDS = 2048, 7, 6.0
@@ -27,7 +28,7 @@ def main() -> str:
             trainer = trainer_of(recipe, data, profile)
             trainer.learner.train()
             images, spent = 0, 0.0
-            order = enumerate(shuffled(len(data.train), recipe.train.batch_size, generator(0)))
+            order = enumerate(shuffled(len(data.train), recipe.train.batch_size, new_generator(0)))
             # Of the last epoch, whose images have their own size, as the count of operations has it.
             batches = (trainer.batch(indices, recipe.train.epochs, index) for index, indices in order)
             for batch, following in followed(batches):

@@ -22,19 +22,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsmith.arch import code
-from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
-from convsmith.arch.tables import axes_text, markdown_table
-from convsmith.evaluation.effective_field import layer_before_head
-from convsmith.inspect.trace import trace
-from convsmith.recipe.loader import load
+from convsmith.evaluation.receptive_field import layer_before_head
+from convsmith.net import source
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.net.tables import axes_text, markdown_table
+from convsmith.recipes.loader import load
+from convsmith.tracing.trace import trace
 
 # The nets and the measurements are those of the tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import measured
-import modules
+from helpers import measured, modules
 
 COURSE_NETS = {"cifar10-classic": (3, 32, 32), "cifar10-rmsprop": (3, 32, 32), "mnist-classic": (1, 28, 28)}
 PEERS = ("torchinfo", "torchscan", "ptflops", "fvcore")
@@ -93,7 +92,7 @@ def course_nets() -> Iterator[Net]:
         model = load(name).model
         planned = plan(parse(model.net), input_shape, model)
         written = types.ModuleType(name)
-        exec(code.source(planned), written.__dict__)  # noqa: S102 - the text is ours
+        exec(source.source(planned), written.__dict__)  # noqa: S102 - the text is ours
         features = output_of(layer_before_head(planned))
         yield Net(name=name, make=written.__dict__["Net"], features=features, input_shape=input_shape)
 
@@ -109,18 +108,18 @@ def family(module: type[nn.Module]) -> Net:
 def output_of(layer: str) -> Features:
     """What a submodule gives; the layers after it need not fit the images."""
 
-    class Found(Exception):  # noqa: N818 - carries an answer
+    class SearchResult(Exception):  # noqa: N818 - carries an answer
         def __init__(self, maps: Tensor) -> None:
             self.maps = maps
 
     def stop(_: nn.Module, __: Any, output: Tensor) -> None:
-        raise Found(output)
+        raise SearchResult(output)
 
     def features(net: nn.Module, images: Tensor) -> Tensor:
         hook = net.get_submodule(layer).register_forward_hook(stop)
         try:
             net(images)
-        except Found as found:
+        except SearchResult as found:
             return found.maps
         finally:
             hook.remove()

@@ -9,14 +9,16 @@ from statistics import median
 
 import torch
 
-from convsmith import files, runtime
-from convsmith.arch.build import build
-from convsmith.data.images import TrainingData, load_training_data
-from convsmith.recipe.loader import load
-from convsmith.training import loop
-from convsmith.training.loop import EpochFacts
-from convsmith.workflow.prepare import Prepared, prepare
-from convsmith.workflow.teacher import teacher_of
+from convsmith.data.dataset import TrainingData, load_training_data
+from convsmith.models.teacher import teacher_of
+from convsmith.net.module import build
+from convsmith.recipes.loader import load
+from convsmith.recipes.session import Session, prepare
+from convsmith.system import files
+from convsmith.system.device import machine_record
+from convsmith.system.rng import new_generator
+from convsmith.training import trainer
+from convsmith.training.trainer import EpochMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +73,14 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
     return facts.validation.accuracy
 
 
-def whole_training(prepared: Prepared, data: TrainingData) -> tuple[EpochFacts, ...]:
+def whole_training(prepared: Session, data: TrainingData) -> tuple[EpochMetrics, ...]:
     """Train a recipe's net on its data, or on other data of the same kind; writes nothing."""
     recipe = prepared.recipe
     known = teacher_of(recipe, data)
     teacher = known.teacher if known else None
     with prepared.threads():
-        net = build(prepared.analysis.plan, generator=runtime.generator(recipe.seed))
-        return loop.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed, teacher=teacher)
+        net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
+        return trainer.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed, teacher=teacher)
 
 
 def table(rates: list[Rates], unit: str) -> str:
@@ -93,7 +95,7 @@ def table(rates: list[Rates], unit: str) -> str:
 
 
 def machine() -> str:
-    found = runtime.environment()
+    found = machine_record()
     return (
         f"{found['processor']}, {found['cores']} cores, {torch.get_num_threads()} threads, "
         f"{platform.system()}, Python {found['python']}, PyTorch {torch.__version__}"

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from convsmith import runtime
-from convsmith.arch.build import build
-from convsmith.data.images import ImageData
-from convsmith.data.rows import Images as Pixels
-from convsmith.recipe.schema import Recipe
-from convsmith.training.optim import LearningRate, make_optimizers
-from convsmith.workflow.check import fitted
+from convsmith.data.dataset import ImageData
+from convsmith.data.memory_mapped import Images as Pixels
+from convsmith.net.module import build
+from convsmith.recipes.fit import fitted
+from convsmith.recipes.schema import Recipe
+from convsmith.system.rng import new_generator
+from convsmith.training.optimizers import LearningRate, make_optimizers
 
 WORKERS = 2
 
@@ -78,7 +78,7 @@ class PlainLoop:
 
     def __init__(self, recipe: Recipe, data: ImageData) -> None:
         torch.manual_seed(recipe.seed)
-        self.net = build(fitted(recipe, data.outline).plan, generator=runtime.generator(recipe.seed))
+        self.net = build(fitted(recipe, data.outline).plan, generator=new_generator(recipe.seed))
         images = Images(data.train.images, data.train.labels, course_pipeline(data.mean, data.std))
         self.loader = DataLoader(
             images,

@@ -7,13 +7,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns
-from convsmith.arch.build import build
-from convsmith.arch.plan import Plan
-from convsmith.data.images import outline_of
-from convsmith.recipe.loader import load, shelf
-from convsmith.runtime import autocast
-from convsmith.training.backward import prepared_backward
-from convsmith.workflow.check import fitted
+from convsmith.data.dataset import outline_of
+from convsmith.net.module import build
+from convsmith.net.plan import Plan
+from convsmith.recipes.fit import fitted
+from convsmith.recipes.loader import load, recipe_names
+from convsmith.system.device import autocast
+from convsmith.training.kernels.backward import prepared_backward
 
 ROUNDS, STEPS, BATCH_SIZES = 7, 4, (16, 128)
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def main() -> str:
     lines = [f"{'recipe':<18} {'batch':>6} {'fp32 img/s':>11} {'bf16 img/s':>11} {'ratio (range)':>22}"]
-    for name in shelf():
+    for name in recipe_names():
         recipe = load(name)
         plan = fitted(recipe, outline_of(recipe.data)).plan
         for batch_size in BATCH_SIZES:

@@ -63,8 +63,8 @@ def _measure_here(case: dict[str, int]) -> None:
     import numpy as np
 
     from benchmarks.throughput import trainer_steps
-    from convsmith.data.images import ImageData, Split
-    from convsmith.recipe.loader import load
+    from convsmith.data.dataset import ImageData, Split
+    from convsmith.recipes.loader import load
 
     rng = np.random.default_rng(0)
     shape = (case["images"], case["size"], case["size"], 3)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from benchmarks.measure import kept
-from convsmith.ship.classifier import Classifier
-from convsmith.ship.onnx_model import logits_of, session, to_int8, to_onnx
-from convsmith.ship.zoo import zoo_folder, zoo_names
-from convsmith.workflow.onnx_export import exact_classifier
-from convsmith.workflow.shipping import Checked, images_for
+from convsmith.exporters.bundle import Checked, images_for
+from convsmith.exporters.onnx_export import exact_classifier
+from convsmith.exporters.onnx_model import logits_of, session, to_int8, to_onnx
+from convsmith.models.classifier import Classifier
+from convsmith.models.zoo import zoo_folder, zoo_names
 
 FOUND = Path("runs") / "shipping" / "found.json"
 COUNTS = {1: 200, 256: 20}

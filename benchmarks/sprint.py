@@ -19,12 +19,12 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
-from convsmith.recipe.loader import load, shelf
+from convsmith.api.verbs import train
+from convsmith.recipes.loader import load, recipe_names
+from convsmith.recipes.session import prepare
 from convsmith.reports import charts, style
-from convsmith.training.log import clock
-from convsmith.training.run import RunFolder
-from convsmith.verbs import train
-from convsmith.workflow.prepare import prepare
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.log import clock
 
 SEEDS, RUNS, PICTURE = range(5), Path("runs/sprint"), Path("docs/images/accuracy-seconds.png")
 ROUNDS, PLAIN_STEPS = 1, 40
@@ -52,7 +52,7 @@ class Measured:
 
 
 def main() -> str:
-    names = [name for name in shelf() if name.startswith("cifar10-sprint")]
+    names = [name for name in recipe_names() if name.startswith("cifar10-sprint")]
     found = sorted((measured(name) for name in names), key=lambda each: mean(each.seconds))
     epoch = plain_seconds_per_epoch()
     figure = charts.side_by_side(

@@ -6,15 +6,15 @@ from typing import TypeVar
 
 from benchmarks.measure import in_turns, table
 from benchmarks.plain import PlainLoop
-from convsmith.arch.build import build
-from convsmith.data.images import ImageData
-from convsmith.recipe.loader import load
-from convsmith.recipe.schema import Recipe
-from convsmith.runtime import generator
+from convsmith.data.dataset import ImageData
+from convsmith.net.module import build
+from convsmith.recipes.loader import load
+from convsmith.recipes.schema import Recipe
+from convsmith.recipes.session import prepare
+from convsmith.system.rng import new_generator
 from convsmith.training.batches import followed, shuffled
-from convsmith.training.loop import Trainer
-from convsmith.training.profile import Profile
-from convsmith.workflow.prepare import prepare
+from convsmith.training.profiler import Profile
+from convsmith.training.trainer import Trainer
 
 Item = TypeVar("Item")
 STEPS, ROUNDS = 12, 7
@@ -40,7 +40,7 @@ def main() -> str:
 def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callable[[], int]:
     """A function that trains a recipe's net for some steps, and says how many images those were."""
     trainer = trainer_of(recipe, data)
-    batches = _endless(lambda: shuffled(len(data.train), recipe.train.batch_size, generator(0)))
+    batches = _endless(lambda: shuffled(len(data.train), recipe.train.batch_size, new_generator(0)))
 
     def run() -> int:
         trainer.learner.train()
@@ -55,15 +55,15 @@ def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callab
 
 
 def trainer_of(recipe: Recipe, data: ImageData, profile: Profile | None = None) -> Trainer:
-    from convsmith.workflow.check import fitted
+    from convsmith.recipes.fit import fitted
 
     return Trainer(
-        build(fitted(recipe, data.outline).plan, generator=generator(recipe.seed)),
+        build(fitted(recipe, data.outline).plan, generator=new_generator(recipe.seed)),
         data,
         recipe.train,
         recipe.augment,
         seed=recipe.seed,
-        observers=(),
+        callbacks=(),
         profile=profile or Profile(),
     )
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import convsmith as cs
-from convsmith.data.images import CANONICAL
+from convsmith.data.dataset import CANONICAL
 from convsmith.reports import style
 
 DOCS = Path(__file__).parent

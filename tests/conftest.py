@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from convsmith.recipe.loader import load
-from convsmith.recipe.schema import Recipe
+from convsmith.recipes.loader import load
+from convsmith.recipes.schema import Recipe
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend

@@ -10,17 +10,17 @@ from typing import get_args
 import pytest
 from PIL import Image
 
-from convsmith.arch.kinds import KINDS, OPTIONS
-from convsmith.arch.settings import NetSettings
+from convsmith.briefs.checks import BlockPattern, Brief
+from convsmith.briefs.loader import brief_names, load_brief
+from convsmith.briefs.structure import LayerKind
 from convsmith.cli import run
-from convsmith.inspect.brief import BlockPattern, Brief
-from convsmith.inspect.structure import LayerKind
-from convsmith.recipe.briefs import brief_names, load_brief
-from convsmith.recipe.loader import load, shelf
-from convsmith.ship.zoo import zoo_folder, zoo_name
-from lowest import floors
+from convsmith.models.zoo import zoo_folder, zoo_name
+from convsmith.net.layers import KINDS, OPTIONS
+from convsmith.net.settings import NetSettings
+from convsmith.recipes.loader import load, recipe_names
+from helpers.lowest import floors
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 HASHES = (ROOT / "hashes.txt").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -138,7 +138,7 @@ def test_the_briefs_page_has_every_brief_field_and_kind() -> None:
 
 def test_every_recipe_is_in_the_readme_with_its_result() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in shelf():
+    for name in recipe_names():
         assert f"`{name}`" in text
         assert load(name).result
 

@@ -21,12 +21,12 @@ from convsmith.cli import run
 from convsmith.errors import ConvsmithError, UsageError
 from convsmith.evaluation.label_errors import likely_label_errors
 from convsmith.evaluation.predictions import Predictions
-from convsmith.ship.parity import compared
-from convsmith.training.log import RunWriter
-from convsmith.training.memory import enough_memory
+from convsmith.exporters.parity import compared
+from convsmith.runs.log import RunWriter
+from convsmith.system.memory import enough_memory
+from helpers.paths import ROOT
 
 Capture = pytest.CaptureFixture[str]
-ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 SECTIONS = {
     text[3:7]: text
@@ -153,7 +153,7 @@ def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     def broken() -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("convsmith.verbs.recipes", broken)
+    monkeypatch.setattr("convsmith.api.verbs.recipes", broken)
     arguments, told, exit_code = example("E101")
     assert run(arguments) == exit_code
     err = capsys.readouterr().err
@@ -167,7 +167,7 @@ def outdated(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """As if these packages were installed in these versions, and the command fails."""
     true = metadata.version
     monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or true(name))
-    monkeypatch.setattr("convsmith.verbs.recipes", lambda: 1 / 0)
+    monkeypatch.setattr("convsmith.api.verbs.recipes", lambda: 1 / 0)
 
 
 def test_the_example_of_a_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_only_a_bug_leaves_a_trace(
     for code in ("E001", "E020", "E030", "E050"):
         run(example(code)[0])
     assert traces() == 0
-    monkeypatch.setattr("convsmith.verbs.recipes", lambda: 1 / 0)
+    monkeypatch.setattr("convsmith.api.verbs.recipes", lambda: 1 / 0)
     assert run(["recipes"]) == 101
     assert traces() == 1
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convsmith.errors import ConvsmithError
 
 if TYPE_CHECKING:
-    from convsmith.arch.settings import NetSettings
-    from convsmith.verbs import (
+    from convsmith.api.verbs import (
         check,
         compare,
         draw,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
         train,
         verify_data,
     )
+    from convsmith.net.settings import NetSettings
 
 __version__ = "0.1.0"
 __all__ = [
@@ -79,5 +79,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'convsmith' has no attribute {name!r}")
     from importlib import import_module
 
-    home = "convsmith.arch.settings" if name == "NetSettings" else "convsmith.verbs"
+    home = "convsmith.net.settings" if name == "NetSettings" else "convsmith.api.verbs"
     return getattr(import_module(home), name)

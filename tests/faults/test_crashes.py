@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import convsmith as cs
-from convsmith import files
 from convsmith.errors import FileError, RunError
-from convsmith.recipe.loader import load
-from faults.oracle import Ended, Oracle, temporaries
+from convsmith.recipes.loader import load
+from convsmith.system import files
+from helpers.oracle import Ended, Oracle, temporaries
+from helpers.paths import HELPERS
 
 OVERRIDES = ["train.epochs=2", "model.net=C4 / G F10", "name=tiny", "train.ema=0.9"]
 
@@ -149,7 +150,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: 
 
 @pytest.mark.slow
 def test_random_kills() -> None:
-    script = Path(__file__).with_name("kills.py")
+    script = HELPERS / "kills.py"
     seed = str(time.time_ns() % 1000)
     recipe = [
         "digits",

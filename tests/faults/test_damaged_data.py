@@ -18,12 +18,12 @@ from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.data.config import DataConfig
-from convsmith.data.findings import Verification
-from convsmith.data.images import load
-from convsmith.data.opening import UnusableImageError, open_image
-from convsmith.training.run import RunFolder
-from convsmith.workflow.prepare import Prepared
-from faults.oracle import Oracle, contents, in_process
+from convsmith.data.dataset import load
+from convsmith.data.decode import UnusableImageError, open_image
+from convsmith.data.issues import Verification
+from convsmith.recipes.session import Session
+from convsmith.runs.folder import RunFolder
+from helpers.oracle import Oracle, contents, in_process
 
 TINY = ("model.net=C4 / G F3", "train.epochs=1", "name=tiny", "data.test_fraction=0.3")
 Folder = Callable[..., Path]
@@ -357,11 +357,11 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
 def test_data_that_changed_since_the_run(
     clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def finish(folder: RunFolder, prepared: Prepared, log: Callable[[str], None]) -> RunFolder:
+    def finish(folder: RunFolder, prepared: Session, log: Callable[[str], None]) -> RunFolder:
         folder.write_manifest()
         return folder
 
-    monkeypatch.setattr("convsmith.workflow.train.finish", finish)
+    monkeypatch.setattr("convsmith.api.train.finish", finish)
     recipe = cs.load_recipe("digits", f"data.source={clean}", *TINY)
     cs.train(recipe, runs=tmp_path / "runs")
     run = tmp_path / "runs" / "tiny-1"

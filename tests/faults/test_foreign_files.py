@@ -16,14 +16,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from convsmith import files
-from convsmith.arch.build import build
-from convsmith.arch.notation import parse
-from convsmith.arch.plan import plan
 from convsmith.errors import ConvsmithError, FileError, RunError
-from convsmith.training.run import RunFolder
-from convsmith.training.state import load_state
-from faults.oracle import Oracle, in_process
+from convsmith.net.module import build
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.runs.checkpoint import load_state
+from convsmith.runs.folder import RunFolder
+from convsmith.system import files
+from helpers.oracle import Oracle, in_process
 
 RECIPE = """
 [data]

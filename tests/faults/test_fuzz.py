@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 import convsmith as cs
-from convsmith import files, verbs
+from convsmith.api import verbs
+from convsmith.briefs.loader import load_brief
 from convsmith.data.cache import cache_folder
 from convsmith.data.config import DataConfig
-from convsmith.data.images import load as load_data
+from convsmith.data.dataset import load as load_data
 from convsmith.errors import DataError, FileError, RecipeError, RunError
-from convsmith.evaluation import explain, predictions
-from convsmith.recipe.briefs import load_brief
-from convsmith.recipe.loader import load
-from convsmith.workflow import compare
-from faults import fuzz
+from convsmith.evaluation import explanation, predictions
+from convsmith.recipes.loader import load
+from convsmith.reports import comparison
+from convsmith.system import files
+from helpers import fuzz
 
 NAMES = (
     "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
@@ -81,7 +82,7 @@ def test_a_shape_that_is_none(run: Path, shape: str) -> None:
     record = json.loads((run / "data.json").read_text())
     text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
     (run / "data.json").write_text(text)
-    for use in (lambda: verbs.load_target(str(run)), lambda: compare._open(run)):
+    for use in (lambda: verbs.load_target(str(run)), lambda: comparison._open(run)):
         with pytest.raises(RunError, match="damaged: no image_shape"):
             use()
 
@@ -113,7 +114,7 @@ def test_logits_beyond_single_precision(run: Path) -> None:
     huge = np.zeros_like(found["logits"])
     huge[:, 0] = 3e38
     files.write_arrays(run / "predictions.npz", {**found, "logits": huge})
-    assert compare._open(run).facts.calibration.ece > 0.5
+    assert comparison._open(run).facts.calibration.ece > 0.5
 
 
 @pytest.mark.slow
@@ -133,7 +134,7 @@ def test_maps_that_are_none(
     path = run / "explanation.npz"
     files.write_arrays(path, {**dict(np.load(path)), name: array})
     with pytest.raises(RunError, match="damaged explanation"):
-        explain.read(path, 599)
+        explanation.read(path, 599)
 
 
 def test_a_header_that_python_cannot_read(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import convsmith as cs
-from convsmith import files
 from convsmith.errors import FileError
-from faults.oracle import Ended, Oracle, in_process
+from convsmith.system import files
+from helpers.oracle import Ended, Oracle, in_process
 
 TINY = ("model.net=C4 / G F10", "train.epochs=1", "name=tiny")
 NAMES = (
@@ -162,7 +162,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_any_work(
     def never(*arguments: object) -> None:
         raise AssertionError("the data was read first")
 
-    monkeypatch.setattr("convsmith.workflow.prepare.load", never)
+    monkeypatch.setattr("convsmith.recipes.session.load", never)
     oracle = Oracle(tmp_path)
     for command, option in (("train", "--runs"), ("lr-find", "--out"), ("preview", "--out")):
         oracle.refused(command, "digits", *TINY, option, str(path), code="E010", names=(what,))

@@ -17,10 +17,10 @@ import convsmith as cs
 from convsmith.cli import run
 from convsmith.data.cache import cache_folder
 from convsmith.errors import OutOfMemoryError
-from convsmith.training.learner import Learner
-from convsmith.training.log import LogWriter
-from convsmith.training.memory import enough_memory
-from faults.oracle import Ended, Oracle, in_process, in_process_of_its_own, temporaries
+from convsmith.runs.log import LogWriter
+from convsmith.system.memory import enough_memory
+from convsmith.training.gradients import GradientWorkers
+from helpers.oracle import Ended, Oracle, in_process, in_process_of_its_own, temporaries
 
 TINY = ("train.epochs=2", "model.net=C4 / G F10", "name=tiny")
 CPU = torch.device("cpu")
@@ -59,20 +59,20 @@ def test_other_errors_pass() -> None:
 
 @pytest.mark.usefixtures("without_report")
 def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learn, steps = Learner.learn, [0]
+    learn, steps = GradientWorkers.learn, [0]
 
-    def full(self: Learner, *arguments: Any) -> Any:
+    def full(self: GradientWorkers, *arguments: Any) -> Any:
         steps[0] += 1
         if steps[0] > 25:
             raise RuntimeError(f"{ALLOCATOR}allocate 3145728000 bytes.")
         return learn(self, *arguments)
 
-    monkeypatch.setattr(Learner, "learn", full)
+    monkeypatch.setattr(GradientWorkers, "learn", full)
     ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     folder = tmp_path / "tiny-1"
     Oracle(folder).judge(ended, exit_code=2, code="E062", names=("3,000 MiB", "train.batch_size=32"))
     assert "error[E062]" in (folder / "log.txt").read_text()
-    monkeypatch.setattr(Learner, "learn", learn)
+    monkeypatch.setattr(GradientWorkers, "learn", learn)
     cs.resume(folder)
     assert len((folder / "metrics.csv").read_text().splitlines()) == 3
 
@@ -81,7 +81,7 @@ def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.
 def test_a_limit_of_the_address_space_is_told(tmp_path: Path) -> None:
     script = """
 import resource, sys
-import convsmith.workflow.train
+import convsmith.api.train
 from convsmith.cli import run
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 500 * 2**20
@@ -228,7 +228,7 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(
 def test_a_signal_while_the_report_is_made_ends_with_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsmith.workflow.train.finish", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("convsmith.api.train.finish", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     assert (ended.code, ended.err.count("\n")) == (143, 1)
     assert "convsmith resume" in ended.err

@@ -12,14 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from convsmith.errors import (
-    ConvsmithError,
-    FileError,
-    InternalError,
-    OutOfMemoryError,
-    UsageError,
-    suggest,
-)
+from convsmith.errors import ConvsmithError, FileError, InternalError, OutOfMemoryError, UsageError, suggest
 
 # What ends a process in the usual way: `kill`, and a terminal or connection that is closed.
 _ENDING = (signal.SIGTERM, signal.SIGHUP)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convsmith import verbs
+from convsmith.api import verbs
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
-    from convsmith.workflow.target import Target
+    from convsmith.models.resolve import Target
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")

@@ -12,19 +12,19 @@ from rich.text import Text
 
 from convsmith.cli.output import say, while_heard
 from convsmith.errors import printable
-from convsmith.training.log import LogWriter, batch_line, clock
-from convsmith.training.loop import BatchFacts, EpochFacts, EpochStart, Observer, Trainer
+from convsmith.runs.log import LogWriter, batch_line, clock
+from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def observer() -> Observer:
+def callback() -> Callback:
     """The one that fits where the output goes."""
-    return LiveObserver() if sys.stdout.isatty() else LogWriter(while_heard(say))
+    return LiveCallback() if sys.stdout.isatty() else LogWriter(while_heard(say))
 
 
-class LiveObserver(Observer):
+class LiveCallback(Callback):
     """A bar an epoch with loss, accuracy, batch and pace; the course's lines stay above it."""
 
     def __init__(self) -> None:
@@ -55,13 +55,13 @@ class LiveObserver(Observer):
         self.bar.add_task("Train:", total=start.num_batches)
         self.bar.start()
 
-    def batch_done(self, batch: BatchFacts) -> None:
+    def batch_done(self, batch: BatchMetrics) -> None:
         self.log.batch_done(batch)
         if self.bar is not None:
             task = self.bar.task_ids[0]
             self.bar.update(task, description=f"Train: {batch_line(batch)}", completed=batch.index + 1)
 
-    def epoch_done(self, facts: EpochFacts, net: "nn.Module") -> None:
+    def epoch_done(self, facts: EpochMetrics, net: "nn.Module") -> None:
         self.close()
         self.log.epoch_done(facts, net)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith import verbs
+from convsmith.api import verbs
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, target_of
 from convsmith.cli.output import say
 
@@ -25,9 +25,9 @@ class View(StrEnum):
 
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
-    shelf = verbs.recipes()
-    width = max(len(recipe.name) for recipe in shelf)
-    for recipe in shelf:
+    recipe_names = verbs.recipes()
+    width = max(len(recipe.name) for recipe in recipe_names)
+    for recipe in recipe_names:
         say(f"{recipe.name:<{width}} {recipe.description}")
         if recipe.result:
             say(f"{'':<{width}} {recipe.result}")
@@ -44,7 +44,7 @@ def summary(
     as_json: AsJson = False,
 ) -> None:
     """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
-    from convsmith.arch import tables
+    from convsmith.net import tables
 
     analysis = target_of(target, overrides, input_shape).analysis
     if as_json:
@@ -76,9 +76,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Judge a recipe, a net, a module, a run or a bundle by a brief; exit code 1 if a check fails."""
-    from convsmith.inspect.hints import hints
-    from convsmith.inspect.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
-    from convsmith.recipe.briefs import load_brief
+    from convsmith.briefs.hints import hints
+    from convsmith.briefs.loader import load_brief
+    from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 
     wanted = load_brief(brief) if brief else None
     subject = target_of(target, overrides, input_shape)
@@ -123,7 +123,7 @@ def receptive_field(
 ) -> None:
     """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
     found = target_of(target, overrides, None)
-    from convsmith.reports.fields import field_lines
+    from convsmith.reports.receptive_field import field_lines
 
     field, picture = verbs.receptive_field(found, out, num_images=images)
     for line in (*field_lines(field), str(picture)):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith import verbs
+from convsmith.api import verbs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument
 from convsmith.cli.output import say
 
@@ -36,7 +36,7 @@ def verify_data(
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
-    from convsmith.data.findings import FEW_TOLD, lines
+    from convsmith.data.issues import FEW_TOLD, lines
 
     found = verbs.verify_data(source, *(overrides or []))
     if as_json:

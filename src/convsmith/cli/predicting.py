@@ -13,11 +13,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from convsmith import files
 from convsmith.cli.output import complain, say
-from convsmith.ship.classifier import Prediction, Unreadable, unreadable_error
+from convsmith.models.classifier import Prediction, UnreadableImage, unreadable_error
+from convsmith.system import files
 
-Answer = Prediction | Unreadable
+Answer = Prediction | UnreadableImage
 Sink = Callable[[Answer], None]
 # With fewer images a bar would be gone before it is seen.
 _BAR_FROM = 50
@@ -42,7 +42,7 @@ def show(
     Raises:
         FileError: A file cannot be written.
     """
-    unreadable: list[Unreadable] = []
+    unreadable: list[UnreadableImage] = []
     with ExitStack() as stack:
         sinks = _files(stack, csv_file, jsonl_file)
         if as_json:
@@ -50,7 +50,7 @@ def show(
         elif not sinks:
             sinks.append(_say)
         for answer in _with_bar(answers, count, lines=_say in sinks):
-            if isinstance(answer, Unreadable):
+            if isinstance(answer, UnreadableImage):
                 unreadable.append(answer)
             for sink in sinks:
                 sink(answer)
@@ -106,7 +106,7 @@ def _json_list() -> Iterator[Sink]:
 
 
 def _cells(answer: Answer) -> list[Any]:
-    if isinstance(answer, Unreadable):
+    if isinstance(answer, UnreadableImage):
         return [answer.image, "", "", "", "", answer.reason]
     top = "; ".join(f"{label} {probability:.4f}" for label, probability in answer.top)
     return [answer.image, answer.label, f"{answer.confidence:.6f}", str(answer.unsure).lower(), top, ""]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith import verbs
+from convsmith.api import verbs
 from convsmith.cli.arguments import (
     AsJson,
     Device,
@@ -41,7 +41,7 @@ def predict(
 ) -> None:
     """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
     from convsmith.cli.predicting import show
-    from convsmith.ship.given import items_of
+    from convsmith.models.image_inputs import items_of
 
     items = list(items_of(images))
     classifier = verbs.load(target, device=device)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convsmith import verbs
+from convsmith.api import verbs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, TensorBoard
 from convsmith.cli.output import complain, say
 
 if TYPE_CHECKING:
-    from convsmith.workflow.report import Result
+    from convsmith.reports.report import Result
 
 
 def train(
@@ -29,13 +29,13 @@ def train(
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
     chosen = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
     loaded = verbs.load_recipe(recipe, *chosen)
-    from convsmith.cli.console import observer
-    from convsmith.training.profile import Profile
+    from convsmith.cli.console import callback
+    from convsmith.training.profiler import Profile
 
     measured = Profile(enabled=True) if profile else None
-    with closing(observer()) as watcher:
+    with closing(callback()) as watcher:
         result = verbs.train(
-            loaded, runs=runs, observers=(watcher,), profile=measured, tensorboard=tensorboard
+            loaded, runs=runs, callbacks=(watcher,), profile=measured, tensorboard=tensorboard
         )
     if measured:
         say(f"{measured.table()}\n")
@@ -54,14 +54,14 @@ def resume(
     tensorboard: TensorBoard = False,
 ) -> None:
     """Go on with a run that was interrupted, from where it stopped, or train a finished one for longer."""
-    from convsmith.cli.console import observer
+    from convsmith.cli.console import callback
 
-    with closing(observer()) as watcher:
+    with closing(callback()) as watcher:
         result = verbs.resume(
             run,
             epochs=epochs,
             accept_changes=accept_changes,
-            observers=(watcher,),
+            callbacks=(watcher,),
             tensorboard=tensorboard,
         )
     _show_result(result)
@@ -185,7 +185,7 @@ def search(
         macs_factor=macs_factor,
         tell=complain if as_json else say,
     )
-    from convsmith.searching.findings import record, table
+    from convsmith.nas.results import record, table
 
     if as_json:
         say(json.dumps(record(found.facts), indent=2))
@@ -196,7 +196,7 @@ def search(
 
 
 def _show_result(result: "Result") -> None:
-    from convsmith.inspect.verdicts import verdict_lines
+    from convsmith.briefs.verdicts import verdict_lines
 
     say(result.train.line("Train"))
     say(result.test.line("Test"))

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from convsmith.cli.output import say
-from convsmith.workflow.progress import RunProgress, table_header, table_row
+from convsmith.runs.progress import RunProgress, table_header, table_row
 
 SHOWN = 20
 

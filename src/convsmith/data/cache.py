@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsmith import files
 from convsmith.data.config import DataConfig
-from convsmith.data.findings import Finding
-from convsmith.data.opening import UnusableImageError, look_at
+from convsmith.data.decode import UnusableImageError, look_at
+from convsmith.data.issues import DataIssue
+from convsmith.data.memory_mapped import FileImages
 from convsmith.data.parquet import damaged_files
 from convsmith.data.raw import RawData, RawSplit, Source
-from convsmith.data.rows import FileImages
+from convsmith.data.scan import ScanResult, survey
 from convsmith.data.sources import read
-from convsmith.data.survey import Survey, survey
 from convsmith.errors import DataError, FileError, Problem
+from convsmith.system import files
 
 # Raised when the layout below changes, so that an older cache is built anew.
 LAYOUT = 2
@@ -50,7 +50,7 @@ class CachedData:
     splits: Mapping[str, CachedSplit]
     class_names: tuple[str, ...]
     fingerprint: str
-    dropped: tuple[Finding, ...] = ()
+    dropped: tuple[DataIssue, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class _Pointer:
 
     content: Path
     class_names: tuple[str, ...]
-    dropped: tuple[Finding, ...]
+    dropped: tuple[DataIssue, ...]
 
 
 def cache_folder() -> Path:
@@ -105,7 +105,7 @@ def _pointed_to(path: Path) -> _Pointer | None:
             # Nothing in the file leads out of the cache.
             case {"content": str(name), "class_names": list(names)} as found if _CONTENT.fullmatch(name):
                 content = _contents() / name
-                dropped = tuple(Finding(**each) for each in found.get("dropped", ()))
+                dropped = tuple(DataIssue(**each) for each in found.get("dropped", ()))
                 if content.is_dir():
                     return _Pointer(content=content, class_names=tuple(map(str, names)), dropped=dropped)
     return None
@@ -239,14 +239,14 @@ def _check(content: Path, found: str, sums: Mapping[str, str]) -> None:
             raise ValueError(f"{name} is not what was written: its SHA-256 differs")
 
 
-def _space(seen: Survey, channels: int, config: DataConfig) -> int:
+def _space(seen: ScanResult, channels: int, config: DataConfig) -> int:
     """How many bytes the images take while they are put in order: twice what they take then."""
     size = {(config.resize, config.resize)} if config.resize else set(seen.sizes)
     ((width, height),) = size
     return 2 * channels * width * height * seen.sizes.total()
 
 
-def _damaged_images(damaged: Sequence[Finding], source: Source) -> DataError:
+def _damaged_images(damaged: Sequence[DataIssue], source: Source) -> DataError:
     """One error that names what cannot be used; the rest is counted."""
     rest = len(damaged) - MAX_TOLD
     fix = (f"{rest:,} more; " if rest > 0 else "") + (
@@ -257,11 +257,11 @@ def _damaged_images(damaged: Sequence[Finding], source: Source) -> DataError:
     return DataError.of([*told[:-1], replace(told[-1], fix=fix)])
 
 
-def _damaged(finding: Finding, source: Source) -> Problem:
+def _damaged(finding: DataIssue, source: Source) -> Problem:
     return Problem(what=f"{finding.kind}: {finding.reason}", where=f"{source.place}/{finding.file}")
 
 
-def _check_classes(raw: RawData, seen: Survey, source: Source) -> None:
+def _check_classes(raw: RawData, seen: ScanResult, source: Source) -> None:
     for name, split in raw.splits.items():
         if not seen.usable[name].any():
             what = "no image of it can be used" if len(split.labels) else "it is empty"
@@ -279,7 +279,7 @@ def _check_classes(raw: RawData, seen: Survey, source: Source) -> None:
         raise DataError("found one class, expected at least two", where=source.place)
 
 
-def _check_sizes(seen: Survey, source: Source, config: DataConfig) -> None:
+def _check_sizes(seen: ScanResult, source: Source, config: DataConfig) -> None:
     if len(seen.sizes) > 1 and config.resize is None:
         common = seen.sizes.most_common(MAX_TOLD)
         told = [f"{w}x{h}: {n:,} images, the first is {seen.examples[w, h]}" for (w, h), n in common]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.data.config import DataConfig
+from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import everything
-from convsmith.data.opening import Encoded, UnusableImageError
 from convsmith.data.raw import RawData, RawSplit, Source, chosen_splits, is_label
 from convsmith.errors import DataError, suggest
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from convsmith.data.opening import Encoded, UnusableImageError
+from convsmith.data.decode import Encoded, UnusableImageError
 
 # What splits are called elsewhere; "test" wins where a source has several of these.
 SPLIT_NAMES = {"train": "train", "test": "test", "validation": "test", "valid": "test", "val": "test"}

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from convsmith.data.config import DataConfig
+from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import LAYOUT, everything, is_image, read_image_folder
-from convsmith.data.opening import Encoded, UnusableImageError
 from convsmith.data.parquet import (
     class_names,
     columns,

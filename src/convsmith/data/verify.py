@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from convsmith.data.config import DataConfig
-from convsmith.data.findings import STOPS, Finding, Verification
-from convsmith.data.opening import Opened
+from convsmith.data.decode import DecodedImage
+from convsmith.data.issues import STOPS, DataIssue, Verification
 from convsmith.data.raw import RawData
+from convsmith.data.scan import ScanResult, survey
 from convsmith.data.sources import find, read
-from convsmith.data.survey import Survey, survey
 
 # What a file's name says of its format.
 _FORMATS = {
@@ -58,7 +58,10 @@ def verify(config: DataConfig) -> Verification:
     notes = _Notes(raw)
     seen = survey(raw, notes)
     findings = [
-        *(Finding(kind="unreadable", file=place, reason=reason) for place, reason in raw.unreadable.items()),
+        *(
+            DataIssue(kind="unreadable", file=place, reason=reason)
+            for place, reason in raw.unreadable.items()
+        ),
         *seen.damaged,
         *(_odd_ones("mixed sizes", notes.sizes, notes.places) if config.resize is None else ()),
         *_thin_classes(raw, seen),
@@ -91,10 +94,10 @@ class _Notes:
         self.sizes: list[str] = []
         self.modes: list[str] = []
         self.digests = bytearray()
-        self.wrong_types: list[Finding] = []
+        self.wrong_types: list[DataIssue] = []
         self._texts: dict[Any, str] = {}
 
-    def __call__(self, split: str, index: int, found: Opened) -> None:
+    def __call__(self, split: str, index: int, found: DecodedImage) -> None:
         image = found.image
         self.splits.append(self.names.index(split))
         self.indices.append(index)
@@ -107,7 +110,7 @@ class _Notes:
         expected = _FORMATS.get(PurePath(file).suffix.lower())
         if found.format and expected and found.format not in expected:
             reason = f"{found.format} by its content"
-            self.wrong_types.append(Finding(kind="wrong type", file=file, reason=reason))
+            self.wrong_types.append(DataIssue(kind="wrong type", file=file, reason=reason))
 
     @property
     def places(self) -> "_Places":
@@ -117,7 +120,7 @@ class _Notes:
         """The split of an image, and its place in that."""
         return self.names[self.splits[number]], self.indices[number]
 
-    def duplicates(self) -> Iterator[Finding]:
+    def duplicates(self) -> Iterator[DataIssue]:
         """Images with the pixels of an earlier one."""
         digests = np.frombuffer(bytes(self.digests), dtype=f"S{_DIGEST_BYTES}")
         _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
@@ -129,7 +132,7 @@ class _Notes:
             names = [self.raw.class_names[label] for label in (here.labels[index], there.labels[other])]
             if names[0] != names[1]:
                 reason += f", which is labelled {names[1]!r}, this {names[0]!r}"
-            yield Finding(
+            yield DataIssue(
                 kind="duplicate" if split == other_split else "across splits",
                 file=here.places[index],
                 reason=reason,
@@ -148,7 +151,7 @@ class _Places(Sequence[str]):
         return self.notes.raw.splits[split].places[index]
 
 
-def _odd_ones(kind: Any, values: Sequence[str], places: Sequence[str]) -> Iterator[Finding]:
+def _odd_ones(kind: Any, values: Sequence[str], places: Sequence[str]) -> Iterator[DataIssue]:
     """The images that differ from what most are."""
     counts = Counter(values)
     if len(counts) < 2:
@@ -156,19 +159,21 @@ def _odd_ones(kind: Any, values: Sequence[str], places: Sequence[str]) -> Iterat
     usual, count = counts.most_common(1)[0]
     for number, value in enumerate(values):
         if value != usual:
-            yield Finding(kind=kind, file=places[number], reason=f"{value}; {count:,} images have {usual}")
+            yield DataIssue(kind=kind, file=places[number], reason=f"{value}; {count:,} images have {usual}")
 
 
-def _thin_classes(raw: RawData, seen: Survey) -> Iterator[Finding]:
+def _thin_classes(raw: RawData, seen: ScanResult) -> Iterator[DataIssue]:
     for split_name, split in raw.splits.items():
         counts = Counter(seen.labels(raw, split_name))
         usual = median(counts[index] for index in range(len(raw.class_names)))
         for index, name in enumerate(raw.class_names):
             place = split.class_place(name) or f"{split_name}, class {name!r}"
             if not counts[index] and split_name == "train":
-                yield Finding(kind="empty class", file=place, reason="no usable training images")
+                yield DataIssue(kind="empty class", file=place, reason="no usable training images")
             elif not counts[index]:
-                yield Finding(kind="few images", file=place, reason="no usable test images: cannot be scored")
+                yield DataIssue(
+                    kind="few images", file=place, reason="no usable test images: cannot be scored"
+                )
             elif split_name == "train" and counts[index] < max(FEW, FEW_SHARE * usual):
                 reason = f"{counts[index]} training images; {usual:,.0f} is the median of the classes"
-                yield Finding(kind="few images", file=place, reason=reason)
+                yield DataIssue(kind="few images", file=place, reason=reason)

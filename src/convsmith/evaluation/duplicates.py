@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convsmith.data.rows import Images
+from convsmith.data.memory_mapped import Images
 from convsmith.evaluation.predictions import Indices
 
 # Images are first compared as this many pixels a side, and candidates as they are.

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from convsmith import files
 from convsmith.errors import FileError, RunError
+from convsmith.system import files
 
 Indices = NDArray[np.int64]
 REMEDY = "`convsmith evaluate` on the run's folder writes it anew"

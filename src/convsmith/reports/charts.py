@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.calibration import Calibration, RiskCoverage
-from convsmith.evaluation.facts import ClassFacts, Facts, shares
+from convsmith.evaluation.metrics import ClassMetrics, Metrics, shares
 from convsmith.reports.style import (
     BLUE,
     FRAME,
@@ -36,7 +36,7 @@ LIGHT = "#fefefe"
 # More classes than these are told by their extremes, and a larger matrix by colour alone.
 MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
 Draw = Callable[[Axes], None]
-Metrics = Sequence[dict[str, float]]
+History = Sequence[dict[str, float]]
 
 
 def one(draw: Draw, height: float = 3.1) -> Figure:
@@ -59,7 +59,7 @@ def side_by_side(
     return figure
 
 
-def curve(metrics: Metrics, kind: str) -> Draw:
+def curve(metrics: History, kind: str) -> Draw:
     """Loss or accuracy of each epoch, every line labelled at its end.
 
     Args:
@@ -88,7 +88,7 @@ def curve(metrics: Metrics, kind: str) -> Draw:
     return draw
 
 
-def class_accuracy(classes: Sequence[ClassFacts], overall: float) -> Draw:
+def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
     """A bar a class, the best on top, with the accuracy over all images as a line.
 
     Of many classes the worst and the best are shown.
@@ -124,12 +124,12 @@ def class_accuracy(classes: Sequence[ClassFacts], overall: float) -> Draw:
     return draw
 
 
-def class_accuracy_height(classes: Sequence[ClassFacts]) -> float:
+def class_accuracy_height(classes: Sequence[ClassMetrics]) -> float:
     """How high the chart of the classes is to be, in inches."""
     return 1.0 + 0.3 * min(max(len(classes), 3), MOST_BARS)
 
 
-def confusion(facts: Facts) -> Draw:
+def confusion(facts: Metrics) -> Draw:
     """The confusion matrix as shares of each class: right ones blue, mistakes orange."""
     rates = np.nan_to_num(shares(facts.confusion))
     names = [short(each.name) for each in facts.classes]

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFor
 
 from convsmith.errors import clean
 from convsmith.evaluation.comparison import Difference, Spread
-from convsmith.evaluation.facts import Interval
+from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, end_labels, one
 from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.page import escape, percent
@@ -66,7 +66,7 @@ class PairRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareFacts:
+class ComparisonData:
     """All that the pages say."""
 
     runs: tuple[RunRow, ...]
@@ -79,7 +79,7 @@ class CompareFacts:
     examples: Sheet | None
 
 
-def html(facts: CompareFacts) -> str:
+def html(facts: ComparisonData) -> str:
     """The page as text."""
     made = environment()
     made.filters["shown"] = shown
@@ -94,7 +94,7 @@ def html(facts: CompareFacts) -> str:
     )
 
 
-def markdown(facts: CompareFacts) -> str:
+def markdown(facts: ComparisonData) -> str:
     """The tables of the page as Markdown; foreign text is escaped."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.reports"),
@@ -133,7 +133,7 @@ def colour(group: int) -> str:
     return SERIES[group % len(SERIES)]
 
 
-def _charts(facts: CompareFacts) -> dict[str, Markup]:
+def _charts(facts: ComparisonData) -> dict[str, Markup]:
     drawn = {
         "loss": one(_curves(facts, "loss"), 3.6),
         "accuracy": one(_curves(facts, "accuracy"), 3.6),
@@ -143,7 +143,7 @@ def _charts(facts: CompareFacts) -> dict[str, Markup]:
     return {name: drawing(figure) for name, figure in drawn.items()}
 
 
-def _curves(facts: CompareFacts, kind: str) -> Draw:
+def _curves(facts: ComparisonData, kind: str) -> Draw:
     """Test loss or accuracy by epoch: a line a run, a colour and a label a group."""
 
     def draw(ax: Axes) -> None:
@@ -168,7 +168,7 @@ def _curves(facts: CompareFacts, kind: str) -> Draw:
     return draw
 
 
-def _against(facts: CompareFacts, field: str, label: str) -> Draw:
+def _against(facts: ComparisonData, field: str, label: str) -> Draw:
     """Accuracy with its interval against what it costs, on a logarithmic axis."""
 
     def draw(ax: Axes) -> None:

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
 
-from convsmith import files
-from convsmith.arch.facts import Analysis
-from convsmith.arch.tables import axes_text, totals_line
+from convsmith.net.analysis import Analysis
+from convsmith.net.tables import axes_text, totals_line
 from convsmith.reports import style
 from convsmith.reports.layout import Box, Kind, Place, arrange, boxes
 from convsmith.reports.style import INK, STYLE
+from convsmith.system import files
 
 # Fill and text colours, of the Okabe-Ito palette.
 COLOURS: dict[Kind, tuple[str, str]] = {
@@ -61,9 +61,9 @@ def diagram(analysis: Analysis, heading: str = "") -> Figure:
         A figure as high as it needs. Norms, activations and dropout are drawn with the layer before them.
 
     Example:
-        >>> from convsmith.arch.analyze import analyze
-        >>> from convsmith.arch.notation import parse
-        >>> from convsmith.arch.plan import plan
+        >>> from convsmith.net.arithmetic import analyze
+        >>> from convsmith.net.notation import parse
+        >>> from convsmith.net.plan import plan
         >>> figure = diagram(analyze(plan(parse("C8:s2 / G F10"), (3, 32, 32))))
         >>> figure.axes[0].texts[0].get_text()
         'C8:s2 / G F10'

@@ -16,8 +16,8 @@ from markupsafe import Markup
 from convsmith.errors import clean
 from convsmith.reports import charts
 from convsmith.reports.diagram import diagram
-from convsmith.reports.fields import energy_curve, field_lines, field_map
-from convsmith.reports.page import PageFacts, percent
+from convsmith.reports.page import PageData, percent
+from convsmith.reports.receptive_field import energy_curve, field_lines, field_map
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
 
@@ -36,7 +36,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explained:
+class ExplainedImage:
     """A row of the explanation: where its pictures are on the sheet, and what they are called."""
 
     caption: str
@@ -54,7 +54,7 @@ class PagePictures:
     mistakes: tuple[Mistake, ...]
     num_mistakes: int
     mistakes_sheet: Sheet | None
-    explained: tuple[Explained, ...]
+    explained: tuple[ExplainedImage, ...]
     explained_sheet: Sheet | None
     explained_note: str
     blocks: Sheet | None
@@ -67,7 +67,7 @@ class PagePictures:
     augmented_note: str
 
 
-def html(facts: PageFacts, pictures: PagePictures) -> str:
+def html(facts: PageData, pictures: PagePictures) -> str:
     """The page as text."""
     script = asset("report.js")
     table, _, remarks = facts.receptive_field_table.partition("\n\n")
@@ -133,7 +133,7 @@ def drawing(figure: Any) -> Markup:
     return Markup(svg(figure))  # noqa: S704
 
 
-def _charts(facts: PageFacts) -> dict[str, Markup]:
+def _charts(facts: PageData) -> dict[str, Markup]:
     found = facts.facts
     drawn = {
         "classes": charts.one(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convsmith.arch.facts import IMAGE, Analysis, Row, Shape, View
-from convsmith.arch.tables import axes_text
-from convsmith.inspect.structure import is_depthwise
+from convsmith.briefs.structure import is_depthwise
+from convsmith.net.analysis import IMAGE, Analysis, Row, Shape, View
+from convsmith.net.tables import axes_text
 
 Kind = Literal[
     "image",
@@ -60,9 +60,9 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
     """The boxes of a net, that of the image first.
 
     Example:
-        >>> from convsmith.arch.analyze import analyze
-        >>> from convsmith.arch.notation import parse
-        >>> from convsmith.arch.plan import plan
+        >>> from convsmith.net.arithmetic import analyze
+        >>> from convsmith.net.notation import parse
+        >>> from convsmith.net.plan import plan
         >>> found = boxes(analyze(plan(parse("C8:s2 / G F10"), (3, 32, 32))))
         >>> [(box.kind, *box.text) for box in found[1:]]
         [('convolution', '3x3', 's2'), ('pooling', 'avg', 'all'), ('fully connected', 'FC')]

@@ -8,12 +8,12 @@ from typing import Any
 
 import jinja2
 
-from convsmith.arch.facts import Analysis
+from convsmith.briefs.checks import Check
 from convsmith.errors import clean
-from convsmith.evaluation.effective_field import EffectiveField
-from convsmith.evaluation.facts import Facts
-from convsmith.inspect.brief import Check
-from convsmith.training.score import Score
+from convsmith.evaluation.metrics import Metrics
+from convsmith.evaluation.receptive_field import EffectiveReceptiveField
+from convsmith.net.analysis import Analysis
+from convsmith.training.metrics import SplitMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Picture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageFacts:
+class PageData:
     """All that the pages say; nothing is worked out while they are written.
 
     `metrics` are the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are the records of
@@ -44,23 +44,23 @@ class PageFacts:
     receptive_field_table: str
     analysis: Analysis
     totals: str
-    train: Score
-    test: Score
+    train: SplitMetrics
+    test: SplitMetrics
     epochs: int
     seconds: float
     time: str
     metrics: Sequence[dict[str, float]]
-    facts: Facts
+    facts: Metrics
     checks: tuple[Check, ...]
     pictures: tuple[Picture, ...]
     log: str
     robustness: dict[str, Any] | None
     duplicates: dict[str, Any] | None
     label_errors: dict[str, Any] | None
-    field: EffectiveField | None
+    field: EffectiveReceptiveField | None
 
 
-def markdown(facts: PageFacts) -> str:
+def markdown(facts: PageData) -> str:
     """The report as Markdown. Names that come from the user are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.reports"),

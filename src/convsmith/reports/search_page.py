@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from convsmith.evaluation.facts import Interval
+from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, one, side_by_side
 from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.style import BLUE, GREY, INK, ORANGE
@@ -57,7 +57,7 @@ class TrialRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFacts:
+class SearchData:
     """All that the page says.
 
     Attributes:
@@ -113,7 +113,7 @@ class SearchFacts:
         return sum(each.state == "complete" for each in self.trials)
 
 
-def html(facts: SearchFacts) -> str:
+def html(facts: SearchData) -> str:
     """The page as text."""
     script = asset("report.js")
     panels = {"parameters": _against(facts, "parameters"), "MACs an image": _against(facts, "macs")}
@@ -130,7 +130,7 @@ def html(facts: SearchFacts) -> str:
     )
 
 
-def picture(facts: SearchFacts) -> Figure:
+def picture(facts: SearchData) -> Figure:
     """Accuracy against parameters and against MACs."""
     told = (
         f"{facts.recipe}, {len(facts.trials)} trials of up to {facts.epochs} epochs; accuracy on "
@@ -139,7 +139,7 @@ def picture(facts: SearchFacts) -> Figure:
     return side_by_side([_against(facts, "parameters"), _against(facts, "macs")], "Search", told)
 
 
-def _against(facts: SearchFacts, field: str) -> Draw:
+def _against(facts: SearchData, field: str) -> Draw:
     """Accuracy by what it costs: whole trainings, the frontier among them, and the starting point."""
 
     def draw(ax: Axes) -> None:

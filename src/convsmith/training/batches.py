@@ -6,8 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from convsmith.data.images import Split
-from convsmith.data.rows import FileImages
+from convsmith.data.dataset import Split
+from convsmith.data.memory_mapped import FileImages
 
 Item = TypeVar("Item")
 

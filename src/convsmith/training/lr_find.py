@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convsmith import runtime
-from convsmith.data.images import ImageData
-from convsmith.data.transforms import AugmentConfig
+from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.dataset import ImageData
 from convsmith.errors import DivergedError
+from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
 from convsmith.training.batches import shuffled
 from convsmith.training.config import Constant, TrainConfig
 from convsmith.training.distillation import Teacher
-from convsmith.training.loop import Trainer
-from convsmith.training.profile import Profile
+from convsmith.training.profiler import Profile
+from convsmith.training.trainer import Trainer
 
 # How much of the smoothed loss the past makes up, and by how much it may rise above its least before the end.
 SMOOTHING, BROKEN = 0.9, 3.0
@@ -80,13 +80,13 @@ def range_test(
         config.model_copy(update=plain),
         augment,
         seed=seed,
-        observers=(),
+        callbacks=(),
         profile=Profile(),
         teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)
-    with runtime.own_random_state(trainer.device):
-        runtime.seed_everything(runtime.derive_seed(seed, 1))
+    with own_random_state(trainer.device):
+        seed_everything(derive_seed(seed, 1))
         trainer.learner.train()
         try:
             losses = _losses(trainer, rates, _batches(len(data.train), config.batch_size, seed))
@@ -153,4 +153,4 @@ def _batches(num_images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
     epoch = 0
     while True:
         epoch += 1
-        yield from shuffled(num_images, batch_size, runtime.generator(seed, epoch, _ORDER))
+        yield from shuffled(num_images, batch_size, new_generator(seed, epoch, _ORDER))

@@ -1,0 +1,53 @@
+"""A learning-rate range test of a recipe, with its plot and its table."""
+
+from pathlib import Path
+
+from convsmith.errors import RecipeError
+from convsmith.models.teacher import teacher_of
+from convsmith.net.module import build
+from convsmith.recipes.schema import Recipe
+from convsmith.recipes.session import prepare
+from convsmith.reports import charts, style
+from convsmith.system import files
+from convsmith.system.rng import new_generator
+from convsmith.training.lr_find import RangeTest, range_test
+
+FEWEST_STEPS = 20
+
+
+def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
+    """Run the test, and write lr-find.png and lr-find.csv.
+
+    Args:
+        recipe: Whose net, data, batch size and optimiser are used.
+        folder: Made where it is missing.
+        steps: At least 20.
+
+    Raises:
+        RecipeError: The net does not fit the data, or there are too few steps.
+        DataError: The data set cannot be found or read.
+    """
+    if steps < FEWEST_STEPS:
+        raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
+    prepared = prepare(recipe)
+    recipe, known = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
+    files.make_folder(folder)
+    with prepared.threads():
+        net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
+        found = range_test(
+            net,
+            prepared.data,
+            recipe.train,
+            recipe.augment,
+            seed=recipe.seed,
+            steps=steps,
+            teacher=known.teacher if known else None,
+        )
+    rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]
+    files.write_text(folder / "lr-find.csv", "\n".join(["learning_rate,smoothed_loss", *rows]) + "\n")
+    chart = charts.range_test(found, recipe.train.optimizer.lr)
+    train = recipe.train
+    told = f"{recipe.name}, {train.optimizer.name}: {len(found.rates)} steps of {train.batch_size} images"
+    figure = charts.side_by_side([chart], "Learning-rate range test", told, width=7.5)
+    style.save(figure, folder / "lr-find.png")
+    return found

@@ -1,0 +1,1 @@
+"""Briefs: requirements on a network, checked."""

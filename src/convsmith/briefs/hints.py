@@ -1,0 +1,115 @@
+"""What is not forbidden and seldom meant: hints, told apart from a brief's checks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from convsmith.briefs.structure import is_convolution
+from convsmith.net.analysis import Analysis, Row
+
+_LANES = 8
+_BOTTLENECK = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hint:
+    """Something about one layer that its author may want to know."""
+
+    topic: str
+    layer: str
+    what: str
+
+
+def hints(analysis: Analysis) -> tuple[Hint, ...]:
+    """Look for layers that do little for what they cost.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze
+        >>> from convsmith.net.notation import parse
+        >>> from convsmith.net.plan import plan
+        >>> [hint.topic for hint in hints(analyze(plan(parse("C12 C16 / G F10"), (3, 8, 8))))]
+        ['vector lanes']
+    """
+    rows = analysis.rows
+    found = [
+        *_padding_only(analysis),
+        *_bottlenecks(rows),
+        *_lanes(rows),
+        *_dropout_before_norm(rows),
+        *_bias_before_norm(rows),
+    ]
+    return tuple(found)
+
+
+def _padding_only(analysis: Analysis) -> Iterator[Hint]:
+    """Inputs that see the whole image already: a window over them adds sight of the padding alone.
+
+    Richter et al., 2021, "Should You Go Deeper?", arXiv 2106.12307.
+    """
+    sizes = analysis.input_shape[1:]
+    for row in analysis.rows:
+        narrowest = [axis.least for axis in row.before.axes]
+        if (
+            max(row.kernel, default=1) > 1
+            and narrowest
+            and all(seen >= size for seen, size in zip(narrowest, sizes, strict=True))
+        ):
+            seen = "x".join(map(str, narrowest))
+            yield Hint(
+                topic="beyond the image",
+                layer=_name(row),
+                what=f"its input sees {seen} pixels, all that the image has: its window adds padding alone",
+            )
+
+
+def _bottlenecks(rows: tuple[Row, ...]) -> Iterator[Hint]:
+    for row in rows:
+        values = 1
+        for size in row.in_shape:
+            values *= size
+        if is_convolution(row) and max(row.in_shape[1:]) > 1 and row.activations * _BOTTLENECK < values:
+            yield Hint(
+                topic="bottleneck",
+                layer=_name(row),
+                what=f"{values:,} values become {row.activations:,}, over {_BOTTLENECK} times fewer at once",
+            )
+
+
+def _lanes(rows: tuple[Row, ...]) -> Iterator[Hint]:
+    for row in rows[:-1]:
+        width = row.width[1]
+        if is_convolution(row) and width % _LANES and row.after.axes and max(row.out_shape[1:]) > 1:
+            full = -(-width // _LANES) * _LANES
+            yield Hint(
+                topic="vector lanes",
+                layer=_name(row),
+                what=f"{width} channels take as long as {full}: processors work on {_LANES} or more at once",
+            )
+
+
+def _dropout_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
+    """Li et al., 2018, "Understanding the Disharmony between Dropout and Batch Normalization", 1801.05134."""
+    drops = [index for index, row in enumerate(rows) if row.operation.startswith("Dropout")]
+    norms = [index for index, row in enumerate(rows) if row.operation.startswith("BatchNorm")]
+    early = [index for index in drops if norms and index < norms[-1]]
+    if early:
+        yield Hint(
+            topic="dropout before batch norm",
+            layer=_name(rows[early[0]]),
+            what=f"{len(early)} of {len(drops)} dropouts change the variance that a later norm learns",
+        )
+
+
+def _bias_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
+    for row in rows:
+        if row.operation.startswith("BatchNorm") and len(row.sources) == 1 and row.sources[0] >= 0:
+            source = rows[row.sources[0]]
+            if is_convolution(source) and source.bias:
+                yield Hint(
+                    topic="bias before batch norm",
+                    layer=_name(source),
+                    what=f"the norm subtracts its bias again: {source.width[1]} parameters do nothing",
+                )
+
+
+def _name(row: Row) -> str:
+    return f"{row.layer} ({row.name})" if row.layer and row.layer != row.name else row.name

@@ -1,0 +1,1 @@
+"""Augmentation: transforms and the engines that apply them."""

@@ -1,0 +1,316 @@
+"""A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
+
+import dataclasses
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from convsmith.data.cache import CachedData, CachedSplit, decoded, fingerprint
+from convsmith.data.config import DataConfig
+from convsmith.data.issues import DataIssue
+from convsmith.data.memory_mapped import FileImages, Images
+from convsmith.data.raw import Source
+from convsmith.data.sources import find
+from convsmith.errors import DataError
+
+# How many images are looked at at once where all are, and the share of memory that they may take.
+_AT_ONCE, _MEMORY_SHARE = 4096, 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a net must fit: the shape of one image `(C, H, W)`, and the number of classes."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canonical:
+    """A well-known data set: its title, the fingerprint of train and test together, its outline."""
+
+    title: str
+    fingerprint: str
+    outline: Outline
+
+
+CANONICAL = {
+    "digits": Canonical(
+        title="scikit-learn digits",
+        fingerprint="9f2e10b14a82344a507c13e71664a5f079e7b983f1c1727a8a79a8ddbc9f8f73",
+        outline=Outline(image_shape=(1, 8, 8), num_classes=10),
+    ),
+    "mnist": Canonical(
+        title="MNIST",
+        fingerprint="b1247973e99c747b84583c7589138af51440eb31217b4513d490f9c92427705d",
+        outline=Outline(image_shape=(1, 28, 28), num_classes=10),
+    ),
+    "cifar10": Canonical(
+        title="CIFAR-10",
+        fingerprint="9f3df44829b27f5bfa686ccafb396a4901985d5bac6a4cea4bbce03acf968db6",
+        outline=Outline(image_shape=(3, 32, 32), num_classes=10),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Images `(N, H, W, C)` uint8, in memory or on disk, and labels `(N,)` int64."""
+
+    images: Images
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pick(self, places: NDArray[np.int64]) -> "Split":
+        """Some of the images."""
+        images = self.images
+        picked = images.pick(places) if isinstance(images, FileImages) else images[places]
+        return Split(images=picked, labels=self.labels[places])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a net is trained and chosen by: a data set without its test images.
+
+    Attributes:
+        title: Its name.
+        place: The folder, hub id or package that it was read from.
+        identity: Whether it is the canonical data set of its name.
+        fingerprint: Of the whole content, in whatever order it came.
+        mean: Per channel over the training split, pixels scaled to 0..1.
+        std: As `mean`; never 0.
+        dropped: Damaged images that were left out.
+    """
+
+    title: str
+    place: str
+    identity: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dropped: tuple[DataIssue, ...] = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)`."""
+        height, width, channels = self.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def outline(self) -> Outline:
+        return Outline(image_shape=self.image_shape, num_classes=len(self.class_names))
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """By name."""
+        return {"train": self.train, **({"validation": self.validation} if self.validation else {})}
+
+    def record(self, config: DataConfig) -> dict[str, Any]:
+        """What a run writes down of its data."""
+        return {
+            "title": self.title,
+            "place": self.place,
+            "identity": self.identity,
+            "fingerprint": self.fingerprint,
+            "class_names": list(self.class_names),
+            "image_shape": list(self.image_shape),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "split_seed": config.split_seed,
+            "dropped": [asdict(finding) for finding in self.dropped],
+            "splits": {
+                name: {
+                    "images": len(split),
+                    "per_class": np.bincount(split.labels, minlength=len(self.class_names)).tolist(),
+                    "fingerprint": fingerprint(split.images, split.labels.tolist()),
+                }
+                for name, split in self.splits.items()
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData(TrainingData):
+    """A data set as a run sees it."""
+
+    test: Split
+    test_is_split_off: bool
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """By name."""
+        return {**super().splits, "test": self.test}
+
+    def record(self, config: DataConfig) -> dict[str, Any]:
+        """What a run writes down of its data."""
+        how = "by convsmith, stratified" if self.test_is_split_off else "the source's own"
+        return {**super().record(config), "test_split": how}
+
+
+def load(config: DataConfig) -> ImageData:
+    """Find, decode, verify and split a data set.
+
+    Args:
+        config: The `[data]` table of a recipe.
+
+    Raises:
+        DataError: It cannot be found or read, or is too small to be split.
+
+    Example:
+        >>> data = load(DataConfig(source="digits", test_fraction=0.25))
+        >>> data.image_shape, len(data.train), len(data.test)
+        ((1, 8, 8), 1347, 450)
+    """
+    source = find(config)
+    cached = decoded(source, config)
+    learned, split_off = _training_data(source, cached, config)
+    test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
+    fields = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
+    return ImageData(**fields, test=test, test_is_split_off=split_off is not None)
+
+
+def load_training_data(config: DataConfig) -> TrainingData:
+    """As `load`, for those who are to choose without the test set: its images are not there at all.
+
+    Raises:
+        DataError: As `load`.
+
+    Example:
+        >>> data = load_training_data(DataConfig(source="digits", test_fraction=0.25, validation=0.2))
+        >>> sorted(data.splits), hasattr(data, "test")
+        (['train', 'validation'], False)
+    """
+    source = find(config)
+    return _training_data(source, decoded(source, config), config)[0]
+
+
+def _training_data(
+    source: Source, cached: CachedData, config: DataConfig
+) -> tuple[TrainingData, Split | None]:
+    """All but the test images; and those, where they had to be split off."""
+    train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
+    split_off = validation = None
+    if "test" not in cached.splits:
+        train, split_off = _stratified(train, config.test_fraction, config, source.place)
+    if config.validation:
+        train, validation = _stratified(train, config.validation, config, source.place)
+    mean, std = mean_and_std(train.images)
+    learned = TrainingData(
+        title=source.title,
+        place=source.place,
+        identity=_identity(config.source, source.title, cached.fingerprint),
+        fingerprint=cached.fingerprint,
+        class_names=cached.class_names,
+        train=train,
+        validation=validation,
+        mean=mean,
+        std=std,
+        dropped=cached.dropped,
+    )
+    return learned, split_off
+
+
+def outline_of(config: DataConfig) -> Outline:
+    """The outline of a data set, read only where it is not known by name.
+
+    Raises:
+        DataError: As `load`.
+    """
+    if config.source in CANONICAL:
+        channels, height, width = CANONICAL[config.source].outline.image_shape
+        size = (config.resize or height, config.resize or width)
+        return Outline(
+            image_shape=(channels, *size), num_classes=CANONICAL[config.source].outline.num_classes
+        )
+    return load(config).outline
+
+
+def absolute(config: DataConfig) -> DataConfig:
+    """The same data set, named so that it is found from any working folder."""
+    folder = Path(config.source).expanduser()
+    if config.source not in CANONICAL and folder.is_dir():
+        return config.model_copy(update={"source": str(folder.resolve())})
+    return config
+
+
+def image_ids(images_NHWC: Images) -> NDArray[np.bytes_]:  # noqa: N803
+    """Names of images that follow from their pixels alone: `(N,)`, 16 hexadecimal digits each.
+
+    Example:
+        >>> image_ids(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+        array([b'e74109626b659a44'], dtype='|S16')
+    """
+    shape = str(images_NHWC.shape[1:]).encode()
+    return np.array(
+        [hashlib.sha256(shape + np.asarray(image).tobytes()).hexdigest()[:16] for image in images_NHWC],
+        dtype="S16",
+    )
+
+
+def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
+    """Per channel, pixels scaled to 0..1, exact: from the counts of the 256 values.
+
+    Example:
+        >>> mean_and_std(np.array([[[[0], [255]]]], dtype=np.uint8))
+        ((0.5,), (0.5,))
+    """
+    values = np.arange(256) / 255
+    channels = images_NHWC.shape[-1]
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(images_NHWC), _AT_ONCE):
+        part = images_NHWC[start : start + _AT_ONCE]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    means = shares @ values
+    deviations = np.sqrt((shares * (values - means[:, None]) ** 2).sum(axis=1))
+    # A channel of one value has no deviation; it is left as it is.
+    return tuple(map(float, means)), tuple(float(each) or 1.0 for each in deviations)
+
+
+def _fits_in_memory(cached: CachedData, config: DataConfig) -> bool:
+    if config.keep_in != "auto":
+        return config.keep_in == "memory"
+    size = sum(split.images.nbytes for split in cached.splits.values())
+    return size <= _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _split(cached: CachedSplit, *, resident: bool) -> Split:
+    # Copied where it fits: batches are drawn at random, which a file serves slowly.
+    images = np.array(cached.images) if resident else FileImages(cached.images)
+    return Split(images=images, labels=cached.labels)
+
+
+def _stratified(split: Split, fraction: float, config: DataConfig, place: str) -> tuple[Split, Split]:
+    try:
+        kept, held_out = train_test_split(
+            np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{len(split):,} images cannot be split with a share of {fraction}: {error}",
+            where=place,
+            fix="give every class at least two images, or hold out a larger share",
+        ) from error
+    kept, held_out = np.sort(kept), np.sort(held_out)
+    return split.pick(kept), split.pick(held_out)
+
+
+def _identity(name: str, title: str, found: str) -> str:
+    for canonical in CANONICAL.values():
+        if found == canonical.fingerprint:
+            return f"{canonical.title}, verified"
+    if name in CANONICAL:
+        return f"differs from {CANONICAL[name].title}"
+    return title

@@ -1,0 +1,251 @@
+"""What a net looks at: class-activation maps, and what it loses where a part of an image is covered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convsmith.errors import FileError, RunError
+from convsmith.evaluation.metrics import mistakes_of_each_class
+from convsmith.evaluation.predictions import REMEDY, Indices, Predictions
+from convsmith.net.plan import Plan
+from convsmith.system import files
+from convsmith.training.metrics import evaluating
+
+Maps = NDArray[np.float32]
+MOST_CHANNELS = 8
+# What may stand between global pooling and the logits for them to be the mean of the map's own logits.
+_AFFINE = {"Conv2d", "Linear", "BatchNorm2d", "Flatten", "Dropout"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Maps for some images of the test set.
+
+    Attributes:
+        indices: `(M,)`, the images' places in the split.
+        for_predicted: `(M, h, w)`, the predicted class's logit at each place of the last map; None where the
+            net does not end in global average pooling and one layer with weights.
+        for_label: `(M, h, w)`, as that for the label's class.
+        occlusion: `(M, a, b)`, by how much the predicted class's logit falls where a patch at that place is
+            covered by the mean colour.
+        patch: Pixels a side of that patch.
+        blocks: For the first image, the output of each block that is a map, `(K, h, w)`: of its channels the
+            eight that vary most over the map.
+        channels: How many each of these blocks has.
+    """
+
+    indices: Indices
+    for_predicted: Maps | None
+    for_label: Maps | None
+    occlusion: Maps
+    patch: int
+    blocks: tuple[Maps, ...] = ()
+    channels: tuple[int, ...] = ()
+
+
+def chosen(predictions: Predictions, order: Indices, count: int) -> Indices:
+    """Choose images to explain, half right, of as many classes as there are, half wrong.
+
+    Of the wrong ones the most confident of each class come first.
+
+    Args:
+        predictions: Of the split.
+        order: Its indices in the order in which right images are considered.
+        count: How many at most.
+    """
+    right = [index for index in order if not predictions.wrong[index]]
+    _, first_of_class = np.unique(predictions.labels[right], return_index=True)
+    first = [right[place] for place in sorted(first_of_class)]
+    rest = [index for index in right if index not in set(first)]
+    wrong = mistakes_of_each_class(predictions, count // 2)
+    return np.array([*[*first, *rest][: count - len(wrong)], *wrong], dtype=np.int64)
+
+
+@torch.no_grad()
+def class_activation_maps(net: nn.Module, plan: Plan, images_NCHW: Tensor) -> Tensor | None:  # noqa: N803
+    """The logits at each place of the map that global average pooling takes the mean of.
+
+    Their mean over the map is the logits themselves (Zhou et al., arXiv 1512.04150, biases included).
+
+    Args:
+        net: Built from the plan, in evaluation mode.
+        plan: Tells where the pooling is.
+        images_NCHW: `(N, C, H, W)`, normalised.
+
+    Returns:
+        `(N, num_classes, h, w)`, or None where there is no such pooling, or more than affine layers after it.
+    """
+    operations = list(plan.operations())
+    pools = [number for number, op in enumerate(operations) if op.operation == "GlobalAvgPool2d"]
+    if not pools or any(op.operation not in _AFFINE for op in operations[pools[-1] + 1 :]):
+        return None
+    pool = operations[pools[-1]]
+    if len(pool.in_shape) != 3 or pool.name.count(".") != 1:
+        return None
+    maps: list[Tensor] = []
+    handle = net.get_submodule(pool.name).register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    try:
+        net(images_NCHW)
+    finally:
+        handle.remove()
+    count, channels, height, width = maps[0].shape
+    places = maps[0].permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+    for op in operations[pools[-1] + 1 :]:
+        places = net.get_submodule(op.name)(places)
+    logits: Tensor = places.reshape(count, height, width, -1).permute(0, 3, 1, 2)
+    return logits
+
+
+@torch.no_grad()
+def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # noqa: N803
+    """By how much a class's logit falls where a patch is covered (Zeiler and Fergus, arXiv 1311.2901).
+
+    Args:
+        net: In evaluation mode.
+        image_CHW: `(C, H, W)`, normalised, so that 0 is the mean colour.
+        label: The class.
+
+    Returns:
+        `(a, b)`: the patch's places, half a patch apart, from the upper left corner on.
+    """
+    patch = patch_size(image_CHW)
+    step = max(patch // 2, 1)
+    height, width = image_CHW.shape[1:]
+    rows, columns = range(0, height - patch + 1, step), range(0, width - patch + 1, step)
+    covered = image_CHW.repeat(len(rows) * len(columns), 1, 1, 1)
+    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
+        covered[number, :, row : row + patch, column : column + patch] = 0
+    whole = net(image_CHW[None])[0, label]
+    fall: Tensor = whole - net(covered)[:, label]
+    return fall.view(len(rows), len(columns))
+
+
+@torch.no_grad()
+def block_maps(net: nn.Module, image_CHW: Tensor) -> list[Tensor]:  # noqa: N803
+    """What each block makes of an image.
+
+    Args:
+        net: In evaluation mode; its children are the blocks.
+        image_CHW: `(C, H, W)`, normalised.
+
+    Returns:
+        The outputs `(channels, h, w)` that are maps of more than one place, in the order of the blocks.
+    """
+    outputs: list[Tensor] = []
+    handles = [
+        # A copy: the next block's activation may write into its input.
+        child.register_forward_hook(lambda _, __, output: outputs.append(output[0].detach().clone()))
+        for child in net.children()
+    ]
+    try:
+        net(image_CHW[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [output for output in outputs if output.dim() == 3 and output[0].numel() > 1]
+
+
+def most_varied(maps_CHW: Tensor) -> Tensor:  # noqa: N803
+    """The channels that vary most over the map, at most eight, in their order."""
+    deviations = maps_CHW.flatten(1).std(1, correction=0)
+    chosen = deviations.argsort(descending=True, stable=True)[:MOST_CHANNELS].sort().values
+    return maps_CHW[chosen]
+
+
+def patch_size(image_CHW: Tensor | NDArray[np.float32]) -> int:  # noqa: N803
+    """Pixels a side of the patch that covers: a quarter of the shorter side."""
+    return max(min(image_CHW.shape[1:]) // 4, 1)
+
+
+def explain(
+    net: nn.Module,
+    plan: Plan,
+    images_NCHW: Tensor,  # noqa: N803
+    predictions: Predictions,
+    indices: Indices,
+) -> Explanation:
+    """Explain the predictions for some images; the net's mode is put back as it was.
+
+    Args:
+        net: Built from the plan.
+        plan: Tells where global pooling is.
+        images_NCHW: `(M, C, H, W)`, normalised, on the net's device.
+        predictions: Of the whole split.
+        indices: `(M,)`, the images' places in it.
+    """
+    predicted, labels = predictions.predicted[indices], predictions.labels[indices]
+    with evaluating(net):
+        logits = class_activation_maps(net, plan, images_NCHW)
+        occlusion = torch.stack(
+            [
+                occlusion_map(net, image, int(guess))
+                for image, guess in zip(images_NCHW, predicted, strict=True)
+            ]
+        )
+        blocks = block_maps(net, images_NCHW[0])
+    rows = np.arange(len(indices))
+    by_class = None if logits is None else logits.float().cpu().numpy()
+    return Explanation(
+        indices=indices,
+        for_predicted=None if by_class is None else by_class[rows, predicted],
+        for_label=None if by_class is None else by_class[rows, labels],
+        occlusion=occlusion.float().cpu().numpy(),
+        patch=patch_size(images_NCHW[0]),
+        blocks=tuple(most_varied(block).float().cpu().numpy() for block in blocks),
+        channels=tuple(len(block) for block in blocks),
+    )
+
+
+def write(explanation: Explanation, path: Path) -> None:
+    """Write the maps as a NumPy archive; equal maps give equal bytes."""
+    named = {
+        "indices": explanation.indices,
+        "for_predicted": explanation.for_predicted,
+        "for_label": explanation.for_label,
+        "occlusion": explanation.occlusion,
+        "patch": np.array(explanation.patch),
+        "channels": np.array(explanation.channels, dtype=np.int64),
+        **{f"block{number}": maps for number, maps in enumerate(explanation.blocks)},
+    }
+    files.write_arrays(path, named)
+
+
+def read(path: Path, num_images: int) -> Explanation:
+    """Read what `write` wrote for a split of `num_images`.
+
+    Raises:
+        RunError: The file is damaged.
+    """
+    try:
+        arrays = files.read_arrays(path)
+        found = Explanation(
+            indices=arrays["indices"],
+            for_predicted=arrays.get("for_predicted"),
+            for_label=arrays.get("for_label"),
+            occlusion=arrays["occlusion"],
+            patch=int(arrays["patch"]),
+            blocks=tuple(arrays[f"block{number}"] for number in range(len(arrays.get("channels", ())))),
+            channels=tuple(map(int, arrays.get("channels", ()))),
+        )
+        _check(found, num_images)
+    except (FileError, ValueError, TypeError, KeyError, ArithmeticError) as error:
+        raise RunError("damaged explanation", where=str(path), fix=REMEDY) from error
+    return found
+
+
+def _check(found: Explanation, num_images: int) -> None:
+    indices = found.indices
+    if indices.ndim != 1 or indices.dtype.kind != "i":
+        raise ValueError("the images' places are no list of whole numbers")
+    if indices.min(initial=0) < 0 or indices.max(initial=0) >= num_images:
+        raise ValueError("places outside of the split")
+    of_images = [each for each in (found.for_predicted, found.for_label, found.occlusion) if each is not None]
+    for maps in (*of_images, *found.blocks):
+        if maps.ndim != 3 or maps.dtype.kind != "f" or not np.isfinite(maps).all():
+            raise ValueError("no maps of finite numbers")
+    if any(len(maps) != len(indices) for maps in of_images):
+        raise ValueError("maps and images do not fit together")

@@ -1,0 +1,247 @@
+"""The effective receptive field: how much each pixel of real images matters to the centre of a map.
+
+From Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (NeurIPS
+2016, arXiv 1701.04128): the gradient of the central position of a map with respect to the image. It is
+largest in the middle and falls off like a bell, so a net looks at less than its theoretical receptive field.
+
+Shapes: images `(N, C, H, W)`, fields `(H, W)`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from convsmith.errors import ModuleError, ShapeError, suggest
+from convsmith.net.analysis import View
+from convsmith.net.plan import Branch, Plan, Step
+from convsmith.training.kernels.backward import prepared_backward
+from convsmith.training.metrics import evaluating
+
+SHARES = (0.25, 0.5, 0.75, 0.9)
+# Luo et al. count the pixels above 1 - 95.45 % of the greatest, as of a Gaussian within two deviations.
+_THRESHOLD = 1 - 0.9545
+_HEADS = {"GlobalAvgPool2d", "Flatten"}
+Field = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """The theoretical receptive field of one position, in pixels; it may reach into the padding."""
+
+    top: float
+    left: float
+    height: int
+    width: int
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Row and column of its middle, 0 for the middle of the first pixel."""
+        return self.top + (self.height - 1) / 2, self.left + (self.width - 1) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveReceptiveField:
+    """Where the centre of a map looks.
+
+    Attributes:
+        layer: The module whose output is meant.
+        map_shape: Its height and width.
+        position: The central position in it, row and column.
+        energy: `(H, W)`, each pixel's mean absolute gradient, summed over channels, scaled to sum to 1.
+        num_images: That the mean is over.
+        square: The theoretical receptive field of the position; None where it is not known.
+    """
+
+    layer: str
+    map_shape: tuple[int, int]
+    position: tuple[int, int]
+    energy: Field
+    num_images: int
+    square: Square | None = None
+
+    @cached_property
+    def centre(self) -> tuple[float, float]:
+        """What radii are measured from: the middle of the square, else the energy's centre of mass."""
+        if self.square is not None:
+            return self.square.centre
+        rows, columns = np.indices(self.energy.shape)
+        return float((rows * self.energy).sum()), float((columns * self.energy).sum())
+
+    @cached_property
+    def _by_distance(self) -> tuple[Field, Field]:
+        """The distances of all pixels, ascending, and the energy up to each."""
+        rows, columns = np.indices(self.energy.shape)
+        distances = np.hypot(rows - self.centre[0], columns - self.centre[1]).ravel()
+        order = np.argsort(distances, kind="stable")
+        return distances[order], self.energy.ravel()[order].cumsum()
+
+    def share_within(self, radius: float) -> float:
+        """The share of the energy, 0 to 1, of pixels whose middle is at most `radius` off the centre."""
+        distances, energy = self._by_distance
+        count = int(np.searchsorted(distances, radius + 1e-9, side="right"))
+        return float(energy[count - 1]) if count else 0.0
+
+    def radius_of(self, share: float) -> float:
+        """The least radius in pixels within which there is a share, above 0 and up to 1, of the energy."""
+        distances, energy = self._by_distance
+        # Sums of many small numbers end a little beside 1.
+        index = int(np.searchsorted(energy, share - 1e-9))
+        return float(distances[min(index, len(distances) - 1)])
+
+    @property
+    def size(self) -> float:
+        """The side in pixels of a square of as many pixels as matter at least 4.55 % as much as the first."""
+        return float(np.sqrt((self.energy > _THRESHOLD * self.energy.max()).sum()))
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether the theoretical square reaches past the image."""
+        if self.square is None:
+            return False
+        height, width = self.energy.shape
+        bottom, right = self.square.top + self.square.height, self.square.left + self.square.width
+        return self.square.top < 0 or self.square.left < 0 or bottom > height or right > width
+
+    def record(self) -> dict[str, Any]:
+        """The numbers as plain values, ready for JSON."""
+        return {
+            "layer": self.layer,
+            "images": self.num_images,
+            "radius_of_share": {f"{share:g}": self.radius_of(share) for share in SHARES},
+            "effective_size": self.size,
+            "theoretical_size": None if self.square is None else [self.square.height, self.square.width],
+            "clipped_by_the_image": self.is_clipped,
+        }
+
+
+def effective_field(
+    net: nn.Module, batches: Iterable[Tensor], layer: str, view: View | None = None
+) -> EffectiveReceptiveField:
+    """Measure what the central position of a layer's output depends on.
+
+    The outputs of all channels there are added up and their gradient is taken, in evaluation mode. The net is
+    left as it was: modes, gradients and hooks.
+
+    Args:
+        net: Takes images `(N, C, H, W)`.
+        batches: Of images as the net takes them, all of one size.
+        layer: The path of a submodule that gives maps `(N, C, H, W)`; "" is the net itself.
+        view: What the layer's outputs see in theory, from a row of an `Analysis`.
+
+    Raises:
+        ModuleError: No such layer, its output is no map, or nothing comes back from it.
+
+    Example:
+        >>> from torch import nn
+        >>> conv = nn.Conv2d(1, 1, 3, padding=1)
+        >>> field = effective_field(conv, [torch.rand(4, 1, 9, 9)], "")
+        >>> field.position, int((field.energy > 0).sum())
+        ((4, 4), 9)
+    """
+    total: Field | None = None
+    count, places = 0, ((0, 0), (0, 0))
+    for images in batches:
+        gradient, places = _centre_gradient(net, images, layer)
+        energy = gradient.abs().sum(dim=(0, 1), dtype=torch.float64).cpu().numpy()
+        total = energy if total is None else total + energy
+        count += len(images)
+    if total is None or not np.isfinite(total).all() or not total.any():
+        raise ModuleError(
+            "no gradient comes back from the centre of the map to the images",
+            where=layer or type(net).__name__,
+            fix="see that there are images, that the weights are finite, and that the layer is used",
+        )
+    map_shape, position = places
+    return EffectiveReceptiveField(
+        layer=layer,
+        map_shape=map_shape,
+        position=position,
+        energy=total / total.sum(),
+        num_images=count,
+        square=square(view, position),
+    )
+
+
+def layer_before_head(plan: Plan) -> str:
+    """The path of the last layer whose output is a map, before it is pooled to a point or flattened.
+
+    A dropout there is passed over: it does nothing in evaluation mode.
+
+    Raises:
+        ShapeError: The net flattens the image itself.
+
+    Example:
+        >>> from convsmith.net.notation import parse
+        >>> from convsmith.net.plan import plan
+        >>> layer_before_head(plan(parse("C8 C8:s2 / G F10"), (3, 32, 32)))
+        'block1.activation2'
+    """
+    steps = (step for block in plan.blocks for step in block)
+    maps = takewhile(lambda step: _operation(step) not in _HEADS, steps)
+    before = [step.name for step in maps if _operation(step) != "Dropout"]
+    if not before:
+        raise ShapeError(
+            "the net has no map before its head", where="net", fix="begin it with C16, for example"
+        )
+    return before[-1]
+
+
+def _operation(step: Step) -> str:
+    return "Add" if isinstance(step, Branch) else step.operation
+
+
+def _centre_gradient(
+    net: nn.Module, images: Tensor, layer: str
+) -> tuple[Tensor, tuple[tuple[int, int], tuple[int, int]]]:
+    """The gradient `(N, C, H, W)` of the central outputs; the size of the map, and the centre in it."""
+    outputs: list[Tensor] = []
+    places: list[tuple[tuple[int, int], tuple[int, int]]] = []
+
+    def seen(_: nn.Module, __: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.dim() != 4:
+            found = (
+                "x".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else type(output).__name__
+            )
+            raise ModuleError(f"its output is no map: {found}", where=layer or type(net).__name__)
+        height, width = output.shape[2:]
+        places.append(((height, width), (height // 2, width // 2)))
+        # Taken at once: a later operation may write over the map.
+        outputs.append(output[:, :, height // 2, width // 2].sum())
+
+    modules = dict(net.named_modules())
+    if layer not in modules:
+        raise ModuleError(
+            f"no layer {layer!r}", where=type(net).__name__, fix=suggest(layer, filter(None, modules))
+        )
+    with evaluating(net), torch.enable_grad():
+        images = images.detach().requires_grad_()
+        hook = modules[layer].register_forward_hook(seen)
+        try:
+            with prepared_backward(images.device, images.dtype):
+                net(images)
+        finally:
+            hook.remove()
+        if not outputs:
+            raise ModuleError("the forward pass does not call it", where=layer)
+        (gradient,) = torch.autograd.grad(outputs[0], images)
+    return gradient, places[0]
+
+
+def square(view: View | None, position: tuple[int, int]) -> Square | None:
+    """The theoretical receptive field of one position of a map."""
+    if view is None or len(view.axes) != 2:
+        return None
+    rows, columns = view.axes
+    return Square(
+        top=float(rows.start + position[0] * rows.jump),
+        left=float(columns.start + position[1] * columns.jump),
+        height=rows.size,
+        width=columns.size,
+    )

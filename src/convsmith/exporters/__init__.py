@@ -1,0 +1,1 @@
+"""Write models in forms that others use."""

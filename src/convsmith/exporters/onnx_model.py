@@ -1,0 +1,229 @@
+"""A classifier as one ONNX file that takes the pixels as they are.
+
+Input `images`: uint8 `(N, H, W, C)`, any N, as image decoders give them. Normalisation is part of the graph,
+so nobody can forget it or scale twice; how an image of another size is brought to H x W, the labels, the
+temperature and the threshold are in the file's metadata. Outputs: `logits` and calibrated `probabilities`,
+`(N, num_classes)` float32 each.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import convsmith
+from convsmith.errors import MissingExtraError
+from convsmith.models.classifier import Classifier
+from convsmith.net.module import build
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+INPUT, OUTPUTS = "images", ("logits", "probabilities")
+OPSET = 20
+# Only what carries the work: the few numbers of normalisation and softmax stay as they are.
+_IN_8_BITS = ["Conv", "Gemm", "MatMul", "Relu", "Add", "MaxPool", "AveragePool", "ReduceMean", "Reshape"]
+
+
+class _Mean(nn.Module):
+    """Global average pooling as a mean: PyTorch's own layer is exported as a chain of gathers."""
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        return maps_NCHW.mean((2, 3), keepdim=True)
+
+
+class _Shipped(nn.Module):
+    """From pixels to logits and probabilities."""
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.net = build(classifier.plan)
+        self.net.load_state_dict({name: each.cpu() for name, each in classifier.net.state_dict().items()})
+        for name, module in list(self.net.named_modules()):
+            if isinstance(module, nn.AdaptiveAvgPool2d):
+                self.net.set_submodule(name, _Mean())
+        self.temperature = classifier.confidence.temperature
+        mean, std = (values.cpu() for values in (classifier.normalize.mean, classifier.normalize.std))
+        self.register_buffer("factor", 1 / (255 * std))
+        self.register_buffer("offset", mean / std)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = images.permute(0, 3, 1, 2).float()
+        logits = self.net(pixels * self.factor - self.offset)
+        return logits, torch.softmax(logits / self.temperature, dim=1)
+
+
+def need(package: str) -> None:
+    """Raises MissingExtraError where a package of the extra `onnx` is missing."""
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingExtraError(
+            f"ONNX needs {package}, which is not installed",
+            where="--onnx",
+            fix="pip install 'convsmith[onnx]'",
+        )
+
+
+def to_onnx(classifier: Classifier) -> bytes:
+    """A classifier as the bytes of an ONNX file, in fp32.
+
+    Raises:
+        MissingExtraError: The extra `onnx` is not installed.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        need(package)
+    shape = classifier.preprocessing
+    example = torch.zeros((2, shape.height, shape.width, shape.channels), dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            _Shipped(classifier).eval(),
+            (example,),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None
+    return _described(program.model_proto, metadata(classifier))
+
+
+def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
+    """What a user of the file must know beside the graph: values are JSON or words."""
+    shape, confidence = classifier.preprocessing, classifier.confidence
+    return {
+        "name": classifier.name,
+        "producer": f"convsmith {convsmith.__version__}",
+        "numbers": numbers,
+        "labels": json.dumps(classifier.labels),
+        "input": f"uint8 (N, {shape.height}, {shape.width}, {shape.channels}), "
+        + ("RGB" if shape.channels == 3 else "grey"),
+        "normalisation": "in the graph: (pixels / 255 - mean) / std",
+        "mean": json.dumps(shape.mean),
+        "std": json.dumps(shape.std),
+        "sizes": f"{shape.sizes}: orientation applied, transparency over the mean colour, the largest middle "
+        "part of the input's aspect ratio, Lanczos filter",
+        "temperature": json.dumps(confidence.temperature),
+        "unsure_below": json.dumps(confidence.unsure_below),
+    }
+
+
+def to_int8(model: bytes, classifier: Classifier, images_NHWC: NDArray[np.uint8]) -> bytes:  # noqa: N803
+    """The same model with weights and maps in 8 bits, whose ranges are those of some training images.
+
+    Static quantisation in the QDQ form; weights have a scale a channel.
+
+    Args:
+        model: From `to_onnx`.
+        classifier: That it was made from.
+        images_NHWC: Training images `(N, H, W, C)`, some hundreds.
+    """
+    need("onnxruntime")
+    import onnx
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="convsmith-") as scratch, _quiet():
+        plain, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
+        plain.write_bytes(model)
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        q.quantize_static(
+            str(prepared),
+            str(made),
+            _reader(images_NHWC),
+            quant_format=q.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            op_types_to_quantize=_IN_8_BITS,
+            calibrate_method=q.CalibrationMethod.MinMax,
+        )
+        return _described(onnx.load(made), metadata(classifier, "int8"))
+
+
+def _reader(images_NHWC: NDArray[np.uint8], batch_size: int = 64) -> Any:  # noqa: N803
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            starts = range(0, len(images_NHWC), batch_size)
+            self.batches = iter([images_NHWC[start : start + batch_size] for start in starts])
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    return Reader()
+
+
+def _described(model: Any, told: Mapping[str, str]) -> bytes:
+    """A model with its metadata, without the notes of its making, which name files of this machine."""
+    import onnx
+
+    graph = model.graph
+    for part in (
+        model,
+        graph,
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    ):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.helper.set_model_props(model, dict(told))
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def session(model: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
+    """A model ready to run on the CPU; `threads` 0 leaves their number to onnxruntime."""
+    need("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def logits_of(
+    running: "onnxruntime.InferenceSession",
+    images_NHWC: NDArray[np.uint8],  # noqa: N803
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits and probabilities of images `(N, H, W, C)`, `(N, num_classes)` each."""
+    logits, probabilities = running.run(list(OUTPUTS), {INPUT: images_NHWC})
+    return logits, probabilities
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporters' advice to those who write exporters is off."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root", "")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

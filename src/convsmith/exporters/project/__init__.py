@@ -1,0 +1,1 @@
+"""A run as a plain project without convsmith."""

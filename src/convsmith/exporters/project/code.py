@@ -1,0 +1,272 @@
+"""The Python files of a project: what a recipe uses, and nothing else."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from convsmith.data.augment.transforms import CoarseDropout, Cutout, RandomCrop, ShiftScaleRotate, Transform
+from convsmith.data.folders import SUFFIXES
+from convsmith.exporters.project.optimizer import optimizer_call
+from convsmith.exporters.project.text import call, constant, literal, number
+from convsmith.exporters.project.transforms import is_alternate, transform_lines
+from convsmith.net import source
+from convsmith.net.plan import Plan
+from convsmith.recipes.schema import Recipe
+from convsmith.training.config import Cosine, Linear, Muon, Optimizer
+
+# More class names than these have a file of their own.
+MOST_CLASSES = 50
+OPTIMIZER_NAMES = {
+    "sgd": "stochastic gradient descent",
+    "rmsprop": "RMSprop",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "muon": "Muon",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """How a project reads its data.
+
+    Attributes:
+        kind: "digits", "hub", "parquet" or "images".
+        default: What is read unless another place is named.
+        train_folder: Of an image folder; empty where its classes lie at the top.
+        test_folder: Of an image folder; empty where it has none.
+        columns: Of image and label in a table, where they are known.
+        is_marked: Whether the table says that its images are images.
+        test_name: Of the test split in a table, where it is known.
+    """
+
+    kind: str
+    default: str = ""
+    train_folder: str = ""
+    test_folder: str = ""
+    columns: tuple[str, str] | None = None
+    is_marked: bool = True
+    test_name: str = ""
+
+
+def environment() -> jinja2.Environment:
+    """Templates of code and text; what comes from outside goes through `literal` or is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("convsmith.exporters.project"),
+        autoescape=False,  # noqa: S701 - Python and Markdown
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(number=number, literal=literal)
+    made.globals.update(call=call)
+    return made
+
+
+def context(recipe: Recipe, plan: Plan, data: dict[str, Any], storage: Storage) -> dict[str, Any]:
+    """All that the templates ask for.
+
+    Args:
+        recipe: As it was trained.
+        plan: Of its net.
+        data: The run's data.json.
+        storage: How the data set is kept.
+    """
+    return {
+        **_data_context(recipe, data, storage),
+        **_augment_context(recipe, plan),
+        **_train_context(recipe),
+        **_weights_context(recipe, plan),
+    }
+
+
+def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[str, str]:
+    """The files by path, from the context.
+
+    >>> from convsmith.net.notation import parse
+    >>> from convsmith.net.plan import plan
+    >>> from convsmith.recipes.loader import load
+    >>> recipe = load("digits")
+    >>> planned = plan(parse(recipe.model.net), (1, 8, 8), recipe.model)
+    >>> data = {"class_names": list("0123456789"), "mean": [0.3], "std": [0.4], "image_shape": [1, 8, 8]}
+    >>> data["test_split"] = "by convsmith, stratified"
+    >>> values = context(recipe, planned, data, Storage(kind="digits"))
+    >>> list(python_files(values, planned, []))
+    ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
+    """
+    templates = environment()
+    names = {"utils/__init__.py": "init", "utils/optim.py": "optim", "utils/utils.py": "utils"}
+    names["main.py"] = "main"
+    if values["weights_names"]:
+        names = {"model/weights.py": "weights", **names}
+    files = {path: templates.get_template(f"{name}.py.j2").render(values) for path, name in names.items()}
+    return {"model/model.py": source.source(plan, notes, alone=False), **files}
+
+
+def _data_context(recipe: Recipe, data: dict[str, Any], storage: Storage) -> dict[str, Any]:
+    channels, height, width = data["image_shape"]
+    own_test = data["test_split"] != "by convsmith, stratified"
+    names = data["class_names"]
+    return {
+        "name": recipe.name,
+        "kind": storage.kind,
+        "default_data": storage.default,
+        "train_folder": storage.train_folder,
+        "test_folder": storage.test_folder,
+        "image_column": storage.columns[0] if storage.columns else "",
+        "label_column": storage.columns[1] if storage.columns else "",
+        "test_name": storage.test_name,
+        "cast": not storage.is_marked,
+        "channels": channels,
+        "height": height,
+        "width": width,
+        "mode": "L" if channels == 1 else "RGB",
+        "own_test": own_test,
+        "test_fraction": recipe.data.test_fraction,
+        "validation": recipe.data.validation,
+        "split_seed": recipe.data.split_seed,
+        "ordered": not own_test or bool(recipe.data.validation),
+        "resize": recipe.data.resize,
+        "suffixes_constant": constant("SUFFIXES", sorted(SUFFIXES)),
+        "class_names": names,
+        "classes_in_file": len(names) > MOST_CLASSES,
+        "classes_constant": constant("CLASSES", names),
+        "mean_constant": constant("MEAN", data["mean"]),
+        "std_constant": constant("STD", data["std"]),
+    }
+
+
+def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
+    transforms = recipe.augment.transforms
+    bordered = [each for each in transforms if isinstance(each, ShiftScaleRotate | RandomCrop)]
+    holes = [each for each in transforms if isinstance(each, CoarseDropout | Cutout)]
+    return {
+        "transform_lines": transform_lines(transforms, _image_shape(plan), 12),
+        "alternate": any(map(is_alternate, transforms)),
+        "cutout": any(isinstance(each, Cutout) for each in transforms),
+        "uses_cv2": any(each.border in {"reflect", "replicate"} for each in bordered),
+        "uses_fill": any(each.border == "mean" for each in bordered)
+        or any(each.fill == "mean" for each in holes),
+        "mix": recipe.augment.mix,
+        "mix_sentence": _MIXES.get(recipe.augment.mix.name, "") if recipe.augment.mix else "",
+        "workers": 2 if _is_heavy(transforms, plan) else 0,
+    }
+
+
+def _is_heavy(transforms: tuple[Transform, ...], plan: Plan) -> bool:
+    """Whether images are worth processes of their own that augment them."""
+    _, height, width = plan.input_shape
+    return bool(transforms) and height * width > 400
+
+
+def _image_shape(plan: Plan) -> tuple[int, int, int]:
+    channels, height, width = plan.input_shape
+    return channels, height, width
+
+
+def _train_context(recipe: Recipe) -> dict[str, Any]:
+    train = recipe.train
+    muon = train.optimizer if isinstance(train.optimizer, Muon) else None
+    rest = muon.rest if muon else train.optimizer
+    factor = getattr(rest, "norm_bias_lr_factor", 1.0)
+    return {
+        "epochs": train.epochs,
+        "epochs_run": train.epochs_run,
+        "stop_after": train.stop_after,
+        "batch_size": train.batch_size,
+        "parts": train.num_microbatches,
+        "seed": recipe.seed,
+        "muon": muon,
+        "rest_name": OPTIMIZER_NAMES[rest.name],
+        "factor": factor if factor != 1 else None,
+        "lr": rest.lr,
+        **_optimizer_calls(train.optimizer, frozen=train.whitening, grouped=factor != 1),
+        "frozen": train.whitening,
+        "schedule": train.schedule,
+        "by_step": train.schedule.name in {"one-cycle", "cosine", "linear"},
+        "schedule_sentence": _schedule_sentence(train.schedule)
+        if isinstance(train.schedule, Cosine | Linear)
+        else "",
+        "progressive": train.progressive,
+        "lookahead": train.lookahead,
+        "ema": train.ema,
+        "tested": "average.module" if train.ema else "slow" if train.lookahead else "model",
+        "measured": "average" if train.ema else "slow" if train.lookahead else "",
+        "label_smoothing": train.label_smoothing,
+        "bf16": train.precision == "bf16",
+    }
+
+
+def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[str, str]:
+    if isinstance(config, Muon):
+        return {
+            "muon_call": optimizer_call(config, "filters", indent=8, after=","),
+            "rest_call": optimizer_call(config.rest, "rest", indent=8, after=","),
+        }
+    learned = "learned" if frozen else "model.parameters()"
+    if grouped:
+        learned = f"groups(model, {'learned' if frozen else 'list(model.parameters())'})"
+    return {"muon_call": "", "rest_call": optimizer_call(config, learned, indent=4, before="return ")}
+
+
+def _schedule_sentence(schedule: Cosine | Linear) -> str:
+    way = "a half cosine" if isinstance(schedule, Cosine) else "a straight line"
+    return f"Up in a straight line, then down by {way}; told of each step"
+
+
+def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
+    settings, train = recipe.model, recipe.train
+    custom = settings.init != "default" or settings.init_gain != 1
+    weighted = [op for op in plan.operations() if op.operation in {"Conv2d", "Linear"}]
+    bare = [op.name for op in weighted if not op.normed] if settings.init_gain != 1 else []
+    names = ["fold"] if train.weight_standardization else []
+    names += ["initialize"] if custom else []
+    names += ["standardize"] if train.weight_standardization else []
+    names += ["whiten_first_layer"] if train.whitening else []
+    listed = constant("without_norm", bare).replace("\n", "\n    ")
+    return {
+        "init": settings.init,
+        "init_custom": custom,
+        "init_call": _INIT_CALLS.get(settings.init, ""),
+        "init_sentence": _init_sentence(settings.init, settings.init_gain),
+        "gain": settings.init_gain,
+        "not_scaled": bare,
+        "not_scaled_constant": f"    {listed}",
+        "standardize": train.weight_standardization,
+        "whitening": train.whitening,
+        "weights_names": ", ".join(sorted(names)),
+    }
+
+
+_MIXES = {
+    "mixup": "Blend each image, and its label, with another (mixup, arXiv 1710.09412).",
+    "cutmix": "Paste a rectangle of another image into each (CutMix, arXiv 1905.04899).",
+}
+_INIT_CALLS = {
+    "kaiming-normal": 'nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")',
+    "kaiming-uniform": 'nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")',
+    "orthogonal": "nn.init.orthogonal_(layer.weight, gain=2**0.5)",
+}
+
+
+def _init_sentence(init: str, gain: float) -> str:
+    told = {
+        "default": "Weights as PyTorch starts them",
+        "kaiming-normal": "Normal weights by He et al. (arXiv 1502.01852), biases 0",
+        "kaiming-uniform": "Uniform weights by He et al. (arXiv 1502.01852), biases 0",
+        "orthogonal": "Orthogonal weights, biases 0",
+        "dirac": "As PyTorch starts them, but hidden convolutions pass their inputs on",
+    }[init]
+    return f"{told}.{'' if gain == 1 else f' {number(gain)} times that before a norm.'}"
+
+
+def plain_log(log: str) -> str:
+    r"""A log without the time before each line, and without guesses of what was left.
+
+    >>> plain_log("17:23:28  Epoch 1\n17:23:29  Remaining: about 00:11\n")
+    'Epoch 1\n'
+    """
+    lines = re.sub(r"^\d\d:\d\d:\d\d  ", "", log, flags=re.MULTILINE).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Remaining: "))

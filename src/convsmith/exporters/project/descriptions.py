@@ -1,0 +1,297 @@
+"""A net and its training in sentences, as a hand-in tells them."""
+
+from collections.abc import Iterator, Sequence
+
+from convsmith.data.augment.transforms import (
+    CoarseDropout,
+    Cutout,
+    HorizontalFlip,
+    RandomBrightnessContrast,
+    RandomCrop,
+    ShiftScaleRotate,
+    Transform,
+)
+from convsmith.exporters.project.text import number
+from convsmith.net.analysis import Analysis
+from convsmith.net.plan import Branch, Op, Plan, Step
+from convsmith.net.tables import axes_text
+from convsmith.recipes.schema import Recipe
+from convsmith.training.config import (
+    SGD,
+    Adam,
+    Cosine,
+    Linear,
+    Muon,
+    OneCycle,
+    Optimizer,
+    Plateau,
+    RMSprop,
+    Schedule,
+    TrainConfig,
+)
+from convsmith.training.config import Step as StepSchedule
+
+_NORMS = {"batch": "batch norm", "group": "group norm", "instance": "instance norm"}
+_ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
+_OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
+
+
+def blocks(plan: Plan, analysis: Analysis) -> list[str]:
+    r"""A sentence for each block: its layers, and what it makes.
+
+    >>> from convsmith.net.arithmetic import analyze_notation
+    >>> analysis = analyze_notation("C8 C16:s2 / G F10", (3, 32, 32))
+    >>> print("\n".join(blocks(analysis.plan, analysis)))  # doctest: +ELLIPSIS
+    3x3 convolution to 8 channels, 3x3 convolution to 16 channels with stride 2; maps of 16x16 ...
+    global average pooling, fully connected layer to 10
+    """
+    rows = {row.name: row for row in analysis.rows}
+    told = []
+    for block in plan.blocks:
+        line = ", ".join(_layers(block))
+        last = block[-1]
+        shape = last.out_shape
+        row = rows.get(last.name)
+        if len(shape) == 3 and row is not None and row.after.axes:
+            field = axes_text(row.after.sizes)
+            line += f"; maps of {shape[1]}x{shape[2]} pixels, receptive field {field}"
+        told.append(line)
+    return told
+
+
+def _layers(steps: Sequence[Step]) -> Iterator[str]:
+    for place, step in enumerate(steps):
+        if isinstance(step, Branch):
+            yield f"residual connection around ({', '.join(_layers(step.body))})"
+        elif step.layer.startswith("S") and step.operation == "Conv2d" and step.groups > 1:
+            # In two operations: a filter for each channel, then a mixture of the channels.
+            mixing = next(each for each in steps[place + 1 :] if each.layer == step.layer and _mixes(each))
+            size, width = f"{step.kernel}x{step.kernel}", mixing.out_shape[0]
+            yield f"depthwise-separable {size} convolution to {width} channels{_options(step)}"
+        elif words := _layer(step):
+            yield words
+
+
+def _mixes(step: Step) -> bool:
+    """Whether this is the second half of a depthwise-separable convolution."""
+    if isinstance(step, Branch) or step.operation != "Conv2d":
+        return False
+    return step.layer.startswith("S") and step.kernel == 1 and step.groups == 1
+
+
+def _layer(op: Op) -> str:
+    """What an operation is called; nothing for those that follow a layer, or are the first half of one."""
+    size = f"{op.kernel}x{op.kernel}"
+    match op.operation:
+        case "Conv2d" if _mixes(op):
+            return ""
+        case "Conv2d":
+            kind = "depthwise " if op.layer.startswith("D") else "pointwise " if op.kernel == 1 else ""
+            return f"{kind}{size} convolution to {op.out_shape[0]} channels{_options(op)}"
+        case "Linear":
+            return f"fully connected layer to {op.out_shape[0]}"
+        case "MaxPool2d" | "AvgPool2d":
+            return f"{size} {'max' if op.operation == 'MaxPool2d' else 'average'} pooling, stride {op.stride}"
+        case "GlobalAvgPool2d":
+            return "global average pooling"
+        case "PixelUnshuffle":
+            return f"space-to-depth by {op.kernel}"
+        case _:
+            return ""
+
+
+def after_a_layer(recipe: Recipe) -> str:
+    """What follows each convolution.
+
+    >>> from convsmith.recipes.loader import load
+    >>> after_a_layer(load("cifar10-classic"))
+    'ReLU, batch norm, dropout of 2 %'
+    """
+    model = recipe.model
+    norm = [] if model.norm == "none" else [_NORMS[model.norm]]
+    activation = [] if model.activation == "none" else [_ACTIVATIONS.get(model.activation, model.activation)]
+    told = activation + norm if model.order == "conv-activation-norm" else norm + activation
+    if model.dropout and model.dropout_at == "layer":
+        told.append(f"dropout of {number(round(100 * model.dropout, 6))} %")
+    return ", ".join(told)
+
+
+def transform_words(transform: Transform) -> tuple[str, str]:
+    """Name and settings of a transform."""
+    chance = f"p = {number(transform.p)}"
+    match transform:
+        case HorizontalFlip(alternate=True):
+            return "Horizontal flip", "every image in every other epoch"
+        case HorizontalFlip():
+            return "Horizontal flip", chance
+        case ShiftScaleRotate():
+            shift, scale = number(100 * transform.shift_limit), number(100 * transform.scale_limit)
+            turn = number(transform.rotate_limit)
+            return "Shift, scale, rotate", f"{shift} %, {scale} %, {turn} degrees to either side; {chance}"
+        case CoarseDropout():
+            holes, height, width = (
+                _range(each)
+                for each in (
+                    transform.num_holes_range,
+                    transform.hole_height_range,
+                    transform.hole_width_range,
+                )
+            )
+            return (
+                "Coarse dropout",
+                f"holes: {holes} of {height} x {width} pixels; {_fill(transform)}; {chance}",
+            )
+        case RandomCrop():
+            return "Random crop", f"after a padding of {transform.padding} pixels; {chance}"
+        case Cutout():
+            side = transform.size
+            return "Cutout", f"a square of {side} x {side} pixels; {_fill(transform)}; {chance}"
+        case RandomBrightnessContrast():
+            brightness, contrast = transform.brightness_limit, transform.contrast_limit
+            return (
+                "Brightness, contrast",
+                f"{number(brightness)}, {number(contrast)} to either side; {chance}",
+            )
+
+
+def strategy(recipe: Recipe) -> list[str]:
+    """How the net was trained, a sentence each."""
+    train = recipe.train
+    smoothing = f", label smoothing {number(train.label_smoothing)}" if train.label_smoothing else ""
+    told = [f"Cross-entropy loss{smoothing}; {_optimizer(train.optimizer)}."]
+    told.append(f"Learning rate: {_schedule(train.schedule)}.")
+    epochs = f"{train.epochs_run} epochs"
+    if train.stop_after:
+        epochs += f" of the {train.epochs} that the schedule is planned for"
+    parts = f", each in {train.num_microbatches} parts of {train.microbatch_size} that batch norm sees apart"
+    told.append(f"{epochs}, batches of {train.batch_size}{parts if train.num_microbatches > 1 else ''}.")
+    if train.progressive:
+        size, share = train.progressive.start_size, number(round(100 * train.progressive.until, 6))
+        told.append(
+            f"The first {share} % of the steps see images of {size}x{size} pixels, which take less time."
+        )
+    if train.whitening:
+        told.append("The first convolution whitens patches of the training images, and is not learned.")
+    if train.weight_standardization:
+        told.append("Weights are standardised while they are learned, since the net has no norm layers.")
+    told += _averages(train)
+    if recipe.augment.mix:
+        told.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
+    if train.distillation:
+        weight, temperature = number(train.distillation.alpha), number(train.distillation.temperature)
+        told.append(
+            f"Knowledge distillation: beside the labels, a trained net taught this one (weight {weight}, "
+            f"temperature {temperature})."
+        )
+    if recipe.data.validation:
+        share = number(round(100 * recipe.data.validation, 6))
+        told.append(f"{share} % of the training images are held out as a validation set.")
+    told.append("The weights are those of the last epoch; no epoch was picked by its test accuracy.")
+    return told
+
+
+def _averages(train: TrainConfig) -> list[str]:
+    """The weights that are tested, where they are not the net's own."""
+    told = []
+    if train.lookahead:
+        k, alpha = train.lookahead.k, number(train.lookahead.alpha)
+        told.append(
+            f"Lookahead: after every {k} steps slow weights go {alpha} of the way to the net's, which "
+            "goes on from there."
+        )
+    if train.lookahead and not train.ema:
+        told.append("What is tested has the slow weights.")
+    if train.ema:
+        told.append(
+            f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step)."
+        )
+    return told
+
+
+def differences(recipe: Recipe) -> list[str]:
+    """What this project does in another way than the training that made its weights."""
+    train = recipe.train
+    told = [
+        "Trained again, it draws other random numbers: the accuracy differs a little, as between two seeds."
+    ]
+    if recipe.augment.engine == "batched" and recipe.augment.transforms:
+        told.append(
+            "The weights were trained with the same transforms applied to whole batches at once; here "
+            "albumentations applies them image by image."
+        )
+    if train.num_microbatches > 1:
+        told.append(
+            "The parts of a batch were computed on a core each. Here they follow one another, so the running "
+            "statistics of batch norm move once for each part instead of once for each batch."
+        )
+    if train.teacher:
+        told.append(
+            "The net that taught this one is not part of the project: trained again, it learns from the "
+            "labels alone, and may end lower."
+        )
+    if train.precision == "bf16":
+        told.append("Forward passes are in bfloat16, as they were; on a CPU without it they are slow.")
+    if recipe.model.dropout:
+        told.append("Dropout is PyTorch's own, where a faster one of the same meaning was used.")
+    if recipe.data.keep_in == "disk":
+        told.append("All images are held in memory, where they were read from disk batch by batch.")
+    return told
+
+
+def _options(op: Op) -> str:
+    told = []
+    if op.stride > 1:
+        told.append(f"stride {op.stride}")
+    if op.dilation > 1:
+        told.append(f"dilation {op.dilation}")
+    if op.kernel > 1 and not op.padding:
+        told.append("no padding")
+    if op.groups > 1 and op.layer.startswith("C"):
+        told.append(f"{op.groups} groups")
+    return f" with {' and '.join(told)}" if told else ""
+
+
+def _range(limits: tuple[int, int]) -> str:
+    low, high = limits
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _fill(transform: CoarseDropout | Cutout) -> str:
+    return "the mean colour" if transform.fill == "mean" else "black"
+
+
+def _optimizer(config: Optimizer) -> str:
+    if isinstance(config, Muon):
+        filters = f"Muon for the filters of ordinary convolutions (learning rate {number(config.lr)}"
+        told = f"{filters}, momentum {number(config.momentum)}, weight decay {number(config.weight_decay)})"
+        return f"{told}, {_optimizer(config.rest)} for the rest"
+    settings = [f"learning rate {number(config.lr)}"]
+    match config:
+        case SGD() | RMSprop() if config.momentum:
+            kind = "Nesterov momentum" if isinstance(config, SGD) and config.nesterov else "momentum"
+            settings.append(f"{kind} {number(config.momentum)}")
+        case Adam() if (config.beta1, config.beta2) != (0.9, 0.999):
+            settings.append(f"betas {number(config.beta1)} and {number(config.beta2)}")
+    if config.weight_decay:
+        settings.append(f"weight decay {number(config.weight_decay)}")
+    if config.norm_bias_lr_factor != 1:
+        settings.append(f"{number(config.norm_bias_lr_factor)} times that for the norms' biases")
+    return f"{_OPTIMIZERS[config.name]} ({', '.join(settings)})"
+
+
+def _schedule(config: Schedule) -> str:
+    match config:
+        case StepSchedule():
+            return f"times {number(config.factor)} after every {config.every} epochs"
+        case Plateau():
+            seen = f"{config.monitor} accuracy"
+            return f"times {number(config.factor)} after {config.patience} epochs without a better {seen}"
+        case OneCycle():
+            return f"one cycle, up for {number(100 * config.warmup)} % of the steps and down for the rest"
+        case Cosine() | Linear():
+            way = "half a cosine" if isinstance(config, Cosine) else "a straight line"
+            warmup = config.warmup_epochs
+            rise = f"up for {number(warmup)} epoch{'s' if warmup > 1 else ''}, then " if warmup else ""
+            return f"{rise}down by {way} to {number(100 * config.end_factor)} % of the peak"
+        case _:
+            return "the same throughout"

@@ -1,0 +1,56 @@
+"""The notebook of a project: its functions called one after the other."""
+
+import json
+import re
+from typing import Any
+
+from convsmith.exporters.project.code import environment
+from convsmith.exporters.project.readme import Shown
+from convsmith.reports.page import escape
+
+_MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILINE)
+
+
+def notebook(values: dict[str, Any], shown: Shown) -> str:
+    """The notebook as JSON, without outputs.
+
+    Args:
+        values: The context of the code.
+        shown: What the run came to.
+    """
+    templates = environment()
+    templates.filters.update(md=escape)
+    shows_pictures = bool({"explanation", "confusion"} & set(shown.plots))
+    text = templates.get_template("notebook.py.j2").render(
+        **values, shown=shown, shows_pictures=shows_pictures
+    )
+    return as_notebook(text)
+
+
+def as_notebook(script: str) -> str:
+    r"""A script with cells marked by `# %%` as a notebook.
+
+    >>> json.loads(as_notebook("# %% [markdown]\n# Title\n# %%\nx = 1\n"))["cells"][1]["source"]
+    'x = 1'
+    """
+    _, *parts = _MARK.split(script)
+    cells = []
+    for number, (is_text, tag, body) in enumerate(zip(*[iter(parts)] * 3, strict=True)):
+        source = re.sub(r"^# ?", "", body, flags=re.MULTILINE) if is_text else body
+        cell: dict[str, Any] = {
+            "cell_type": "markdown" if is_text else "code",
+            "id": f"cell-{number:02}",
+            "metadata": {"tags": [tag]} if tag else {},
+            "source": source.strip(),
+        }
+        cells.append(cell if is_text else {**cell, "execution_count": None, "outputs": []})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return (
+        json.dumps(
+            {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5},
+            indent=1,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )

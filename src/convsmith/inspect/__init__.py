@@ -1,1 +1,0 @@
-"""Looking at a net from outside: whether it keeps the brief it was given."""

@@ -1,0 +1,1 @@
+"""Data only: recipes, briefs, trained models, the page of the errors."""

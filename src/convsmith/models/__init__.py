@@ -1,0 +1,1 @@
+"""Trained models: resolve a name, load, predict."""

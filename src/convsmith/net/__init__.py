@@ -1,0 +1,1 @@
+"""Networks: notation, spec, plan, analysis, PyTorch module, source code."""

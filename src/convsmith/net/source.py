@@ -1,0 +1,250 @@
+"""From plan to the text of a plain PyTorch file that knows nothing of convsmith.
+
+The file's `Net` has the same `state_dict` keys as the module that `arch.build.build` makes of the plan, so
+weights go from one to the other. Nothing here needs torch.
+"""
+
+from collections.abc import Callable, Sequence
+from textwrap import wrap
+
+from convsmith.net.analysis import Analysis, Row
+from convsmith.net.arithmetic import analyze
+from convsmith.net.plan import Branch, Op, Plan, Step
+from convsmith.net.settings import NetSettings
+from convsmith.net.tables import axes_text, totals_line
+
+# The line length of `ruff format` and `black` unless they are told another.
+WIDTH = 88
+_INDENT = 4
+
+_LOADING = """\
+Weights start as PyTorch starts them. Trained ones, which have the same names, are loaded with
+
+    from safetensors.torch import load_file
+
+    net = Net()
+    net.load_state_dict(load_file("model.safetensors"))
+    net.eval()
+"""
+
+_SEQUENCE = '''\
+def sequence(**layers: nn.Module) -> nn.Sequential:
+    """Layers that run one after the other, each under its name."""
+    net = nn.Sequential()
+    for name, layer in layers.items():
+        net.add_module(name, layer)
+    return net
+'''
+
+_RESIDUAL = '''\
+class Residual(nn.Module):
+    """`projection(x) + body(x)`; without a projection the input is added as it is."""
+
+    def __init__(self, body: nn.Module, projection: nn.Module | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.projection = nn.Identity() if projection is None else projection
+
+    def forward(self, maps: Tensor) -> Tensor:
+        skip = self.projection(maps)
+        return skip + self.body(maps)
+'''
+
+
+def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
+    """Write a net as a Python file.
+
+    Args:
+        plan: A net for one input shape `(C, H, W)`.
+        notes: Sentences for the head of the file, as how images are normalised.
+        alone: Whether the file says how weights are loaded and whose notation the net is in, which beside
+            the other files of a project would be out of place.
+
+    Returns:
+        The text of the file, laid out as `ruff format` lays it out: the class `Net`, what it needs, and a
+        main part that prints the shape of its output and the number of its parameters.
+
+    Example:
+        >>> from convsmith.net.notation import parse
+        >>> from convsmith.net.plan import plan
+        >>> text = source(plan(parse("C8 / G F10"), (3, 32, 32)))
+        >>> print(text[text.index("        self.block1") : text.index("        self.block2")])
+                self.block1 = sequence(
+                    # C8: 8x32x32, receptive field 3
+                    conv1=nn.Conv2d(3, 8, 3, padding=1, bias=False),
+                    norm1=nn.BatchNorm2d(8),
+                    activation1=nn.ReLU(inplace=True),
+                )
+        <BLANKLINE>
+    """
+    analysis = analyze(plan)
+    branches = any(row.operation == "Add" for row in analysis.rows)
+    parts = [
+        _head(notes, alone=alone),
+        "import torch\nfrom torch import Tensor, nn\n",
+        _SEQUENCE,
+        *([_RESIDUAL] if branches else []),
+        _net_class(plan, analysis, alone=alone),
+        _main(plan),
+    ]
+    # One empty line after the docstring, two around functions and classes.
+    return f"{parts[0]}\n" + "\n\n".join(parts[1:])
+
+
+def _head(notes: Sequence[str], *, alone: bool) -> str:
+    paragraphs = ["\n".join(wrap(note, WIDTH)) + "\n" for note in notes]
+    told = "\n".join([_LOADING, *paragraphs] if alone else paragraphs)
+    return f'"""A convolutional image classifier in plain PyTorch.\n\n{told}"""\n'
+
+
+def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
+    rows = {row.name: row for row in analysis.rows}
+    lines = [
+        "class Net(nn.Module):",
+        *_docstring(plan, analysis, alone=alone),
+        "",
+        "    def __init__(self) -> None:",
+    ]
+    lines.append("        super().__init__()")
+    for number, block in enumerate(plan.blocks, start=1):
+        lines += _sequence(f"self.block{number} = ", block, rows, depth=2)
+    lines += ["", "    def forward(self, images: Tensor) -> Tensor:"]
+    calls = [
+        f"self.block{number}({'x' if number > 1 else 'images'})" for number in range(1, len(plan.blocks) + 1)
+    ]
+    lines += [*(f"        x = {call}" for call in calls[:-1]), f"        return {calls[-1]}"]
+    return "\n".join(lines) + "\n"
+
+
+def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
+    shape = ", ".join(map(str, plan.input_shape))
+    origin = f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}."
+    paragraphs = [
+        str(plan.net),
+        origin if alone else "That is a word a layer, with a slash between blocks; README.md explains it.",
+        f"Takes images `(N, {shape})`, gives logits `(N, {plan.num_classes})`.",
+        f"{totals_line(analysis)}.",
+    ]
+    room = WIDTH - _INDENT - 3
+    notation, *others = (
+        wrap(text, room, break_long_words=False, break_on_hyphens=False) for text in paragraphs
+    )
+    lines = [f'"""{notation[0]}', *notation[1:], "", *(line for text in others for line in text), '"""']
+    return [" " * _INDENT + line if line else "" for line in lines]
+
+
+def _settings(settings: NetSettings) -> str:
+    """Norm and activation, and all that is not as by default."""
+    told = [
+        f"{name} = {_toml(value)}"
+        for name, field in NetSettings.model_fields.items()
+        if name in {"norm", "activation"} or getattr(settings, name) != field.default
+        for value in (getattr(settings, name),)
+    ]
+    return ", ".join(told)
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+def _main(plan: Plan) -> str:
+    shape = ", ".join(map(str, (1, *plan.input_shape)))
+    return "\n".join(
+        [
+            'if __name__ == "__main__":',
+            "    net = Net().eval()",
+            "    with torch.inference_mode():",
+            f"        logits = net(torch.zeros({shape}))",
+            '    print("output", tuple(logits.shape))',
+            '    print("parameters", sum(each.numel() for each in net.parameters()))',
+            "",
+        ]
+    )
+
+
+def _sequence(prefix: str, steps: Sequence[Step], rows: dict[str, Row], *, depth: int) -> list[str]:
+    """`prefix` and a call of `sequence`, one layer a line."""
+    indent = " " * _INDENT * depth
+    lines = [f"{indent}{prefix}sequence("]
+    for step in steps:
+        lines += _step(step, rows, depth=depth + 1)
+    return [*lines, f"{indent}){'' if prefix.endswith(' = ') else ','}"]
+
+
+def _step(step: Step, rows: dict[str, Row], *, depth: int) -> list[str]:
+    indent, name = " " * _INDENT * depth, step.name.rsplit(".", 1)[1]
+    if isinstance(step, Branch):
+        inner = _sequence("body=", step.body, rows, depth=depth + 1)
+        if step.projection:
+            inner += _sequence("projection=", step.projection, rows, depth=depth + 1)
+        return [f"{indent}{name}=Residual(", *inner, f"{indent}),"]
+    function, arguments = _CALLS[step.operation](step)
+    line = f"{indent}{name}={function}({', '.join(arguments)}),"
+    written = [line]
+    if len(line) > WIDTH:
+        split = [f"{indent}{' ' * _INDENT}{argument}," for argument in arguments]
+        written = [f"{indent}{name}={function}(", *split, f"{indent}),"]
+    return [*_comment(step, rows[step.name], indent), *written]
+
+
+def _comment(op: Op, row: Row, indent: str) -> list[str]:
+    """What an operation makes, above those that move a window, multiply or pool."""
+    if row.elementwise or "Norm" in op.operation:
+        return []
+    made = "x".join(map(str, op.out_shape))
+    seen = f"receptive field {axes_text(row.after.sizes)}" if row.after.axes else "sees the whole image"
+    layer = "projection" if ".projection." in op.name.removeprefix(row.block) else op.layer
+    depthwise = ", depthwise" if op.layer.startswith("S") and op.groups > 1 else ""
+    return [f"{indent}# {layer}{depthwise}: {made}, {seen}"]
+
+
+def _convolution(op: Op) -> tuple[str, list[str]]:
+    values = {
+        "stride": (op.stride, 1),
+        "padding": (op.padding, 0),
+        "dilation": (op.dilation, 1),
+        "groups": (op.groups, 1),
+        "bias": (op.bias, True),
+    }
+    named = [f"{name}={value}" for name, (value, default) in values.items() if value != default]
+    return "nn.Conv2d", [*map(str, (op.in_shape[0], op.out_shape[0], op.kernel)), *named]
+
+
+def _linear(op: Op) -> tuple[str, list[str]]:
+    return "nn.Linear", [str(op.in_shape[0]), str(op.out_shape[0]), *([] if op.bias else ["bias=False"])]
+
+
+def _pool(op: Op) -> tuple[str, list[str]]:
+    values = {
+        "stride": (op.stride, op.kernel),
+        "padding": (op.padding, 0),
+        "dilation": (op.dilation, 1),
+    }
+    named = [f"{name}={value}" for name, (value, default) in values.items() if value != default]
+    return f"nn.{op.operation}", [str(op.kernel), *named]
+
+
+def _plain(name: str, *arguments: str) -> Callable[[Op], tuple[str, list[str]]]:
+    return lambda _: (f"nn.{name}", list(arguments))
+
+
+# The class and the arguments of every operation: the same that `arch.build` makes, which a test holds it to.
+_CALLS: dict[str, Callable[[Op], tuple[str, list[str]]]] = {
+    "Conv2d": _convolution,
+    "Linear": _linear,
+    "BatchNorm2d": lambda op: ("nn.BatchNorm2d", [str(op.out_shape[0])]),
+    "GroupNorm": lambda op: ("nn.GroupNorm", [str(op.groups), str(op.out_shape[0])]),
+    "InstanceNorm2d": lambda op: ("nn.InstanceNorm2d", [str(op.out_shape[0]), "affine=True"]),
+    "Dropout": lambda op: ("nn.Dropout", [repr(op.probability)]),
+    "MaxPool2d": _pool,
+    "AvgPool2d": _pool,
+    "GlobalAvgPool2d": _plain("AdaptiveAvgPool2d", "1"),
+    "Flatten": _plain("Flatten"),
+    "PixelUnshuffle": lambda op: ("nn.PixelUnshuffle", [str(op.kernel)]),
+    "ReLU": _plain("ReLU", "inplace=True"),
+    "LeakyReLU": _plain("LeakyReLU", "inplace=True"),
+    "GELU": _plain("GELU"),
+    "SiLU": _plain("SiLU"),
+    "Hardswish": _plain("Hardswish"),
+}

@@ -1,0 +1,135 @@
+"""What the notation means: frozen records of layers, residuals, repeats and nets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from convsmith.net.layers import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer.
+
+    `padding` None keeps the map's size ("same"); `dropout`, `norm` and `activation` None follow the settings.
+    """
+
+    kind: str
+    number: int | None = None
+    kernel: int
+    stride: int
+    dilation: int = 1
+    padding: int | None = None
+    groups: int = 1
+    dropout: float | None = None
+    norm: bool | None = None
+    activation: str | None = None
+    position: int = field(default=0, compare=False)
+    length: int = field(default=1, compare=False)
+
+    def __str__(self) -> str:
+        kind = KINDS[self.kind]
+        pool = kind.number == "kernel"
+        written = [
+            ("k", self.kernel, self.number if pool else kind.kernel),
+            ("s", self.stride, self.kernel if pool else 1),
+            ("d", self.dilation, 1),
+            ("p", self.padding, 0 if pool else None),
+            ("g", self.groups, 1),
+            ("o", self.dropout, None),
+            ("n", self.norm, None),
+            ("a", self.activation, None),
+        ]
+        options = "".join(
+            f":{letter}{value}" if isinstance(value, str) else f":{letter}{value:g}"
+            for letter, value, default in written
+            if letter in kind.options and value != default
+        )
+        return f"{self.kind}{'' if self.number is None else self.number}{options}"
+
+    @property
+    def padding_pixels(self) -> int:
+        """Padding on each side; "same" is `dilation * (kernel - 1) // 2`, exact for odd kernels."""
+        return self.dilation * (self.kernel - 1) // 2 if self.padding is None else self.padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """`+( ... )`: the input plus what the layers make of it, projected where the shapes differ."""
+
+    items: tuple["Item", ...]
+    position: int = field(default=0, compare=False)
+
+    def __str__(self) -> str:
+        return f"+({text_of(self.items)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeat:
+    """`item*N` or `( ... )*N`: the same layers N times, each time with weights of their own."""
+
+    items: tuple["Item", ...]
+    times: int
+
+    def __str__(self) -> str:
+        inner = text_of(self.items)
+        single = len(self.items) == 1 and not isinstance(self.items[0], Repeat)
+        return f"{inner if single else f'({inner})'}*{self.times}"
+
+
+Item = Layer | Residual | Repeat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A whole net: blocks of items. `str(net)` is the canonical notation; `text` is what was written.
+
+    >>> from convsmith.net.notation import parse
+    >>> str(parse("C16:s1  C32:k3:s2/G F10"))
+    'C16 C32:s2 / G F10'
+    """
+
+    blocks: tuple[tuple[Item, ...], ...]
+    text: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return " / ".join(text_of(block) for block in self.blocks)
+
+    def layers(self) -> Iterator[Layer]:
+        """All layers in the order of execution, repeats unrolled."""
+        return (item for item in self.items() if isinstance(item, Layer))
+
+    def items(self) -> Iterator[Layer | Residual]:
+        """All layers and residuals, a residual before what it holds, repeats unrolled."""
+        for block in self.blocks:
+            yield from _unrolled(block)
+
+
+def text_of(items: tuple[Item, ...]) -> str:
+    return " ".join(map(str, items))
+
+
+def _unrolled(items: tuple[Item, ...]) -> Iterator[Layer | Residual]:
+    for item in items:
+        if isinstance(item, Repeat):
+            for _ in range(item.times):
+                yield from _unrolled(item.items)
+        else:
+            yield item
+            if isinstance(item, Residual):
+                yield from _unrolled(item.items)
+
+
+def caret(text: str, position: int, length: int = 1) -> str:
+    """The text with a mark under one place; a long text is cut around it.
+
+    >>> print(caret("C16 X32 / G F10", 4))
+    C16 X32 / G F10
+        ^
+    """
+    start = max(0, position - 60)
+    shown = text[start : start + 120]
+    line = ("..." if start else "") + shown + ("..." if start + 120 < len(text) else "")
+    # Tabs and line breaks would push the mark off its place.
+    line = "".join(char if char.isprintable() else " " for char in line)
+    offset = position - start + (3 if start else 0)
+    return f"{line}\n{' ' * offset}{'^' * max(1, min(length, len(line) - offset))}"

@@ -1,0 +1,292 @@
+"""The numbers of a net as text: the course's summary, the receptive-field table, a compact table, totals."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, AxisView, Row, View
+
+_RULE = "-" * 64
+_MIB = 1024**2
+
+
+def summary_rows(analysis: Analysis, *, weights_only: bool = False) -> tuple[Row, ...]:
+    """The rows that a summary shows: flattening moves no data and is left out."""
+    return tuple(
+        row for row in analysis.rows if row.operation != "Flatten" and (row.parameters or not weights_only)
+    )
+
+
+def course_summary(analysis: Analysis, *, weights_only: bool = False) -> str:
+    """The summary in the form that course hand-ins use, made famous by torchsummary.
+
+    Args:
+        analysis: The numbers of a net.
+        weights_only: Show just the operations that have parameters, as where activations and pools are
+            called as functions. The memory lines count the rows that are shown.
+    """
+    rows = summary_rows(analysis, weights_only=weights_only)
+    lines = [_RULE, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", "=" * 64]
+    for number, row in enumerate(rows, start=1):
+        # The table names the operation; a global pool is an average pool over the whole map.
+        operation = row.operation.replace("GlobalAvgPool2d", "AvgPool2d")
+        shape = str([-1, *row.out_shape])
+        lines.append(f"{f'{operation}-{number}':>20}  {shape:>25} {row.parameters:>15,}")
+    input_mib = analysis.input_bytes / _MIB
+    # Twice: each output is kept for the backward pass, which makes a gradient of the same size.
+    passes_mib = 2 * BYTES_PER_VALUE * sum(row.activations for row in rows) / _MIB
+    parameters_mib = analysis.parameter_bytes / _MIB
+    return "\n".join(
+        [
+            *lines,
+            "=" * 64,
+            f"Total params: {analysis.parameters:,}",
+            f"Trainable params: {analysis.trainable:,}",
+            f"Non-trainable params: {analysis.parameters - analysis.trainable:,}",
+            _RULE,
+            f"Input size (MB): {input_mib:.2f}",
+            f"Forward/backward pass size (MB): {passes_mib:.2f}",
+            f"Params size (MB): {parameters_mib:.2f}",
+            f"Estimated Total Size (MB): {input_mib + passes_mib + parameters_mib:.2f}",
+            _RULE,
+        ]
+    )
+
+
+def receptive_field_rows(analysis: Analysis) -> tuple[Row, ...]:
+    """The rows in which a window moves over a map or branches join, before the map is pooled to a point."""
+    return tuple(
+        row
+        for row in analysis.rows
+        if (row.kernel or len(row.sources) > 1) and (row.after.axes or row.after.unknown)
+    )
+
+
+def receptive_field_table(analysis: Analysis) -> str:
+    """The receptive field layer by layer, as a Markdown table.
+
+    r: receptive field in pixels; n: size of the map; j: jump, the distance in pixels between neighbours;
+    start: first pixel that the first output sees, negative in the padding; centre: the middle of that.
+    """
+    rows = receptive_field_rows(analysis)
+    table = [[value(row) for _, value in _FIELD_COLUMNS] for row in rows]
+    text = markdown_table([name for name, _ in _FIELD_COLUMNS], table, left=2)
+    return "\n\n".join([text, *_notes(rows)])
+
+
+def compact_table(analysis: Analysis) -> str:
+    """One line an operation that moves a window, multiplies, pools or joins branches, as a Markdown table.
+
+    Parameters of the norm and the activation that follow an operation are counted in its line.
+    """
+    lines: list[tuple[Row, int]] = []
+    for row in analysis.rows:
+        if row.elementwise and len(row.sources) == 1 and lines and not row.after.unknown:
+            lines[-1] = (lines[-1][0], lines[-1][1] + row.parameters)
+        else:
+            lines.append((row, row.parameters))
+    table = [
+        [*(value(row) for _, value in _COMPACT_COLUMNS), f"{count:,}" if count else ""]
+        for row, count in lines
+    ]
+    header = [*(name for name, _ in _COMPACT_COLUMNS), "parameters"]
+    return "\n\n".join([markdown_table(header, table, left=2), *_notes(analysis.rows)])
+
+
+def totals(analysis: Analysis) -> list[str]:
+    """The totals, each with its unit, and what they leave out."""
+    fixed, each = analysis.training_bytes
+    files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
+    peak = analysis.peak_activation_bytes / 1024
+    frozen = analysis.parameters - analysis.trainable
+    lines = [
+        f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not)",
+        f"Buffers: {analysis.buffers:,} values",
+        f"MACs: {_macs_text(analysis)} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
+        f"Receptive field: {field_text(analysis)}",
+        f"Activations: {analysis.activations:,} values for one image, at most {peak:,.1f} KiB at once (fp32)",
+        f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
+        f"Weights in a file: {files}",
+    ]
+    if analysis.unused:
+        names = ", ".join(f"{name} ({count:,})" for name, count in analysis.unused)
+        lines.append(f"Parameters that no operation takes: {names}")
+    if analysis.unseen is None:
+        lines.append("Coverage of the image: unknown")
+    elif any(analysis.unseen):
+        lines.append(
+            f"Coverage of the image: {axes_text(analysis.unseen)} rows and columns are seen by no output"
+        )
+    else:
+        lines.append("Coverage of the image: every pixel is seen")
+    return lines
+
+
+def totals_line(analysis: Analysis) -> str:
+    return (
+        f"{analysis.parameters:,} parameters, {_macs_text(analysis)} MACs an image, "
+        f"receptive field {field_text(analysis)}"
+    )
+
+
+def in_markdown(title: str, text: str) -> str:
+    """A part of a summary under a heading: tables as they are, lists as lists, other text as it stands."""
+    heading = f"## {title.replace('-', ' ').capitalize()}"
+    if text.startswith("| "):
+        return f"{heading}\n\n{text}"
+    if text.startswith(_RULE):
+        return f"{heading}\n\n```\n{text}\n```"
+    items = "\n".join(f"- {line}" for line in text.splitlines())
+    return f"{heading}\n\n{items}"
+
+
+def record(analysis: Analysis) -> dict[str, Any]:
+    """All numbers as plain values, ready for JSON; what is unknown is null and has a note."""
+    fixed, each = analysis.training_bytes
+    return {
+        "title": analysis.title,
+        "input_shape": list(analysis.input_shape),
+        "totals": {
+            "parameters": analysis.parameters,
+            "trainable_parameters": analysis.trainable,
+            "unused_parameters": dict(analysis.unused),
+            "buffers": analysis.buffers,
+            "macs": None if analysis.unknown_macs else analysis.macs,
+            "known_macs": analysis.macs,
+            "receptive_field": list(analysis.final_view.sizes) or None,
+            "receptive_field_unknown": analysis.final_view.unknown or None,
+            "unseen_pixels": None if analysis.unseen is None else list(analysis.unseen),
+            "activations": analysis.activations,
+            "peak_activation_bytes": analysis.peak_activation_bytes,
+            "training_bytes_fixed": fixed,
+            "training_bytes_per_image": each,
+            "file_bytes": analysis.file_bytes,
+        },
+        "rows": [_row_record(row) for row in analysis.rows],
+    }
+
+
+def _row_record(row: Row) -> dict[str, Any]:
+    return {
+        "operation": row.operation,
+        "name": row.name,
+        "block": row.block,
+        "layer": row.layer,
+        "sources": list(row.sources),
+        "in_shape": list(row.in_shape),
+        "out_shape": list(row.out_shape),
+        "kernel": list(row.kernel),
+        "stride": list(row.stride),
+        "dilation": list(row.dilation),
+        "padding": list(row.padding),
+        "groups": row.groups,
+        "parameters": row.parameters,
+        "macs": row.macs,
+        "activations": row.activations,
+        "before": _view_record(row.before),
+        "after": _view_record(row.after),
+        "notes": list(row.notes),
+    }
+
+
+def _view_record(view: View) -> dict[str, Any]:
+    if not view.axes:
+        return {"unknown": view.unknown} if view.unknown else {"whole_image": True}
+    return {
+        "receptive_field": list(view.sizes),
+        "least": [axis.least for axis in view.axes],
+        "jump": [float(axis.jump) for axis in view.axes],
+        "start": [float(axis.start) for axis in view.axes],
+        "centre": [float(axis.centre) for axis in view.axes],
+    }
+
+
+def _macs_text(analysis: Analysis) -> str:
+    macs = f"{analysis.macs / 1e6:,.1f} M" if analysis.macs >= 100_000 else f"{analysis.macs:,}"
+    unknown = len(analysis.unknown_macs)
+    return f"at least {macs} ({unknown} operations unknown)" if unknown else macs
+
+
+def field_text(analysis: Analysis) -> str:
+    """The receptive field with its unit; where it is unknown, why."""
+    view = analysis.final_view
+    return f"unknown: {view.unknown}" if view.unknown else f"{axes_text(view.sizes)} pixels"
+
+
+def axes_text(values: Sequence[object]) -> str:
+    """One value where all axes have the same, `height x width` otherwise.
+
+    >>> axes_text((3, 3)), axes_text((3, 5)), axes_text(())
+    ('3', '3x5', '')
+    """
+    texts = [f"{float(value):g}" if isinstance(value, Fraction) else str(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
+
+
+def _view_text(view: View, pick: Callable[[AxisView], object]) -> str:
+    if view.axes:
+        return axes_text([pick(axis) for axis in view.axes])
+    return "?" if view.unknown else "all"
+
+
+def _size(view: View) -> str:
+    """The receptive field; where branches joined that see less, the least of them too."""
+    size, least = (_view_text(view, pick) for pick in (lambda axis: axis.size, lambda axis: axis.least))
+    return size if size == least else f"{size} ({least})"
+
+
+def _macs_cell(row: Row) -> str:
+    if row.macs is None:
+        return "?"
+    return f"{row.macs:,}" if row.macs else ""
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    lines = [f"- {row.name or row.operation}: {note}" for row in rows for note in row.notes]
+    return ["\n".join(lines)] if lines else []
+
+
+_FIELD_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("layer", lambda row: row.layer or row.name),
+    ("operation", lambda row: row.operation),
+    ("r in", lambda row: _view_text(row.before, lambda axis: axis.size)),
+    ("n in", lambda row: axes_text(row.in_shape[1:])),
+    ("j in", lambda row: _view_text(row.before, lambda axis: axis.jump)),
+    ("stride", lambda row: axes_text(row.stride)),
+    ("padding", lambda row: axes_text(row.padding)),
+    ("kernel", lambda row: axes_text(row.kernel)),
+    ("dilation", lambda row: axes_text(row.dilation)),
+    ("r out", lambda row: _size(row.after)),
+    ("n out", lambda row: axes_text(row.out_shape[1:])),
+    ("j out", lambda row: _view_text(row.after, lambda axis: axis.jump)),
+    ("start", lambda row: _view_text(row.after, lambda axis: axis.start)),
+    ("centre", lambda row: _view_text(row.after, lambda axis: axis.centre)),
+)
+
+_COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("layer", lambda row: row.layer or row.name),
+    ("operation", lambda row: row.operation),
+    ("output", lambda row: "x".join(map(str, row.out_shape))),
+    ("kernel", lambda row: axes_text(row.kernel)),
+    ("stride", lambda row: axes_text(row.stride)),
+    ("dilation", lambda row: axes_text(row.dilation)),
+    ("padding", lambda row: axes_text(row.padding)),
+    ("receptive field", lambda row: _size(row.after)),
+    ("activations", lambda row: f"{row.activations:,}"),
+    ("MACs", _macs_cell),
+)
+
+
+def markdown_table(header: list[str], rows: list[list[str]], *, left: int = 1) -> str:
+    """A Markdown table: the first `left` columns aligned to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])

@@ -1,1 +1,0 @@
-"""A run as a plain project of its own, without convsmith."""

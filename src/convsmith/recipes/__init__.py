@@ -1,0 +1,1 @@
+"""Recipes: schema, loader, and whether net and data fit."""

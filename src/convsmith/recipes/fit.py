@@ -1,0 +1,88 @@
+"""Whether a recipe's net and augmentation fit its data and its brief; needs neither images nor torch."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from convsmith.briefs.checks import Check, Trained, judge
+from convsmith.data.augment.transforms import CoarseDropout
+from convsmith.data.dataset import Outline
+from convsmith.errors import Problem, RecipeError, ShapeError
+from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.recipes.schema import Recipe
+
+
+def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
+    """The numbers of a recipe's net on images of an outline.
+
+    Raises:
+        RecipeError: The net or the augmentation does not fit them.
+    """
+    try:
+        analysis = analyze_notation(recipe.model.net, outline.image_shape, recipe.model)
+    except ShapeError as error:
+        problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
+        raise RecipeError.of(problems) from error
+    problems = [
+        *_output_problems(analysis, outline),
+        *_hole_problems(recipe, outline),
+        *_size_problems(recipe, analysis, outline),
+    ]
+    if problems:
+        raise RecipeError.of(problems)
+    return analysis
+
+
+def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: Trained | None = None) -> tuple[Check, ...]:
+    """The verdicts of a recipe's brief, with a run's figures where the net is trained."""
+    names = tuple(transform.name for transform in recipe.augment.transforms)
+    return judge(recipe.brief, analysis, augmentations=names, trained=trained)
+
+
+def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
+    found, expected = analysis.plan.num_classes, outline.num_classes
+    if found != expected:
+        yield Problem(
+            what=f"the net has {found} outputs, the data has {expected} classes",
+            where="model.net",
+            fix=f"give the last layer {expected} channels",
+        )
+
+
+def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
+    """Whether the net takes the smaller images that the training begins with, with the same weights."""
+    if recipe.train.progressive is None:
+        return
+    channels, height, width = outline.image_shape
+    size = recipe.train.progressive.start_size
+    where = "train.progressive.start_size"
+    if height != width or size >= height:
+        yield Problem(
+            what=f"found {size}, expected fewer pixels a side than the square images have: {height}x{width}",
+            where=where,
+        )
+        return
+    try:
+        small = analyze_notation(recipe.model.net, (channels, size, size), recipe.model)
+    except ShapeError as error:
+        yield from (replace(each, where=where) for each in error.problems)
+        return
+    if small.parameters != analysis.parameters:
+        yield Problem(
+            what=f"at {size} pixels the net would have {small.parameters:,} parameters, "
+            f"at {height} it has {analysis.parameters:,}",
+            where=where,
+            fix="put G, global average pooling, before the first fully connected layer",
+        )
+
+
+def _hole_problems(recipe: Recipe, outline: Outline) -> Iterator[Problem]:
+    _, height, width = outline.image_shape
+    for index, transform in enumerate(recipe.augment.transforms):
+        if isinstance(transform, CoarseDropout):
+            hole = transform.hole_height_range[1], transform.hole_width_range[1]
+            if hole[0] > height or hole[1] > width:
+                yield Problem(
+                    what=f"holes of up to {hole[0]}x{hole[1]} pixels do not fit images of {height}x{width}",
+                    where=f"augment.transforms.{index}",
+                    fix="make hole_height_range and hole_width_range smaller",
+                )

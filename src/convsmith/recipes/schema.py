@@ -1,0 +1,68 @@
+"""The whole of a recipe: its tables, put together from the levels below."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from convsmith.briefs.checks import Brief
+from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.config import DataConfig
+from convsmith.net.settings import NetSettings
+from convsmith.system.unset import without_unset
+from convsmith.training.config import Plateau, TrainConfig
+
+
+class ModelConfig(NetSettings):
+    """The `[model]` table: the net in the notation, and the settings that hold for all of it."""
+
+    net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')
+
+
+class _Tables(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _false_is_unset(cls, table: Any) -> Any:
+        return without_unset(table, cls)
+
+
+class DataOnly(_Tables):
+    """The `[data]` table alone, where there is no recipe to it."""
+
+    data: DataConfig
+
+
+class Recipe(_Tables):
+    """All that a run depends on, beside the machine."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="names the run's folder",
+    )
+    description: str = Field(default="", description="one sentence")
+    result: str = Field(default="", description="what was measured, on what, with how many seeds")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="of initial weights, order, augmentation and dropout"
+    )
+    data: DataConfig
+    model: ModelConfig
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig
+    brief: Brief = Brief()
+
+    @model_validator(mode="after")
+    def _monitor_exists(self) -> Self:
+        schedule = self.train.schedule
+        if isinstance(schedule, Plateau) and schedule.monitor == "validation" and not self.data.validation:
+            raise ValueError(
+                "the plateau schedule monitors a validation split, and data.validation is 0; "
+                "write data.validation=0.1"
+            )
+        return self
+
+    def table(self) -> dict[str, Any]:
+        """The resolved recipe as it is written to TOML, which has no null."""
+        return self.model_dump(mode="json", exclude_none=True)

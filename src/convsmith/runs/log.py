@@ -1,0 +1,142 @@
+"""The training log in the course's form, as plain lines for log.txt and for pipes."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from convsmith.errors import printable
+from convsmith.runs.checkpoint import TrainingState
+from convsmith.runs.folder import RunFolder
+from convsmith.system import files
+from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
+
+
+def batch_line(batch: BatchMetrics) -> str:
+    """The course's words for the state of an epoch.
+
+    >>> batch_line(BatchMetrics(index=390, loss=1.67641, accuracy=0.33171))
+    'Loss=1.6764 Batch_id=390 Accuracy=33.17'
+    """
+    return f"Loss={batch.loss:.4f} Batch_id={batch.index} Accuracy={100 * batch.accuracy:.2f}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> clock(17.4), clock(3725)
+    ('00:17', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def seconds_left(history: Sequence[EpochMetrics], epochs: int) -> float:
+    """What the epochs to come will take, at the pace of those done."""
+    spent = sum(facts.train_seconds + facts.evaluation_seconds for facts in history)
+    return spent / len(history) * (epochs - len(history))
+
+
+class LogWriter(Callback):
+    """An observer that says what happens in plain lines, each given to `write`."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self.lr: float | None = None
+        self.start: EpochStart | None = None
+        self.last_batch: BatchMetrics | None = None
+        self.history: list[EpochMetrics] = []
+
+    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
+        del folder
+        for line in opening:
+            self.write(line)
+
+    def resumed(self, trainer: Trainer) -> None:
+        self.history = list(trainer.history)
+        progress = trainer.progress
+        place = f"after epoch {progress.epoch - 1}"
+        if progress.step:
+            place = f"in epoch {progress.epoch}, after {progress.step} of {trainer.num_batches} batches"
+        self.write(f"Resumed {place}")
+
+    def compiled(self, seconds: float) -> None:
+        self.write(f"Compiled in {clock(seconds)}, which no epoch's time contains")
+
+    def epoch_started(self, start: EpochStart) -> None:
+        self.start = start
+        self.write(f"Epoch {start.epoch}")
+        if start.lr != self.lr:
+            self.write(f"Learning rate: {start.lr:.4e}")
+            self.lr = start.lr
+
+    def batch_done(self, batch: BatchMetrics) -> None:
+        self.last_batch = batch
+
+    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
+        del net
+        assert self.start is not None
+        assert self.last_batch is not None
+        self.history.append(facts)
+        batches = self.start.num_batches
+        rate = batches / max(facts.train_seconds, 1e-9)
+        self.write(
+            f"Train: {batch_line(self.last_batch)}: 100% {batches}/{batches} "
+            f"[{clock(facts.train_seconds)}, {rate:.2f}it/s]"
+        )
+        if facts.validation:
+            self.write(facts.validation.line("Validation"))
+        if facts.test:
+            self.write(facts.test.line("Test"))
+        if left := seconds_left(self.history, self.start.epochs):
+            self.write(f"Remaining: about {clock(left)}")
+        self.write("")
+
+    def training_done(self, seconds: float) -> None:
+        self.write(f"Total time: {clock(seconds)}")
+
+
+class RunWriter(Callback):
+    """An observer that keeps the run folder current: metrics, weights, and what the training goes on from.
+
+    The state comes last, so that what lies beside it is never older: a training that goes on from it writes
+    the rest again.
+
+    Args:
+        folder: Of the run.
+        conditions: What the training depends on beside its state; kept with it.
+    """
+
+    def __init__(self, folder: RunFolder, conditions: Mapping[str, str]) -> None:
+        self.folder, self.conditions = folder, conditions
+        self.history: list[EpochMetrics] = []
+
+    def resumed(self, trainer: Trainer) -> None:
+        self.history = list(trainer.history)
+        self.folder.write_metrics(self.history)
+        if self.history and not trainer.progress.step:
+            self.folder.write_weights(trainer.evaluated)
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        self.folder.write_state(TrainingState.of(trainer, self.conditions))
+
+    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
+        self.history.append(facts)
+        self.folder.write_weights(net)
+        self.folder.write_metrics(self.history)
+
+
+class LogFile:
+    """log.txt: a line a call, on disk at once. Nothing in it is ever taken back."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.path = folder.path / "log.txt"
+        # A process that was killed may have left half a line.
+        if self.path.is_file() and files.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
+            self("")
+
+    def __call__(self, line: str) -> None:
+        stamp = time.strftime("%H:%M:%S")
+        files.append_text(self.path, f"{stamp}  {printable(line)}\n" if line else "\n")

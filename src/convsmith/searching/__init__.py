@@ -1,1 +1,0 @@
-"""Searching for better nets under a brief: candidates around a starting recipe, judged, trained, compared."""

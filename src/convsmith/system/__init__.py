@@ -1,0 +1,1 @@
+"""Files, locks, devices, random numbers, signals, memory."""

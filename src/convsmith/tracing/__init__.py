@@ -1,0 +1,1 @@
+"""The numbers of any PyTorch module, by tracing its forward pass."""

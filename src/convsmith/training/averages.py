@@ -1,0 +1,116 @@
+"""Weights that follow those of a net in training, with batch-norm statistics of their own."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+
+from convsmith.data.dataset import Split
+from convsmith.data.normalize import Normalizer, normalized
+from convsmith.system.device import autocast
+from convsmith.training.config import Lookahead, TrainConfig
+
+# Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
+STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500
+
+
+class AveragedWeights:
+    """A copy of a net whose weights go a share of the way to the net's, whenever they are told to.
+
+    The running statistics that the net collected belong to its own weights, so those of the copy are measured
+    anew, on plain training images, before it is used.
+
+    Attributes:
+        net: The copy, with the statistics that were last measured; it may be looked at, not trained.
+    """
+
+    def __init__(self, net: nn.Module, share: float) -> None:
+        self.net = copy.deepcopy(net)
+        self._move = get_ema_multi_avg_fn(1 - share)  # type: ignore[no-untyped-call]
+
+    def move(self, net: nn.Module) -> None:
+        self._move(list(self.net.parameters()), list(net.parameters()), 0)
+
+    def measure_statistics(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> None:
+        """Set the norms' running statistics to those of plain images in the net as it will be used."""
+        # The split's order follows the images' hashes, so that its first images are a random sample.
+        images = train.images[:STATISTICS_IMAGES]
+        with torch.no_grad(), autocast(normalize.mean.device, dtype), _without_dropout(self.net):
+            update_bn(normalized(images, normalize, STATISTICS_BATCH), self.net)
+
+
+class WeightAverage(AveragedWeights):
+    """The mean of a net's weights after its steps, where each step back counts for less by a factor.
+
+    After Polyak and Juditsky (1992); exponential, as is usual for nets.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        super().__init__(net, 1 - decay)
+
+    def step_done(self, net: nn.Module, steps: int) -> None:
+        """After a net's update, the `steps`-th from 1. What it began with has no part in the mean."""
+        if steps == 1:
+            _copy_weights(net, self.net)
+        else:
+            self.move(net)
+
+
+class SlowWeights(AveragedWeights):
+    """Lookahead: every `k` steps the slow weights go towards the net's, which goes on from where they are.
+
+    Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610. What
+    the optimiser keeps, its momentum for example, stays as it is.
+    """
+
+    def __init__(self, net: nn.Module, config: Lookahead) -> None:
+        super().__init__(net, config.alpha)
+        self.k = config.k
+
+    def step_done(self, net: nn.Module, steps: int) -> None:
+        """After a net's update, the `steps`-th from 1."""
+        if steps % self.k == 0:
+            self.move(net)
+            _copy_weights(self.net, net)
+
+
+class WeightAverages:
+    """What follows a net's weights in a training: what its recipe asks for, which may be nothing."""
+
+    def __init__(self, net: nn.Module, config: TrainConfig) -> None:
+        self.lookahead = SlowWeights(net, config.lookahead) if config.lookahead else None
+        self.average = WeightAverage(net, config.ema) if config.ema else None
+
+    @property
+    def kept(self) -> AveragedWeights | None:
+        """Whose weights are evaluated and kept, if they are not the net's own."""
+        return self.average or self.lookahead
+
+    def step_done(self, net: nn.Module, steps: int) -> None:
+        """After a net's update, the `steps`-th from 1. The average is of where the net goes on from."""
+        if self.lookahead:
+            self.lookahead.step_done(net, steps)
+        if self.average:
+            self.average.step_done(net, steps)
+
+
+def _copy_weights(source: nn.Module, target: nn.Module) -> None:
+    with torch.no_grad():
+        for there, here in zip(source.parameters(), target.parameters(), strict=True):
+            here.copy_(there)
+
+
+@contextmanager
+def _without_dropout(net: nn.Module) -> Iterator[None]:
+    """Dropout makes activations vary more than they will where the statistics are used."""
+    dropouts = {module: module.p for module in net.modules() if isinstance(module, nn.Dropout)}
+    try:
+        for module in dropouts:
+            module.p = 0.0
+        yield
+    finally:
+        for module, p in dropouts.items():
+            module.p = p

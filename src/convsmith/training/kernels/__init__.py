@@ -1,0 +1,1 @@
+"""CPU work-arounds and fused kernels."""

@@ -1,0 +1,182 @@
+"""Runs beside each other: groups, differences, pairs, and pages."""
+
+import json
+import re
+import shutil
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convsmith as cs
+from convsmith.cli import run as run_command
+from convsmith.errors import RunError
+from convsmith.evaluation.comparison import differences, flattened, groups, pair_test, spread
+from convsmith.evaluation.predictions import Predictions
+from convsmith.recipes.loader import load
+from convsmith.reports.comparison import Comparison
+from helpers.browser import CHROMIUM, browser
+
+SMALL = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "name=small"]
+WIDE = ["train.epochs=2", "model.net=C8 C16:s2 / G F10", "name=wide"]
+
+
+def drawn(share_right: float, seed: int, ids: bytes = b"x") -> Predictions:
+    generator = np.random.default_rng(seed)
+    labels = np.arange(200) % 2
+    right = generator.random(200) < share_right
+    logits = np.eye(2, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+    return Predictions(
+        logits=logits, labels=labels, ids=np.array([ids + str(n).encode() for n in range(200)], dtype="S16")
+    )
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.6), (0.7, 0.72), (0.8, 0.8)])
+def test_mcnemar_by_counting(shares: tuple[float, float]) -> None:
+    one, other = drawn(shares[0], 1), drawn(shares[1], 2)
+    found = pair_test(0, 1, [one, other])
+    assert found is not None
+    first, second = one.predicted == one.labels, other.predicted == other.labels
+    b, c = int((first & ~second).sum()), int((~first & second).sum())
+    assert (len(found.only_first), len(found.only_second)) == (b, c)
+    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert found.p_value == pytest.approx(min(2 * tail, 1.0))
+
+
+def test_pairs_that_cannot_be_compared() -> None:
+    one, other = drawn(0.9, 1), drawn(0.8, 2, ids=b"y")
+    assert pair_test(0, 1, [one, other]) is None
+    without = Predictions(logits=one.logits, labels=one.labels)
+    assert pair_test(0, 1, [one, without]) is None
+    same = pair_test(0, 1, [one, one])
+    assert same is not None
+    assert same.p_value == 1
+
+
+def test_groups_and_differences() -> None:
+    recipes = [
+        load("digits", overrides).table()
+        for overrides in ([], ["seed=4"], ["train.epochs=3"], ["augment.transforms=[]", "name=other"])
+    ]
+    assert groups(recipes) == [[0, 1], [2], [3]]
+    assert [each.field for each in differences(recipes[:2])] == ["seed"]
+    (epochs,) = differences([recipes[0], recipes[2]])
+    assert (epochs.field, epochs.values) == ("train.epochs", (30, 3))
+    fields = {each.field: each.values for each in differences([recipes[0], recipes[3]])}
+    assert fields["augment.transforms.0.name"] == ("ShiftScaleRotate", None)
+    assert flattened(recipes[0])["train.optimizer.name"] == "adamw"
+
+
+def test_spread_by_numpy() -> None:
+    values = [0.9, 0.92, 0.97]
+    found = spread(values)
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.deviation == pytest.approx(np.std(values, ddof=1))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    runs = tmp_path_factory.mktemp("runs")
+    return [
+        cs.train(load("digits", overrides), runs=runs).folder
+        for overrides in (
+            [*SMALL, "seed=1"],
+            [*SMALL, "seed=2"],
+            WIDE,
+            [*SMALL[:2], "name=other", "data.split_seed=1"],
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def compared(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return cs.compare(folders, tmp_path_factory.mktemp("comparison"))
+
+
+def test_the_record_agrees_with_the_runs(compared: Comparison, folders: list[Path]) -> None:
+    record = json.loads((compared.page.parent / "compare.json").read_text())
+    for row, folder in zip(record["runs"], folders, strict=True):
+        results = json.loads((folder / "results.json").read_text())["test"]
+        assert row["accuracy"] == results["accuracy"]
+        assert row["ece"] == results["calibration"]["ece"]
+        assert row["name"] == folder.name
+    assert [group["runs"] for group in record["groups"]] == [["small-1", "small-2"], ["wide-1"], ["other-1"]]
+    group = record["groups"][0]["accuracy"]
+    assert group["mean"] == pytest.approx(np.mean([row["accuracy"] for row in record["runs"][:2]]))
+    assert {each["field"] for each in record["differences"]} == {
+        "data.split_seed",
+        "model.net",
+        "train.epochs",
+    }
+    pairs = [(pair["first"], pair["second"]) for pair in record["pairs"]]
+    # Seeds of one recipe come last.
+    assert pairs == [("small-1", "wide-1"), ("small-2", "wide-1"), ("small-1", "small-2")]
+    assert len(record["not_comparable"]) == 3
+    saved = [np.load(folder / "predictions.npz") for folder in folders]
+    for pair in record["pairs"]:
+        first, second = (
+            saved[[folder.name for folder in folders].index(pair[side])] for side in ("first", "second")
+        )
+        right = [each["logits"].argmax(1) == each["labels"] for each in (first, second)]
+        assert pair["only_first_right"] == (right[0] & ~right[1]).sum()
+        assert pair["only_second_right"] == (~right[0] & right[1]).sum()
+
+
+def test_the_pages_say_so(compared: Comparison) -> None:
+    page, text = compared.page.read_text(), compared.markdown.read_text()
+    for name in ("small-1", "small-2", "wide-1", "model.net"):
+        assert name in page
+        assert name in text
+    assert len(page) < 5_000_000
+    assert "McNemar" in text
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(tables) > 15
+    assert re.search(r"^\| small \| 2 \| ", text, flags=re.MULTILINE)
+
+
+def test_the_page_in_a_browser(compared: Comparison) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium to look at pages with")
+    with browser() as page:
+        for width in (360, 1280):
+            page.open(compared.page, width=width, height=900)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate("document.querySelectorAll('.of-examples').length") > 0
+            assert [each for each in page.requests if not each.startswith("data:")] == [
+                compared.page.resolve().as_uri()
+            ]
+            assert page.messages == []
+
+
+def test_the_data_may_be_gone(folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convsmith.errors import DataError
+
+    def gone(_: object) -> None:
+        raise DataError("gone")
+
+    monkeypatch.setattr("convsmith.reports.comparison.load_data", gone)
+    found = cs.compare(folders[:2], tmp_path)
+    assert len(found.record["pairs"]) == 1
+    assert "of-examples" not in found.page.read_text()
+
+
+def test_what_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="expected at least two"):
+        cs.compare(folders[:1], tmp_path)
+    with pytest.raises(RunError, match="named twice"):
+        cs.compare([folders[0], folders[0]], tmp_path)
+    copy = shutil.copytree(folders[0], tmp_path / "copy")
+    (copy / "predictions.npz").unlink()
+    with pytest.raises(RunError, match="no saved predictions"):
+        cs.compare([folders[0], copy], tmp_path)
+
+
+def test_the_command(folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [str(folder) for folder in folders[:3]]
+    assert run_command(["compare", *names, "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^small +2 runs +\d+\.\d\d%, deviation", out, flags=re.MULTILINE)
+    assert "small-1 against small-2: " in out
+    assert run_command(["compare", *names, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 3

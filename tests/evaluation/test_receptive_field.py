@@ -1,0 +1,265 @@
+"""The effective receptive field against nets whose gradient is known exactly."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+import convsmith as cs
+from convsmith.cli import run
+from convsmith.errors import ModuleError, ShapeError
+from convsmith.evaluation.receptive_field import (
+    EffectiveReceptiveField,
+    Square,
+    effective_field,
+    layer_before_head,
+)
+from convsmith.net.analysis import AxisView, View
+from convsmith.net.arithmetic import analyze
+from convsmith.net.module import build
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.net.settings import NetSettings
+from convsmith.recipes.schema import Recipe
+from convsmith.reports.receptive_field import field_lines, field_picture
+from helpers.nets import legal, notations
+
+
+def ones(*convolutions: nn.Conv2d) -> nn.Sequential:
+    """Linear nets whose every weight is 1."""
+    for each in convolutions:
+        nn.init.ones_(each.weight)
+    return nn.Sequential(*convolutions)
+
+
+def conv(kernel: int = 3, **options: int) -> nn.Conv2d:
+    return nn.Conv2d(1, 1, kernel, bias=False, **options)  # type: ignore[arg-type]
+
+
+def images(size: int, *, channels: int = 1, count: int = 5) -> list[Tensor]:
+    """Two batches."""
+    drawn = torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(0))
+    return [drawn[:2], drawn[2:]]
+
+
+def test_one_convolution_sees_nine_pixels_alike() -> None:
+    field = effective_field(ones(conv(padding=1)), images(9), "0")
+    expected = np.zeros((9, 9))
+    expected[3:6, 3:6] = 1 / 9
+    np.testing.assert_allclose(field.energy, expected)
+    assert field.num_images == 5
+    assert field.centre == pytest.approx((4, 4))
+    # The middle; with its 4 neighbours; with the 4 corners too.
+    assert [field.share_within(radius) for radius in (0, 1, 1.4, 1.5, 9)] == pytest.approx(
+        [1 / 9, 5 / 9, 5 / 9, 1, 1]
+    )
+    assert [field.radius_of(share) for share in (0.1, 0.25, 0.5, 0.75, 1)] == pytest.approx(
+        [0, 1, 1, 2**0.5, 2**0.5]
+    )
+    assert field.size == 3
+
+
+def test_two_convolutions_weigh_like_a_pyramid() -> None:
+    field = effective_field(ones(conv(padding=1), conv(padding=1)), images(11), "1")
+    row = np.array([0, 0, 0, 1, 2, 3, 2, 1, 0, 0, 0]) / 9
+    np.testing.assert_allclose(field.energy, np.outer(row, row), atol=1e-12)
+    assert field.share_within(0) == pytest.approx(9 / 81)
+    assert field.share_within(1) == pytest.approx((9 + 4 * 6) / 81)
+
+
+def test_many_convolutions_weigh_like_a_bell() -> None:
+    """Ten of them: the deviation along an axis is the square root of ten times that of one, 2/3."""
+    field = effective_field(ones(*(conv(padding=1) for _ in range(10))), images(41), "9")
+    across = field.energy.sum(0)
+    deviation = np.sqrt((across * (np.arange(41) - 20) ** 2).sum())
+    assert deviation == pytest.approx((10 * 2 / 3) ** 0.5, abs=1e-6)
+    # Of a round bell half lies within 1.1774 deviations.
+    assert field.radius_of(0.5) == pytest.approx(1.1774 * deviation, abs=0.3)
+    assert field.size < 21
+
+
+def test_dilation_leaves_holes_and_strides_move_the_centre() -> None:
+    field = effective_field(ones(conv(padding=2, dilation=2)), images(9), "0")
+    assert np.argwhere(field.energy > 0).tolist() == [[r, c] for r in (2, 4, 6) for c in (2, 4, 6)]
+    strided = plan(parse("C1:s2 / G F2"), (1, 8, 8), NetSettings(norm="none", activation="none"))
+    view = analyze(strided).rows[0].after
+    field = effective_field(ones(conv(padding=1, stride=2)), images(8), "0", view)
+    assert field.map_shape == (4, 4)
+    assert field.position == (2, 2)
+    assert field.square == Square(top=3, left=3, height=3, width=3)
+    assert np.argwhere(field.energy > 0).min() == 3
+    assert np.argwhere(field.energy > 0).max() == 5
+    assert not field.is_clipped
+
+
+def test_gradients_count_by_their_size_and_over_images() -> None:
+    """Of relu(w * x) only positive inputs have a gradient: each image gives its own share."""
+    first = conv(1)
+    net = nn.Sequential(first, nn.ReLU())
+    nn.init.constant_(first.weight, -3.0)
+    picture = torch.full((4, 1, 3, 3), -1.0)
+    picture[0] = 1.0
+    field = effective_field(net, [picture], "1")
+    assert field.energy[1, 1] == 1
+    nn.init.constant_(first.weight, 0.0)
+    with pytest.raises(ModuleError, match="no gradient comes back"):
+        effective_field(net, [picture], "1")
+    with pytest.raises(ModuleError, match="no gradient comes back"):
+        effective_field(net, [], "1")
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(notations())
+def test_energy_lies_in_the_square_of_any_net(text: str) -> None:
+    planned = legal(text, NetSettings(activation="silu"), (2, 64, 64))
+    rows = {row.name: row for row in analyze(planned).rows}
+    try:
+        layer = layer_before_head(planned)
+    except ShapeError:
+        return
+    view = rows[layer].after
+    net = build(planned, generator=torch.Generator().manual_seed(1))
+    field = effective_field(net, images(64, channels=2, count=3), layer, view)
+    assert field.energy.sum() == pytest.approx(1)
+    assert field.map_shape == rows[layer].out_shape[1:]
+    assert field.square is not None
+    rows_seen, columns_seen = np.nonzero(field.energy)
+    assert rows_seen.min() >= field.square.top
+    assert rows_seen.max() < field.square.top + field.square.height
+    assert columns_seen.min() >= field.square.left
+    assert columns_seen.max() < field.square.left + field.square.width
+
+
+def test_the_net_is_left_as_it_was() -> None:
+    first, norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+    net = nn.Sequential(first, norm, nn.ReLU(inplace=True), nn.Dropout(0.5))
+    net.train()
+    norm.eval()
+    first.weight.grad = torch.ones_like(first.weight)
+    first.weight.requires_grad_(False)
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    batches = images(8)
+    before = [batch.clone() for batch in batches]
+    random = torch.get_rng_state()
+    # The ReLU after it writes over the map.
+    effective_field(net, batches, "1")
+    assert [each.training for each in net] == [True, False, True, True]
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    assert torch.equal(first.weight.grad, torch.ones_like(first.weight))
+    assert not first.weight.requires_grad
+    assert norm.weight.grad is None
+    assert not any(each._forward_hooks for each in net.modules())
+    assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(batches, before, strict=True))
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [("conf", "no layer 'conf'"), ("flat", "its output is no map: 64"), ("unused", "does not call it")],
+)
+def test_layers_that_are_none(layer: str, what: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.flat, self.unused = conv(padding=1), nn.Flatten(), conv()
+
+        def forward(self, maps: Tensor) -> Tensor:
+            flat: Tensor = self.flat(self.conv(maps))
+            return flat
+
+    net = Net().train()
+    with pytest.raises(ModuleError) as caught:
+        effective_field(net, images(8), layer)
+    assert what in str(caught.value)
+    assert net.training
+    assert not any(each._forward_hooks for each in net.modules())
+
+
+@pytest.mark.parametrize(
+    ("net", "layer"),
+    [
+        ("C8 C8:s2 / G F10", "block1.activation2"),
+        ("C8 M2 / F20 F10", "block1.maxpool1"),
+        ("C8 +(C8 C8) / G F10", "block1.residual1"),
+        ("C8 P10 G", "block1.conv2"),
+    ],
+)
+def test_the_layer_before_the_head(net: str, layer: str) -> None:
+    config = NetSettings(dropout=0.1)
+    assert layer_before_head(plan(parse(net), (3, 16, 16), config)) == layer
+
+
+def test_a_net_without_a_map() -> None:
+    with pytest.raises(ShapeError, match="no map before its head"):
+        layer_before_head(plan(parse("F10"), (3, 8, 8)))
+
+
+def texts(figure: Figure) -> str:
+    labels = [text.get_text() for ax in figure.axes for text in ax.texts]
+    return "\n".join([*labels, *(ax.get_xlabel() for ax in figure.axes)])
+
+
+def axis(size: int, start: int) -> AxisView:
+    return AxisView(size=size, jump=Fraction(1), start=Fraction(start))
+
+
+def test_picture_and_text_say_what_is_clipped() -> None:
+    net = ones(*(conv(padding=1) for _ in range(6)))
+    view = View(axes=(axis(13, -6), axis(13, -6)))
+    field = effective_field(net, images(9), "5", view)
+    assert field.is_clipped
+    assert field.square == Square(top=-2, left=-2, height=13, width=13)
+    assert "theoretical receptive field 13x13\nclipped to the 9x9 image" in texts(
+        field_picture(field, "Field")
+    )
+    assert "Theoretical receptive field: 13x13 pixels, more than the 9x9 image shows" in field_lines(field)
+    whole = effective_field(net, images(21), "5", view)
+    assert not whole.is_clipped
+    shown = texts(field_picture(whole, "Field"))
+    assert "clipped" not in shown
+    for share in (0.25, 0.5, 0.75, 0.9):
+        assert f"{share:.0%} within {whole.radius_of(share):.1f}" in shown
+
+
+def test_without_a_square_the_centre_of_mass_counts() -> None:
+    energy = np.zeros((5, 5))
+    energy[1, 3] = energy[3, 3] = 0.5
+    field = EffectiveReceptiveField(layer="", map_shape=(5, 5), position=(2, 2), energy=energy, num_images=1)
+    assert field.centre == (2.0, 3.0)
+    assert field.radius_of(0.9) == 1
+    assert field_picture(field, "Field").axes
+    assert not any("Theoretical" in line for line in field_lines(field))
+
+
+def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cs.train(tiny, runs=tmp_path).folder
+    out = tmp_path / "out"
+    assert run(["receptive-field", str(folder), "--out", str(out), "--images", "32"]) == 0
+    shown = capsys.readouterr().out
+    assert "Layer: block1.activation2, a map of 4x4\nIts position 2, 2, over 32 images:" in shown
+    assert "Theoretical receptive field: 5x5 pixels" in shown
+    assert (out / "receptive-field.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((out / "receptive-field.json").read_text())
+    assert record["theoretical_size"] == [5, 5]
+    trained, _ = cs.receptive_field(cs.load_target(str(folder)), out, num_images=32)
+    initial, _ = cs.receptive_field(
+        cs.load_target("digits", "model.net=C4 C8:s2 / G F10"), tmp_path / "new", num_images=32
+    )
+    assert record["radius_of_share"]["0.5"] == trained.radius_of(0.5)
+    assert not np.array_equal(trained.energy, initial.energy)
+    # Five pixels a side around the centre of the fifth pixel, none outside.
+    assert trained.share_within(2 * 2**0.5) == pytest.approx(1)
+
+
+def test_a_net_alone_has_no_images(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(cs.ConvsmithError, match="a net alone has no images"):
+        cs.receptive_field(cs.load_target("C8 / G F10", input_shape=(3, 8, 8)), Path("nowhere"))
+    assert run(["receptive-field", "C8 / G F10"]) == 2
+    assert run(["receptive-field", "runs/none-1"]) == 2
+    assert "Traceback" not in capsys.readouterr().err

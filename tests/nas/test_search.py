@@ -1,0 +1,506 @@
+"""The search: what it draws, what it refuses, who goes on, and that nothing is lost or trained twice."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import convsmith as cs
+from convsmith.briefs.checks import Brief
+from convsmith.cli import run
+from convsmith.data.config import DataConfig
+from convsmith.data.dataset import Outline, image_ids, load_training_data
+from convsmith.data.dataset import load as load_data
+from convsmith.errors import DivergedError, MissingExtraError, RecipeError, RunError, StoppedError
+from convsmith.nas.candidate import Candidate, Space
+from convsmith.nas.evolution import EvaluatedCandidate, first, next_one
+from convsmith.nas.halving import promotable, rungs_of
+from convsmith.nas.mutations import MUTATIONS, Body, Mutation, mutate
+from convsmith.nas.pareto import Point, frontier
+from convsmith.nas.search import search
+from convsmith.nas.search_space import Field, fields_of
+from convsmith.nas.settings import Settings
+from convsmith.nas.worker import Deadline, TrialRunner
+from convsmith.net.arithmetic import analyze_notation
+from convsmith.net.notation import parse
+from convsmith.net.spec import Residual
+from convsmith.recipes.loader import load
+from convsmith.system.signals import ALARM
+from convsmith.training.metrics import SplitMetrics
+from convsmith.training.trainer import BatchMetrics, EpochMetrics
+
+NETS = (
+    "C16 C16 C16:d2:p1 / C32 C32 C32:s2 / S48 C48 C48:s2 / C64 C64 C64 / G P10",
+    "C64:k4:s2:n0 / P32 C32 C64:s2 / C64 C64:d2 C64 S160 / G F10",
+    "C16 +(C16 S16)*2 / D:s2 P32 +(C32:o0.1) M2 / G F20 F10",
+)
+DIGITS = Outline(image_shape=(1, 8, 8), num_classes=10)
+TINY = ["model.net=C4 C8:s2 / G F10", "name=tiny", "train.batch_size=256", "augment.transforms=[]"]
+
+
+def seeded(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - no secret
+
+
+def settings(
+    *overrides: str, brief: Brief | None = None, epochs: int = 1, seed: int = 0, factor: int = 2
+) -> Settings:
+    return Settings(
+        recipe=load("digits", [*TINY, *overrides]),
+        brief=brief or Brief(max_parameters=3_000),
+        brief_name="small",
+        epochs=epochs,
+        factor=factor,
+        macs_factor=4.0,
+        seed=seed,
+    )
+
+
+def space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> Space:
+    recipe = load("digits", list(overrides))
+    return Space(recipe=recipe, brief=brief or Brief(), outline=DIGITS, max_macs=max_macs)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+@pytest.mark.parametrize("text", NETS)
+def test_a_mutation_gives_another_net_in_canonical_form(text: str, mutation: Mutation) -> None:
+    changed = set()
+    for seed in range(25):
+        for keep_first in (False, True):
+            body = Body.of(parse(text), keep_first=keep_first)
+            if change := mutation(body, seeded(seed)):
+                net = str(change[0])
+                assert str(parse(net)) == net
+                own, other = (list(parse(each).layers()) for each in (str(body.net), net))
+                assert other[-1] == own[-1]
+                assert not keep_first or other[0] == own[0]
+                changed.add(net)
+    has_residual = any(isinstance(item, Residual) for item in parse(text).items())
+    assert changed - {str(Body.of(parse(text), keep_first=False).net)} or (
+        mutation.__name__ == "drop_residual" and not has_residual
+    )
+
+
+@pytest.mark.parametrize("text", NETS)
+def test_mutations_keep_how_far_a_map_is_shrunk(text: str) -> None:
+    """Strides move, and are inherited, but are neither made nor lost."""
+
+    def strides(net: str) -> Counter[int]:
+        return Counter(layer.stride for layer in parse(net).layers() if layer.stride > 1)
+
+    for seed in range(200):
+        if change := mutate(parse(text), seeded(seed), keep_first=False):
+            assert strides(str(change[0])) == strides(text)
+
+
+def test_fields_stay_in_their_range_and_move_by_ratios_where_they_are_logarithmic() -> None:
+    rate = Field(key="lr", start=0.01, low=0.001, high=0.1, log=True)
+    size = Field(key="size", start=6, low=4, high=7, whole=True)
+    random = seeded(0)
+    rates = [rate.moved(0.01, random) for _ in range(400)]
+    assert all(0.001 <= each <= 0.1 for each in rates)
+    assert np.mean(np.log(rates)) == pytest.approx(math.log(0.01), abs=0.1)
+    assert {size.moved(6, random) for _ in range(200)} <= {4.0, 5.0, 6.0, 7.0}
+    assert len(set(rates)) > 200
+
+
+def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
+    sprint = load("cifar10-sprint")
+    keys = [field.key for field in fields_of(sprint, Outline(image_shape=(3, 32, 32), num_classes=10))]
+    assert "train.optimizer.rest.lr" in keys
+    assert "train.progressive.until" in keys
+    # An alternating flip has no probability.
+    assert "augment.transforms.0.p" not in keys
+    assert "augment.transforms.1.p" in keys
+
+
+def test_a_net_is_fitted_to_the_budget_as_closely_as_widths_allow() -> None:
+    for most in (2_000, 12_000, 60_000):
+        where = space(brief=Brief(max_parameters=most))
+        fitted = where.fit(parse("C16 C16 / C24:s2 C24 / G F10"))
+        assert fitted is not None
+        assert 0.6 * most < analyze_notation(str(fitted), (1, 8, 8)).parameters <= most
+    assert space(brief=Brief(max_parameters=50)).fit(parse("C16 / G F10")) is None
+
+
+def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
+    """The oracle follows the operators of the PyTorch module; the search only does sums."""
+    from convsmith.net.module import build
+
+    brief = Brief(max_parameters=9_000, min_receptive_field=9, forbid=("max-pooling",), require=("dilated",))
+    where = space("model.net=C16 C16:d2 / C24:s2 C24 / G F10", brief=brief)
+    start = where.start()
+    taken = [first(where, 0).candidate]
+    assert taken[0].net != start.net
+    refused = 0
+    for number in range(40):
+        bred = next_one(where, [], taken, seeded(number))
+        taken.append(bred.candidate)
+        refused += bred.refused
+    assert len({each.identity for each in taken}) == 41
+    assert refused > 0
+    for candidate in taken[::6]:
+        module = build(where.analysis(candidate).plan)
+        assert {check.verdict for check in cs.check(cs.summary(module, (1, 8, 8)), brief=brief)} == {"pass"}
+
+
+def test_trials_go_on_by_asynchronous_halving() -> None:
+    assert rungs_of(27, 3) == (1, 3, 9, 27)
+    assert rungs_of(5, 2) == (1, 2, 5)
+    assert rungs_of(2, 3) == (2,)
+    rungs = (1, 2, 4)
+    # One of each two; the starting point always; nobody twice.
+    scores = {0: {1: 0.1}, 1: {1: 0.5, 2: 0.6}, 2: {1: 0.4}, 3: {1: 0.3}, 4: {1: 0.2}}
+    assert promotable(scores, rungs, 2) == [(1, 4), (2, 2), (0, 2)]
+    # As more fall behind, one that waited goes on.
+    assert (3, 2) not in promotable(scores, rungs, 2)
+    assert (3, 2) in promotable({**scores, 5: {1: 0.15}}, rungs, 2)
+    # At the end there is nothing to do.
+    assert promotable({0: {1: 0.1, 2: 0.1, 4: 0.1}, 1: {1: 0.05}}, rungs, 2) == []
+
+
+def test_the_frontier_is_what_nobody_beats() -> None:
+    random = seeded(0)
+    points = [
+        Point(
+            number=number,
+            epochs=1,
+            correct=random.randrange(20),
+            total=20,
+            parameters=random.randrange(6),
+            macs=random.randrange(6),
+        )
+        for number in range(60)
+    ]
+
+    def beaten(one: Point) -> bool:
+        others = [
+            other
+            for other in points
+            if other.correct >= one.correct and other.parameters <= one.parameters and other.macs <= one.macs
+        ]
+        own = (one.correct, one.parameters, one.macs)
+        return any((o.correct, o.parameters, o.macs) != own or o.number < one.number for o in others)
+
+    assert {point.number for point in frontier(points)} == {p.number for p in points if not beaten(p)}
+
+
+class Objective:
+    """In the place of a training: nets of about 2,000 parameters and rates near 0.02 are best."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.nets: list[str] = []
+
+    def accuracy(self, net: str, rate: float) -> float:
+        parameters = analyze_notation(net, (1, 8, 8)).parameters
+        return 0.9 / (1 + abs(math.log(parameters / 2_000)) + 0.3 * abs(math.log(rate / 0.02)))
+
+    def __call__(
+        self, bench: TrialRunner, number: int, candidate: Candidate, until: int, **rest: Any
+    ) -> tuple[EpochMetrics, ...]:
+        self.asked.append((number, until))
+        self.nets.append(candidate.net)
+        best = self.accuracy(candidate.net, candidate.fields["train.optimizer.lr"])
+        done = []
+        for epoch in range(1, until + 1):
+            correct = round(best * 100 * (1 - 0.5**epoch))
+            score = SplitMetrics(loss=1.0, correct=correct, total=100)
+            done.append(
+                EpochMetrics(
+                    epoch=epoch, lr=0.1, train=score, validation=score, test=None,
+                    train_seconds=1.0, evaluation_seconds=0.5,
+                )
+            )  # fmt: skip
+        return tuple(done)
+
+
+@pytest.fixture
+def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
+    found = Objective()
+
+    def train(bench: TrialRunner, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
+        return found(bench, *rest, **more)
+
+    monkeypatch.setattr(TrialRunner, "train", train)
+    return found
+
+
+def test_it_finds_better_nets_and_trains_the_worse_ones_less(objective: Objective, tmp_path: Path) -> None:
+    found = search(settings(epochs=4), tmp_path, trials=40)
+    start, best = found.facts.trials[0], max(found.facts.trials, key=lambda each: each.accuracy or 0)
+    assert start.net == "C4 C8:s2 / G F10"
+    assert start.state == "complete"
+    assert best.accuracy is not None
+    assert start.accuracy is not None
+    assert best.accuracy > start.accuracy + 0.2
+    assert best.best
+    # Nobody was asked for the same twice, and fewer came further.
+    assert len(set(objective.asked)) == len(objective.asked)
+    counts = Counter(until for _, until in objective.asked)
+    assert counts[1] == 40
+    assert counts[4] < counts[2] < counts[1]
+    small = Brief(max_parameters=3_000)
+    for net in objective.nets:
+        assert all(check.verdict == "pass" for check in cs.check(cs.summary(net, (1, 8, 8)), brief=small))
+
+
+def test_equal_seeds_try_equal_candidates(objective: Objective, tmp_path: Path) -> None:
+    nets = []
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        search(settings(seed=seed), tmp_path / folder, trials=12)
+        nets.append(objective.nets)
+        objective.nets = []
+    assert nets[0] == nets[1] != nets[2]
+
+
+def test_a_study_goes_on_where_it_stopped(objective: Objective, tmp_path: Path) -> None:
+    search(settings(epochs=4), tmp_path / "whole", trials=12)
+    whole, objective.asked = sorted(objective.asked), []
+    search(settings(epochs=4), tmp_path / "parts", trials=5)
+    search(settings(epochs=4), tmp_path / "parts", trials=12)
+    assert sorted(objective.asked) == whole
+    assert search(settings(epochs=4), tmp_path / "parts", trials=12).facts.trials
+    assert sorted(objective.asked) == whole
+
+
+def test_no_time_trains_nothing(objective: Objective, tmp_path: Path) -> None:
+    found = search(settings(), tmp_path, minutes=0.0)
+    assert found.facts.trials == ()
+    assert "No trial was trained" in found.page.read_text()
+
+
+def test_a_trial_that_fails_is_told_of_and_left(
+    objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(bench: TrialRunner, number: int, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
+        if number == 1:
+            raise DivergedError("the loss is nan", where="epoch 1, batch 3", fix="lower it")
+        return objective(bench, number, *rest, **more)
+
+    monkeypatch.setattr(TrialRunner, "train", train)
+    lines: list[str] = []
+    found = search(settings(), tmp_path, trials=4, tell=lines.append)
+    assert [trial.state for trial in found.facts.trials] == ["complete", "failed", "complete", "complete"]
+    assert any("#1" in line and "the loss is nan" in line for line in lines)
+    assert "the loss is nan" in found.page.read_text()
+
+
+def test_other_settings_are_another_study(objective: Objective, tmp_path: Path) -> None:
+    search(settings(), tmp_path, trials=1)
+    with pytest.raises(RunError, match="other settings: recipe, seed"):
+        search(settings("train.label_smoothing=0.1", seed=3), tmp_path, trials=1)
+
+
+def test_a_brief_that_nothing_fits(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="neither the starting point nor any") as caught:
+        search(settings(brief=Brief(max_parameters=20)), tmp_path / "study", trials=3)
+    assert "parameters: " in str(caught.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_starting_point_that_is_too_large_is_scaled(objective: Objective, tmp_path: Path) -> None:
+    found = search(settings("model.net=C64 C64:s2 / G F10"), tmp_path, trials=2)
+    assert 2_000 < found.facts.trials[0].parameters <= 3_000
+    assert "widths scaled" in found.facts.trials[0].changes[0]
+
+
+def test_a_journal_that_ends_in_half_a_line_is_mended(objective: Objective, tmp_path: Path) -> None:
+    search(settings(), tmp_path, trials=3)
+    with (tmp_path / "journal.log").open("ab") as file:
+        file.write(b'{"op_code":4,"worker_')
+    assert len(search(settings(), tmp_path, trials=5).facts.trials) == 5
+
+
+def test_what_is_found_is_written_as_recipes_that_load(objective: Objective, tmp_path: Path) -> None:
+    wanted = settings("data.split_seed=4", "train.epochs=7", epochs=2)
+    found = search(wanted, tmp_path, trials=20)
+    assert found.facts.commands
+    for number, command in found.facts.commands:
+        row = found.facts.trials[number]
+        path = tmp_path / row.recipe
+        assert command == f"convsmith train {path}"
+        recipe = load(str(path))
+        assert (recipe.model.net, recipe.train.epochs, recipe.data) == (row.net, 7, wanted.recipe.data)
+        assert recipe.train.optimizer.lr == pytest.approx(row.fields["train.optimizer.lr"])
+        assert "fail" not in {check.verdict for check in cs.check(recipe)}
+    record = json.loads((tmp_path / "search.json").read_text())
+    assert [trial["accuracy"] for trial in record["trials"]] == [row.accuracy for row in found.facts.trials]
+
+
+def test_the_page_stands_alone_and_escapes_what_is_foreign(objective: Objective, tmp_path: Path) -> None:
+    wanted = settings()
+    object.__setattr__(wanted, "brief_name", "<script>alert(1)</script>")
+    page = search(wanted, tmp_path, trials=3).page.read_text()
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;" in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
+
+
+class Interrupt:
+    """In the place of the search's deadline: does something at its `batch`th batch."""
+
+    def __init__(self, batch: int, act: Callable[[], None]) -> None:
+        self.left, self.act = batch, act
+
+    def __call__(self, facts: BatchMetrics) -> None:
+        self.left -= 1
+        if not self.left:
+            self.act()
+
+
+def weights(study: Path) -> list[dict[str, np.ndarray]]:
+    return [load_file(path) for path in sorted(study.glob("trials/*/model.safetensors"))]
+
+
+def kill() -> None:
+    raise SystemExit(9)
+
+
+@pytest.mark.usefixtures("usual_signals")
+def test_a_killed_or_interrupted_search_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = settings(epochs=3)
+    whole = search(wanted, tmp_path / "whole", trials=3)
+    # Five batches an epoch: in the third trial's first epoch, and in the second epoch of the first trial.
+    with monkeypatch.context() as patch:
+        patch.setattr(Deadline, "batch_done", Interrupt(8, kill))
+        with pytest.raises(SystemExit):
+            search(wanted, tmp_path / "cut", trials=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Deadline, "batch_done", Interrupt(14, lambda: signal.raise_signal(signal.SIGINT)))
+        with pytest.raises(StoppedError, match="the state is saved") as caught:
+            search(wanted, tmp_path / "cut", trials=3)
+    assert caught.value.exit_code == 130
+    assert "goes on from there" in str(caught.value)
+    assert (tmp_path / "cut" / "search.html").is_file()
+    again = search(wanted, tmp_path / "cut", trials=3)
+    assert [row.net for row in again.facts.trials] == [row.net for row in whole.facts.trials]
+    assert [row.accuracy for row in again.facts.trials] == [row.accuracy for row in whole.facts.trials]
+    pairs = zip(weights(tmp_path / "whole"), weights(tmp_path / "cut"), strict=True)
+    assert all(np.array_equal(one[name], other[name]) for one, other in pairs for name in one)
+
+
+def test_the_time_that_is_over_stops_a_training_which_then_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = settings()
+    with monkeypatch.context() as patch:
+
+        def over(deadline: Deadline, facts: BatchMetrics) -> None:
+            deadline.stop.signal = ALARM
+
+        patch.setattr(Deadline, "batch_done", over)
+        found = search(wanted, tmp_path, minutes=5.0)
+    assert [row.state for row in found.facts.trials] == ["waits"]
+    assert search(wanted, tmp_path, trials=1).facts.trials[0].state == "complete"
+
+
+def test_the_test_images_are_not_there(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
+    """Equal training images give equal searches, whatever the test images are."""
+    config = DataConfig(source="digits", validation=0.2)
+    whole, part = load_data(config), load_training_data(config)
+    assert not hasattr(part, "test")
+    assert part.validation is not None
+    seen = {*image_ids(part.train.images), *image_ids(part.validation.images)}
+    digests = {*image_ids(whole.test.images)}
+    assert len(seen & digests) == 0
+    results = []
+    for name, test in (("one", 2), ("two", 9)):
+        folder = image_folder({"train": 30, "test": test}, name=name)
+        wanted = settings("model.net=C4 C8:s2 / G F3", f"data.source={folder}")
+        found = search(wanted, tmp_path / f"study-{name}", trials=2)
+        results.append([row.accuracy for row in found.facts.trials])
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study(tmp_path: Path) -> None:
+    brief = tmp_path / "small.toml"
+    brief.write_text("max_parameters = 3_000\n")
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text(
+        'description = "tiny"\n[data]\nsource = "digits"\n[model]\nnet = "C4 C8:s2 / G F10"\n'
+        "[train]\nepochs = 2\nbatch_size = 128\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "convsmith",
+        "search",
+        str(brief),
+        "--recipe",
+        str(recipe),
+        "--factor",
+        "2",
+    ]
+    command += ["--trials", "9", "--epochs", "2", "--study", str(tmp_path / "study")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    lines = [line.split()[:2] for output in outputs for line in output.splitlines() if line.startswith("#")]
+    assert len({tuple(line) for line in lines}) == len(lines)
+    assert {number for number, _ in lines} == {f"#{number}" for number in range(9)}
+    assert ["#0", "2/2"] in lines
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], objective: Objective) -> None:
+    (tmp_path / "small.toml").write_text("max_parameters = 20_000\n")
+    command = [
+        "search",
+        str(tmp_path / "small.toml"),
+        "--recipe",
+        "digits",
+        "--study",
+        str(tmp_path / "study"),
+    ]
+    assert run([*command, "--trials", "6", "--epochs", "2"]) == 0
+    output = capsys.readouterr().out
+    assert "<- starting point" in output
+    assert "Report: " in output
+    assert run([*command, "--trials", "6", "--epochs", "2", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["trials"]) == 6
+    assert run([*command, "--trials", "0"]) == 2
+    assert "--trials: found 0" in capsys.readouterr().err
+    assert run(["search", "nothing", "--recipe", "digits"]) == 2
+    assert "unknown brief" in capsys.readouterr().err
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [*sys.modules]:
+        if name == "optuna" or name.startswith(("optuna.", "convsmith.searching.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match="Optuna") as caught:
+        cs.search("course-cifar10", load("digits"), study=tmp_path)
+    assert "error[E080]" in str(caught.value)
+    assert "convsmith[search]" in str(caught.value)
+
+
+def test_a_known_trial_is_a_parent_as_far_as_it_came() -> None:
+    """Tournaments compare who came further before who was better early."""
+    where = space(brief=Brief(max_parameters=20_000))
+    start = where.start()
+
+    def known(number: int, epochs: int, correct: int) -> EvaluatedCandidate:
+        point = Point(
+            number=number, epochs=epochs, correct=correct, total=100, parameters=100 + number, macs=100
+        )
+        return EvaluatedCandidate(candidate=start, point=point)
+
+    history = [known(1, 4, 60), known(2, 1, 99), known(3, 4, 50)]
+    parents = Counter(next_one(where, history, [start], seeded(seed)).candidate.parent for seed in range(40))
+    assert parents[1] > parents[2]
+    assert parents[1] > parents[3]

@@ -1,0 +1,338 @@
+"""Recipes: those on the shelf, overrides, and all mistakes told at once."""
+
+from pathlib import Path
+
+import pytest
+import tomli_w
+from pydantic import BaseModel
+
+from convsmith.briefs.checks import Brief
+from convsmith.briefs.loader import load_brief
+from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.dataset import outline_of
+from convsmith.errors import FileError, RecipeError, suggest
+from convsmith.recipes.fit import fitted, verdicts
+from convsmith.recipes.loader import load, load_settings, recipe_names
+from convsmith.recipes.schema import Recipe
+from convsmith.training.config import SGD, Adam, AdamW, Muon, OneCycle, Plateau, Progressive
+
+
+def problems(name: str, *overrides: str) -> list[str]:
+    """First and last line of each problem, joined."""
+    with pytest.raises(RecipeError) as caught:
+        load(name, overrides)
+    return [f"{problem.where}: {problem.what} | {problem.fix}" for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
+    recipe = load(name)
+    assert recipe.name == name
+    assert recipe.description
+    analysis = fitted(recipe, outline_of(recipe.data))
+    checks = verdicts(recipe, analysis)
+    assert [check for check in checks if check.verdict == "fail"] == []
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_resolved_recipe_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+    recipe = load(name, ["seed=7", "train.optimizer=adamw"])
+    path = tmp_path / "other name.toml"
+    path.write_text(tomli_w.dumps(recipe.table()), encoding="utf-8")
+    assert load(str(path)) == recipe
+
+
+def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
+    """Every field of a recipe by its dotted name, lists by index."""
+    found: list[tuple[str, object]] = []
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        items = enumerate(value) if isinstance(value, tuple) else [("", value)]
+        for index, item in items:
+            path = f"{prefix}{name}" + (f".{index}" if isinstance(value, tuple) else "")
+            found += fields_of(item, f"{path}.") if isinstance(item, BaseModel) else [(path, item)]
+    return found
+
+
+def test_every_field_can_be_overridden_by_its_own_value() -> None:
+    recipe = load("cifar10-classic")
+    fields = fields_of(recipe)
+    assert len(fields) > 40
+    for path, value in fields:
+        if value is None:
+            continue
+        text = tomli_w.dumps({"v": list(value) if isinstance(value, tuple) else value}).removeprefix("v = ")
+        assert load("cifar10-classic", [f"{path}={text.strip()}"]) == recipe, path
+
+
+def test_values_are_toml_or_plain_text() -> None:
+    recipe = load(
+        "digits", ["seed=3", "train.optimizer.lr=1e-3", "model.bias=true", "data.source=./a b", 'name="x"']
+    )
+    assert (recipe.seed, recipe.train.optimizer.lr, recipe.model.bias) == (3, 1e-3, True)
+    assert (recipe.data.source, recipe.name) == ("./a b", "x")
+    assert load("digits", ["augment.transforms=[]"]).augment.transforms == ()
+    assert load("digits", ["train.optimizer.lr=1"]).train.optimizer.lr == 1.0
+
+
+def test_transforms_are_addressed_by_name_or_index() -> None:
+    for key in ("ShiftScaleRotate", "1"):
+        recipe = load("cifar10-classic", [f"augment.transforms.{key}.p=0.25"])
+        assert [transform.p for transform in recipe.augment.transforms] == [0.5, 0.25, 0.5]
+
+
+def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
+    classic = load("cifar10-classic", ["train.optimizer=adam"])
+    assert classic.train.optimizer == Adam()
+    keeps_lr = load("mnist-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
+    assert keeps_lr.train.optimizer == AdamW(lr=0.5)
+    assert load("mnist-classic", ["train.schedule=one-cycle"]).train.schedule == OneCycle()
+    told = problems("mnist-classic", "train.optimizer=adam", "train=3")
+    assert "train: found 3" in told[0]
+    same = load("mnist-classic", ["train.optimizer.lr=0.5"]).train.optimizer
+    assert isinstance(same, SGD)
+    assert same.momentum == 0.9
+
+
+def test_fields_of_an_optimiser_that_is_not_named_are_the_defaults(tmp_path: Path) -> None:
+    rest = load("mnist-5k", ["train.optimizer.rest.weight_decay=0.005"]).train.optimizer
+    assert isinstance(rest, Muon)
+    # What Muon's other parameters go by where nothing is said.
+    assert rest.rest == SGD(lr=0.1, nesterov=True, weight_decay=0.005)
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[data]\nsource = "digits"\n[model]\nnet = "C8 / G F10"\n[train]\nepochs = 1\n', encoding="utf-8"
+    )
+    assert load(str(path), ["train.optimizer.lr=0.3"]).train.optimizer == SGD(lr=0.3)
+    told = problems(str(path), "train.optimizer.lr=fast", "train.schedule.every=2", "augment.mix.alpha=1.0")
+    assert "train.optimizer.lr: found 'fast', expected a valid number" in told[1]
+    assert "train.schedule.every: unknown field" in told[2]
+    assert told[0] == "augment.mix: missing name | set it: augment.mix.name=..."
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    told = problems(
+        "digits",
+        "train.epoch=3",
+        "train.batch_size=0",
+        "model.net=C16 X3",
+        "model.activation=relo",
+        "novalue",
+    )
+    assert len(told) == 5
+    text = "\n".join(told)
+    for part in (
+        "train.epoch: unknown field | did you mean 'epochs'?",
+        "train.batch_size: found 0, expected greater than or equal to 1",
+        "model.net, character 5: unknown layer kind 'X'",
+        "model.activation: unknown value 'relo' | did you mean 'relu'?",
+        "novalue: expected key=value | for example train.epochs=5",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("sed=1", "sed: unknown field | did you mean 'seed'?"),
+        ("seed=-1", "seed: found -1, expected greater than or equal to 0"),
+        ("seed=true", "seed: found True, expected a valid integer"),
+        ("seed=1.5", "seed: found 1.5, expected a valid integer"),
+        ("train.epochs=five", "train.epochs: found 'five', expected a valid integer"),
+        ("train.epochs=1_000_000", "train.epochs: found 1000000, expected less than or equal to 100000"),
+        ("train.optimizer.lr=nan", "train.optimizer.lr: found nan, expected"),
+        (
+            "train.optimizer.lr=1e99",
+            "train.optimizer.lr: found 1e+99, expected less than or equal to 1000000",
+        ),
+        ("train.optimizer=adamm", "train.optimizer: unknown name 'adamm' | did you mean 'adam'?"),
+        ("train.optimizer.momentun=0.5", "train.optimizer.momentun: unknown field | choose from"),
+        ("train.schedule.name=stepp", "train.schedule: unknown name 'stepp' | did you mean 'step'?"),
+        ("train.schedule=plateau", ": the plateau schedule monitors a validation split"),
+        ("train.stop_after=31", "train: stop_after: found 31, expected at most epochs = 30"),
+        ("train=3", "train: found 3, expected"),
+        ("train.epochs.x=3", "train.epochs.x: 'x' is inside a plain value"),
+        ("augment.transforms.CoarseDropout.p=1", "no item 'CoarseDropout' | choose from 'ShiftScaleRotate'"),
+        ("augment.transforms.7.p=1", "no item '7'"),
+        ("model.dropout=1.0", "model.dropout: found 1.0, expected less than 1"),
+        ("data.source=", "data.source: found '', string should have at least 1 character"),
+        ("name=../x", "name: found '../x', string should match pattern"),
+        ("model.net=os.system", "model.net, character 1: unknown layer kind 'o'"),
+    ],
+)
+def test_one_mistake(override: str, expected: str) -> None:
+    told = problems("digits", override)
+    assert len(told) == 1
+    assert expected in told[0]
+
+
+def test_plateau_may_monitor_the_test_set_only_by_name() -> None:
+    recipe = load("digits", ["train.schedule=plateau", "train.schedule.monitor=test"])
+    assert isinstance(recipe.train.schedule, Plateau)
+    assert isinstance(load("cifar10-rmsprop").train.schedule, Plateau)
+    assert load("cifar10-rmsprop").train.schedule.monitor == "validation"  # type: ignore[union-attr]
+
+
+def test_an_unknown_recipe_and_a_missing_file() -> None:
+    with pytest.raises(RecipeError, match="unknown recipe 'digit'") as caught:
+        load("digit")
+    assert "did you mean 'digits'?" in str(caught.value)
+    with pytest.raises(FileError, match="No such file"):
+        load("nowhere/recipe.toml")
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[data]\nsource = "digits"\n[model]\nnet = "C8 / G F10"\n[train]\nepochs = 1\n', encoding="utf-8"
+    )
+    recipe = load(str(path))
+    assert recipe.name == "mine"
+    assert recipe == Recipe.model_validate(
+        {
+            "name": "mine",
+            "data": {"source": "digits"},
+            "model": {"net": "C8 / G F10"},
+            "train": {"epochs": 1},
+        }
+    )
+    path.write_text("", encoding="utf-8")
+    assert [text.split(" |")[0] for text in problems(str(path))] == [
+        "data: missing field",
+        "model: missing field",
+        "train: missing field",
+    ]
+
+
+def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'extends = "cifar10-sprint"\nseed = 3\n'
+        "[augment.transforms.CoarseDropout]\np = 0.5\n"
+        '[train]\nepochs = 7\noptimizer = { lr = 0.2, name = "adamw" }\n'
+    )
+    fields = [
+        "seed=3",
+        "augment.transforms.CoarseDropout.p=0.5",
+        "train.epochs=7",
+        "train.optimizer=adamw",
+        "train.optimizer.lr=0.2",
+    ]
+    expected = load("cifar10-sprint", fields)
+    # What was measured with the other recipe says nothing of this one.
+    assert load(str(path)) == expected.model_copy(update={"name": "mine", "description": "", "result": ""})
+    (further := tmp_path / "further.toml").write_text(
+        f'extends = "{path}"\nbrief = "course-cifar10-blocks"\n'
+    )
+    assert load(str(further)).train == expected.train
+    assert load(str(further)).brief != expected.brief
+
+
+def test_false_takes_away_what_may_be_left_out(tmp_path: Path) -> None:
+    sprint = load("cifar10-sprint", ["train.microbatch_size=64"])
+    without = load(
+        "cifar10-sprint", ["train.progressive=false", "train.microbatch_size=false", "data.resize=false"]
+    )
+    assert (without.train.progressive, without.train.microbatch_size) == (None, None)
+    left = {"progressive": None, "microbatch_size": None}
+    assert without == sprint.model_copy(update={"train": sprint.train.model_copy(update=left)})
+    (base := tmp_path / "base.toml").write_text(
+        'extends = "cifar10-sprint"\nbrief = false\naugment = false\n'
+    )
+    bare = load(str(base))
+    assert (bare.brief, bare.augment) == (Brief(), AugmentConfig())
+    (again := tmp_path / "again.toml").write_text(
+        f'extends = "{base}"\n[brief]\nmax_macs = 9\n[train]\nprogressive = false\n'
+    )
+    # What was taken away is set again as if it had never been there.
+    assert load(str(again), ["train.progressive.start_size=20"]).train.progressive == Progressive(
+        start_size=20
+    )
+    assert load(str(again)).brief == Brief(max_macs=9)
+    (brief := tmp_path / "brief.toml").write_text('extends = "course-cifar10"\nmax_parameters = false\n')
+    course = load_brief("course-cifar10")
+    assert load_brief(str(brief)) == course.model_copy(update={"max_parameters": None})
+    assert load("cifar10-classic", [f"brief={brief}"]).brief == load_brief(str(brief))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.ema=false", "train.ema: found False"),
+        ("train.schedule=false", "train.schedule: found False, expected a table"),
+        ("data=false", "data: found False, expected a table"),
+        ("seed=false", "seed: found False"),
+    ],
+)
+def test_false_takes_nothing_away_that_must_be_there(override: str, expected: str) -> None:
+    (told,) = problems("digits", override)
+    assert expected in told
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("extends = 3", "found 3, expected the name of another recipe"),
+        ('extends = "PATH"', "expected the name of another recipe"),
+        ('extends = "cifar10-sprit"', "unknown recipe 'cifar10-sprit' | did you mean 'cifar10-sprint'?"),
+        ('extends = "digits"\n[augment.transforms.Flip]\np = 1', "no item 'Flip'"),
+        ('extends = "digits"\n[train]\nepoch = 1', "train.epoch: unknown field"),
+    ],
+)
+def test_a_recipe_that_extends_wrongly(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("PATH", str(path)))
+    assert expected in " ".join(problems(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("override", "fix"),
+    [
+        ("train.lookahead=5", "set its fields: train.lookahead.alpha, train.lookahead.k"),
+        ("train.optimizer=5", 'write {name="sgd"} there, or another of sgd, rmsprop, adam, adamw, muon'),
+        ("augment.transforms=[5]", 'write {name="HorizontalFlip"} there, or another of HorizontalFlip, '),
+    ],
+)
+def test_a_value_in_the_place_of_a_table(override: str, fix: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load("digits", [override])
+    (problem,) = caught.value.problems
+    assert problem.what == "found 5, expected a table"
+    assert problem.fix is not None
+    assert fix in problem.fix
+
+
+def test_settings_of_a_net() -> None:
+    settings = load_settings(["norm=none", "bias=true", "dropout=0.1"])
+    assert (settings.norm, settings.bias, settings.dropout) == ("none", True, 0.1)
+    with pytest.raises(RecipeError, match="unknown field") as caught:
+        load_settings(["nrm=none", "dropout=2"])
+    assert "did you mean 'norm'?" in str(caught.value)
+    assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (["model.net=C8 / G F9"], "the net has 9 outputs, the data has 10 classes"),
+        (["model.net=C8"], "the net ends with a map of 8x8x8"),
+        (["model.net=C8:p0:k9 / G F10"], "9x9 window does not fit"),
+        (
+            ['augment.transforms=[{name="CoarseDropout"}]'],
+            "holes of up to 16x16 pixels do not fit images of 8x8",
+        ),
+        (["train.progressive.start_size=8"], "found 8, expected fewer pixels a side"),
+        (["model.net=C8 / F10", "train.progressive.start_size=6"], "at 6 pixels the net would have"),
+        (["model.net=C8:k7:p0 / G F10", "train.progressive.start_size=4"], "7x7 window does not fit"),
+    ],
+)
+def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:
+    recipe = load("digits", overrides)
+    with pytest.raises(RecipeError, match=what):
+        fitted(recipe, outline_of(recipe.data))
+
+
+def test_suggestions() -> None:
+    assert suggest("epoch", ["epochs", "seed"]) == "did you mean 'epochs'?"
+    assert suggest("zzz", ["b", "a"]) == "choose from 'a', 'b'"
+    assert suggest("zzz", []) == ""

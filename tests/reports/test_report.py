@@ -1,0 +1,373 @@
+"""The page of a run: remade from what is saved, safe, self-contained, and driven in a browser."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convsmith as cs
+from convsmith.api.evaluation import loaded_net
+from convsmith.cli import run as run_command
+from convsmith.data.dataset import Split
+from convsmith.errors import RunError
+from convsmith.evaluation.metrics import wilson
+from convsmith.evaluation.robustness import CORRUPTIONS, corrupted
+from convsmith.recipes.loader import load
+from convsmith.recipes.session import open_run
+from convsmith.reports.report import Result
+from convsmith.system import files
+from convsmith.training.metrics import evaluate_split
+from helpers.browser import CHROMIUM, Page, browser
+
+HOSTILE = ("<script>alert(1)<", "a|b`c$x^2$ &amp; \"quoted\" 'name'", "]]>--><b>" + "x" * 180)
+
+
+class Tags(HTMLParser):
+    """The tags of a page and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run that makes many mistakes."""
+    overrides = ["train.epochs=2", "model.net=C8 C16:s2 / G F10", "name=tiny", "train.optimizer.lr=0.003"]
+    return cs.train(load("digits", overrides), runs=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def copied(run: Result, tmp_path: Path) -> Path:
+    return shutil.copytree(run.folder, tmp_path / "copy")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_everything_is_made_again_without_the_net(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = hashes(copied)
+    shutil.rmtree(copied / "plots")
+    for name in ("README.md", "report.html", "manifest.json"):
+        (copied / name).unlink()
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("the net was run")
+
+    monkeypatch.setattr("torch.nn.Module.__call__", forbidden)
+    result = cs.report(copied)
+    assert hashes(copied) == before
+    assert result.page.is_file()
+
+
+def test_results_hold_the_facts(run: Result) -> None:
+    saved = np.load(run.folder / "predictions.npz", allow_pickle=False)
+    results = json.loads((run.folder / "results.json").read_text())
+    test = results["test"]
+    right = saved["logits"].argmax(1) == saved["labels"]
+    assert test["accuracy"] == pytest.approx(right.mean())
+    interval = wilson(int(right.sum()), len(right))
+    assert test["accuracy_95"] == [interval.low, interval.high]
+    assert np.array(test["confusion"]).sum() == len(right) == 599
+    first = test["most_confident_mistakes"][0]
+    assert saved["ids"][first["index"]].decode() == first["id"]
+    assert not right[first["index"]]
+    assert saved["features"].shape == (599, 16)
+    assert len(set(saved["ids"])) == 599
+
+
+def test_predictions_of_older_versions_still_open(copied: Path) -> None:
+    saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
+    np.savez(copied / "predictions.npz", logits=saved["logits"], labels=saved["labels"])
+    (copied / "explanation.npz").unlink()
+    page = cs.report(copied).page.read_text()
+    assert "What the net looks at" not in page
+    assert "Filters of the first layer" in page
+
+
+def test_what_cannot_be_reported(copied: Path) -> None:
+    results = copied / "results.json"
+    results.write_text('{"test": {}}')
+    with pytest.raises(RunError, match="no training score"):
+        cs.report(copied)
+    saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
+    np.savez(copied / "predictions.npz", logits=saved["logits"][1:], labels=saved["labels"][1:])
+    with pytest.raises(RunError, match="not predictions for the run's test set"):
+        cs.report(copied)
+    (copied / "predictions.npz").unlink()
+    with pytest.raises(RunError, match="no saved predictions") as caught:
+        cs.report(copied)
+    assert "`convsmith evaluate`" in str(caught.value)
+
+
+def test_a_damaged_record_is_told(copied: Path) -> None:
+    record = json.loads((copied / "data.json").read_text())
+    del record["splits"]
+    (copied / "data.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"damaged: found \d+ bytes, expected \d+"):
+        cs.report(copied)
+    # Without the manifest the record itself is looked at.
+    (copied / "manifest.json").unlink()
+    with pytest.raises(RunError, match="splits missing"):
+        cs.report(copied)
+
+
+def test_the_page_needs_nothing_else(run: Result) -> None:
+    page = run.page.read_text()
+    assert len(page) < 5_000_000
+    assert all(
+        address.startswith("data:") for address in re.findall(r"url\((.*?)\)", page) if "#" not in address
+    )
+    for tag, attributes in Tags(page).found:
+        assert tag not in {"link", "iframe", "object", "embed", "img"} or attributes.get("href") == "data:,"
+        assert "src" not in attributes
+    policies = [attributes.get("content") for _, attributes in Tags(page).found if "http-equiv" in attributes]
+    assert [str(each).split(";")[0] for each in policies] == ["default-src 'none'"]
+
+
+def test_the_page_says_what_was_found(run: Result) -> None:
+    page = run.page.read_text()
+    assert f"{100 * run.test.accuracy:.2f} %" in page
+    assert run.facts.interval.text() in page
+    assert (run.folder / "log.txt").read_text().splitlines()[0] in page
+    wrong = run.test.total - run.test.correct
+    assert page.count('<li data-true="') == min(wrong, 300)
+    assert "fitted on these very test predictions" in page
+
+
+def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["report", str(copied)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"Report: {copied / 'report.html'}",
+        f"For a repository: {copied / 'README.md'}",
+    ]
+    assert run_command(["evaluate", str(copied), "--duplicates", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == cs.results(copied)
+    assert printed["duplicates"]["largest_difference"] == 10
+    (copied / "predictions.npz").unlink()
+    assert run_command(["report", str(copied)]) == 2
+    err = capsys.readouterr().err
+    assert "the run has no saved predictions" in err
+    assert "Traceback" not in err
+
+
+def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    result = cs.evaluate(folder, robustness=True)
+    record = json.loads((folder / "robustness.json").read_text())
+    assert record["images"] == 599
+    assert record["clean"]["accuracy"] == run.test.accuracy
+    assert set(record["corruptions"]) == set(CORRUPTIONS)
+    opened, prepared = open_run(folder)
+    net, normalize, dtype = loaded_net(opened, prepared)
+    test = prepared.data.test
+    images = np.asarray(test.images)
+    blurred = Split(images=corrupted("gaussian blur", images, 4), labels=test.labels)
+    score = evaluate_split(net, blurred, normalize, dtype)
+    assert record["corruptions"]["gaussian blur"][3]["accuracy"] == score.accuracy
+    means = [level["accuracy"] for levels in record["corruptions"].values() for level in levels]
+    assert record["mean_accuracy"] == pytest.approx(np.mean(means))
+    assert "Accuracy on spoiled test images" in result.page.read_text()
+    assert "| gaussian blur |" in result.report.read_text()
+    assert (folder / "plots" / "robustness.png").is_file()
+    assert cs.report(folder).page.read_text() == result.page.read_text()
+
+
+def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
+    # What `convsmith receptive-field` measures on as many images is what the report shows.
+    field, _ = cs.receptive_field(cs.load_target(str(copied)), copied / "drawn", num_images=128)
+    page = run.page.read_text()
+    assert f"Effective receptive field: {field.size:.1f} pixels a side" in page
+    assert f"gradient over {field.num_images:,} test images" in page
+    assert "](plots/receptive_field.png)" in run.report.read_text()
+    saved = np.load(copied / "receptive_field.npz")["energy"]
+    np.testing.assert_allclose(saved, field.energy, rtol=1e-4, atol=1e-7)
+    (copied / "receptive_field.npz").write_bytes(b"damaged")
+    with pytest.raises(RunError, match="damaged receptive field"):
+        cs.report(copied)
+    (copied / "receptive_field.npz").unlink()
+    assert "Effective receptive field" not in cs.report(copied).page.read_text()
+
+
+def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("workflow.samples.augmenter", "workflow.page_pictures._explained_rows"):
+        module, _, function = f"convsmith.{name}".rpartition(".")
+        original = getattr(import_module(module), function)
+
+        def counted(*args: object, original: Callable[..., Any] = original, name: str = name) -> Any:
+            calls.append(name)
+            return original(*args)
+
+        monkeypatch.setattr(f"{module}.{function}", counted)
+    cs.report(copied)
+    assert sorted(calls) == ["workflow.page_pictures._explained_rows", "workflow.samples.augmenter"]
+
+
+def test_label_errors_are_told(copied: Path) -> None:
+    pytest.importorskip("cleanlab")
+    page = cs.evaluate(copied, label_errors=True).page.read_text()
+    record = json.loads((copied / "label_errors.json").read_text())
+    assert record["count"] >= len(record["images"])
+    assert "Likely label errors" in page
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page full of names that want to be more than text, and of a class without test images."""
+    root = tmp_path_factory.mktemp("hostile")
+    _write_images(root / "pictures", HOSTILE)
+    shutil.rmtree(root / "pictures" / "test" / HOSTILE[2])
+    overrides = [f"data.source={root / 'pictures'}", "model.net=C4 / G F3", "train.epochs=1"]
+    return cs.train(load("digits", overrides), runs=root / "runs").page
+
+
+def _write_images(
+    root: Path, names: tuple[str, ...], per_class: int = 6, shape: tuple[int, ...] = (8, 8)
+) -> None:
+    generator = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in names:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(per_class):
+                pixels = generator.integers(0, 256, shape, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_names_are_only_text(hostile: Path) -> None:
+    page = hostile.read_text()
+    tags = Tags(page).found
+    assert sum(tag == "script" for tag, _ in tags) == 1
+    assert not any(tag == "b" and attributes for tag, attributes in tags)
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;" in page
+    assert "undefined" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("classes", "shape", "net"),
+    [(3, (128, 128, 3), "C4:s4 / G F3"), (2, (20, 28), "C4 / F2"), (3, (8, 8), "U2 C4 / G F3")],
+)
+def test_other_sizes(classes: int, shape: tuple[int, ...], net: str, tmp_path: Path) -> None:
+    _write_images(tmp_path / "pictures", tuple(f"class {n}" for n in range(classes)), 20, shape)
+    overrides = [f"data.source={tmp_path / 'pictures'}", f"model.net={net}", "train.epochs=1"]
+    page = cs.train(load("digits", overrides), runs=tmp_path / "runs").page.read_text()
+    assert len(page) < 5_000_000
+    assert ("has no class-activation maps" in page) == ("G" not in net)
+
+
+@pytest.mark.slow
+def test_a_thousand_classes(tmp_path: Path) -> None:
+    _write_images(tmp_path / "pictures", tuple(f"class {n:03}" for n in range(1000)), 2)
+    overrides = [f"data.source={tmp_path / 'pictures'}", "model.net=C8 / G F1000", "train.epochs=1"]
+    result = cs.train(load("digits", overrides), runs=tmp_path / "runs")
+    assert len(result.page.read_text()) < 5_000_000
+    assert json.loads((result.folder / "results.json").read_text())["test"]["confusion"] is None
+    assert "classes between left out" in result.page.read_text()
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium to look at pages with")
+    with browser() as opened:
+        yield opened
+
+
+SHOWN = """[...document.querySelectorAll('#gallery li')].filter(each => !each.hidden)
+    .map(each => [each.dataset.true, each.dataset.predicted, +each.dataset.confidence, +each.dataset.loss])"""
+
+
+def choose(page: Page, name: str, value: str) -> list[list[str | float]]:
+    """Choose in one of the lists above the gallery; what is shown then."""
+    page.evaluate(
+        f"(() => {{ const list = document.querySelector('{name}'); list.value = {json.dumps(value)}; "
+        "list.dispatchEvent(new Event('change')); })()"
+    )
+    shown: list[list[str | float]] = page.evaluate(SHOWN)
+    return shown
+
+
+def test_the_gallery_filters_and_sorts(page: Page, run: Result) -> None:
+    page.open(run.page, width=1280, height=900)
+    total = page.evaluate("document.querySelectorAll('#gallery li').length")
+    wrong = run.test.total - run.test.correct
+    assert total == min(wrong, 300)
+    assert len(page.evaluate(SHOWN)) == min(total, 48)
+    page.evaluate("document.querySelector('#all').click()")
+    everything = page.evaluate(SHOWN)
+    assert len(everything) == total
+    some = everything[0][0]
+    only = choose(page, "#true", some)
+    assert only
+    assert len(only) == min(sum(each[0] == some for each in everything), 48)
+    assert {each[0] for each in only} == {some}
+    guess = only[0][1]
+    both = choose(page, "#predicted", str(guess))
+    assert {(each[0], each[1]) for each in both} == {(some, guess)}
+    choose(page, "#true", "")
+    choose(page, "#predicted", "")
+    for order, column, sign in (
+        ("confidence-down", 2, -1),
+        ("confidence-up", 2, 1),
+        ("loss-down", 3, -1),
+        ("loss-up", 3, 1),
+    ):
+        values = [sign * float(each[column]) for each in choose(page, "#order", order)]
+        assert len(values) > 1
+        assert values == sorted(values)
+    assert page.messages == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_fits_and_asks_for_nothing(
+    page: Page, run: Result, hostile: Path, width: int, *, dark: bool
+) -> None:
+    for file in (run.page, hostile):
+        page.open(file, width=width, height=900, dark=dark)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert background == ("rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
+        assert [each for each in page.requests if not each.startswith("data:")] == [file.resolve().as_uri()]
+        assert page.messages == []
+
+
+def test_filters_work_with_any_name(page: Page, hostile: Path) -> None:
+    page.open(hostile, width=1280, height=900)
+    names = {each[0] for each in page.evaluate(SHOWN)}
+    assert names
+    for name in names:
+        assert {each[0] for each in choose(page, "#true", str(name))} == {name}
+    assert page.messages == []
+
+
+def test_a_printed_page_shows_what_is_folded(page: Page, run: Result) -> None:
+    page.open(run.page, width=800, height=900, media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("[...document.querySelectorAll('details')].every(each => each.open)")
+
+
+def test_the_browser_would_tell_of_an_error(page: Page, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text("<script>nothing.here()</script><img src='gone.png'>")
+    page.open(bad, width=400, height=400)
+    assert any("nothing is not defined" in message for message in page.messages)
+    assert any(request.endswith("gone.png") for request in page.requests)

@@ -1,0 +1,118 @@
+"""The shape of the code: imports point one way, and the arithmetic needs no torch."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import convsmith
+from helpers.imports import loaded
+
+ROOT = Path(convsmith.__file__).parent
+# From the ground up; a module imports from levels before its own, or from its own.
+LEVELS = [
+    ("errors",),
+    ("system",),
+    ("net",),
+    ("tracing",),
+    ("briefs",),
+    ("data",),
+    ("training",),
+    ("evaluation",),
+    ("recipes",),
+    ("runs",),
+    ("models",),
+    ("reports",),
+    ("exporters",),
+    ("library",),
+    ("nas",),
+    ("api",),
+    ("cli",),
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+
+def imports_of(source: str) -> set[str]:
+    """The parts of convsmith that a source text imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("convsmith."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "convsmith":
+            found |= {alias.name for alias in node.names if alias.name in LEVEL}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("convsmith.")}
+    return found
+
+
+def back_edges(part: str, source: str) -> list[str]:
+    return [name for name in sorted(imports_of(source)) if LEVEL[name] > LEVEL[part]]
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in LEVEL)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    assert back_edges(part, path.read_text(encoding="utf-8")) == []
+
+
+def test_every_part_has_its_level() -> None:
+    parts = {path.stem for path in ROOT.glob("*.py")} | {
+        path.name for path in ROOT.iterdir() if path.is_dir()
+    }
+    # The zoo is data: it holds no code.
+    assert not list((ROOT / "zoo").rglob("*.py"))
+    assert parts - {"__init__", "__main__", "__pycache__", "zoo"} == set(LEVEL)
+
+
+def test_a_back_edge_would_be_found() -> None:
+    assert back_edges("arch", "def f():\n    from convsmith.data.dataset import load") == ["data"]
+    assert back_edges("data", "from convsmith import verbs") == ["verbs"]
+    assert back_edges("arch", "import convsmith.errors") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import convsmith",
+        "import convsmith as cs; cs.summary('C16 C16:s2 / G F10', (3, 32, 32))",
+        "import convsmith as cs; cs.check(cs.load_recipe('cifar10-classic'))",
+        "from convsmith.cli import run; run(['recipes'])",
+        "from convsmith.cli import run; run(['summary', 'mnist-classic'])",
+        "from convsmith.cli import run; run(['check', 'cifar10-classic'])",
+        "import convsmith.nas.evolution, convsmith.nas.halving",
+    ],
+)
+def test_what_needs_no_torch_does_not_load_it(code: str) -> None:
+    assert not loaded(code, "torch")
+
+
+@pytest.mark.parametrize(
+    "module", ["convsmith.training", "convsmith.workflow", "sklearn", "datasets", "scipy"]
+)
+def test_a_bundle_predicts_without_the_training_code(module: str) -> None:
+    code = (
+        "import numpy as np, convsmith as cs\n"
+        "cs.load('digits').predict(np.zeros((9, 9, 3), np.uint8))\n"
+        "from convsmith.cli import run; run(['predict', 'digits', '-'])"
+    )
+    assert not loaded(code, module)
+    assert loaded(code, "convsmith.models.classifier")
+
+
+def test_the_probe_would_find_torch() -> None:
+    assert loaded("import convsmith.net.module", "torch")
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                length = node.end_lineno - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+                if length > 50:
+                    long.append(f"{path.name}: {node.name} {length}")
+    assert long == []
