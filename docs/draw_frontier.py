@@ -44,7 +44,7 @@ class Point:
 def ours(source: str) -> list[Point]:
     """The recipes for a data set, by what was measured of them."""
     found = []
-    for recipe in cs.recipes():
+    for recipe in cs.list_recipes():
         measured = re.match(r"(\d+\.\d+) %", recipe.result)
         if recipe.data.source == source and measured:
             parameters = cs.load_target(recipe.name).analysis.parameters

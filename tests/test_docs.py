@@ -143,15 +143,6 @@ def test_every_recipe_is_in_the_readme_with_its_result() -> None:
         assert load(name).result
 
 
-def test_the_readme_names_every_source_file() -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## How to read the code")[1]
-    named = set(re.findall(r"[\w/]+\.py|[\w]+/", section))
-    for path in sorted((ROOT / "src" / "convsmith").rglob("*.py")):
-        if path.stem not in {"__init__", "__main__"}:
-            folder = path.parent.name + "/"
-            assert path.name in {Path(entry).name for entry in named} or folder in named, path.name
-
-
 def test_what_is_installed_is_pinned_and_hashed() -> None:
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     hashed = re.findall(

@@ -480,7 +480,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], objecti
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [*sys.modules]:
-        if name == "optuna" or name.startswith(("optuna.", "convsmith.searching.")):
+        if name == "optuna" or name.startswith(("optuna.", "convsmith.nas.")):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match="Optuna") as caught:

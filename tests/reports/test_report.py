@@ -205,7 +205,7 @@ def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
 
 def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("workflow.samples.augmenter", "workflow.page_pictures._explained_rows"):
+    for name in ("reports.samples.augmenter", "reports.page_images._explained_rows"):
         module, _, function = f"convsmith.{name}".rpartition(".")
         original = getattr(import_module(module), function)
 
@@ -215,7 +215,7 @@ def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(f"{module}.{function}", counted)
     cs.report(copied)
-    assert sorted(calls) == ["workflow.page_pictures._explained_rows", "workflow.samples.augmenter"]
+    assert sorted(calls) == ["reports.page_images._explained_rows", "reports.samples.augmenter"]
 
 
 def test_label_errors_are_told(copied: Path) -> None:

@@ -545,10 +545,10 @@ def test_small_steps_take_one_thread() -> None:
 
 FAULTS = """
 import resource, sys, torch
-from convsmith import runtime
+from convsmith.system.memory import keep_freed_memory
 torch.set_num_threads(1)
 if sys.argv[1:]:
-    runtime.keep_freed_memory()
+    keep_freed_memory()
 for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(2):

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from convsmith.training.trainer import Callback
 
 
-def recipes() -> "tuple[Recipe, ...]":
+def list_recipes() -> "tuple[Recipe, ...]":
     """The recipes that ship with convsmith.
 
     Example:
-        >>> [recipe.name for recipe in recipes() if recipe.data.source == "mnist"]
+        >>> [recipe.name for recipe in list_recipes() if recipe.data.source == "mnist"]
         ['mnist-10k', 'mnist-42k', 'mnist-5k', 'mnist-classic']
     """
     from convsmith.recipes.loader import load, recipe_names

@@ -25,7 +25,7 @@ class View(StrEnum):
 
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
-    recipe_names = verbs.recipes()
+    recipe_names = verbs.list_recipes()
     width = max(len(recipe.name) for recipe in recipe_names)
     for recipe in recipe_names:
         say(f"{recipe.name:<{width}} {recipe.description}")

@@ -104,7 +104,7 @@ def score_of(logits: Tensor, labels: Tensor) -> SplitMetrics:
 
     Example:
         >>> score_of(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
-        Score(loss=1.126928..., correct=1, total=2)
+        SplitMetrics(loss=1.126928..., correct=1, total=2)
     """
     # In double precision, so that the mean of many samples is exact to the digits that are shown.
     loss = functional.cross_entropy(logits.double(), labels).item()
