@@ -1,0 +1,38 @@
+"""Data sets that tests write and load."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from convsmith.data.config import DataConfig
+from convsmith.data.dataset import load
+from convsmith.errors import DataError
+
+Folder = Callable[..., Path]
+
+
+def config(source: object, **values: object) -> DataConfig:
+    return DataConfig.model_validate({"source": str(source), **values})
+
+
+def problems(source: object, **values: object) -> str:
+    with pytest.raises(DataError) as caught:
+        load(config(source, **values))
+    return str(caught.value)
+
+
+def parquet(folder: Path, columns: dict[str, object], features: datasets.Features | None = None) -> Path:
+    (folder / "data").mkdir(parents=True)
+    table = datasets.Dataset.from_dict(columns, features=features)
+    table.to_parquet(str(folder / "data" / "train-00000-of-00001.parquet"))
+    return folder
+
+
+def png(value: int, size: tuple[int, int] = (8, 8)) -> dict[str, object]:
+    content = io.BytesIO()
+    Image.new("L", size, value).save(content, format="PNG")
+    return {"bytes": content.getvalue(), "path": None}
