@@ -26,8 +26,9 @@ from convsmith.evaluation.receptive_field import layer_before_head
 from convsmith.net import source
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.net.tables import axes_text, markdown_table
+from convsmith.net.tables import axes_text
 from convsmith.recipes.loader import load
+from convsmith.text import markdown_table
 from convsmith.tracing.trace import trace
 
 # The nets and the measurements are those of the tests.

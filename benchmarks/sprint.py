@@ -2,7 +2,7 @@
 
 Accuracy is of whole runs, kept in `runs/sprint`, whose weights are the same beside other work. Seconds are
 measured apart, on the machine alone, and kept in `runs/sprint/seconds.json`: data decoded before, evaluation
-outside the clock, the making of the first layer and of the final statistics inside. Draws
+outside the format_duration, the making of the first layer and of the final statistics inside. Draws
 `docs/images/accuracy-seconds.png`.
 """
 
@@ -24,7 +24,7 @@ from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.session import prepare
 from convsmith.reports import charts, style
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.log import clock
+from convsmith.text import format_duration
 
 SEEDS, RUNS, PICTURE = range(5), Path("runs/sprint"), Path("docs/images/accuracy-seconds.png")
 ROUNDS, PLAIN_STEPS = 1, 40
@@ -118,7 +118,7 @@ def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
     ax.set_xscale("log")
     ax.set_xlim(left=10)
     ax.set_xticks([30, 60, 120, 300, 1200, 3600, 7200])
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_duration(value)))
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     ax.set_xlabel("training time (min:s, h:min:s)")

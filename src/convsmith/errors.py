@@ -13,10 +13,7 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self
-
-# Of a name within a line.
-_LONGEST = 200
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,30 +162,6 @@ class StoppedError(ConvsmithError):
         super().__init__(f"interrupted by {signal.Signals(number).name} {where}; the state is saved")
         # As a shell counts a process that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
         self.exit_code = 128 + number
-
-
-def printable(text: str) -> str:
-    r"""Text that cannot steer a terminal: what is neither printable nor the end of a line becomes `?`.
-
-    >>> printable("a\x1b[31mb\u202ec\nd")
-    'a?[31mb?c\nd'
-    """
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
-
-
-def clean(value: Any) -> Any:
-    """What a page may show of a value: of text that is not marked as safe, the printable part."""
-    return printable(value) if type(value) is str and not value.isprintable() else value
-
-
-def one_line(name: str) -> str:
-    r"""A name from outside, as part of a line: printable, in one piece, and not too long.
-
-    >>> one_line("cat\ndog"), len(one_line("x" * 10_000))
-    ('cat?dog', 200)
-    """
-    line = printable(name).replace("\n", "?")
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
 class InternalError(ConvsmithError):

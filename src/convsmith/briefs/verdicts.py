@@ -6,7 +6,7 @@ from typing import Any
 
 from convsmith.briefs.checks import Check
 from convsmith.briefs.hints import Hint
-from convsmith.net.tables import markdown_table
+from convsmith.text import markdown_table
 
 _MARKS = {"pass": "✅", "fail": "❌", "not applicable": "▫️"}
 

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from convsmith.cli.output import say, while_heard
-from convsmith.errors import printable
-from convsmith.runs.log import LogWriter, batch_line, clock
+from convsmith.runs.log import LogWriter, batch_line
+from convsmith.text import format_duration, printable
 from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
 
 if TYPE_CHECKING:
@@ -83,5 +83,5 @@ class _Pace(ProgressColumn):
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
         rate = task.completed / elapsed if elapsed else 0.0
-        left = clock((task.total or 0) / rate - elapsed) if rate else "?"
-        return Text(f"[{clock(elapsed)}<{left}, {rate:.2f}it/s]")
+        left = format_duration((task.total or 0) / rate - elapsed) if rate else "?"
+        return Text(f"[{format_duration(elapsed)}<{left}, {rate:.2f}it/s]")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from convsmith.errors import printable
+from convsmith.text import printable
 
 
 def say(text: str) -> None:

@@ -1,8 +1,6 @@
 """What `predict` shows and writes as the answers come: lines, JSON, rows of a file; and a bar beside them."""
 
 import contextlib
-import csv
-import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +14,7 @@ from rich.progress import track
 from convsmith.cli.output import complain, say
 from convsmith.models.classifier import Prediction, UnreadableImage, unreadable_error
 from convsmith.system import files
+from convsmith.text import csv_row
 
 Answer = Prediction | UnreadableImage
 Sink = Callable[[Answer], None]
@@ -67,8 +66,8 @@ def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> 
     sinks: list[Sink] = []
     if csv_file:
         write = stack.enter_context(files.growing(csv_file))
-        write(_csv_row(_COLUMNS))
-        sinks.append(lambda answer: write(_csv_row(_cells(answer))))
+        write(csv_row(_COLUMNS))
+        sinks.append(lambda answer: write(csv_row(_cells(answer))))
     if jsonl_file:
         append = stack.enter_context(files.growing(jsonl_file))
         sinks.append(lambda answer: append(json.dumps(answer.record()) + "\n"))
@@ -110,15 +109,6 @@ def _cells(answer: Answer) -> list[Any]:
         return [answer.image, "", "", "", "", answer.reason]
     top = "; ".join(f"{label} {probability:.4f}" for label, probability in answer.top)
     return [answer.image, answer.label, f"{answer.confidence:.6f}", str(answer.unsure).lower(), top, ""]
-
-
-def _csv_row(cells: Iterable[Any]) -> str:
-    """A row in which no cell is taken for a formula by a spreadsheet."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(
-        f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
-    )
-    return text.getvalue()
 
 
 def _with_bar(answers: Iterable[Answer], count: int, *, lines: bool) -> Iterable[Answer]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from convsmith.errors import one_line
+from convsmith.text import one_line
 
 Kind = Literal[
     "unreadable",

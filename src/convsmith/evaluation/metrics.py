@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from convsmith.errors import one_line
 from convsmith.evaluation.calibration import Calibration, RiskCoverage, calibration, risk_coverage
 from convsmith.evaluation.predictions import Indices, Predictions
+from convsmith.text import one_line
 
 CONFIDENCE_LEVEL = 0.95
 TOP = (1, 2, 3, 5)

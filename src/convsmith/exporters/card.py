@@ -6,8 +6,7 @@ from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import analyze
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.net.tables import markdown_table
-from convsmith.reports.page import escape, fenced
+from convsmith.text import escape_markdown, fenced, markdown_table, percent
 
 # A longer table of classes would bury the rest.
 _MOST_CLASSES = 100
@@ -28,7 +27,7 @@ def _what(facts: BundleMetadata) -> str:
     analysis = analyze(plan(parse(facts.spec.net), facts.preprocessing.shape, facts.spec))
     shape, origin = facts.preprocessing, facts.origin
     colours = "colour" if shape.channels == 3 else "grey"
-    labels = ", ".join(map(escape, facts.labels[:_MOST_CLASSES]))
+    labels = ", ".join(map(escape_markdown, facts.labels[:_MOST_CLASSES]))
     more = f" and {len(facts.labels) - _MOST_CLASSES:,} more" if len(facts.labels) > _MOST_CLASSES else ""
     rows = [
         ["answers with", f"one of {len(facts.labels):,} classes: {labels}{more}"],
@@ -39,10 +38,10 @@ def _what(facts: BundleMetadata) -> str:
         ["receptive field", f"{analysis.receptive_field} pixels"],
         [
             "trained on",
-            f"{escape(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs",
+            f"{escape_markdown(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs",
         ],
     ]
-    return f"# {escape(facts.name)}\n\n{escape(facts.description)}\n\n" + markdown_table(
+    return f"# {escape_markdown(facts.name)}\n\n{escape_markdown(facts.description)}\n\n" + markdown_table(
         ["", ""], rows, left=2
     )
 
@@ -60,16 +59,16 @@ def _accuracy(facts: BundleMetadata) -> str:
     found, weights = facts.measured, facts.weights
     interval = f"{100 * found.low:.2f} to {100 * found.high:.2f} %"
     text = (
-        f"**{_percent(found.accuracy, 2)}** on the {found.total:,} test images: {found.correct:,} right, "
+        f"**{percent(found.accuracy)}** on the {found.total:,} test images: {found.correct:,} right, "
         f"95 % interval {interval}, mean loss {found.loss:.4f}, by these weights in fp32 arithmetic.\n\n"
         f"Of the test images {weights.correct_fp32:,} are right with weights in fp32 and "
         f"{weights.correct_fp16:,} in fp16, so they are kept as {weights.format}. "
-        f"{_percent(weights.agreement, 2)} get the class that the evaluation after the training gave them."
+        f"{percent(weights.agreement)} get the class that the evaluation after the training gave them."
     )
     lines = [text]
     if len(facts.labels) <= _MOST_CLASSES:
         rows = [
-            [escape(label), f"{each.correct:,} of {each.total:,}", _share(each.correct, each.total)]
+            [escape_markdown(label), f"{each.correct:,} of {each.total:,}", _share(each.correct, each.total)]
             for label, each in zip(facts.labels, found.classes, strict=True)
         ]
         lines.append(markdown_table(["class", "right", "share"], rows))
@@ -79,19 +78,19 @@ def _accuracy(facts: BundleMetadata) -> str:
 def _confidence(facts: BundleMetadata) -> str:
     found, confidence = facts.measured, facts.confidence
     split = "test images" if confidence.fitted_on == "test" else "validation images, which no training saw"
-    caught = "none is wrong" if found.unsure_among_wrong is None else _percent(found.unsure_among_wrong)
-    if_sure = "n/a" if found.accuracy_if_sure is None else _percent(found.accuracy_if_sure, 2)
+    caught = "none is wrong" if found.unsure_among_wrong is None else percent(found.unsure_among_wrong, 1)
+    if_sure = "n/a" if found.accuracy_if_sure is None else percent(found.accuracy_if_sure)
     hedge = ", so this is no estimate for new images" if confidence.fitted_on == "test" else ""
-    plain, warmed = _percent(found.ece, 2), _percent(found.calibrated_ece, 2)
+    plain, warmed = percent(found.ece), percent(found.calibrated_ece)
     calibrated = f"{plain} without it, {warmed} with it{hedge}"
     return (
         "## Confidence\n\n"
         f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the "
         f"temperature of the smallest loss on {confidence.images:,} {split}. The expected calibration error "
         f"(15 bins) on the test images is {calibrated}.\n\n"
-        f"An answer is called **unsure** below a confidence of {_percent(confidence.unsure_below)}, which "
-        f"95 % of the right answers on those images reach. {_percent(found.unsure)} of the test images fall "
-        f"below it; of the wrong answers {caught}. The others are right in {if_sure}."
+        f"An answer is called **unsure** below a confidence of {percent(confidence.unsure_below, 1)}, which "
+        f"95 % of the right answers on those images reach. {percent(found.unsure, 1)} of the test images "
+        f"fall below it; of the wrong answers {caught}. The others are right in {if_sure}."
     )
 
 
@@ -103,8 +102,8 @@ def _limits(facts: BundleMetadata) -> str:
         "them; a low confidence warns of many such images, not of all.\n"
         f"- It sees the middle of an image at {shape.height} x {shape.width} pixels: what is small in it, or "
         "at its edge, is lost.\n"
-        f"- The figures hold for images like those of {escape(facts.origin.data_title)}; for others they are "
-        "lower, by an amount that nobody has measured here.\n"
+        f"- The figures hold for images like those of {escape_markdown(facts.origin.data_title)}; for "
+        "others they are lower, by an amount that nobody has measured here.\n"
         "- One training with one seed was measured; another seed gives another figure."
         + "".join(f"\n- {_sentence(note)}" for note in facts.origin.taught[1:])
     )
@@ -112,10 +111,10 @@ def _limits(facts: BundleMetadata) -> str:
 
 def _repeat(facts: BundleMetadata, *, on_the_shelf: bool) -> str:
     origin = facts.origin
-    versions = f"convsmith {escape(origin.convsmith)} and PyTorch {escape(origin.torch)}"
+    versions = f"convsmith {escape_markdown(origin.convsmith)} and PyTorch {escape_markdown(origin.torch)}"
     text = (
-        f"Trained with {versions} on {escape(origin.processor)} in {origin.seconds:,.0f} seconds, seed "
-        f"{origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
+        f"Trained with {versions} on {escape_markdown(origin.processor)} in {origin.seconds:,.0f} seconds, "
+        f"seed {origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
     )
     lines = [text, *(_sentence(teacher) for teacher in origin.taught[:1])]
     if on_the_shelf:
@@ -128,12 +127,8 @@ def _repeat(facts: BundleMetadata, *, on_the_shelf: bool) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{escape(text[:1].upper() + text[1:])}."
+    return f"{escape_markdown(text[:1].upper() + text[1:])}."
 
 
 def _share(correct: int, total: int) -> str:
-    return _percent(correct / total) if total else "n/a"
-
-
-def _percent(share: float, decimals: int = 1) -> str:
-    return f"{100 * share:.{decimals}f} %"
+    return percent(correct / total, 1) if total else "n/a"

@@ -14,10 +14,10 @@ from convsmith.nas.settings import Settings
 from convsmith.nas.study import Trial
 from convsmith.nas.worker import TrialRunner
 from convsmith.recipes.session import with_absolute_places
-from convsmith.reports.page import percent
 from convsmith.reports.search_page import SearchData, TrialRow, html, picture
 from convsmith.reports.style import save
 from convsmith.system import files
+from convsmith.text import percent
 
 # Recipes that are written, the most accurate of the frontier.
 _MOST_RECIPES = 8

@@ -18,10 +18,10 @@ from convsmith.nas.settings import Settings
 from convsmith.nas.study import Journal, Trial
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.recipes.fit import fitted
-from convsmith.reports.page import percent
 from convsmith.reports.search_page import SearchData
 from convsmith.system import files
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
+from convsmith.text import percent
 
 Tell = Callable[[str], None]
 

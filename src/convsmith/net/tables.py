@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, AxisView, Row, View
+from convsmith.text import markdown_table
 
 _RULE = "-" * 64
 _MIB = 1024**2
@@ -275,18 +276,3 @@ _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("activations", lambda row: f"{row.activations:,}"),
     ("MACs", _macs_cell),
 )
-
-
-def markdown_table(header: list[str], rows: list[list[str]], *, left: int = 1) -> str:
-    """A Markdown table: the first `left` columns aligned to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: list[str]) -> str:
-        padded = [
-            cell.ljust(width) if index < left else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
-    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])

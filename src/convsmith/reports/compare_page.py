@@ -11,14 +11,13 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from convsmith.errors import clean
 from convsmith.evaluation.comparison import Difference, Spread
 from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, end_labels, one
 from convsmith.reports.html import asset, drawing, environment, policy
-from convsmith.reports.page import escape, percent
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import INK, SERIES, short
+from convsmith.text import escape_markdown, percent, printable_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +99,11 @@ def markdown(facts: ComparisonData) -> str:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through `md`
         undefined=jinja2.StrictUndefined,
-        finalize=clean,
+        finalize=printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"md": escape, "percent": percent, "shown": shown, "p_text": p_text}
+    made.filters |= {"md": escape_markdown, "percent": percent, "shown": shown, "p_text": p_text}
     return made.get_template("compare.md.j2").render(facts=facts)
 
 

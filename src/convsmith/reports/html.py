@@ -13,13 +13,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from convsmith.errors import clean
 from convsmith.reports import charts
 from convsmith.reports.diagram import diagram
-from convsmith.reports.page import PageData, percent
+from convsmith.reports.page import PageData
 from convsmith.reports.receptive_field import energy_curve, field_lines, field_map
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
+from convsmith.text import percent, printable_value
 
 _TEMPLATES = resources.files("convsmith.reports") / "templates"
 
@@ -96,7 +96,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=clean,
+        finalize=printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

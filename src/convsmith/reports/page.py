@@ -1,6 +1,5 @@
 """A run's report: a README in the form that the courses ask for, ready to publish."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 import jinja2
 
 from convsmith.briefs.checks import Check
-from convsmith.errors import clean
 from convsmith.evaluation.metrics import Metrics
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.net.analysis import Analysis
+from convsmith.text import escape_markdown, fenced, percent, printable_value
 from convsmith.training.metrics import SplitMetrics
 
 
@@ -66,37 +65,11 @@ def markdown(facts: PageData) -> str:
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through the filters below
         undefined=jinja2.StrictUndefined,
-        finalize=clean,
+        finalize=printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["md"] = escape
+    environment.filters["md"] = escape_markdown
     environment.filters["percent"] = percent
     environment.filters["fenced"] = fenced
     return environment.get_template("README.md.j2").render(facts=facts)
-
-
-def percent(share: float | None, decimals: int = 2) -> str:
-    """A share as text.
-
-    >>> percent(0.8379), percent(None)
-    ('83.79 %', 'undefined')
-    """
-    return "undefined" if share is None else f"{100 * share:.{decimals}f} %"
-
-
-def escape(text: object) -> str:
-    r"""Text that Markdown shows as it is, in a table too.
-
-    >>> escape("<b>a|b</b>")
-    '&lt;b&gt;a\\|b&lt;/b&gt;'
-    """
-    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
-
-
-def fenced(text: str, language: str = "text") -> str:
-    """A code block whose fence is longer than any in the text."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

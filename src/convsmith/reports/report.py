@@ -33,8 +33,8 @@ from convsmith.reports.receptive_field import field_picture
 from convsmith.reports.samples import augmented_samples, data_pictures, draw_some, save
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder, epoch_seconds
-from convsmith.runs.log import clock
 from convsmith.system import files
+from convsmith.text import format_duration
 from convsmith.training.metrics import SplitMetrics, score_of
 
 # How many images the galleries show, and the stream that they are drawn from.
@@ -256,7 +256,7 @@ def _page_facts(
         test=test,
         epochs=len(metrics),
         seconds=seconds,
-        time=clock(seconds),
+        time=format_duration(seconds),
         metrics=metrics,
         facts=facts,
         checks=checks,

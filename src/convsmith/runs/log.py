@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from convsmith.errors import printable
 from convsmith.runs.checkpoint import TrainingState
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
+from convsmith.text import format_duration, printable
 from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
 
 
@@ -20,17 +20,6 @@ def batch_line(batch: BatchMetrics) -> str:
     'Loss=1.6764 Batch_id=390 Accuracy=33.17'
     """
     return f"Loss={batch.loss:.4f} Batch_id={batch.index} Accuracy={100 * batch.accuracy:.2f}"
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any.
-
-    >>> clock(17.4), clock(3725)
-    ('00:17', '1:02:05')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def seconds_left(history: Sequence[EpochMetrics], epochs: int) -> float:
@@ -63,7 +52,7 @@ class LogWriter(Callback):
         self.write(f"Resumed {place}")
 
     def compiled(self, seconds: float) -> None:
-        self.write(f"Compiled in {clock(seconds)}, which no epoch's time contains")
+        self.write(f"Compiled in {format_duration(seconds)}, which no epoch's time contains")
 
     def epoch_started(self, start: EpochStart) -> None:
         self.start = start
@@ -84,18 +73,18 @@ class LogWriter(Callback):
         rate = batches / max(facts.train_seconds, 1e-9)
         self.write(
             f"Train: {batch_line(self.last_batch)}: 100% {batches}/{batches} "
-            f"[{clock(facts.train_seconds)}, {rate:.2f}it/s]"
+            f"[{format_duration(facts.train_seconds)}, {rate:.2f}it/s]"
         )
         if facts.validation:
             self.write(facts.validation.line("Validation"))
         if facts.test:
             self.write(facts.test.line("Test"))
         if left := seconds_left(self.history, self.start.epochs):
-            self.write(f"Remaining: about {clock(left)}")
+            self.write(f"Remaining: about {format_duration(left)}")
         self.write("")
 
     def training_done(self, seconds: float) -> None:
-        self.write(f"Total time: {clock(seconds)}")
+        self.write(f"Total time: {format_duration(seconds)}")
 
 
 class RunWriter(Callback):

@@ -8,7 +8,7 @@ from pathlib import Path
 from convsmith.errors import RunError
 from convsmith.recipes.loader import load
 from convsmith.runs.folder import RunFolder, epoch_seconds
-from convsmith.runs.log import clock
+from convsmith.text import format_duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class RunProgress:
             return f"{told}, {self.diverged}"
         if self.finished:
             return f"{told}, finished"
-        left = "" if self.seconds_left is None else f", about {clock(self.seconds_left)} left"
+        left = "" if self.seconds_left is None else f", about {format_duration(self.seconds_left)} left"
         return f"{told}{left}, last news {self.quiet_seconds:.0f} s ago"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from convsmith.exporters.project.code import environment
 from convsmith.exporters.project.readme import Shown
-from convsmith.reports.page import escape
+from convsmith.text import escape_markdown
 
 _MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILINE)
 
@@ -19,7 +19,7 @@ def notebook(values: dict[str, Any], shown: Shown) -> str:
         shown: What the run came to.
     """
     templates = environment()
-    templates.filters.update(md=escape)
+    templates.filters.update(md=escape_markdown)
     shows_pictures = bool({"explanation", "confusion"} & set(shown.plots))
     text = templates.get_template("notebook.py.j2").render(
         **values, shown=shown, shows_pictures=shows_pictures

@@ -12,7 +12,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
 from convsmith.recipes.schema import Recipe
-from convsmith.reports.page import escape, fenced, percent
+from convsmith.text import escape_markdown, fenced, percent
 from convsmith.training.metrics import SplitMetrics
 
 TITLES = {
@@ -53,7 +53,7 @@ def readme(values: dict[str, Any], shown: Shown) -> str:
         shown: What the run came to.
     """
     templates = environment()
-    templates.filters.update(md=escape, percent=percent, fenced=fenced)
+    templates.filters.update(md=escape_markdown, percent=percent, fenced=fenced)
     text = templates.get_template("README.md.j2").render(
         **values,
         shown=shown,

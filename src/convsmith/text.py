@@ -1,0 +1,114 @@
+"""Text for terminals, Markdown and CSV: escaping, percentages, plurals, durations and tables."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_MAX_NAME_LENGTH = 200
+
+
+def printable(text: str) -> str:
+    r"""Replace characters that could control a terminal: all but printable ones and newlines become `?`.
+
+    >>> printable("a\x1b[31mb\u202ec\nd")
+    'a?[31mb?c\nd'
+    """
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def printable_value(value: Any) -> Any:
+    """Make a template value printable; text marked as safe, and values of other types, are unchanged."""
+    return printable(value) if type(value) is str and not value.isprintable() else value
+
+
+def one_line(name: str) -> str:
+    r"""Return an untrusted name as part of a line: printable, without newlines, at most 200 characters.
+
+    >>> one_line("cat\ndog"), len(one_line("x" * 10_000))
+    ('cat?dog', 200)
+    """
+    line = printable(name).replace("\n", "?")
+    return line if len(line) <= _MAX_NAME_LENGTH else line[: _MAX_NAME_LENGTH - 1] + "…"
+
+
+def percent(share: float | None, decimals: int = 2) -> str:
+    """Format a share as a percentage.
+
+    >>> percent(0.8379), percent(0.5, 0), percent(None)
+    ('83.79 %', '50 %', 'undefined')
+    """
+    return "undefined" if share is None else f"{100 * share:.{decimals}f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun.
+
+    >>> plural(1, "issue"), plural(1200, "issue")
+    ('1 issue', '1,200 issues')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration as minutes and seconds, with hours if there are any.
+
+    >>> format_duration(17.4), format_duration(3725)
+    ('00:17', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def escape_markdown(text: object) -> str:
+    r"""Escape text for Markdown, table cells included.
+
+    >>> escape_markdown("<b>a|b</b>")
+    '&lt;b&gt;a\\|b&lt;/b&gt;'
+    """
+    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """Return a Markdown code block whose fence is longer than any fence in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Format a Markdown table: the first `left` columns are left-aligned, the others right-aligned.
+
+    >>> print(markdown_table(["layer", "size"], [["conv", "32"]]))
+    | layer | size |
+    | ----- | ---: |
+    | conv  |   32 |
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if index < left else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = [("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
+    return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def csv_row(cells: Iterable[Any]) -> str:
+    r"""Format a CSV row in which no spreadsheet takes a cell for a formula.
+
+    >>> csv_row(["a,b", "=1+1", 2])
+    '"a,b",\'=1+1,2\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(
+        f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
+    )
+    return text.getvalue()
