@@ -1,18 +1,16 @@
 """What makes a step learn fast, each part against PyTorch's own or a few lines of its definition."""
 
 import copy
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convsmith.data.augment.engines import augmenter
 from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.dataset import ImageData
 from convsmith.data.normalize import Normalizer
-from convsmith.data.resize import resized
+from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import RecipeError
 from convsmith.net.module import build
 from convsmith.net.notation import parse
@@ -22,9 +20,8 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.session import prepare
 from convsmith.system.device import torch_threads
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import DeviceImages
 from convsmith.training.config import SGD, AdamW, Muon
-from convsmith.training.gradients import Batch, GradientWorkers
+from convsmith.training.gradients import GradientWorkers
 from convsmith.training.kernels.dropout import Dropout, use_fast_dropout
 from convsmith.training.optimizers import OrthogonalizedFilters, make_optimizers
 from convsmith.training.profiler import PHASES, Profile
@@ -75,22 +72,16 @@ def digits() -> ImageData:
     return prepare(load("digits")).data
 
 
-def learner(net: nn.Module, data: ImageData, parts: int, **changes: Any) -> GradientWorkers:
-    arguments: dict[str, Any] = {
-        "mix": None,
-        "label_smoothing": 0.1,
-        "num_classes": 10,
-        "dtype": torch.float32,
-        "seed": 0,
-        "profile": Profile(),
-    }
+def learner(
+    net: nn.Module, data: ImageData, parts: int, augment: AugmentConfig | None = None
+) -> GradientWorkers:
     return GradientWorkers(
         net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        DeviceImages(data.train, CPU),
-        Normalizer.of(data, CPU),
-        augmenter(AugmentConfig(), data.mean),
+        Pipeline(data, augment or AugmentConfig(), seed=0, device=CPU),
+        label_smoothing=0.1,
+        dtype=torch.float32,
         parts=parts,
-        **arguments | changes,
+        profile=Profile(),
     )
 
 
@@ -99,8 +90,8 @@ def small_net(norm: str = "batch", dropout: float = 0.0) -> nn.Module:
     return build(plan(parse("C8 S8:s2 / G F10"), (1, 8, 8), settings), generator=new_generator(1))
 
 
-def batch(indices: Tensor, step: int = 0) -> Batch:
-    return Batch(indices=indices, epoch=1, step=step)
+def batch(indices: Tensor, step: int = 0) -> BatchSpec:
+    return BatchSpec(indices=indices, epoch=1, step=step)
 
 
 @pytest.mark.parametrize("parts", [1, 3, 4])
@@ -171,13 +162,13 @@ def test_a_batch_prepared_ahead_is_the_same_batch(
     stranger = batch(torch.arange(64), 9)
     ends = []
     with torch_threads(threads):
-        ways: list[list[Batch | None]] = [[None] * 3, [*batches[1:], None], [stranger, stranger, None]]
+        ways: list[list[BatchSpec | None]] = [[None] * 3, [*batches[1:], None], [stranger, stranger, None]]
         for following in ways:
             net = small_net(dropout=0.2)
             learns = learner(net, digits, parts=2)
-            taken, take = list[int](), learns.images.take
+            taken, take = list[int](), learns.pipeline.images.take
             monkeypatch.setattr(
-                learns.images,
+                learns.pipeline.images,
                 "take",
                 lambda some, taken=taken, take=take: taken.append(len(some)) or take(some),
             )
@@ -204,7 +195,7 @@ def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
     mean = torch.zeros(8)
     for step in range(2):
         halves = [torch.arange(20) + 40 * step + 20 * half for half in range(2)]
-        seen = [conv(normalize(learns.images.take(half)[0])).mean((0, 2, 3)) for half in halves]
+        seen = [conv(normalize(learns.pipeline.images.take(half)[0])).mean((0, 2, 3)) for half in halves]
         mean = 0.9 * mean + 0.1 * torch.stack(seen).mean(0)
     assert torch.allclose(net.get_buffer("block1.norm1.running_mean"), mean, atol=1e-5)
     assert net.get_buffer("block1.norm1.num_batches_tracked") == 2
@@ -326,16 +317,6 @@ def test_dirac_initialisation_passes_channels_on() -> None:
     assert not torch.allclose(logits[:, :4], hidden[:, :4], atol=0.1)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (3, 1, 8, 8), (1, 4, 7, 12)])
-@pytest.mark.parametrize("size", [1, 5, 7, 20])
-def test_images_of_another_size_are_those_of_interpolation(shape: tuple[int, ...], size: int) -> None:
-    images = torch.randint(0, 256, shape, generator=new_generator(0), dtype=torch.uint8)
-    found = resized(images.contiguous(memory_format=torch.channels_last), size)
-    expected = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
-    assert torch.allclose(found, expected, atol=1e-4)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-
-
 def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, ...]] = []
     forward = nn.Conv2d.forward
@@ -364,8 +345,8 @@ def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mixing_reaches_the_loss(digits: ImageData) -> None:
     recipe = load("digits", ["augment.mix=mixup", "augment.mix.p=1.0"])
     losses = [
-        learner(small_net(), digits, parts=1, mix=mix).learn(batch(torch.arange(64))).loss.item()
-        for mix in (None, recipe.augment.mix)
+        learner(small_net(), digits, 1, augment).learn(batch(torch.arange(64))).loss.item()
+        for augment in (None, AugmentConfig(mix=recipe.augment.mix))
     ]
     assert losses[0] != losses[1]
 

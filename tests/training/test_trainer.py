@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.pipeline import BatchSpec
 from convsmith.errors import DivergedError, RecipeError
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
@@ -43,7 +44,7 @@ from convsmith.training.config import (
     Schedule,
     Step,
 )
-from convsmith.training.gradients import Batch, GradientWorkers, Outcome
+from convsmith.training.gradients import GradientWorkers, Outcome
 from convsmith.training.metrics import evaluate_split, logits_of, score_of
 from convsmith.training.optimizers import LearningRate, make_optimizers
 from convsmith.training.profiler import Profile
@@ -297,7 +298,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pyte
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     real = GradientWorkers.learn
 
-    def learn(self: GradientWorkers, batch: Batch, following: Batch | None = None) -> Outcome:
+    def learn(self: GradientWorkers, batch: BatchSpec, following: BatchSpec | None = None) -> Outcome:
         outcome = real(self, batch, following)
         gradient = self.parameters[0].grad
         assert gradient is not None

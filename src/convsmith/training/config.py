@@ -277,6 +277,13 @@ class TrainConfig(_Table):
         """How many parts a batch goes through the net in."""
         return self.batch_size // (self.microbatch_size or self.batch_size)
 
+    def image_size(self, epoch: int, step: int, steps_per_epoch: int) -> int | None:
+        """Return the height and width of a step's images; None for the original size."""
+        if self.progressive is None:
+            return None
+        done = ((epoch - 1) * steps_per_epoch + step) / (self.epochs * steps_per_epoch)
+        return self.progressive.start_size if done < self.progressive.until else None
+
     @property
     def epochs_run(self) -> int:
         """How many epochs the run goes through: all, unless it is to stop before."""

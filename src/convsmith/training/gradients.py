@@ -16,59 +16,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import get_total_norm
 
-from convsmith.data.augment.engines import Augmenter, Draw
-from convsmith.data.augment.mixing import mix_batch
-from convsmith.data.augment.transforms import Mix
-from convsmith.data.normalize import Normalizer
-from convsmith.data.resize import resized
+from convsmith.data.pipeline import Batch, BatchSpec, Pipeline
 from convsmith.system.device import autocast, torch_threads
-from convsmith.system.rng import derive_seed
-from convsmith.training.batches import DeviceImages
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
 from convsmith.training.kernels.backward import prepared_backward
 from convsmith.training.kernels.dropout import use_fast_dropout
 from convsmith.training.profiler import Profile
 
-# Purposes that random numbers are drawn for, so that no two share a stream.
-_AUGMENT, _MIX, _DROPOUT = range(1, 4)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """The images to learn from; where they stand in the training fixes, with the run's seed, all draws.
-
-    Attributes:
-        indices: `(N,)` int64 on the CPU, the images' places in the training set.
-        epoch: Counts from 1.
-        step: The batch's number within the epoch, from 0.
-        image_size: Pixels a side that the images are brought to, None for their own.
-    """
-
-    indices: Tensor
-    epoch: int
-    step: int
-    image_size: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of a batch as the net sees it.
-
-    Attributes:
-        images: `(N, C, H, W)` float32, channels last in memory.
-        labels: `(N,)` int64.
-        targets: What the loss compares logits with: the labels, or probabilities `(N, num_classes)`.
-        dropout: Seed of what the net draws for it.
-    """
-
-    images: Tensor
-    labels: Tensor
-    targets: Tensor
-    dropout: int
+# A purpose of random numbers; `data.pipeline` has 1 and 2.
+_DROPOUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +43,10 @@ class GradientWorkers:
 
     Args:
         net: On the device, channels last. Its copies share its parameters.
-        images: The training images.
-        normalize: From uint8 to what the net sees.
-        augment: Changes the images; mixing follows it.
-        mix: Mixes images and labels within a part.
+        pipeline: Makes the batches; its seed is that of dropout too.
         label_smoothing: Share of each target that is spread over all classes.
-        num_classes: Logits of the net.
         dtype: What the forward pass computes in.
         parts: How many parts a whole batch has.
-        seed: Of augmentation, mixing and dropout.
         profile: Told how long each phase takes.
         teacher: Asked of every part of a batch, as the net sees it.
         compiled: Whether the copies are compiled, each shape of images when it is first seen.
@@ -101,28 +55,22 @@ class GradientWorkers:
     def __init__(
         self,
         net: nn.Module,
-        images: DeviceImages,
-        normalize: Normalizer,
-        augment: Augmenter,
+        pipeline: Pipeline,
         *,
-        mix: Mix | None,
         label_smoothing: float,
-        num_classes: int,
         dtype: torch.dtype,
         parts: int,
-        seed: int,
         profile: Profile,
         teacher: Teacher | None = None,
         compiled: bool = False,
     ) -> None:
         self.teacher = teacher
-        self.net, self.images, self.normalize, self.augment, self.mix = net, images, normalize, augment, mix
-        self.num_classes, self.dtype, self.seed, self.profile = num_classes, dtype, seed, profile
+        self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
         self.generators = [torch.Generator() for _ in range(parts)]
         self.replicas = [_replica(net, share_buffers=parts == 1) for _ in self.generators]
-        threads = torch.get_num_threads() if images.device.type == "cpu" else 1
+        threads = torch.get_num_threads() if pipeline.device.type == "cpu" else 1
         if compiled:
             # No compiler sees into our dropout. PyTorch's draws from one generator, so in the parts' order.
             self.replicas, threads = compiled_nets(self.replicas), 1
@@ -131,13 +79,13 @@ class GradientWorkers:
                 use_fast_dropout(replica, generator)
         self.workers = min(parts, threads)
         self.pool: Executor = _single_threaded(self.workers) if self.workers > 1 else _AtOnce()
-        self.ahead: tuple[Batch | None, list[Future[Part]]] = (None, [])
+        self.ahead: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
 
     def train(self) -> None:
         for replica in self.replicas:
             replica.train()
 
-    def learn(self, batch: Batch, following: Batch | None = None) -> Outcome:
+    def learn(self, batch: BatchSpec, following: BatchSpec | None = None) -> Outcome:
         """Set the gradients of all parameters to those of a batch's mean loss.
 
         Args:
@@ -147,10 +95,11 @@ class GradientWorkers:
         known, prepared = self.ahead
         if known is not batch:
             prepared = self._prepare(batch)
-        waiting = [self.pool.submit(self._part, number, part) for number, part in enumerate(prepared)]
+        parts = batch.split(len(self.replicas))
+        waiting = [self.pool.submit(self._part, *each) for each in zip(parts, prepared, strict=True)]
         # In the queue behind this batch's parts, and before the parts that will wait for it.
         self.ahead = (following, self._prepare(following) if following else [])
-        shares = [len(part) / len(batch.indices) for part in self._shared_out(batch)]
+        shares = [len(part) / len(batch) for part in parts]
         results = [part.result() for part in waiting]
         *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], shares)
         for parameter, gradient in zip(self.parameters, total, strict=True):
@@ -164,9 +113,9 @@ class GradientWorkers:
         """
         buffers = [buffer for replica in self.replicas for buffer in replica.buffers()]
         before = [buffer.clone() for buffer in buffers]
-        batch = Batch(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
-        for number, part in enumerate(self._prepare(batch)):
-            self._part(number, part)
+        batch = BatchSpec(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
+        for spec, part in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
+            self._part(spec, part)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
@@ -193,38 +142,22 @@ class GradientWorkers:
     def close(self) -> None:
         self.pool.shutdown()
 
-    def _shared_out(self, batch: Batch) -> Sequence[Tensor]:
-        """The indices of each part."""
-        return batch.indices.chunk(len(self.replicas))
+    def _prepare(self, batch: BatchSpec) -> list[Future[Batch]]:
+        return [self.pool.submit(self._prepared, part) for part in batch.split(len(self.replicas))]
 
-    def _prepare(self, batch: Batch) -> list[Future[Part]]:
-        parts = enumerate(self._shared_out(batch))
-        return [self.pool.submit(self._prepared, number, part, batch) for number, part in parts]
-
-    def _prepared(self, number: int, indices: Tensor, batch: Batch) -> Part:
-        key = (self.seed, batch.epoch, batch.step, number)
+    def _prepared(self, part: BatchSpec) -> Batch:
         with self.profile.phase("augment"):
-            images, labels = self.images.take(indices)
-            draw = Draw(seed=derive_seed(*key, _AUGMENT), epoch=batch.epoch, indices=indices)
-            images = self.augment(images, draw)
-            if batch.image_size is not None:
-                images = resized(images, batch.image_size)
-            images, targets = self.normalize(images), labels
-            if self.mix is not None:
-                probabilities = functional.one_hot(labels, self.num_classes).float()
-                images, targets = mix_batch(self.mix, images, probabilities, derive_seed(*key, _MIX))
-        dropout = derive_seed(*key, _DROPOUT)
-        return Part(images=images, labels=labels, targets=targets, dropout=dropout)
+            return self.pipeline(part)
 
-    def _part(self, number: int, prepared: Future[Part]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _part(self, spec: BatchSpec, prepared: Future[Batch]) -> tuple[Tensor, Tensor, list[Tensor]]:
         """A part's mean loss, how many of its images were right, and the gradients."""
         part = prepared.result()
         taught = None if self.teacher is None else self._taught(self.teacher, part.images)
         device = part.images.device
         with self.profile.phase("forward"):
-            self.generators[number].manual_seed(part.dropout)
+            self.generators[spec.part].manual_seed(spec.derive_seed(self.pipeline.seed, _DROPOUT))
             with autocast(device, self.dtype), prepared_backward(device, self.dtype):
-                logits = self.replicas[number](part.images)
+                logits = self.replicas[spec.part](part.images)
             # The loss in fp32: its sum over the classes would lose digits in bf16.
             loss = self.criterion(logits.float(), part.targets)
             if self.teacher is not None and taught is not None:

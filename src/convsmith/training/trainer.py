@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from convsmith.data.augment.engines import augmenter
 from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.dataset import ImageData, Split, TrainingData
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import normalized
+from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.system.memory import enough_memory, keep_freed_memory
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
 from convsmith.system.signals import StopRequest
 from convsmith.training.averages import WeightAverages
-from convsmith.training.batches import DeviceImages, followed, num_batches, shuffled
+from convsmith.training.batches import followed, num_batches, shuffled
 from convsmith.training.compilation import compilable
 from convsmith.training.config import Plateau, TrainConfig
 from convsmith.training.distillation import Teacher
-from convsmith.training.gradients import Batch, GradientWorkers
+from convsmith.training.gradients import GradientWorkers
 from convsmith.training.metrics import SplitMetrics, evaluate_split
 from convsmith.training.optimizers import LearningRate, make_optimizers
 from convsmith.training.profiler import Profile
@@ -56,7 +56,7 @@ class BatchMetrics:
 class StepMetrics:
     """What a step found; on the device until it is read."""
 
-    batch: Batch
+    batch: BatchSpec
     found: Reading
 
 
@@ -228,7 +228,8 @@ class Trainer:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.dtype = dtype_of(config.precision)
-        self.normalize = Normalizer.of(data, self.device)
+        self.pipeline = Pipeline(data, augment, seed=seed, device=self.device)
+        self.normalize = self.pipeline.normalize
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.evaluated: nn.Module = net
         self.plain = self.prepare_layers()
@@ -240,15 +241,10 @@ class Trainer:
         self.averages = WeightAverages(net, config)
         self.learner = GradientWorkers(
             net,
-            DeviceImages(data.train, self.device),
-            self.normalize,
-            augmenter(augment, data.mean),
-            mix=augment.mix,
+            self.pipeline,
             label_smoothing=config.label_smoothing,
-            num_classes=len(data.class_names),
             dtype=self.dtype,
             parts=config.num_microbatches,
-            seed=seed,
             profile=profile,
             teacher=teacher,
             compiled=config.compile,
@@ -413,11 +409,11 @@ class Trainer:
         if self.stop.signal:
             raise StoppedError(self.stop.signal, where)
 
-    def batch(self, indices: Tensor, epoch: int, step: int) -> Batch:
+    def batch(self, indices: Tensor, epoch: int, step: int) -> BatchSpec:
         """The images of a step, at the size that they have by then."""
-        return Batch(indices=indices, epoch=epoch, step=step, image_size=self.image_size(epoch, step))
+        return BatchSpec(indices=indices, epoch=epoch, step=step, image_size=self.image_size(epoch, step))
 
-    def step(self, batch: Batch, following: Batch | None = None) -> StepMetrics:
+    def step(self, batch: BatchSpec, following: BatchSpec | None = None) -> StepMetrics:
         """Forward, backward, update.
 
         The images of the batch that follows are prepared meanwhile, where one is named.
@@ -454,11 +450,7 @@ class Trainer:
 
     def image_size(self, epoch: int, step: int) -> int | None:
         """What the images of a step are brought to; None for their own size."""
-        progressive = self.config.progressive
-        if progressive is None:
-            return None
-        done = self.steps_before(epoch, step) / (self.config.epochs * self.num_batches)
-        return progressive.start_size if done < progressive.until else None
+        return self.config.image_size(epoch, step, self.num_batches)
 
     def steps_before(self, epoch: int, step: int) -> int:
         """How many steps of the training come before a step of an epoch."""
