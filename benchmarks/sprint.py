@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
-from convsmith.api.verbs import train
+from convsmith import train
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.session import prepare
 from convsmith.reports import charts, style

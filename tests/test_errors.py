@@ -153,7 +153,7 @@ def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
     def broken() -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("convsmith.api.verbs.list_recipes", broken)
+    monkeypatch.setattr("convsmith.api.recipes.list_recipes", broken)
     arguments, told, exit_code = example("E101")
     assert run(arguments) == exit_code
     err = capsys.readouterr().err
@@ -167,7 +167,7 @@ def outdated(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """As if these packages were installed in these versions, and the command fails."""
     true = metadata.version
     monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or true(name))
-    monkeypatch.setattr("convsmith.api.verbs.list_recipes", lambda: 1 / 0)
+    monkeypatch.setattr("convsmith.api.recipes.list_recipes", lambda: 1 / 0)
 
 
 def test_the_example_of_a_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_only_a_bug_leaves_a_trace(
     for code in ("E001", "E020", "E030", "E050"):
         run(example(code)[0])
     assert traces() == 0
-    monkeypatch.setattr("convsmith.api.verbs.list_recipes", lambda: 1 / 0)
+    monkeypatch.setattr("convsmith.api.recipes.list_recipes", lambda: 1 / 0)
     assert run(["recipes"]) == 101
     assert traces() == 1
 

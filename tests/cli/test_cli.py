@@ -241,7 +241,7 @@ def test_a_bug_of_ours_leaves_a_trace(capsys: Capture, monkeypatch: pytest.Monke
     def broken() -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("convsmith.api.verbs.list_recipes", broken)
+    monkeypatch.setattr("convsmith.api.recipes.list_recipes", broken)
     assert run(["recipes"]) == 101
     err = capsys.readouterr().err
     assert "error[E101]: internal error: ZeroDivisionError('oops')" in err
@@ -254,7 +254,7 @@ def test_an_interrupt_exits_with_130(capsys: Capture, monkeypatch: pytest.Monkey
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convsmith.api.verbs.list_recipes", interrupted)
+    monkeypatch.setattr("convsmith.api.recipes.list_recipes", interrupted)
     assert run(["recipes"]) == 130
     assert "interrupted" in capsys.readouterr().err
 

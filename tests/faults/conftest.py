@@ -16,5 +16,5 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
         folder.write_manifest()
         return folder
 
-    monkeypatch.setattr("convsmith.api.train.finish", finish)
+    monkeypatch.setattr("convsmith.api.training.finish", finish)
     monkeypatch.setattr("convsmith.cli.training._show_result", lambda result: None)

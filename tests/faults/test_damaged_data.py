@@ -361,7 +361,7 @@ def test_data_that_changed_since_the_run(
         folder.write_manifest()
         return folder
 
-    monkeypatch.setattr("convsmith.api.train.finish", finish)
+    monkeypatch.setattr("convsmith.api.training.finish", finish)
     recipe = cs.load_recipe("digits", f"data.source={clean}", *TINY)
     cs.train(recipe, runs=tmp_path / "runs")
     run = tmp_path / "runs" / "tiny-1"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import convsmith as cs
-from convsmith.api import verbs
 from convsmith.briefs.loader import load_brief
 from convsmith.data.cache import cache_folder
 from convsmith.data.config import DataConfig
@@ -82,7 +81,7 @@ def test_a_shape_that_is_none(run: Path, shape: str) -> None:
     record = json.loads((run / "data.json").read_text())
     text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
     (run / "data.json").write_text(text)
-    for use in (lambda: verbs.load_target(str(run)), lambda: comparison._open(run)):
+    for use in (lambda: cs.load_target(str(run)), lambda: comparison._open(run)):
         with pytest.raises(RunError, match="damaged: no image_shape"):
             use()
 
@@ -92,7 +91,7 @@ def test_a_shape_that_is_none(run: Path, shape: str) -> None:
 def test_results_without_a_score(run: Path, test: object) -> None:
     (run / "results.json").write_text(json.dumps({"test": test}))
     with pytest.raises(RunError, match="damaged: no test score"):
-        verbs.load_target(str(run))
+        cs.load_target(str(run))
 
 
 @pytest.mark.slow
@@ -100,7 +99,7 @@ def test_metrics_without_epochs(run: Path) -> None:
     path = run / "metrics.csv"
     path.write_text(path.read_text().replace("epoch,", "eppoch,"))
     with pytest.raises(RunError, match="damaged: a row has no epoch"):
-        verbs.progress(run)
+        cs.progress(run)
 
 
 @pytest.mark.slow

@@ -32,7 +32,6 @@ import numpy as np
 import tomli_w
 
 import convsmith as cs
-from convsmith.api import verbs
 from convsmith.briefs.loader import brief_names, brief_table, load_brief
 from convsmith.data.cache import cache_folder
 from convsmith.data.config import DataConfig
@@ -500,11 +499,11 @@ def run_readers(run: Path) -> list[Reader]:
         return read
 
     def watched() -> None:
-        found = verbs.progress(run)
+        found = cs.progress(run)
         assert [found.line(), *map(table_row, found.rows)]
 
     def judged() -> None:
-        verbs.load_target(str(run)).judge()
+        cs.load_target(str(run)).judge()
 
     arrays = {name: dict(np.load(run / f"{name}.npz")) for name in ("predictions", "explanation")}
     num_images = len(arrays["predictions"]["labels"])
@@ -521,7 +520,7 @@ def run_readers(run: Path) -> list[Reader]:
         Reader("weights", tensors(weights), of(WEIGHTS, *weighed)),
         Reader("manifest", json_of(manifest), of("manifest.json", partial(RunFolder.open, run))),
         Reader("data record", records["data"], of("data.json", judged, compared)),
-        Reader("results", records["results"], of("results.json", judged, partial(verbs.results, run))),
+        Reader("results", records["results"], of("results.json", judged, partial(cs.results, run))),
         Reader("metrics", texts([rows], junk), of("metrics.csv", watched)),
         Reader("log", texts([log], ["error[E060]: ", "\n", "x"]), of("log.txt", watched)),
         Reader("predictions", made["predictions"], of("predictions.npz", *saved)),

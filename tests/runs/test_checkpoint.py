@@ -280,7 +280,7 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
             facts=facts,
         )
 
-    monkeypatch.setattr("convsmith.api.train.finish", finish)
+    monkeypatch.setattr("convsmith.api.training.finish", finish)
 
 
 LONGER = ["train.epochs=4", "model.net=C4 C6:s2 / G F10", "name=tiny", "train.ema=0.9"]
@@ -347,7 +347,7 @@ def test_a_run_that_was_killed_in_its_report_is_completed(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("convsmith.api.train.finish", killed)
+        patch.setattr("convsmith.api.training.finish", killed)
         with pytest.raises(SystemExit):
             cs.train(load("digits", LONGER), runs=tmp_path)
     (tmp_path / "tiny-1" / "model.safetensors").unlink()
@@ -413,7 +413,7 @@ def test_another_number_of_threads_is_told(tmp_path: Path, monkeypatch: pytest.M
     run = interrupted(tmp_path, Interrupt(2))
     here = machine_record()
     there = {**here, "torch_threads": 64, "packages": {**here["packages"], "torch": "1.0"}}
-    monkeypatch.setattr("convsmith.api.train.machine_record", lambda: there)
+    monkeypatch.setattr("convsmith.api.training.machine_record", lambda: there)
     with pytest.raises(RunError) as caught:
         cs.resume(run)
     lines = str(caught.value).splitlines()[1:3]

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from convsmith.api import receptive_field
 from convsmith.data.dataset import Split, image_ids
 from convsmith.data.normalize import Normalizer, normalized
 from convsmith.errors import ModuleError, ShapeError
-from convsmith.evaluation import explanation, predictions
+from convsmith.evaluation import explanation, predictions, receptive_field
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.net.module import build
 from convsmith.recipes.session import Session
@@ -86,7 +85,10 @@ def ask(folder: RunFolder, prepared: Session) -> Evaluation:
     # Not every net has one: it may flatten the image itself, or be dead in the middle.
     folder.field.unlink(missing_ok=True)
     with contextlib.suppress(ShapeError, ModuleError):
-        receptive_field.write(receptive_field.field_of(net, prepared, NUM_FIELD), folder.field)
+        field = receptive_field.measure(
+            net, prepared.analysis, data, seed=prepared.recipe.seed, num_images=NUM_FIELD
+        )
+        receptive_field.write(field, folder.field)
     return Evaluation(train=score_of(train_logits, torch.from_numpy(data.train.labels)), test=found)
 
 

@@ -16,17 +16,18 @@ FEWEST_STEPS = 20
 
 
 def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
-    """Run the test, and write lr-find.png and lr-find.csv.
+    """Find a learning rate: train a fresh net while the rate grows, and see where the loss falls.
 
     Args:
-        recipe: Whose net, data, batch size and optimiser are used.
-        folder: Made where it is missing.
-        steps: At least 20.
+        recipe: From `load_recipe`; its batch size and optimiser count, its schedule does not.
+        folder: Where lr-find.png and lr-find.csv go; made where it is missing.
+        steps: Of the test, at least 20.
 
     Raises:
         RecipeError: The net does not fit the data, or there are too few steps.
         DataError: The data set cannot be found or read.
     """
+    files.check_destination(folder)
     if steps < FEWEST_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
     prepared = prepare(recipe)

@@ -1,251 +1,45 @@
-"""Training a prepared recipe into a run's folder, from its beginning or from where it stopped."""
+"""Train a recipe."""
 
-import json
-import shlex
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from convsmith.api.evaluation import finish
-from convsmith.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, StoppedError
-from convsmith.models.teacher import KnownTeacher, teacher_of
-from convsmith.models.trained import TEACHER
-from convsmith.net.module import build
-from convsmith.recipes.loader import load
+from convsmith.api.training import train_new
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import Session, prepare
+from convsmith.recipes.session import prepare
 from convsmith.reports.report import Result
-from convsmith.runs.checkpoint import Record, TrainingState
-from convsmith.runs.folder import RunFolder
-from convsmith.runs.log import LogFile, LogWriter, RunWriter
+from convsmith.runs.tensorboard import curves
 from convsmith.system import files
-from convsmith.system.device import machine_record
-from convsmith.system.rng import new_generator
-from convsmith.system.signals import stop_on_signals
 from convsmith.training.profiler import Profile
-from convsmith.training.trainer import Callback, fit
-
-# How long a training is, which may change between two parts of it: the rest must be as it was.
-_LENGTH = ("train.epochs", "train.stop_after")
-_MOST_EPOCHS = 100_000
+from convsmith.training.trainer import Callback
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A field that is not as it was when the state was saved; "nothing" where it was, or is, absent."""
-
-    field: str
-    before: str
-    now: str
-
-    def line(self) -> str:
-        """For a reader.
-
-        >>> Change(field="train.epochs", before="30", now="60").line()
-        'train.epochs: was 30, is 60'
-        """
-        return f"{self.field}: was {self.before}, is {self.now}"
-
-
-def train_new(
-    prepared: Session, runs: Path, callbacks: Sequence[Callback] = (), profile: Profile | None = None
+def train(
+    recipe: Recipe,
+    *,
+    runs: Path = Path("runs"),
+    callbacks: Sequence[Callback] = (),
+    profile: Profile | None = None,
+    tensorboard: bool = False,
 ) -> Result:
-    """Train a recipe from its beginning, into a new folder in `runs`."""
-    recipe, teacher = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
-    files.check_destination(runs, prepared.space())
-    with prepared.threads():
-        folder = RunFolder.create(runs, recipe.name)
-        with files.owned(folder.path):
-            folder.write_start(
-                recipe=recipe.table(),
-                environment=machine_record(),
-                data=prepared.data.record(recipe.data),
-                summary=prepared.summary(),
-            )
-            opening = prepared.opening(*(teacher.lines() if teacher else ()))
-            return _train(
-                folder, prepared, teacher=teacher, callbacks=callbacks, profile=profile, opening=opening
-            )
-
-
-def resume(
-    run: Path, *, epochs: int | None, accept_changes: bool, callbacks: Sequence[Callback] = ()
-) -> Result:
-    """Go on with a run from the state in its folder; the verb of the same name tells the rest."""
-    with RunFolder.held(run):
-        folder = RunFolder.open_to_resume(run)
-        state = folder.load_state()
-        edited = load(str(run / "recipe.toml"))
-        recipe = lengthened(edited, epochs)
-        _check_length(folder, state.record, recipe)
-        prepared = prepare(recipe)
-        files.check_destination(run, prepared.space())
-        teacher = teacher_of(prepared.recipe, prepared.data)
-        with prepared.threads():
-            changes = changes_of(state.record.conditions, conditions_of(prepared, teacher))
-            unexpected = [each for each in changes if each.field not in _LENGTH]
-            if unexpected and not accept_changes:
-                raise RunError(
-                    "not all is as it was when the state was saved, so the weights may come out differently",
-                    where=str(run),
-                    context="\n".join(each.line() for each in unexpected),
-                    fix="set it back, or go on all the same with --accept-changes, which is recorded",
-                )
-            folder.reopen(_note(state.record, changes))
-            if recipe != edited:
-                files.write_toml(folder.path / "recipe.toml", prepared.recipe.table())
-            if any(each.field.startswith("data.") for each in unexpected):
-                folder.write_json("data.json", prepared.data.record(prepared.recipe.data))
-            opening = ["", *(f"Changed: {each.line()}" for each in changes)]
-            return _train(
-                folder, prepared, teacher=teacher, callbacks=callbacks, state=state, opening=opening
-            )
-
-
-def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
-    """A recipe that trains for so many epochs in all.
-
-    Up to the number that its schedule is planned for, the schedule stays; above it, it is planned anew.
-
-    Raises:
-        RecipeError: The number is out of range.
-
-    Example:
-        >>> recipe = lengthened(load("digits", ["train.stop_after=10"]), 20)
-        >>> recipe.train.epochs, recipe.train.stop_after
-        (30, 20)
-        >>> recipe = lengthened(recipe, 40)
-        >>> recipe.train.epochs, recipe.train.stop_after
-        (40, None)
-    """
-    if epochs is None:
-        return recipe
-    if not 1 <= epochs <= _MOST_EPOCHS:
-        raise RecipeError(f"found {epochs}, expected 1 to {_MOST_EPOCHS:,}", where="--epochs")
-    planned = max(epochs, recipe.train.epochs)
-    length = {"epochs": planned, "stop_after": epochs if epochs < planned else None}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
-
-
-def conditions_of(prepared: Session, teacher: KnownTeacher | None = None) -> dict[str, str]:
-    """What a training depends on beside its state, by field: recipe, data, teacher, machine, versions.
+    """Train a recipe, evaluate it, and leave a run folder with report, pictures, weights and log.
 
     Args:
-        prepared: Within its `threads()`, whose number counts.
-        teacher: The one that the recipe names.
+        recipe: From `load_recipe`.
+        runs: The folder that the run's folder is made in, as `<recipe>-<number>`.
+        callbacks: Told of every batch and epoch, beside the run folder's own.
+        profile: Collects where the time goes, which profile.txt in the folder then says.
+        tensorboard: Also write curves for TensorBoard, into `tensorboard/` of the folder.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed, and its curves are asked for.
+        RecipeError: The net does not fit the data.
+        DataError: The data set cannot be found or read.
+        FileError: The folder cannot be written to, or its disk has not enough space.
+        DivergedError: A loss is not finite.
+        OutOfMemoryError: A batch does not fit; the error names a size to try.
+        StoppedError: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on from it.
     """
-    table = prepared.recipe.table()
-    # Where images and teacher come from does not matter, nor where they are kept: what they are does.
-    unimportant = {"source", "keep_in", "skip_damaged"}
-    asked = {key: value for key, value in table["data"].items() if key not in unimportant}
-    record = prepared.data.record(prepared.recipe.data)
-    images = {name: split["fingerprint"] for name, split in record["splits"].items()}
-    machine = machine_record()
-    fields = {
-        **{key: table[key] for key in ("seed", "model", "augment")},
-        "train": {key: value for key, value in table["train"].items() if key != "teacher"},
-        **({"teacher": {"sha256": teacher.sha256}} if teacher else {}),
-        "data": {**asked, "fingerprint": {"all": prepared.data.fingerprint, **images}},
-        "machine": {
-            key: machine[key] for key in ("python", "processor", "torch_threads", "device", "packages")
-        },
-    }
-    return dict(_flat("", fields))
-
-
-def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
-    """The fields that differ, in their order.
-
-    >>> [change.line() for change in changes_of({"seed": "1", "a": "2"}, {"seed": "3", "a": "2", "b": "4"})]
-    ['seed: was 1, is 3', 'b: was nothing, is 4']
-    """
-    return [
-        Change(field=field, before=before.get(field, "nothing"), now=now.get(field, "nothing"))
-        for field in dict.fromkeys([*before, *now])
-        if before.get(field) != now.get(field)
-    ]
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, each in items:
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), each)
-    else:
-        yield prefix, json.dumps(value, ensure_ascii=False)
-
-
-def _check_length(folder: RunFolder, record: Record, recipe: Recipe) -> None:
-    done, wanted = len(record.history), recipe.train.epochs_run
-    begun = done + bool(record.progress.step)
-    if wanted < begun:
-        raise RunError(
-            f"{begun} epochs are done or begun, asked for {wanted}",
-            where=str(folder.path),
-            fix=f"ask for more with --epochs {2 * begun}",
-        )
-    if wanted == done and folder.is_finished:
-        raise RunError(
-            f"already complete: {done} of {done} epochs are done",
-            where=str(folder.path),
-            fix=f"train on with --epochs {2 * done}",
-        )
-
-
-def _note(record: Record, changes: list[Change]) -> dict[str, Any]:
-    """What a run's folder keeps of a resumption."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "epochs_done": len(record.history),
-        "batches_done": record.progress.step,
-        "changes": [{"field": each.field, "before": each.before, "now": each.now} for each in changes],
-    }
-
-
-def _train(
-    folder: RunFolder,
-    prepared: Session,
-    *,
-    callbacks: Sequence[Callback],
-    opening: Sequence[str],
-    teacher: KnownTeacher | None = None,
-    profile: Profile | None = None,
-    state: TrainingState | None = None,
-) -> Result:
-    recipe = prepared.recipe
-    net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
-    log = LogFile(folder)
-    folder.write_record(TEACHER, teacher.record() if teacher else None)
-    watching = (RunWriter(folder, conditions_of(prepared, teacher)), LogWriter(log), *callbacks)
-    for callback in watching:
-        callback.run_started(folder.path, opening)
-    began = time.perf_counter() - (state.record.seconds if state else 0.0)
-    try:
-        with stop_on_signals() as stop:
-            fit(
-                net,
-                prepared.data,
-                recipe.train,
-                recipe.augment,
-                seed=recipe.seed,
-                teacher=teacher.teacher if teacher else None,
-                callbacks=watching,
-                profile=profile,
-                state=state,
-                stop=stop,
-            )
-    except (DivergedError, OutOfMemoryError) as error:
-        log(str(error))
-        raise
-    except StoppedError as error:
-        command = f"`convsmith resume {shlex.quote(str(folder.path))}` goes on from there"
-        error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
-        log(str(error))
-        raise
-    for callback in watching:
-        callback.training_done(time.perf_counter() - began)
-    if profile is not None:
-        folder.write_profile(profile.table())
-    return finish(folder, prepared, log)
+    # Before data is read, which can take minutes.
+    files.check_destination(runs)
+    with curves(enabled=tensorboard) as writers:
+        return train_new(prepare(recipe), runs, (*writers, *callbacks), profile)

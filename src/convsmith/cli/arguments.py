@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convsmith.api import verbs
+import convsmith as cs
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TensorBoard = Annotated[
 
 
 def target_of(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
-    return verbs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
+    return cs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith.api import verbs
+import convsmith as cs
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, target_of
 from convsmith.cli.output import say
 
@@ -25,7 +25,7 @@ class View(StrEnum):
 
 def recipes() -> None:
     """List the recipes on the shelf, each with its measured result."""
-    recipe_names = verbs.list_recipes()
+    recipe_names = cs.list_recipes()
     width = max(len(recipe.name) for recipe in recipe_names)
     for recipe in recipe_names:
         say(f"{recipe.name:<{width}} {recipe.description}")
@@ -98,7 +98,7 @@ def check(
 
 def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
     """Print a net in the notation's canonical form."""
-    say(verbs.format_net(net))
+    say(cs.format_net(net))
 
 
 def draw(
@@ -110,7 +110,7 @@ def draw(
 ) -> None:
     """Draw a net: layers, shapes, branches, and the receptive field growing."""
     found = target_of(target, overrides, input_shape)
-    for path in verbs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+    for path in cs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
         say(str(path))
 
 
@@ -125,11 +125,11 @@ def receptive_field(
     found = target_of(target, overrides, None)
     from convsmith.reports.receptive_field import field_lines
 
-    field, picture = verbs.receptive_field(found, out, num_images=images)
+    field, picture = cs.receptive_field(found, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
         say(line)
 
 
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
     """Explain the code of an error: what happened, why, how to mend it."""
-    say(verbs.explain_error(code))
+    say(cs.explain_error(code))

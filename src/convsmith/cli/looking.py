@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith.api import verbs
+import convsmith as cs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument
 from convsmith.cli.output import say
 
@@ -18,7 +18,7 @@ def preview(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where the pictures go")] = Path("preview"),
 ) -> None:
     """Draw sample images, and augmented ones as the net will see them."""
-    for path in verbs.preview(verbs.load_recipe(recipe, *(overrides or [])), out):
+    for path in cs.preview(cs.load_recipe(recipe, *(overrides or [])), out):
         say(str(path))
 
 
@@ -38,7 +38,7 @@ def verify_data(
     """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
     from convsmith.data.issues import FEW_TOLD, lines
 
-    found = verbs.verify_data(source, *(overrides or []))
+    found = cs.verify_data(source, *(overrides or []))
     if as_json:
         say(json.dumps(found.record(), indent=2))
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from convsmith.api import verbs
+import convsmith as cs
 from convsmith.cli.arguments import (
     AsJson,
     Device,
@@ -44,7 +44,7 @@ def predict(
     from convsmith.models.image_inputs import items_of
 
     items = list(items_of(images))
-    classifier = verbs.load(target, device=device)
+    classifier = cs.load(target, device=device)
     answers = classifier.answers(items, top_k=top_k, batch_size=batch_size)
     if show(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
@@ -91,12 +91,12 @@ def export(
             "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
         )
     if code:
-        for path in verbs.export(target_of(target, overrides, input_shape), out, replace=force):
+        for path in cs.export(target_of(target, overrides, input_shape), out, replace=force):
             say(str(path))
     if bundle:
-        say(str(verbs.export_bundle(Path(target), bundle, replace=force)))
+        say(str(cs.export_bundle(Path(target), bundle, replace=force)))
     if onnx:
-        parity = verbs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
+        parity = cs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
         for line in (*parity.lines(), str(onnx)):
             say(line)
 
@@ -106,5 +106,5 @@ def eject(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
 ) -> None:
     """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
-    for path in verbs.eject(run, folder):
+    for path in cs.eject(run, folder):
         say(str(path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convsmith.api import verbs
+import convsmith as cs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, TensorBoard
 from convsmith.cli.output import complain, say
 
@@ -28,15 +28,13 @@ def train(
 ) -> None:
     """Train a recipe; leaves a folder with weights, log, metrics, pictures and a report."""
     chosen = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
-    loaded = verbs.load_recipe(recipe, *chosen)
+    loaded = cs.load_recipe(recipe, *chosen)
     from convsmith.cli.console import callback
     from convsmith.training.profiler import Profile
 
     measured = Profile(enabled=True) if profile else None
     with closing(callback()) as watcher:
-        result = verbs.train(
-            loaded, runs=runs, callbacks=(watcher,), profile=measured, tensorboard=tensorboard
-        )
+        result = cs.train(loaded, runs=runs, callbacks=(watcher,), profile=measured, tensorboard=tensorboard)
     if measured:
         say(f"{measured.table()}\n")
     _show_result(result)
@@ -57,7 +55,7 @@ def resume(
     from convsmith.cli.console import callback
 
     with closing(callback()) as watcher:
-        result = verbs.resume(
+        result = cs.resume(
             run,
             epochs=epochs,
             accept_changes=accept_changes,
@@ -76,7 +74,7 @@ def watch(
     """Watch a run that is trained in another terminal, until it is finished."""
     from convsmith.cli.watching import watch as show
 
-    show(lambda: verbs.progress(run), every=every, once=once)
+    show(lambda: cs.progress(run), every=every, once=once)
 
 
 def evaluate(
@@ -94,16 +92,16 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print all facts as JSON.")] = False,
 ) -> None:
     """Score a run's weights on its training and test images; write its pictures and report anew."""
-    result = verbs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
+    result = cs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
     if as_json:
-        say(json.dumps(verbs.results(run), indent=2))
+        say(json.dumps(cs.results(run), indent=2))
     else:
         _show_result(result)
 
 
 def report(run: RunArgument) -> None:
     """Make a run's pictures and pages again from its saved predictions, without its net."""
-    result = verbs.report(run)
+    result = cs.report(run)
     say(f"Report: {result.page}")
     say(f"For a repository: {result.report}")
 
@@ -116,8 +114,8 @@ def lr_find(
     steps: Annotated[int, typer.Option(help="how many steps the test takes")] = 200,
 ) -> None:
     """Find a learning rate: a short training in which it grows, with a plot and a suggestion."""
-    loaded = verbs.load_recipe(recipe, *(overrides or []))
-    found = verbs.lr_find(loaded, out, steps=steps)
+    loaded = cs.load_recipe(recipe, *(overrides or []))
+    found = cs.lr_find(loaded, out, steps=steps)
     say(f"Recipe: {loaded.train.optimizer.lr:g}")
     if found.suggestion is None:
         say("Suggestion: none; the loss never falls")
@@ -135,7 +133,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare runs: table, seeds grouped, what differs, curves, and whether differences are chance."""
-    found = verbs.compare(runs, out)
+    found = cs.compare(runs, out)
     if as_json:
         say(json.dumps(found.record, indent=2))
         return
@@ -173,9 +171,9 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search for better nets under a brief, around a recipe; leaves a report and ready recipes."""
-    found = verbs.search(
+    found = cs.search(
         brief,
-        verbs.load_recipe(recipe),
+        cs.load_recipe(recipe),
         trials=trials,
         minutes=minutes,
         epochs=epochs,

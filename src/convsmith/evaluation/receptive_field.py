@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convsmith.errors import ModuleError, ShapeError, suggest
+from convsmith.data.dataset import ImageData
+from convsmith.data.normalize import Normalizer, normalized
+from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
+from convsmith.evaluation.predictions import REMEDY
 from convsmith.net.analysis import View
+from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
+from convsmith.system import files
+from convsmith.system.rng import new_generator
 from convsmith.training.kernels.backward import prepared_backward
 from convsmith.training.metrics import evaluating
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 # Luo et al. count the pixels above 1 - 95.45 % of the greatest, as of a Gaussian within two deviations.
 _THRESHOLD = 1 - 0.9545
+_SAMPLE, _BATCH = 104, 64
 _HEADS = {"GlobalAvgPool2d", "Flatten"}
 Field = NDArray[np.float64]
 
@@ -245,3 +253,71 @@ def square(view: View | None, position: tuple[int, int]) -> Square | None:
         height=rows.size,
         width=columns.size,
     )
+
+
+def measure(
+    net: nn.Module, analysis: SpecAnalysis, data: ImageData, *, seed: int, num_images: int
+) -> EffectiveReceptiveField:
+    """Measure the field of the last map before the head on random test images; see `effective_field`.
+
+    Args:
+        net: With its weights, on its device.
+        analysis: Of the same network.
+        data: Its test images are used.
+        seed: Of the sample of test images.
+        num_images: Size of the sample, at least 1; all test images if there are fewer.
+
+    Raises:
+        ShapeError: The network flattens the image itself.
+        ModuleError: No gradient reaches the images, for example because all activations are 0.
+    """
+    layer = layer_before_head(analysis.plan)
+    device = next(net.parameters()).device
+    drawn = torch.randperm(len(data.test), generator=new_generator(seed, _SAMPLE))
+    sample = data.test.pick(drawn[:num_images].sort().values.numpy())
+    batches = normalized(sample.images, Normalizer.of(data, device), _BATCH)
+    return effective_field(net, batches, layer, _view(analysis, layer))
+
+
+def write(field: EffectiveReceptiveField, path: Path) -> None:
+    """Write a field as a NumPy archive, without the theoretical field, which `read` computes again."""
+    arrays: dict[str, NDArray[Any] | None] = {
+        "energy": field.energy.astype(np.float32),
+        "map_shape": np.array(field.map_shape),
+        "position": np.array(field.position),
+        "num_images": np.array(field.num_images),
+    }
+    files.write_arrays(path, arrays)
+
+
+def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
+    """Read the file of `write`.
+
+    Args:
+        path: The file.
+        analysis: Of the network that was measured.
+
+    Raises:
+        RunError: The file is damaged, or belongs to another network.
+    """
+    layer = layer_before_head(analysis.plan)
+    try:
+        arrays = files.read_arrays(path)
+        # Reshaping fails on the field of a network with another input size.
+        energy = arrays["energy"].astype(np.float64).reshape(analysis.input_shape[1:])
+        rows, columns = (int(each) for each in arrays["position"])
+        height, width = (int(each) for each in arrays["map_shape"])
+        return EffectiveReceptiveField(
+            layer=layer,
+            map_shape=(height, width),
+            position=(rows, columns),
+            energy=energy / energy.sum(),
+            num_images=int(arrays["num_images"]),
+            square=square(_view(analysis, layer), (rows, columns)),
+        )
+    except (FileError, ValueError, TypeError, KeyError) as error:
+        raise RunError("damaged receptive field", where=str(path), fix=REMEDY) from error
+
+
+def _view(analysis: SpecAnalysis, layer: str) -> View:
+    return next(row.after for row in analysis.rows if row.name == layer)

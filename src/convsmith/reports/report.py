@@ -11,11 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.api import receptive_field
 from convsmith.briefs.checks import Check, Trained
 from convsmith.data.dataset import ImageData
 from convsmith.errors import RunError
-from convsmith.evaluation import predictions
+from convsmith.evaluation import predictions, receptive_field
 from convsmith.evaluation.metrics import ClassMetrics, Metrics, facts_of, mistakes
 from convsmith.evaluation.predictions import REMEDY, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
@@ -155,7 +154,7 @@ def _result_pictures(
 
 def _field(folder: RunFolder, prepared: Session) -> EffectiveReceptiveField | None:
     """What was measured of where the net looks; None where nothing was."""
-    return receptive_field.read(folder.field, prepared) if folder.field.is_file() else None
+    return receptive_field.read(folder.field, prepared.analysis) if folder.field.is_file() else None
 
 
 def _charts(folder: RunFolder, prepared: Session, facts: Metrics) -> list[tuple[str, str, Figure]]:

@@ -3,7 +3,8 @@
 TensorBoard is an optional extra. Its files are a view of the run's history and nothing depends on them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,3 +90,17 @@ def _summary_writer() -> Any:
             fix="pip install 'convsmith[tensorboard]'",
         ) from error
     return SummaryWriter
+
+
+@contextmanager
+def curves(*, enabled: bool) -> Iterator[tuple[Callback, ...]]:
+    """Provide the callback that writes for TensorBoard if it is enabled, and close it afterwards.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+    """
+    if not enabled:
+        yield ()
+        return
+    with closing(TensorBoardWriter()) as writer:
+        yield (writer,)

@@ -1,0 +1,88 @@
+"""Export a network: code, bundle, ONNX."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsmith.exporters.code import contents
+from convsmith.models.resolve import Target
+from convsmith.system import files
+
+if TYPE_CHECKING:
+    from convsmith.exporters.parity import Parity
+
+
+def export(target: Target, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write a net as one plain PyTorch file, `model.py`, and a run's or a bundle's weights beside it.
+
+    Args:
+        target: From `load_target`.
+        folder: Is made where it is missing.
+        replace: Whether other files of these names may be replaced.
+
+    Returns:
+        The paths of what was written.
+
+    Raises:
+        FileError: A different file is there already.
+        RunError: The run's weights are damaged.
+        BundleError: The bundle is damaged.
+    """
+    written = contents(target)
+    files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
+    return tuple(folder / name for name in written)
+
+
+def export_bundle(run: Path, folder: Path, *, replace: bool = False) -> Path:
+    """Write a run's bundle: weights, spec, labels, preprocessing, calibration, card and manifest, verified.
+
+    Args:
+        run: Its folder; its data set has to be there, on whose test images the shipped weights are measured.
+        folder: Appears whole, or not at all.
+        replace: Whether another bundle there may be replaced.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: No such run, a damaged one, one that was not evaluated, or its data set has changed.
+        DataError: The data set cannot be found or read.
+        FileError: Something else is there already.
+    """
+    from convsmith.exporters.bundle import bundle_contents
+    from convsmith.models import bundle
+
+    bundle.write(folder, bundle_contents(run), replace=replace)
+    return folder
+
+
+def export_onnx(
+    target: str | Path,
+    path: Path,
+    *,
+    int8: bool = False,
+    images: Sequence[str] = (),
+    replace: bool = False,
+) -> "Parity":
+    """Write a trained net as one ONNX file, once its answers have been compared with PyTorch's.
+
+    Args:
+        target: As for `load`.
+        path: Of the file.
+        int8: Keep weights and maps as 8-bit numbers, set by training images.
+        images: Images to compare on, as for `predict`; by default the test images of its data set.
+        replace: Whether another file there may be replaced.
+
+    Returns:
+        How well the two agree.
+
+    Raises:
+        ParityError: They do not; nothing is written.
+        MissingExtraError: The extra `onnx` is not installed.
+        ConvsmithError: As `load`; the data set cannot be found or read; another file is there.
+    """
+    from convsmith.exporters.onnx_export import exported
+
+    model, parity = exported(str(target), int8=int8, images=images)
+    files.write_new({path: model}, replace=replace)
+    return parity
