@@ -164,7 +164,7 @@ def test_the_data_may_be_gone(folders: list[Path], tmp_path: Path, monkeypatch: 
 def test_what_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="expected at least two"):
         cs.compare(folders[:1], tmp_path)
-    with pytest.raises(RunError, match="named twice"):
+    with pytest.raises(RunError, match="listed twice"):
         cs.compare([folders[0], folders[0]], tmp_path)
     copy = shutil.copytree(folders[0], tmp_path / "copy")
     (copy / "predictions.npz").unlink()

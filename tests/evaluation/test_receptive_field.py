@@ -27,7 +27,7 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.schema import Recipe
-from convsmith.reports.receptive_field import field_lines, field_picture
+from convsmith.reports.receptive_field import field_lines, receptive_field_figure
 from helpers.nets import legal, notations
 
 
@@ -216,12 +216,12 @@ def test_picture_and_text_say_what_is_clipped() -> None:
     assert field.is_clipped
     assert field.square == Square(top=-2, left=-2, height=13, width=13)
     assert "theoretical receptive field 13x13\nclipped to the 9x9 image" in texts(
-        field_picture(field, "Field")
+        receptive_field_figure(field, "Field")
     )
-    assert "Theoretical receptive field: 13x13 pixels, more than the 9x9 image shows" in field_lines(field)
+    assert "Theoretical receptive field: 13x13 pixels, larger than the 9x9 image" in field_lines(field)
     whole = effective_field(net, images(21), "5", view)
     assert not whole.is_clipped
-    shown = texts(field_picture(whole, "Field"))
+    shown = texts(receptive_field_figure(whole, "Field"))
     assert "clipped" not in shown
     for share in (0.25, 0.5, 0.75, 0.9):
         assert f"{share:.0%} within {whole.radius_of(share):.1f}" in shown
@@ -233,7 +233,7 @@ def test_without_a_square_the_centre_of_mass_counts() -> None:
     field = EffectiveReceptiveField(layer="", map_shape=(5, 5), position=(2, 2), energy=energy, num_images=1)
     assert field.centre == (2.0, 3.0)
     assert field.radius_of(0.9) == 1
-    assert field_picture(field, "Field").axes
+    assert receptive_field_figure(field, "Field").axes
     assert not any("Theoretical" in line for line in field_lines(field))
 
 
@@ -242,7 +242,10 @@ def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.C
     out = tmp_path / "out"
     assert run(["receptive-field", str(folder), "--out", str(out), "--images", "32"]) == 0
     shown = capsys.readouterr().out
-    assert "Layer: block1.activation2, a map of 4x4\nIts position 2, 2, over 32 images:" in shown
+    assert (
+        "Layer: block1.activation2, feature map of 4x4\nPosition: row 2, column 2, mean over 32 images"
+        in shown
+    )
     assert "Theoretical receptive field: 5x5 pixels" in shown
     assert (out / "receptive-field.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((out / "receptive-field.json").read_text())

@@ -113,7 +113,7 @@ def test_logits_beyond_single_precision(run: Path) -> None:
     huge = np.zeros_like(found["logits"])
     huge[:, 0] = 3e38
     files.write_arrays(run / "predictions.npz", {**found, "logits": huge})
-    assert comparison._open(run).facts.calibration.ece > 0.5
+    assert comparison._open(run).metrics.calibration.ece > 0.5
 
 
 @pytest.mark.slow

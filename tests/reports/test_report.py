@@ -94,7 +94,7 @@ def test_predictions_of_older_versions_still_open(copied: Path) -> None:
     np.savez(copied / "predictions.npz", logits=saved["logits"], labels=saved["labels"])
     (copied / "explanation.npz").unlink()
     page = cs.report(copied).page.read_text()
-    assert "What the net looks at" not in page
+    assert "Class-activation and occlusion maps" not in page
     assert "Filters of the first layer" in page
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_reported(copied: Path) -> None:
         cs.report(copied)
     saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
     np.savez(copied / "predictions.npz", logits=saved["logits"][1:], labels=saved["labels"][1:])
-    with pytest.raises(RunError, match="not predictions for the run's test set"):
+    with pytest.raises(RunError, match="not of the test set of this run"):
         cs.report(copied)
     (copied / "predictions.npz").unlink()
     with pytest.raises(RunError, match="no saved predictions") as caught:
@@ -141,7 +141,7 @@ def test_the_page_needs_nothing_else(run: Result) -> None:
 def test_the_page_says_what_was_found(run: Result) -> None:
     page = run.page.read_text()
     assert f"{100 * run.test.accuracy:.2f} %" in page
-    assert run.facts.interval.text() in page
+    assert run.metrics.interval.text() in page
     assert (run.folder / "log.txt").read_text().splitlines()[0] in page
     wrong = run.test.total - run.test.correct
     assert page.count('<li data-true="') == min(wrong, 300)
@@ -181,7 +181,7 @@ def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
     assert record["corruptions"]["gaussian blur"][3]["accuracy"] == score.accuracy
     means = [level["accuracy"] for levels in record["corruptions"].values() for level in levels]
     assert record["mean_accuracy"] == pytest.approx(np.mean(means))
-    assert "Accuracy on spoiled test images" in result.page.read_text()
+    assert "Accuracy on corrupted test images" in result.page.read_text()
     assert "| gaussian blur |" in result.report.read_text()
     assert (folder / "plots" / "robustness.png").is_file()
     assert cs.report(folder).page.read_text() == result.page.read_text()
@@ -191,7 +191,7 @@ def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
     # What `convsmith receptive-field` measures on as many images is what the report shows.
     field, _ = cs.receptive_field(cs.load_target(str(copied)), copied / "drawn", num_images=128)
     page = run.page.read_text()
-    assert f"Effective receptive field: {field.size:.1f} pixels a side" in page
+    assert f"Effective receptive field: {field.size:.1f} pixels" in page
     assert f"gradient over {field.num_images:,} test images" in page
     assert "](plots/receptive_field.png)" in run.report.read_text()
     saved = np.load(copied / "receptive_field.npz")["energy"]

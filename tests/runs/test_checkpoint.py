@@ -277,7 +277,7 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
             test=nothing,
             classes=(),
             checks=(),
-            facts=facts,
+            metrics=facts,
         )
 
     monkeypatch.setattr("convsmith.api.training.finish", finish)

@@ -50,7 +50,7 @@ def finished(folder: RunFolder, prepared: Session, asked: Evaluation, log: Calla
     test = score_of(torch.from_numpy(asked.test.logits), torch.from_numpy(asked.test.labels))
     for line in (asked.train.line("Train"), test.line("Test"), "", *(each.line() for each in facts.classes)):
         log(line)
-    return report(folder, prepared, train=asked.train, found=asked.test, facts=facts)
+    return report(folder, prepared, train=asked.train, predictions=asked.test, metrics=facts)
 
 
 def loaded_net(folder: RunFolder, prepared: Session) -> tuple[nn.Module, Normalizer, torch.dtype]:

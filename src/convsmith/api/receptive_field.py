@@ -7,7 +7,7 @@ from convsmith.evaluation.receptive_field import EffectiveReceptiveField, measur
 from convsmith.models.resolve import Target
 from convsmith.net.module import build
 from convsmith.recipes.session import prepare
-from convsmith.reports.receptive_field import field_picture
+from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.style import save
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
@@ -35,7 +35,7 @@ def receptive_field(
     subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"
     files.make_folder(folder)
     files.write_json(folder / "receptive-field.json", field.record())
-    figure = field_picture(field, "Effective receptive field", subtitle)
+    figure = receptive_field_figure(field, "Effective receptive field", subtitle)
     return field, save(figure, folder / "receptive-field.png")
 
 

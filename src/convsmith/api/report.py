@@ -18,4 +18,4 @@ def report(run: Path) -> Result:
         folder, prepared = open_run(run)
         train, found = reports.saved(folder, prepared)
         facts = reports.metrics_for(prepared, found)
-        return reports.report(folder, prepared, train=train, found=found, facts=facts)
+        return reports.report(folder, prepared, train=train, predictions=found, metrics=facts)

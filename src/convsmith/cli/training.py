@@ -137,7 +137,7 @@ def compare(
     if as_json:
         say(json.dumps(found.record, indent=2))
         return
-    from convsmith.reports.compare_page import p_text
+    from convsmith.reports.compare_page import format_p
 
     for group in found.record["groups"]:
         accuracy = group["accuracy"]
@@ -146,7 +146,7 @@ def compare(
         say(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
     for pair in found.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
-        say(f"{pair['first']} against {pair['second']}: {counts}, p {p_text(pair['mcnemar_p'])}")
+        say(f"{pair['first']} against {pair['second']}: {counts}, p {format_p(pair['mcnemar_p'])}")
     say(f"Page: {found.page}")
     say(f"Markdown: {found.markdown}")
 
@@ -206,6 +206,6 @@ def _show_result(result: "Result") -> None:
         for line in verdict_lines(result.checks):
             say(line)
         say("")
-    say(f"95% interval: {result.facts.interval.text()}, ECE {result.facts.calibration.ece:.2%}")
+    say(f"95% interval: {result.metrics.interval.text()}, ECE {result.metrics.calibration.ece:.2%}")
     say(f"Test accuracy: {result.test.accuracy:.2%}")
     say(f"Report: {result.page}")

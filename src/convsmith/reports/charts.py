@@ -1,6 +1,6 @@
-"""The charts of a run, one function each: facts in, a matplotlib figure out.
+"""The charts of a run as matplotlib figures, one function per chart.
 
-Lines and bars are labelled where they are, without a legend. A chart for the page is as wide as a phone.
+Lines and bars are labelled directly, without a legend. A chart of the HTML page fits the width of a phone.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,16 +31,16 @@ from convsmith.reports.style import (
 from convsmith.training.lr_find import RangeTest
 
 PAGE_WIDTH = 4.6
-# Nearly white: on the strong cells, whose colour is the same in both schemes of a page.
+# Nearly white, for text on dark cells, whose colour is the same in both colour schemes of a page.
 LIGHT = "#fefefe"
-# More classes than these are told by their extremes, and a larger matrix by colour alone.
+# Above these numbers of classes only the extremes get bars, and a matrix has no numbers or no names.
 MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
 Draw = Callable[[Axes], None]
 History = Sequence[dict[str, float]]
 
 
 def one(draw: Draw, height: float = 3.1) -> Figure:
-    """A single chart for the page."""
+    """Draw one chart for the page."""
     with rc_context(STYLE):
         figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
         draw(figure.subplots())
@@ -50,7 +50,7 @@ def one(draw: Draw, height: float = 3.1) -> Figure:
 def side_by_side(
     draws: Sequence[Draw], title: str, subtitle: str = "", *, height: float = 4.2, width: float = 10
 ) -> Figure:
-    """Charts beside each other under a heading."""
+    """Draw charts side by side under a heading."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         for draw, ax in zip(draws, np.atleast_1d(figure.subplots(1, len(draws))), strict=True):
@@ -60,7 +60,7 @@ def side_by_side(
 
 
 def curve(metrics: History, kind: str) -> Draw:
-    """Loss or accuracy of each epoch, every line labelled at its end.
+    """Draw loss or accuracy by epoch, each line labelled at its end.
 
     Args:
         metrics: The rows of metrics.csv.
@@ -89,22 +89,22 @@ def curve(metrics: History, kind: str) -> Draw:
 
 
 def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
-    """A bar a class, the best on top, with the accuracy over all images as a line.
+    """Draw one bar per class, the best on top, and the overall accuracy as a line.
 
-    Of many classes the worst and the best are shown.
+    With many classes, only the worst and the best are shown.
     """
-    known = sorted(
+    ranked = sorted(
         (each for each in classes if each.accuracy is not None), key=lambda each: each.accuracy or 0
     )
-    left_out = len(known) - MOST_BARS
-    shown = known if left_out <= 0 else [*known[: MOST_BARS - 5], *known[-5:]]
+    left_out = len(ranked) - MOST_BARS
+    shown = ranked if left_out <= 0 else [*ranked[: MOST_BARS - 5], *ranked[-5:]]
 
     def draw(ax: Axes) -> None:
         values = [each.accuracy or 0.0 for each in shown]
         colours = [BLUE if value >= overall else GREY for value in values]
         ax.barh(range(len(shown)), values, color=colours, height=0.72)
         ax.set_yticks(range(len(shown)), [short(each.name) for each in shown], parse_math=False)
-        # Where all classes are good the differences are near 100 %; a cut axis is said in its label.
+        # Where all classes are above 70 %, the axis starts higher; its label says so.
         low = 0.0 if min(values, default=0) < 0.7 else np.floor((min(values) - 0.02) * 20) / 20
         ax.set_xlim(low, 1.0 + (1 - low) * 0.12)
         for position, (each, value) in enumerate(zip(shown, values, strict=True)):
@@ -163,20 +163,22 @@ def _numbers(ax: Axes, matrix: Any, strength: Any) -> None:
         ax.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=size, color=colour)
 
 
-def reliability(found: Calibration) -> Draw:
-    """Accuracy by confidence: on the diagonal, confidence can be believed."""
+def reliability(calibration: Calibration) -> Draw:
+    """Draw accuracy by confidence; predictions on the diagonal are calibrated."""
 
     def draw(ax: Axes) -> None:
-        known = [each for each in found.bins if each.accuracy is not None and each.confidence is not None]
-        total = sum(each.count for each in known)
+        bins = [
+            each for each in calibration.bins if each.accuracy is not None and each.confidence is not None
+        ]
+        total = sum(each.count for each in bins)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
         ax.text(0.04, 0.11, "confidence = accuracy", color=SOFT, fontsize=8.5)
-        sizes = [12 + 260 * each.count / total for each in known]
-        xs, ys = ([getattr(each, name) for each in known] for name in ("confidence", "accuracy"))
+        sizes = [12 + 260 * each.count / total for each in bins]
+        xs, ys = ([getattr(each, name) for each in bins] for name in ("confidence", "accuracy"))
         ax.plot(xs, ys, color=BLUE, linewidth=1.5)
         ax.scatter(xs, ys, s=sizes, color=BLUE, zorder=3)
-        ax.set_title(f"Reliability: ECE {100 * found.ece:.2f} % (15 bins)", loc="left", fontsize=10)
-        ax.set(xlabel="confidence of the prediction (dots: share of images)", ylabel="share that is right")
+        ax.set_title(f"Reliability: ECE {100 * calibration.ece:.2f} % (15 bins)", loc="left", fontsize=10)
+        ax.set(xlabel="confidence of the prediction (dot size: share of images)", ylabel="accuracy")
         ax.set(xlim=(0, 1.03), ylim=(0, 1.05))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -184,19 +186,19 @@ def reliability(found: Calibration) -> Draw:
     return draw
 
 
-def risk(found: RiskCoverage) -> Draw:
-    """The share of mistakes among the most confident predictions, as more of them are taken."""
+def risk(curve: RiskCoverage) -> Draw:
+    """Draw the error rate among the most confident predictions, by their share of all images."""
 
     def draw(ax: Axes) -> None:
-        places = np.unique(np.linspace(0, len(found.risk) - 1, 400).astype(int))
-        ax.fill_between(found.coverage[places], found.risk[places], color=ORANGE, alpha=0.15, linewidth=0)
-        ax.plot(found.coverage[places], found.risk[places], color=ORANGE)
-        last = found.risk[-1]
+        places = np.unique(np.linspace(0, len(curve.risk) - 1, 400).astype(int))
+        ax.fill_between(curve.coverage[places], curve.risk[places], color=ORANGE, alpha=0.15, linewidth=0)
+        ax.plot(curve.coverage[places], curve.risk[places], color=ORANGE)
+        last = curve.risk[-1]
         ax.text(0.99, last, f"all: {last:.2%} ", color=ORANGE, ha="right", va="bottom", fontsize=9)
-        half = found.risk_at(0.8)
+        half = curve.risk_at(0.8)
         ax.plot([0.8], [half], marker="o", color=ORANGE, markersize=5)
         ax.annotate(
-            f"surest 80 %: {half:.2%}",
+            f"most confident 80 %: {half:.2%}",
             (0.8, half),
             xytext=(-6, 8),
             textcoords="offset points",
@@ -204,10 +206,10 @@ def risk(found: RiskCoverage) -> Draw:
             color=ORANGE,
             fontsize=9,
         )
-        ax.set_title(f"Risk by coverage: area {100 * found.area:.2f} %", loc="left", fontsize=10)
-        ax.set(xlabel="share of images, the most confident first", ylabel="share of mistakes among them")
+        ax.set_title(f"Risk by coverage: area {100 * curve.area:.2f} %", loc="left", fontsize=10)
+        ax.set(xlabel="share of images, most confident first", ylabel="error rate among them")
         ax.set_xlim(0, 1.02)
-        ax.set_ylim(0, max(float(found.risk[places].max()), 0.01) * 1.2)
+        ax.set_ylim(0, max(float(curve.risk[places].max()), 0.01) * 1.2)
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if axis is ax.xaxis else 1))
 
@@ -215,7 +217,7 @@ def risk(found: RiskCoverage) -> Draw:
 
 
 def robustness(record: dict[str, Any]) -> Draw:
-    """Accuracy by strength of each corruption, every line labelled at its end.
+    """Draw accuracy by strength of each corruption, each line labelled at its end.
 
     Args:
         record: As `workflow.robustness` writes it.
@@ -231,28 +233,28 @@ def robustness(record: dict[str, Any]) -> Draw:
         end_labels(ax, 5, ends, "accuracy", decimals=0, room=0.62)
         ax.set_xticks(range(6), ["plain", *"12345"])
         ax.set_xlabel("strength of the corruption")
-        ax.set_title("Accuracy on spoiled test images", loc="left", fontsize=10)
+        ax.set_title("Accuracy on corrupted test images", loc="left", fontsize=10)
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
     return draw
 
 
-def range_test(found: RangeTest, now: float) -> Draw:
-    """Loss by learning rate, with the suggested one and the recipe's own.
+def range_test(result: RangeTest, recipe_lr: float) -> Draw:
+    """Draw loss by learning rate, with the suggested rate and that of the recipe.
 
     Args:
-        found: By `training.lr_find`.
-        now: The recipe's learning rate.
+        result: Of `training.lr_find`.
+        recipe_lr: Learning rate of the recipe.
     """
 
     def draw(ax: Axes) -> None:
-        ax.plot(found.rates, found.losses, color=BLUE)
+        ax.plot(result.rates, result.losses, color=BLUE)
         ax.set_xscale("log")
-        low, high = float(found.losses.min()), float(np.quantile(found.losses, 0.9))
+        low, high = float(result.losses.min()), float(np.quantile(result.losses, 0.9))
         ax.set_ylim(low - 0.08 * (high - low), high + 0.35 * (high - low))
-        marks = [(now, f"recipe {now:.2g} ", GREY, "right")]
-        if found.suggestion is not None:
-            marks.append((found.suggestion, f" steepest fall {found.suggestion:.2g}", ORANGE, "left"))
+        marks = [(recipe_lr, f"recipe {recipe_lr:.2g} ", GREY, "right")]
+        if result.suggestion is not None:
+            marks.append((result.suggestion, f" steepest fall {result.suggestion:.2g}", ORANGE, "left"))
         for rate, label, colour, side in marks:
             ax.axvline(rate, color=colour, linewidth=1.3)
             place = ax.get_xaxis_transform()
@@ -271,16 +273,16 @@ def end_labels(
     decimals: int = 2,
     room: float = 0.4,
 ) -> None:
-    """Names and last values at the lines' ends, pushed apart where they would overlap."""
+    """Label the ends of lines with their names and last values, moved apart where they would overlap."""
     low, high = ax.get_ylim()
     gap = (high - low) * 0.075
     placed: list[float] = []
     for value, name, colour in sorted(ends):
         y = max(value, placed[-1] + gap) if placed else value
         placed.append(y)
-        shown = f"{value:.3f}" if kind == "loss" else f"{value:.{decimals}%}"
+        text = f"{value:.3f}" if kind == "loss" else f"{value:.{decimals}%}"
         ax.annotate(
-            f"{name} {shown}",
+            f"{name} {text}",
             (x, y),
             xytext=(7, 0),
             textcoords="offset points",

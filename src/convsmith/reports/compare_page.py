@@ -1,4 +1,4 @@
-"""Runs beside each other, as one self-contained page and as Markdown."""
+"""The comparison of runs as one self-contained page and as Markdown."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from convsmith.text import escape_markdown, percent, printable_value
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run in the table. `name` is its folder's, `group` the place of its group."""
+    """A run of the table; `name` is that of its folder, `group` the index of its group."""
 
     name: str
     recipe: str
@@ -42,7 +42,7 @@ class RunRow:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRow:
-    """Runs of one recipe that differ by their seed alone."""
+    """Runs of one recipe that differ only in their seed."""
 
     label: str
     runs: tuple[str, ...]
@@ -53,7 +53,7 @@ class GroupRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PairRow:
-    """Two runs on the same test images: how many each alone gets right, and McNemar's exact p."""
+    """Two runs on the same test images: how many only one classifies correctly, and McNemar's exact p."""
 
     first: str
     second: str
@@ -66,7 +66,7 @@ class PairRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonData:
-    """All that the pages say."""
+    """All data of the pages."""
 
     runs: tuple[RunRow, ...]
     groups: tuple[GroupRow, ...]
@@ -78,39 +78,44 @@ class ComparisonData:
     examples: Sheet | None
 
 
-def html(facts: ComparisonData) -> str:
-    """The page as text."""
-    made = environment()
-    made.filters["shown"] = shown
-    made.filters["p_text"] = p_text
+def html(comparison: ComparisonData) -> str:
+    """Render the page."""
+    templates = environment()
+    templates.filters["format_value"] = format_value
+    templates.filters["format_p"] = format_p
     script = asset("report.js")
-    return made.get_template("compare.html.j2").render(
-        facts=facts,
-        charts=_charts(facts),
+    return templates.get_template("compare.html.j2").render(
+        comparison=comparison,
+        charts=_charts(comparison),
         style=Markup(asset("style.css")),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=policy(script),
     )
 
 
-def markdown(facts: ComparisonData) -> str:
-    """The tables of the page as Markdown; foreign text is escaped."""
-    made = jinja2.Environment(
+def markdown(comparison: ComparisonData) -> str:
+    """Render the tables of the page as Markdown; user text is escaped."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.reports"),
-        autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through `md`
+        autoescape=False,  # noqa: S701 - Markdown; all user text goes through `md`
         undefined=jinja2.StrictUndefined,
         finalize=printable_value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"md": escape_markdown, "percent": percent, "shown": shown, "p_text": p_text}
-    return made.get_template("compare.md.j2").render(facts=facts)
+    templates.filters |= {
+        "md": escape_markdown,
+        "percent": percent,
+        "format_value": format_value,
+        "format_p": format_p,
+    }
+    return templates.get_template("compare.md.j2").render(comparison=comparison)
 
 
-def shown(value: Any) -> str:
-    """A recipe's value as text.
+def format_value(value: Any) -> str:
+    """Format the value of a recipe field.
 
-    >>> shown(None), shown(True), shown(["a", 2]), shown(0.004)
+    >>> format_value(None), format_value(True), format_value(["a", 2]), format_value(0.004)
     ('not set', 'true', '["a", 2]', '0.004')
     """
     if value is None:
@@ -118,44 +123,44 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def p_text(p_value: float) -> str:
-    """A p value as text.
+def format_p(p_value: float) -> str:
+    """Format a p-value.
 
-    >>> p_text(0.6875), p_text(3e-7)
+    >>> format_p(0.6875), format_p(3e-7)
     ('0.6875', '< 0.0001')
     """
     return f"{p_value:.4f}" if p_value >= 1e-4 else "< 0.0001"
 
 
 def colour(group: int) -> str:
-    """The colour of a group in all charts."""
+    """Return the colour of a group, the same in all charts."""
     return SERIES[group % len(SERIES)]
 
 
-def _charts(facts: ComparisonData) -> dict[str, Markup]:
+def _charts(comparison: ComparisonData) -> dict[str, Markup]:
     drawn = {
-        "loss": one(_curves(facts, "loss"), 3.6),
-        "accuracy": one(_curves(facts, "accuracy"), 3.6),
-        "parameters": one(_against(facts, "parameters", "parameters"), 3.6),
-        "seconds": one(_against(facts, "seconds", "seconds of training and evaluation"), 3.6),
+        "loss": one(_curves(comparison, "loss"), 3.6),
+        "accuracy": one(_curves(comparison, "accuracy"), 3.6),
+        "parameters": one(_against(comparison, "parameters", "parameters"), 3.6),
+        "seconds": one(_against(comparison, "seconds", "seconds of training and evaluation"), 3.6),
     }
     return {name: drawing(figure) for name, figure in drawn.items()}
 
 
-def _curves(facts: ComparisonData, kind: str) -> Draw:
-    """Test loss or accuracy by epoch: a line a run, a colour and a label a group."""
+def _curves(comparison: ComparisonData, kind: str) -> Draw:
+    """Draw test loss or accuracy by epoch: one line per run, one colour and label per group."""
 
     def draw(ax: Axes) -> None:
         ends: dict[int, tuple[float, str, str]] = {}
         last = 1.0
-        for run in facts.runs:
+        for run in comparison.runs:
             epochs = [row["epoch"] for row in run.metrics]
             values = [row.get(f"test_{kind}", np.nan) for row in run.metrics]
             if not epochs or not np.isfinite(values).any():
                 continue
             marker = "o" if len(epochs) < 3 else None
             ax.plot(epochs, values, color=colour(run.group), linewidth=1.5, alpha=0.85, marker=marker)
-            ends[run.group] = (values[-1], short(facts.groups[run.group].label), colour(run.group))
+            ends[run.group] = (values[-1], short(comparison.groups[run.group].label), colour(run.group))
             last = max(last, epochs[-1])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         end_labels(ax, last, list(ends.values()), kind, decimals=1, room=0.62)
@@ -167,17 +172,17 @@ def _curves(facts: ComparisonData, kind: str) -> Draw:
     return draw
 
 
-def _against(facts: ComparisonData, field: str, label: str) -> Draw:
-    """Accuracy with its interval against what it costs, on a logarithmic axis."""
+def _against(comparison: ComparisonData, field: str, label: str) -> Draw:
+    """Draw accuracy with its interval by cost, on a logarithmic axis."""
 
     def draw(ax: Axes) -> None:
         named: set[int] = set()
-        for run in facts.runs:
+        for run in comparison.runs:
             x, y = max(getattr(run, field), 1e-3), run.accuracy
             bars = [[y - run.interval.low], [run.interval.high - y]]
             ax.errorbar([x], [y], yerr=bars, color=colour(run.group), marker="o", markersize=5, linewidth=1.2)
             if run.group not in named:
-                text = short(facts.groups[run.group].label)
+                text = short(comparison.groups[run.group].label)
                 ax.annotate(
                     text,
                     (x, y),
@@ -191,7 +196,7 @@ def _against(facts: ComparisonData, field: str, label: str) -> Draw:
         ax.set_xscale("log")
         low, high = ax.get_xlim()
         ax.set_xlim(low / 1.3, high * (high / low) ** 0.3)
-        # Runs often lie within one power of ten.
+        # Runs are often within one power of ten.
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))

@@ -1,4 +1,4 @@
-"""Runs beside each other, from what their folders hold; no net is run."""
+"""Compare runs by the files in their folders, without inference."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,13 +22,13 @@ from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder, epoch_seconds
 from convsmith.system import files
 
-# Pairs that the page lists, pairs of them with images, and images of each side.
+# Pairs on the page, pairs with example images, and images per side.
 MOST_PAIRS, PAIRS_SHOWN, EXAMPLES = 45, 6, 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The pages that were written, and what they say as plain tables."""
+    """The written pages, and their content as plain tables."""
 
     page: Path
     markdown: Path
@@ -42,32 +42,32 @@ class _Run:
     recipe: Recipe
     analysis: SpecAnalysis
     data: dict[str, Any]
-    found: Predictions
-    facts: Metrics
+    predictions: Predictions
+    metrics: Metrics
 
 
 def compare(runs: Sequence[Path], out: Path) -> Comparison:
     """Compare runs, and write compare.html, compare.md and compare.json.
 
     Args:
-        runs: At least two folders of runs that were evaluated.
-        out: The folder for the pages, made where it is missing.
+        runs: Folders of at least two evaluated runs.
+        out: Folder for the pages, created if missing.
 
     Raises:
-        RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
+        RunError: A run is missing, damaged or not evaluated, or there are fewer than two.
     """
     if len(runs) < 2:
         raise RunError("found one run, expected at least two", where="runs", fix="convsmith compare runs/*")
-    opened = _named([_open(path) for path in runs])
-    grouped = groups([run.recipe.table() for run in opened])
-    labels = _labels(opened, grouped)
-    tests, incomparable = _pair_tests(opened, grouped)
-    sheets, pairs = _examples(opened, tests)
-    first_of_group = [opened[places[0]].recipe.table() for places in grouped]
-    facts = ComparisonData(
-        runs=tuple(_row(run, _group_of(place, grouped)) for place, run in enumerate(opened)),
+    loaded_runs = _named([_open(path) for path in runs])
+    grouped = groups([run.recipe.table() for run in loaded_runs])
+    labels = _labels(loaded_runs, grouped)
+    tests, incomparable = _pair_tests(loaded_runs, grouped)
+    sheets, pairs = _examples(loaded_runs, tests)
+    first_of_group = [loaded_runs[places[0]].recipe.table() for places in grouped]
+    data = ComparisonData(
+        runs=tuple(_row(run, _group_of(place, grouped)) for place, run in enumerate(loaded_runs)),
         groups=tuple(
-            _group(label, [opened[place] for place in places])
+            _group(label, [loaded_runs[place] for place in places])
             for label, places in zip(labels, grouped, strict=True)
         ),
         differences=tuple(each for each in differences(first_of_group) if each.field != "seed"),
@@ -78,10 +78,10 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
         examples=sheet(sheets) if sheets else None,
     )
     files.make_folder(out)
-    record = _record(facts, pairs)
+    record = _record(data, pairs)
     files.write_json(out / "compare.json", record)
-    files.write_text(out / "compare.md", markdown(facts))
-    files.write_text(out / "compare.html", html(facts))
+    files.write_text(out / "compare.md", markdown(data))
+    files.write_text(out / "compare.html", html(data))
     return Comparison(page=out / "compare.html", markdown=out / "compare.md", record=record)
 
 
@@ -93,10 +93,10 @@ def _open(path: Path) -> _Run:
         names = tuple(map(str, data["class_names"]))
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"damaged: {error}", where=str(path / "data.json")) from error
-    found = predictions.read(folder.predictions)
-    if found.num_classes != len(names):
+    test = predictions.read(folder.predictions)
+    if test.num_classes != len(names):
         raise RunError(
-            f"found {found.num_classes} logits an image, expected {len(names)}",
+            f"found {test.num_classes} logits an image, expected {len(names)}",
             where=str(folder.predictions),
             fix=predictions.REMEDY,
         )
@@ -106,16 +106,16 @@ def _open(path: Path) -> _Run:
         recipe=recipe,
         analysis=analyze_notation(recipe.model.net, folder.image_shape(), recipe.model),
         data=data,
-        found=found,
-        facts=facts_of(found, names),
+        predictions=test,
+        metrics=facts_of(test, names),
     )
 
 
 def _named(runs: list[_Run]) -> list[_Run]:
-    """Runs of one name in several folders are told apart by their path."""
+    """Rename runs with equal folder names so that their names are unique."""
     names = [run.name for run in runs]
     if len({run.folder.path.resolve() for run in runs}) < len(runs):
-        raise RunError("a run is named twice", where="runs", fix="name each folder once")
+        raise RunError("a run is listed twice", where="runs", fix="list each folder once")
     return [
         run
         if names.count(run.name) == 1
@@ -133,7 +133,7 @@ def _group_of(place: int, grouped: list[list[int]]) -> int:
 
 
 def _labels(runs: list[_Run], grouped: list[list[int]]) -> tuple[str, ...]:
-    """A group is called after its recipe, or after its first run where several groups bear that name."""
+    """Name a group after its recipe, or after its first run if several groups have that name."""
     names = [runs[places[0]].recipe.name for places in grouped]
     return tuple(
         name if names.count(name) == 1 else runs[places[0]].name
@@ -152,9 +152,9 @@ def _row(run: _Run, group: int) -> RunRow:
         parameters=run.analysis.parameters,
         macs=run.analysis.macs,
         receptive_field=run.analysis.receptive_field,
-        accuracy=run.facts.accuracy,
-        interval=run.facts.interval,
-        ece=run.facts.calibration.ece,
+        accuracy=run.metrics.accuracy,
+        interval=run.metrics.interval,
+        ece=run.metrics.calibration.ece,
         seconds=_seconds(run),
         epochs=len(metrics),
         metrics=metrics,
@@ -169,8 +169,8 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
     return GroupRow(
         label=label,
         runs=tuple(run.name for run in runs),
-        accuracy=spread([run.facts.accuracy for run in runs]),
-        ece=spread([run.facts.calibration.ece for run in runs]),
+        accuracy=spread([run.metrics.accuracy for run in runs]),
+        ece=spread([run.metrics.calibration.ece for run in runs]),
         seconds=spread([_seconds(run) for run in runs]),
     )
 
@@ -178,12 +178,12 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
 def _pair_tests(
     runs: list[_Run], grouped: list[list[int]]
 ) -> tuple[list[PairTest], tuple[tuple[str, str], ...]]:
-    """The test of every pair on the same images, and the names of the other pairs.
+    """Test each pair of runs with equal test images, and return the names of the other pairs.
 
-    What people ask comes first: one recipe against another with the same seed, then with other seeds. Seeds
-    of one recipe, which differ by chance alone, come last.
+    Pairs of different recipes with the same seed come first, then with different seeds. Pairs of one recipe,
+    which differ by chance alone, come last.
     """
-    found = [run.found for run in runs]
+    outputs = [run.predictions for run in runs]
     tests, others = [], []
 
     def rank(pair: tuple[int, int]) -> tuple[bool, bool]:
@@ -192,7 +192,7 @@ def _pair_tests(
         return same_recipe, runs[first].recipe.seed != runs[second].recipe.seed
 
     for first, second in sorted(combinations(range(len(runs)), 2), key=rank):
-        test = pair_test(first, second, found)
+        test = pair_test(first, second, outputs)
         if test is None:
             others.append((runs[first].name, runs[second].name))
         else:
@@ -201,7 +201,7 @@ def _pair_tests(
 
 
 def _examples(runs: list[_Run], tests: list[PairTest]) -> tuple[list[Pixels], tuple[PairRow, ...]]:
-    """All pairs, the first of them with images that one alone gets right; images need the data set."""
+    """Return all pairs, the first ones with images that only one run classifies correctly."""
     images: list[Pixels] = []
     rows = []
     loaded: dict[int, ImageData | None] = {}
@@ -215,7 +215,7 @@ def _examples(runs: list[_Run], tests: list[PairTest]) -> tuple[list[Pixels], tu
                 sides = ((test.only_first, test.second), (test.only_second, test.first))
                 for side, (places, wrong) in enumerate(sides):
                     strips[side] = tuple(
-                        (len(images) + offset, _said(data, runs[wrong].found, int(place)))
+                        (len(images) + offset, _caption(data, runs[wrong].predictions, int(place)))
                         for offset, place in enumerate(places[:EXAMPLES])
                     )
                     images += [data.test.images[place] for place in places[:EXAMPLES]]
@@ -235,35 +235,35 @@ def _pair_row(runs: list[_Run], test: PairTest, strips: list[tuple[tuple[int, st
     )
 
 
-def _said(data: ImageData, wrong: Predictions, place: int) -> str:
+def _caption(data: ImageData, wrong: Predictions, place: int) -> str:
     names = data.class_names
     return f"{short(names[wrong.labels[place]])}, not {short(names[wrong.predicted[place]])}"
 
 
 def _data(run: _Run) -> ImageData | None:
-    """A run's data where it still is what it was; the tables need none of it."""
+    """Load the data of a run; None if it is unavailable or has changed."""
     try:
         data = load_data(run.recipe.data)
     except DataError:
         return None
-    same = data.fingerprint == run.data.get("fingerprint") and len(data.test) == len(run.found)
+    same = data.fingerprint == run.data.get("fingerprint") and len(data.test) == len(run.predictions)
     return data if same else None
 
 
-def _record(facts: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]:
-    runs = [{**asdict(run), "interval": [run.interval.low, run.interval.high]} for run in facts.runs]
+def _record(data: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]:
+    runs = [{**asdict(run), "interval": [run.interval.low, run.interval.high]} for run in data.runs]
     for run in runs:
         del run["metrics"]
         run["accuracy_95"] = run.pop("interval")
     return {
         "runs": runs,
-        "groups": [asdict(group) for group in facts.groups],
+        "groups": [asdict(group) for group in data.groups],
         "differences": [
             {
                 "field": each.field,
-                "values": dict(zip(facts.difference_labels, each.values, strict=True)),
+                "values": dict(zip(data.difference_labels, each.values, strict=True)),
             }
-            for each in facts.differences
+            for each in data.differences
         ],
         "pairs": [
             {
@@ -275,5 +275,5 @@ def _record(facts: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]
             }
             for pair in pairs
         ],
-        "not_comparable": [list(names) for names in facts.not_comparable],
+        "not_comparable": [list(names) for names in data.not_comparable],
     }

@@ -1,4 +1,4 @@
-"""The picture of a net: layers as boxes from left to right, the receptive field growing under them."""
+"""Network diagram: layers as boxes from left to right, with the receptive field as bars below."""
 
 import io
 import math
@@ -35,14 +35,14 @@ COLOURS: dict[Kind, tuple[str, str]] = {
     "other": ("#F0E442", INK),
 }
 _FAINT, _WIRE, _FIELD = "#5A606B", "#8A8F98", "#BFD9EA"
-# Inches: from box to box, a box's width and its least and greatest height, an arc's lane, the bars' strip.
+# Inches: distance of boxes, width of a box, its minimum and maximum height, lane of an arc, strip of bars.
 PITCH, WIDTH, LOW, HIGH, ARC, STRIP = 0.98, 0.62, 0.34, 0.92, 0.15, 0.5
 MARGIN, BELOW, HEAD, FOOT, CORNER = 0.45, 0.24, 0.24, 0.5, 0.07
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Frame:
-    """Measures of one line of the picture, in inches from the picture's lower left corner."""
+    """Coordinates of one line of the diagram, in inches from the lower left corner."""
 
     centres: dict[int, float]
     arcs: dict[int, float]
@@ -51,14 +51,15 @@ class _Frame:
 
 
 def diagram(analysis: Analysis, heading: str = "") -> Figure:
-    """Draw a net.
+    """Draw a network.
 
     Args:
-        analysis: From `arch.analyze`, or from `inspect.trace` for any module.
-        heading: Over the picture; the net itself if left out.
+        analysis: From `net.arithmetic.analyze`, or from `tracing.trace` for any module.
+        heading: Title of the figure; the notation of the network by default.
 
     Returns:
-        A figure as high as it needs. Norms, activations and dropout are drawn with the layer before them.
+        A figure whose height fits its content. Norms, activations and dropout are merged into the layer
+        before them.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
@@ -72,7 +73,7 @@ def diagram(analysis: Analysis, heading: str = "") -> Figure:
 
 
 def save(figure: Figure, folder: FilePath, name: str = "net") -> tuple[FilePath, FilePath]:
-    """Write a figure as SVG and as PNG; the same figure gives the same bytes."""
+    """Write a figure as SVG and PNG; equal figures give equal bytes."""
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": "convsmith"}):
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": "convsmith"})
@@ -81,7 +82,7 @@ def save(figure: Figure, folder: FilePath, name: str = "net") -> tuple[FilePath,
 
 
 class _Drawing:
-    """The boxes and their places, and the pen."""
+    """Boxes, their places, and the drawing methods."""
 
     def __init__(self, analysis: Analysis, heading: str) -> None:
         self.analysis = analysis
@@ -122,13 +123,13 @@ class _Drawing:
             self.draw_legend(ax)
         return figure
 
-    # Measures.
+    # Geometry.
 
     def arc_levels(self) -> dict[tuple[int, int], int]:
-        """The level of every arc, by source and target: arcs that overlap lie over each other."""
+        """Return the level of each arc by source and target; overlapping arcs have different levels."""
         levels: dict[tuple[int, int], int] = {}
         arcs = [edge for edge in self.edges() if self.is_arc(*edge)]
-        # Short ones below, so that they nest.
+        # Short arcs get low levels, so that arcs nest.
         for source, target in sorted(arcs, key=lambda edge: (self.span(*edge), edge)):
             a, b = self.places[source].rank, self.places[target].rank
             lane = self.places[source].lane
@@ -147,7 +148,7 @@ class _Drawing:
         return self.places[target].rank - self.places[source].rank
 
     def is_arc(self, source: int, target: int) -> bool:
-        """A connection over the heads of boxes in its own lane."""
+        """Whether a connection passes over boxes of its lane."""
         a, b = self.places[source], self.places[target]
         between = {
             place.rank for place in self.places if place.lane == a.lane and a.rank < place.rank < b.rank
@@ -164,9 +165,9 @@ class _Drawing:
         return sorted(inside | passing)
 
     def lane_of(self, line: int, source: int, target: int) -> int:
-        """The lane that a connection runs in: the lower one of its ends.
+        """Return the lane of a connection: the lower lane of its two ends.
 
-        Past the last box of a line it may stay in its own, beside what goes on to the next line anyway.
+        Past the last box of a line it stays in the lane of its source.
         """
         a, b = self.places[source], self.places[target]
         is_last = not any(
@@ -175,7 +176,7 @@ class _Drawing:
         return a.lane if line == a.line < b.line and is_last else max(a.lane, b.lane)
 
     def lane_heights(self, line: int) -> dict[int, tuple[float, float]]:
-        """Of each lane the room for arcs, and for boxes."""
+        """Return the height for arcs and the height for boxes of each lane."""
         heights = {}
         for lane in self.lanes(line):
             inside = [
@@ -205,7 +206,7 @@ class _Drawing:
         return _Frame(centres=centres, arcs=arcs, floor=y - STRIP - 0.25, top=top)
 
     def box_height(self, box: Box) -> float:
-        """More for larger maps: the side of the map, on the scale of the largest."""
+        """Scale the height with the side of the feature map, relative to the largest."""
         share = math.prod(box.shape[1:]) / self.largest_map if len(box.shape) > 1 else 0.0
         return LOW + (HIGH - LOW) * math.sqrt(share)
 
@@ -215,7 +216,7 @@ class _Drawing:
     def y(self, place: Place) -> float:
         return self.frames[place.line].centres[place.lane]
 
-    # The pen.
+    # Drawing.
 
     def draw_title(self, ax: Axes, height: float) -> None:
         y = height - 0.12
@@ -242,7 +243,7 @@ class _Drawing:
                 zorder=3,
             )
         )
-        # What does not fit under each other stands in one line.
+        # Text that does not fit on several lines goes on one line.
         rows = ["\n".join(box.text), " ".join(box.text)][height < 0.16 * len(box.text) + 0.1]
         size = 8.5 if max(map(len, rows.split("\n"))) <= 7 else 6.5
         ax.text(x, y, rows, color=ink, fontsize=size, ha="center", va="center", zorder=4, linespacing=1.15)
@@ -255,7 +256,7 @@ class _Drawing:
                 self.draw_wire(ax, points, arrow=number == len(runs) - 1)
 
     def route(self, source: int, target: int) -> list[list[tuple[float, float]]]:
-        """The corners of a connection, line by line of the picture."""
+        """Return the corners of a connection for each line of the diagram."""
         a, b = self.places[source], self.places[target]
         level = self.levels.get((source, target))
         left, right = MARGIN * 0.45, MARGIN * 1.55 + self.columns * PITCH
@@ -275,7 +276,7 @@ class _Drawing:
         return runs
 
     def track(self, line: int, lane: int, level: int | None) -> float:
-        """The height at which a connection runs through a line."""
+        """Return the y coordinate of a connection within a line."""
         frame = self.frames[line]
         if level is not None:
             return frame.arcs[lane] + ARC * (level + 0.6)
@@ -314,25 +315,25 @@ class _Drawing:
         )
 
     def draw_blocks(self, ax: Axes, line: int) -> None:
-        """The names of the net's parts, over the boxes that belong to them."""
-        shown_here = [
+        """Draw the names of the blocks above their boxes."""
+        labels = [
             (box.block, self.x(place))
             for box, place in zip(self.boxes, self.places, strict=True)
             if (place.line, place.lane) == (line, 0)
         ]
         y = self.frames[line].top - 0.1
-        for name, group in groupby(sorted(shown_here, key=itemgetter(1)), key=itemgetter(0)):
+        for name, group in groupby(sorted(labels, key=itemgetter(1)), key=itemgetter(0)):
             xs = [x for _, x in group] if name else []
             if not xs:
                 continue
             left, right = min(xs) - WIDTH / 2, max(xs) + WIDTH / 2
-            room = int((right - left) / 0.065)
-            shown = name if len(name) <= room else f"{name[: room - 1]}…"
-            ax.text((left + right) / 2, y, shown, fontsize=8, color=_FAINT, ha="center", va="bottom")
+            max_length = int((right - left) / 0.065)
+            label = name if len(name) <= max_length else f"{name[: max_length - 1]}…"
+            ax.text((left + right) / 2, y, label, fontsize=8, color=_FAINT, ha="center", va="bottom")
             ax.plot((left, right), (y - 0.02, y - 0.02), color="#C5C9D0", linewidth=1)
 
     def draw_fields(self, ax: Axes, line: int) -> None:
-        """A bar a box of the main lane: its receptive field, with a mark at the image's size."""
+        """Draw the receptive field of each box of the main lane as a bar, with a mark at the image size."""
         floor = self.frames[line].floor
         for box, place in zip(self.boxes, self.places, strict=True):
             if (place.line, place.lane) != (line, 0):
@@ -342,10 +343,10 @@ class _Drawing:
             share = size / self.largest_field if size else float(not box.view.unknown)
             x, height = self.x(place), STRIP * share
             ax.add_patch(Rectangle((x - WIDTH / 2, floor), WIDTH, height, facecolor=_FIELD))
-            # On white, so that the mark of the image's size does not run through the number.
-            ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            # A white background keeps the mark of the image size out of the number.
+            background = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             label = (x, floor + height + 0.03)
-            ax.text(*label, text, fontsize=8, ha="center", va="bottom", zorder=4, bbox=ground)
+            ax.text(*label, text, fontsize=8, ha="center", va="bottom", zorder=4, bbox=background)
         right = MARGIN + self.columns * PITCH
         image = floor + STRIP * max(self.analysis.input_shape[1:], default=1) / self.largest_field
         ax.plot((MARGIN, right), (floor, floor), color="#C5C9D0", linewidth=1)
@@ -371,15 +372,15 @@ class _Drawing:
             ax.add_patch(Rectangle((x, 0.26), 0.16, 0.13, facecolor=fill, edgecolor=_WIRE, linewidth=0.5))
             ax.text(x + 0.22, 0.32, kind, fontsize=8.5, va="center")
             x += 0.4 + 0.075 * len(kind)
-        told = (
-            "Under each box: its output, then the receptive field in pixels. "
-            "Norms, activations and dropout belong to the box before them."
+        note = (
+            "Below each box: output shape, then receptive field in pixels. "
+            "Norms, activations and dropout are part of the box before them."
         )
-        ax.text(MARGIN, 0.1, told, fontsize=7.5, color=_FAINT, va="center")
+        ax.text(MARGIN, 0.1, note, fontsize=7.5, color=_FAINT, va="center")
 
 
 def rounded(points: Sequence[tuple[float, float]], radius: float = CORNER) -> Path:
-    """A line through corners that are rounded off.
+    """Return a path with rounded corners.
 
     Example:
         >>> len(rounded([(0, 0), (1, 0), (1, 1)]).vertices)
@@ -393,7 +394,7 @@ def rounded(points: Sequence[tuple[float, float]], radius: float = CORNER) -> Pa
 
 
 def _toward(start: tuple[float, float], end: tuple[float, float], distance: float) -> tuple[float, float]:
-    """The point that lies a distance from the start on the way to the end, at most half the way."""
+    """Return the point at a distance from the start towards the end, at most halfway."""
     length = ((end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2) ** 0.5
     share = min(distance / length, 0.5) if length else 0.0
     return start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share

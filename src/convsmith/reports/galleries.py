@@ -1,7 +1,7 @@
-"""Small images as matplotlib figures: galleries under captions, originals beside what became of them.
+"""Galleries of small images as matplotlib figures.
 
-Images are enlarged, never blurred. They share one pair of axes, in inches: as many axes as images would take
-most of the time of a report.
+Images are upscaled to nearest, never blurred. All images share one pair of axes in inches: one pair of axes
+per image would dominate the time of a report.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 
 from convsmith.reports.style import BLUE, FRAME, INK, ORANGE, STYLE, heading_height, heading_text, short
 
-# Inches: a cell's side, the gap beside it and under it, a line of its caption.
+# Inches: side of a cell, gap between cells, height of a caption line.
 CELL, GAP, LINE = 1.3, 0.2, 0.17
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One image `(H, W, C)` uint8 of a gallery, with its caption and, where it was judged, the verdict."""
+    """One image `(H, W, C)` uint8 of a gallery with its caption; `correct` is None without a prediction."""
 
     image: NDArray[np.uint8]
     caption: str = ""
-    right: bool | None = None
+    correct: bool | None = None
 
 
 def gallery(
     tiles: Sequence[Tile | None], title: str, subtitle: str = "", *, columns: int = 6, cell: float = CELL
 ) -> Figure:
-    """Images side by side under their captions; a None leaves its cell empty."""
+    """Draw images under their captions; None leaves a cell empty."""
     rows = max(1, -(-len(tiles) // columns))
     lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile and tile.caption), default=0)
     pitch = cell + LINE * lines + 0.12
@@ -60,24 +60,24 @@ def augmented(
     title: str,
     subtitle: str,
 ) -> Figure:
-    """A row an image: as it is, then as the net sees it in training.
+    """Draw one row per image: the original, then augmented versions.
 
     Args:
         originals: `(N, H, W, C)` uint8.
-        versions: `(N, K, H, W, C)` uint8, K changed copies of each.
-        names: The class of each.
-        title: What the picture shows.
-        subtitle: How it was made.
+        versions: `(N, K, H, W, C)` uint8, K augmented versions of each image.
+        names: The class of each image.
+        title: Heading of the figure.
+        subtitle: Line under the heading.
     """
     tiles: list[Tile | None] = []
-    for number, (original, changed, name) in enumerate(zip(originals, versions, names, strict=True)):
+    for number, (original, augmented_images, name) in enumerate(zip(originals, versions, names, strict=True)):
         caption = f"original\n{short(name)}" if number == 0 else short(name)
-        tiles += [Tile(image=original, caption=caption), *(Tile(image=each) for each in changed)]
+        tiles += [Tile(image=original, caption=caption), *(Tile(image=each) for each in augmented_images)]
     return gallery(tiles, title, subtitle, columns=versions.shape[1] + 1, cell=1.1)
 
 
 def _draw_tile(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) -> None:
-    """An image in the middle of its cell, whose upper left corner is at `place`, its caption above."""
+    """Draw an image centred in its cell, whose upper left corner is at `place`, with the caption above."""
     height, width = tile.image.shape[:2]
     share = cell / max(height, width)
     left, top = place[0] + (cell - width * share) / 2, place[1] + (cell - height * share) / 2
@@ -92,10 +92,10 @@ def _draw_tile(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) ->
         extent=(left, right, bottom, top),
         aspect="auto",
     )
-    colour = {None: FRAME, True: BLUE, False: ORANGE}[tile.right]
-    line = 0.8 if tile.right is None else 2.0
+    colour = {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]
+    line = 0.8 if tile.correct is None else 2.0
     ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=line))
-    mark = {None: "", True: "✓ ", False: "✗ "}[tile.right]
+    mark = {None: "", True: "✓ ", False: "✗ "}[tile.correct]
     if tile.caption:
         ax.text(
             place[0] + cell / 2,
@@ -104,6 +104,6 @@ def _draw_tile(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) ->
             fontsize=9,
             ha="center",
             va="bottom",
-            color=INK if tile.right is None else colour,
+            color=INK if tile.correct is None else colour,
             parse_math=False,
         )

@@ -1,6 +1,6 @@
-"""A run's report as one page that needs nothing else: no network, no server, no other file.
+"""The report of a run as one self-contained HTML page.
 
-Whatever comes from the user is escaped by Jinja2, and a content policy lets only our own script run.
+Jinja2 escapes all user text, and a content security policy allows only the script of the page.
 """
 
 import base64
@@ -26,7 +26,7 @@ _TEMPLATES = resources.files("convsmith.reports") / "templates"
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A misclassified image: its place in the split, names, confidence from 0 to 1, loss in nats."""
+    """A misclassified image: its index in the split, class names, confidence in [0, 1], loss in nats."""
 
     index: int
     true: str
@@ -37,18 +37,18 @@ class Mistake:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainedImage:
-    """A row of the explanation: where its pictures are on the sheet, and what they are called."""
+    """A row of explanations: the indices of its images on the sheet, with their captions."""
 
     caption: str
-    right: bool
+    correct: bool
     pictures: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PagePictures:
-    """The small images of the page; None where there are none.
+    """The small images of the page; None for absent sheets.
 
-    `block_notes` has what is said of each block, and the numbers of its maps on their sheet.
+    `block_notes` has the caption of each block and the indices of its feature maps on the sheet.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -67,23 +67,23 @@ class PagePictures:
     augmented_note: str
 
 
-def html(facts: PageData, pictures: PagePictures) -> str:
-    """The page as text."""
+def html(page: PageData, pictures: PagePictures) -> str:
+    """Render the page."""
     script = asset("report.js")
-    table, _, remarks = facts.receptive_field_table.partition("\n\n")
+    table, _, remarks = page.receptive_field_table.partition("\n\n")
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            facts=facts,
+            page=page,
             pictures=pictures,
-            charts=_charts(facts),
+            charts=_charts(page),
             style=Markup(asset("style.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=policy(script),
             rf_table=cells(table),
             rf_remarks=remarks,
-            field_lines=field_lines(facts.field) if facts.field else [],
+            field_lines=field_lines(page.field) if page.field else [],
             true_names=names_of(pictures.mistakes, "true"),
             predicted_names=names_of(pictures.mistakes, "predicted"),
         )
@@ -91,8 +91,8 @@ def html(facts: PageData, pictures: PagePictures) -> str:
 
 
 def environment() -> jinja2.Environment:
-    """Templates with autoescape, and the filters that both pages use."""
-    made = jinja2.Environment(
+    """Return the template environment of HTML pages, with autoescaping and the shared filters."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -100,17 +100,17 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["percent"] = percent
-    return made
+    templates.filters["percent"] = percent
+    return templates
 
 
 def asset(name: str) -> str:
-    """A file that stands inside every page, as text."""
+    """Read a text file that is embedded in every page."""
     return _TEMPLATES.joinpath(name).read_text("utf-8")
 
 
 def policy(script: str) -> str:
-    """The content policy of a page: no requests at all, and no script but this one."""
+    """Return the content security policy of a page: no requests, and only this script."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -119,7 +119,7 @@ def policy(script: str) -> str:
 
 
 def cells(table: str) -> list[list[str]]:
-    r"""The cells of a Markdown table, its header first.
+    r"""Return the cells of a Markdown table, header first.
 
     >>> cells("| a | b |\n| - | -: |\n| 1 | 2 |")
     [['a', 'b'], ['1', '2']]
@@ -129,31 +129,32 @@ def cells(table: str) -> list[list[str]]:
 
 
 def drawing(figure: Any) -> Markup:
-    """A figure as part of a page; matplotlib has escaped the texts in it."""
+    """Return a figure as markup; matplotlib escapes the texts in it."""
     return Markup(svg(figure))  # noqa: S704
 
 
-def _charts(facts: PageData) -> dict[str, Markup]:
-    found = facts.facts
+def _charts(page: PageData) -> dict[str, Markup]:
+    metrics = page.metrics
     drawn = {
         "classes": charts.one(
-            charts.class_accuracy(found.classes, found.accuracy), charts.class_accuracy_height(found.classes)
+            charts.class_accuracy(metrics.classes, metrics.accuracy),
+            charts.class_accuracy_height(metrics.classes),
         ),
-        "confusion": charts.one(charts.confusion(found), charts.PAGE_WIDTH),
-        "reliability": charts.one(charts.reliability(found.calibration)),
-        "risk": charts.one(charts.risk(found.risk_coverage)),
+        "confusion": charts.one(charts.confusion(metrics), charts.PAGE_WIDTH),
+        "reliability": charts.one(charts.reliability(metrics.calibration)),
+        "risk": charts.one(charts.risk(metrics.risk_coverage)),
     }
-    drawn["architecture"] = diagram(facts.analysis)
-    if facts.metrics:
-        drawn |= {kind: charts.one(charts.curve(facts.metrics, kind)) for kind in ("loss", "accuracy")}
-    if facts.field:
-        drawn["field"] = charts.one(field_map(facts.field), charts.PAGE_WIDTH)
-        drawn["energy"] = charts.one(energy_curve(facts.field))
-    if facts.robustness:
-        drawn["robustness"] = charts.one(charts.robustness(facts.robustness), 3.6)
+    drawn["architecture"] = diagram(page.analysis)
+    if page.history:
+        drawn |= {kind: charts.one(charts.curve(page.history, kind)) for kind in ("loss", "accuracy")}
+    if page.field:
+        drawn["field"] = charts.one(field_map(page.field), charts.PAGE_WIDTH)
+        drawn["energy"] = charts.one(energy_curve(page.field))
+    if page.robustness:
+        drawn["robustness"] = charts.one(charts.robustness(page.robustness), 3.6)
     return {name: drawing(figure) for name, figure in drawn.items()}
 
 
 def names_of(mistakes: Sequence[Mistake], which: str) -> list[str]:
-    """The classes that a filter offers, in alphabetical order."""
+    """Return the class names that a filter offers, in alphabetical order."""
     return sorted({getattr(each, which) for each in mistakes})

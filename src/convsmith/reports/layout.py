@@ -1,7 +1,7 @@
-"""Where the boxes of a net's picture go: which layers are drawn, in which line, column and lane.
+"""Layout of a network diagram: which layers become boxes, and in which line, column and lane.
 
-The longest path from the image to the output is the main lane. Other branches get lanes below it, and what
-skips layers is drawn as an arc above them.
+The longest path from the image to the output is the main lane. Other branches use lanes below it;
+connections that skip layers are arcs above them.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ Kind = Literal[
     "fully connected",
     "other",
 ]
-# The most boxes side by side.
+# Maximum number of boxes side by side.
 COLUMNS = 11
 
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """One layer as it is drawn, with the norms, activations and dropouts that follow it.
+    """One box of the diagram: a layer with the norms, activations and dropouts that follow it.
 
     Attributes:
-        kind: What its colour says.
-        text: Inside the box: operation or kernel, then stride, dilation and groups.
-        sources: The boxes that it takes its inputs from, by number.
-        block: The part of the net that it belongs to.
+        kind: Determines the colour.
+        text: Lines in the box: operation or kernel size, then stride, dilation and groups.
+        sources: Indices of the boxes that provide its inputs.
+        block: Name of the block that the layer belongs to.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a box is: `rank` counts the columns of all lines; lane 0 is the main one."""
+    """Position of a box: `rank` counts the columns of all lines; lane 0 is the main lane."""
 
     rank: int
     line: int
@@ -57,27 +57,27 @@ class Place:
 
 
 def boxes(analysis: Analysis) -> tuple[Box, ...]:
-    """The boxes of a net, that of the image first.
+    """Return the boxes of a network, the image first.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
         >>> from convsmith.net.notation import parse
         >>> from convsmith.net.plan import plan
-        >>> found = boxes(analyze(plan(parse("C8:s2 / G F10"), (3, 32, 32))))
-        >>> [(box.kind, *box.text) for box in found[1:]]
+        >>> example = boxes(analyze(plan(parse("C8:s2 / G F10"), (3, 32, 32))))
+        >>> [(box.kind, *box.text) for box in example[1:]]
         [('convolution', '3x3', 's2'), ('pooling', 'avg', 'all'), ('fully connected', 'FC')]
     """
     image = View.of_image(len(analysis.input_shape) - 1)
-    found = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, view=image)]
+    result = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, view=image)]
     box_of = {IMAGE: 0}
     for index, row in enumerate(analysis.rows):
         sources = tuple(dict.fromkeys(box_of[source] for source in row.sources))
-        if len(sources) == 1 and _is_drawn_with_its_source(row):
+        if len(sources) == 1 and _is_merged_into_source(row):
             box_of[index] = sources[0]
             continue
-        box_of[index] = len(found)
+        box_of[index] = len(result)
         kind = _kind(row)
-        found.append(
+        result.append(
             Box(
                 kind=kind,
                 text=_text(row, kind),
@@ -87,13 +87,13 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
                 block=row.block,
             )
         )
-    return tuple(found)
+    return tuple(result)
 
 
-def _is_drawn_with_its_source(row: Row) -> bool:
-    # Group and instance norm read the whole map, and are norms all the same.
-    named = row.operation in {"Flatten", "flatten"} or "norm" in row.operation.lower()
-    return named or (row.elementwise and not row.kernel and len(row.sources) == 1)
+def _is_merged_into_source(row: Row) -> bool:
+    # Group and instance norm are not elementwise, but are drawn like batch norm.
+    is_norm = row.operation in {"Flatten", "flatten"} or "norm" in row.operation.lower()
+    return is_norm or (row.elementwise and not row.kernel and len(row.sources) == 1)
 
 
 def _kind(row: Row) -> Kind:
@@ -127,15 +127,15 @@ def _text(row: Row, kind: Kind) -> tuple[str, ...]:
 
 
 def _options(row: Row, *, default: tuple[int, ...]) -> tuple[str, ...]:
-    """Stride, dilation and groups, where they are not what one would expect."""
+    """Return stride, dilation and groups where they differ from the default."""
     stride = f"s{axes_text(row.stride)}" if row.stride != default else ""
     dilation = f"d{axes_text(row.dilation)}" if any(each > 1 for each in row.dilation) else ""
     groups = f"g{row.groups}" if row.groups > 1 and not is_depthwise(row) else ""
     return tuple(text for text in (stride, dilation, groups) if text)
 
 
-def arrange(drawn: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
-    """Give every box its place; the boxes are in the order of execution.
+def arrange(boxes: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
+    """Assign a place to each box; the boxes are in the order of execution.
 
     Example:
         >>> def box(*sources):
@@ -145,10 +145,10 @@ def arrange(drawn: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
         [(0, 0), (1, 0), (2, 0), (1, 1), (3, 0)]
     """
     ranks: list[int] = []
-    for box in drawn:
+    for box in boxes:
         ranks.append(1 + max((ranks[source] for source in box.sources), default=-1))
-    lanes = _lanes(drawn, ranks)
-    starts = _line_starts(drawn, ranks, columns)
+    lanes = _lanes(boxes, ranks)
+    starts = _line_starts(boxes, ranks, columns)
     places = []
     for rank, lane in zip(ranks, lanes, strict=True):
         line = sum(start <= rank for start in starts) - 1
@@ -156,17 +156,17 @@ def arrange(drawn: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
     return tuple(places)
 
 
-def _lanes(drawn: Sequence[Box], ranks: Sequence[int]) -> list[int]:
-    """The longest path in lane 0; then, longest first, every other branch in the first lane that is free."""
+def _lanes(boxes: Sequence[Box], ranks: Sequence[int]) -> list[int]:
+    """Put the longest path into lane 0, then each other branch, longest first, into the first free lane."""
     lanes: dict[int, int] = {}
     taken: list[list[tuple[int, int]]] = []
-    targets = {source: index for index, box in enumerate(drawn) for source in box.sources}
-    while len(lanes) < len(drawn):
-        last = max((index for index in range(len(drawn)) if index not in lanes), key=lambda i: (ranks[i], i))
+    targets = {source: index for index, box in enumerate(boxes) for source in box.sources}
+    while len(lanes) < len(boxes):
+        last = max((index for index in range(len(boxes)) if index not in lanes), key=lambda i: (ranks[i], i))
         if not lanes:
-            last = len(drawn) - 1
+            last = len(boxes) - 1
         chain = [last]
-        while free := [source for source in drawn[chain[-1]].sources if source not in lanes]:
+        while free := [source for source in boxes[chain[-1]].sources if source not in lanes]:
             chain.append(max(free, key=lambda i: ranks[i]))
         first = ranks[chain[-1]]
         end = max(ranks[last], ranks[targets[last]] - 1) if last in targets else ranks[last]
@@ -177,13 +177,13 @@ def _lanes(drawn: Sequence[Box], ranks: Sequence[int]) -> list[int]:
             taken.append([])
         taken[lane].append((first, end))
         lanes |= dict.fromkeys(chain, lane)
-    return [lanes[index] for index in range(len(drawn))]
+    return [lanes[index] for index in range(len(boxes))]
 
 
-def _line_starts(drawn: Sequence[Box], ranks: Sequence[int], columns: int) -> list[int]:
-    """The first rank of each line: lines end where few connections cross, and are about equally long."""
+def _line_starts(boxes: Sequence[Box], ranks: Sequence[int], columns: int) -> list[int]:
+    """Return the first rank of each line; lines break where few connections cross, at similar lengths."""
     count = max(ranks) + 1
-    edges = [(source, index) for index, box in enumerate(drawn) for source in box.sources]
+    edges = [(source, index) for index, box in enumerate(boxes) for source in box.sources]
     starts = [0]
     while count - starts[-1] > columns:
         rest = count - starts[-1]

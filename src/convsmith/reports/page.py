@@ -1,4 +1,4 @@
-"""A run's report: a README in the form that the courses ask for, ready to publish."""
+"""The report of a run as a README.md, and the data of both report pages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from convsmith.training.metrics import SplitMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What a picture shows, its path as the page names it, and the file."""
+    """An image of the report: title, path relative to the page, and file."""
 
     title: str
     path: str
@@ -26,10 +26,10 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class PageData:
-    """All that the pages say; nothing is worked out while they are written.
+    """All data of the report pages; rendering computes nothing.
 
-    `metrics` are the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are the records of
-    analyses that were asked for, else None; `field` is where the net looks, None where it was not measured.
+    `history` has the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are records of
+    optional analyses; `field` is the effective receptive field. They are None if they were not computed.
     """
 
     name: str
@@ -48,8 +48,8 @@ class PageData:
     epochs: int
     seconds: float
     time: str
-    metrics: Sequence[dict[str, float]]
-    facts: Metrics
+    history: Sequence[dict[str, float]]
+    metrics: Metrics
     checks: tuple[Check, ...]
     pictures: tuple[Picture, ...]
     log: str
@@ -59,11 +59,11 @@ class PageData:
     field: EffectiveReceptiveField | None
 
 
-def markdown(facts: PageData) -> str:
-    """The report as Markdown. Names that come from the user are escaped."""
+def markdown(page: PageData) -> str:
+    """Render the report as Markdown; user text is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.reports"),
-        autoescape=False,  # noqa: S701 - Markdown; every foreign text goes through the filters below
+        autoescape=False,  # noqa: S701 - Markdown; all user text goes through the filters below
         undefined=jinja2.StrictUndefined,
         finalize=printable_value,
         trim_blocks=True,
@@ -72,4 +72,4 @@ def markdown(facts: PageData) -> str:
     environment.filters["md"] = escape_markdown
     environment.filters["percent"] = percent
     environment.filters["fenced"] = fenced
-    return environment.get_template("README.md.j2").render(facts=facts)
+    return environment.get_template("README.md.j2").render(page=page)

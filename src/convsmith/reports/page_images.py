@@ -1,4 +1,4 @@
-"""The small images of a run's page: mistakes, explanations, first filters, augmentation."""
+"""The small images of a report page: mistakes, explanations, first filters, augmentation."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ from convsmith.reports.sheets import (
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder
 
-# Mistakes on the page, and the bytes of pixels that they may take before there are fewer of them.
+# Maximum and minimum number of mistakes on the page, and the budget of their pixels in bytes.
 MOST_MISTAKES, FEWEST_MISTAKES, MISTAKE_BYTES = 300, 60, 4_000_000
 MOST_FILTERS = 64
 BLOCK_SIDE = 64
@@ -37,40 +37,40 @@ BLOCK_SIDE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Explanations:
-    """What a run's folder holds of explanations, and each explained image with its maps as pictures."""
+    """The explanation maps of a run, and the images drawn from them."""
 
     maps: Explanation
     rows: "list[_Row]"
 
 
-def explanations(folder: RunFolder, prepared: Session, found: Predictions) -> Explanations | None:
-    """Read and draw them; None in runs of older versions.
+def explanations(folder: RunFolder, session: Session, predictions: Predictions) -> Explanations | None:
+    """Read and draw the explanations; None for runs of older versions.
 
     Raises:
         RunError: The file is damaged.
     """
     if not folder.explanation.is_file():
         return None
-    maps = explanation.read(folder.explanation, len(found))
-    return Explanations(maps=maps, rows=_explained_rows(prepared.data, found, maps))
+    maps = explanation.read(folder.explanation, len(predictions))
+    return Explanations(maps=maps, rows=_explained_rows(session.data, predictions, maps))
 
 
 def page_pictures(
     folder: RunFolder,
-    prepared: Session,
-    found: Predictions,
+    session: Session,
+    predictions: Predictions,
     explained: Explanations | None,
     augmented: Augmented | None,
 ) -> PagePictures:
-    """All small images of the page, from the data and what the folder holds."""
-    data = prepared.data
-    gallery = _gallery(data, found)
+    """Return all small images of the page, from the data and the run folder."""
+    data = session.data
+    gallery = _gallery(data, predictions)
     explanation, rows = (explained.maps, explained.rows) if explained else (None, [])
-    filters, filters_note = _filters(folder, prepared)
+    filters, filters_note = _filters(folder, session)
     blocks, block_notes = _blocks(data, explanation)
     return PagePictures(
         mistakes=tuple(mistake for mistake, _ in gallery),
-        num_mistakes=int(found.wrong.sum()),
+        num_mistakes=int(predictions.wrong.sum()),
         mistakes_sheet=_sheet([image for _, image in gallery]),
         explained=_numbered(rows),
         explained_sheet=_sheet([image for _, tiles in rows for image, _ in tiles], lossless=False),
@@ -86,94 +86,99 @@ def page_pictures(
     )
 
 
-def explanation_picture(prepared: Session, found: Predictions, explained: Explanations) -> Figure:
-    """The explanation as one picture for the README."""
+def explanation_picture(session: Session, predictions: Predictions, explained: Explanations) -> Figure:
+    """Draw the explanations as one figure for the README."""
     explanation, rows = explained.maps, explained.rows
     columns = max(len(images) for _, images in rows)
     tiles: list[Tile | None] = []
     for number, (_, images) in enumerate(rows):
         index = explanation.indices[number]
-        right = not found.wrong[index]
-        guess = short(prepared.data.class_names[found.predicted[index]])
+        correct = not predictions.wrong[index]
+        predicted_name = short(session.data.class_names[predictions.predicted[index]])
         tiles += [
-            Tile(image=image, caption=label if place else guess, right=None if place else right)
+            Tile(image=image, caption=label if place else predicted_name, correct=None if place else correct)
             for place, (image, label) in enumerate(images)
         ]
         tiles += [None] * (columns - len(images))
-    return galleries.gallery(tiles, "What the net looks at", columns=columns * 2)
+    return galleries.gallery(tiles, "Class-activation and occlusion maps", columns=columns * 2)
 
 
 def _sheet(images: list[Pixels], *, lossless: bool = True) -> Sheet | None:
     return sheet(images, lossless=lossless) if images else None
 
 
-def _gallery(data: ImageData, found: Predictions) -> list[tuple[Mistake, Pixels]]:
+def _gallery(data: ImageData, predictions: Predictions) -> list[tuple[Mistake, Pixels]]:
     height, width, channels = data.test.images.shape[1:]
     each = min(height, LARGEST_SIDE) * min(width, LARGEST_SIDE) * channels
     count = int(np.clip(MISTAKE_BYTES // each, FEWEST_MISTAKES, MOST_MISTAKES))
-    predicted, confidence, losses = found.predicted, found.confidence, found.losses
+    predicted, confidence, losses = predictions.predicted, predictions.confidence, predictions.losses
     return [
         (
             Mistake(
                 index=int(index),
-                true=data.class_names[found.labels[index]],
+                true=data.class_names[predictions.labels[index]],
                 predicted=data.class_names[predicted[index]],
                 confidence=float(confidence[index]),
                 loss=float(losses[index]),
             ),
             data.test.images[index],
         )
-        for index in mistakes_of_each_class(found, count)
+        for index in mistakes_of_each_class(predictions, count)
     ]
 
 
 _Row = tuple[ExplainedImage, list[tuple[Pixels, str]]]
 
 
-def _explained_rows(data: ImageData, found: Predictions, explanation: Explanation) -> list[_Row]:
-    """Each explained image with its maps, as pictures of one size with what they are called."""
+def _explained_rows(data: ImageData, predictions: Predictions, explanation: Explanation) -> list[_Row]:
+    """Return each explained image with its maps, as images of one size with captions."""
     rows = []
     for number, index in enumerate(explanation.indices):
         image = data.test.images[index]
-        guess, true = (data.class_names[label] for label in (found.predicted[index], found.labels[index]))
-        right = not found.wrong[index]
-        tiles = [(_in_colour(enlarged(image)), "image")]
+        predicted_name, true = (
+            data.class_names[label] for label in (predictions.predicted[index], predictions.labels[index])
+        )
+        correct = not predictions.wrong[index]
+        tiles = [(_rgb(enlarged(image)), "image")]
         if explanation.for_predicted is not None and explanation.for_label is not None:
             ours, truth = explanation.for_predicted[number], explanation.for_label[number]
             low, high = float(min(ours.min(), truth.min())), float(max(ours.max(), truth.max()))
-            tiles.append((overlaid(image, ours, low, high), f"for {short(guess)}"))
-            if not right:
+            tiles.append((overlaid(image, ours, low, high), f"for {short(predicted_name)}"))
+            if not correct:
                 tiles.append((overlaid(image, truth, low, high), f"for {short(true)}"))
         fall = explanation.occlusion[number]
-        tiles.append((overlaid(image, fall, 0.0, max(float(fall.max()), 1e-6)), "covered"))
-        caption = f"{guess}, {found.confidence[index]:.0%}" + ("" if right else f"; is {true}")
-        rows.append((ExplainedImage(caption=caption, right=right, pictures=()), tiles))
+        tiles.append((overlaid(image, fall, 0.0, max(float(fall.max()), 1e-6)), "occlusion"))
+        caption = f"{predicted_name}, {predictions.confidence[index]:.0%}" + (
+            "" if correct else f"; true: {true}"
+        )
+        rows.append((ExplainedImage(caption=caption, correct=correct, pictures=()), tiles))
     return rows
 
 
 def _numbered(rows: list[_Row]) -> tuple[ExplainedImage, ...]:
-    """The rows with the numbers that their pictures have on the sheet."""
+    """Return the rows with the indices of their images on the sheet."""
     numbered, first = [], 0
     for row, tiles in rows:
-        places = tuple((first + offset, label) for offset, (_, label) in enumerate(tiles))
-        numbered.append(ExplainedImage(caption=row.caption, right=row.right, pictures=places))
+        indices = tuple((first + offset, label) for offset, (_, label) in enumerate(tiles))
+        numbered.append(ExplainedImage(caption=row.caption, correct=row.correct, pictures=indices))
         first += len(tiles)
     return tuple(numbered)
 
 
 def _explained_note(explanation: Explanation) -> str:
-    covered = (
-        f"Covered: bright where the predicted class's logit falls most when a patch of {explanation.patch} x "
-        f"{explanation.patch} pixels there gets the mean colour."
+    occlusion = (
+        f"Occlusion: bright where covering a patch of {explanation.patch} x {explanation.patch} pixels with "
+        "the mean colour reduces the logit of the predicted class most."
     )
     if explanation.for_predicted is None:
         return (
-            f"The net does not end in global average pooling, so it has no class-activation maps. {covered}"
+            "The network does not end in global average pooling, so there are no class-activation maps. "
+            f"{occlusion}"
         )
     height, width = explanation.for_predicted.shape[1:]
     return (
-        f"Class-activation maps of {height} x {width} cells: bright where the last map speaks for a class; "
-        f"their mean is the class's logit. {covered}"
+        f"Class-activation maps of {height} x {width} cells, bright where the last feature map supports a "
+        f"class. Their mean is the logit of the class. {occlusion}"
     )
 
 
@@ -181,7 +186,7 @@ _Notes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def _blocks(data: ImageData, explanation: Explanation | None) -> tuple[Sheet | None, _Notes]:
-    """The maps of each block on one sheet, and what is said of each block."""
+    """Return the feature maps of each block on one sheet, and a caption for each block."""
     if explanation is None or not explanation.blocks:
         return None, ()
     height, width = data.test.images.shape[1:3]
@@ -191,22 +196,22 @@ def _blocks(data: ImageData, explanation: Explanation | None) -> tuple[Sheet | N
     for number, (maps, channels) in enumerate(
         zip(explanation.blocks, explanation.channels, strict=True), start=1
     ):
-        places = tuple(range(len(tiles), len(tiles) + len(maps)))
+        indices = tuple(range(len(tiles), len(tiles) + len(maps)))
         tiles += [map_tile(each, max(size[0], 1), max(size[1], 1)) for each in maps]
         shape = " x ".join(map(str, maps.shape[1:]))
-        notes.append((f"Block {number}: {shape} cells, {len(maps)} of {channels} channels", places))
+        notes.append((f"Block {number}: {shape} cells, {len(maps)} of {channels} channels", indices))
     return sheet(tiles), tuple(notes)
 
 
-def _in_colour(image: Pixels) -> Pixels:
+def _rgb(image: Pixels) -> Pixels:
     return image.repeat(3, axis=2) if image.shape[2] == 1 else image
 
 
-def _filters(folder: RunFolder, prepared: Session) -> tuple[Sheet | None, str]:
-    """The filters of a first layer that is a convolution; there is nothing to see in 1x1 pixels."""
-    first = next(prepared.analysis.plan.operations())
+def _filters(folder: RunFolder, session: Session) -> tuple[Sheet | None, str]:
+    """Return the filters of the first layer if it is a convolution larger than 1x1."""
+    first = next(session.analysis.plan.operations())
     if first.operation == "PixelUnshuffle":
-        operations = prepared.analysis.plan.operations()
+        operations = session.analysis.plan.operations()
         first = next(op for op in operations if op.operation != "PixelUnshuffle")
     if first.operation != "Conv2d" or first.kernel < 2:
         return None, ""
@@ -217,12 +222,12 @@ def _filters(folder: RunFolder, prepared: Session) -> tuple[Sheet | None, str]:
 
 def _filters_note(first: Op, shown: int) -> str:
     channels = first.in_shape[0] // first.groups
-    seen = {1: "grey", 3: "colour"}.get(channels, f"the mean over {channels} inputs")
-    told = f"{shown} of {first.out_shape[0]}" if shown < first.out_shape[0] else f"{shown}"
+    colours = {1: "grey", 3: "colour"}.get(channels, f"the mean over {channels} inputs")
+    count = f"{shown} of {first.out_shape[0]}" if shown < first.out_shape[0] else f"{shown}"
     size = f"{first.kernel} x {first.kernel} pixels"
-    return f"{told} filters of {size}, {seen}; middle grey is 0, each is scaled by its largest weight."
+    return f"{count} filters of {size}, {colours}; middle grey is 0, each is scaled by its largest weight."
 
 
-def _augmented(some: Augmented) -> Sheet:
-    pairs = zip(some.originals, some.versions, strict=True)
+def _augmented(samples: Augmented) -> Sheet:
+    pairs = zip(samples.originals, samples.versions, strict=True)
     return sheet([tile for one, others in pairs for tile in (one, *others)])

@@ -1,4 +1,4 @@
-"""The picture of an effective receptive field, and its numbers as text."""
+"""The effective receptive field as a figure and as text."""
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -12,29 +12,29 @@ from convsmith.reports.style import BLUE, INK, ORANGE, STYLE, add_heading
 
 
 def field_lines(field: EffectiveReceptiveField) -> list[str]:
-    """The numbers, one fact a line."""
+    """Return the numbers of an effective receptive field, one per line."""
     height, width = field.energy.shape
     row, column = field.position
-    lines = [f"Layer: {field.layer}, a map of {field.map_shape[0]}x{field.map_shape[1]}"]
-    lines.append(f"Its position {row}, {column}, over {field.num_images:,} images:")
+    lines = [f"Layer: {field.layer}, feature map of {field.map_shape[0]}x{field.map_shape[1]}"]
+    lines.append(f"Position: row {row}, column {column}, mean over {field.num_images:,} images")
     lines += [
-        f"{share:.0%} of the energy lies within {field.radius_of(share):.1f} pixels of the centre"
+        f"{share:.0%} of the energy is within {field.radius_of(share):.1f} pixels of the centre"
         for share in SHARES
     ]
-    lines.append(f"Effective receptive field: {field.size:.1f} pixels a side")
+    lines.append(f"Effective receptive field: {field.size:.1f} pixels")
     if field.square is not None:
-        clipped = f", more than the {height}x{width} image shows" if field.is_clipped else ""
+        clipped = f", larger than the {height}x{width} image" if field.is_clipped else ""
         quarter = min(field.square.height, field.square.width) / 4
         share = field.share_within(quarter)
         lines += [
             f"Theoretical receptive field: {field.square.height}x{field.square.width} pixels{clipped}",
-            f"{share:.0%} of the energy lies within a quarter of its side, {quarter:g} pixels",
+            f"{share:.0%} of the energy is within a quarter of its side ({quarter:g} pixels)",
         ]
     return lines
 
 
-def field_picture(field: EffectiveReceptiveField, heading: str, subtitle: str = "") -> Figure:
-    """The energy of each pixel with the theoretical square, and the energy within every radius."""
+def receptive_field_figure(field: EffectiveReceptiveField, heading: str, subtitle: str = "") -> Figure:
+    """Draw the energy of each pixel with the theoretical square, and the energy by radius."""
     with rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.7), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -45,13 +45,13 @@ def field_picture(field: EffectiveReceptiveField, heading: str, subtitle: str = 
 
 
 def field_map(field: EffectiveReceptiveField) -> Draw:
-    """The share of each pixel, with the theoretical square and circles that hold half and 90 % of it."""
+    """Draw the energy of each pixel, the theoretical square, and circles with 50 % and 90 % of the energy."""
 
     def draw(ax: Axes) -> None:
         height, width = field.energy.shape
         ax.imshow(field.energy / field.energy.max(), cmap="cividis", vmin=0, vmax=1, interpolation="nearest")
         ax.grid(visible=False)
-        title = "Share of each pixel, of the greatest"
+        title = "Energy of each pixel, relative to the maximum"
         if field.square is not None:
             top, left = max(field.square.top, 0), max(field.square.left, 0)
             bottom = min(field.square.top + field.square.height, height)
@@ -81,7 +81,7 @@ def field_map(field: EffectiveReceptiveField) -> Draw:
 
 
 def energy_curve(field: EffectiveReceptiveField) -> Draw:
-    """The share of the energy within each radius."""
+    """Draw the share of the energy within each radius."""
 
     def draw(ax: Axes) -> None:
         height, width = field.energy.shape
@@ -104,7 +104,7 @@ def energy_curve(field: EffectiveReceptiveField) -> Draw:
             half = field.square.height / 2
             if half <= furthest:
                 ax.axvline(half, color=ORANGE, linewidth=1.5)
-                ax.text(half, 0.02, " half of the square's side", color=ORANGE, fontsize=9)
+                ax.text(half, 0.02, " half the side of the square", color=ORANGE, fontsize=9)
         ax.set(xlim=(0, furthest), ylim=(0, 1.03), xlabel="radius in pixels")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_title("Share of the energy within a radius", loc="left", fontsize=10)

@@ -1,4 +1,4 @@
-"""A run's pictures and pages, made from its folder, its saved predictions and its images; no net is run."""
+"""Write the report of a run from its folder, saved predictions and images, without inference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from convsmith.briefs.checks import Check, Trained
 from convsmith.data.dataset import ImageData
 from convsmith.errors import RunError
-from convsmith.evaluation import predictions, receptive_field
+from convsmith.evaluation import predictions as saved_predictions
+from convsmith.evaluation import receptive_field
 from convsmith.evaluation.metrics import ClassMetrics, Metrics, facts_of, mistakes
 from convsmith.evaluation.predictions import REMEDY, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
@@ -28,7 +29,7 @@ from convsmith.reports.galleries import Tile
 from convsmith.reports.html import html
 from convsmith.reports.page import PageData, Picture, markdown
 from convsmith.reports.page_images import Explanations, explanation_picture, explanations, page_pictures
-from convsmith.reports.receptive_field import field_picture
+from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.samples import augmented_samples, data_pictures, draw_some, save
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder, epoch_seconds
@@ -36,7 +37,7 @@ from convsmith.system import files
 from convsmith.text import format_duration
 from convsmith.training.metrics import SplitMetrics, score_of
 
-# How many images the galleries show, and the stream that they are drawn from.
+# Number of images in the galleries, and the stream of the random sample.
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
 _SAMPLE = 101
 _Drawn = list[Picture]
@@ -48,7 +49,7 @@ _ENVIRONMENT_FIELDS = ("processor", "cores", "device", "torch_threads", "package
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run came to. Losses are means over images; the weights are those of the last epoch."""
+    """The result of a run. Losses are means over images; the weights are those of the last epoch."""
 
     folder: Path
     report: Path
@@ -57,26 +58,26 @@ class Result:
     test: SplitMetrics
     classes: tuple[ClassMetrics, ...]
     checks: tuple[Check, ...]
-    facts: Metrics
+    metrics: Metrics
 
 
-def metrics_for(prepared: Session, found: Predictions) -> Metrics:
-    """All facts of a run's test predictions."""
-    return facts_of(found, prepared.data.class_names)
+def metrics_for(session: Session, predictions: Predictions) -> Metrics:
+    """Compute the metrics of the test predictions of a run."""
+    return facts_of(predictions, session.data.class_names)
 
 
-def saved(folder: RunFolder, prepared: Session) -> tuple[SplitMetrics, Predictions]:
-    """The training score and the test predictions that a run's folder holds.
+def saved(folder: RunFolder, session: Session) -> tuple[SplitMetrics, Predictions]:
+    """Read the training metrics and the test predictions of a run folder.
 
     Raises:
-        RunError: There are none, or they are not of this run's test set.
+        RunError: They are missing, or belong to another test set.
     """
-    found = predictions.read(folder.predictions)
-    if found.num_classes != len(prepared.data.class_names) or not np.array_equal(
-        found.labels, prepared.data.test.labels
+    predictions = saved_predictions.read(folder.predictions)
+    if predictions.num_classes != len(session.data.class_names) or not np.array_equal(
+        predictions.labels, session.data.test.labels
     ):
         raise RunError(
-            "these are not predictions for the run's test set", where=str(folder.predictions), fix=REMEDY
+            "the predictions are not of the test set of this run", where=str(folder.predictions), fix=REMEDY
         )
     try:
         train = folder.read_json("results.json")["train"]
@@ -87,39 +88,39 @@ def saved(folder: RunFolder, prepared: Session) -> tuple[SplitMetrics, Predictio
         raise RunError(
             f"damaged: no training score ({error})", where=str(folder.path / "results.json"), fix=REMEDY
         ) from error
-    return score, found
+    return score, predictions
 
 
 def report(
-    folder: RunFolder, prepared: Session, *, train: SplitMetrics, found: Predictions, facts: Metrics
+    folder: RunFolder, session: Session, *, train: SplitMetrics, predictions: Predictions, metrics: Metrics
 ) -> Result:
-    """Write results.json, all pictures, both pages and the manifest.
+    """Write results.json, all plots, both pages and the manifest.
 
     Args:
-        folder: Of the run.
-        prepared: Its recipe with its data.
-        train: On the plain training images.
-        found: Predictions for the test images.
-        facts: What follows from them, from `facts_for`.
+        folder: The run folder.
+        session: Recipe and data of the run.
+        train: Metrics on the plain training images.
+        predictions: Predictions for the test images.
+        metrics: Computed by `metrics_for`.
     """
-    test = score_of(torch.from_numpy(found.logits), torch.from_numpy(found.labels))
-    checks = prepared.judge(Trained(accuracy=test.accuracy, calibration_error=facts.calibration.ece))
-    names = prepared.data.class_names
+    test = score_of(torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels))
+    checks = session.judge(Trained(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
+    names = session.data.class_names
     record = {
         "train": {"loss": train.loss, "correct": train.correct, "total": train.total},
-        "test": {**facts_record(facts, found, names), "loss": test.loss},
-        "classes": classes_record(facts.classes),
+        "test": {**facts_record(metrics, predictions, names), "loss": test.loss},
+        "classes": classes_record(metrics.classes),
     }
     folder.write_json("results.json", record)
-    augmented = augmented_samples(prepared.recipe, prepared.data)
-    explained = explanations(folder, prepared, found)
+    augmented = augmented_samples(session.recipe, session.data)
+    explained = explanations(folder, session, predictions)
     drawn = [
-        *data_pictures(prepared.recipe, prepared.data, augmented, folder.plots),
-        *_result_pictures(folder, prepared, found, facts, explained),
+        *data_pictures(session.recipe, session.data, augmented, folder.plots),
+        *_result_pictures(folder, session, predictions, metrics, explained),
     ]
-    page = _page_facts(folder, prepared, drawn, train=train, test=test, facts=facts, checks=checks)
+    page = _page_data(folder, session, drawn, train=train, test=test, metrics=metrics, checks=checks)
     files.write_text(folder.report, markdown(page))
-    small = page_pictures(folder, prepared, found, explained, augmented)
+    small = page_pictures(folder, session, predictions, explained, augmented)
     files.write_text(folder.page, html(page, small))
     folder.write_manifest()
     return Result(
@@ -128,44 +129,44 @@ def report(
         page=folder.page,
         train=train,
         test=test,
-        classes=facts.classes,
+        classes=metrics.classes,
         checks=checks,
-        facts=facts,
+        metrics=metrics,
     )
 
 
 def _result_pictures(
     folder: RunFolder,
-    prepared: Session,
-    found: Predictions,
-    facts: Metrics,
+    session: Session,
+    predictions: Predictions,
+    metrics: Metrics,
     explained: Explanations | None,
 ) -> _Drawn:
-    drawn = [*_charts(folder, prepared, facts), *_galleries(prepared, found)]
+    drawn = [*_charts(folder, session, metrics), *_galleries(session, predictions)]
     if explained:
-        figure = explanation_picture(prepared, found, explained)
-        drawn.append(("explanation", "What the net looks at", figure))
-    if field := _field(folder, prepared):
-        told = f"{prepared.recipe.name}, {field.num_images:,} test images, layer {field.layer}"
+        figure = explanation_picture(session, predictions, explained)
+        drawn.append(("explanation", "Class-activation and occlusion maps", figure))
+    if field := _field(folder, session):
+        subtitle = f"{session.recipe.name}, {field.num_images:,} test images, layer {field.layer}"
         title = "Effective receptive field"
-        drawn.append(("receptive_field", title, field_picture(field, title, told)))
+        drawn.append(("receptive_field", title, receptive_field_figure(field, title, subtitle)))
     return [save(figure, folder.plots, name, title) for name, title, figure in drawn]
 
 
-def _field(folder: RunFolder, prepared: Session) -> EffectiveReceptiveField | None:
-    """What was measured of where the net looks; None where nothing was."""
-    return receptive_field.read(folder.field, prepared.analysis) if folder.field.is_file() else None
+def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | None:
+    """Read the effective receptive field; None if it was not measured."""
+    return receptive_field.read(folder.field, session.analysis) if folder.field.is_file() else None
 
 
-def _charts(folder: RunFolder, prepared: Session, facts: Metrics) -> list[tuple[str, str, Figure]]:
-    metrics = folder.metrics()
-    told = (
-        f"{prepared.recipe.name}, {len(metrics)} epochs. Train: while the net learns, on augmented images; "
-        "the others after each epoch, on plain ones"
+def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple[str, str, Figure]]:
+    history = folder.metrics()
+    subtitle = (
+        f"{session.recipe.name}, {len(history)} epochs. Train: during training, on augmented images; "
+        "the others: after each epoch, on plain images"
     )
-    height = charts.class_accuracy_height(facts.classes) + 0.4
-    by_class = charts.class_accuracy(facts.classes, facts.accuracy)
-    confidence = [charts.reliability(facts.calibration), charts.risk(facts.risk_coverage)]
+    height = charts.class_accuracy_height(metrics.classes) + 0.4
+    by_class = charts.class_accuracy(metrics.classes, metrics.accuracy)
+    confidence = [charts.reliability(metrics.calibration), charts.risk(metrics.risk_coverage)]
     drawn = [
         (
             "class_accuracy",
@@ -175,76 +176,78 @@ def _charts(folder: RunFolder, prepared: Session, facts: Metrics) -> list[tuple[
         (
             "confusion",
             "Confusion matrix",
-            charts.side_by_side([charts.confusion(facts)], "Confusion matrix", height=7, width=7.5),
+            charts.side_by_side([charts.confusion(metrics)], "Confusion matrix", height=7, width=7.5),
         ),
         (
             "architecture",
-            "The net",
-            diagram(prepared.analysis, prepared.recipe.name),
+            "Network",
+            diagram(session.analysis, session.recipe.name),
         ),
         ("confidence", "Confidence", charts.side_by_side(confidence, "Confidence")),
     ]
-    if metrics:
-        panels = [charts.curve(metrics, kind) for kind in ("loss", "accuracy")]
-        drawn.insert(0, ("curves", "Loss and accuracy", charts.side_by_side(panels, "Training", told)))
-    if spoiled := folder.record("robustness.json"):
-        figure = charts.side_by_side([charts.robustness(spoiled)], "Robustness", width=7.5)
+    if history:
+        panels = [charts.curve(history, kind) for kind in ("loss", "accuracy")]
+        drawn.insert(0, ("curves", "Loss and accuracy", charts.side_by_side(panels, "Training", subtitle)))
+    if robustness := folder.record("robustness.json"):
+        figure = charts.side_by_side([charts.robustness(robustness)], "Robustness", width=7.5)
         drawn.append(("robustness", "Robustness", figure))
     return drawn
 
 
-def _galleries(prepared: Session, found: Predictions) -> list[tuple[str, str, Figure]]:
-    data = prepared.data
-    sample = draw_some(len(data.test), NUM_PREDICTIONS, prepared.recipe.seed, _SAMPLE)
-    wrong = mistakes(found)
-    said = f"{len(sample)} test images drawn at random, with the confidence of each prediction"
-    counted = f"{len(wrong):,} of {len(found):,} test images are wrong; the most confident first"
+def _galleries(session: Session, predictions: Predictions) -> list[tuple[str, str, Figure]]:
+    data = session.data
+    sample = draw_some(len(data.test), NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
+    wrong = mistakes(predictions)
+    sampled = f"{len(sample)} random test images, with the confidence of each prediction"
+    counted = f"{len(wrong):,} of {len(predictions):,} test images are misclassified, most confident first"
     return [
         (
             "predictions",
             "Sample predictions",
-            galleries.gallery(_tiles(data, found, sample), "Sample predictions", said),
+            galleries.gallery(_tiles(data, predictions, sample), "Sample predictions", sampled),
         ),
         (
             "misclassified",
             "Misclassified images",
-            galleries.gallery(_tiles(data, found, wrong[:NUM_MISTAKES]), "Misclassified images", counted),
+            galleries.gallery(
+                _tiles(data, predictions, wrong[:NUM_MISTAKES]), "Misclassified images", counted
+            ),
         ),
     ]
 
 
-def _tiles(data: ImageData, found: Predictions, indices: NDArray[np.int64]) -> list[Tile]:
-    predicted, confidence = found.predicted, found.confidence
+def _tiles(data: ImageData, predictions: Predictions, indices: NDArray[np.int64]) -> list[Tile]:
+    predicted, confidence = predictions.predicted, predictions.confidence
     tiles = []
     for index in indices:
-        true = short(data.class_names[found.labels[index]])
-        guess = short(data.class_names[predicted[index]])
-        right = bool(predicted[index] == found.labels[index])
-        said = f"{guess} ({confidence[index]:.0%})"
-        caption = said if right else f"{said}\ntrue: {true}"
-        tiles.append(Tile(image=data.test.images[index], caption=caption, right=right))
+        true = short(data.class_names[predictions.labels[index]])
+        predicted_name = short(data.class_names[predicted[index]])
+        correct = bool(predicted[index] == predictions.labels[index])
+        label = f"{predicted_name} ({confidence[index]:.0%})"
+        caption = label if correct else f"{label}\ntrue: {true}"
+        tiles.append(Tile(image=data.test.images[index], caption=caption, correct=correct))
     return tiles
 
 
-def _page_facts(
+def _page_data(
     folder: RunFolder,
-    prepared: Session,
+    session: Session,
     drawn: Sequence[Picture],
     *,
     train: SplitMetrics,
     test: SplitMetrics,
-    facts: Metrics,
+    metrics: Metrics,
     checks: tuple[Check, ...],
 ) -> PageData:
-    recipe, analysis = prepared.recipe, prepared.analysis
-    metrics = folder.metrics()
-    seconds = sum(map(epoch_seconds, metrics))
+    recipe, analysis = session.recipe, session.analysis
+    history = folder.metrics()
+    seconds = sum(map(epoch_seconds, history))
     return PageData(
         name=recipe.name,
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
-        notes=(*notes(prepared), *teacher_notes(folder)),
+        notes=(*notes(session), *teacher_notes(folder)),
         data=_complete(folder, "data.json", _DATA_FIELDS),
         environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
         summary=course_summary(analysis),
@@ -253,23 +256,23 @@ def _page_facts(
         totals=totals_line(analysis),
         train=train,
         test=test,
-        epochs=len(metrics),
+        epochs=len(history),
         seconds=seconds,
         time=format_duration(seconds),
+        history=history,
         metrics=metrics,
-        facts=facts,
         checks=checks,
         pictures=tuple(drawn),
         log=folder.read_text("log.txt"),
         robustness=folder.record("robustness.json"),
         duplicates=folder.record("duplicates.json"),
         label_errors=folder.record("label_errors.json"),
-        field=_field(folder, prepared),
+        field=_field(folder, session),
     )
 
 
 def _complete(folder: RunFolder, name: str, fields: Sequence[str]) -> dict[str, Any]:
-    """A record that the pages show, with all that they show of it."""
+    """Read a record and check that it has all fields that the pages show."""
     record = folder.record(name) or {}
     if missing := [field for field in fields if field not in record]:
         raise RunError(

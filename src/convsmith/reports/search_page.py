@@ -1,4 +1,4 @@
-"""What a search has found, as one self-contained page and as a picture."""
+"""The results of a search as one self-contained page and as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ from convsmith.reports.charts import Draw, one, side_by_side
 from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.style import BLUE, GREY, INK, ORANGE
 
-# Points of the frontier that bear their number, the most accurate.
+# Number of points of the Pareto front that are labelled, the most accurate first.
 _MOST_NAMED = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRow:
-    """A trial as far as it came.
+    """A trial and its last result.
 
     Attributes:
-        number: 0 is the starting point.
-        parent: The trial that it was changed from.
-        changes: What was changed, in words.
-        net: In the notation.
-        fields: Values of the training, by key.
+        number: 0 for the starting point.
+        parent: The trial that was mutated.
+        changes: Descriptions of the mutations.
+        net: The network in the notation.
+        fields: Values of recipe fields, by key.
         state: "complete", "waits", "failed".
-        reason: Why it failed.
-        epochs: How many it was trained for.
+        reason: Why the trial failed.
+        epochs: Number of epochs trained.
         accuracy: On held-out training images, from 0 to 1; None before the first rung.
-        interval: Its 95 % interval.
-        best: Whether it is on the frontier.
-        recipe: The file that holds it as a recipe, beside the page; empty where there is none.
-        seconds: Of training and evaluation.
+        interval: 95 % interval of the accuracy.
+        best: Whether the trial is on the Pareto front.
+        recipe: File name of its recipe next to the page; empty if there is none.
+        seconds: Duration of training and evaluation.
     """
 
     number: int
@@ -58,24 +58,24 @@ class TrialRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchData:
-    """All that the page says.
+    """All data of the page.
 
     Attributes:
-        recipe: The name of the starting recipe.
-        brief: What every net fulfils, as it was named.
-        data: What the images are.
-        trained_on: Images that candidates learn from.
-        held_out: Training images that they are compared on.
-        epochs: Of a whole training.
-        rungs: After how many epochs trials are compared.
-        factor: One trial in so many goes on from a rung.
-        max_macs: What no candidate goes beyond.
-        seed: Of the search.
-        refused: Candidates that the arithmetic refused.
-        seconds: Of all training together.
-        notes: What a reader of the accuracies must know.
-        trials: By number.
-        commands: That train what was found, by trial.
+        recipe: Name of the starting recipe.
+        brief: Name of the brief that each network passes.
+        data: Title of the data set.
+        trained_on: Number of images that candidates are trained on.
+        held_out: Number of held-out training images that they are compared on.
+        epochs: Number of epochs of a complete training.
+        rungs: Numbers of epochs after which trials are compared.
+        factor: 1/factor of the trials is kept at each rung.
+        max_macs: Maximum MACs of a candidate.
+        seed: Seed of the search.
+        refused: Number of candidates that failed the brief by arithmetic.
+        seconds: Total duration of training.
+        notes: Notes on how to read the accuracies.
+        trials: Sorted by number.
+        commands: Commands that train the results, by trial number.
     """
 
     recipe: str
@@ -99,13 +99,13 @@ class SearchData:
         return next((trial for trial in self.trials if trial.number == 0), None)
 
     def changed_fields(self, trial: TrialRow) -> dict[str, float]:
-        """Those that are not as at the starting point."""
+        """Return the fields that differ from the starting point."""
         own = self.start.fields if self.start else {}
         return {key: value for key, value in trial.fields.items() if value != own.get(key)}
 
     @property
     def frontier(self) -> tuple[TrialRow, ...]:
-        """From the fewest parameters to the most."""
+        """The Pareto front, sorted by parameters."""
         return tuple(sorted((each for each in self.trials if each.best), key=lambda each: each.parameters))
 
     @property
@@ -113,15 +113,15 @@ class SearchData:
         return sum(each.state == "complete" for each in self.trials)
 
 
-def html(facts: SearchData) -> str:
-    """The page as text."""
+def html(search: SearchData) -> str:
+    """Render the page."""
     script = asset("report.js")
-    panels = {"parameters": _against(facts, "parameters"), "MACs an image": _against(facts, "macs")}
+    panels = {"parameters": _against(search, "parameters"), "MACs an image": _against(search, "macs")}
     return (
         environment()
         .get_template("search.html.j2")
         .render(
-            facts=facts,
+            search=search,
             charts={name: drawing(one(panel, 3.6)) for name, panel in panels.items()},
             style=Markup(asset("style.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
@@ -130,31 +130,31 @@ def html(facts: SearchData) -> str:
     )
 
 
-def picture(facts: SearchData) -> Figure:
-    """Accuracy against parameters and against MACs."""
-    told = (
-        f"{facts.recipe}, {len(facts.trials)} trials of up to {facts.epochs} epochs; accuracy on "
-        f"{facts.held_out:,} held-out training images"
+def picture(search: SearchData) -> Figure:
+    """Draw accuracy by parameters and by MACs."""
+    subtitle = (
+        f"{search.recipe}, {len(search.trials)} trials of up to {search.epochs} epochs; accuracy on "
+        f"{search.held_out:,} held-out training images"
     )
-    return side_by_side([_against(facts, "parameters"), _against(facts, "macs")], "Search", told)
+    return side_by_side([_against(search, "parameters"), _against(search, "macs")], "Search", subtitle)
 
 
-def _against(facts: SearchData, field: str) -> Draw:
-    """Accuracy by what it costs: whole trainings, the frontier among them, and the starting point."""
+def _against(search: SearchData, field: str) -> Draw:
+    """Draw the accuracy of complete trials by cost, with the Pareto front and the starting point."""
 
     def draw(ax: Axes) -> None:
-        # What was trained in part is in the table: it would press all that counts into one line.
-        whole = [each for each in facts.trials if each.state == "complete"]
-        _dots(ax, [each for each in whole if not each.best], field, color=GREY, s=16)
+        # Trials that were stopped early are only in the table: their accuracies would dominate the axis.
+        complete = [each for each in search.trials if each.state == "complete"]
+        _dots(ax, [each for each in complete if not each.best], field, color=GREY, s=16)
         points = sorted(
-            ((getattr(each, field), each.accuracy or 0.0) for each in whole),
+            ((getattr(each, field), each.accuracy or 0.0) for each in complete),
             key=lambda point: (point[0], -point[1]),
         )
         ax.step(*_envelope(points), where="post", color=BLUE, linewidth=1.2)
-        _dots(ax, [each for each in whole if each.best], field, color=BLUE, s=30)
-        _dots(ax, [each for each in whole if each.number == 0], field, color=ORANGE, s=90, marker="*")
-        named = sorted(facts.frontier, key=lambda each: -(each.accuracy or 0.0))[:_MOST_NAMED]
-        for row in whole:
+        _dots(ax, [each for each in complete if each.best], field, color=BLUE, s=30)
+        _dots(ax, [each for each in complete if each.number == 0], field, color=ORANGE, s=90, marker="*")
+        named = sorted(search.frontier, key=lambda each: -(each.accuracy or 0.0))[:_MOST_NAMED]
+        for row in complete:
             if row.number == 0 or row in named:
                 _name(ax, row, field)
         ax.margins(x=0.12, y=0.12)
@@ -180,19 +180,19 @@ def _name(ax: Axes, row: TrialRow, field: str) -> None:
     )
 
 
-def _dots(ax: Axes, rows: Sequence[TrialRow], field: str, **look: Any) -> None:
+def _dots(ax: Axes, rows: Sequence[TrialRow], field: str, **style: Any) -> None:
     if rows:
         ax.scatter(
             [getattr(each, field) for each in rows],
             [each.accuracy or 0.0 for each in rows],
             zorder=3,
             linewidths=0,
-            **look,
+            **style,
         )
 
 
 def _envelope(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    """The best so far from left to right.
+    """Return the running maximum from left to right.
 
     >>> _envelope([(1, 0.5), (2, 0.4), (3, 0.7)])
     ([1, 3], [0.5, 0.7])
@@ -206,7 +206,7 @@ def _envelope(points: Sequence[tuple[int, float]]) -> tuple[list[int], list[floa
 
 
 def _amount(value: float, _: Any = None) -> str:
-    """A count with its unit.
+    """Format a count with its unit.
 
     >>> _amount(156_736), _amount(27_100_000), _amount(500)
     ('156.7 k', '27.1 M', '500')

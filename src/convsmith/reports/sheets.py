@@ -1,4 +1,4 @@
-"""Many small images as one picture inside a page, each shown by its place in it."""
+"""Sprite sheets: many small images in one embedded image of a page."""
 
 import io
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from convsmith.reports.style import data_uri
 
 Pixels = NDArray[np.uint8]
 COLUMNS = 16
-# Above this many bytes of pixels a sheet is compressed with losses; larger images are made smaller first.
+# A sheet with more bytes of pixels is JPEG-compressed; images with a longer side are downscaled first.
 LOSSLESS_BYTES, LARGEST_SIDE = 1_500_000, 96
 JPEG_QUALITY = 85
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A picture of `count` images in rows of `columns`; `aspect` is height by width of one."""
+    """A sprite sheet of `count` images in rows of `columns`; `aspect` is height / width of one image."""
 
     uri: str
     columns: int
@@ -28,19 +28,19 @@ class Sheet:
     aspect: float
 
     def place(self, number: int) -> tuple[int, int]:
-        """Column and row of an image."""
+        """Return the column and row of an image."""
         return number % self.columns, number // self.columns
 
 
 def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
-    """Put images `(H, W, C)` of one size, at least one, on a sheet.
+    """Put images `(H, W, C)` of one size on a sheet; there must be at least one.
 
     Example:
-        >>> made = sheet([np.zeros((8, 8, 1), np.uint8)] * 20)
-        >>> made.count, made.place(17), made.uri[:22]
+        >>> example = sheet([np.zeros((8, 8, 1), np.uint8)] * 20)
+        >>> example.count, example.place(17), example.uri[:22]
         (20, (1, 1), 'data:image/png;base64,')
     """
-    images = [_small(image) for image in images]
+    images = [_downscaled(image) for image in images]
     height, width, channels = images[0].shape
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
@@ -49,7 +49,7 @@ def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
         row, column = divmod(number, columns)
         canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
     return Sheet(
-        uri=_encoded(canvas, lossless=lossless and canvas.nbytes <= LOSSLESS_BYTES),
+        uri=_encode(canvas, lossless=lossless and canvas.nbytes <= LOSSLESS_BYTES),
         columns=columns,
         count=len(images),
         aspect=height / width,
@@ -57,16 +57,16 @@ def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32], low: float, high: float) -> Pixels:
-    """An image in grey under a map in colour, dark where it is `low`, bright where it is `high`.
+    """Blend a grey image with a heat map: dark at `low`, bright at `high`.
 
     Args:
         image: `(H, W, C)`.
-        heat: `(h, w)`, brought to the image's size by bilinear interpolation.
-        low: The value of the darkest colour.
-        high: The value of the brightest.
+        heat: `(h, w)`, resized to the image by bilinear interpolation.
+        low: Value of the darkest colour.
+        high: Value of the brightest colour.
 
     Returns:
-        `(H', W', 3)`, enlarged by a whole factor to at least 64 pixels a side.
+        `(H', W', 3)`, upscaled by an integer factor to a side of at least 64 pixels.
     """
     large = enlarged(image)
     height, width = large.shape[:2]
@@ -79,7 +79,7 @@ def overlaid(image: Pixels, heat: NDArray[np.float32], low: float, high: float) 
 
 
 def map_tile(values: NDArray[np.float32], height: int, width: int) -> Pixels:
-    """A map `(h, w)` in colour, its least value dark, its largest bright, at a size; not blurred."""
+    """Colour a map `(h, w)` from its minimum (dark) to its maximum (bright), resized to nearest."""
     low, high = float(values.min()), float(values.max())
     share = ((values - low) / max(high - low, 1e-6)).astype(np.float32)
     large = np.asarray(Image.fromarray(share).resize((width, height), Image.Resampling.NEAREST))
@@ -88,39 +88,39 @@ def map_tile(values: NDArray[np.float32], height: int, width: int) -> Pixels:
 
 
 def enlarged(image: Pixels) -> Pixels:
-    """An image enlarged by a whole factor to at least 64 pixels a side."""
+    """Upscale an image by an integer factor to a side of at least 64 pixels."""
     factor = max(-(-64 // min(image.shape[:2])), 1)
     result: Pixels = image.repeat(factor, axis=0).repeat(factor, axis=1)
     return result
 
 
 def filter_tiles(weights: NDArray[np.float32]) -> list[Pixels]:
-    """The filters of a first layer `(out, in, k, k)` as images, grey in the middle for 0.
+    """Return the filters of a first layer `(out, in, k, k)` as images; 0 is middle grey.
 
-    In colour where they look at three channels, else the mean over their inputs in grey; each is scaled by
-    its own largest value.
+    Filters over three channels are shown in colour, others as the mean over their input channels in grey.
+    Each filter is scaled by its largest absolute value.
     """
-    lines = weights if weights.shape[1] == 3 else weights.mean(1, keepdims=True)
-    largest = np.abs(lines).max(axis=(1, 2, 3), keepdims=True)
-    pixels = np.rint(127.5 + 127.5 * lines / np.maximum(largest, 1e-12)).astype(np.uint8)
+    filters = weights if weights.shape[1] == 3 else weights.mean(1, keepdims=True)
+    largest = np.abs(filters).max(axis=(1, 2, 3), keepdims=True)
+    pixels = np.rint(127.5 + 127.5 * filters / np.maximum(largest, 1e-12)).astype(np.uint8)
     return list(pixels.transpose(0, 2, 3, 1))
 
 
-def _small(image: Pixels) -> Pixels:
+def _downscaled(image: Pixels) -> Pixels:
     height, width, channels = image.shape
     if max(height, width) <= LARGEST_SIDE:
         return image
     share = LARGEST_SIDE / max(height, width)
     size = (max(round(width * share), 1), max(round(height * share), 1))
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image).resize(size, Image.Resampling.BOX)
-    return np.asarray(picture).reshape(size[1], size[0], channels)
+    resized = Image.fromarray(image[..., 0] if channels == 1 else image).resize(size, Image.Resampling.BOX)
+    return np.asarray(resized).reshape(size[1], size[0], channels)
 
 
-def _encoded(canvas: Pixels, *, lossless: bool) -> str:
-    picture = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
+def _encode(canvas: Pixels, *, lossless: bool) -> str:
+    image = Image.fromarray(canvas[..., 0] if canvas.shape[2] == 1 else canvas)
     content = io.BytesIO()
     if lossless:
-        picture.save(content, "PNG", optimize=True)
+        image.save(content, "PNG", optimize=True)
     else:
-        picture.save(content, "JPEG", quality=JPEG_QUALITY)
+        image.save(content, "JPEG", quality=JPEG_QUALITY)
     return data_uri(content.getvalue(), "png" if lossless else "jpeg")

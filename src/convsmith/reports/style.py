@@ -1,7 +1,7 @@
-"""How all pictures look, and how a figure becomes a PNG file or a part of a page.
+"""The style of all charts, and figures as PNG files or inline SVG.
 
-Colours are of the Okabe-Ito palette, which people with any kind of colour vision can tell apart; right and
-wrong differ by a mark as well.
+The colours are the Okabe-Ito palette, which is distinguishable with any kind of colour vision. Correct and
+wrong predictions also differ by a mark.
 """
 
 import base64
@@ -19,7 +19,7 @@ from convsmith.system import files
 from convsmith.text import one_line
 
 BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#8a8f98", "#1f2430"
-# The rest of the palette, for lines of runs that are compared.
+# The rest of the palette, for the lines of compared runs.
 SKY, PURPLE, AMBER = "#56b4e9", "#cc79a7", "#e69f00"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, INK, GREY)
 FRAME, RULE, SOFT = "#c5c9d0", "#e8eaee", "#5a606b"
@@ -39,11 +39,11 @@ STYLE: Any = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "lines.linewidth": 2.0,
-    # Text stays text, and equal figures have equal names inside.
+    # Keep text as text, and make the ids of equal figures equal.
     "svg.fonttype": "none",
     "svg.hashsalt": "convsmith",
 }
-# On a page the colours are the page's, so that they change with its scheme.
+# Inline SVG uses the colour variables of the page, which change with its colour scheme.
 _VARIABLES = {
     INK: "--ink", SOFT: "--soft", GREY: "--grey", FRAME: "--frame", RULE: "--rule",
     BLUE: "--blue", ORANGE: "--orange", GREEN: "--green",
@@ -54,20 +54,20 @@ DPI = 150
 
 
 def add_heading(figure: Figure, title: str, subtitle: str) -> None:
-    """A bold heading and a grey line under it, at the left; the axes get the room below."""
+    """Add a bold heading and a grey subtitle at the left; the axes use the space below."""
     engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine), "a figure whose axes make room for its heading"
+    assert isinstance(engine, ConstrainedLayoutEngine), "the figure needs a constrained layout"
     engine.set(rect=(0, 0, 1, 1 - heading_height(subtitle) / figure.get_figheight()))
     heading_text(figure, title, subtitle)
 
 
 def heading_height(subtitle: str) -> float:
-    """What a heading takes, in inches."""
+    """Height of a heading in inches."""
     return 0.62 if subtitle else 0.38
 
 
 def heading_text(figure: Figure, title: str, subtitle: str) -> None:
-    """The words of a heading alone."""
+    """Draw the text of a heading without moving the axes."""
     width, height = figure.get_size_inches()
     left = 0.1 / width
     figure.text(left, 1 - 0.08 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
@@ -75,14 +75,14 @@ def heading_text(figure: Figure, title: str, subtitle: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all."""
-    files.write_bytes(path, _drawn(figure, "png", dpi=DPI, metadata={"Software": "convsmith"}))
+    """Write a figure as a PNG file atomically."""
+    files.write_bytes(path, _render(figure, "png", dpi=DPI, metadata={"Software": "convsmith"}))
     return path
 
 
 def svg(figure: Figure) -> str:
-    """A figure as an inline SVG element without a background, in the colours of the page."""
-    text = _drawn(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
+    """Return a figure as an inline SVG element without a background, in the colours of the page."""
+    text = _render(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
@@ -96,12 +96,12 @@ def svg(figure: Figure) -> str:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A picture as an address that holds it; `kind` is png or jpeg."""
+    """Return an image as a data URI; `kind` is png or jpeg."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def short(name: str) -> str:
-    """A name that fits under a small picture; names that differ at the end still do.
+    """Shorten a name to fit under a small image; names that differ only at the end stay distinct.
 
     >>> short("cifar10-sprint-120s"), short("frog")
     ('cifar10…int-120s', 'frog')
@@ -113,10 +113,10 @@ def short(name: str) -> str:
     return f"{name[: LONGEST_NAME - 1 - end]}…{name[-end:]}"
 
 
-def _drawn(figure: Figure, kind: str, **options: Any) -> bytes:
+def _render(figure: Figure, kind: str, **options: Any) -> bytes:
     content = io.BytesIO()
     with warnings.catch_warnings(), rc_context(STYLE):
-        # A class name in a script that the font lacks is drawn as boxes; the text pages have it right.
+        # Characters that the font lacks are drawn as boxes; HTML and Markdown show them correctly.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(content, format=kind, **options)
     return content.getvalue()

@@ -1,6 +1,6 @@
 "use strict";
-// The gallery: filter by class, sort by confidence or loss, a page of images at first. Without this script all
-// images are shown as they stand.
+// The gallery: filter by class, sort by confidence or loss, show one page of images at first. Without this script,
+// all images are shown in the original order.
 (() => {
   const list = document.querySelector("#gallery");
   if (list) {
@@ -34,6 +34,6 @@
     all.addEventListener("click", () => { limit = tiles.length; update(); });
     update();
   }
-  // What is folded away is printed too.
+  // Print collapsed sections, too.
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
 })();
