@@ -14,7 +14,7 @@ from convsmith.models.teacher import teacher_of
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session, prepare
-from convsmith.system import files
+from convsmith.system import files, reading
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.training import trainer
@@ -57,7 +57,7 @@ def in_turns(candidates: Mapping[str, Callable[[], int]], rounds: int) -> list[R
 def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
     """What was measured before under this key, as a JSON file has it; else measured now, and kept there."""
     files.make_folder(path.parent)
-    done = files.read_json(path) if path.is_file() else {}
+    done = reading.read_json(path) if path.is_file() else {}
     if key not in done:
         done[key] = measure()
         files.write_json(path, done)

@@ -15,7 +15,7 @@ import pytest
 import convsmith as cs
 from convsmith.errors import FileError, RunError
 from convsmith.recipes.loader import load
-from convsmith.system import files
+from convsmith.system import reading
 from helpers.oracle import Ended, Oracle, temporaries
 from helpers.paths import HELPERS
 
@@ -28,7 +28,7 @@ class Crash(BaseException):
 
 def end_of(run: Path) -> tuple[str, list[list[str]]]:
     rows = [line.split(",")[:-2] for line in (run / "metrics.csv").read_text().splitlines()]
-    return files.sha256(run / "model.safetensors"), rows
+    return reading.sha256(run / "model.safetensors"), rows
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: 
     run = tmp_path / "tiny-1"
     with started("train", "digits", *OVERRIDES, "train.epochs=400", "--runs", str(tmp_path)) as process:
         until_epoch(process, 3)
-        before = json.loads((run / ".lock").read_text())
+        before = json.loads((run / ".lock.json").read_text())
         assert before["pid"] == process.pid
         for use in (cs.resume, cs.evaluate):
             with pytest.raises(

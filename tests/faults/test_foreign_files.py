@@ -22,7 +22,7 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.runs.checkpoint import load_state
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files
+from convsmith.system import files, reading
 from helpers.oracle import Oracle, in_process
 
 RECIPE = """
@@ -153,9 +153,9 @@ def test_a_pickle_by_any_name_is_not_opened(tmp_path: Path) -> None:
         with pytest.raises(ConvsmithError):
             load_state(tmp_path / "state.safetensors")
         for read, path in (
-            (files.read_arrays, "a.npz"),
-            (files.read_json, "a.json"),
-            (files.read_toml, "a.toml"),
+            (reading.read_arrays, "a.npz"),
+            (reading.read_json, "a.json"),
+            (reading.read_toml, "a.toml"),
         ):
             with pytest.raises(FileError, match=path):
                 read(tmp_path / path)
@@ -214,7 +214,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 def test_an_archive_that_lies_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(FileError, match="not a NumPy archive"):
-        files.read_arrays(tmp_path / "a.npz")
+        reading.read_arrays(tmp_path / "a.npz")
 
 
 def test_a_thousandfold_archive_is_refused_by_its_size(
@@ -222,18 +222,18 @@ def test_a_thousandfold_archive_is_refused_by_its_size(
 ) -> None:
     (tmp_path / "a.npz").write_bytes(archive(("a.npy", npy((2**20,), bytes(2**22)))))
     assert (tmp_path / "a.npz").stat().st_size < 2**22 / 500
-    assert files.read_arrays(tmp_path / "a.npz")["a"].shape == (2**20,)
-    monkeypatch.setattr(files, "_MOST_UNPACKED", 2**21)
-    with pytest.raises(FileError, match=r"bytes unpacked, at most 2,097,152 are read"):
-        files.read_arrays(tmp_path / "a.npz")
+    assert reading.read_arrays(tmp_path / "a.npz")["a"].shape == (2**20,)
+    monkeypatch.setattr(reading, "_MAX_UNPACKED", 2**21)
+    with pytest.raises(FileError, match=r"bytes unpacked, expected at most 2,097,152"):
+        reading.read_arrays(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("[" * 10**6 + "]" * 10**6, "nested 1,000,000 levels deep, at most 100 are read"),
-        ('{"a": ' * 101 + "1" + "}" * 101, "nested 101 levels deep"),
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice"),
+        ("[" * 10**6 + "]" * 10**6, "found 1,000,000 levels of nesting, expected at most 100"),
+        ('{"a": ' * 101 + "1" + "}" * 101, "found 101 levels of nesting"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate key 'c'"),
         ("{", "not valid JSON"),
         ("", "not valid JSON"),
         ("9" * 5000, "not valid JSON"),
@@ -243,14 +243,14 @@ def test_a_thousandfold_archive_is_refused_by_its_size(
 def test_json_is_capped_before_it_is_parsed(text: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(FileError) as caught:
-        files.read_json(tmp_path / "a.json")
+        reading.read_json(tmp_path / "a.json")
     assert what in str(caught.value)
 
 
 def test_what_brackets_in_strings_do(tmp_path: Path) -> None:
     value = {"a": "[[[" * 100, 'b"\\[': ["{"] * 200}
     (tmp_path / "a.json").write_text(json.dumps(value))
-    assert files.read_json(tmp_path / "a.json") == value
+    assert reading.read_json(tmp_path / "a.json") == value
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_toml_is_capped(text: str, tmp_path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.toml")
-    Oracle().refused("check", str(tmp_path / "a.toml"), code="E010", names=("no plain file",))
+    Oracle().refused("check", str(tmp_path / "a.toml"), code="E010", names=("not a regular file",))
 
 
 def test_deep_values_of_the_command_line_are_text() -> None:
@@ -284,6 +284,6 @@ def test_the_writers_own_files_pass(tmp_path: Path) -> None:
     assert RunFolder(path=tmp_path).weight("a").tolist() == [0, 1, 2, 3]
     arrays: dict[str, Any] = {"a": np.zeros((2, 3)), "b": np.array([b"x"]), "c": np.array(1.5)}
     files.write_arrays(tmp_path / "a.npz", dict(arrays))
-    assert {name: array.shape for name, array in files.read_arrays(tmp_path / "a.npz").items()} == {
+    assert {name: array.shape for name, array in reading.read_arrays(tmp_path / "a.npz").items()} == {
         name: array.shape for name, array in arrays.items()
     }

@@ -17,7 +17,7 @@ from convsmith.errors import DataError, FileError, RecipeError, RunError
 from convsmith.evaluation import explanation, predictions
 from convsmith.recipes.loader import load
 from convsmith.reports import comparison
-from convsmith.system import files
+from convsmith.system import files, reading
 from helpers import fuzz
 
 NAMES = (
@@ -142,7 +142,7 @@ def test_a_header_that_python_cannot_read(tmp_path: Path) -> None:
     np.savez(path, a=np.zeros(3))
     path.write_bytes(path.read_bytes().replace(b"(3,), }", b"(3,   }"))
     with pytest.raises(FileError, match="not a NumPy archive"):
-        files.read_arrays(path)
+        reading.read_arrays(path)
 
 
 @pytest.mark.parametrize("content", ["..", "x" * 5000, "\0", "0" * 63, 7])
@@ -204,9 +204,9 @@ def test_numbers_and_lists_without_end(text: str, told: str, tmp_path: Path) -> 
     path = tmp_path / "a"
     path.write_text(text)
     with pytest.raises(FileError, match=told):
-        files.read_json(path)
+        reading.read_json(path)
     path.write_text(f"a = {text}")
     with pytest.raises(FileError, match="not valid TOML"):
-        files.read_toml(path)
+        reading.read_toml(path)
     with pytest.raises(RecipeError, match=r"seed: found"):
         load("digits", [f"seed={text}"])

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.errors import FileError
-from convsmith.system import files
+from convsmith.system import folders
 from helpers.oracle import Ended, Oracle, in_process
 
 TINY = ("model.net=C4 / G F10", "train.epochs=1", "name=tiny")
@@ -188,13 +188,13 @@ def test_what_the_system_says_of_a_place_is_told(
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with pytest.raises(FileError, match=f"cannot write: {os.strerror(number)}"):
-        files.check_destination(tmp_path / "runs")
+        folders.check_destination(tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_with_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
-    files.check_destination(tmp_path / "new" / "deep", usage.free // 2)
+    folders.check_destination(tmp_path / "new" / "deep", usage.free // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     Oracle(tmp_path).refused(
         "train", "digits", *TINY, "--runs", str(tmp_path / "runs"),

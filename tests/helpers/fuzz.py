@@ -46,7 +46,7 @@ from convsmith.reports import comparison
 from convsmith.runs.checkpoint import load_state
 from convsmith.runs.folder import ORIGINALS, STATE, WEIGHTS, RunFolder
 from convsmith.runs.progress import table_row
-from convsmith.system import files
+from convsmith.system import reading
 
 MOST_SECONDS = 2.0
 NET = "C4 C6:s2 / G F10"
@@ -470,7 +470,8 @@ def run_readers(run: Path) -> list[Reader]:
     net = build(analyze_notation(recipe.model.net, (1, 8, 8), recipe.model).plan)
     state, weights = (run / STATE).read_bytes(), (run / WEIGHTS).read_bytes()
     manifest = {
-        name: {"sha256": files.sha256(run / name), "bytes": (run / name).stat().st_size} for name in ORIGINALS
+        name: {"sha256": reading.sha256(run / name), "bytes": (run / name).stat().st_size}
+        for name in ORIGINALS
     }
     layer = next(iter(net.state_dict()))
 

@@ -28,7 +28,7 @@ from convsmith.api import training  # noqa: F401 - loaded once, before the proce
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import STATE, RunFolder
-from convsmith.system import files
+from convsmith.system import reading
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def ending(run: Path) -> tuple[str, list[list[str]]]:
     rows = [line.split(",")[:-2] for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
     temporaries = list(run.rglob(".*"))
     assert not temporaries, temporaries
-    return files.sha256(run / "model.safetensors"), rows
+    return reading.sha256(run / "model.safetensors"), rows
 
 
 if __name__ == "__main__":

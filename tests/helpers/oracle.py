@@ -80,7 +80,7 @@ def temporaries(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if (path.name.startswith(".") and path.name.endswith((".tmp", ".lock")))
+        if (path.name.startswith(".") and path.name.endswith((".tmp", ".lock", ".lock.json")))
         or path.name.startswith(".scratch-")
     ]
 

@@ -35,7 +35,7 @@ from convsmith.models.preprocessing import pixels_of, pixels_of_array, pixels_of
 from convsmith.models.zoo import zoo_folder, zoo_name, zoo_names
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.session import with_absolute_places
-from convsmith.system import files
+from convsmith.system import files, reading
 
 GREY = Preprocessing(channels=1, height=8, width=8, mean=(0.5,), std=(0.25,))
 COLOUR = Preprocessing(channels=3, height=8, width=8, mean=(0.2, 0.4, 0.6), std=(0.25, 0.25, 0.25))
@@ -598,7 +598,7 @@ BAD = ("2.png", "4.png", "=cmd().png", "bomb.png", "wide.png")
 def test_bad_images_are_named_and_the_others_predicted(
     mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {path.name: files.sha256(path) for path in mixed.iterdir()}
+    before = {path.name: reading.sha256(path) for path in mixed.iterdir()}
     monkeypatch.chdir(mixed)
     paths = ["--csv", str(tmp_path / "a.csv"), "--jsonl", str(tmp_path / "a.jsonl")]
     assert command(["predict", "digits", *sorted(before), "--json", "--top-k", "2", *paths]) == 1
@@ -615,7 +615,7 @@ def test_bad_images_are_named_and_the_others_predicted(
     for row, record in zip(rows, records, strict=True):
         assert row["label"] == record.get("label", "")
         assert bool(row["error"]) == ("error" in record)
-    assert {path.name: files.sha256(path) for path in mixed.iterdir()} == before
+    assert {path.name: reading.sha256(path) for path in mixed.iterdir()} == before
 
 
 def test_from_python_one_error_names_all_and_the_stream_goes_on(mixed: Path) -> None:
@@ -651,7 +651,7 @@ def test_lines_and_interrupted_files(
     assert capsys.readouterr().out.startswith(f"{mixed / '0.png'}: ")
 
     def interrupted() -> None:
-        with files.growing(tmp_path / "rows.txt") as add:
+        with files.atomic_text(tmp_path / "rows.txt") as add:
             add("first\n")
             raise KeyboardInterrupt
 

@@ -199,7 +199,7 @@ def test_another_file_is_not_replaced(tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     err = mistake(capsys, *second)
     assert "error[E010]" in err
-    assert "another file is there already" in err
+    assert "another file exists already" in err
     assert "fix: name another folder with --out, or replace it with --force" in err
     assert (tmp_path / "model.py").read_bytes() == before
     assert run([*second, "--force"]) == 0

@@ -23,7 +23,7 @@ from convsmith.evaluation.robustness import CORRUPTIONS, corrupted
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result
-from convsmith.system import files
+from convsmith.system import reading
 from convsmith.training.metrics import evaluate_split
 from helpers.browser import CHROMIUM, Page, browser
 
@@ -55,7 +55,9 @@ def copied(run: Result, tmp_path: Path) -> Path:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): files.sha256(path) for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): reading.sha256(path) for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_everything_is_made_again_without_the_net(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.report import Result
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files
+from convsmith.system import reading
 
 PICTURES = {
     "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
@@ -55,7 +55,7 @@ def test_the_manifest_hashes_every_other_file(run: Result) -> None:
     assert set(manifest) == there - {"manifest.json"}
     for name, entry in manifest.items():
         assert entry == {
-            "sha256": files.sha256(run.folder / name),
+            "sha256": reading.sha256(run.folder / name),
             "bytes": (run.folder / name).stat().st_size,
         }
 
@@ -118,7 +118,7 @@ def test_the_report_reproduces_the_run(run: Result, tmp_path: Path) -> None:
     (toml,) = re.findall(r"```toml\n(.*?)\n```", run.report.read_text(), flags=re.DOTALL)
     (tmp_path / "tiny.toml").write_text(toml, encoding="utf-8")
     again = cs.train(load(str(tmp_path / "tiny.toml")), runs=tmp_path / "runs")
-    weights = [files.sha256(folder / "model.safetensors") for folder in (run.folder, again.folder)]
+    weights = [reading.sha256(folder / "model.safetensors") for folder in (run.folder, again.folder)]
     assert weights[0] == weights[1]
 
 
@@ -132,10 +132,10 @@ def test_pictures_can_be_shown(run: Result) -> None:
 
 
 def test_evaluating_again_gives_the_same(run: Result, copied: Path) -> None:
-    before = {path.name: files.sha256(path) for path in copied.rglob("*") if path.is_file()}
+    before = {path.name: reading.sha256(path) for path in copied.rglob("*") if path.is_file()}
     again = cs.evaluate(copied)
     assert (again.train, again.test, again.classes) == (run.train, run.test, run.classes)
-    after = {path.name: files.sha256(path) for path in copied.rglob("*") if path.is_file()}
+    after = {path.name: reading.sha256(path) for path in copied.rglob("*") if path.is_file()}
     assert before == after
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convsmith.reports import comparison
 from convsmith.reports.comparison import Comparison
-from convsmith.system import files
+from convsmith.system import folders
 
 
 def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> Comparison:
@@ -18,5 +18,5 @@ def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> Comparison:
     Raises:
         RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
     """
-    files.check_destination(out)
+    folders.check_destination(out)
     return comparison.compare(runs, out)

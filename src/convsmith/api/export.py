@@ -29,7 +29,7 @@ def export(target: Target, folder: Path, *, replace: bool = False) -> tuple[Path
         BundleError: The bundle is damaged.
     """
     written = contents(target)
-    files.write_new({folder / name: content for name, content in written.items()}, replace=replace)
+    files.write_files({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
 
 
@@ -84,5 +84,5 @@ def export_onnx(
     from convsmith.exporters.onnx_export import exported
 
     model, parity = exported(str(target), int8=int8, images=images)
-    files.write_new({path: model}, replace=replace)
+    files.write_files({path: model}, replace=replace)
     return parity

@@ -8,7 +8,7 @@ from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.reports import charts, style
-from convsmith.system import files
+from convsmith.system import files, folders
 from convsmith.system.rng import new_generator
 from convsmith.training.lr_find import RangeTest, range_test
 
@@ -27,7 +27,7 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
         RecipeError: The net does not fit the data, or there are too few steps.
         DataError: The data set cannot be found or read.
     """
-    files.check_destination(folder)
+    folders.check_destination(folder)
     if steps < FEWEST_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
     prepared = prepare(recipe)

@@ -5,7 +5,7 @@ from pathlib import Path
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.reports.samples import augmented_samples, data_pictures
-from convsmith.system import files
+from convsmith.system import files, folders
 
 
 def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
@@ -14,7 +14,7 @@ def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
     Returns:
         The pictures' paths in `folder`, which is made where it is missing.
     """
-    files.check_destination(folder)
+    folders.check_destination(folder)
     prepared = prepare(recipe)
     files.make_folder(folder)
     augmented = augmented_samples(prepared.recipe, prepared.data)

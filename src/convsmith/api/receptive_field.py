@@ -10,7 +10,7 @@ from convsmith.recipes.session import prepare
 from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.style import save
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files
+from convsmith.system import files, folders
 from convsmith.system.device import choose_device
 from convsmith.system.rng import new_generator
 
@@ -29,7 +29,7 @@ def receptive_field(
         RecipeError: The target is a net or a bundle alone, without images.
         RunError: The run's weights are damaged.
     """
-    files.check_destination(folder)
+    folders.check_destination(folder)
     field = _measure(target, num_images)
     weights = "trained" if target.run else "initial"
     subtitle = f"{target.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"

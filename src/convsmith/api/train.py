@@ -8,7 +8,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.reports.report import Result
 from convsmith.runs.tensorboard import curves
-from convsmith.system import files
+from convsmith.system import folders
 from convsmith.training.profiler import Profile
 from convsmith.training.trainer import Callback
 
@@ -40,6 +40,6 @@ def train(
         StoppedError: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on from it.
     """
     # Before data is read, which can take minutes.
-    files.check_destination(runs)
+    folders.check_destination(runs)
     with curves(enabled=tensorboard) as writers:
         return train_new(prepare(recipe), runs, (*writers, *callbacks), profile)

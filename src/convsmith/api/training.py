@@ -20,7 +20,7 @@ from convsmith.reports.report import Result
 from convsmith.runs.checkpoint import Record, TrainingState
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import LogFile, LogWriter, RunWriter
-from convsmith.system import files
+from convsmith.system import files, folders, locks
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import stop_on_signals
@@ -54,10 +54,10 @@ def train_new(
 ) -> Result:
     """Train a recipe from its beginning, into a new folder in `runs`."""
     recipe, teacher = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
-    files.check_destination(runs, prepared.space())
+    folders.check_destination(runs, prepared.space())
     with prepared.threads():
         folder = RunFolder.create(runs, recipe.name)
-        with files.owned(folder.path):
+        with locks.lock_folder(folder.path):
             folder.write_start(
                 recipe=recipe.table(),
                 environment=machine_record(),
@@ -81,7 +81,7 @@ def resume(
         recipe = lengthened(edited, epochs)
         _check_length(folder, state.record, recipe)
         prepared = prepare(recipe)
-        files.check_destination(run, prepared.space())
+        folders.check_destination(run, prepared.space())
         teacher = teacher_of(prepared.recipe, prepared.data)
         with prepared.threads():
             changes = changes_of(state.record.conditions, conditions_of(prepared, teacher))

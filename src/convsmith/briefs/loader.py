@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from convsmith.briefs.checks import Brief
 from convsmith.errors import RecipeError, suggest
-from convsmith.system import files
+from convsmith.system import reading
 from convsmith.system.unset import without_unset
 from convsmith.system.validation import problem_of
 
@@ -40,7 +40,7 @@ def brief_table(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
         table = tomllib.loads(_FOLDER.joinpath(f"{name}.toml").read_text("utf-8"))
         return _extended(table, above)
     if name.endswith(".toml") or "/" in name:
-        table = files.read_toml(Path(name))
+        table = reading.read_toml(Path(name))
         inner = table.get("brief", table)
         return _extended(inner, above) if isinstance(inner, dict) else brief_table(str(inner), above=above)
     raise RecipeError(f"unknown brief {name!r}", where="brief", fix=suggest(name, brief_names()))

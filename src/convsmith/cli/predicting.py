@@ -65,11 +65,11 @@ def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> 
     """What writes each answer into the files that are asked for."""
     sinks: list[Sink] = []
     if csv_file:
-        write = stack.enter_context(files.growing(csv_file))
+        write = stack.enter_context(files.atomic_text(csv_file))
         write(csv_row(_COLUMNS))
         sinks.append(lambda answer: write(csv_row(_cells(answer))))
     if jsonl_file:
-        append = stack.enter_context(files.growing(jsonl_file))
+        append = stack.enter_context(files.atomic_text(jsonl_file))
         sinks.append(lambda answer: append(json.dumps(answer.record()) + "\n"))
     return sinks
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,7 +24,7 @@ from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.scan import ScanResult, survey
 from convsmith.data.sources import read
 from convsmith.errors import DataError, FileError, Problem
-from convsmith.system import files
+from convsmith.system import files, folders, reading
 
 # Raised when the layout below changes, so that an older cache is built anew.
 LAYOUT = 2
@@ -63,10 +64,10 @@ class _Pointer:
 
 
 def cache_folder() -> Path:
-    """`$CONVSMITH_CACHE`, else `convsmith` in the user's cache folder."""
+    """Return `$CONVSMITH_CACHE`, or `convsmith` in the user's cache folder."""
     if folder := os.environ.get("CONVSMITH_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convsmith"
+    return platformdirs.user_cache_path("convsmith", appauthor=False)
 
 
 def _contents() -> Path:
@@ -91,7 +92,7 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
             pointer = _store(raw, source, config)
         except OSError as error:
             # NumPy's writers do not name the file.
-            raise files.unwritable(cache_folder(), error) from error
+            raise files.write_error(cache_folder(), error) from error
         files.make_folder(path.parent)
         written = {**asdict(pointer), "content": pointer.content.name, "source": source.place}
         files.write_json(path, written)
@@ -101,7 +102,7 @@ def decoded(source: Source, config: DataConfig) -> CachedData:
 def _pointed_to(path: Path) -> _Pointer | None:
     """None where the cache has to be made (again)."""
     with contextlib.suppress(FileError, TypeError):
-        match files.read_json(path):
+        match reading.read_json(path):
             # Nothing in the file leads out of the cache.
             case {"content": str(name), "class_names": list(names)} as found if _CONTENT.fullmatch(name):
                 content = _contents() / name
@@ -146,8 +147,8 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
     _check_classes(raw, seen, source)
     _check_sizes(seen, source, config)
     channels = 1 if seen.grey else 3
-    files.check_destination(cache_folder(), _space(seen, channels, config))
-    with files.scratch_folder(cache_folder(), prefix="decoding-") as scratch:
+    folders.check_destination(cache_folder(), _space(seen, channels, config))
+    with folders.scratch_folder(cache_folder(), name="decoding") as scratch:
         decoded_splits = {
             name: _decode(split, seen.usable[name], channels, config, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
@@ -156,13 +157,13 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
         told = "".join(f"{name} {prints[name]} " for name in sorted(prints))
         whole = hashlib.sha256(told.encode()).hexdigest()
         content = _contents() / (whole + (f"-{config.resize}" if config.resize else ""))
-        with files.whole_folder(content) as folder:
+        with folders.atomic_folder(content) as folder:
             for name, (unsorted, digests) in decoded_splits.items():
                 order = sorted(range(len(digests)), key=digests.__getitem__)
                 _write_in_order(folder / f"{name}-images.npy", unsorted, order)
                 labels = np.array(seen.labels(raw, name), dtype=np.int64)
                 np.save(folder / f"{name}-labels.npy", labels[order])
-            sums = {path.name: files.sha256(path) for path in sorted(folder.iterdir())}
+            sums = {path.name: reading.sha256(path) for path in sorted(folder.iterdir())}
             files.write_json(folder / "meta.json", {"fingerprint": whole, "sha256": sums})
     return _Pointer(content=content, class_names=raw.class_names, dropped=seen.damaged)
 
@@ -202,7 +203,7 @@ def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
 def _load(pointer: _Pointer) -> CachedData:
     content = pointer.content
     try:
-        meta = files.read_json(content / "meta.json")
+        meta = reading.read_json(content / "meta.json")
         _check(content, meta["fingerprint"], meta["sha256"])
         splits = {
             name: CachedSplit(
@@ -235,7 +236,7 @@ def _check(content: Path, found: str, sums: Mapping[str, str]) -> None:
     if set(sums) not in (train, train | test):
         raise ValueError(f"meta.json lists {', '.join(sums)}")
     for name, expected in sums.items():
-        if files.sha256(content / name) != expected:
+        if reading.sha256(content / name) != expected:
             raise ValueError(f"{name} is not what was written: its SHA-256 differs")
 
 

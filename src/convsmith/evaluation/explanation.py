@@ -12,7 +12,7 @@ from convsmith.errors import FileError, RunError
 from convsmith.evaluation.metrics import mistakes_of_each_class
 from convsmith.evaluation.predictions import REMEDY, Indices, Predictions
 from convsmith.net.plan import Plan
-from convsmith.system import files
+from convsmith.system import files, reading
 from convsmith.training.metrics import evaluating
 
 Maps = NDArray[np.float32]
@@ -221,7 +221,7 @@ def read(path: Path, num_images: int) -> Explanation:
         RunError: The file is damaged.
     """
     try:
-        arrays = files.read_arrays(path)
+        arrays = reading.read_arrays(path)
         found = Explanation(
             indices=arrays["indices"],
             for_predicted=arrays.get("for_predicted"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from convsmith.errors import FileError, RunError
-from convsmith.system import files
+from convsmith.system import files, reading
 
 Indices = NDArray[np.int64]
 REMEDY = "`convsmith evaluate` on the run's folder writes it anew"
@@ -94,7 +94,7 @@ def read(path: Path) -> Predictions:
     if not path.is_file():
         raise RunError("the run has no saved predictions", where=str(path), fix=REMEDY)
     try:
-        arrays = files.read_arrays(path)
+        arrays = reading.read_arrays(path)
         predictions = Predictions(
             logits=arrays["logits"],
             labels=arrays["labels"],

@@ -26,7 +26,7 @@ from convsmith.evaluation.predictions import REMEDY
 from convsmith.net.analysis import View
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
-from convsmith.system import files
+from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
 from convsmith.training.kernels.backward import prepared_backward
 from convsmith.training.metrics import evaluating
@@ -302,7 +302,7 @@ def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
     """
     layer = layer_before_head(analysis.plan)
     try:
-        arrays = files.read_arrays(path)
+        arrays = reading.read_arrays(path)
         # Reshaping fails on the field of a network with another input size.
         energy = arrays["energy"].astype(np.float64).reshape(analysis.input_shape[1:])
         rows, columns = (int(each) for each in arrays["position"])

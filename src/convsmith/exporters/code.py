@@ -6,7 +6,7 @@ from typing import Any
 from convsmith.models.resolve import Target
 from convsmith.net import source
 from convsmith.net.plan import Plan
-from convsmith.system import files
+from convsmith.system import reading
 
 # With more classes than this, their names would bury the code.
 _MOST_CLASSES = 100
@@ -35,7 +35,7 @@ def _of_run(folder: Path, planned: Plan) -> tuple[list[str], bytes]:
 
     run = RunFolder.open(folder)
     run.load_weights(build(planned))
-    return notes_of(run.data_record()), files.read_bytes(run.path / WEIGHTS)
+    return notes_of(run.data_record()), reading.read_bytes(run.path / WEIGHTS)
 
 
 def _of_bundle(folder: Path) -> tuple[list[str], bytes]:

@@ -26,7 +26,7 @@ from convsmith.models.classifier import Classifier
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import Plan, plan
-from convsmith.system import files
+from convsmith.system import files, folders, reading
 from convsmith.system.device import choose_device
 
 FACTS, WEIGHTS, CARD, MANIFEST = "bundle.json", "model.safetensors", "README.md", "manifest.json"
@@ -82,11 +82,11 @@ def write(folder: Path, written: Mapping[str, bytes], *, replace: bool = False) 
     try:
         if folder.exists():
             folder.rename(old)
-        with files.whole_folder(folder) as made:
+        with folders.atomic_folder(folder) as made:
             for name, content in written.items():
                 files.write_bytes(made / name, content)
     except OSError as error:
-        raise files.unwritable(folder, error) from error
+        raise files.write_error(folder, error) from error
     finally:
         # What was there comes back where the new one did not.
         if old.exists() and not folder.exists():
@@ -168,7 +168,7 @@ def _bounded(folder: Path, name: str) -> bytes:
         raise BundleError(f"damaged: {name} is missing", where=str(folder), fix=_FIX)
     if (size := path.stat().st_size) > MOST_BYTES[name]:
         raise _damaged(path, f"found {size:,} bytes, expected at most {MOST_BYTES[name]:,}")
-    return files.read_bytes(path)
+    return reading.read_bytes(path)
 
 
 def _facts(folder: Path, content: Mapping[str, bytes]) -> BundleMetadata:
@@ -210,7 +210,7 @@ def _net(path: Path, planned: Plan, content: bytes, kept_as: str) -> nn.Module:
     expected = net.state_dict()
     floats = {"fp16": torch.float16, "fp32": torch.float32}[kept_as]
     try:
-        files.check_safetensors(content)
+        reading.check_safetensors(content)
         tensors = safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError, struct.error, OverflowError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
@@ -239,7 +239,7 @@ def in_format(tensors: Mapping[str, Tensor], kept_as: str) -> dict[str, Tensor]:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and files.read_bytes(path) == content
+    return path.is_file() and path.stat().st_size == len(content) and reading.read_bytes(path) == content
 
 
 def _sha256(content: bytes) -> str:

@@ -20,7 +20,7 @@ from convsmith.net.module import build
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import ModelConfig
 from convsmith.runs.folder import WEIGHTS, RunFolder
-from convsmith.system import files
+from convsmith.system import reading
 
 TEACHER = "teacher.json"
 
@@ -116,7 +116,7 @@ def _of_run(folder: RunFolder, student: dict[str, Any]) -> TrainedModel:
         mean=mean,
         std=std,
         accuracy=score["correct"] / score["total"],
-        sha256=_digest(files.sha256(folder.path / WEIGHTS), model, mean, std),
+        sha256=_digest(reading.sha256(folder.path / WEIGHTS), model, mean, std),
         unseen=frozenset(_unseen_by_run(record, student)),
         notes=teacher_notes(folder)[1:],
     )
@@ -143,7 +143,7 @@ def _of_bundle(place: str, folder: Path, data: TrainingData, config: DataConfig)
         mean=mean,
         std=std,
         accuracy=facts.measured.accuracy,
-        sha256=_digest(files.sha256(folder / bundle.WEIGHTS), model, mean, std),
+        sha256=_digest(reading.sha256(folder / bundle.WEIGHTS), model, mean, std),
         unseen=frozenset(_unseen_by_bundle(facts.origin, data, config)),
         notes=facts.origin.taught[1:],
     )

@@ -19,7 +19,7 @@ from convsmith.nas.study import Journal, Trial
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.recipes.fit import fitted
 from convsmith.reports.search_page import SearchData
-from convsmith.system import files
+from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
 from convsmith.text import percent
 
@@ -137,7 +137,7 @@ class SearchWorker:
     def advance(self, number: int, until: int, stop: StopRequest, deadline: Deadline) -> bool:
         """Train a trial to a rung; False where another process does, or has done."""
         try:
-            with files.owned(self.bench.place(number)):
+            with locks.lock_folder(self.bench.place(number)):
                 trial = self.journal.trial(number)
                 if trial.state != "open" or until in trial.scores:
                     return False

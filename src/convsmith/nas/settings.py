@@ -10,7 +10,7 @@ from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError, RunError
 from convsmith.nas.halving import rungs_of
 from convsmith.recipes.schema import Recipe
-from convsmith.system import files
+from convsmith.system import files, reading
 
 STUDY = "study.json"
 # The share of the training images that is held out where the recipe says nothing.
@@ -69,7 +69,7 @@ class Settings:
         path, own = folder / STUDY, self.record()
         if not path.is_file():
             files.write_json(path, own)
-        found = files.read_json(path)
+        found = reading.read_json(path)
         if not isinstance(found, dict):
             raise RunError("damaged: expected an object", where=str(path))
         differing = [key for key in own if found.get(key) != own[key]]

@@ -18,7 +18,7 @@ from convsmith.errors import FileError
 from convsmith.nas.candidate import Candidate, Space
 from convsmith.nas.evolution import EvaluatedCandidate, Offspring
 from convsmith.nas.pareto import Point
-from convsmith.system import files
+from convsmith.system import reading
 
 JOURNAL = "journal.log"
 # What a trial's candidate is kept under: all of it at once, so that no reader sees a part.
@@ -222,7 +222,7 @@ def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
         return
     lock.acquire()
     try:
-        content = files.read_bytes(path)
+        content = reading.read_bytes(path)
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             with path.open("r+b") as file:

@@ -15,7 +15,7 @@ from convsmith.errors import NotationError, Problem, RecipeError, suggest
 from convsmith.net.notation import parse
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.schema import DataOnly, Recipe
-from convsmith.system import files
+from convsmith.system import reading
 from convsmith.system.validation import problem_of
 
 _SHELF = resources.files("convsmith.library") / "recipes"
@@ -182,7 +182,7 @@ def _read_table(name: str) -> dict[str, Any]:
         return {"name": name, **tomllib.loads(text)}
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
-        table = files.read_toml(path)
+        table = reading.read_toml(path)
         return table if "name" in table else {"name": path.stem, **table}
     raise RecipeError(f"unknown recipe {name!r}", fix=suggest(name, recipe_names()))
 

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from convsmith.errors import RunError
-from convsmith.system import files
+from convsmith.system import reading
 from convsmith.system.rng import random_state, set_random_state
 from convsmith.training.optimizers import parameter_names
 from convsmith.training.trainer import EpochMetrics, Progress, Trainer
@@ -158,7 +158,7 @@ def load_state(path: Path) -> TrainingState:
         RunError: It is damaged, or no state.
     """
     try:
-        content = files.read_safetensors(path)
+        content = reading.read_safetensors(path)
         tensors = safetensors.torch.load(content)
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]

@@ -19,7 +19,7 @@ from torch import nn
 
 from convsmith.errors import Problem, RunError
 from convsmith.runs.checkpoint import TrainingState, load_state
-from convsmith.system import files
+from convsmith.system import files, folders, locks, reading
 from convsmith.training.trainer import EpochMetrics
 
 METRICS = (
@@ -70,7 +70,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
-        return cls(path=files.new_numbered_folder(parent, name))
+        return cls(path=folders.new_numbered_folder(parent, name))
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             FileError: Another process holds it.
         """
-        with files.owned(path) if (path / "recipe.toml").is_file() else contextlib.nullcontext():
+        with locks.lock_folder(path) if (path / "recipe.toml").is_file() else contextlib.nullcontext():
             yield
 
     @classmethod
@@ -161,7 +161,7 @@ class RunFolder:
             return "missing"
         if (size := path.stat().st_size) != entry.get("bytes"):
             return f"found {size} bytes, expected {entry.get('bytes')}"
-        found, expected = files.sha256(path), str(entry.get("sha256"))
+        found, expected = reading.sha256(path), str(entry.get("sha256"))
         return "" if found == expected else f"found SHA-256 {found[:12]}, expected {expected[:12]}"
 
     @property
@@ -235,7 +235,7 @@ class RunFolder:
         """Raises RunError where the weights are damaged or of another net."""
         path = self.path / WEIGHTS
         try:
-            tensors = safetensors.torch.load(files.read_safetensors(path))
+            tensors = safetensors.torch.load(reading.read_safetensors(path))
             net.load_state_dict(tensors)
         except (safetensors.SafetensorError, RuntimeError, ValueError, struct.error) as error:
             raise RunError(
@@ -252,7 +252,7 @@ class RunFolder:
         """
         path = self.path / "model.safetensors"
         try:
-            tensor: NDArray[np.float32] = safetensors.numpy.load(files.read_safetensors(path))[name]
+            tensor: NDArray[np.float32] = safetensors.numpy.load(reading.read_safetensors(path))[name]
         except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
             raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
         return tensor
@@ -265,14 +265,14 @@ class RunFolder:
         """
         if not (self.path / name).is_file():
             return None
-        found = files.read_json(self.path / name)
+        found = reading.read_json(self.path / name)
         if not isinstance(found, dict):
             raise RunError("damaged: expected an object", where=str(self.path / name))
         return found
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv; what was not measured is absent."""
-        rows = csv.DictReader(io.StringIO(files.read_text(self.path / "metrics.csv")))
+        rows = csv.DictReader(io.StringIO(reading.read_text(self.path / "metrics.csv")))
         try:
             found = [{key: float(value) for key, value in row.items() if value} for row in rows]
         except (ValueError, TypeError, csv.Error) as error:
@@ -285,7 +285,7 @@ class RunFolder:
         return found
 
     def data_record(self) -> dict[str, Any]:
-        record = files.read_json(self.path / "data.json")
+        record = reading.read_json(self.path / "data.json")
         if not isinstance(record, dict):
             raise RunError("damaged: expected an object", where=str(self.path / "data.json"))
         return record
@@ -300,10 +300,10 @@ class RunFolder:
         raise RunError("damaged: no image_shape", where=str(self.path / "data.json"), fix="train again")
 
     def read_text(self, name: str) -> str:
-        return files.read_text(self.path / name)
+        return reading.read_text(self.path / name)
 
     def read_json(self, name: str) -> Any:
-        return files.read_json(self.path / name)
+        return reading.read_json(self.path / name)
 
     def write_record(self, name: str, value: dict[str, Any] | None) -> None:
         """Write a record, or take away what an earlier part of the run left where there is none now."""
@@ -318,7 +318,7 @@ class RunFolder:
     def write_manifest(self) -> None:
         """Last of all: the sha256 and size of every other file."""
         entries = {
-            str(path.relative_to(self.path)): {"sha256": files.sha256(path), "bytes": path.stat().st_size}
+            str(path.relative_to(self.path)): {"sha256": reading.sha256(path), "bytes": path.stat().st_size}
             for path in sorted(self.path.rglob("*"))
             if path.is_file() and path.name != "manifest.json" and not path.name.startswith(".")
         }

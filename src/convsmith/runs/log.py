@@ -8,7 +8,7 @@ from torch import nn
 
 from convsmith.runs.checkpoint import TrainingState
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files
+from convsmith.system import files, reading
 from convsmith.text import format_duration, printable
 from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
 
@@ -123,7 +123,7 @@ class LogFile:
     def __init__(self, folder: RunFolder) -> None:
         self.path = folder.path / "log.txt"
         # A process that was killed may have left half a line.
-        if self.path.is_file() and files.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
+        if self.path.is_file() and reading.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
             self("")
 
     def __call__(self, line: str) -> None:

@@ -12,49 +12,49 @@ import torch
 
 from convsmith.errors import RecipeError
 
-# Multiply-accumulates of a forward pass of one batch.
+# Multiply-accumulates of a forward pass of one batch; smaller steps run on one thread and in fp32.
 SMALL_STEP_MACS = 100_000_000
 
 
-def choose_device(wanted: str = "auto") -> torch.device:
-    """The device to run on: CUDA before MPS before the CPU, or the one that is asked for.
+def choose_device(device: str = "auto") -> torch.device:
+    """Return a device; "auto" prefers CUDA to MPS and MPS to the CPU.
 
     Raises:
-        RecipeError: The device that is asked for is not there.
+        RecipeError: The machine has no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, there in available.items() if there))
-    if not available[wanted]:
+    if device == "auto":
+        return torch.device(next(name for name, present in available.items() if present))
+    if not available[device]:
         raise RecipeError(
-            f"this machine has no {wanted} device", where="train.device", fix='write "auto" or "cpu"'
+            f"this machine has no {device} device", where="train.device", fix='write "auto" or "cpu"'
         )
-    return torch.device(wanted)
+    return torch.device(device)
 
 
-def choose_precision(wanted: str, device: torch.device, macs_per_step: int) -> str:
-    """The number format of the forward pass, "fp32" or "bf16": "auto" is bf16 where it is faster.
+def choose_precision(precision: str, device: torch.device, macs_per_step: int) -> str:
+    """Return the precision of the forward pass, "fp32" or "bf16"; "auto" is bf16 where it is faster.
 
-    On a CPU that is where it multiplies bf16 itself and a step is not small: `python -m
-    benchmarks precision` measures it.
+    On a CPU that is where it has bf16 instructions and the step is not small, as measured by
+    `python -m benchmarks precision`.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    pays = device.type == "cpu" and macs_per_step >= SMALL_STEP_MACS and cpu_has_bf16()
-    return "bf16" if pays else "fp32"
+    faster = device.type == "cpu" and macs_per_step >= SMALL_STEP_MACS and cpu_has_bf16()
+    return "bf16" if faster else "fp32"
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """The type that autocast is given; "auto" is fp32 where nobody has settled it for the net."""
+    """Return the dtype for autocast; "auto" that was not resolved is fp32."""
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 numbers itself (AVX-512 BF16 or AMX).
+    """Return whether PyTorch uses bf16 instructions of the CPU (AVX-512 BF16 or AMX).
 
-    Where PyTorch is limited to AVX2, by the CPU or by `ATEN_CPU_CAPABILITY=avx2`, it does not.
+    It does not where it is limited to AVX2, by the CPU or by `ATEN_CPU_CAPABILITY=avx2`.
     """
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
@@ -63,32 +63,32 @@ def cpu_has_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """The forward pass in a type; in fp32 it is left as it is."""
+    """Return the autocast context for a dtype; it is disabled for fp32."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def threads_for(macs_per_step: int) -> AbstractContextManager[None]:
-    """One thread for steps that are too small to be shared, as many as there were otherwise.
+    """Use one thread for steps that are too small to be shared, and PyTorch's default otherwise.
 
-    Threads that wait for each other after every small operation gain nothing on an idle machine, and on a
-    busy one lose many times over.
+    Threads that synchronise after every small operation gain nothing on an idle machine and lose much on a
+    busy one.
     """
     return torch_threads(1) if macs_per_step < SMALL_STEP_MACS else nullcontext()
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """So many threads for PyTorch's operations in this thread, for the block."""
-    before = torch.get_num_threads()
+    """Set the number of PyTorch's threads for the block."""
+    previous = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous)
 
 
 def machine_record() -> dict[str, Any]:
-    """What a run's numbers depend on beside its recipe."""
+    """Return what a run's numbers depend on besides its recipe: software versions and hardware."""
     packages = ("convsmith", "torch", "numpy", "albumentations", "datasets", "scikit-learn")
     device = choose_device()
     return {

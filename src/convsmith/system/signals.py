@@ -1,4 +1,4 @@
-"""Signals as a request to stop at the next good place."""
+"""Turn signals into requests to stop at the next safe point."""
 
 import signal
 import threading
@@ -7,40 +7,47 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-# The signal that tells that a time is over; some systems have none, where the number still means it.
+# The number that stands for "the time limit is reached", on systems without SIGALRM too.
 ALARM = int(getattr(signal, "SIGALRM", 14))
+# Windows has no SIGHUP.
+_STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 @dataclass
 class StopRequest:
-    """Whether something long is to stop at the next good place; `signal` is the one that asked for it."""
+    """A request to stop a long computation at its next safe point.
+
+    Attributes:
+        signal: The number of the signal that requested it; 0 while there is no request.
+    """
 
     signal: int = 0
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into a request for the block, instead of an end at any instruction.
+    """Turn Ctrl-C, SIGTERM and SIGHUP into a stop request for the block.
 
-    A second signal changes nothing. Handlers belong to the main thread; in others the block runs without.
+    The first signal counts. Signal handlers belong to the main thread: in other threads nothing changes.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         del frame
         request.signal = request.signal or number
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    for number, handler in zip(numbers, before, strict=True):
-        # What the parent process wants to be ignored, as in the background of a shell, stays so.
+    previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    for number, handler in previous.items():
+        # A signal that the parent process ignores, such as SIGINT in a shell's background job, stays ignored.
         if handler is not signal.SIG_IGN:
-            signal.signal(number, ask)
+            signal.signal(number, handle)
     try:
         yield request
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in previous.items():
             signal.signal(number, handler)

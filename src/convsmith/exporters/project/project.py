@@ -20,7 +20,7 @@ from convsmith.exporters.project.readme import Shown, readme
 from convsmith.models.resolve import Target
 from convsmith.models.resolve import find as find_target
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files
+from convsmith.system import files, reading
 from convsmith.training.metrics import SplitMetrics
 
 # The pictures of a run that a project shows, in the order of its README.
@@ -55,7 +55,7 @@ def eject(run: Path, folder: Path) -> tuple[Path, ...]:
     """Write a project; the verb of the same name tells the rest."""
     _check_place(run, folder)
     contents = project(run)
-    files.write_new({folder / name: content for name, content in contents.items()})
+    files.write_files({folder / name: content for name, content in contents.items()})
     return tuple(folder / name for name in contents)
 
 
@@ -90,7 +90,7 @@ def project(run: Path) -> dict[str, bytes]:
     pictures["model/model.safetensors"] = found.folder.path / "model.safetensors"
     return {
         **{name: text.encode() for name, text in written.items()},
-        **{name: files.read_bytes(path) for name, path in pictures.items()},
+        **{name: reading.read_bytes(path) for name, path in pictures.items()},
     }
 
 
@@ -107,12 +107,12 @@ def storage_of(config: DataConfig) -> Storage:
     if source.kind == "digits":
         return Storage(kind="digits")
     if source.kind == "images":
-        folders = split_folders(Path(source.place))
+        split_names = split_folders(Path(source.place))
         return Storage(
             kind="images",
             default="data",
-            train_folder=folders["train"],
-            test_folder=folders.get("test", ""),
+            train_folder=split_names["train"],
+            test_folder=split_names.get("test", ""),
         )
     if source.kind == "parquet":
         image, label, is_marked = table_columns(source, config)
