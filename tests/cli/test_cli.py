@@ -182,6 +182,10 @@ def test_preview(tmp_path: Path, capsys: Capture) -> None:
     assert capsys.readouterr().out.split() == [
         str(tmp_path / "new" / f"{n}.png") for n in ("examples", "augmented")
     ]
+    assert (
+        run(["preview", "digits", "--out", str(tmp_path), "augment.mix=cutmix", "augment.transforms=[]"]) == 0
+    )
+    assert (tmp_path / "augmented.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
 
 def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    for name in ("reports.samples.augmenter", "reports.page_images._explained_rows"):
+    for name in ("reports.report.preview_images", "reports.page_images._explained_rows"):
         module, _, function = f"convsmith.{name}".rpartition(".")
         original = getattr(import_module(module), function)
 
@@ -217,7 +217,7 @@ def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -
 
         monkeypatch.setattr(f"{module}.{function}", counted)
     cs.report(copied)
-    assert sorted(calls) == ["reports.page_images._explained_rows", "reports.samples.augmenter"]
+    assert sorted(calls) == ["reports.page_images._explained_rows", "reports.report.preview_images"]
 
 
 def test_label_errors_are_told(copied: Path) -> None:

@@ -16,7 +16,7 @@ from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.net.module import build
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, metrics_for, report
-from convsmith.reports.samples import draw_some
+from convsmith.reports.samples import sample_indices
 from convsmith.runs.folder import RunFolder
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.training.metrics import SplitMetrics, logits_of, outputs_of, score_of
@@ -76,7 +76,7 @@ def ask(folder: RunFolder, prepared: Session) -> Evaluation:
         features=None if outputs.features is None else outputs.features.numpy(),
     )
     predictions.write(found, folder.predictions)
-    order = draw_some(len(data.test), len(data.test), prepared.recipe.seed, _EXPLAINED)
+    order = sample_indices(len(data.test), len(data.test), prepared.recipe.seed, _EXPLAINED)
     indices = explanation.chosen(found, order, NUM_EXPLAINED)
     maps = explanation.explain(
         net, prepared.analysis.plan, _images(data.test, indices, normalize), found, indices

@@ -4,19 +4,19 @@ from pathlib import Path
 
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
-from convsmith.reports.samples import augmented_samples, data_pictures
+from convsmith.reports.samples import preview_images, sample_pictures
 from convsmith.system import files, folders
 
 
 def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
-    """Draw sample images, and augmented ones as the net will see them.
+    """Draw sample images, and training images as the net sees them.
 
     Returns:
-        The pictures' paths in `folder`, which is made where it is missing.
+        The paths of the pictures in `folder`, which is created if necessary.
     """
     folders.check_destination(folder)
-    prepared = prepare(recipe)
+    session = prepare(recipe)
     files.make_folder(folder)
-    augmented = augmented_samples(prepared.recipe, prepared.data)
-    pictures = data_pictures(prepared.recipe, prepared.data, augmented, folder)
+    augmented = preview_images(session.recipe, session.data)
+    pictures = sample_pictures(session.recipe, session.data, augmented, folder)
     return tuple(picture.file for picture in pictures)

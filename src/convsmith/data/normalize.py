@@ -50,6 +50,10 @@ class Normalizer:
         scaled = (lines * factor).sub_(offset)
         return scaled.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
+    def inverse(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Return normalised images `(N, C, H, W)` as uint8 pixels, rounded."""
+        return ((images_NCHW * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
 
 def normalized(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
     """All images in their order, as normalised batches; channels last in memory, which convolves faster."""

@@ -15,7 +15,7 @@ from convsmith.recipes.session import Session
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
 from convsmith.reports.html import ExplainedImage, Mistake, PagePictures
-from convsmith.reports.samples import Augmented
+from convsmith.reports.samples import PreviewImages
 from convsmith.reports.sheets import (
     LARGEST_SIDE,
     Pixels,
@@ -60,7 +60,7 @@ def page_pictures(
     session: Session,
     predictions: Predictions,
     explained: Explanations | None,
-    augmented: Augmented | None,
+    augmented: PreviewImages | None,
 ) -> PagePictures:
     """Return all small images of the page, from the data and the run folder."""
     data = session.data
@@ -228,6 +228,6 @@ def _filters_note(first: Op, shown: int) -> str:
     return f"{count} filters of {size}, {colours}; middle grey is 0, each is scaled by its largest weight."
 
 
-def _augmented(samples: Augmented) -> Sheet:
+def _augmented(samples: PreviewImages) -> Sheet:
     pairs = zip(samples.originals, samples.versions, strict=True)
     return sheet([tile for one, others in pairs for tile in (one, *others)])

@@ -30,7 +30,7 @@ from convsmith.reports.html import html
 from convsmith.reports.page import PageData, Picture, markdown
 from convsmith.reports.page_images import Explanations, explanation_picture, explanations, page_pictures
 from convsmith.reports.receptive_field import receptive_field_figure
-from convsmith.reports.samples import augmented_samples, data_pictures, draw_some, save
+from convsmith.reports.samples import preview_images, sample_indices, sample_pictures, save
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder, epoch_seconds
 from convsmith.system import files
@@ -112,10 +112,10 @@ def report(
         "classes": classes_record(metrics.classes),
     }
     folder.write_json("results.json", record)
-    augmented = augmented_samples(session.recipe, session.data)
+    augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
     drawn = [
-        *data_pictures(session.recipe, session.data, augmented, folder.plots),
+        *sample_pictures(session.recipe, session.data, augmented, folder.plots),
         *_result_pictures(folder, session, predictions, metrics, explained),
     ]
     page = _page_data(folder, session, drawn, train=train, test=test, metrics=metrics, checks=checks)
@@ -196,7 +196,7 @@ def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple
 
 def _galleries(session: Session, predictions: Predictions) -> list[tuple[str, str, Figure]]:
     data = session.data
-    sample = draw_some(len(data.test), NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
+    sample = sample_indices(len(data.test), NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
     wrong = mistakes(predictions)
     sampled = f"{len(sample)} random test images, with the confidence of each prediction"
     counted = f"{len(wrong):,} of {len(predictions):,} test images are misclassified, most confident first"

@@ -1,4 +1,4 @@
-"""Pictures of a recipe's data: random examples, and augmented ones as the net sees them."""
+"""Pictures of a recipe's data: random examples, and training images as the pipeline yields them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,32 +8,35 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.data.augment.engines import Draw, augmenter
 from convsmith.data.augment.transforms import HorizontalFlip, Transform
 from convsmith.data.dataset import ImageData
+from convsmith.data.memory_mapped import Images
+from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.recipes.schema import Recipe
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
 from convsmith.reports.page import Picture
 from convsmith.reports.style import save as save_figure
 from convsmith.reports.style import short
-from convsmith.system.rng import derive_seed, new_generator
+from convsmith.system.rng import new_generator
+from convsmith.text import percent
+from convsmith.training.batches import num_batches
 
 NUM_EXAMPLES = 24
-AUGMENTED_ROWS, AUGMENTED_VERSIONS = 5, 7
-# The streams that images and changes are drawn from.
-_EXAMPLES, _AUGMENTED, _PREVIEW = 100, 102, 103
+PREVIEW_ROWS, PREVIEW_COLUMNS = 5, 7
+# The random streams that images are drawn from.
+_EXAMPLES, _PREVIEW = 100, 102
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmented:
-    """Some training images as the net sees them.
+class PreviewImages:
+    """Training images as the net sees them in several steps of a training.
 
     Attributes:
-        names: The class of each, `N` of them.
+        names: The class of each image, `N` of them.
         originals: `(N, H, W, C)` uint8.
-        versions: `(N, K, H, W, C)` uint8, changed copies of each.
-        note: The transforms, and how often each is applied.
+        versions: `(N, K, H, W, C)` uint8, one of each step; smaller ones are enlarged without smoothing.
+        note: The transforms with their probabilities, mixing and smaller image sizes.
     """
 
     names: tuple[str, ...]
@@ -42,48 +45,58 @@ class Augmented:
     note: str
 
 
-def data_pictures(
-    recipe: Recipe, data: ImageData, augmented: Augmented | None, folder: Path
+def sample_pictures(
+    recipe: Recipe, data: ImageData, preview: PreviewImages | None, folder: Path
 ) -> list[Picture]:
-    """Random examples of the training set, and augmented ones as the net sees them."""
-    chosen = draw_some(len(data.train), NUM_EXAMPLES, recipe.seed, _EXAMPLES)
+    """Draw random examples of the training set, and the preview of augmentation."""
+    indices = sample_indices(len(data.train), NUM_EXAMPLES, recipe.seed, _EXAMPLES)
     tiles = [
         Tile(image=data.train.images[index], caption=short(data.class_names[data.train.labels[index]]))
-        for index in chosen
+        for index in indices
     ]
     height, width = data.train.images.shape[1:3]
-    subtitle = (
-        f"{len(data.train):,} training images of {height} x {width} pixels, {len(tiles)} drawn at random"
-    )
+    subtitle = f"{len(tiles)} random images of {len(data.train):,} training images, {height} x {width} pixels"
     figure = galleries.gallery(tiles, f"{data.title}: examples", subtitle)
-    drawn = [save(figure, folder, "examples", "Random examples")]
-    if augmented is not None:
-        drawn.append(save(_drawn(augmented), folder, "augmented", "Augmented images"))
-    return drawn
+    pictures = [save(figure, folder, "examples", "Random examples")]
+    if preview is not None:
+        pictures.append(save(_preview_figure(preview), folder, "augmented", "Augmented images"))
+    return pictures
 
 
-def augmented_samples(recipe: Recipe, data: ImageData) -> Augmented | None:
-    """Augment some training images; None where the recipe augments none."""
-    if not recipe.augment.transforms:
+def preview_images(recipe: Recipe, data: ImageData) -> PreviewImages | None:
+    """Return some training images as the pipeline yields them; None if the recipe does not change images."""
+    augment = recipe.augment
+    if not augment.transforms and augment.mix is None and recipe.train.progressive is None:
         return None
-    chosen = draw_some(len(data.train), AUGMENTED_ROWS, recipe.seed, _AUGMENTED)
-    augment = augmenter(recipe.augment, data.mean)
-    originals = data.train.images[chosen]
-    repeated = torch.from_numpy(originals.repeat(AUGMENTED_VERSIONS, axis=0)).permute(0, 3, 1, 2)
-    draw = Draw(seed=derive_seed(recipe.seed, _PREVIEW), epoch=1, indices=torch.arange(len(repeated)))
-    changed = augment(repeated, draw).permute(0, 2, 3, 1).numpy()
-    return Augmented(
-        names=tuple(data.class_names[label] for label in data.train.labels[chosen]),
+    specs = preview_specs(recipe, data)
+    pipeline = Pipeline(data, augment, seed=recipe.seed, device=torch.device("cpu"))
+    indices = specs[0].indices.numpy()
+    originals = data.train.images[indices]
+    versions = [_pixels(pipeline, spec, originals.shape) for spec in specs]
+    return PreviewImages(
+        names=tuple(data.class_names[label] for label in data.train.labels[indices]),
         originals=originals,
-        versions=changed.reshape(len(originals), AUGMENTED_VERSIONS, *changed.shape[1:]),
-        note=", ".join(_how_often(each) for each in recipe.augment.transforms),
+        versions=np.stack(versions, axis=1),
+        note=", ".join(_notes(recipe)),
     )
 
 
-def draw_some(population: int, count: int, *key: int) -> NDArray[np.int64]:
-    """Indices drawn at random without repeats, all of them where there are few."""
-    chosen: NDArray[np.int64] = torch.randperm(population, generator=new_generator(*key))[:count].numpy()
-    return chosen
+def preview_specs(recipe: Recipe, data: ImageData) -> list[BatchSpec]:
+    """Return the batches of a preview: the same few images at steps spread evenly over the training."""
+    indices = torch.from_numpy(sample_indices(len(data.train), PREVIEW_ROWS, recipe.seed, _PREVIEW))
+    train, per_epoch = recipe.train, num_batches(data.train, recipe.train.batch_size)
+    specs = []
+    for number in np.linspace(0, train.epochs_run * per_epoch - 1, PREVIEW_COLUMNS).round().astype(int):
+        epoch, step = int(number) // per_epoch + 1, int(number) % per_epoch
+        size = train.image_size(epoch, step, per_epoch)
+        specs.append(BatchSpec(indices=indices, epoch=epoch, step=step, image_size=size))
+    return specs
+
+
+def sample_indices(population: int, count: int, *key: int) -> NDArray[np.int64]:
+    """Return random indices without repeats, all of them if the population is smaller than `count`."""
+    indices: NDArray[np.int64] = torch.randperm(population, generator=new_generator(*key))[:count].numpy()
+    return indices
 
 
 def save(figure: Figure, folder: Path, name: str, title: str) -> Picture:
@@ -91,11 +104,30 @@ def save(figure: Figure, folder: Path, name: str, title: str) -> Picture:
     return Picture(title=title, path=f"{folder.name}/{path.name}", file=path)
 
 
-def _drawn(some: Augmented) -> Figure:
-    title = "Augmentation, as the net sees it"
-    return galleries.augmented(some.originals, some.versions, some.names, title, some.note)
+def _pixels(pipeline: Pipeline, spec: BatchSpec, shape: tuple[int, ...]) -> Images:
+    """Return a batch as uint8 images of the originals' shape `(N, H, W, C)`."""
+    images = pipeline.normalize.inverse(pipeline(spec).images).permute(0, 2, 3, 1).numpy()
+    rows, columns = (
+        np.arange(length) * size // length for length, size in zip(shape[1:3], images.shape[1:3], strict=True)
+    )
+    return images[:, rows][:, :, columns]
 
 
-def _how_often(transform: Transform) -> str:
+def _preview_figure(preview: PreviewImages) -> Figure:
+    title = "Training images as the net sees them"
+    return galleries.augmented(preview.originals, preview.versions, preview.names, title, preview.note)
+
+
+def _notes(recipe: Recipe) -> list[str]:
+    notes = [_frequency(transform) for transform in recipe.augment.transforms]
+    if (mix := recipe.augment.mix) is not None:
+        notes.append(f"{mix.name} (p = {mix.p:g})")
+    if (progressive := recipe.train.progressive) is not None:
+        size, share = progressive.start_size, percent(progressive.until, 0)
+        notes.append(f"{size} x {size} pixels in the first {share} of the steps")
+    return notes
+
+
+def _frequency(transform: Transform) -> str:
     alternates = isinstance(transform, HorizontalFlip) and transform.alternate
     return f"{transform.name} ({'every other epoch' if alternates else f'p = {transform.p:g}'})"

@@ -1,0 +1,63 @@
+"""The preview of augmentation shows the images that training steps see."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convsmith.data.dataset import load as load_data
+from convsmith.net.module import build
+from convsmith.recipes.loader import load
+from convsmith.recipes.schema import Recipe
+from convsmith.recipes.session import prepare
+from convsmith.reports.samples import preview_images, preview_specs
+from convsmith.system.rng import new_generator
+from convsmith.training.profiler import Profile
+from convsmith.training.trainer import Trainer
+
+
+def trainer_of(recipe: Recipe) -> Trainer:
+    session = prepare(recipe)
+    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    config = session.recipe.train
+    return Trainer(
+        net, session.data, config, recipe.augment, seed=recipe.seed, callbacks=(), profile=Profile()
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["augment.engine=albumentations"],
+        ["data.resize=12"],
+        ["augment.transforms=[]", "augment.mix=cutmix", "augment.mix.p=1.0"],
+        ["augment.mix=mixup", "augment.mix.p=1.0"],
+        ["train.progressive.start_size=4", "train.progressive.until=0.5"],
+    ],
+)
+def test_the_preview_shows_what_training_steps_see(overrides: list[str]) -> None:
+    recipe = load("digits", ["train.epochs=3", "model.net=C4 / G F10", "train.precision=fp32", *overrides])
+    data = load_data(recipe.data)
+    preview = preview_images(recipe, data)
+    assert preview is not None
+    trainer, inputs = trainer_of(recipe), list[torch.Tensor]()
+    (replica,) = trainer.learner.replicas
+    assert isinstance(replica, nn.Module)
+    replica.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    trainer.learner.train()
+    for spec in preview_specs(recipe, data):
+        trainer.step(trainer.batch(spec.indices, spec.epoch, spec.step))
+    trainer.close()
+    for column, images in enumerate(inputs):
+        pixels = 255 * (images.permute(0, 2, 3, 1).numpy() * data.std + data.mean)
+        factor = preview.versions.shape[2] // pixels.shape[1]
+        versions = preview.versions[:, column]
+        assert np.abs(versions[:, ::factor, ::factor] - pixels).max() < 0.51
+        assert np.array_equal(versions, versions[:, ::factor, ::factor].repeat(factor, 1).repeat(factor, 2))
+    assert (preview.versions != preview.originals[:, None]).any()
+
+
+def test_nothing_to_preview_without_augmentation() -> None:
+    recipe = load("digits", ["augment.transforms=[]"])
+    assert preview_images(recipe, load_data(recipe.data)) is None
