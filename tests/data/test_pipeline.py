@@ -1,5 +1,7 @@
 """Batches follow from their spec alone, and each stage does what it does by itself."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ def digits() -> ImageData:
     return load(DataConfig(source="digits"))
 
 
-def pipeline(data: ImageData, seed: int = 0, **config: object) -> Pipeline:
+def pipeline(data: ImageData, seed: int = 0, **config: Any) -> Pipeline:
     return Pipeline(data, AugmentConfig.model_validate(config), seed=seed, device=CPU)
 
 
@@ -48,7 +50,7 @@ def test_resizing_comes_before_normalising(digits: ImageData) -> None:
 
 
 def test_equal_specs_and_seeds_give_equal_batches(digits: ImageData) -> None:
-    config = {
+    config: dict[str, Any] = {
         "transforms": [{"name": "RandomCrop", "padding": 2}],
         "mix": {"name": "mixup", "alpha": 1.0, "p": 1.0},
     }
