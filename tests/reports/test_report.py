@@ -147,7 +147,7 @@ def test_the_page_says_what_was_found(run: Result) -> None:
     assert (run.folder / "log.txt").read_text().splitlines()[0] in page
     wrong = run.test.total - run.test.correct
     assert page.count('<li data-true="') == min(wrong, 300)
-    assert "fitted on these very test predictions" in page
+    assert "fitted on these test predictions" in page
 
 
 def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
