@@ -12,7 +12,7 @@ ROOT = Path(convsmith.__file__).parent
 # From the ground up; a module imports from levels before its own, or from its own.
 LEVELS = [
     ("errors",),
-    ("text",),
+    ("text", "codegen"),
     ("system",),
     ("net",),
     ("tracing",),

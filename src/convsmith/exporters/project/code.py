@@ -6,10 +6,10 @@ from typing import Any
 
 import jinja2
 
+from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transforms import CoarseDropout, Cutout, RandomCrop, ShiftScaleRotate, Transform
 from convsmith.data.folders import SUFFIXES
 from convsmith.exporters.project.optimizer import optimizer_call
-from convsmith.exporters.project.text import call, constant, literal, number
 from convsmith.exporters.project.transforms import is_alternate, transform_lines
 from convsmith.net import source
 from convsmith.net.plan import Plan

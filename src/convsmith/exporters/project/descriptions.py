@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from convsmith.codegen import number
 from convsmith.data.augment.transforms import (
     CoarseDropout,
     Cutout,
@@ -11,7 +12,6 @@ from convsmith.data.augment.transforms import (
     ShiftScaleRotate,
     Transform,
 )
-from convsmith.exporters.project.text import number
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Branch, Op, Plan, Step
 from convsmith.net.tables import axes_text

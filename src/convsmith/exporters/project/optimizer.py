@@ -1,6 +1,6 @@
 """A recipe's optimiser as calls of PyTorch."""
 
-from convsmith.exporters.project.text import call, number
+from convsmith.codegen import call, number
 from convsmith.training.config import SGD, Adam, AdamW, Muon, Optimizer, RMSprop
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from convsmith.codegen import call, number
 from convsmith.data.augment.transforms import (
     CoarseDropout,
     Cutout,
@@ -12,7 +13,6 @@ from convsmith.data.augment.transforms import (
     ShiftScaleRotate,
     Transform,
 )
-from convsmith.exporters.project.text import call, number
 
 _BORDERS = {"reflect": "cv2.BORDER_REFLECT_101", "replicate": "cv2.BORDER_REPLICATE"}
 

@@ -1,14 +1,14 @@
-"""Python as text: calls and constants, laid out as `ruff format` lays them out."""
+"""Python source text: calls, constants and literals in the layout of `ruff format`."""
 
 from collections.abc import Sequence
 
-# The line length of `ruff format` and `black` unless they are told another.
+# The default line length of `ruff format` and `black`.
 WIDTH = 88
 _INDENT = 4
 
 
 def number(value: float) -> str:
-    """A number as people write it.
+    """Return a number in its shortest usual form.
 
     >>> number(10.0), number(1e-8), number(0.05), number(2)
     ('10', '1e-8', '0.05', '2')
@@ -20,17 +20,17 @@ def number(value: float) -> str:
 def call(
     function: str, arguments: Sequence[str], *, indent: int = 0, before: str = "", after: str = ""
 ) -> str:
-    """A call on one line where it fits, else an argument a line.
+    """Return a call on one line if it fits, else with one argument per line.
 
     Args:
-        function: What is called.
-        arguments: Positional ones first.
-        indent: Spaces before the line that the call begins on.
-        before: What stands on that line before the call.
-        after: What stands behind it.
+        function: The name of the function.
+        arguments: Positional arguments first.
+        indent: Number of spaces before the line on which the call begins.
+        before: Text on that line before the call.
+        after: Text after the call.
 
     Returns:
-        The text without the indent of its first line.
+        The text, its first line without indent.
 
     >>> print(call("f", ["1", "b=2"], before="x = "))
     x = f(1, b=2)
@@ -45,7 +45,7 @@ def call(
 
 
 def constant(name: str, values: Sequence[object]) -> str:
-    """A tuple under a name.
+    """Return the assignment of a tuple to a name.
 
     >>> print(constant("MEAN", [0.5]), constant("SIZE", [1, 2]))
     MEAN = (0.5,) SIZE = (1, 2)
@@ -59,12 +59,12 @@ def constant(name: str, values: Sequence[object]) -> str:
 
 
 def literal(value: object) -> str:
-    """A literal in double quotes, as formatters want it; whatever is in a text stays text."""
+    """Return a literal, strings in double quotes as formatters write them; any string is escaped safely."""
     if not isinstance(value, str):
         return repr(value)
-    # The quotes that need fewer escapes, as the formatter has it.
+    # The quotes that need fewer escapes, like the formatter.
     quote = "'" if value.count('"') > value.count("'") else '"'
     escaped = value.replace("\\", "\\\\").replace(quote, f"\\{quote}")
-    # Beyond what can be printed, escape sequences: a name may hold line ends and worse.
+    # Escape what is not printable: a name may contain line ends and control characters.
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in escaped)
     return f"{quote}{safe}{quote}"
