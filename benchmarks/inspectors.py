@@ -165,7 +165,7 @@ def convsmith(net: nn.Module, input_shape: Shape) -> Answer:
     return Answer(
         parameters=found.parameters,
         macs=found.macs,
-        field=found.final_view.sizes or None,
+        field=found.final_receptive_field.sizes or None,
         warned=bool(found.unknown_macs),
     )
 

@@ -15,7 +15,8 @@ from convsmith.briefs.loader import brief_names, load_brief
 from convsmith.briefs.structure import LayerKind
 from convsmith.cli import run
 from convsmith.models.zoo import zoo_folder, zoo_name
-from convsmith.net.layers import KINDS, OPTIONS
+from convsmith.net.layers.layer import OPTIONS
+from convsmith.net.layers.registry import KINDS
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load, recipe_names
 from helpers.lowest import floors

@@ -20,7 +20,7 @@ from convsmith.evaluation.receptive_field import (
     effective_field,
     layer_before_head,
 )
-from convsmith.net.analysis import AxisView, View
+from convsmith.net.analysis import AxisReceptiveField, ReceptiveField
 from convsmith.net.arithmetic import analyze
 from convsmith.net.module import build
 from convsmith.net.notation import parse
@@ -88,7 +88,7 @@ def test_dilation_leaves_holes_and_strides_move_the_centre() -> None:
     field = effective_field(ones(conv(padding=2, dilation=2)), images(9), "0")
     assert np.argwhere(field.energy > 0).tolist() == [[r, c] for r in (2, 4, 6) for c in (2, 4, 6)]
     strided = plan(parse("C1:s2 / G F2"), (1, 8, 8), NetSettings(norm="none", activation="none"))
-    view = analyze(strided).rows[0].after
+    view = analyze(strided).rows[0].out_field
     field = effective_field(ones(conv(padding=1, stride=2)), images(8), "0", view)
     assert field.map_shape == (4, 4)
     assert field.position == (2, 2)
@@ -123,7 +123,7 @@ def test_energy_lies_in_the_square_of_any_net(text: str) -> None:
         layer = layer_before_head(planned)
     except ShapeError:
         return
-    view = rows[layer].after
+    view = rows[layer].out_field
     net = build(planned, generator=torch.Generator().manual_seed(1))
     field = effective_field(net, images(64, channels=2, count=3), layer, view)
     assert field.energy.sum() == pytest.approx(1)
@@ -205,13 +205,13 @@ def texts(figure: Figure) -> str:
     return "\n".join([*labels, *(ax.get_xlabel() for ax in figure.axes)])
 
 
-def axis(size: int, start: int) -> AxisView:
-    return AxisView(size=size, jump=Fraction(1), start=Fraction(start))
+def axis(size: int, start: int) -> AxisReceptiveField:
+    return AxisReceptiveField(size=size, jump=Fraction(1), start=Fraction(start))
 
 
 def test_picture_and_text_say_what_is_clipped() -> None:
     net = ones(*(conv(padding=1) for _ in range(6)))
-    view = View(axes=(axis(13, -6), axis(13, -6)))
+    view = ReceptiveField(axes=(axis(13, -6), axis(13, -6)))
     field = effective_field(net, images(9), "5", view)
     assert field.is_clipped
     assert field.square == Square(top=-2, left=-2, height=13, width=13)

@@ -143,7 +143,7 @@ def test_dropout_goes_where_it_is_asked_for() -> None:
 def test_order_and_bias() -> None:
     def kinds(**values: object) -> list[str]:
         planned = plan(parse("C8 / G F10"), (3, 16, 16), NetSettings.model_validate(values))
-        return [op.operation + ("+bias" if op.bias else "") for op in planned.operations()]
+        return [op.operation + ("+bias" if op.window.bias else "") for op in planned.operations()]
 
     rest = ["GlobalAvgPool2d", "Flatten", "Linear+bias"]
     assert kinds() == ["Conv2d", "BatchNorm2d", "ReLU", *rest]

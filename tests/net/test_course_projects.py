@@ -9,10 +9,11 @@ from torch import nn
 
 from convsmith.data.augment.transforms import CoarseDropout, HorizontalFlip, ShiftScaleRotate
 from convsmith.net.arithmetic import SpecAnalysis, analyze
+from convsmith.net.layers.layer import Layer
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.net.spec import Item, Layer
+from convsmith.net.spec import Item
 from convsmith.net.tables import course_summary, receptive_field_rows, receptive_field_table
 from convsmith.recipes.loader import load
 from convsmith.training.config import SGD, Plateau, RMSprop, Step
@@ -103,15 +104,15 @@ def test_mnist_classic_has_every_row_of_its_receptive_field_table() -> None:
     facts = analysis_of("mnist-classic", (1, 28, 28))
     rows = [
         (
-            row.before.axes[0].size,
+            row.in_field.axes[0].size,
             row.in_shape[1],
-            int(row.before.axes[0].jump),
+            int(row.in_field.axes[0].jump),
             row.stride[0],
             row.padding[0],
             row.kernel[0],
-            row.after.axes[0].size,
+            row.out_field.axes[0].size,
             row.out_shape[1],
-            int(row.after.axes[0].jump),
+            int(row.out_field.axes[0].jump),
         )
         for row in receptive_field_rows(facts)
     ]
@@ -199,13 +200,13 @@ def test_the_rmsprop_net_has_the_architecture_that_the_course_describes() -> Non
     ]
     for block in (second, third):
         separable, dilated, strided = parse_layers(block)
-        assert separable.kind == "S"
-        assert (dilated.kind, dilated.dilation > 1) == ("C", True)
-        assert (strided.kind, strided.stride) == ("C", 2)
+        assert separable.kind.letter == "S"
+        assert (dilated.kind.letter, dilated.dilation > 1) == ("C", True)
+        assert (strided.kind.letter, strided.stride) == ("C", 2)
         assert all(dropout_of(layer, recipe.model.dropout) for layer in (separable, dilated, strided))
     (only,) = parse_layers(fourth)
-    assert (only.kind, only.kernel, only.number) == ("C", 3, 10)
-    assert [layer.kind for layer in parse_layers(fifth)] == ["G"]
+    assert (only.kind.letter, only.kernel, only.number) == ("C", 3, 10)
+    assert [layer.kind.letter for layer in parse_layers(fifth)] == ["G"]
     facts = analysis_of("cifar10-rmsprop", (3, 32, 32))
     assert facts.parameters < 200_000
     assert (facts.receptive_field or 0) > 44

@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsmith.errors import NotationError
-from convsmith.net.layers import KINDS, OPTIONS
+from convsmith.net.layers.layer import OPTIONS, Layer
+from convsmith.net.layers.registry import KINDS
 from convsmith.net.notation import parse
-from convsmith.net.spec import Layer, Repeat, Residual
+from convsmith.net.spec import Repeat, Residual
 from helpers.nets import examples
 
 
@@ -40,7 +41,7 @@ def test_canonical_text(text: str, canonical: str) -> None:
 def test_meaning_of_each_option() -> None:
     (layer,) = parse("C16:k5:s2:d3:p1:g4:o0.25").blocks[0]
     assert layer == Layer(
-        kind="C", number=16, kernel=5, stride=2, dilation=3, padding=1, groups=4, dropout=0.25
+        kind=KINDS["C"], number=16, kernel=5, stride=2, dilation=3, padding=1, groups=4, dropout=0.25
     )
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.net.analysis import View
+from convsmith.net.analysis import ReceptiveField
 from convsmith.net.arithmetic import analyze
 from convsmith.net.settings import NetSettings
 from convsmith.reports import diagram
@@ -139,7 +139,8 @@ def test_the_picture_tells_the_numbers() -> None:
 def test_what_is_unknown_is_drawn_as_such() -> None:
     analysis = cs.summary("C16 C16 / G F10", (3, 32, 32))
     lost = [
-        replace(row, after=View(unknown="it sorts")) if row.layer == "C16" else row for row in analysis.rows
+        replace(row, out_field=ReceptiveField(unknown="it sorts")) if row.layer == "C16" else row
+        for row in analysis.rows
     ]
     shown = texts(diagram.diagram(replace(analysis, rows=tuple(lost))))
     assert shown.count("?") == 2

@@ -163,9 +163,9 @@ def test_coverage_of_the_image() -> None:
     (check,) = judge(Brief(full_coverage=True), spec("C8:s2 / G F10"))
     assert check.verdict == "pass"
     # Holes of a dilation are filled by the layer before it.
-    assert spec("C8:d3:s3:p0 / G F10").unseen == (21, 21)
-    assert spec("C8 C8:d3:s3:p0 / G F10").unseen == (0, 0)
-    assert spec("C8:k2:d4:s8:p0 / G F10").unseen == (24, 24)
+    assert spec("C8:d3:s3:p0 / G F10").uncovered == (21, 21)
+    assert spec("C8 C8:d3:s3:p0 / G F10").uncovered == (0, 0)
+    assert spec("C8:k2:d4:s8:p0 / G F10").uncovered == (24, 24)
 
 
 @pytest.mark.parametrize("text", ["C8:k2:d4:s8:p0", "M3:s3 C8:k1:s2", "C4:k2:s5:p0 C8:d2:p0"])
@@ -173,7 +173,7 @@ def test_coverage_by_gradients(text: str) -> None:
     facts = spec(f"{text} / G F10", norm="none", activation="none", bias=False)
     seen = measured.pixels_seen(measured.positive(build(facts.plan)[:-1]), torch.ones(1, *IMAGE))
     missed = [int((~seen.any(across)).sum()) for across in (1, 0)]
-    assert tuple(missed) == facts.unseen
+    assert tuple(missed) == facts.uncovered
 
 
 def test_remedies_hold() -> None:

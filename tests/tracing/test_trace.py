@@ -58,13 +58,13 @@ def same_figures(spec: Analysis, traced: Analysis) -> None:
     assert traced.macs == spec.macs
     assert traced.peak_activation_bytes == spec.peak_activation_bytes
     assert traced.training_bytes == spec.training_bytes
-    assert traced.unseen == spec.unseen
-    assert traced.final_view == spec.final_view
+    assert traced.uncovered == spec.uncovered
+    assert traced.final_receptive_field == spec.final_receptive_field
     windows = [
         [
-            (row.kernel, row.stride, row.dilation, row.padding, row.macs, row.before, row.after)
+            (row.kernel, row.stride, row.dilation, row.padding, row.macs, row.in_field, row.out_field)
             for row in each.rows
-            if row.kernel and row.before.axes
+            if row.kernel and row.in_field.axes
         ]
         for each in (spec, traced)
     ]
@@ -96,7 +96,7 @@ def test_arithmetic_is_what_gradients_show(text: str) -> None:
         assume(condition=False)
         raise
     facts = analyze(planned)
-    (axis, _) = facts.final_view.axes
+    (axis, _) = facts.final_receptive_field.axes
     count = next(row for row in facts.rows if row.operation == "GlobalAvgPool2d").in_shape[1]
     position = count // 2
     first = axis.start + position * axis.jump
@@ -168,16 +168,16 @@ def test_windows_of_every_kind_by_gradients_and_flops(name: str) -> None:
     module = WINDOWS[name]
     facts = trace(module, (3, 96, 96))
     field = measured.receptive_field(module, lambda net, images: net(images), size=96, other=96)
-    assert facts.final_view.sizes == field
+    assert facts.final_receptive_field.sizes == field
     assert facts.macs == measured.macs(module, (3, 96, 96))
     assert facts.parameters == measured.parameters(module)
 
 
 def test_one_and_three_axes() -> None:
     facts = trace(nn.Sequential(nn.Conv1d(2, 4, 5, stride=2), nn.Conv1d(4, 4, 3)), (2, 40))
-    assert facts.final_view.sizes == (9,)
+    assert facts.final_receptive_field.sizes == (9,)
     facts = trace(nn.Sequential(nn.Conv3d(1, 2, (1, 3, 5)), nn.MaxPool3d(2)), (1, 8, 8, 12))
-    assert facts.final_view.sizes == (2, 4, 6)
+    assert facts.final_receptive_field.sizes == (2, 4, 6)
     assert facts.macs == 2 * 15 * 8 * 6 * 8
 
 
@@ -198,10 +198,10 @@ class Attention(nn.Module):
 def test_attention_sees_the_whole_image() -> None:
     net = Attention()
     facts = trace(net, IMAGE)
-    assert facts.final_view.sizes == (4, 4)
+    assert facts.final_receptive_field.sizes == (4, 4)
     (row,) = [each for each in facts.rows if each.operation == "MultiheadAttention"]
-    assert row.after.axes == ()
-    assert not row.after.unknown
+    assert row.out_field.axes == ()
+    assert not row.out_field.unknown
     # PyTorch's counter does not see into it: four projections of 8 to 8, and 64 tokens times 64, twice.
     assert row.macs == 4 * 64 * 8 * 8 + 2 * 64 * 64 * 8
     (join,) = [each for each in facts.rows if each.operation == "Add"]
@@ -215,7 +215,7 @@ def test_a_gate_over_the_whole_map_is_told_and_the_path_keeps_its_figure() -> No
         nn.Conv2d(3, 8, 1),
     )
     facts = trace(net, IMAGE)
-    assert facts.final_view.sizes == (5, 5)
+    assert facts.final_receptive_field.sizes == (5, 5)
     assert any("sees the whole image joins" in note for note in facts.rows[-1].notes)
 
 
@@ -314,7 +314,7 @@ class Gate(nn.Module):
 def test_layers_that_no_table_knows() -> None:
     net = nn.Sequential(conv(3, 8), nn.Identity(), Gate(), nn.Softshrink(), nn.Mish(), conv(8, 8, stride=2))
     facts = trace(net, IMAGE)
-    assert facts.final_view.sizes == (5, 5)
+    assert facts.final_receptive_field.sizes == (5, 5)
     assert facts.parameters == sum(each.numel() for each in net.parameters())
     assert [row.operation for row in facts.rows][:3] == ["Conv2d", "Identity", "mul"]
 
@@ -330,7 +330,11 @@ def test_it_works_under_inference_mode_and_in_training_mode() -> None:
 
 def test_a_small_image_does_not_cut_the_receptive_field_off() -> None:
     net = nn.Sequential(conv(3, 8, 7, padding=3), conv(8, 8, 7, padding=3, dilation=3))
-    assert trace(net, (3, 16, 16)).final_view.sizes == trace(net, (3, 64, 64)).final_view.sizes == (25, 25)
+    assert (
+        trace(net, (3, 16, 16)).final_receptive_field.sizes
+        == trace(net, (3, 64, 64)).final_receptive_field.sizes
+        == (25, 25)
+    )
 
 
 def test_frozen_parameters_are_not_trainable() -> None:
@@ -353,8 +357,8 @@ def test_frozen_parameters_are_not_trainable() -> None:
 def test_what_cannot_be_known_is_unknown_and_never_zero(function: Callable[..., Tensor], reason: str) -> None:
     facts = trace(Apply(function, CONV), IMAGE)
     assert facts.receptive_field is None
-    assert reason in facts.final_view.unknown
-    assert facts.unseen is None
+    assert reason in facts.final_receptive_field.unknown
+    assert facts.uncovered is None
     assert record(facts)["totals"]["receptive_field"] is None
     (check,) = judge(Brief(min_receptive_field=1), facts)
     assert (check.verdict, reason in check.found) == ("fail", True)

@@ -179,7 +179,7 @@ def _view_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
         required = f"at least {least} pixels"
         field = analysis.receptive_field
         if field is None:
-            yield _unknown("receptive field", required, analysis.final_view.unknown)
+            yield _unknown("receptive field", required, analysis.final_receptive_field.unknown)
         else:
             yield _check(
                 "receptive field",
@@ -189,14 +189,14 @@ def _view_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
                 fix=lambda: _reach(analysis, least),
             )
     if brief.full_coverage:
-        if analysis.unseen is None:
+        if analysis.uncovered is None:
             yield _unknown("coverage of the image", "every pixel is seen", "what the outputs see")
         else:
-            missed = " and ".join(map(str, analysis.unseen))
+            missed = " and ".join(map(str, analysis.uncovered))
             yield _check(
                 "coverage of the image",
-                passed=not any(analysis.unseen),
-                found=f"{missed} rows and columns are not seen" if any(analysis.unseen) else "all of it",
+                passed=not any(analysis.uncovered),
+                found=f"{missed} rows and columns are not seen" if any(analysis.uncovered) else "all of it",
                 required="every pixel is seen",
                 fix=lambda: "keep strides within kernels, and add padding where the last pixels are cut off",
             )

@@ -47,7 +47,7 @@ def _padding_only(analysis: Analysis) -> Iterator[Hint]:
     """
     sizes = analysis.input_shape[1:]
     for row in analysis.rows:
-        narrowest = [axis.least for axis in row.before.axes]
+        narrowest = [axis.min_size for axis in row.in_field.axes]
         if (
             max(row.kernel, default=1) > 1
             and narrowest
@@ -77,7 +77,7 @@ def _bottlenecks(rows: tuple[Row, ...]) -> Iterator[Hint]:
 def _lanes(rows: tuple[Row, ...]) -> Iterator[Hint]:
     for row in rows[:-1]:
         width = row.width[1]
-        if is_convolution(row) and width % _LANES and row.after.axes and max(row.out_shape[1:]) > 1:
+        if is_convolution(row) and width % _LANES and row.out_field.axes and max(row.out_shape[1:]) > 1:
             full = -(-width // _LANES) * _LANES
             yield Hint(
                 topic="vector lanes",

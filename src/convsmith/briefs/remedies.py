@@ -6,9 +6,9 @@ from dataclasses import replace
 from convsmith.errors import ShapeError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze
-from convsmith.net.layers import KINDS
+from convsmith.net.layers.layer import Layer
 from convsmith.net.plan import plan
-from convsmith.net.spec import Item, Layer, Net, Repeat, Residual
+from convsmith.net.spec import Item, Net, Repeat, Residual
 
 # Widths are tried in steps that fill vector lanes.
 _STEP = 8
@@ -21,7 +21,7 @@ def narrower(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
     Returns:
         What to write, or nothing where narrowing does not help.
     """
-    layers = [layer for layer in analysis.plan.net.layers() if KINDS[layer.kind].number == "width"][:-1]
+    layers = [layer for layer in analysis.plan.net.layers() if layer.kind.number == "width"][:-1]
     widest = max((layer.number or 0 for layer in layers), default=0)
     for step in range(_STEP, widest // 2 + 1, _STEP):
         for layer in layers:
@@ -40,8 +40,8 @@ def narrower(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
 
 def farther(analysis: SpecAnalysis, keeps: Callable[[Analysis], bool]) -> str:
     """A dilation or a stride that makes the receptive field large enough, or nothing."""
-    layers = [layer for layer in analysis.plan.net.layers() if KINDS[layer.kind].convolution]
-    dilated = [(layer, replace(layer, dilation=2)) for layer in layers if "d" in KINDS[layer.kind].options]
+    layers = [layer for layer in analysis.plan.net.layers() if layer.kind.convolution]
+    dilated = [(layer, replace(layer, dilation=2)) for layer in layers if "d" in layer.kind.options]
     strided = [(layer, replace(layer, stride=2)) for layer in layers]
     for layer, changed in dilated + strided:
         plain = layer.stride == layer.dilation == 1 and layer.padding is None

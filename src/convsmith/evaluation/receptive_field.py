@@ -23,7 +23,7 @@ from convsmith.data.dataset import ImageData
 from convsmith.data.normalize import Normalizer, normalized
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
 from convsmith.evaluation.predictions import REMEDY
-from convsmith.net.analysis import View
+from convsmith.net.analysis import ReceptiveField
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.system import files, reading
@@ -130,7 +130,7 @@ class EffectiveReceptiveField:
 
 
 def effective_field(
-    net: nn.Module, batches: Iterable[Tensor], layer: str, view: View | None = None
+    net: nn.Module, batches: Iterable[Tensor], layer: str, view: ReceptiveField | None = None
 ) -> EffectiveReceptiveField:
     """Measure what the central position of a layer's output depends on.
 
@@ -242,7 +242,7 @@ def _centre_gradient(
     return gradient, places[0]
 
 
-def square(view: View | None, position: tuple[int, int]) -> Square | None:
+def square(view: ReceptiveField | None, position: tuple[int, int]) -> Square | None:
     """The theoretical receptive field of one position of a map."""
     if view is None or len(view.axes) != 2:
         return None
@@ -319,5 +319,5 @@ def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
         raise RunError("damaged receptive field", where=str(path), fix=REMEDY) from error
 
 
-def _view(analysis: SpecAnalysis, layer: str) -> View:
-    return next(row.after for row in analysis.rows if row.name == layer)
+def _view(analysis: SpecAnalysis, layer: str) -> ReceptiveField:
+    return next(row.out_field for row in analysis.rows if row.name == layer)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.data.config import DataConfig
-from convsmith.net.layers import MAX_NUMBER
+from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NetSettings
 

@@ -17,7 +17,6 @@ from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.models.bundle_schema import Confidence, Preprocessing
 from convsmith.models.image_inputs import Given, Item, items_of
 from convsmith.models.preprocessing import Pixels
-from convsmith.net.arithmetic import macs_of
 from convsmith.net.plan import Plan
 from convsmith.system.device import autocast, threads_for
 
@@ -104,7 +103,7 @@ class Classifier:
         self.net.eval()
         self.dtype = dtype
         self.normalize = Normalizer.of(preprocessing, device)
-        self.macs = sum(macs_of(op) for op in plan.operations())
+        self.macs = sum(operation.macs for operation in plan.operations())
 
     @torch.inference_mode()
     def logits(self, images_NHWC: Images, batch_size: int = BATCH) -> NDArray[np.float32]:  # noqa: N803

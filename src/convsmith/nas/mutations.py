@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from convsmith.net.layers import KINDS
-from convsmith.net.spec import Item, Layer, Net, Repeat, Residual
+from convsmith.net.layers.layer import Layer
+from convsmith.net.layers.registry import KINDS
+from convsmith.net.spec import Item, Net, Repeat, Residual
 
 # Depthwise filters are cheap, so that large ones pay.
 _KERNELS = {"C": (3, 5), "S": (3, 5, 7), "D": (3, 5, 7)}
@@ -57,13 +58,13 @@ class Body:
         """
         net = Net(blocks=tuple(tuple(_unrolled(block)) for block in net.blocks))
         spots = tuple(_spots(net))
-        weighted = [spot for spot in spots if KINDS[spot.layer.kind].weighted]
-        head = next((at for at, spot in enumerate(spots) if spot.layer.kind in "GF"), len(spots))
+        weighted = [spot for spot in spots if spot.layer.kind.weighted]
+        head = next((at for at, spot in enumerate(spots) if spot.layer.kind.letter in "GF"), len(spots))
         fixed = {weighted[-1].path, *([weighted[0].path] if keep_first else [])}
         free = tuple(
             spot
             for spot in spots[:head]
-            if KINDS[spot.layer.kind].convolution and spot.path not in fixed
+            if spot.layer.kind.convolution and spot.path not in fixed
         )  # fmt: skip
         sized = tuple(
             spot
@@ -94,28 +95,35 @@ def scale(body: Body, random: Random) -> Change | None:
 
 def swap_kind(body: Body, random: Random) -> Change | None:
     """Convolution, depthwise-separable or pointwise in each other's place."""
-    spot = _one([each for each in body.free if each.layer.kind in _OTHER_KINDS], random)
+    spot = _one([each for each in body.free if each.layer.kind.letter in _OTHER_KINDS], random)
     if spot is None:
         return None
-    kind = random.choice(_OTHER_KINDS[spot.layer.kind])
-    kernel = 1 if kind == "P" else max(3, spot.layer.kernel)
-    dilation = 1 if kind == "P" else spot.layer.dilation
-    name = KINDS[kind].name
+    letter = random.choice(_OTHER_KINDS[spot.layer.kind.letter])
+    kernel = 1 if letter == "P" else max(3, spot.layer.kernel)
+    dilation = 1 if letter == "P" else spot.layer.dilation
+    kind = KINDS[letter]
     return _with(
-        body.net, spot, f"to a {name}", kind=kind, kernel=kernel, dilation=dilation, padding=None, groups=1
+        body.net,
+        spot,
+        f"to a {kind.name}",
+        kind=kind,
+        kernel=kernel,
+        dilation=dilation,
+        padding=None,
+        groups=1,
     )
 
 
 def change_kernel(body: Body, random: Random) -> Change | None:
-    spot = _one([each for each in body.free if each.layer.kind in _KERNELS], random)
+    spot = _one([each for each in body.free if each.layer.kind.letter in _KERNELS], random)
     if spot is None:
         return None
-    kernel = random.choice(_KERNELS[spot.layer.kind])
+    kernel = random.choice(_KERNELS[spot.layer.kind.letter])
     return _with(body.net, spot, f"to {kernel}x{kernel}", kernel=kernel, padding=None)
 
 
 def change_dilation(body: Body, random: Random) -> Change | None:
-    spot = _one([each for each in body.free if each.layer.kind in _KERNELS], random)
+    spot = _one([each for each in body.free if each.layer.kind.letter in _KERNELS], random)
     if spot is None:
         return None
     dilation = random.choice(_DILATIONS)

@@ -21,24 +21,24 @@ BYTES_PER_VALUE = 4
 FILE_FORMATS = {"fp32": 4, "fp16": 2, "int8": 1}
 IMAGE = -1
 # What is said of norms that are no constants in evaluation mode.
-WHOLE_MAP = "its statistics are over the whole map"
+FULL_MAP = "its statistics are over the whole map"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AxisView:
+class AxisReceptiveField:
     """What the outputs of an operation see along one axis of the image.
 
     Attributes:
         size: Receptive field in pixels, the largest of all positions, padding included.
         jump: Distance in pixels between what neighbouring outputs see.
         start: First pixel that output 0 sees; negative where it lies in the padding.
-        least: The smallest size over all paths from the image, where paths join.
+        min_size: The smallest size over all paths from the image, where paths join.
     """
 
     size: int = 1
     jump: Fraction = Fraction(1)
     start: Fraction = Fraction(0)
-    least: int = 1
+    min_size: int = 1
 
     @property
     def centre(self) -> Fraction:
@@ -47,19 +47,19 @@ class AxisView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class ReceptiveField:
     """What outputs see of the image, along height and width or however many axes there are.
 
     No axes: every output sees the whole image, as after global pooling; or, with `unknown`, it could
     not be found out, for the reason that `unknown` tells.
     """
 
-    axes: tuple[AxisView, ...] = ()
+    axes: tuple[AxisReceptiveField, ...] = ()
     unknown: str = ""
 
     @classmethod
-    def of_image(cls, num_axes: int) -> "View":
-        return cls(axes=(AxisView(),) * num_axes)
+    def of_image(cls, num_axes: int) -> "ReceptiveField":
+        return cls(axes=(AxisReceptiveField(),) * num_axes)
 
     @property
     def sizes(self) -> Axes:
@@ -113,7 +113,7 @@ class Row(Window):
         parameters: Those that no earlier row has counted.
         macs: Multiply-accumulates for one image; None where they are unknown.
         elementwise: Each output value needs just the value at its place, so it can be written over it.
-        before: What its inputs see; `after`: what its outputs see.
+        in_field: The receptive field of its inputs; `out_field`: of its outputs.
         notes: What a reader must know, as why a number is unknown or that two branches do not line up.
     """
 
@@ -127,8 +127,8 @@ class Row(Window):
     parameters: int = 0
     macs: int | None = 0
     elementwise: bool = False
-    before: View
-    after: View
+    in_field: ReceptiveField
+    out_field: ReceptiveField
     notes: tuple[str, ...] = ()
 
     @property
@@ -148,7 +148,7 @@ class Analysis:
         trainable: Parameters that take gradients.
         buffers: Values of running statistics and other state that is saved beside the parameters.
         buffer_bytes: What they take in a file.
-        unseen: Rows and columns of the image that no output sees, along each axis; None where unknown.
+        uncovered: Rows and columns of the image that no output depends on, along each axis; None if unknown.
         unused: Parameters that no operation takes, by name.
     """
 
@@ -158,7 +158,7 @@ class Analysis:
     trainable: int
     buffers: int
     buffer_bytes: int
-    unseen: Axes | None
+    uncovered: Axes | None
     unused: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -175,16 +175,16 @@ class Analysis:
         return tuple(row for row in self.rows if row.macs is None)
 
     @cached_property
-    def final_view(self) -> View:
+    def final_receptive_field(self) -> ReceptiveField:
         """The largest view along each axis, that of the map before it is pooled to a point."""
-        views = [row.after for row in self.rows]
+        views = [row.out_field for row in self.rows]
         unknown = next((view.unknown for view in views if view.unknown), "")
         if unknown:
-            return View(unknown=unknown)
-        image = View.of_image(len(self.input_shape) - 1)
+            return ReceptiveField(unknown=unknown)
+        image = ReceptiveField.of_image(len(self.input_shape) - 1)
         # The last of several largest: pointwise layers may have moved it on.
         columns = zip(*(view.axes for view in reversed([image, *views]) if view.axes), strict=True)
-        return View(axes=tuple(max(axis, key=lambda each: each.size) for axis in columns))
+        return ReceptiveField(axes=tuple(max(axis, key=lambda each: each.size) for axis in columns))
 
     @property
     def receptive_field(self) -> int | None:
@@ -192,7 +192,7 @@ class Analysis:
 
         None where it is unknown; `final_view.unknown` tells why.
         """
-        return min(self.final_view.sizes, default=None)
+        return min(self.final_receptive_field.sizes, default=None)
 
     @property
     def num_outputs(self) -> int:
@@ -238,9 +238,9 @@ def peak_activations(rows: Sequence[Row], input_shape: Shape) -> int:
     """The most values that are alive at one time when the rows run one after the other.
 
     Example:
-        >>> image = View.of_image(2)
+        >>> image = ReceptiveField.of_image(2)
         >>> row = Row(operation="Conv2d", name="a", sources=(IMAGE,), in_shape=(1, 4, 4),
-        ...           out_shape=(2, 4, 4), before=image, after=image)
+        ...           out_shape=(2, 4, 4), in_field=image, out_field=image)
         >>> peak_activations([row], (1, 4, 4))
         48
     """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from convsmith.net.plan import Branch, Op, Plan, Step
+from convsmith.net.plan import Branch, Plan, Step
 
 
 class Residual(nn.Module):
@@ -27,11 +27,11 @@ class Residual(nn.Module):
 
 
 def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Make the net of a plan.
+    """Build the module of a plan.
 
     Args:
         plan: A net for one input shape `(C, H, W)`.
-        generator: Draws the initial weights; without one they come from PyTorch's global generator.
+        generator: Draws the initial weights; by default PyTorch's global generator.
 
     Returns:
         A module from images `(N, C, H, W)` to logits `(N, num_classes)`.
@@ -45,7 +45,7 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
         >>> list(net.state_dict())[0]
         'block1.conv1.weight'
     """
-    # PyTorch's own initialisation takes no generator; it is given one by seeding a fork of the global.
+    # PyTorch's default initialisation takes no generator, so a fork of the global one is seeded.
     with torch.random.fork_rng(devices=[], enabled=generator is not None):
         if generator is not None:
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
@@ -59,25 +59,25 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
 
 
 def initialize(net: nn.Module, plan: Plan) -> None:
-    """Set the initial weights as the plan's settings say; other than by default, biases become zero."""
+    """Set the initial weights by the plan's settings; biases become zero unless `init` is "default"."""
     fill = _INITS.get(plan.settings.init)
-    weighted = [op for op in plan.operations() if op.operation in {"Conv2d", "Linear"}]
-    for op in weighted:
-        module = net.get_submodule(op.name)
+    weighted = plan.weighted_operations()
+    for operation in weighted:
+        module = net.get_submodule(operation.name)
         weight, bias = module.get_parameter("weight"), dict(module.named_parameters()).get("bias")
         if fill is not None:
             fill(weight)
             if bias is not None:
                 nn.init.zeros_(bias)
-        if plan.settings.init == "dirac" and op is not weighted[-1]:
+        if plan.settings.init == "dirac" and operation is not weighted[-1]:
             _pass_inputs_on(weight)
-        if op.normed:
+        if operation.normed:
             with torch.no_grad():
                 weight.mul_(plan.settings.init_gain)
 
 
 def _pass_inputs_on(weight: Tensor) -> None:
-    """Make the first outputs of an ordinary convolution an identity; the others stay as they are."""
+    """Make the first outputs of an ordinary convolution an identity; the others are unchanged."""
     outputs, inputs = weight.shape[:2]
     if weight.dim() == 4 and inputs > 1:
         with torch.no_grad():
@@ -98,33 +98,4 @@ def _sequence(steps: Iterable[Step]) -> nn.Sequential:
 def _module(step: Step) -> nn.Module:
     if isinstance(step, Branch):
         return Residual(_sequence(step.body), _sequence(step.projection))
-    return _MODULES[step.operation](step)
-
-
-_MODULES: dict[str, Callable[[Op], nn.Module]] = {
-    "Conv2d": lambda op: nn.Conv2d(
-        op.in_shape[0],
-        op.out_shape[0],
-        op.kernel,
-        stride=op.stride,
-        padding=op.padding,
-        dilation=op.dilation,
-        groups=op.groups,
-        bias=op.bias,
-    ),
-    "Linear": lambda op: nn.Linear(op.in_shape[0], op.out_shape[0], bias=op.bias),
-    "BatchNorm2d": lambda op: nn.BatchNorm2d(op.out_shape[0]),
-    "GroupNorm": lambda op: nn.GroupNorm(op.groups, op.out_shape[0]),
-    "InstanceNorm2d": lambda op: nn.InstanceNorm2d(op.out_shape[0], affine=True),
-    "Dropout": lambda op: nn.Dropout(op.probability),
-    "MaxPool2d": lambda op: nn.MaxPool2d(op.kernel, op.stride, op.padding, op.dilation),
-    "AvgPool2d": lambda op: nn.AvgPool2d(op.kernel, op.stride, op.padding),
-    "GlobalAvgPool2d": lambda _: nn.AdaptiveAvgPool2d(1),
-    "Flatten": lambda _: nn.Flatten(),
-    "PixelUnshuffle": lambda op: nn.PixelUnshuffle(op.kernel),
-    "ReLU": lambda _: nn.ReLU(inplace=True),
-    "LeakyReLU": lambda _: nn.LeakyReLU(inplace=True),
-    "GELU": lambda _: nn.GELU(),
-    "SiLU": lambda _: nn.SiLU(),
-    "Hardswish": lambda _: nn.Hardswish(),
-}
+    return step.module()

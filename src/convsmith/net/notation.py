@@ -14,8 +14,9 @@
 import re
 
 from convsmith.errors import NotationError, suggest
-from convsmith.net.layers import ACTIVATIONS, KINDS, MAX_NUMBER, OPTIONS, Kind
-from convsmith.net.spec import Item, Layer, Net, Repeat, Residual, caret
+from convsmith.net.layers.layer import MAX_NUMBER, OPTIONS, Kind, Layer
+from convsmith.net.layers.registry import ACTIVATIONS, KINDS
+from convsmith.net.spec import Item, Net, Repeat, Residual, caret
 
 # Far above any small net; they keep a hostile text from eating memory.
 MAX_TEXT = 10_000
@@ -75,7 +76,7 @@ class _Reader:
         items = self.group(depth=depth) if self.peek() in {"(", "+"} else (self.layer(),)
         if self.peek() == "*":
             self.at += 1
-            times = self.number("a number of repeats", least=1, most=MAX_TIMES)
+            times = self.number("a number of repeats", minimum=1, maximum=MAX_TIMES)
             self.num_layers = before + (self.num_layers - before) * times
             items = (Repeat(items=items, times=times),) if times > 1 else items
         if self.num_layers > MAX_LAYERS:
@@ -113,7 +114,7 @@ class _Reader:
         values = self.options(kind)
         self.layer_end()
         self.num_layers += 1
-        return _layer(kind, number, values, start, self.at - start)
+        return kind.layer(number, values, position=start, length=self.at - start)
 
     def layer_number(self, kind: Kind) -> int | None:
         if kind.number == "none":
@@ -121,8 +122,8 @@ class _Reader:
                 raise self.error(f"{kind.letter} ({kind.name}) takes no number", fix=f"write {kind.letter}")
             return None
         what = {"width": "channels", "kernel": "a kernel size", "factor": "a factor"}[kind.number]
-        least = 2 if kind.number == "factor" else 1
-        return self.number(f"{what} after {kind.letter} ({kind.name})", least=least, most=MAX_NUMBER)
+        minimum = 2 if kind.number == "factor" else 1
+        return self.number(f"{what} after {kind.letter} ({kind.name})", minimum=minimum, maximum=MAX_NUMBER)
 
     def options(self, kind: Kind) -> dict[str, float | str]:
         values: dict[str, float | str] = {}
@@ -148,7 +149,7 @@ class _Reader:
             return self.probability()
         if letter == "a":
             return self.activation()
-        return self.number(f"a value for {option.name}", least=option.least, most=option.most)
+        return self.number(f"a value for {option.name}", minimum=option.minimum, maximum=option.maximum)
 
     def activation(self) -> str:
         match = _NAME.match(self.text, self.at)
@@ -178,14 +179,14 @@ class _Reader:
                 fix="separate layers by a space and blocks by '/'",
             )
 
-    def number(self, what: str, *, least: int, most: int) -> int:
+    def number(self, what: str, *, minimum: int, maximum: int) -> int:
         match = _NUMBER.match(self.text, self.at)
         if match is None:
             found = repr(self.char()) if self.char() else "the end of the text"
             raise self.error(f"expected {what}, found {found}")
         # Length first: int() of a very long text is slow.
-        if len(match[0]) > 9 or not least <= int(match[0]) <= most:
-            raise self.error(f"expected {what} from {least} to {most:,}, found {match[0][:20]}")
+        if len(match[0]) > 9 or not minimum <= int(match[0]) <= maximum:
+            raise self.error(f"expected {what} from {minimum} to {maximum:,}, found {match[0][:20]}")
         self.at = match.end()
         return int(match[0])
 
@@ -200,30 +201,6 @@ class _Reader:
     def error(self, what: str, *, fix: str = "", at: int | None = None) -> NotationError:
         at = self.at if at is None else at
         return NotationError(what, where=f"net, character {at + 1}", context=caret(self.text, at), fix=fix)
-
-
-def _layer(
-    kind: Kind, number: int | None, options: dict[str, float | str], position: int, length: int
-) -> Layer:
-    pool = kind.number == "kernel"
-    values = {letter: value for letter, value in options.items() if not isinstance(value, str)}
-    activation = options.get("a")
-    kernel = number if pool and number else int(values.get("k", kind.kernel))
-    padding = values.get("p", 0 if pool else None)
-    return Layer(
-        kind=kind.letter,
-        number=number,
-        kernel=kernel,
-        stride=int(values.get("s", kernel if pool else 1)),
-        dilation=int(values.get("d", 1)),
-        padding=None if padding is None else int(padding),
-        groups=int(values.get("g", 1)),
-        dropout=values.get("o"),
-        norm=bool(values["n"]) if "n" in values else None,
-        activation=activation if isinstance(activation, str) else None,
-        position=position,
-        length=length,
-    )
 
 
 def _kinds_sentence() -> str:

@@ -4,12 +4,13 @@ The file's `Net` has the same `state_dict` keys as the module that `arch.build.b
 weights go from one to the other. Nothing here needs torch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from textwrap import wrap
 
 from convsmith.net.analysis import Analysis, Row
 from convsmith.net.arithmetic import analyze
-from convsmith.net.plan import Branch, Op, Plan, Step
+from convsmith.net.layers.operation import Operation
+from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.settings import NetSettings
 from convsmith.net.tables import axes_text, totals_line
 
@@ -179,7 +180,7 @@ def _step(step: Step, rows: dict[str, Row], *, depth: int) -> list[str]:
         if step.projection:
             inner += _sequence("projection=", step.projection, rows, depth=depth + 1)
         return [f"{indent}{name}=Residual(", *inner, f"{indent}),"]
-    function, arguments = _CALLS[step.operation](step)
+    function, arguments = step.source()
     line = f"{indent}{name}={function}({', '.join(arguments)}),"
     written = [line]
     if len(line) > WIDTH:
@@ -188,63 +189,12 @@ def _step(step: Step, rows: dict[str, Row], *, depth: int) -> list[str]:
     return [*_comment(step, rows[step.name], indent), *written]
 
 
-def _comment(op: Op, row: Row, indent: str) -> list[str]:
+def _comment(op: Operation, row: Row, indent: str) -> list[str]:
     """What an operation makes, above those that move a window, multiply or pool."""
     if row.elementwise or "Norm" in op.operation:
         return []
     made = "x".join(map(str, op.out_shape))
-    seen = f"receptive field {axes_text(row.after.sizes)}" if row.after.axes else "sees the whole image"
+    field = axes_text(row.out_field.sizes) if row.out_field.axes else "full image"
     layer = "projection" if ".projection." in op.name.removeprefix(row.block) else op.layer
-    depthwise = ", depthwise" if op.layer.startswith("S") and op.groups > 1 else ""
-    return [f"{indent}# {layer}{depthwise}: {made}, {seen}"]
-
-
-def _convolution(op: Op) -> tuple[str, list[str]]:
-    values = {
-        "stride": (op.stride, 1),
-        "padding": (op.padding, 0),
-        "dilation": (op.dilation, 1),
-        "groups": (op.groups, 1),
-        "bias": (op.bias, True),
-    }
-    named = [f"{name}={value}" for name, (value, default) in values.items() if value != default]
-    return "nn.Conv2d", [*map(str, (op.in_shape[0], op.out_shape[0], op.kernel)), *named]
-
-
-def _linear(op: Op) -> tuple[str, list[str]]:
-    return "nn.Linear", [str(op.in_shape[0]), str(op.out_shape[0]), *([] if op.bias else ["bias=False"])]
-
-
-def _pool(op: Op) -> tuple[str, list[str]]:
-    values = {
-        "stride": (op.stride, op.kernel),
-        "padding": (op.padding, 0),
-        "dilation": (op.dilation, 1),
-    }
-    named = [f"{name}={value}" for name, (value, default) in values.items() if value != default]
-    return f"nn.{op.operation}", [str(op.kernel), *named]
-
-
-def _plain(name: str, *arguments: str) -> Callable[[Op], tuple[str, list[str]]]:
-    return lambda _: (f"nn.{name}", list(arguments))
-
-
-# The class and the arguments of every operation: the same that `arch.build` makes, which a test holds it to.
-_CALLS: dict[str, Callable[[Op], tuple[str, list[str]]]] = {
-    "Conv2d": _convolution,
-    "Linear": _linear,
-    "BatchNorm2d": lambda op: ("nn.BatchNorm2d", [str(op.out_shape[0])]),
-    "GroupNorm": lambda op: ("nn.GroupNorm", [str(op.groups), str(op.out_shape[0])]),
-    "InstanceNorm2d": lambda op: ("nn.InstanceNorm2d", [str(op.out_shape[0]), "affine=True"]),
-    "Dropout": lambda op: ("nn.Dropout", [repr(op.probability)]),
-    "MaxPool2d": _pool,
-    "AvgPool2d": _pool,
-    "GlobalAvgPool2d": _plain("AdaptiveAvgPool2d", "1"),
-    "Flatten": _plain("Flatten"),
-    "PixelUnshuffle": lambda op: ("nn.PixelUnshuffle", [str(op.kernel)]),
-    "ReLU": _plain("ReLU", "inplace=True"),
-    "LeakyReLU": _plain("LeakyReLU", "inplace=True"),
-    "GELU": _plain("GELU"),
-    "SiLU": _plain("SiLU"),
-    "Hardswish": _plain("Hardswish"),
-}
+    part = f", {op.part}" if op.part else ""
+    return [f"{indent}# {layer}{part}: {made}, receptive field {field}"]

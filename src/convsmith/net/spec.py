@@ -3,53 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from convsmith.net.layers import KINDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """One layer.
-
-    `padding` None keeps the map's size ("same"); `dropout`, `norm` and `activation` None follow the settings.
-    """
-
-    kind: str
-    number: int | None = None
-    kernel: int
-    stride: int
-    dilation: int = 1
-    padding: int | None = None
-    groups: int = 1
-    dropout: float | None = None
-    norm: bool | None = None
-    activation: str | None = None
-    position: int = field(default=0, compare=False)
-    length: int = field(default=1, compare=False)
-
-    def __str__(self) -> str:
-        kind = KINDS[self.kind]
-        pool = kind.number == "kernel"
-        written = [
-            ("k", self.kernel, self.number if pool else kind.kernel),
-            ("s", self.stride, self.kernel if pool else 1),
-            ("d", self.dilation, 1),
-            ("p", self.padding, 0 if pool else None),
-            ("g", self.groups, 1),
-            ("o", self.dropout, None),
-            ("n", self.norm, None),
-            ("a", self.activation, None),
-        ]
-        options = "".join(
-            f":{letter}{value}" if isinstance(value, str) else f":{letter}{value:g}"
-            for letter, value, default in written
-            if letter in kind.options and value != default
-        )
-        return f"{self.kind}{'' if self.number is None else self.number}{options}"
-
-    @property
-    def padding_pixels(self) -> int:
-        """Padding on each side; "same" is `dilation * (kernel - 1) // 2`, exact for odd kernels."""
-        return self.dilation * (self.kernel - 1) // 2 if self.padding is None else self.padding
+from convsmith.net.layers.layer import Layer
 
 
 @dataclass(frozen=True, kw_only=True)

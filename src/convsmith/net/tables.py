@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, AxisView, Row, View
+from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, AxisReceptiveField, ReceptiveField, Row
 from convsmith.text import markdown_table
 
 _RULE = "-" * 64
@@ -59,7 +59,7 @@ def receptive_field_rows(analysis: Analysis) -> tuple[Row, ...]:
     return tuple(
         row
         for row in analysis.rows
-        if (row.kernel or len(row.sources) > 1) and (row.after.axes or row.after.unknown)
+        if (row.kernel or len(row.sources) > 1) and (row.out_field.axes or row.out_field.unknown)
     )
 
 
@@ -82,7 +82,7 @@ def compact_table(analysis: Analysis) -> str:
     """
     lines: list[tuple[Row, int]] = []
     for row in analysis.rows:
-        if row.elementwise and len(row.sources) == 1 and lines and not row.after.unknown:
+        if row.elementwise and len(row.sources) == 1 and lines and not row.out_field.unknown:
             lines[-1] = (lines[-1][0], lines[-1][1] + row.parameters)
         else:
             lines.append((row, row.parameters))
@@ -112,11 +112,11 @@ def totals(analysis: Analysis) -> list[str]:
     if analysis.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in analysis.unused)
         lines.append(f"Parameters that no operation takes: {names}")
-    if analysis.unseen is None:
+    if analysis.uncovered is None:
         lines.append("Coverage of the image: unknown")
-    elif any(analysis.unseen):
+    elif any(analysis.uncovered):
         lines.append(
-            f"Coverage of the image: {axes_text(analysis.unseen)} rows and columns are seen by no output"
+            f"Coverage of the image: {axes_text(analysis.uncovered)} rows and columns are seen by no output"
         )
     else:
         lines.append("Coverage of the image: every pixel is seen")
@@ -154,9 +154,9 @@ def record(analysis: Analysis) -> dict[str, Any]:
             "buffers": analysis.buffers,
             "macs": None if analysis.unknown_macs else analysis.macs,
             "known_macs": analysis.macs,
-            "receptive_field": list(analysis.final_view.sizes) or None,
-            "receptive_field_unknown": analysis.final_view.unknown or None,
-            "unseen_pixels": None if analysis.unseen is None else list(analysis.unseen),
+            "receptive_field": list(analysis.final_receptive_field.sizes) or None,
+            "receptive_field_unknown": analysis.final_receptive_field.unknown or None,
+            "unseen_pixels": None if analysis.uncovered is None else list(analysis.uncovered),
             "activations": analysis.activations,
             "peak_activation_bytes": analysis.peak_activation_bytes,
             "training_bytes_fixed": fixed,
@@ -184,18 +184,18 @@ def _row_record(row: Row) -> dict[str, Any]:
         "parameters": row.parameters,
         "macs": row.macs,
         "activations": row.activations,
-        "before": _view_record(row.before),
-        "after": _view_record(row.after),
+        "before": _view_record(row.in_field),
+        "after": _view_record(row.out_field),
         "notes": list(row.notes),
     }
 
 
-def _view_record(view: View) -> dict[str, Any]:
+def _view_record(view: ReceptiveField) -> dict[str, Any]:
     if not view.axes:
         return {"unknown": view.unknown} if view.unknown else {"whole_image": True}
     return {
         "receptive_field": list(view.sizes),
-        "least": [axis.least for axis in view.axes],
+        "least": [axis.min_size for axis in view.axes],
         "jump": [float(axis.jump) for axis in view.axes],
         "start": [float(axis.start) for axis in view.axes],
         "centre": [float(axis.centre) for axis in view.axes],
@@ -210,7 +210,7 @@ def _macs_text(analysis: Analysis) -> str:
 
 def field_text(analysis: Analysis) -> str:
     """The receptive field with its unit; where it is unknown, why."""
-    view = analysis.final_view
+    view = analysis.final_receptive_field
     return f"unknown: {view.unknown}" if view.unknown else f"{axes_text(view.sizes)} pixels"
 
 
@@ -224,15 +224,15 @@ def axes_text(values: Sequence[object]) -> str:
     return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
-def _view_text(view: View, pick: Callable[[AxisView], object]) -> str:
+def _view_text(view: ReceptiveField, pick: Callable[[AxisReceptiveField], object]) -> str:
     if view.axes:
         return axes_text([pick(axis) for axis in view.axes])
     return "?" if view.unknown else "all"
 
 
-def _size(view: View) -> str:
+def _size(view: ReceptiveField) -> str:
     """The receptive field; where branches joined that see less, the least of them too."""
-    size, least = (_view_text(view, pick) for pick in (lambda axis: axis.size, lambda axis: axis.least))
+    size, least = (_view_text(view, pick) for pick in (lambda axis: axis.size, lambda axis: axis.min_size))
     return size if size == least else f"{size} ({least})"
 
 
@@ -250,18 +250,18 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 _FIELD_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("layer", lambda row: row.layer or row.name),
     ("operation", lambda row: row.operation),
-    ("r in", lambda row: _view_text(row.before, lambda axis: axis.size)),
+    ("r in", lambda row: _view_text(row.in_field, lambda axis: axis.size)),
     ("n in", lambda row: axes_text(row.in_shape[1:])),
-    ("j in", lambda row: _view_text(row.before, lambda axis: axis.jump)),
+    ("j in", lambda row: _view_text(row.in_field, lambda axis: axis.jump)),
     ("stride", lambda row: axes_text(row.stride)),
     ("padding", lambda row: axes_text(row.padding)),
     ("kernel", lambda row: axes_text(row.kernel)),
     ("dilation", lambda row: axes_text(row.dilation)),
-    ("r out", lambda row: _size(row.after)),
+    ("r out", lambda row: _size(row.out_field)),
     ("n out", lambda row: axes_text(row.out_shape[1:])),
-    ("j out", lambda row: _view_text(row.after, lambda axis: axis.jump)),
-    ("start", lambda row: _view_text(row.after, lambda axis: axis.start)),
-    ("centre", lambda row: _view_text(row.after, lambda axis: axis.centre)),
+    ("j out", lambda row: _view_text(row.out_field, lambda axis: axis.jump)),
+    ("start", lambda row: _view_text(row.out_field, lambda axis: axis.start)),
+    ("centre", lambda row: _view_text(row.out_field, lambda axis: axis.centre)),
 )
 
 _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -272,7 +272,7 @@ _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("stride", lambda row: axes_text(row.stride)),
     ("dilation", lambda row: axes_text(row.dilation)),
     ("padding", lambda row: axes_text(row.padding)),
-    ("receptive field", lambda row: _size(row.after)),
+    ("receptive field", lambda row: _size(row.out_field)),
     ("activations", lambda row: f"{row.activations:,}"),
     ("MACs", _macs_cell),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convsmith.briefs.structure import is_depthwise
-from convsmith.net.analysis import IMAGE, Analysis, Row, Shape, View
+from convsmith.net.analysis import IMAGE, Analysis, ReceptiveField, Row, Shape
 from convsmith.net.tables import axes_text
 
 Kind = Literal[
@@ -42,7 +42,7 @@ class Box:
     text: tuple[str, ...]
     sources: tuple[int, ...]
     shape: Shape
-    view: View
+    view: ReceptiveField
     block: str = ""
 
 
@@ -67,7 +67,7 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
         >>> [(box.kind, *box.text) for box in example[1:]]
         [('convolution', '3x3', 's2'), ('pooling', 'avg', 'all'), ('fully connected', 'FC')]
     """
-    image = View.of_image(len(analysis.input_shape) - 1)
+    image = ReceptiveField.of_image(len(analysis.input_shape) - 1)
     result = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, view=image)]
     box_of = {IMAGE: 0}
     for index, row in enumerate(analysis.rows):
@@ -83,7 +83,7 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
                 text=_text(row, kind),
                 sources=sources,
                 shape=row.out_shape,
-                view=row.after,
+                view=row.out_field,
                 block=row.block,
             )
         )
@@ -139,7 +139,7 @@ def arrange(boxes: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
 
     Example:
         >>> def box(*sources):
-        ...     return Box(kind="other", text=("",), sources=sources, shape=(1,), view=View())
+        ...     return Box(kind="other", text=("",), sources=sources, shape=(1,), view=ReceptiveField())
         >>> branch = arrange([box(), box(0), box(1), box(0), box(2, 3)])
         >>> [(place.rank, place.lane) for place in branch]
         [(0, 0), (1, 0), (2, 0), (1, 1), (3, 0)]

@@ -10,7 +10,7 @@ from convsmith.evaluation import explanation
 from convsmith.evaluation.explanation import Explanation
 from convsmith.evaluation.metrics import mistakes_of_each_class
 from convsmith.evaluation.predictions import Predictions
-from convsmith.net.plan import Op
+from convsmith.net.layers.convolution import Conv2d
 from convsmith.recipes.session import Session
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
@@ -213,14 +213,14 @@ def _filters(folder: RunFolder, session: Session) -> tuple[Sheet | None, str]:
     if first.operation == "PixelUnshuffle":
         operations = session.analysis.plan.operations()
         first = next(op for op in operations if op.operation != "PixelUnshuffle")
-    if first.operation != "Conv2d" or first.kernel < 2:
+    if not isinstance(first, Conv2d) or first.kernel < 2:
         return None, ""
     weights = folder.weight(f"{first.name}.weight")
     tiles = filter_tiles(weights[:MOST_FILTERS])
     return sheet([enlarged(tile) for tile in tiles]), _filters_note(first, len(tiles))
 
 
-def _filters_note(first: Op, shown: int) -> str:
+def _filters_note(first: Conv2d, shown: int) -> str:
     channels = first.in_shape[0] // first.groups
     colours = {1: "grey", 3: "colour"}.get(channels, f"the mean over {channels} inputs")
     count = f"{shown} of {first.out_shape[0]}" if shown < first.out_shape[0] else f"{shown}"

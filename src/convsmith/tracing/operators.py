@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from convsmith.net.analysis import WHOLE_MAP, Axes, Window
+from convsmith.net.analysis import FULL_MAP, Axes, Window
 from convsmith.tracing import spans
 from convsmith.tracing.tracks import Track, joined, labels, map_windows, plain
 
@@ -106,7 +106,7 @@ def _normalisation(call: Call) -> Effect:
     over_map = bool(call.values.get("training", call.name != "_native_batch_norm_legit_no_training"))
     if call.name == "native_layer_norm":
         over_map = bool(labels(track.dims[-len(call.values["normalized_shape"]) :]))
-    notes = (WHOLE_MAP,) if over_map else ()
+    notes = (FULL_MAP,) if over_map else ()
     return Effect(
         tracks=(track, *(track.lost(output.shape, "statistics") for output in call.outputs[1:])),
         operation=_OPERATIONS.get(call.name, call.name),
@@ -119,7 +119,7 @@ def _over_dimension(call: Call) -> Effect:
     """Softmax and the like: values stay at their places, and each depends on all along a dimension."""
     (track, *_) = call.tracks
     place = _positive(call.values["dim"], len(track.dims))
-    notes = (WHOLE_MAP,) if labels(track.dims[place : place + 1]) else ()
+    notes = (FULL_MAP,) if labels(track.dims[place : place + 1]) else ()
     return Effect(tracks=_each(call, track), operation=call.name.strip("_"), notes=notes)
 
 

@@ -50,7 +50,7 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, (3, 5)))
         >>> facts = trace(net, (3, 32, 32))
-        >>> facts.parameters, facts.macs, facts.final_view.sizes
+        >>> facts.parameters, facts.macs, facts.final_receptive_field.sizes
         (1192, 185880, (7, 11))
     """
     _check_signature(module)
@@ -235,8 +235,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
             elementwise=effect.elementwise,
-            before=before.view,
-            after=after.view,
+            in_field=before.view,
+            out_field=after.view,
             notes=(*effect.notes, *notes),
         )
 
@@ -315,7 +315,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             trainable=sum(each.numel() for _, each in parameters.values() if each.requires_grad),
             buffers=sum(each.numel() for each in buffers),
             buffer_bytes=sum(each.numel() * _bytes_in_file(each) for each in buffers),
-            unseen=None if unknown else _unseen(local[-1] if local else None, input_shape),
+            uncovered=None if unknown else _uncovered(local[-1] if local else None, input_shape),
             unused=tuple((name, each.numel()) for name, each in unused.values()),
         )
 
@@ -435,12 +435,12 @@ def _state_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(devices)
 
 
-def _unseen(track: Track | None, input_shape: Shape) -> tuple[int, ...]:
+def _uncovered(track: Track | None, input_shape: Shape) -> tuple[int, ...]:
     sizes = input_shape[1:]
     if track is None:
         return (0,) * len(sizes)
     return tuple(
-        0 if state is None else coverage.unseen(state.seen, size)
+        0 if state is None else coverage.uncovered(state.masks, size)
         for state, size in zip(track.axes, sizes, strict=True)
     )
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from convsmith.net import coverage
-from convsmith.net.analysis import AxisView, View, misalignments
-from convsmith.net.coverage import Seen
+from convsmith.net.analysis import AxisReceptiveField, ReceptiveField, misalignments
+from convsmith.net.coverage import Masks
 from convsmith.tracing.spans import Span, Windows
 
 # A factor of a dimension: the image's axis that it runs along, None for channels and the like, and its size.
@@ -26,30 +26,30 @@ class AxisState:
 
     wide: Span
     narrow: Span
-    seen: Seen
+    masks: Masks
 
     @classmethod
     def of_image(cls, size: int) -> "AxisState":
-        return cls(wide=Span(), narrow=Span(), seen=coverage.of_image(size))
+        return cls(wide=Span(), narrow=Span(), masks=coverage.image_masks(size))
 
     def through(self, windows: Windows, count: int) -> "AxisState":
         return AxisState(
             wide=self.wide.through(windows),
             narrow=self.narrow.through(windows),
-            seen=coverage.through(self.seen, [list(windows.inputs(output)) for output in range(count)]),
+            masks=coverage.through(self.masks, [list(windows.inputs(output)) for output in range(count)]),
         )
 
     def joined(self, other: "AxisState", count: int) -> "AxisState":
         return AxisState(
             wide=self.wide.joined(other.wide, count),
             narrow=min(self.narrow, other.narrow, key=lambda span: span.size),
-            seen=coverage.joined(self.seen, other.seen),
+            masks=coverage.union(self.masks, other.masks),
         )
 
     @property
-    def view(self) -> AxisView:
-        return AxisView(
-            size=self.wide.size, jump=self.wide.jump, start=self.wide.start, least=self.narrow.size
+    def view(self) -> AxisReceptiveField:
+        return AxisReceptiveField(
+            size=self.wide.size, jump=self.wide.jump, start=self.wide.start, min_size=self.narrow.size
         )
 
 
@@ -84,13 +84,13 @@ class Track:
         )
 
     @property
-    def view(self) -> View:
+    def view(self) -> ReceptiveField:
         if self.unknown:
-            return View(unknown=self.unknown)
+            return ReceptiveField(unknown=self.unknown)
         if all(state is None for state in self.axes):
-            return View()
-        whole = AxisView(size=0, jump=Span(advance=0).jump)
-        return View(axes=tuple(whole if state is None else state.view for state in self.axes))
+            return ReceptiveField()
+        whole = AxisReceptiveField(size=0, jump=Span(advance=0).jump)
+        return ReceptiveField(axes=tuple(whole if state is None else state.view for state in self.axes))
 
     def sized(self, place: int, size: int) -> "Track":
         """The same with a dimension that is no axis of the image in one place, of another size."""

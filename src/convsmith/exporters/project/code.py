@@ -219,7 +219,7 @@ def _schedule_sentence(schedule: Cosine | Linear) -> str:
 def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
     settings, train = recipe.model, recipe.train
     custom = settings.init != "default" or settings.init_gain != 1
-    weighted = [op for op in plan.operations() if op.operation in {"Conv2d", "Linear"}]
+    weighted = plan.weighted_operations()
     bare = [op.name for op in weighted if not op.normed] if settings.init_gain != 1 else []
     names = ["fold"] if train.weight_standardization else []
     names += ["initialize"] if custom else []

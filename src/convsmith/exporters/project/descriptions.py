@@ -13,7 +13,7 @@ from convsmith.data.augment.transforms import (
     Transform,
 )
 from convsmith.net.analysis import Analysis
-from convsmith.net.plan import Branch, Op, Plan, Step
+from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.tables import axes_text
 from convsmith.recipes.schema import Recipe
 from convsmith.training.config import (
@@ -52,52 +52,19 @@ def blocks(plan: Plan, analysis: Analysis) -> list[str]:
         last = block[-1]
         shape = last.out_shape
         row = rows.get(last.name)
-        if len(shape) == 3 and row is not None and row.after.axes:
-            field = axes_text(row.after.sizes)
+        if len(shape) == 3 and row is not None and row.out_field.axes:
+            field = axes_text(row.out_field.sizes)
             line += f"; maps of {shape[1]}x{shape[2]} pixels, receptive field {field}"
         told.append(line)
     return told
 
 
 def _layers(steps: Sequence[Step]) -> Iterator[str]:
-    for place, step in enumerate(steps):
+    for step in steps:
         if isinstance(step, Branch):
             yield f"residual connection around ({', '.join(_layers(step.body))})"
-        elif step.layer.startswith("S") and step.operation == "Conv2d" and step.groups > 1:
-            # In two operations: a filter for each channel, then a mixture of the channels.
-            mixing = next(each for each in steps[place + 1 :] if each.layer == step.layer and _mixes(each))
-            size, width = f"{step.kernel}x{step.kernel}", mixing.out_shape[0]
-            yield f"depthwise-separable {size} convolution to {width} channels{_options(step)}"
-        elif words := _layer(step):
-            yield words
-
-
-def _mixes(step: Step) -> bool:
-    """Whether this is the second half of a depthwise-separable convolution."""
-    if isinstance(step, Branch) or step.operation != "Conv2d":
-        return False
-    return step.layer.startswith("S") and step.kernel == 1 and step.groups == 1
-
-
-def _layer(op: Op) -> str:
-    """What an operation is called; nothing for those that follow a layer, or are the first half of one."""
-    size = f"{op.kernel}x{op.kernel}"
-    match op.operation:
-        case "Conv2d" if _mixes(op):
-            return ""
-        case "Conv2d":
-            kind = "depthwise " if op.layer.startswith("D") else "pointwise " if op.kernel == 1 else ""
-            return f"{kind}{size} convolution to {op.out_shape[0]} channels{_options(op)}"
-        case "Linear":
-            return f"fully connected layer to {op.out_shape[0]}"
-        case "MaxPool2d" | "AvgPool2d":
-            return f"{size} {'max' if op.operation == 'MaxPool2d' else 'average'} pooling, stride {op.stride}"
-        case "GlobalAvgPool2d":
-            return "global average pooling"
-        case "PixelUnshuffle":
-            return f"space-to-depth by {op.kernel}"
-        case _:
-            return ""
+        elif step.description:
+            yield step.description
 
 
 def after_a_layer(recipe: Recipe) -> str:
@@ -236,19 +203,6 @@ def differences(recipe: Recipe) -> list[str]:
     if recipe.data.keep_in == "disk":
         told.append("All images are held in memory, where they were read from disk batch by batch.")
     return told
-
-
-def _options(op: Op) -> str:
-    told = []
-    if op.stride > 1:
-        told.append(f"stride {op.stride}")
-    if op.dilation > 1:
-        told.append(f"dilation {op.dilation}")
-    if op.kernel > 1 and not op.padding:
-        told.append("no padding")
-    if op.groups > 1 and op.layer.startswith("C"):
-        told.append(f"{op.groups} groups")
-    return f" with {' and '.join(told)}" if told else ""
 
 
 def _range(limits: tuple[int, int]) -> str:

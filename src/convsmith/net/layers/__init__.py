@@ -1,0 +1,1 @@
+"""Layer kinds and the operations they expand into, by family."""
