@@ -33,7 +33,7 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_every_layer_has_a_box_of_its_kind() -> None:
+def test_every_layer_kind_has_its_box() -> None:
     assert kinds(RESIDUAL) == [
         "image",
         "convolution",
@@ -50,26 +50,26 @@ def test_every_layer_has_a_box_of_its_kind() -> None:
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.InstanceNorm2d(8)], ids=repr)
-def test_norms_belong_to_the_box_before_them(norm: nn.Module) -> None:
+def test_norms_are_merged_into_the_box_before(norm: nn.Module) -> None:
     traced = trace(nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU()), (3, 16, 16))
     assert [box.kind for box in boxes(traced)] == ["image", "convolution"]
 
 
-def test_boxes_say_what_matters() -> None:
-    found = boxes(cs.summary("C16:d2 C16:g4:s2 M3:s2:p1 / G F10", (3, 32, 32)))
-    assert [box.text for box in found[1:]] == [
+def test_box_texts() -> None:
+    result = boxes(cs.summary("C16:d2 C16:g4:s2 M3:s2:p1 / G F10", (3, 32, 32)))
+    assert [box.text for box in result[1:]] == [
         ("3x3", "d2"),
         ("3x3", "s2", "g4"),
         ("max", "3x3", "s2"),
         ("avg", "all"),
         ("FC",),
     ]
-    assert [box.view.sizes for box in found[1:4]] == [(5, 5), (7, 7), (11, 11)]
+    assert [box.view.sizes for box in result[1:4]] == [(5, 5), (7, 7), (11, 11)]
 
 
-def test_skips_are_sources_of_joins() -> None:
-    found = boxes(cs.summary(RESIDUAL, (3, 32, 32)))
-    assert [box.sources for box in found if box.kind == "join"] == [(1, 3), (5, 7)]
+def test_skip_connections_are_inputs_of_joins() -> None:
+    result = boxes(cs.summary(RESIDUAL, (3, 32, 32)))
+    assert [box.sources for box in result if box.kind == "join"] == [(1, 3), (5, 7)]
 
 
 def assert_in_order(drawn: tuple[Box, ...]) -> None:
@@ -86,7 +86,7 @@ def assert_in_order(drawn: tuple[Box, ...]) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations(), net_settings)
-def test_places_of_any_net(text: str, config: NetSettings) -> None:
+def test_places_of_random_nets(text: str, config: NetSettings) -> None:
     assert_in_order(boxes(analyze(legal(text, config))))
 
 
@@ -115,7 +115,7 @@ def test_lines_end_between_residuals() -> None:
 
 
 @pytest.mark.parametrize("module", modules.ALL, ids=lambda each: each.__name__)
-def test_no_text_lies_over_another(module: type[nn.Module]) -> None:
+def test_texts_do_not_overlap(module: type[nn.Module]) -> None:
     figure = diagram.diagram(trace(module(), (3, 32, 32)))
     figure.canvas.draw()
     shown = [each for each in figure.axes[0].texts if each.get_text() not in {"", "…"}]
@@ -126,7 +126,7 @@ def test_no_text_lies_over_another(module: type[nn.Module]) -> None:
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for _, box in extents)
 
 
-def test_the_picture_tells_the_numbers() -> None:
+def test_the_diagram_shows_the_numbers() -> None:
     shown = texts(diagram.diagram(cs.load_target("cifar10-classic").analysis, "cifar10-classic"))
     assert shown[0] == "cifar10-classic"
     assert "174,352 parameters, 32.3 M MACs an image, receptive field 51 pixels" in shown
@@ -136,7 +136,7 @@ def test_the_picture_tells_the_numbers() -> None:
     assert "48x8x8" in shown
 
 
-def test_what_is_unknown_is_drawn_as_such() -> None:
+def test_unknown_receptive_fields_are_marked() -> None:
     analysis = cs.summary("C16 C16 / G F10", (3, 32, 32))
     lost = [
         replace(row, out_field=ReceptiveField(unknown="it sorts")) if row.layer == "C16" else row
@@ -158,7 +158,7 @@ def test_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (out / "net.svg").read_bytes() == first
 
 
-def test_the_readmes_picture_is_what_the_command_draws() -> None:
+def test_the_diagram_in_the_docs_is_current() -> None:
     page = (ROOT / "docs" / "images" / "cifar10-classic.svg").read_text(encoding="utf-8")
     figure = diagram.diagram(cs.load_target("cifar10-classic").analysis, "cifar10-classic")
     # matplotlib writes each line of text, drawn as curves, as a comment too.
@@ -166,6 +166,6 @@ def test_the_readmes_picture_is_what_the_command_draws() -> None:
     assert sorted(written) == sorted(line for text in texts(figure) for line in text.splitlines())
 
 
-def test_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+def test_draw_without_input_shape(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["draw", "C16 / G F10"]) == 2
     assert "the input's shape is missing" in capsys.readouterr().err

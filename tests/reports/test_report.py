@@ -35,16 +35,16 @@ class Tags(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A run that makes many mistakes."""
+    """A run with many misclassified images."""
     overrides = ["train.epochs=2", "model.net=C8 C16:s2 / G F10", "name=tiny", "train.optimizer.lr=0.003"]
     return cs.train(load("digits", overrides), runs=tmp_path_factory.mktemp("runs"))
 
@@ -60,7 +60,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_everything_is_made_again_without_the_net(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_runs_without_inference(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = hashes(copied)
     shutil.rmtree(copied / "plots")
     for name in ("README.md", "report.html", "manifest.json"):
@@ -75,7 +75,7 @@ def test_everything_is_made_again_without_the_net(copied: Path, monkeypatch: pyt
     assert result.page.is_file()
 
 
-def test_results_hold_the_facts(run: Result) -> None:
+def test_results_hold_the_metrics(run: Result) -> None:
     saved = np.load(run.folder / "predictions.npz", allow_pickle=False)
     results = json.loads((run.folder / "results.json").read_text())
     test = results["test"]
@@ -91,7 +91,7 @@ def test_results_hold_the_facts(run: Result) -> None:
     assert len(set(saved["ids"])) == 599
 
 
-def test_predictions_of_older_versions_still_open(copied: Path) -> None:
+def test_predictions_of_older_versions(copied: Path) -> None:
     saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
     np.savez(copied / "predictions.npz", logits=saved["logits"], labels=saved["labels"])
     (copied / "explanation.npz").unlink()
@@ -100,7 +100,7 @@ def test_predictions_of_older_versions_still_open(copied: Path) -> None:
     assert "Filters of the first layer" in page
 
 
-def test_what_cannot_be_reported(copied: Path) -> None:
+def test_report_errors(copied: Path) -> None:
     results = copied / "results.json"
     results.write_text('{"test": {}}')
     with pytest.raises(RunError, match="no training score"):
@@ -115,7 +115,7 @@ def test_what_cannot_be_reported(copied: Path) -> None:
     assert "`convsmith evaluate`" in str(caught.value)
 
 
-def test_a_damaged_record_is_told(copied: Path) -> None:
+def test_damaged_record(copied: Path) -> None:
     record = json.loads((copied / "data.json").read_text())
     del record["splits"]
     (copied / "data.json").write_text(json.dumps(record))
@@ -127,20 +127,20 @@ def test_a_damaged_record_is_told(copied: Path) -> None:
         cs.report(copied)
 
 
-def test_the_page_needs_nothing_else(run: Result) -> None:
+def test_the_page_is_self_contained(run: Result) -> None:
     page = run.page.read_text()
     assert len(page) < 5_000_000
     assert all(
         address.startswith("data:") for address in re.findall(r"url\((.*?)\)", page) if "#" not in address
     )
-    for tag, attributes in Tags(page).found:
+    for tag, attributes in Tags(page).tags:
         assert tag not in {"link", "iframe", "object", "embed", "img"} or attributes.get("href") == "data:,"
         assert "src" not in attributes
-    policies = [attributes.get("content") for _, attributes in Tags(page).found if "http-equiv" in attributes]
+    policies = [attributes.get("content") for _, attributes in Tags(page).tags if "http-equiv" in attributes]
     assert [str(each).split(";")[0] for each in policies] == ["default-src 'none'"]
 
 
-def test_the_page_says_what_was_found(run: Result) -> None:
+def test_the_page_shows_the_metrics(run: Result) -> None:
     page = run.page.read_text()
     assert f"{100 * run.test.accuracy:.2f} %" in page
     assert run.metrics.interval.text() in page
@@ -167,7 +167,7 @@ def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in err
 
 
-def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
+def test_robustness_is_measured_and_reported(run: Result, tmp_path: Path) -> None:
     folder = shutil.copytree(run.folder, tmp_path / "run")
     result = cs.evaluate(folder, robustness=True)
     record = json.loads((folder / "robustness.json").read_text())
@@ -189,7 +189,7 @@ def test_robustness_is_measured_and_told(run: Result, tmp_path: Path) -> None:
     assert cs.report(folder).page.read_text() == result.page.read_text()
 
 
-def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
+def test_the_effective_receptive_field_is_reported(run: Result, copied: Path) -> None:
     # What `convsmith receptive-field` measures on as many images is what the report shows.
     field, _ = cs.receptive_field(cs.load_target(str(copied)), copied / "drawn", num_images=128)
     page = run.page.read_text()
@@ -205,7 +205,7 @@ def test_the_effective_field_is_told(run: Result, copied: Path) -> None:
     assert "Effective receptive field" not in cs.report(copied).page.read_text()
 
 
-def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_computed_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("reports.report.preview_images", "reports.page_images._explained_rows"):
         module, _, function = f"convsmith.{name}".rpartition(".")
@@ -220,7 +220,7 @@ def test_nothing_is_drawn_twice(copied: Path, monkeypatch: pytest.MonkeyPatch) -
     assert sorted(calls) == ["reports.page_images._explained_rows", "reports.report.preview_images"]
 
 
-def test_label_errors_are_told(copied: Path) -> None:
+def test_label_errors_are_reported(copied: Path) -> None:
     pytest.importorskip("cleanlab")
     page = cs.evaluate(copied, label_errors=True).page.read_text()
     record = json.loads((copied / "label_errors.json").read_text())
@@ -230,7 +230,7 @@ def test_label_errors_are_told(copied: Path) -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page full of names that want to be more than text, and of a class without test images."""
+    """A page with hostile class names and a class without test images."""
     root = tmp_path_factory.mktemp("hostile")
     _write_images(root / "pictures", HOSTILE)
     shutil.rmtree(root / "pictures" / "test" / HOSTILE[2])
@@ -251,9 +251,9 @@ def _write_images(
                 Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
-def test_names_are_only_text(hostile: Path) -> None:
+def test_names_are_escaped(hostile: Path) -> None:
     page = hostile.read_text()
-    tags = Tags(page).found
+    tags = Tags(page).tags
     assert sum(tag == "script" for tag, _ in tags) == 1
     assert not any(tag == "b" and attributes for tag, attributes in tags)
     assert "<script>alert" not in page
@@ -266,7 +266,7 @@ def test_names_are_only_text(hostile: Path) -> None:
     ("classes", "shape", "net"),
     [(3, (128, 128, 3), "C4:s4 / G F3"), (2, (20, 28), "C4 / F2"), (3, (8, 8), "U2 C4 / G F3")],
 )
-def test_other_sizes(classes: int, shape: tuple[int, ...], net: str, tmp_path: Path) -> None:
+def test_other_image_sizes(classes: int, shape: tuple[int, ...], net: str, tmp_path: Path) -> None:
     _write_images(tmp_path / "pictures", tuple(f"class {n}" for n in range(classes)), 20, shape)
     overrides = [f"data.source={tmp_path / 'pictures'}", f"model.net={net}", "train.epochs=1"]
     page = cs.train(load("digits", overrides), runs=tmp_path / "runs").page.read_text()
@@ -297,7 +297,7 @@ SHOWN = """[...document.querySelectorAll('#gallery li')].filter(each => !each.hi
 
 
 def choose(page: Page, name: str, value: str) -> list[list[str | float]]:
-    """Choose in one of the lists above the gallery; what is shown then."""
+    """Select an option above the gallery and return the visible images."""
     page.evaluate(
         f"(() => {{ const list = document.querySelector('{name}'); list.value = {json.dumps(value)}; "
         "list.dispatchEvent(new Event('change')); })()"
@@ -339,7 +339,7 @@ def test_the_gallery_filters_and_sorts(page: Page, run: Result) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_page_fits_and_asks_for_nothing(
+def test_the_page_fits_and_sends_no_requests(
     page: Page, run: Result, hostile: Path, width: int, *, dark: bool
 ) -> None:
     for file in (run.page, hostile):
@@ -351,7 +351,7 @@ def test_the_page_fits_and_asks_for_nothing(
         assert page.messages == []
 
 
-def test_filters_work_with_any_name(page: Page, hostile: Path) -> None:
+def test_filters_with_hostile_names(page: Page, hostile: Path) -> None:
     page.open(hostile, width=1280, height=900)
     names = {each[0] for each in page.evaluate(SHOWN)}
     assert names
@@ -360,14 +360,14 @@ def test_filters_work_with_any_name(page: Page, hostile: Path) -> None:
     assert page.messages == []
 
 
-def test_a_printed_page_shows_what_is_folded(page: Page, run: Result) -> None:
+def test_collapsed_sections_are_printed(page: Page, run: Result) -> None:
     page.open(run.page, width=800, height=900, media="print")
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("[...document.querySelectorAll('details')].every(each => each.open)")
 
 
-def test_the_browser_would_tell_of_an_error(page: Page, tmp_path: Path) -> None:
+def test_the_browser_reports_script_errors(page: Page, tmp_path: Path) -> None:
     bad = tmp_path / "bad.html"
     bad.write_text("<script>nothing.here()</script><img src='gone.png'>")
     page.open(bad, width=400, height=400)

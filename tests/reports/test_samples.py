@@ -58,6 +58,6 @@ def test_the_preview_shows_what_training_steps_see(overrides: list[str]) -> None
     assert (preview.versions != preview.originals[:, None]).any()
 
 
-def test_nothing_to_preview_without_augmentation() -> None:
+def test_no_preview_without_augmentation() -> None:
     recipe = load("digits", ["augment.transforms=[]"])
     assert preview_images(recipe, load_data(recipe.data)) is None
