@@ -88,7 +88,9 @@ def test_accuracy(name: str, seed: int) -> float:
     if not (done / "manifest.json").is_file():
         result = train(load(name, [f"seed={seed}"]), runs=RUNS)
         result.folder.rename(done)
-    return RunFolder.open(done).metrics()[-1]["test_accuracy"]
+    accuracy = RunFolder.open(done).metrics()[-1].test_accuracy
+    assert accuracy is not None, "every run has a test set"
+    return accuracy
 
 
 def training_seconds(name: str) -> float:

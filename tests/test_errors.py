@@ -19,7 +19,7 @@ import convsmith as cs
 from convsmith import errors
 from convsmith.cli import run
 from convsmith.errors import ConvsmithError, UsageError
-from convsmith.evaluation.label_errors import likely_label_errors
+from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.parity import compared
 from convsmith.runs.log import RunWriter
@@ -116,7 +116,7 @@ def test_the_example_of_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> No
     nothing = Predictions(logits=np.zeros((2, 2), np.float32), labels=np.zeros(2, np.int64))
     _, told, exit_code = example("E080")
     with pytest.raises(ConvsmithError) as caught:
-        likely_label_errors(nothing)
+        find_label_errors(nothing, ("cat", "dog"))
     assert f"{caught.value}\n" == told
     assert caught.value.exit_code == exit_code
 

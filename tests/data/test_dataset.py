@@ -11,6 +11,7 @@ from convsmith.data.cache import fingerprint
 from convsmith.data.dataset import CANONICAL, load, mean_and_std, outline_of
 from convsmith.data.memory_mapped import FileImages
 from convsmith.recipes.loader import load as load_recipe
+from convsmith.runs.schema import DataRecord
 from helpers.sources import Folder, config, problems
 from helpers.trained import trained
 
@@ -32,14 +33,14 @@ def test_one_root_is_split_by_class_and_seed(image_folder: Folder) -> None:
     assert np.bincount(data.train.labels).tolist() == [9, 9, 9]
     assert np.bincount(data.test.labels).tolist() == [3, 3, 3]
     record, again, other = (
-        load(config(root, test_fraction=0.25, split_seed=seed)).record(config(root, split_seed=seed))
+        DataRecord.of(load(config(root, test_fraction=0.25, split_seed=seed)), config(root, split_seed=seed))
         for seed in (0, 0, 1)
     )
     assert record == again
-    assert record["splits"]["test"]["fingerprint"] != other["splits"]["test"]["fingerprint"]
-    assert record["fingerprint"] == other["fingerprint"]
-    assert record["test_split"] == "by convsmith, stratified"
-    assert record["splits"]["train"]["per_class"] == [9, 9, 9]
+    assert record.splits["test"].fingerprint != other.splits["test"].fingerprint
+    assert record.fingerprint == other.fingerprint
+    assert record.test_split == "by convsmith, stratified"
+    assert record.splits["train"].per_class == (9, 9, 9)
 
 
 def test_validation_comes_out_of_training_only(image_folder: Folder) -> None:

@@ -24,25 +24,25 @@ from convsmith.data.normalize import Normalizer
 from convsmith.errors import MissingExtraError, RunError
 from convsmith.evaluation import explanation, predictions
 from convsmith.evaluation.calibration import best_temperature, calibration, risk_coverage
-from convsmith.evaluation.duplicates import near_duplicates
-from convsmith.evaluation.label_errors import likely_label_errors
+from convsmith.evaluation.duplicates import duplicate_pairs
+from convsmith.evaluation.label_errors import label_error_indices
 from convsmith.evaluation.metrics import (
+    compute_metrics,
     confused_pairs,
-    facts_of,
     highest_losses,
     mistakes,
     mistakes_of_each_class,
     wilson,
 )
 from convsmith.evaluation.predictions import Predictions
-from convsmith.evaluation.results import classes_record, facts_record
+from convsmith.evaluation.results import results_of
 from convsmith.evaluation.robustness import CORRUPTIONS, STRENGTHS, corrupted
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import Plan, plan
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load
-from convsmith.training.metrics import MAX_FEATURES, outputs_of
+from convsmith.training.metrics import MAX_FEATURES, SplitMetrics, outputs_of
 
 NAMES = tuple(f"class {number}" for number in range(7))
 # Drawn ones, and what the nets of the zoo say of their real test images.
@@ -93,7 +93,7 @@ def test_the_interval_is_wilsons() -> None:
 def test_facts_agree_with_scikit_learn(source: str) -> None:
     found = predictions_of(source)
     classes = range(found.logits.shape[1])
-    facts = facts_of(found, tuple(f"class {number}" for number in classes))
+    facts = compute_metrics(found, tuple(f"class {number}" for number in classes))
     probabilities = softmax(found.logits)
     predicted = probabilities.argmax(1)
     precision, recall, f1, support = precision_recall_fscore_support(found.labels, predicted, labels=classes)
@@ -110,7 +110,7 @@ def test_facts_agree_with_scikit_learn(source: str) -> None:
 
 def test_equal_logits_rank_as_argmax_has_them() -> None:
     found = Predictions(logits=np.zeros((4, 4), np.float32), labels=np.arange(4))
-    facts = facts_of(found, NAMES[:4])
+    facts = compute_metrics(found, NAMES[:4])
     assert facts.top == {1: 0.25, 2: 0.5, 3: 0.75}
     assert facts.accuracy == facts.top[1]
 
@@ -119,13 +119,15 @@ def test_what_is_not_defined_is_none() -> None:
     """Class 1 is never predicted, class 2 has no image, class 3 neither."""
     logits = np.array([[2, 0, 0, 0], [2, 0, 0, 0], [0, 0, 3, 0]], dtype=np.float32)
     found = Predictions(logits=logits, labels=np.array([0, 1, 0]))
-    facts = facts_of(found, NAMES[:4])
+    facts = compute_metrics(found, NAMES[:4])
     shown = [(each.precision, each.accuracy, each.f1) for each in facts.classes]
     assert shown == [(0.5, 0.5, 0.5), (None, 0.0, None), (0.0, None, None), (None, None, None)]
     assert facts.macro_f1 is None
-    records = classes_record(facts.classes)
-    assert [record["recall"] for record in records] == [0.5, 0.0, None, None]
-    assert facts_record(facts, found, NAMES[:4])["macro_f1"] is None
+    train = SplitMetrics(loss=1.0, correct=1, total=2)
+    results = results_of(facts, found, NAMES[:4], train=train, test_loss=facts.loss)
+    records = results.model_dump(mode="json")
+    assert [record["recall"] for record in records["classes"]] == [0.5, 0.0, None, None]
+    assert records["test"]["macro_f1"] is None
 
 
 def test_pairs_are_counted() -> None:
@@ -137,7 +139,7 @@ def test_pairs_are_counted() -> None:
         if true != guess
     ]
     best = sorted(counts, key=lambda entry: -entry[2])[:10]
-    pairs = confused_pairs(facts_of(found, NAMES).confusion, NAMES)
+    pairs = confused_pairs(compute_metrics(found, NAMES).confusion, NAMES)
     assert [pair.count for pair in pairs] == [count for _, _, count in best]
     assert {(pair.true, pair.predicted, pair.count) for pair in pairs[:3]} <= {
         (NAMES[true], NAMES[guess], count) for true, guess, count in counts
@@ -395,7 +397,7 @@ def test_near_duplicates_are_found() -> None:
     test[2] = train[40]
     test[5] = (train[7].astype(int) + generator.integers(-5, 6, train[7].shape)).clip(0, 255)
     labels, test_labels = np.arange(60) % 3, np.arange(10) % 3
-    found = near_duplicates(train, labels, test, test_labels)
+    found = duplicate_pairs(Split(images=train, labels=labels), Split(images=test, labels=test_labels))
     assert [(each.test, each.train) for each in found] == [(2, 40), (5, 7)]
     assert found[0].difference == 0
     assert [each.same_label for each in found] == [40 % 3 == 2, 7 % 3 == 5 % 3]
@@ -404,7 +406,7 @@ def test_near_duplicates_are_found() -> None:
 def test_label_errors_are_found_or_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
     with pytest.raises(MissingExtraError, match="cleanlab"):
-        likely_label_errors(drawn())
+        label_error_indices(drawn())
 
 
 def test_planted_label_errors_are_found() -> None:
@@ -416,7 +418,7 @@ def test_planted_label_errors_are_found() -> None:
     labels = truth.copy()
     planted = np.arange(0, 400, 40)
     labels[planted] = (truth[planted] + 1) % 4
-    found = likely_label_errors(Predictions(logits=logits, labels=labels))
+    found = label_error_indices(Predictions(logits=logits, labels=labels))
     assert set(planted) <= set(found)
     assert len(found) <= len(planted) + 8
 

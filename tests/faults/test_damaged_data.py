@@ -351,7 +351,7 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
     assert cs.verify_data(str(root)).clean
     data = load(DataConfig(source=str(root)))
     assert data.class_names == tuple(sorted(names))
-    assert data.record(DataConfig(source=str(root)))["place"] == str(root)
+    assert data.place == str(root)
 
 
 def test_data_that_changed_since_the_run(

@@ -511,7 +511,7 @@ def run_readers(run: Path) -> list[Reader]:
     rows, log = (run / "metrics.csv").read_text(), (run / "log.txt").read_text()
     junk = ["1", ",", "\n", "epoch", "nan", '"', "1e999", "lr"]
     compared = partial(comparison._open, run)
-    records = {name: json_of(folder.read_json(f"{name}.json")) for name in ("data", "results")}
+    records = {name: json_of(reading.read_json(run / f"{name}.json")) for name in ("data", "results")}
     made = {name: archives(each) for name, each in arrays.items()}
     saved = (partial(predictions.read, folder.predictions), compared)
     weighed = (partial(folder.load_weights, net), partial(folder.weight, layer))

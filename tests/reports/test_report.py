@@ -103,7 +103,7 @@ def test_predictions_of_older_versions(copied: Path) -> None:
 def test_report_errors(copied: Path) -> None:
     results = copied / "results.json"
     results.write_text('{"test": {}}')
-    with pytest.raises(RunError, match="no training score"):
+    with pytest.raises(RunError, match="damaged: train is missing"):
         cs.report(copied)
     saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
     np.savez(copied / "predictions.npz", logits=saved["logits"][1:], labels=saved["labels"][1:])
@@ -123,7 +123,7 @@ def test_damaged_record(copied: Path) -> None:
         cs.report(copied)
     # Without the manifest the record itself is looked at.
     (copied / "manifest.json").unlink()
-    with pytest.raises(RunError, match="splits missing"):
+    with pytest.raises(RunError, match="splits is missing"):
         cs.report(copied)
 
 

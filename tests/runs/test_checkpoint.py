@@ -413,7 +413,7 @@ def test_another_number_of_threads_is_told(tmp_path: Path, monkeypatch: pytest.M
     run = interrupted(tmp_path, Interrupt(2))
     here = machine_record()
     there = {**here, "torch_threads": 64, "packages": {**here["packages"], "torch": "1.0"}}
-    monkeypatch.setattr("convsmith.api.training.machine_record", lambda: there)
+    monkeypatch.setattr("convsmith.runs.schema.machine_record", lambda: there)
     with pytest.raises(RunError) as caught:
         cs.resume(run)
     lines = str(caught.value).splitlines()[1:3]

@@ -35,9 +35,7 @@ def test_a_run_is_seen_from_its_start_to_its_end(
     assert [len(state.rows) for state in seen] == [0, 1, 1, 2]
     assert not any(state.done for state in seen)
     assert seen[0].seconds_left is None
-    assert seen[1].seconds_left == pytest.approx(
-        seen[1].rows[0]["train_seconds"] + seen[1].rows[0]["evaluation_seconds"]
-    )
+    assert seen[1].seconds_left == pytest.approx(seen[1].rows[0].seconds)
     assert cs.progress(folder).finished
     assert run(["watch", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -32,7 +32,7 @@ def expected(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     for split in ("train", "validation", "test"):
         names |= {f"{kind}/{split}": f"{split}_{kind}" for kind in ("loss", "accuracy")}
     return {
-        curve: [(int(row["epoch"]), pytest.approx(row[column], abs=1e-3, rel=1e-5)) for row in rows]
+        curve: [(row.epoch, pytest.approx(getattr(row, column), abs=1e-3, rel=1e-5)) for row in rows]
         for curve, column in names.items()
     }
 

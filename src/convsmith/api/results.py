@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.errors import RunError
+from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
 from convsmith.runs.folder import RunFolder
 
 
@@ -14,8 +15,13 @@ def results(run: Path) -> dict[str, Any]:
         RunError: No such run, or one that was not evaluated.
     """
     folder = RunFolder.open(run)
-    found = folder.record("results.json")
-    if found is None:
+    evaluated = folder.find(Results)
+    if evaluated is None:
         raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")
-    names = ("robustness", "duplicates", "label_errors")
-    return {**found, **{name: record for name in names if (record := folder.record(f"{name}.json"))}}
+    analyses = {
+        "robustness": folder.find(Robustness),
+        "duplicates": folder.find(Duplicates),
+        "label_errors": folder.find(LabelErrors),
+    }
+    present = {name: record.model_dump(mode="json") for name, record in analyses.items() if record}
+    return {**evaluated.model_dump(mode="json"), **present}

@@ -4,14 +4,13 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convsmith.api.evaluation import finish
 from convsmith.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, StoppedError
 from convsmith.models.teacher import KnownTeacher, teacher_of
-from convsmith.models.trained import TEACHER
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
@@ -20,8 +19,8 @@ from convsmith.reports.report import Result
 from convsmith.runs.checkpoint import Record, TrainingState
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import LogFile, LogWriter, RunWriter
+from convsmith.runs.schema import Change, DataRecord, Environment, Resumption, TeacherRecord
 from convsmith.system import files, folders, locks
-from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import stop_on_signals
 from convsmith.training.profiler import Profile
@@ -30,23 +29,6 @@ from convsmith.training.trainer import Callback, fit
 # How long a training is, which may change between two parts of it: the rest must be as it was.
 _LENGTH = ("train.epochs", "train.stop_after")
 _MOST_EPOCHS = 100_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A field that is not as it was when the state was saved; "nothing" where it was, or is, absent."""
-
-    field: str
-    before: str
-    now: str
-
-    def line(self) -> str:
-        """For a reader.
-
-        >>> Change(field="train.epochs", before="30", now="60").line()
-        'train.epochs: was 30, is 60'
-        """
-        return f"{self.field}: was {self.before}, is {self.now}"
 
 
 def train_new(
@@ -60,8 +42,8 @@ def train_new(
         with locks.lock_folder(folder.path):
             folder.write_start(
                 recipe=recipe.table(),
-                environment=machine_record(),
-                data=prepared.data.record(recipe.data),
+                environment=Environment.current(),
+                data=DataRecord.of(prepared.data, recipe.data),
                 summary=prepared.summary(),
             )
             opening = prepared.opening(*(teacher.lines() if teacher else ()))
@@ -93,11 +75,11 @@ def resume(
                     context="\n".join(each.line() for each in unexpected),
                     fix="set it back, or go on all the same with --accept-changes, which is recorded",
                 )
-            folder.reopen(_note(state.record, changes))
+            folder.reopen(_resumption(state.record, changes))
             if recipe != edited:
                 files.write_toml(folder.path / "recipe.toml", prepared.recipe.table())
             if any(each.field.startswith("data.") for each in unexpected):
-                folder.write_json("data.json", prepared.data.record(prepared.recipe.data))
+                folder.write(DataRecord.of(prepared.data, prepared.recipe.data))
             opening = ["", *(f"Changed: {each.line()}" for each in changes)]
             return _train(
                 folder, prepared, teacher=teacher, callbacks=callbacks, state=state, opening=opening
@@ -140,17 +122,14 @@ def conditions_of(prepared: Session, teacher: KnownTeacher | None = None) -> dic
     # Where images and teacher come from does not matter, nor where they are kept: what they are does.
     unimportant = {"source", "keep_in", "skip_damaged"}
     asked = {key: value for key, value in table["data"].items() if key not in unimportant}
-    record = prepared.data.record(prepared.recipe.data)
-    images = {name: split["fingerprint"] for name, split in record["splits"].items()}
-    machine = machine_record()
+    images = prepared.data.split_fingerprints()
+    machine = Environment.current()
     fields = {
         **{key: table[key] for key in ("seed", "model", "augment")},
         "train": {key: value for key, value in table["train"].items() if key != "teacher"},
         **({"teacher": {"sha256": teacher.sha256}} if teacher else {}),
         "data": {**asked, "fingerprint": {"all": prepared.data.fingerprint, **images}},
-        "machine": {
-            key: machine[key] for key in ("python", "processor", "torch_threads", "device", "packages")
-        },
+        "machine": machine.model_dump(include={"python", "processor", "torch_threads", "device", "packages"}),
     }
     return dict(_flat("", fields))
 
@@ -194,14 +173,13 @@ def _check_length(folder: RunFolder, record: Record, recipe: Recipe) -> None:
         )
 
 
-def _note(record: Record, changes: list[Change]) -> dict[str, Any]:
-    """What a run's folder keeps of a resumption."""
-    return {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "epochs_done": len(record.history),
-        "batches_done": record.progress.step,
-        "changes": [{"field": each.field, "before": each.before, "now": each.now} for each in changes],
-    }
+def _resumption(record: Record, changes: list[Change]) -> Resumption:
+    return Resumption(
+        time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        epochs_done=len(record.history),
+        batches_done=record.progress.step,
+        changes=tuple(changes),
+    )
 
 
 def _train(
@@ -217,7 +195,9 @@ def _train(
     recipe = prepared.recipe
     net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
     log = LogFile(folder)
-    folder.write_record(TEACHER, teacher.record() if teacher else None)
+    folder.remove(TeacherRecord)
+    if teacher is not None:
+        folder.write(teacher.record())
     watching = (RunWriter(folder, conditions_of(prepared, teacher)), LogWriter(log), *callbacks)
     for callback in watching:
         callback.run_started(folder.path, opening)

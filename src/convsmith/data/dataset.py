@@ -3,9 +3,8 @@
 import dataclasses
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,28 +115,9 @@ class TrainingData:
         """By name."""
         return {"train": self.train, **({"validation": self.validation} if self.validation else {})}
 
-    def record(self, config: DataConfig) -> dict[str, Any]:
-        """What a run writes down of its data."""
-        return {
-            "title": self.title,
-            "place": self.place,
-            "identity": self.identity,
-            "fingerprint": self.fingerprint,
-            "class_names": list(self.class_names),
-            "image_shape": list(self.image_shape),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "split_seed": config.split_seed,
-            "dropped": [asdict(finding) for finding in self.dropped],
-            "splits": {
-                name: {
-                    "images": len(split),
-                    "per_class": np.bincount(split.labels, minlength=len(self.class_names)).tolist(),
-                    "fingerprint": fingerprint(split.images, split.labels.tolist()),
-                }
-                for name, split in self.splits.items()
-            },
-        }
+    def split_fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of the images and labels of each split."""
+        return {name: fingerprint(split.images, split.labels.tolist()) for name, split in self.splits.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +131,6 @@ class ImageData(TrainingData):
     def splits(self) -> dict[str, Split]:
         """By name."""
         return {**super().splits, "test": self.test}
-
-    def record(self, config: DataConfig) -> dict[str, Any]:
-        """What a run writes down of its data."""
-        how = "by convsmith, stratified" if self.test_is_split_off else "the source's own"
-        return {**super().record(config), "test_split": how}
 
 
 def load(config: DataConfig) -> ImageData:

@@ -8,43 +8,11 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from convsmith.evaluation.predictions import Predictions
+from convsmith.evaluation.schema import Bin, Calibration
 
 NUM_BINS = 15
 # What a temperature is sought between; an optimum at an end is none.
 COLDEST, HOTTEST = 0.02, 50.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """Predictions whose confidence is in `(low, high]`: their means are None where there are none."""
-
-    low: float
-    high: float
-    count: int
-    confidence: float | None
-    accuracy: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """How confidence and accuracy agree.
-
-    Attributes:
-        bins: 15 of equal width.
-        ece: Expected calibration error, 0 to 1: the bins' gaps between confidence and accuracy, weighted by
-            their counts.
-        mean_confidence: Over all images; accuracy below it is overconfidence.
-        temperature: What the logits are to be divided by for the smallest loss. Fitted on these very
-            predictions, so it tells what is wrong, and is no estimate for new images. None where no finite
-            temperature is best, as where every prediction is right.
-        ece_at_temperature: The error that would be left; None with the temperature.
-    """
-
-    bins: tuple[Bin, ...]
-    ece: float
-    mean_confidence: float
-    temperature: float | None
-    ece_at_temperature: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

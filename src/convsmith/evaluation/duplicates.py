@@ -1,77 +1,77 @@
-"""Test images that the training set has too, as they are or nearly so."""
-
-from dataclasses import dataclass
+"""Near-duplicates: test images that the training set contains too, or nearly so."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from convsmith.data.dataset import Split
 from convsmith.data.memory_mapped import Images
-from convsmith.evaluation.predictions import Indices
+from convsmith.evaluation.schema import DuplicatePair, Duplicates
 
-# Images are first compared as this many pixels a side, and candidates as they are.
+# Candidates are chosen by their correlation at this many pixels a side, then compared at full size.
 COARSE_SIDE, CANDIDATES, BLOCK = 8, 3, 512
-# Root-mean-square difference in grey levels of 0 to 255, after the means were made equal.
+# Root mean square of the differences of pixels in levels of 0 to 255, after the means are made equal.
 LARGEST_DIFFERENCE = 10.0
+MOST_LISTED = 50
 
 
-@dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    """A test image and the training image that it nearly is; `difference` is in levels of 0 to 255."""
-
-    test: int
-    train: int
-    difference: float
-    same_label: bool
-
-
-def near_duplicates(
-    train: Images, train_labels: Indices, test: Images, test_labels: Indices
-) -> tuple[Duplicate, ...]:
-    """Find test images that differ from a training image by no more than 10 of 255 levels.
-
-    The difference is the root of the mean square over all pixels, brightness apart. The three training
-    images that correlate best at 8x8 pixels are looked at, so a copy that was moved or cropped is not found.
-
-    Args:
-        train: `(N, H, W, C)` uint8.
-        train_labels: `(N,)`.
-        test: `(M, H, W, C)` uint8.
-        test_labels: `(M,)`.
-
-    Returns:
-        The nearest for each test image that has one, the most alike first.
+def find_duplicates(train: Split, test: Split) -> Duplicates:
+    """Find test images that nearly equal a training image, and list the 50 closest pairs.
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
-        >>> labels = np.arange(4)
-        >>> [(each.test, each.train) for each in near_duplicates(images, labels, images[2:3], labels[2:3])]
+        >>> train = Split(images=images, labels=np.arange(4))
+        >>> find_duplicates(train, train.pick(np.array([2]))).count
+        1
+    """
+    pairs = duplicate_pairs(train, test)
+    return Duplicates(
+        largest_difference=LARGEST_DIFFERENCE,
+        count=len(pairs),
+        other_label=sum(not pair.same_label for pair in pairs),
+        pairs=pairs[:MOST_LISTED],
+    )
+
+
+def duplicate_pairs(train: Split, test: Split) -> tuple[DuplicatePair, ...]:
+    """Pair test images with training images that differ from them by no more than 10 of 255 levels.
+
+    The difference is the root mean square over all pixels, with equal brightness. Only the three training
+    images that correlate best at 8x8 pixels are compared, so a shifted or cropped copy is not detected.
+
+    Returns:
+        The closest training image of each test image that has one, the smallest difference first.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
+        >>> train = Split(images=images, labels=np.arange(4))
+        >>> [(each.test, each.train) for each in duplicate_pairs(train, train.pick(np.array([2])))]
         [(0, 2)]
     """
-    coarse = torch.from_numpy(_coarse(train))
-    found = []
+    coarse = torch.from_numpy(_coarse(train.images))
+    pairs = []
     for start in range(0, len(test), BLOCK):
-        some = test[start : start + BLOCK]
-        alike = torch.from_numpy(_coarse(some)) @ coarse.T
-        candidates = alike.topk(min(CANDIDATES, len(coarse)), sorted=False).indices.numpy()
-        for offset, (image, places) in enumerate(zip(some, candidates, strict=True)):
-            differences = [_difference(image, train[int(place)]) for place in places]
+        block = test.images[start : start + BLOCK]
+        correlations = torch.from_numpy(_coarse(block)) @ coarse.T
+        candidates = correlations.topk(min(CANDIDATES, len(coarse)), sorted=False).indices.numpy()
+        for offset, (image, places) in enumerate(zip(block, candidates, strict=True)):
+            differences = [_difference(image, train.images[int(place)]) for place in places]
             best = int(np.argmin(differences))
             if differences[best] <= LARGEST_DIFFERENCE:
                 index, place = start + offset, int(places[best])
-                found.append(
-                    Duplicate(
+                pairs.append(
+                    DuplicatePair(
                         test=index,
                         train=place,
                         difference=differences[best],
-                        same_label=bool(train_labels[place] == test_labels[index]),
+                        same_label=bool(train.labels[place] == test.labels[index]),
                     )
                 )
-    return tuple(sorted(found, key=lambda each: (each.difference, each.test)))
+    return tuple(sorted(pairs, key=lambda each: (each.difference, each.test)))
 
 
 def _coarse(images: Images) -> NDArray[np.float32]:
-    """Images as few pixels of mean 0 and length 1, `(N, F)`; flat ones are 0."""
+    """Shrink images to vectors `(N, F)` of mean 0 and length 1; a flat image gives 0."""
     parts = [_shrunk(images[start : start + 4096]) for start in range(0, len(images), 4096)]
     lines = np.concatenate(parts)
     lines -= lines.mean(1, keepdims=True)

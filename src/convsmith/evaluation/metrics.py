@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from convsmith.evaluation.calibration import Calibration, RiskCoverage, calibration, risk_coverage
+from convsmith.evaluation.calibration import RiskCoverage, calibration, risk_coverage
 from convsmith.evaluation.predictions import Indices, Predictions
-from convsmith.text import one_line
+from convsmith.evaluation.schema import Calibration, ClassMetrics, ConfusedPair
 
 CONFIDENCE_LEVEL = 0.95
 TOP = (1, 2, 3, 5)
@@ -36,57 +36,6 @@ class Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassMetrics:
-    """How one class fares.
-
-    Attributes:
-        correct: Images of the class that are recognised.
-        total: Images of the class.
-        predicted: Images, of whatever class, that are said to be of it.
-    """
-
-    name: str
-    correct: int
-    total: int
-    predicted: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of its images that are recognised, its recall; None where the split has none of it."""
-        return self.correct / self.total if self.total else None
-
-    @property
-    def precision(self) -> float | None:
-        """The share of right ones among those said to be of it; None where the net never says so."""
-        return self.correct / self.predicted if self.predicted else None
-
-    @property
-    def f1(self) -> float | None:
-        """The harmonic mean of precision and recall; None where one of them is."""
-        if self.accuracy is None or self.precision is None:
-            return None
-        return 2 * self.correct / (self.total + self.predicted)
-
-    def line(self) -> str:
-        """One line in the course's form.
-
-        >>> ClassMetrics(name="cat", correct=703, total=1000, predicted=950).line()
-        'Accuracy of cat : 70.30 % (703/1000)'
-        """
-        share = "n/a" if self.accuracy is None else f"{self.accuracy:.2%}".replace("%", " %")
-        return f"Accuracy of {one_line(self.name)} : {share} ({self.correct}/{self.total})"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """How often images of one class are taken for another; both by their names."""
-
-    true: str
-    predicted: str
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Metrics:
     """All that follows from the predictions of one split.
 
@@ -105,7 +54,7 @@ class Metrics:
     top: dict[int, float]
     classes: tuple[ClassMetrics, ...]
     confusion: Indices
-    pairs: tuple[Confusion, ...]
+    pairs: tuple[ConfusedPair, ...]
     calibration: Calibration
     risk_coverage: RiskCoverage
 
@@ -121,7 +70,7 @@ class Metrics:
         return sum(known) / len(known) if len(known) == len(scores) else None
 
 
-def facts_of(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
+def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
     """Work out all facts of a split's predictions.
 
     Args:
@@ -130,7 +79,7 @@ def facts_of(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 1.0]], dtype=np.float32)
-        >>> facts = facts_of(Predictions(logits=logits, labels=np.array([0, 1])), ("cat", "dog"))
+        >>> facts = compute_metrics(Predictions(logits=logits, labels=np.array([0, 1])), ("cat", "dog"))
         >>> facts.accuracy, facts.classes[1].precision, facts.pairs[0].count
         (0.5, None, 1)
     """
@@ -185,14 +134,14 @@ def top_accuracies(predictions: Predictions) -> dict[int, float]:
     return {k: float((rank < k).mean()) for k in TOP if k < predictions.num_classes or k == 1}
 
 
-def confused_pairs(matrix: Indices, class_names: tuple[str, ...]) -> tuple[Confusion, ...]:
+def confused_pairs(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ConfusedPair, ...]:
     """The most frequent mistakes by a confusion matrix, at most ten."""
     mistakes = matrix.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:NUM_PAIRS]
     places = zip(*np.unravel_index(order, matrix.shape), strict=True)
     return tuple(
-        Confusion(
+        ConfusedPair(
             true=class_names[true], predicted=class_names[predicted], count=int(mistakes[true, predicted])
         )
         for true, predicted in places

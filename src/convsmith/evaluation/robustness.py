@@ -1,16 +1,24 @@
-"""Images spoiled in known ways at five strengths, the same every time.
+"""Robustness: accuracy on images with common corruptions at five strengths.
 
-Noise, blur, contrast, JPEG and pixelation have the constants of CIFAR-10-C (Hendrycks and Dietterich, arXiv
-1903.12261); shifts are ours.
+The strengths of noise, blur, contrast, JPEG and pixelation are those of CIFAR-10-C (Hendrycks and Dietterich,
+arXiv 1903.12261). The shift is an addition to it.
 """
 
 import io
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
+from torch import nn
+
+from convsmith.data.dataset import Split
+from convsmith.data.normalize import Normalizer
+from convsmith.evaluation.metrics import wilson
+from convsmith.evaluation.schema import CorruptedAccuracy, Robustness
+from convsmith.training.metrics import evaluate_split
 
 Pixels = NDArray[np.uint8]
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -20,16 +28,61 @@ CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
 JPEG_QUALITY = (80, 65, 58, 50, 40)
 PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)
 SHIFT_SHARE = (1 / 32, 2 / 32, 3 / 32, 4 / 32, 6 / 32)
+# Images that are corrupted at once; each chunk has its own seed.
+_CHUNK = 1000
+
+
+def evaluate_robustness(
+    net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype
+) -> Robustness:
+    """Measure the accuracy on a split without corruption, and with each corruption at each strength.
+
+    Args:
+        net: Takes normalized images `(N, C, H, W)`.
+        split: The test images.
+        normalize: Of the net's training images.
+        dtype: The precision of the forward pass.
+    """
+    corruptions = {
+        name: tuple(
+            _accuracy(net, _corrupted_split(split, name, strength), normalize, dtype)
+            for strength in STRENGTHS
+        )
+        for name in CORRUPTIONS
+    }
+    accuracies = [level.accuracy for levels in corruptions.values() for level in levels]
+    return Robustness(
+        images=len(split),
+        clean=_accuracy(net, split, normalize, dtype),
+        corruptions=corruptions,
+        mean_accuracy=sum(accuracies) / len(accuracies),
+    )
+
+
+def _corrupted_split(split: Split, name: str, strength: int) -> Split:
+    parts = [
+        corrupted(name, np.asarray(split.images[start : start + _CHUNK]), strength, seed=start)
+        for start in range(0, len(split), _CHUNK)
+    ]
+    return Split(images=np.concatenate(parts), labels=split.labels)
+
+
+def _accuracy(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> CorruptedAccuracy:
+    metrics = evaluate_split(net, split, normalize, dtype)
+    interval = wilson(metrics.correct, metrics.total)
+    return CorruptedAccuracy(
+        accuracy=metrics.accuracy, accuracy_95=(interval.low, interval.high), loss=metrics.loss
+    )
 
 
 def corrupted(name: str, images: Pixels, strength: int, seed: int = 0) -> Pixels:
-    """Spoil images.
+    """Corrupt images.
 
     Args:
         name: A key of `CORRUPTIONS`.
         images: `(N, H, W, C)` uint8, C is 1 or 3.
         strength: 1 to 5.
-        seed: Of the noise; the others draw nothing.
+        seed: Of the noise; the other corruptions are deterministic.
 
     Returns:
         New images of the same shape.
@@ -76,7 +129,7 @@ def _pixelate(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
 
 
 def _shift(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
-    """To the right and down by whole pixels; what comes in continues the edge."""
+    """Shift to the right and down by whole pixels; the edge is repeated."""
     rows, columns = (max(round(side * SHIFT_SHARE[level]), 1) for side in images.shape[1:3])
     moved: Pixels = shift(images, (0, rows, columns, 0), order=0, mode="nearest")
     return moved

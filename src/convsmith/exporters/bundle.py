@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tomli_w
@@ -32,7 +32,8 @@ from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session, open_run
-from convsmith.runs.folder import RunFolder, epoch_seconds
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord, Environment
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.training.metrics import EVALUATION_BATCH
 
@@ -49,7 +50,7 @@ def classifier_of(run: Path, device: str | None = None) -> Classifier:
         RunError: No such run, a damaged one, or one that was not evaluated.
     """
     folder = RunFolder.open(run)
-    recipe, record = load_recipe(str(run / "recipe.toml")), folder.data_record()
+    recipe, record = load_recipe(str(run / "recipe.toml")), folder.read(DataRecord)
     folder.verify(folder.predictions.name)
     confidence = fitted(predictions.read(folder.predictions), "test")
     preprocessing = _preprocessing(record, run)
@@ -60,7 +61,7 @@ def classifier_of(run: Path, device: str | None = None) -> Classifier:
         name=recipe.name,
         net=net,
         plan=planned,
-        labels=tuple(map(str, record["class_names"])),
+        labels=record.class_names,
         preprocessing=preprocessing,
         confidence=confidence,
         device=choose_device(device or recipe.train.device),
@@ -68,17 +69,19 @@ def classifier_of(run: Path, device: str | None = None) -> Classifier:
     )
 
 
-def _preprocessing(record: dict[str, Any], run: Path) -> Preprocessing:
+def _preprocessing(record: DataRecord, run: Path) -> Preprocessing:
     try:
-        channels, height, width = record["image_shape"]
-        return Preprocessing(
-            channels=channels,
-            height=height,
-            width=width,
-            mean=tuple(record["mean"]),
-            std=tuple(record["std"]),
+        channels, height, width = record.image_shape
+        return Preprocessing.model_validate(
+            {
+                "channels": channels,
+                "height": height,
+                "width": width,
+                "mean": record.mean,
+                "std": record.std,
+            }
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise RunError(
             f"its images cannot be shipped: {str(error).splitlines()[-1]}", where=str(run / "data.json")
         ) from error
@@ -145,9 +148,9 @@ def _asked(classifier: Classifier, tensors: Mapping[str, Tensor], kept: str, spl
 
 
 def _origin(folder: RunFolder, prepared: Session) -> Origin:
-    recipe, environment = prepared.recipe, folder.read_json("environment.json")
-    record, rows = folder.data_record(), folder.metrics()
-    packages, cores = environment.get("packages", {}), environment.get("cores", "?")
+    recipe, environment = prepared.recipe, folder.read(Environment)
+    record, rows = folder.read(DataRecord), folder.metrics()
+    packages, cores = environment.packages, environment.cores
     # The path of a folder says nothing elsewhere, and tells where somebody keeps things.
     data = recipe.data.model_copy(update={"source": _public(recipe.data.source)})
     train = recipe.train
@@ -159,14 +162,14 @@ def _origin(folder: RunFolder, prepared: Session) -> Origin:
         recipe=recipe.name,
         seed=recipe.seed,
         epochs=len(rows),
-        seconds=round(sum(map(epoch_seconds, rows)), 1),
+        seconds=round(sum(row.seconds for row in rows), 1),
         data=data,
-        data_title=_title(record),
-        fingerprint=str(record["fingerprint"]),
+        data_title=record.verified_title,
+        fingerprint=record.fingerprint,
         train_images=len(prepared.data.train),
-        convsmith=str(packages.get("convsmith", convsmith.__version__)),
-        torch=str(packages.get("torch", "?")),
-        processor=f"{environment.get('processor', '?')}, {cores} core{'' if cores == 1 else 's'}",
+        convsmith=packages.get("convsmith", convsmith.__version__),
+        torch=packages.get("torch", "?"),
+        processor=f"{environment.processor}, {cores} core{'' if cores == 1 else 's'}",
         taught=teacher_notes(folder),
         recipe_toml=tomli_w.dumps(table),
     )
@@ -174,11 +177,6 @@ def _origin(folder: RunFolder, prepared: Session) -> Origin:
 
 def _public(source: str) -> str:
     return Path(source).name if Path(source).is_absolute() else source
-
-
-def _title(record: dict[str, Any]) -> str:
-    """The data set's name: that of the canonical one where it was verified to be that."""
-    return str(record["identity"]).removesuffix(", verified")
 
 
 def _as_on_the_shelf(recipe: Recipe) -> bool:

@@ -1,7 +1,7 @@
 """What is written of a net for those who have no convsmith."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from convsmith.models.resolve import Target
 from convsmith.net import source
@@ -32,10 +32,12 @@ def contents(target: Target) -> dict[str, bytes]:
 def _of_run(folder: Path, planned: Plan) -> tuple[list[str], bytes]:
     from convsmith.net.module import build
     from convsmith.runs.folder import WEIGHTS, RunFolder
+    from convsmith.runs.schema import DataRecord
 
     run = RunFolder.open(folder)
     run.load_weights(build(planned))
-    return notes_of(run.data_record()), reading.read_bytes(run.path / WEIGHTS)
+    data = run.read(DataRecord)
+    return notes_of(data.class_names, data.mean, data.std), reading.read_bytes(run.path / WEIGHTS)
 
 
 def _of_bundle(folder: Path) -> tuple[list[str], bytes]:
@@ -46,25 +48,27 @@ def _of_bundle(folder: Path) -> tuple[list[str], bytes]:
 
     classifier = bundle.load(folder)
     learned = classifier.preprocessing
-    record = {"mean": learned.mean, "std": learned.std, "class_names": classifier.labels}
-    return notes_of(record), save(bundle.in_format(classifier.net.state_dict(), "fp32"))
+    notes = notes_of(classifier.labels, learned.mean, learned.std)
+    return notes, save(bundle.in_format(classifier.net.state_dict(), "fp32"))
 
 
-def notes_of(record: dict[str, Any]) -> list[str]:
+def notes_of(class_names: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> list[str]:
     """What one must know to use a run's weights: how images are normalised, and what the logits stand for.
 
     Args:
-        record: The run's data.json, or what it would have of these.
+        class_names: In the order of the logits.
+        mean: Per channel, of pixels scaled to 0..1; `std` likewise.
+        std: As `mean`.
 
     Example:
-        >>> notes_of({"mean": [0.5], "std": [0.25], "class_names": ["cat", "dog"]})[0]
+        >>> notes_of(["cat", "dog"], mean=[0.5], std=[0.25])[0]
         'Images are pixels divided by 255, minus (0.5), divided by (0.25), channel by channel.'
     """
-    mean, std = (", ".join(f"{value:.6g}" for value in record[name]) for name in ("mean", "std"))
-    notes = [f"Images are pixels divided by 255, minus ({mean}), divided by ({std}), channel by channel."]
-    names = record["class_names"]
-    if len(names) <= _MOST_CLASSES:
-        notes.append(f"The logits are of the classes, in this order: {', '.join(map(_harmless, names))}.")
+    means, stds = (", ".join(f"{value:.6g}" for value in values) for values in (mean, std))
+    notes = [f"Images are pixels divided by 255, minus ({means}), divided by ({stds}), channel by channel."]
+    if len(class_names) <= _MOST_CLASSES:
+        names = ", ".join(map(_harmless, class_names))
+        notes.append(f"The logits are of the classes, in this order: {names}.")
     return notes
 
 

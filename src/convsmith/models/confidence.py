@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from convsmith.evaluation.calibration import best_temperature, expected_error, reliability
-from convsmith.evaluation.metrics import Metrics, facts_of
+from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.models.bundle_schema import ClassCount, Confidence, Measured
 
@@ -42,7 +42,7 @@ def at_temperature(predictions: Predictions, temperature: float) -> Predictions:
 
 def measured(predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence) -> Measured:
     """What a net's predictions for the test images come to."""
-    facts: Metrics = facts_of(predictions, class_names)
+    facts: Metrics = compute_metrics(predictions, class_names)
     warmed = at_temperature(predictions, confidence.temperature)
     unsure, wrong = warmed.confidence < confidence.unsure_below, predictions.wrong
     return Measured(

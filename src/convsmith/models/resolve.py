@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.briefs.checks import Brief, Check, Trained, judge
-from convsmith.errors import BundleError, ModuleError, RecipeError, RunError
+from convsmith.errors import BundleError, ModuleError, RecipeError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze, analyze_notation
 from convsmith.net.notation import parse
@@ -124,11 +124,12 @@ def _of_folder(folder: Path, overrides: Sequence[str], input_shape: ImageShape |
 
 def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
     from convsmith.runs.folder import RunFolder
+    from convsmith.runs.schema import DataRecord
 
     run = RunFolder.open(folder)
     _check_only_brief("run", folder, overrides)
     recipe = load(str(folder / "recipe.toml"), overrides)
-    target = of_recipe(recipe, input_shape or run.image_shape())
+    target = of_recipe(recipe, input_shape or run.read(DataRecord).image_shape)
     return replace(target, run=folder, trained=_shown(run))
 
 
@@ -171,23 +172,16 @@ def _check_only_brief(kind: str, folder: Path, overrides: Sequence[str]) -> None
 
 def _shown(run: "RunFolder") -> Trained | None:
     """What a run has shown; nothing before it is finished."""
-    if not (run.path / "results.json").is_file():
+    from convsmith.evaluation.schema import Results
+    from convsmith.runs.schema import FILES
+
+    if not (run.path / FILES[Results]).is_file():
         return None
-    run.verify("results.json")
-    try:
-        score = run.read_json("results.json")["test"]
-        error = score.get("calibration", {}).get("ece")
-        return Trained(
-            accuracy=float(score["correct"] / score["total"]),
-            # Runs of older versions have none.
-            calibration_error=None if error is None else float(error),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as damage:
-        raise RunError(
-            f"damaged: no test score ({damage})",
-            where=str(run.path / "results.json"),
-            fix=f"`convsmith evaluate {run.path}` writes it anew",
-        ) from damage
+    run.verify(FILES[Results])
+    test = run.read(Results).test
+    # Runs of older versions have no calibration.
+    error = test.calibration.ece if test.calibration else None
+    return Trained(accuracy=test.correct / test.total, calibration_error=error)
 
 
 def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.models.trained import TrainedModel, trained_net
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import ModelConfig, Recipe
+from convsmith.runs.schema import TeacherRecord
 from convsmith.system.device import choose_device
 from convsmith.training.distillation import Teacher
 
@@ -41,17 +41,17 @@ class KnownTeacher:
     sha256: str
     notes: tuple[str, ...]
 
-    def record(self) -> dict[str, Any]:
-        """As a plain table, for the run's folder."""
-        return {
-            "place": self.place,
-            "net": self.net,
-            "parameters": self.parameters,
-            "test_accuracy": self.accuracy,
-            "sha256": self.sha256,
-            "told": self.sentence(),
-            "notes": list(self.notes),
-        }
+    def record(self) -> TeacherRecord:
+        """Return the record for the run's folder."""
+        return TeacherRecord(
+            place=self.place,
+            net=self.net,
+            parameters=self.parameters,
+            test_accuracy=self.accuracy,
+            sha256=self.sha256,
+            sentence=self.sentence(),
+            notes=self.notes,
+        )
 
     def sentence(self) -> str:
         config = self.teacher.config

@@ -5,13 +5,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageData, TrainingData
 from convsmith.errors import RunError
+from convsmith.evaluation.schema import Results
 from convsmith.models import bundle
 from convsmith.models.bundle_schema import Origin
 from convsmith.models.zoo import find_bundle, zoo_name
@@ -20,9 +20,8 @@ from convsmith.net.module import build
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import ModelConfig
 from convsmith.runs.folder import WEIGHTS, RunFolder
+from convsmith.runs.schema import DataRecord, TeacherRecord
 from convsmith.system import reading
-
-TEACHER = "teacher.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +59,8 @@ def teacher_notes(folder: RunFolder) -> tuple[str, ...]:
 
     Nothing where nobody did.
     """
-    record = folder.record(TEACHER)
-    return () if record is None else (str(record.get("told", "")), *map(str, record.get("notes", ())))
+    record = folder.find(TeacherRecord)
+    return () if record is None else (record.sentence, *record.notes)
 
 
 def trained_net(text: str, data: TrainingData, config: DataConfig) -> TrainedModel:
@@ -86,10 +85,10 @@ def trained_net(text: str, data: TrainingData, config: DataConfig) -> TrainedMod
     folder = find_bundle(text)
     if folder is not None:
         return _of_bundle(zoo_name(text) or str(folder), folder, data, config)
-    return _of_run(RunFolder.open(Path(text)), data.record(config))
+    return _of_run(RunFolder.open(Path(text)), data)
 
 
-def _of_run(folder: RunFolder, student: dict[str, Any]) -> TrainedModel:
+def _of_run(folder: RunFolder, student: TrainingData) -> TrainedModel:
     if not folder.is_finished:
         raise RunError(
             "its training is not finished, so that its weights cannot be verified",
@@ -98,35 +97,31 @@ def _of_run(folder: RunFolder, student: dict[str, Any]) -> TrainedModel:
         )
     folder.verify("results.json")
     model = load_recipe(str(folder.path / "recipe.toml")).model
-    record, shape = folder.data_record(), folder.image_shape()
-    net = build(analyze_notation(model.net, shape, model).plan)
+    record = folder.read(DataRecord)
+    net = build(analyze_notation(model.net, record.image_shape, model).plan)
     folder.load_weights(net)
-    score = folder.read_json("results.json")["test"]
-    try:
-        labels = tuple(map(str, record["class_names"]))
-        mean, std = (tuple(map(float, record[name])) for name in ("mean", "std"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"damaged: {error}", where=str(folder.path / "data.json")) from error
+    test = folder.read(Results).test
     return TrainedModel(
         place=str(folder.path),
         model=model,
         net=net.eval().requires_grad_(requires_grad=False),
-        labels=labels,
-        image_shape=shape,
-        mean=mean,
-        std=std,
-        accuracy=score["correct"] / score["total"],
-        sha256=_digest(reading.sha256(folder.path / WEIGHTS), model, mean, std),
+        labels=record.class_names,
+        image_shape=record.image_shape,
+        mean=record.mean,
+        std=record.std,
+        accuracy=test.correct / test.total,
+        sha256=_digest(reading.sha256(folder.path / WEIGHTS), model, record.mean, record.std),
         unseen=frozenset(_unseen_by_run(record, student)),
         notes=teacher_notes(folder)[1:],
     )
 
 
-def _unseen_by_run(record: dict[str, Any], student: dict[str, Any]) -> Iterator[str]:
+def _unseen_by_run(record: DataRecord, student: TrainingData) -> Iterator[str]:
     """Those of the student's splits that the run held out too."""
-    own, other = student["splits"], record.get("splits", {})
+    fingerprints = student.split_fingerprints()
     for name in ("validation", "test"):
-        if name in own and own[name]["fingerprint"] == other.get(name, {}).get("fingerprint"):
+        held_out = record.splits.get(name)
+        if held_out is not None and held_out.fingerprint == fingerprints.get(name):
             yield name
 
 

@@ -14,6 +14,7 @@ from convsmith.recipes.fit import fitted, verdicts
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord
 from convsmith.system.device import choose_device, choose_precision, threads_for
 from convsmith.training.config import Plateau
 
@@ -108,7 +109,7 @@ def open_run(run: Path) -> tuple[RunFolder, Session]:
     """
     folder = RunFolder.open(run)
     prepared = prepare(load_recipe(str(run / "recipe.toml")))
-    found, expected = prepared.data.fingerprint, str(folder.data_record().get("fingerprint"))
+    found, expected = prepared.data.fingerprint, folder.read(DataRecord).fingerprint
     if found != expected:
         raise RunError(
             f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",

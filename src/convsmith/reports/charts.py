@@ -13,8 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from convsmith.evaluation.calibration import Calibration, RiskCoverage
-from convsmith.evaluation.metrics import ClassMetrics, Metrics, shares
+from convsmith.evaluation.calibration import RiskCoverage
+from convsmith.evaluation.metrics import Metrics, shares
+from convsmith.evaluation.schema import Calibration, ClassMetrics, Robustness
 from convsmith.reports.style import (
     BLUE,
     FRAME,
@@ -28,6 +29,7 @@ from convsmith.reports.style import (
     add_heading,
     short,
 )
+from convsmith.runs.schema import EpochRow
 from convsmith.training.lr_find import RangeTest
 
 PAGE_WIDTH = 4.6
@@ -36,7 +38,7 @@ LIGHT = "#fefefe"
 # Above these numbers of classes only the extremes get bars, and a matrix has no numbers or no names.
 MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
 Draw = Callable[[Axes], None]
-History = Sequence[dict[str, float]]
+History = Sequence[EpochRow]
 
 
 def one(draw: Draw, height: float = 3.1) -> Figure:
@@ -59,6 +61,12 @@ def side_by_side(
     return figure
 
 
+def values_of(metrics: History, split: str, kind: str) -> list[float]:
+    """Return the loss or the accuracy of a split after each epoch; NaN if it was not measured."""
+    values = (row.metric(split, kind) for row in metrics)
+    return [np.nan if value is None else value for value in values]
+
+
 def curve(metrics: History, kind: str) -> Draw:
     """Draw loss or accuracy by epoch, each line labelled at its end.
 
@@ -68,10 +76,10 @@ def curve(metrics: History, kind: str) -> Draw:
     """
 
     def draw(ax: Axes) -> None:
-        epochs = [row["epoch"] for row in metrics]
+        epochs = [row.epoch for row in metrics]
         ends = []
         for name, colour in (("train", BLUE), ("validation", GREEN), ("test", ORANGE)):
-            values = [row.get(f"{name}_{kind}", np.nan) for row in metrics]
+            values = values_of(metrics, name, kind)
             if np.isfinite(values).any():
                 marker = "o" if len(epochs) < 16 else None
                 ax.plot(epochs, values, color=colour, marker=marker, markersize=4)
@@ -216,7 +224,7 @@ def risk(curve: RiskCoverage) -> Draw:
     return draw
 
 
-def robustness(record: dict[str, Any]) -> Draw:
+def robustness(record: Robustness) -> Draw:
     """Draw accuracy by strength of each corruption, each line labelled at its end.
 
     Args:
@@ -224,10 +232,10 @@ def robustness(record: dict[str, Any]) -> Draw:
     """
 
     def draw(ax: Axes) -> None:
-        clean = float(record["clean"]["accuracy"])
+        clean = record.clean.accuracy
         ends = []
-        for (name, levels), colour in zip(record["corruptions"].items(), SERIES, strict=False):
-            values = [clean, *(float(level["accuracy"]) for level in levels)]
+        for (name, levels), colour in zip(record.corruptions.items(), SERIES, strict=False):
+            values = [clean, *(level.accuracy for level in levels)]
             ax.plot(range(len(values)), values, color=colour, marker="o", markersize=3.5)
             ends.append((values[-1], name, colour))
         end_labels(ax, 5, ends, "accuracy", decimals=0, room=0.62)

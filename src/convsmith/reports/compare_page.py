@@ -13,10 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFor
 
 from convsmith.evaluation.comparison import Difference, Spread
 from convsmith.evaluation.metrics import Interval
-from convsmith.reports.charts import Draw, end_labels, one
+from convsmith.reports.charts import Draw, end_labels, one, values_of
 from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import INK, SERIES, short
+from convsmith.runs.schema import EpochRow
 from convsmith.text import escape_markdown, percent, printable_value
 
 
@@ -37,7 +38,7 @@ class RunRow:
     ece: float
     seconds: float
     epochs: int
-    metrics: Sequence[dict[str, float]]
+    metrics: Sequence[EpochRow]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +155,14 @@ def _curves(comparison: ComparisonData, kind: str) -> Draw:
         ends: dict[int, tuple[float, str, str]] = {}
         last = 1.0
         for run in comparison.runs:
-            epochs = [row["epoch"] for row in run.metrics]
-            values = [row.get(f"test_{kind}", np.nan) for row in run.metrics]
+            epochs = [row.epoch for row in run.metrics]
+            values = values_of(run.metrics, "test", kind)
             if not epochs or not np.isfinite(values).any():
                 continue
             marker = "o" if len(epochs) < 3 else None
             ax.plot(epochs, values, color=colour(run.group), linewidth=1.5, alpha=0.85, marker=marker)
             ends[run.group] = (values[-1], short(comparison.groups[run.group].label), colour(run.group))
-            last = max(last, epochs[-1])
+            last = max(last, float(epochs[-1]))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         end_labels(ax, last, list(ends.values()), kind, decimals=1, room=0.62)
         ax.set_xlabel("epoch")

@@ -11,7 +11,7 @@ from convsmith.data.dataset import load as load_data
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.comparison import PairTest, differences, groups, pair_test, spread
-from convsmith.evaluation.metrics import Metrics, facts_of
+from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.loader import load as load_recipe
@@ -19,7 +19,8 @@ from convsmith.recipes.schema import Recipe
 from convsmith.reports.compare_page import ComparisonData, GroupRow, PairRow, RunRow, html, markdown
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
-from convsmith.runs.folder import RunFolder, epoch_seconds
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord
 from convsmith.system import files
 
 # Pairs on the page, pairs with example images, and images per side.
@@ -41,7 +42,7 @@ class _Run:
     name: str
     recipe: Recipe
     analysis: SpecAnalysis
-    data: dict[str, Any]
+    data: DataRecord
     predictions: Predictions
     metrics: Metrics
 
@@ -88,11 +89,8 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
 def _open(path: Path) -> _Run:
     folder = RunFolder.open(path)
     recipe = load_recipe(str(path / "recipe.toml"))
-    data = folder.data_record()
-    try:
-        names = tuple(map(str, data["class_names"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"damaged: {error}", where=str(path / "data.json")) from error
+    data = folder.read(DataRecord)
+    names = data.class_names
     test = predictions.read(folder.predictions)
     if test.num_classes != len(names):
         raise RunError(
@@ -104,10 +102,10 @@ def _open(path: Path) -> _Run:
         folder=folder,
         name=path.resolve().name,
         recipe=recipe,
-        analysis=analyze_notation(recipe.model.net, folder.image_shape(), recipe.model),
+        analysis=analyze_notation(recipe.model.net, data.image_shape, recipe.model),
         data=data,
         predictions=test,
-        metrics=facts_of(test, names),
+        metrics=compute_metrics(test, names),
     )
 
 
@@ -148,7 +146,7 @@ def _row(run: _Run, group: int) -> RunRow:
         recipe=run.recipe.name,
         seed=run.recipe.seed,
         group=group,
-        data=str(run.data.get("title", "")),
+        data=run.data.title,
         parameters=run.analysis.parameters,
         macs=run.analysis.macs,
         receptive_field=run.analysis.receptive_field,
@@ -162,7 +160,7 @@ def _row(run: _Run, group: int) -> RunRow:
 
 
 def _seconds(run: _Run) -> float:
-    return sum(map(epoch_seconds, run.folder.metrics()))
+    return sum(row.seconds for row in run.folder.metrics())
 
 
 def _group(label: str, runs: list[_Run]) -> GroupRow:
@@ -246,7 +244,7 @@ def _data(run: _Run) -> ImageData | None:
         data = load_data(run.recipe.data)
     except DataError:
         return None
-    same = data.fingerprint == run.data.get("fingerprint") and len(data.test) == len(run.predictions)
+    same = data.fingerprint == run.data.fingerprint and len(data.test) == len(run.predictions)
     return data if same else None
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from convsmith.briefs.checks import Check
 from convsmith.evaluation.metrics import Metrics
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
+from convsmith.evaluation.schema import Duplicates, LabelErrors, Robustness
 from convsmith.net.analysis import Analysis
+from convsmith.runs.schema import DataRecord, Environment, EpochRow
 from convsmith.text import escape_markdown, fenced, percent, printable_value
 from convsmith.training.metrics import SplitMetrics
 
@@ -37,8 +38,8 @@ class PageData:
     net: str
     recipe_toml: str
     notes: tuple[str, ...]
-    data: dict[str, Any]
-    environment: dict[str, Any]
+    data: DataRecord
+    environment: Environment
     summary: str
     receptive_field_table: str
     analysis: Analysis
@@ -48,14 +49,14 @@ class PageData:
     epochs: int
     seconds: float
     time: str
-    history: Sequence[dict[str, float]]
+    history: Sequence[EpochRow]
     metrics: Metrics
     checks: tuple[Check, ...]
     pictures: tuple[Picture, ...]
     log: str
-    robustness: dict[str, Any] | None
-    duplicates: dict[str, Any] | None
-    label_errors: dict[str, Any] | None
+    robustness: Robustness | None
+    duplicates: Duplicates | None
+    label_errors: LabelErrors | None
     field: EffectiveReceptiveField | None
 
 

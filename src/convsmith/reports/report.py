@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tomli_w
@@ -16,10 +15,11 @@ from convsmith.data.dataset import ImageData
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation import receptive_field
-from convsmith.evaluation.metrics import ClassMetrics, Metrics, facts_of, mistakes
+from convsmith.evaluation.metrics import Metrics, compute_metrics, mistakes
 from convsmith.evaluation.predictions import REMEDY, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
-from convsmith.evaluation.results import classes_record, facts_record
+from convsmith.evaluation.results import results_of
+from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
 from convsmith.models.trained import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
 from convsmith.recipes.session import Session, notes
@@ -32,7 +32,8 @@ from convsmith.reports.page_images import Explanations, explanation_picture, exp
 from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.samples import preview_images, sample_indices, sample_pictures, save
 from convsmith.reports.style import short
-from convsmith.runs.folder import RunFolder, epoch_seconds
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord, Environment
 from convsmith.system import files
 from convsmith.text import format_duration
 from convsmith.training.metrics import SplitMetrics, score_of
@@ -41,10 +42,6 @@ from convsmith.training.metrics import SplitMetrics, score_of
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
 _SAMPLE = 101
 _Drawn = list[Picture]
-_DATA_FIELDS = (
-    "title", "identity", "fingerprint", "image_shape", "mean", "std", "splits", "test_split",
-)  # fmt: skip
-_ENVIRONMENT_FIELDS = ("processor", "cores", "device", "torch_threads", "packages")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ class Result:
 
 def metrics_for(session: Session, predictions: Predictions) -> Metrics:
     """Compute the metrics of the test predictions of a run."""
-    return facts_of(predictions, session.data.class_names)
+    return compute_metrics(predictions, session.data.class_names)
 
 
 def saved(folder: RunFolder, session: Session) -> tuple[SplitMetrics, Predictions]:
@@ -79,16 +76,7 @@ def saved(folder: RunFolder, session: Session) -> tuple[SplitMetrics, Prediction
         raise RunError(
             "the predictions are not of the test set of this run", where=str(folder.predictions), fix=REMEDY
         )
-    try:
-        train = folder.read_json("results.json")["train"]
-        score = SplitMetrics(
-            loss=float(train["loss"]), correct=int(train["correct"]), total=int(train["total"])
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"damaged: no training score ({error})", where=str(folder.path / "results.json"), fix=REMEDY
-        ) from error
-    return score, predictions
+    return folder.read(Results).train, predictions
 
 
 def report(
@@ -106,12 +94,7 @@ def report(
     test = score_of(torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels))
     checks = session.judge(Trained(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
     names = session.data.class_names
-    record = {
-        "train": {"loss": train.loss, "correct": train.correct, "total": train.total},
-        "test": {**facts_record(metrics, predictions, names), "loss": test.loss},
-        "classes": classes_record(metrics.classes),
-    }
-    folder.write_json("results.json", record)
+    folder.write(results_of(metrics, predictions, names, train=train, test_loss=test.loss))
     augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
     drawn = [
@@ -188,7 +171,7 @@ def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple
     if history:
         panels = [charts.curve(history, kind) for kind in ("loss", "accuracy")]
         drawn.insert(0, ("curves", "Loss and accuracy", charts.side_by_side(panels, "Training", subtitle)))
-    if robustness := folder.record("robustness.json"):
+    if robustness := folder.find(Robustness):
         figure = charts.side_by_side([charts.robustness(robustness)], "Robustness", width=7.5)
         drawn.append(("robustness", "Robustness", figure))
     return drawn
@@ -241,15 +224,15 @@ def _page_data(
 ) -> PageData:
     recipe, analysis = session.recipe, session.analysis
     history = folder.metrics()
-    seconds = sum(map(epoch_seconds, history))
+    seconds = sum(row.seconds for row in history)
     return PageData(
         name=recipe.name,
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
         notes=(*notes(session), *teacher_notes(folder)),
-        data=_complete(folder, "data.json", _DATA_FIELDS),
-        environment=_complete(folder, "environment.json", _ENVIRONMENT_FIELDS),
+        data=folder.read(DataRecord),
+        environment=folder.read(Environment),
         summary=course_summary(analysis),
         receptive_field_table=receptive_field_table(analysis),
         analysis=analysis,
@@ -264,20 +247,8 @@ def _page_data(
         checks=checks,
         pictures=tuple(drawn),
         log=folder.read_text("log.txt"),
-        robustness=folder.record("robustness.json"),
-        duplicates=folder.record("duplicates.json"),
-        label_errors=folder.record("label_errors.json"),
+        robustness=folder.find(Robustness),
+        duplicates=folder.find(Duplicates),
+        label_errors=folder.find(LabelErrors),
         field=_field(folder, session),
     )
-
-
-def _complete(folder: RunFolder, name: str, fields: Sequence[str]) -> dict[str, Any]:
-    """Read a record and check that it has all fields that the pages show."""
-    record = folder.record(name) or {}
-    if missing := [field for field in fields if field not in record]:
-        raise RunError(
-            f"damaged: {', '.join(missing)} missing",
-            where=str(folder.path / name),
-            fix="restore the file as it was written, or train again",
-        )
-    return record

@@ -1,11 +1,11 @@
-"""The folder that a run leaves behind: what is in it, under which names, and how it is written."""
+"""The run folder: the names of its files, and how they are read, written and verified."""
 
 import contextlib
 import csv
 import io
 import shlex
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,103 +15,113 @@ import safetensors
 import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from torch import nn
 
 from convsmith.errors import Problem, RunError
+from convsmith.evaluation.schema import Results
 from convsmith.runs.checkpoint import TrainingState, load_state
+from convsmith.runs.schema import (
+    FILES,
+    METRICS,
+    DataRecord,
+    Environment,
+    EpochRow,
+    FileEntry,
+    Manifest,
+    R,
+    Resumption,
+    Resumptions,
+    epoch_row,
+    read_record,
+    row_cells,
+    write_record,
+)
 from convsmith.system import files, folders, locks, reading
 from convsmith.training.trainer import EpochMetrics
 
-METRICS = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "train_seconds",
-    "evaluation_seconds",
-)
-
-WEIGHTS, STATE = "model.safetensors", "state.safetensors"
-# Pixels a side, and channels; far above any small net's.
-_LARGEST_SIDE = 16_384
-# In seconds: thirty years.
-_LONGEST_EPOCH = 1e9
-# What a training writes and others read. The rest is made anew from it by `convsmith evaluate`.
-ORIGINALS = ("recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", WEIGHTS, STATE)
-
-
-def epoch_seconds(row: Mapping[str, float]) -> float:
-    """What an epoch took, by its row of metrics.csv: training and evaluation, what is missing left out.
-
-    >>> epoch_seconds({"epoch": 1, "train_seconds": 5.0, "evaluation_seconds": 0.5})
-    5.5
-    """
-    return row.get("train_seconds", 0.0) + row.get("evaluation_seconds", 0.0)
+RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
+# Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
+ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], METRICS, LOG, WEIGHTS, STATE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
     """The files of one run.
 
-    recipe.toml (resolved), environment.json, data.json (fingerprint, splits, mean, deviation), summary.txt,
-    log.txt, metrics.csv (a row an epoch), model.safetensors (weights after the last whole epoch),
-    state.safetensors (all that the training goes on from), resumed.json (when it was resumed, and what had
-    changed), profile.txt and tensorboard/ (where they are asked for), predictions.npz, explanation.npz,
-    receptive_field.npz, results.json, robustness.json, duplicates.json, label_errors.json (where they are
-    asked for), teacher.json (who taught, where somebody did), plots/, README.md and
-    report.html (the report), manifest.json (sha256 of all of them).
+    ====================== =====================================================================
+    recipe.toml            the recipe, with every setting
+    environment.json       `Environment`: the machine and the versions of packages
+    data.json              `DataRecord`: fingerprint, classes, splits, mean and standard deviation
+    teacher.json           `TeacherRecord`; only with a teacher
+    summary.txt            the layers of the net
+    log.txt                the training log
+    metrics.csv            an `EpochRow` for each epoch
+    model.safetensors      the weights after the last complete epoch
+    state.safetensors      the checkpoint
+    resumed.json           `Resumptions`; only if the run was resumed
+    profile.txt            the time of each step; on request
+    tensorboard/           on request
+    predictions.npz        `evaluation.predictions.Predictions` for the test set
+    explanation.npz        `evaluation.explanation.Explanation`
+    receptive_field.npz    the effective receptive field
+    results.json           `Results`
+    robustness.json        `Robustness`; on request, as are the two below
+    duplicates.json        `Duplicates`
+    label_errors.json      `LabelErrors`
+    plots/                 the pictures of the report
+    README.md, report.html the report
+    manifest.json          `Manifest`: SHA-256 and size of every other file; written last
+    ====================== =====================================================================
     """
 
     path: Path
 
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
+        """Make a new folder in `parent`, with the next number after the name."""
         return cls(path=folders.new_numbered_folder(parent, name))
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """A trained run, whose files are as they were written.
+        """Open a trained run and verify its files.
 
         Raises:
-            RunError: The folder is missing, holds no run, or has damaged files.
+            RunError: The folder is missing, is not a run, or has damaged files.
         """
-        fix = "name a folder that `convsmith train` made and that has at least one whole epoch"
-        run = cls._with(path, ("recipe.toml", "data.json", WEIGHTS), fix)
+        fix = "name a folder that `convsmith train` made and that has at least one complete epoch"
+        run = cls._with(path, (RECIPE, FILES[DataRecord], WEIGHTS), fix)
         run.verify(*ORIGINALS)
         return run
 
     @classmethod
     def open_to_resume(cls, path: Path) -> "RunFolder":
-        """A run that can go on. Its recipe may have been edited: whoever resumes it looks at that.
+        """Open a run that can be resumed. Its recipe may have been edited, so it is not verified.
 
         Raises:
             RunError: As `open`.
         """
         fix = "train again; runs of older versions of convsmith kept no state"
-        run = cls._with(path, ("recipe.toml", "data.json", STATE), fix)
-        run.verify(*(name for name in ORIGINALS if name != "recipe.toml"))
+        run = cls._with(path, (RECIPE, FILES[DataRecord], STATE), fix)
+        run.verify(*(name for name in ORIGINALS if name != RECIPE))
         return run
 
     @classmethod
     @contextlib.contextmanager
     def held(cls, path: Path) -> Iterator[None]:
-        """Be the only process that writes in a run's folder. A folder that is no run is not touched.
+        """Lock a run's folder against other processes. A folder that is not a run stays untouched.
 
         Raises:
-            FileError: Another process holds it.
+            FileError: Another process holds the lock.
         """
-        with locks.lock_folder(path) if (path / "recipe.toml").is_file() else contextlib.nullcontext():
+        with locks.lock_folder(path) if (path / RECIPE).is_file() else contextlib.nullcontext():
             yield
 
     @classmethod
-    def _with(cls, path: Path, needed: Sequence[str], fix: str) -> "RunFolder":
+    def _with(cls, path: Path, required: Sequence[str], fix: str) -> "RunFolder":
         if not path.is_dir():
             raise RunError("no such run folder", where=str(path), fix="`convsmith train` makes one in runs/")
-        missing = [name for name in needed if not (path / name).is_file()]
+        missing = [name for name in required if not (path / name).is_file()]
         if missing:
             what = f"this folder is no trained run: {', '.join(missing)} missing"
             raise RunError(what, where=str(path), fix=fix)
@@ -119,49 +129,49 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the manifest, which is written last, is there."""
-        return (self.path / "manifest.json").is_file()
+        """Whether the manifest, which is written last, exists."""
+        return (self.path / FILES[Manifest]).is_file()
 
     def verify(self, *names: str) -> None:
-        """Compare files with the manifest; before a run is finished there is none.
+        """Compare files with the manifest, if there is one yet.
 
         Raises:
-            RunError: Naming every file that is damaged or missing.
+            RunError: Files are damaged or missing; one problem for each.
         """
         if not self.is_finished:
             return
-        manifest = self.read_json("manifest.json")
-        if not isinstance(manifest, dict) or not all(isinstance(each, dict) for each in manifest.values()):
-            raise RunError("damaged: expected an object of objects", where=str(self.path / "manifest.json"))
+        entries = self.read(Manifest).root
         damaged = [
-            self._problem(name, found)
+            self._problem(name, difference)
             for name in names
-            if name in manifest and (found := self._difference(name, manifest[name]))
+            if name in entries and (difference := self._difference(name, entries[name]))
         ]
         if damaged:
             raise RunError.of(damaged)
 
-    def _problem(self, name: str, found: str) -> Problem:
+    def _problem(self, name: str, difference: str) -> Problem:
         path = self.path / name
-        if name == "recipe.toml" and path.is_file():
-            # Damaged or edited: nothing tells which, and the second is likelier.
+        if name == RECIPE and path.is_file():
+            # Damaged or edited: nothing distinguishes the two, and an edit is more probable.
             return Problem(
-                what=f"not the recipe that was trained: {found}",
+                what=f"not the recipe that was trained: {difference}",
                 where=str(path),
-                fix=f"set it back; to train what it says now: `convsmith train {shlex.quote(str(path))}`",
+                fix=f"restore it, or train the edited recipe: `convsmith train {shlex.quote(str(path))}`",
             )
         return Problem(
-            what=f"damaged: {found}", where=str(path), fix="restore the file from a copy, or train again"
+            what=f"damaged: {difference}",
+            where=str(path),
+            fix="restore the file from a copy, or train again",
         )
 
-    def _difference(self, name: str, entry: dict[str, Any]) -> str:
-        """How a file differs from its entry in the manifest; empty where it does not."""
+    def _difference(self, name: str, entry: FileEntry) -> str:
+        """How a file differs from its entry in the manifest; empty if it does not."""
         path = self.path / name
         if not path.is_file():
             return "missing"
-        if (size := path.stat().st_size) != entry.get("bytes"):
-            return f"found {size} bytes, expected {entry.get('bytes')}"
-        found, expected = reading.sha256(path), str(entry.get("sha256"))
+        if (size := path.stat().st_size) != entry.bytes:
+            return f"found {size} bytes, expected {entry.bytes}"
+        found, expected = reading.sha256(path), entry.sha256
         return "" if found == expected else f"found SHA-256 {found[:12]}, expected {expected[:12]}"
 
     @property
@@ -190,31 +200,54 @@ class RunFolder:
     def page(self) -> Path:
         return self.path / "report.html"
 
+    def read(self, kind: type[R]) -> R:
+        """Read the record of a kind.
+
+        Raises:
+            FileError: Its file is missing or is not JSON.
+            RunError: Its file does not fit the schema.
+        """
+        return read_record(self.path, kind)
+
+    def find(self, kind: type[R]) -> R | None:
+        """Read the record of a kind; None if there is no such file.
+
+        Raises:
+            FileError: Its file is not JSON.
+            RunError: Its file does not fit the schema.
+        """
+        return self.read(kind) if (self.path / FILES[kind]).is_file() else None
+
+    def write(self, record: BaseModel) -> None:
+        """Write a record to the file of its kind."""
+        write_record(self.path, record)
+
+    def remove(self, kind: type[BaseModel]) -> None:
+        """Remove the file of a kind of record, if it exists."""
+        (self.path / FILES[kind]).unlink(missing_ok=True)
+
     def write_start(
-        self, *, recipe: dict[str, Any], environment: dict[str, Any], data: dict[str, Any], summary: str
+        self, *, recipe: dict[str, Any], environment: Environment, data: DataRecord, summary: str
     ) -> None:
-        """All that is known before the first step."""
-        files.write_toml(self.path / "recipe.toml", recipe)
-        files.write_json(self.path / "environment.json", environment)
-        files.write_json(self.path / "data.json", data)
+        """Write what is known before the first step."""
+        files.write_toml(self.path / RECIPE, recipe)
+        self.write(environment)
+        self.write(data)
         files.write_text(self.path / "summary.txt", summary + "\n")
 
-    def reopen(self, note: dict[str, Any]) -> None:
-        """Before a run goes on: it is no longer finished, and what has changed is written down."""
-        for name in ("manifest.json", "results.json"):
-            (self.path / name).unlink(missing_ok=True)
+    def reopen(self, resumption: Resumption) -> None:
+        """Mark a run as unfinished and record its resumption."""
+        for kind in (Manifest, Results):
+            self.remove(kind)
         files.sync_folder(self.path)
-        path = self.path / "resumed.json"
-        notes = self.read_json(path.name) if path.is_file() else []
-        if not isinstance(notes, list):
-            raise RunError("damaged: expected a list", where=str(path))
-        files.write_json(path, [*notes, note])
+        earlier = self.find(Resumptions)
+        self.write(Resumptions((*(earlier.root if earlier else ()), resumption)))
 
     def write_state(self, state: TrainingState) -> None:
         files.write_bytes(self.path / STATE, state.to_bytes())
 
     def load_state(self) -> TrainingState:
-        """Raises RunError where it is damaged."""
+        """Load the checkpoint. Raises RunError if it is damaged."""
         return load_state(self.path / STATE)
 
     def write_profile(self, table: str) -> None:
@@ -222,17 +255,30 @@ class RunFolder:
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, METRICS, lineterminator="\n")
+        writer = csv.DictWriter(text, list(EpochRow.model_fields), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_row(facts) for facts in history)
-        files.write_text(self.path / "metrics.csv", text.getvalue())
+        writer.writerows(row_cells(metrics) for metrics in history)
+        files.write_text(self.path / METRICS, text.getvalue())
+
+    def metrics(self) -> tuple[EpochRow, ...]:
+        """Read the rows of metrics.csv.
+
+        Raises:
+            RunError: A row does not fit the schema.
+        """
+        path = self.path / METRICS
+        try:
+            rows = list(csv.DictReader(io.StringIO(reading.read_text(path))))
+        except csv.Error as error:
+            raise RunError(f"damaged: {error}", where=str(path)) from error
+        return tuple(epoch_row(row, path) for row in rows)
 
     def write_weights(self, net: nn.Module) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
         files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(tensors))
 
     def load_weights(self, net: nn.Module) -> None:
-        """Raises RunError where the weights are damaged or of another net."""
+        """Load the weights into a net. Raises RunError if they are damaged or do not fit it."""
         path = self.path / WEIGHTS
         try:
             tensors = safetensors.torch.load(reading.read_safetensors(path))
@@ -245,92 +291,28 @@ class RunFolder:
             ) from error
 
     def weight(self, name: str) -> NDArray[np.float32]:
-        """One tensor of the weights, without the net.
+        """Load one tensor of the weights, without building the net.
 
         Raises:
-            RunError: The weights are damaged or of another net.
+            RunError: The weights are damaged or have no tensor of this name.
         """
-        path = self.path / "model.safetensors"
+        path = self.path / WEIGHTS
         try:
             tensor: NDArray[np.float32] = safetensors.numpy.load(reading.read_safetensors(path))[name]
         except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
             raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
         return tensor
 
-    def record(self, name: str) -> dict[str, Any] | None:
-        """An analysis that was asked for, from a JSON file; None where it was not.
-
-        Raises:
-            RunError: The file holds something else.
-        """
-        if not (self.path / name).is_file():
-            return None
-        found = reading.read_json(self.path / name)
-        if not isinstance(found, dict):
-            raise RunError("damaged: expected an object", where=str(self.path / name))
-        return found
-
-    def metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv; what was not measured is absent."""
-        rows = csv.DictReader(io.StringIO(reading.read_text(self.path / "metrics.csv")))
-        try:
-            found = [{key: float(value) for key, value in row.items() if value} for row in rows]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise RunError(f"damaged: {error}", where=str(self.path / "metrics.csv")) from error
-        if any("epoch" not in row for row in found):
-            raise RunError("damaged: a row has no epoch", where=str(self.path / "metrics.csv"))
-        # A loss may be NaN, which is the truth about it; a time is never.
-        if not all(0 <= epoch_seconds(row) <= _LONGEST_EPOCH for row in found):
-            raise RunError("damaged: a time that cannot be", where=str(self.path / "metrics.csv"))
-        return found
-
-    def data_record(self) -> dict[str, Any]:
-        record = reading.read_json(self.path / "data.json")
-        if not isinstance(record, dict):
-            raise RunError("damaged: expected an object", where=str(self.path / "data.json"))
-        return record
-
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(C, H, W)` of the images that it was trained on. Raises RunError where data.json does not say."""
-        match self.data_record().get("image_shape"):
-            case [int(channels), int(height), int(width)] if (
-                min(channels, height, width) >= 1 and max(channels, height, width) <= _LARGEST_SIDE
-            ):
-                return channels, height, width
-        raise RunError("damaged: no image_shape", where=str(self.path / "data.json"), fix="train again")
-
     def read_text(self, name: str) -> str:
         return reading.read_text(self.path / name)
 
-    def read_json(self, name: str) -> Any:
-        return reading.read_json(self.path / name)
-
-    def write_record(self, name: str, value: dict[str, Any] | None) -> None:
-        """Write a record, or take away what an earlier part of the run left where there is none now."""
-        if value is None:
-            (self.path / name).unlink(missing_ok=True)
-        else:
-            files.write_json(self.path / name, value)
-
-    def write_json(self, name: str, value: Any) -> None:
-        files.write_json(self.path / name, value)
-
     def write_manifest(self) -> None:
-        """Last of all: the sha256 and size of every other file."""
+        """Write the SHA-256 and the size of every other file, which marks the run as finished."""
         entries = {
-            str(path.relative_to(self.path)): {"sha256": reading.sha256(path), "bytes": path.stat().st_size}
+            str(path.relative_to(self.path)): FileEntry(
+                sha256=reading.sha256(path), bytes=path.stat().st_size
+            )
             for path in sorted(self.path.rglob("*"))
-            if path.is_file() and path.name != "manifest.json" and not path.name.startswith(".")
+            if path.is_file() and path.name != FILES[Manifest] and not path.name.startswith(".")
         }
-        files.write_json(self.path / "manifest.json", entries)
-
-
-def _row(facts: EpochMetrics) -> dict[str, object]:
-    row: dict[str, object] = {"epoch": facts.epoch, "lr": f"{facts.lr:.8g}"}
-    for name in ("train", "validation", "test"):
-        score = getattr(facts, name)
-        row[f"{name}_loss"] = f"{score.loss:.6f}" if score else ""
-        row[f"{name}_accuracy"] = f"{score.accuracy:.6f}" if score else ""
-    row["train_seconds"] = f"{facts.train_seconds:.3f}"
-    row["evaluation_seconds"] = f"{facts.evaluation_seconds:.3f}"
-    return row
+        self.write(Manifest(entries))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from convsmith.errors import RunError
 from convsmith.recipes.loader import load
-from convsmith.runs.folder import RunFolder, epoch_seconds
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import EpochRow
 from convsmith.text import format_duration
 
 
@@ -25,7 +26,7 @@ class RunProgress:
 
     name: str
     epochs: int
-    rows: Sequence[dict[str, float]]
+    rows: Sequence[EpochRow]
     quiet_seconds: float
     finished: bool
     diverged: str
@@ -40,7 +41,7 @@ class RunProgress:
         """At the pace of the epochs so far; None before the first."""
         if not self.rows:
             return None
-        spent = sum(map(epoch_seconds, self.rows))
+        spent = sum(row.seconds for row in self.rows)
         return spent / len(self.rows) * (self.epochs - len(self.rows))
 
     def line(self) -> str:
@@ -87,15 +88,15 @@ def table_header() -> str:
     return " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
 
 
-def table_row(row: dict[str, float]) -> str:
+def table_row(row: EpochRow) -> str:
     """An epoch in one line: learning rate, then loss and accuracy of each split, and seconds.
 
-    >>> table_row({"epoch": 1, "lr": 0.01, "train_loss": 2.3, "train_accuracy": 0.1, "train_seconds": 5})
+    >>> table_row(EpochRow(epoch=1, lr=0.01, train_loss=2.3, train_accuracy=0.1, train_seconds=5))
     '    1 1.0000e-02   2.3000   10.00%          -        -        -        -     5.0'
     """
-    cells = [f"{row['epoch']:>5.0f}", f"{row.get('lr', 0):>10.4e}"]
+    cells = [f"{row.epoch:>5}", f"{row.lr or 0:>10.4e}"]
     for name, width in (("train", 8), ("validation", 10), ("test", 8)):
-        loss, accuracy = row.get(f"{name}_loss"), row.get(f"{name}_accuracy")
+        loss, accuracy = row.metric(name, "loss"), row.metric(name, "accuracy")
         cells.append(f"{'-' if loss is None else f'{loss:.4f}':>{width}}")
         cells.append(f"{'-' if accuracy is None else f'{accuracy:.2%}':>8}")
-    return " ".join([*cells, f"{epoch_seconds(row):>7.1f}"])
+    return " ".join([*cells, f"{row.seconds:>7.1f}"])

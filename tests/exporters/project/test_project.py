@@ -23,6 +23,7 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.schema import DataRecord
 
 Capture = pytest.CaptureFixture[str]
 # The budgets of the sprint differ from it in numbers alone.
@@ -85,13 +86,20 @@ def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], 
     if recipe.data.resize:
         shape = (shape[0], recipe.data.resize, recipe.data.resize)
     planned = plan(parse(recipe.model.net), shape, recipe.model)
-    data = {
-        "class_names": classes,
-        "mean": [0.49139967861519596, 0.4821584083946079, 0.4465309144454657][: shape[0]],
-        "std": [0.24703223246328201, 0.24348512800005553, 0.2615878417279645][: shape[0]],
-        "image_shape": list(shape),
-        "test_split": "the source's own" if own_test else "by convsmith, stratified",
-    }
+    data = DataRecord(
+        title="",
+        place="",
+        identity="",
+        fingerprint="",
+        class_names=tuple(classes),
+        mean=(0.49139967861519596, 0.4821584083946079, 0.4465309144454657)[: shape[0]],
+        std=(0.24703223246328201, 0.24348512800005553, 0.2615878417279645)[: shape[0]],
+        image_shape=shape,
+        split_seed=0,
+        dropped=(),
+        splits={},
+        test_split="the source's own" if own_test else "by convsmith, stratified",
+    )
     values = context(recipe, planned, data, storage)
     values["data_help"] = "a folder"
     for path, text in python_files(values, planned, ["Images are so and so."]).items():

@@ -14,6 +14,7 @@ from convsmith.exporters.project.transforms import is_alternate, transform_lines
 from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.schema import DataRecord
 from convsmith.training.config import Cosine, Linear, Muon, Optimizer
 
 # More class names than these have a file of their own.
@@ -65,7 +66,7 @@ def environment() -> jinja2.Environment:
     return made
 
 
-def context(recipe: Recipe, plan: Plan, data: dict[str, Any], storage: Storage) -> dict[str, Any]:
+def context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage) -> dict[str, Any]:
     """All that the templates ask for.
 
     Args:
@@ -90,8 +91,8 @@ def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[s
     >>> from convsmith.recipes.loader import load
     >>> recipe = load("digits")
     >>> planned = plan(parse(recipe.model.net), (1, 8, 8), recipe.model)
-    >>> data = {"class_names": list("0123456789"), "mean": [0.3], "std": [0.4], "image_shape": [1, 8, 8]}
-    >>> data["test_split"] = "by convsmith, stratified"
+    >>> from convsmith.data.dataset import load as load_data
+    >>> data = DataRecord.of(load_data(recipe.data), recipe.data)
     >>> values = context(recipe, planned, data, Storage(kind="digits"))
     >>> list(python_files(values, planned, []))
     ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
@@ -105,10 +106,10 @@ def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[s
     return {"model/model.py": source.source(plan, notes, alone=False), **files}
 
 
-def _data_context(recipe: Recipe, data: dict[str, Any], storage: Storage) -> dict[str, Any]:
-    channels, height, width = data["image_shape"]
-    own_test = data["test_split"] != "by convsmith, stratified"
-    names = data["class_names"]
+def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[str, Any]:
+    channels, height, width = data.image_shape
+    own_test = not data.test_is_split_off
+    names = data.class_names
     return {
         "name": recipe.name,
         "kind": storage.kind,
@@ -133,8 +134,8 @@ def _data_context(recipe: Recipe, data: dict[str, Any], storage: Storage) -> dic
         "class_names": names,
         "classes_in_file": len(names) > MOST_CLASSES,
         "classes_constant": constant("CLASSES", names),
-        "mean_constant": constant("MEAN", data["mean"]),
-        "std_constant": constant("STD", data["std"]),
+        "mean_constant": constant("MEAN", data.mean),
+        "std_constant": constant("STD", data.std),
     }
 
 

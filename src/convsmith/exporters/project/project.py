@@ -12,7 +12,8 @@ from convsmith.data.parquet import table_columns
 from convsmith.data.sources import HUB_NAMES, find
 from convsmith.errors import FileError, RunError
 from convsmith.evaluation import predictions
-from convsmith.evaluation.metrics import Metrics, facts_of
+from convsmith.evaluation.metrics import Metrics, compute_metrics
+from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import notes_of
 from convsmith.exporters.project.code import Storage, context, plain_log, python_files
 from convsmith.exporters.project.notebook import notebook
@@ -20,6 +21,7 @@ from convsmith.exporters.project.readme import Shown, readme
 from convsmith.models.resolve import Target
 from convsmith.models.resolve import find as find_target
 from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord, Environment
 from convsmith.system import files, reading
 from convsmith.training.metrics import SplitMetrics
 
@@ -42,7 +44,7 @@ _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "t
 class _Run:
     folder: RunFolder
     target: Target
-    data: dict[str, Any]
+    data: DataRecord
     facts: Metrics
     train: SplitMetrics
 
@@ -72,17 +74,17 @@ def project(run: Path) -> dict[str, bytes]:
     storage = storage_of(recipe.data)
     values = context(recipe, found.target.plan, found.data, storage)
     values["data_help"] = _DATA_HELP[storage.kind]
-    written = python_files(values, found.target.plan, notes_of(found.data))
+    written = python_files(
+        values, found.target.plan, notes_of(found.data.class_names, found.data.mean, found.data.std)
+    )
     written["model/__init__.py"] = ""
     if values["classes_in_file"]:
-        written["utils/classes.json"] = files.json_text(found.data["class_names"])
+        written["utils/classes.json"] = files.json_text(found.data.class_names)
     plots = [name for name in PICTURES if (found.folder.path / "plots" / f"{name}.png").is_file()]
     shown = _shown(found, plots)
     written["logs/train.log"] = shown.log
     written["logs/metrics.csv"] = found.folder.read_text("metrics.csv")
-    written["requirements.txt"] = requirements(
-        storage.kind, values, found.folder.read_json("environment.json")
-    )
+    written["requirements.txt"] = requirements(storage.kind, values, found.folder.read(Environment))
     written[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
     written[f"{recipe.name}.ipynb"] = notebook(values, shown)
     written["README.md"] = readme(values, shown)
@@ -124,14 +126,14 @@ def storage_of(config: DataConfig) -> Storage:
     return Storage(kind="hub", default=source.place, columns=columns, test_name=test)
 
 
-def requirements(kind: str, values: dict[str, Any], environment: dict[str, Any]) -> str:
+def requirements(kind: str, values: dict[str, Any], environment: Environment) -> str:
     """The packages that the code imports, at the versions that the run was trained with."""
     names = set(_PACKAGES)
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pillow"} if kind == "images" or values["resize"] else set()
     names |= {"scikit-learn"} if kind == "digits" or values["ordered"] else set()
-    trained = environment.get("packages", {})
-    lines = [f"{name}=={str(trained.get(name) or version(name)).split('+')[0]}" for name in sorted(names)]
+    trained = environment.packages
+    lines = [f"{name}=={(trained.get(name) or version(name)).split('+')[0]}" for name in sorted(names)]
     return "\n".join(["# Python 3.11 or newer; for the notebook also: pip install notebook", *lines, ""])
 
 
@@ -145,15 +147,14 @@ def _opened(run: Path) -> _Run:
         )
     folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PICTURES))
     target = find_target(str(run))
-    data = folder.data_record()
+    data = folder.read(DataRecord)
     found = predictions.read(folder.predictions)
-    train = folder.read_json("results.json")["train"]
     return _Run(
         folder=folder,
         target=target,
         data=data,
-        facts=facts_of(found, tuple(data["class_names"])),
-        train=SplitMetrics(loss=train["loss"], correct=train["correct"], total=train["total"]),
+        facts=compute_metrics(found, data.class_names),
+        train=folder.read(Results).train,
     )
 
 
@@ -170,9 +171,9 @@ def _shown(found: _Run, plots: list[str]) -> Shown:
         train=found.train,
         test=SplitMetrics(loss=found.facts.loss, correct=found.facts.correct, total=found.facts.total),
         checks=found.checks,
-        metrics=tuple(folder.metrics()),
+        metrics=folder.metrics(),
         log=plain_log(folder.read_text("log.txt")),
-        environment=folder.read_json("environment.json"),
+        environment=folder.read(Environment),
         plots=tuple(plots),
     )
 

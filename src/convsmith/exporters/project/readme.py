@@ -12,6 +12,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.schema import DataRecord, Environment, EpochRow
 from convsmith.text import escape_markdown, fenced, percent
 from convsmith.training.metrics import SplitMetrics
 
@@ -34,14 +35,14 @@ class Shown:
     recipe: Recipe
     analysis: Analysis
     plan: Plan
-    data: dict[str, Any]
+    data: DataRecord
     facts: Metrics
     train: SplitMetrics
     test: SplitMetrics
     checks: tuple[Check, ...]
-    metrics: tuple[dict[str, float], ...]
+    metrics: tuple[EpochRow, ...]
     log: str
-    environment: dict[str, Any]
+    environment: Environment
     plots: tuple[str, ...]
 
 

@@ -1,0 +1,239 @@
+"""The records of an evaluation, as results.json and the files of further analyses hold them.
+
+Shares, accuracies and confidences are from 0 to 1. What is undefined, such as the precision of a class that
+is never predicted, is None.
+"""
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field
+
+from convsmith.text import one_line
+from convsmith.training.metrics import SplitMetrics
+
+
+class Record(BaseModel):
+    """A record of a JSON file. Fields that other versions of convsmith wrote are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class ClassMetrics(Record):
+    """The counts of one class, and its recall, precision and F1.
+
+    Attributes:
+        correct: Images of the class that are predicted as such.
+        total: Images of the class.
+        predicted: Images of any class that are predicted as this one.
+    """
+
+    name: str
+    correct: int
+    total: int
+    predicted: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def accuracy(self) -> float | None:
+        """The recall; None if the split has no image of the class."""
+        return self.correct / self.total if self.total else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def precision(self) -> float | None:
+        """None if the class is never predicted."""
+        return self.correct / self.predicted if self.predicted else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def recall(self) -> float | None:
+        """The accuracy of a class, under its other name."""
+        return self.accuracy
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; None if either is undefined."""
+        if self.accuracy is None or self.precision is None:
+            return None
+        return 2 * self.correct / (self.total + self.predicted)
+
+    def line(self) -> str:
+        """Format the accuracy as the course does.
+
+        >>> ClassMetrics(name="cat", correct=703, total=1000, predicted=950).line()
+        'Accuracy of cat : 70.30 % (703/1000)'
+        """
+        share = "n/a" if self.accuracy is None else f"{self.accuracy:.2%}".replace("%", " %")
+        return f"Accuracy of {one_line(self.name)} : {share} ({self.correct}/{self.total})"
+
+
+class ConfusedPair(Record):
+    """How many images of one class are predicted as another; both by name."""
+
+    true: str
+    predicted: str
+    count: int
+
+
+class Bin(Record):
+    """Predictions with a confidence in `(low, high]`; the means are None for an empty bin."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Calibration(Record):
+    """How well confidence matches accuracy.
+
+    Attributes:
+        ece: Expected calibration error: the gaps between confidence and accuracy of the bins, weighted by
+            their counts.
+        mean_confidence: Over all images; above the accuracy it means overconfidence.
+        temperature: The divisor of the logits with the smallest loss. It is fitted on the same predictions
+            that it is evaluated on, so it describes them and does not estimate the error on new images. None
+            if no finite temperature is best, as when every prediction is correct.
+        ece_at_temperature: The error that remains at this temperature; None with the temperature.
+        bins: 15 of equal width.
+    """
+
+    ece: float
+    mean_confidence: float
+    temperature: float | None
+    ece_at_temperature: float | None
+    temperature_fitted_on: str = "these predictions"
+    bins: tuple[Bin, ...]
+
+
+class RiskCoverageSummary(Record):
+    """The area under the risk-coverage curve, the smallest possible one, and some points of the curve."""
+
+    area: float
+    best_area: float
+    risk_at_coverage: dict[str, float]
+
+
+class PredictedImage(Record):
+    """The prediction for one test image.
+
+    Attributes:
+        index: Its place in the split.
+        id: 16 hexadecimal digits of its pixels; None in runs of older versions.
+        loss: Cross-entropy in nats.
+    """
+
+    index: int
+    id: str | None
+    label: str
+    predicted: str
+    confidence: float
+    loss: float
+
+
+class SplitResults(Record):
+    """The metrics of a split.
+
+    Attributes:
+        accuracy_95: The 95 % confidence interval of the accuracy, by Wilson's score.
+        top_accuracy: By k, as text.
+        calibration: None in runs of older versions.
+        confusion: Rows are labels, columns predictions; None with more than 100 classes.
+    """
+
+    loss: float
+    correct: NonNegativeInt
+    total: PositiveInt
+    accuracy: float
+    accuracy_95: tuple[float, float]
+    macro_f1: float | None
+    top_accuracy: dict[str, float]
+    most_confused: tuple[ConfusedPair, ...]
+    calibration: Calibration | None = None
+    risk_coverage: RiskCoverageSummary | None = None
+    most_confident_mistakes: tuple[PredictedImage, ...]
+    highest_losses: tuple[PredictedImage, ...]
+    confusion: tuple[tuple[int, ...], ...] | None
+
+
+class Results(Record):
+    """The evaluation of the weights after the last epoch; `train` is measured on the plain images."""
+
+    train: SplitMetrics
+    test: SplitResults
+    classes: tuple[ClassMetrics, ...]
+
+
+class CorruptedAccuracy(Record):
+    """Accuracy, its 95 % confidence interval by Wilson's score, and mean loss in nats."""
+
+    accuracy: float
+    accuracy_95: tuple[float, float]
+    loss: float
+
+
+class Robustness(Record):
+    """Accuracy on corrupted test images.
+
+    Attributes:
+        images: Their number.
+        clean: On the images without corruption.
+        corruptions: By the name of the corruption, one entry for each strength from 1 to 5.
+        mean_accuracy: Over all corruptions and strengths.
+    """
+
+    images: int
+    clean: CorruptedAccuracy
+    corruptions: dict[str, tuple[CorruptedAccuracy, ...]]
+    mean_accuracy: float
+
+
+class DuplicatePair(Record):
+    """A test image and the training image that it nearly equals, by index.
+
+    Attributes:
+        difference: Root mean square of the differences of pixels, in levels of 0 to 255.
+    """
+
+    test: int
+    train: int
+    difference: float
+    same_label: bool
+
+
+class Duplicates(Record):
+    """Test images that the training set contains too, or nearly so.
+
+    Attributes:
+        largest_difference: The threshold, in levels of 0 to 255.
+        count: The number of pairs, of which `pairs` has the first.
+        other_label: How many pairs have different labels.
+    """
+
+    largest_difference: float
+    count: int
+    other_label: int
+    pairs: tuple[DuplicatePair, ...]
+
+
+class LabelError(Record):
+    """A test image whose label is probably wrong."""
+
+    index: int
+    label: str
+    predicted: str
+    confidence: float
+
+
+class LabelErrors(Record):
+    """Test images whose label is probably wrong.
+
+    Attributes:
+        version: Of cleanlab.
+        count: The number of images, of which `images` has the most probable errors.
+    """
+
+    method: str
+    version: str
+    count: int
+    images: tuple[LabelError, ...]

@@ -1,0 +1,296 @@
+"""The schema of a run folder: the name and the type of each JSON file, and a row of metrics.csv.
+
+The records of an evaluation are defined in `convsmith.evaluation.schema`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, RootModel, Strict, ValidationError
+from pydantic_core import ErrorDetails
+
+from convsmith.data.config import DataConfig
+from convsmith.data.dataset import ImageData
+from convsmith.data.issues import DataIssue
+from convsmith.errors import Problem, RunError
+from convsmith.evaluation.predictions import REMEDY
+from convsmith.evaluation.schema import Duplicates, LabelErrors, Record, Results, Robustness
+from convsmith.system import files, reading
+from convsmith.system.device import machine_record
+from convsmith.training.trainer import EpochMetrics
+
+# Pixels a side, and channels; far above those of any small net.
+Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
+# Thirty years.
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+_SPLIT_OFF, _OWN_SPLIT = "by convsmith, stratified", "the source's own"
+R = TypeVar("R", bound=BaseModel)
+
+
+class SplitRecord(Record):
+    """A split: its images, in all and of each class, and a fingerprint of pixels and labels."""
+
+    images: int
+    per_class: tuple[int, ...]
+    fingerprint: str
+
+
+class DataRecord(Record):
+    """The data set of a run.
+
+    Attributes:
+        title: Its name.
+        place: Where it was found.
+        identity: Its name, with ", verified" if it is known to be the canonical data set of that name.
+        fingerprint: Of all images and labels.
+        image_shape: `(C, H, W)`.
+        mean: Of each channel of the training images, of pixels from 0 to 1; `std` likewise.
+        dropped: Damaged images that were left out.
+        splits: By name.
+        test_split: How the test set was made, in words.
+    """
+
+    title: str
+    place: str
+    identity: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[Size, Size, Size]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    split_seed: int
+    dropped: tuple[DataIssue, ...]
+    splits: dict[str, SplitRecord]
+    test_split: str
+
+    @classmethod
+    def of(cls, data: ImageData, config: DataConfig) -> "DataRecord":
+        """Describe a data set that was loaded by a recipe's `[data]` table."""
+        fingerprints = data.split_fingerprints()
+        return cls(
+            title=data.title,
+            place=data.place,
+            identity=data.identity,
+            fingerprint=data.fingerprint,
+            class_names=data.class_names,
+            image_shape=data.image_shape,
+            mean=data.mean,
+            std=data.std,
+            split_seed=config.split_seed,
+            dropped=data.dropped,
+            splits={
+                name: SplitRecord(
+                    images=len(split),
+                    per_class=tuple(np.bincount(split.labels, minlength=len(data.class_names)).tolist()),
+                    fingerprint=fingerprints[name],
+                )
+                for name, split in data.splits.items()
+            },
+            test_split=_SPLIT_OFF if data.test_is_split_off else _OWN_SPLIT,
+        )
+
+    @property
+    def verified_title(self) -> str:
+        """The name of the canonical data set if the images are known to be those, else the title."""
+        return self.identity.removesuffix(", verified")
+
+    @property
+    def test_is_split_off(self) -> bool:
+        """Whether convsmith split the test set off the images, which had none of their own."""
+        return self.test_split == _SPLIT_OFF
+
+
+class Environment(Record):
+    """The machine and the versions of the packages that a run was trained with."""
+
+    python: str
+    system: str
+    processor: str
+    cores: int | None
+    torch_threads: int
+    device: str
+    packages: dict[str, str]
+
+    @classmethod
+    def current(cls) -> "Environment":
+        """Describe this machine."""
+        return cls.model_validate(machine_record())
+
+
+class TeacherRecord(Record):
+    """The teacher of a run that was trained by distillation.
+
+    Attributes:
+        place: The name or the folder that it was loaded from.
+        net: In the notation.
+        test_accuracy: On its own test set, from 0 to 1.
+        sha256: Of its weights and of everything else that determines its outputs.
+        sentence: A description for the log and the report.
+        notes: What limits the meaning of the student's accuracy.
+    """
+
+    place: str
+    net: str
+    parameters: int
+    test_accuracy: float
+    sha256: str
+    sentence: str = Field(alias="told")
+    notes: tuple[str, ...]
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+
+class Change(Record):
+    """A condition of the training that differs from the one in the checkpoint; "nothing" if it is absent."""
+
+    field: str
+    before: str
+    now: str
+
+    def line(self) -> str:
+        """Format the change as one line.
+
+        >>> Change(field="train.epochs", before="30", now="60").line()
+        'train.epochs: was 30, is 60'
+        """
+        return f"{self.field}: was {self.before}, is {self.now}"
+
+
+class Resumption(Record):
+    """When a run was resumed, how far it was, and what had changed."""
+
+    time: str
+    epochs_done: int
+    batches_done: int
+    changes: tuple[Change, ...]
+
+
+class Resumptions(RootModel[tuple[Resumption, ...]]):
+    """All resumptions of a run, the first one first."""
+
+
+class FileEntry(Record):
+    """The SHA-256 and the size of a file in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(RootModel[dict[str, FileEntry]]):
+    """Every other file of a finished run, by its path in the folder."""
+
+
+class EpochRow(Record):
+    """A row of metrics.csv; a split that was not measured has None.
+
+    Losses are in nats and may be NaN. `lr` is the learning rate at the beginning of the epoch.
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    epoch: int
+    lr: float | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    train_seconds: Seconds = 0.0
+    evaluation_seconds: Seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The duration of the epoch, training and evaluation.
+
+        >>> EpochRow(epoch=1, train_seconds=5.0, evaluation_seconds=0.5).seconds
+        5.5
+        """
+        return self.train_seconds + self.evaluation_seconds
+
+    def metric(self, split: str, kind: str) -> float | None:
+        """Return the loss or the accuracy of a split.
+
+        >>> EpochRow(epoch=1, test_loss=2.3).metric("test", "loss")
+        2.3
+        """
+        value: float | None = getattr(self, f"{split}_{kind}")
+        return value
+
+
+# The JSON files of a run folder.
+FILES: Mapping[type[BaseModel], str] = {
+    DataRecord: "data.json",
+    Environment: "environment.json",
+    TeacherRecord: "teacher.json",
+    Resumptions: "resumed.json",
+    Results: "results.json",
+    Robustness: "robustness.json",
+    Duplicates: "duplicates.json",
+    LabelErrors: "label_errors.json",
+    Manifest: "manifest.json",
+}
+_MADE_BY_EVALUATE = {Results, Robustness, Duplicates, LabelErrors}
+METRICS = "metrics.csv"
+
+
+def read_record(folder: Path, kind: type[R]) -> R:
+    """Read a JSON file of a run folder and validate it.
+
+    Raises:
+        FileError: The file is missing or is not JSON.
+        RunError: The file does not fit its schema; one problem for each field.
+    """
+    path = folder / FILES[kind]
+    return _validated(kind, reading.read_json(path), path)
+
+
+def write_record(folder: Path, record: BaseModel) -> None:
+    """Write a record to its JSON file.
+
+    Raises:
+        FileError: The folder cannot be written to.
+    """
+    files.write_json(folder / FILES[type(record)], record.model_dump(mode="json", by_alias=True))
+
+
+def epoch_row(cells: Mapping[str, str | None], path: Path) -> EpochRow:
+    """Validate a row of metrics.csv; empty cells were not measured.
+
+    Raises:
+        RunError: The row does not fit its schema; one problem for each column.
+    """
+    return _validated(EpochRow, {name: cell for name, cell in cells.items() if cell}, path)
+
+
+def row_cells(metrics: EpochMetrics) -> dict[str, object]:
+    """Return the cells of an epoch in metrics.csv, by the fields of `EpochRow`."""
+    row: dict[str, object] = {"epoch": metrics.epoch, "lr": f"{metrics.lr:.8g}"}
+    for name in ("train", "validation", "test"):
+        split = getattr(metrics, name)
+        row[f"{name}_loss"] = f"{split.loss:.6f}" if split else ""
+        row[f"{name}_accuracy"] = f"{split.accuracy:.6f}" if split else ""
+    row["train_seconds"] = f"{metrics.train_seconds:.3f}"
+    row["evaluation_seconds"] = f"{metrics.evaluation_seconds:.3f}"
+    return row
+
+
+def _validated(kind: type[R], value: Any, path: Path) -> R:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        fix = REMEDY if kind in _MADE_BY_EVALUATE else "restore the file from a copy, or train again"
+        raise RunError.of(_problem(details, path, fix) for details in error.errors()) from error
+
+
+def _problem(details: ErrorDetails, path: Path, fix: str) -> Problem:
+    field = ".".join(map(str, details["loc"]))
+    if details["type"] == "missing":
+        return Problem(what=f"damaged: {field} is missing", where=str(path), fix=fix)
+    found = repr(details["input"])
+    found = found if len(found) <= 60 else f"{found[:57]}..."
+    expected = details["msg"].removeprefix("Input should be ")
+    what = f"damaged: {field + ': ' if field else ''}found {found}, expected {expected}"
+    return Problem(what=what, where=str(path), fix=fix)
