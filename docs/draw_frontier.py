@@ -1,16 +1,16 @@
-"""Draws docs/images/accuracy-parameters.png, the recipes beside public results, and prints the latter.
+"""Draw docs/images/accuracy-parameters.png: the accuracy of the recipes and of public results by parameters.
 
     python docs/draw_frontier.py
 
-Ours are the recipes' measured results, public ones those of docs/anchors.toml.
+Our figures are the means of results/trainings.csv, the public ones those of docs/anchors.toml.
 """
 
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tables
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,13 +25,13 @@ TICKS = {
     "cifar10": (20_000, 50_000, 100_000, 200_000, 300_000),
     "mnist": (2_000, 5_000, 10_000, 100_000, 500_000),
 }
-# Where a name stands by its marker: its distance in points, and the part of it that is there.
+# Position of a name at its marker: offset in points, and horizontal alignment.
 SIDES = {"above": ((0, 6), "center"), "left": ((-7, -3), "right"), "right": ((7, -3), "left")}
-# Whose names would lie on others at the left.
+# Names that would overlap others on the left.
 AT_RIGHT = {"cifar10-classic", "cifar10-rmsprop"}
-# A hollow marker is of an epoch that was chosen by the test set: too good by a little.
+# Hollow markers: the epoch was selected on the test set, which is slightly optimistic.
 FACE = {"last": style.GREY, "unknown": style.RULE, "best": "none"}
-NOT_ALL = "Grey: last epoch. Pale: nobody says which. Hollow: the best epoch by the test set."
+NOT_ALL = "Grey: last epoch. Pale: epoch unknown. Hollow: best epoch on the test set."
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,12 @@ class Point:
 
 
 def ours(source: str) -> list[Point]:
-    """The recipes for a data set, by what was measured of them."""
-    found = []
-    for recipe in cs.list_recipes():
-        measured = re.match(r"(\d+\.\d+) %", recipe.result)
-        if recipe.data.source == source and measured:
-            parameters = cs.load_target(recipe.name).analysis.parameters
-            found.append(Point(recipe.name, parameters, float(measured[1])))
-    return found
+    """Return the measured recipes for a data set."""
+    return [
+        Point(recipe.name, int(runs[0]["parameters"]), tables.accuracy(recipe.name))
+        for recipe in cs.list_recipes()
+        if recipe.data.source == source and (runs := tables.trainings(recipe.name))
+    ]
 
 
 def panel(ax: Axes, source: str, public: list[dict[str, Any]]) -> None:
@@ -78,37 +76,14 @@ def label(ax: Axes, text: str, at: tuple[float, float], side: str, color: str) -
     ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=align, color=color, size=8)
 
 
-def table(public: dict[str, list[dict[str, Any]]]) -> str:
-    """The public results in Markdown."""
-    rows = [
-        "| data | net | parameters | test accuracy, % | epoch | source |",
-        "| --- | --- | ---: | ---: | --- | --- |",
-    ]
-    for source, results in public.items():
-        for each in results:
-            cells = (
-                CANONICAL[source].title,
-                each["name"],
-                f"{each['parameters']:,}",
-                f"{each['accuracy']:.2f}",
-                each["selection"],
-                f"[{each['source'].removeprefix('https://github.com/')}]({each['source']})",
-            )
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
 def main() -> None:
     public = tomllib.loads((DOCS / "anchors.toml").read_text(encoding="utf-8"))
     with rc_context(style.STYLE):
         figure = Figure(figsize=(11, 5), layout="constrained")
         for ax, source in zip(figure.subplots(1, 2), public, strict=True):
             panel(ax, source, public[source])
-        style.add_heading(
-            figure, "Accuracy by parameters: the shelf's recipes (blue) beside public results", NOT_ALL
-        )
+        style.add_heading(figure, "Accuracy by parameters: recipes (blue) and public results", NOT_ALL)
         style.save(figure, DOCS / "images" / "accuracy-parameters.png")
-    print(table(public))
 
 
 if __name__ == "__main__":

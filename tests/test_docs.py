@@ -1,8 +1,10 @@
-"""What the documents say works: every command and every example in them."""
+"""The documentation: its commands and examples run, links resolve, tables agree with results/*.csv."""
 
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -40,7 +42,7 @@ def commands() -> list[str]:
     return sorted({command.split("  #")[0].strip() for command in found})
 
 
-def test_there_are_commands_to_test() -> None:
+def test_commands_are_extracted() -> None:
     assert len(commands()) > 8
 
 
@@ -113,11 +115,45 @@ def test_the_python_example_of_the_shipping_page(capsys: pytest.CaptureFixture[s
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "1"]
 
 
-def test_links_lead_somewhere() -> None:
-    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
-        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# The source distribution has no pictures.
+@pytest.mark.skipif(not (ROOT / "docs" / "images").is_dir(), reason="not a checkout")
+def test_links_resolve() -> None:
+    texts = [
+        *PAGES,
+        *(ROOT / "docs" / "decisions").glob("*.md"),
+        ROOT / "dev" / "LOG.md",
+        *ROOT.glob("C*.md"),
+    ]
+    for page in [*texts, ROOT / "results" / "README.md", ROOT / "docs" / "showcase" / "README.md"]:
+        for link in re.findall(r"\]\(([^) ]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
-                assert (page.parent / link).exists(), f"{page.name}: {link}"
+                path, _, anchor = link.partition("#")
+                target = page.parent / path if path else page
+                assert target.exists(), f"{page.name}: {link}"
+                assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
+
+
+def test_tables_agree_with_the_results() -> None:
+    check = [sys.executable, ROOT / "docs" / "tables.py", "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == ""
+    assert done.returncode == 0
+
+
+def test_decisions_are_numbered_dated_and_listed() -> None:
+    records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    for number, record in enumerate(records, start=1):
+        text = record.read_text(encoding="utf-8")
+        assert text.startswith(f"# {number}. ")
+        assert re.search(r"^20\d\d-\d\d-\d\d, ", text, flags=re.MULTILINE)
+        assert f"({record.name})" in index
 
 
 def test_the_notation_page_has_every_kind_option_and_setting() -> None:
