@@ -140,7 +140,7 @@ def test_links_resolve() -> None:
 
 
 def test_tables_agree_with_the_results() -> None:
-    check = [sys.executable, ROOT / "docs" / "tables.py", "--check"]
+    check = [sys.executable, str(ROOT / "docs" / "tables.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == ""
     assert done.returncode == 0
