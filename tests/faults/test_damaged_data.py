@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 import convsmith as cs
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
-from convsmith.data.decode import UnusableImageError, open_image
+from convsmith.data.decode import UnusableImageError, decode_image
 from convsmith.data.issues import Verification
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
@@ -58,7 +58,7 @@ DAMAGE: dict[str, tuple[bytes, str, str]] = {
     "FITS": (b"SIMPLE  =                    T" + bytes(50), "unreadable", ": a FITS file"),
     "Photoshop": (b"8BPS\0\1" + bytes(50), "unreadable", ": a Photoshop file"),
     "pickle": (b"\x80\x04\x95" + bytes(50), "unreadable", ": a pickle"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "unreadable", "was never fetched"),
+    "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "unreadable", "was never downloaded"),
 }
 
 
@@ -76,14 +76,14 @@ def found(root: Path | str, *overrides: str) -> dict[tuple[str, str], str]:
     assert json.loads(ended.out) == verification.record()
     told = in_process("data", "verify", str(root), *overrides, "--all")
     oracle.judge(told, exit_code=0 if verification.clean else 1)
-    assert all(finding.line() in told.out for finding in verification.findings)
-    return {(each.kind, each.file): each.reason for each in verification.findings}
+    assert all(issue.line() in told.out for issue in verification.issues)
+    return {(each.kind, each.file): each.reason for each in verification.issues}
 
 
 def test_clean_data_is_said_to_be_clean(clean: Path) -> None:
     assert found(clean) == {}
     assert found("digits") == {}
-    assert "nothing is wrong; nothing was changed" in in_process("data", "verify", str(clean)).out
+    assert "no issues; no file was changed" in in_process("data", "verify", str(clean)).out
 
 
 def test_every_damaged_image_is_listed_by_file_with_its_reason(clean: Path) -> None:
@@ -102,7 +102,7 @@ def test_training_stops_at_a_damaged_image(damage: str, clean: Path, tmp_path: P
     runs = tmp_path / "runs"
     Oracle(clean).refused(
         "train", "digits", f"data.source={clean}", *TINY, "--runs", str(runs),
-        code="E040", names=(str(path), DAMAGE[damage][1], "nothing was changed", "data.skip_damaged=true"),
+        code="E040", names=(str(path), DAMAGE[damage][1], "no file was changed", "data.skip_damaged=true"),
     )  # fmt: skip
     assert not runs.exists()
 
@@ -156,11 +156,11 @@ def test_no_truncation_passes_as_another_image(kind: str, options: dict[str, Any
     pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, kind, **options)
-    whole = np.asarray(open_image(content.getvalue()).image)
+    whole = np.asarray(decode_image(content.getvalue()).image)
     passed = 0
     for length in range(len(content.getvalue())):
         try:
-            part = open_image(content.getvalue()[:length])
+            part = decode_image(content.getvalue()[:length])
         except UnusableImageError:
             continue
         passed += 1
@@ -171,12 +171,12 @@ def test_no_truncation_passes_as_another_image(kind: str, options: dict[str, Any
 
 def test_no_flipped_bit_of_a_png_goes_unseen() -> None:
     content = encoded(0)
-    whole = np.asarray(open_image(content).image)
+    whole = np.asarray(decode_image(content).image)
     for place in range(len(content)):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place % 8)
         try:
-            assert np.array_equal(np.asarray(open_image(bytes(flipped)).image), whole), place
+            assert np.array_equal(np.asarray(decode_image(bytes(flipped)).image), whole), place
         except UnusableImageError:
             continue
 
@@ -189,7 +189,7 @@ def test_duplicates_within_and_across_splits(clean: Path) -> None:
     listed = found(clean)
     assert listed["duplicate", "train/one/again.png"] == "the same pixels as train/one/0.png"
     assert listed["duplicate", "train/two/other.png"] == (
-        "the same pixels as train/one/1.png, which is labelled 'one', this 'two'"
+        "the same pixels as train/one/1.png, labelled 'two' here and 'one' there"
     )
     assert listed["across splits", "test/zero/seen.png"] == "the same pixels as train/zero/2.png"
     assert listed.pop(("mixed modes", "test/zero/seen.png")) == "mode RGB; 38 images have mode L"
@@ -223,15 +223,15 @@ def test_empty_and_thin_classes_and_what_is_not_read(clean: Path) -> None:
     (clean / "test" / "one" / "lost.png").symlink_to("/nowhere.png")
     os.mkfifo(clean / "test" / "one" / "pipe.png")
     verification = cs.verify_data(str(clean))
-    listed = {(each.kind, each.file): each.reason for each in verification.findings}
+    listed = {(each.kind, each.file): each.reason for each in verification.issues}
     assert listed["empty class", "train/none"] == "no usable training images"
     assert listed["few images", "test/none"] == "no usable test images: cannot be scored"
-    assert listed["few images", "train/few"] == "1 training images; 8 is the median of the classes"
+    assert listed["few images", "train/few"] == "1 training image; the median of the classes is 8"
     assert dict(verification.ignored) == {
-        "train/notes.txt": "no image by its name: .txt",
-        "train/one/cat.heic": "no image by its name: .heic",
-        "test/one/lost.png": "a link to nowhere",
-        "test/one/pipe.png": "no plain file",
+        "train/notes.txt": "not an image: suffix .txt",
+        "train/one/cat.heic": "not an image: suffix .heic",
+        "test/one/lost.png": "a broken link",
+        "test/one/pipe.png": "not a regular file",
     }
     Oracle(clean).refused(
         "train", "digits", f"data.source={clean}", *TINY,
@@ -266,7 +266,7 @@ def test_rows_of_parquet_files_are_named(tmp_path: Path) -> None:
         ("unreadable", "data/train-00000.parquet, row 5"): (
             "not an image in one of the formats PNG, JPEG, BMP, WEBP, GIF, TIFF, PPM: text"
         ),
-        ("unreadable", "data/train-00001.parquet, row 4"): "there is no image",
+        ("unreadable", "data/train-00001.parquet, row 4"): "no image",
         ("bad label", "data/train-00001.parquet, row 5"): "label 7, expected 0 to 1",
         ("across splits", "data/test-00002.parquet, row 4"): (
             "the same pixels as data/train-00000.parquet, row 0"
@@ -336,8 +336,8 @@ def test_a_row_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> No
     pyarrow.parquet.write_table(table, root / "data" / "train-00000.parquet")
     listed = found(root)
     assert [reason for (kind, _), reason in listed.items() if kind == "unreadable"] == [
-        f"there is no image, only the name of another place: {secret}",
-        "there is no image, only the name of another place: ../secret.png",
+        f"no image, only a path outside the data set: {secret}",
+        "no image, only a path outside the data set: ../secret.png",
     ]
 
 

@@ -198,7 +198,7 @@ def test_a_place_with_too_little_space(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     Oracle(tmp_path).refused(
         "train", "digits", *TINY, "--runs", str(tmp_path / "runs"),
-        code="E010", names=("not enough space: about ", "free are 1,000,000", str(tmp_path / "runs")),
+        code="E010", names=("not enough disk space: needed ", "free are 1,000,000", str(tmp_path / "runs")),
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
@@ -209,7 +209,7 @@ def test_file_names_that_are_no_unicode(image_folder: Folder) -> None:
     (root / "test" / "one").rename(root / "test" / os.fsdecode(b"caf\xe9"))
     (root / "train" / "two" / os.fsdecode(b"\xff.png")).write_text("text")
     verification = cs.verify_data(str(root))
-    assert [each.file for each in verification.findings] == [os.fsdecode(b"train/two/\xff.png")]
+    assert [each.file for each in verification.issues] == [os.fsdecode(b"train/two/\xff.png")]
     ended = in_process("data", "verify", str(root))
     Oracle(root).judge(ended, exit_code=1)
     assert "train/two/?.png" in ended.out

@@ -18,7 +18,7 @@ def verify_data(name: str, *overrides: str) -> Verification:
     Example:
         >>> import convsmith as cs
         >>> found = cs.verify_data("digits")
-        >>> found.clean, found.findings
+        >>> found.clean, found.issues
         (True, ())
     """
     return verify(load_data(name, overrides))

@@ -36,13 +36,13 @@ def verify_data(
     as_json: AsJson = False,
 ) -> None:
     """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
-    from convsmith.data.issues import FEW_TOLD, lines
+    from convsmith.data.issues import DEFAULT_LIMIT, report_lines
 
     found = cs.verify_data(source, *(overrides or []))
     if as_json:
         say(json.dumps(found.record(), indent=2))
     else:
-        for line in lines(found, told=None if show_all else FEW_TOLD):
+        for line in report_lines(found, limit=None if show_all else DEFAULT_LIMIT):
             say(line)
     if not found.clean:
         raise typer.Exit(1)

@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convsmith.data.config import DataConfig
-from convsmith.data.decode import UnusableImageError, look_at
+from convsmith.data.decode import UnusableImageError, decode_each
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import FileImages
-from convsmith.data.parquet import damaged_files
+from convsmith.data.parquet import unreadable_files
 from convsmith.data.raw import RawData, RawSplit, Source
-from convsmith.data.scan import ScanResult, survey
-from convsmith.data.sources import read
+from convsmith.data.scan import ScanResult, scan
+from convsmith.data.sources import read_source
 from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
 
-# Raised when the layout below changes, so that an older cache is built anew.
-LAYOUT = 2
-MAX_TOLD = 5
-# A folder of decoded images: their fingerprint, and the size that they were brought to.
-_CONTENT = re.compile(r"[0-9a-f]{64}(-[0-9]{1,5})?")
+# Incremented when the layout below changes, so that an older cache is not used.
+CACHE_VERSION = 2
+MAX_LISTED = 5
+# The name of a folder of decoded images: their fingerprint, and the size they were resized to.
+_CONTENT_NAME = re.compile(r"[0-9a-f]{64}(-[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +43,11 @@ class CachedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class CachedData:
-    """A decoded data set. `fingerprint` is of its content: neither order nor file names matter.
+    """A decoded data set.
 
-    `dropped` are the images that were left out as they cannot be used, where that is allowed.
+    Attributes:
+        fingerprint: A hash of its content, independent of order and file names.
+        dropped: Unusable images that were left out, if the recipe allows it.
     """
 
     splits: Mapping[str, CachedSplit]
@@ -55,8 +57,8 @@ class CachedData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pointer:
-    """From a source to its content. Names and places lie here: equal images may bear others elsewhere."""
+class _SourceEntry:
+    """The content of a source, with its own class names: equal images may have other names elsewhere."""
 
     content: Path
     class_names: tuple[str, ...]
@@ -70,50 +72,51 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("convsmith", appauthor=False)
 
 
-def _contents() -> Path:
-    return cache_folder() / f"content-{LAYOUT}"
+def _content_folder() -> Path:
+    return cache_folder() / f"content-{CACHE_VERSION}"
 
 
-def decoded(source: Source, config: DataConfig) -> CachedData:
-    """The source's images from the cache, or decoded into it first.
+def load_cached(source: Source, config: DataConfig) -> CachedData:
+    """Return a source's decoded images from the cache; decode them into it if they are missing.
 
     Raises:
-        DataError: Images that cannot be read, of mixed sizes, or labels that are out of range; or the cache
-            is not what was written to it.
+        DataError: Images are unreadable or of mixed sizes, labels are out of range, or the cache is damaged.
     """
-    options = f"{LAYOUT} {config.resize} {config.image_column} {config.label_column}"
+    options = f"{CACHE_VERSION} {config.resize} {config.image_column} {config.label_column}"
     options += " skip damaged" if config.skip_damaged else ""
     key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
     path = cache_folder() / "sources" / f"{key}.json"
-    pointer = _pointed_to(path)
-    if pointer is None:
-        raw = read(source, config)
+    entry = _read_entry(path)
+    if entry is None:
+        raw = read_source(source, config)
         try:
-            pointer = _store(raw, source, config)
+            entry = _store(raw, source, config)
         except OSError as error:
-            # NumPy's writers do not name the file.
+            # Exceptions of NumPy's writers do not name the file.
             raise files.write_error(cache_folder(), error) from error
         files.make_folder(path.parent)
-        written = {**asdict(pointer), "content": pointer.content.name, "source": source.place}
-        files.write_json(path, written)
-    return _load(pointer)
+        record = {**asdict(entry), "content": entry.content.name, "source": source.location}
+        files.write_json(path, record)
+    return _load(entry)
 
 
-def _pointed_to(path: Path) -> _Pointer | None:
-    """None where the cache has to be made (again)."""
+def _read_entry(path: Path) -> _SourceEntry | None:
+    """Return the entry of a source; None if it is missing or unusable."""
     with contextlib.suppress(FileError, TypeError):
         match reading.read_json(path):
-            # Nothing in the file leads out of the cache.
-            case {"content": str(name), "class_names": list(names)} as found if _CONTENT.fullmatch(name):
-                content = _contents() / name
-                dropped = tuple(DataIssue(**each) for each in found.get("dropped", ()))
+            # The name of the content cannot leave the cache.
+            case {"content": str(name), "class_names": list(names)} as record if _CONTENT_NAME.fullmatch(
+                name
+            ):
+                content = _content_folder() / name
+                dropped = tuple(DataIssue(**each) for each in record.get("dropped", ()))
                 if content.is_dir():
-                    return _Pointer(content=content, class_names=tuple(map(str, names)), dropped=dropped)
+                    return _SourceEntry(content=content, class_names=tuple(map(str, names)), dropped=dropped)
     return None
 
 
 def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> str:
-    """A sha256 over images and labels that does not depend on their order.
+    """Return a SHA-256 of images and labels that does not depend on their order.
 
     Example:
         >>> a, b = np.zeros((2, 2, 1), np.uint8), np.ones((2, 2, 1), np.uint8)
@@ -134,53 +137,53 @@ def _combined(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _store(raw: RawData, source: Source, config: DataConfig) -> _Pointer:
-    """Decode all images, one at a time, into files in the order of their digests.
+def _store(raw: RawData, source: Source, config: DataConfig) -> _SourceEntry:
+    """Decode all images, one at a time, into files sorted by their digests.
 
-    In that order a copy with other file names, or shuffled otherwise, trains alike.
+    A copy with other file names, or in another order, therefore trains identically.
     """
     if raw.unreadable:
-        raise damaged_files(source, raw.unreadable)
-    seen = survey(raw)
-    if seen.damaged and not config.skip_damaged:
-        raise _damaged_images(seen.damaged, source)
-    _check_classes(raw, seen, source)
-    _check_sizes(seen, source, config)
-    channels = 1 if seen.grey else 3
-    folders.check_destination(cache_folder(), _space(seen, channels, config))
+        raise unreadable_files(source, raw.unreadable)
+    result = scan(raw)
+    if result.damaged and not config.skip_damaged:
+        raise _damaged_images_error(result.damaged, source)
+    _check_classes(raw, result, source)
+    _check_sizes(result, source, config)
+    channels = 1 if result.grey else 3
+    folders.check_destination(cache_folder(), _bytes_needed(result, channels, config))
     with folders.scratch_folder(cache_folder(), name="decoding") as scratch:
         decoded_splits = {
-            name: _decode(split, seen.usable[name], channels, config, scratch / f"{name}.npy")
+            name: _decode(split, result.usable[name], channels, config, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
         }
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
-        told = "".join(f"{name} {prints[name]} " for name in sorted(prints))
-        whole = hashlib.sha256(told.encode()).hexdigest()
-        content = _contents() / (whole + (f"-{config.resize}" if config.resize else ""))
+        text = "".join(f"{name} {prints[name]} " for name in sorted(prints))
+        total = hashlib.sha256(text.encode()).hexdigest()
+        content = _content_folder() / (total + (f"-{config.resize}" if config.resize else ""))
         with folders.atomic_folder(content) as folder:
             for name, (unsorted, digests) in decoded_splits.items():
                 order = sorted(range(len(digests)), key=digests.__getitem__)
                 _write_in_order(folder / f"{name}-images.npy", unsorted, order)
-                labels = np.array(seen.labels(raw, name), dtype=np.int64)
+                labels = np.array(result.labels(raw, name), dtype=np.int64)
                 np.save(folder / f"{name}-labels.npy", labels[order])
             sums = {path.name: reading.sha256(path) for path in sorted(folder.iterdir())}
-            files.write_json(folder / "meta.json", {"fingerprint": whole, "sha256": sums})
-    return _Pointer(content=content, class_names=raw.class_names, dropped=seen.damaged)
+            files.write_json(folder / "meta.json", {"fingerprint": total, "sha256": sums})
+    return _SourceEntry(content=content, class_names=raw.class_names, dropped=result.damaged)
 
 
 def _decode(
     split: RawSplit, usable: NDArray[np.bool_], channels: int, config: DataConfig, path: Path
 ) -> tuple[Path, list[bytes]]:
-    """Write a split's pixels in the order that they come in; the digests are of the images as they are."""
+    """Write a split's pixels in their order; return the digests of the images before resizing."""
     digests, stored = [], None
-    for index, found in enumerate(look_at(split.images)):
+    for index, decoded in enumerate(decode_each(split.images)):
         if not usable[index]:
             continue
-        if isinstance(found, UnusableImageError):
+        if isinstance(decoded, UnusableImageError):
             raise DataError(
-                f"the file has changed while it was read: {found.reason}", where=split.places[index]
+                f"the file changed while it was read: {decoded.reason}", where=split.locations[index]
             )
-        image = found.image
+        image = decoded.image
         pixels = _pixels(image, channels)
         digests.append(_digest(pixels, split.labels[index]))
         if config.resize:
@@ -200,8 +203,8 @@ def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
     target.flush()
 
 
-def _load(pointer: _Pointer) -> CachedData:
-    content = pointer.content
+def _load(entry: _SourceEntry) -> CachedData:
+    content = entry.content
     try:
         meta = reading.read_json(content / "meta.json")
         _check(content, meta["fingerprint"], meta["sha256"])
@@ -215,80 +218,82 @@ def _load(pointer: _Pointer) -> CachedData:
         }
     except (FileError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"the cache is damaged: {error}", where=str(content), fix="remove this folder; it is made again"
+            f"the cache is damaged: {error}",
+            where=str(content),
+            fix="remove this folder; it is created again",
         ) from error
     return CachedData(
         splits=splits,
-        class_names=pointer.class_names,
+        class_names=entry.class_names,
         fingerprint=meta["fingerprint"],
-        dropped=pointer.dropped,
+        dropped=entry.dropped,
     )
 
 
-def _check(content: Path, found: str, sums: Mapping[str, str]) -> None:
-    """Raises ValueError where a file is not what `_store` wrote: nobody trains on a wrong pixel.
+def _check(content: Path, stored: str, sums: Mapping[str, str]) -> None:
+    """Raise ValueError if a file is not what `_store` wrote.
 
-    That reads every byte, which a training does anyway, at a gigabyte a second or more.
+    This reads every byte, as training does anyway, at a gigabyte per second or more.
     """
-    if found != content.name.partition("-")[0]:
-        raise ValueError("meta.json has another fingerprint")
+    if stored != content.name.partition("-")[0]:
+        raise ValueError("meta.json has a different fingerprint")
     train, test = ({f"{split}-images.npy", f"{split}-labels.npy"} for split in ("train", "test"))
     if set(sums) not in (train, train | test):
         raise ValueError(f"meta.json lists {', '.join(sums)}")
     for name, expected in sums.items():
         if reading.sha256(content / name) != expected:
-            raise ValueError(f"{name} is not what was written: its SHA-256 differs")
+            raise ValueError(f"the SHA-256 of {name} differs")
 
 
-def _space(seen: ScanResult, channels: int, config: DataConfig) -> int:
-    """How many bytes the images take while they are put in order: twice what they take then."""
-    size = {(config.resize, config.resize)} if config.resize else set(seen.sizes)
+def _bytes_needed(result: ScanResult, channels: int, config: DataConfig) -> int:
+    """Return the disk space that sorting the images needs: twice their size."""
+    size = {(config.resize, config.resize)} if config.resize else set(result.sizes)
     ((width, height),) = size
-    return 2 * channels * width * height * seen.sizes.total()
+    return 2 * channels * width * height * result.sizes.total()
 
 
-def _damaged_images(damaged: Sequence[DataIssue], source: Source) -> DataError:
-    """One error that names what cannot be used; the rest is counted."""
-    rest = len(damaged) - MAX_TOLD
+def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataError:
+    """Return an error that lists the first damaged images and counts the others."""
+    rest = len(damaged) - MAX_LISTED
     fix = (f"{rest:,} more; " if rest > 0 else "") + (
-        "mend or remove them (`convsmith data verify` lists all), or leave them out: data.skip_damaged=true; "
-        "nothing was changed"
+        "repair or remove them (`convsmith data verify` lists all), or leave them out: "
+        "data.skip_damaged=true; no file was changed"
     )
-    told = [_damaged(finding, source) for finding in damaged[:MAX_TOLD]]
-    return DataError.of([*told[:-1], replace(told[-1], fix=fix)])
+    problems = [_problem(issue, source) for issue in damaged[:MAX_LISTED]]
+    return DataError.of([*problems[:-1], replace(problems[-1], fix=fix)])
 
 
-def _damaged(finding: DataIssue, source: Source) -> Problem:
-    return Problem(what=f"{finding.kind}: {finding.reason}", where=f"{source.place}/{finding.file}")
+def _problem(issue: DataIssue, source: Source) -> Problem:
+    return Problem(what=f"{issue.kind}: {issue.reason}", where=f"{source.location}/{issue.file}")
 
 
-def _check_classes(raw: RawData, seen: ScanResult, source: Source) -> None:
+def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
     for name, split in raw.splits.items():
-        if not seen.usable[name].any():
-            what = "no image of it can be used" if len(split.labels) else "it is empty"
-            raise DataError(f"the {name} split: {what}", where=source.place)
-    counts = Counter(seen.labels(raw, "train"))
+        if not result.usable[name].any():
+            what = "has no usable images" if len(split.labels) else "is empty"
+            raise DataError(f"the {name} split {what}", where=source.location)
+    counts = Counter(result.labels(raw, "train"))
     empty = [name for index, name in enumerate(raw.class_names) if not counts[index]]
     if empty:
-        place = raw.splits["train"].class_place(empty[0])
+        folder = raw.splits["train"].class_folder(empty[0])
         raise DataError(
-            f"no training images of {', '.join(map(repr, empty[:MAX_TOLD]))}",
-            where=f"{source.place}/{place}" if place else source.place,
+            f"no training images of {', '.join(map(repr, empty[:MAX_LISTED]))}",
+            where=f"{source.location}/{folder}" if folder else source.location,
             fix="add images of every class, or remove the class",
         )
     if len(raw.class_names) < 2:
-        raise DataError("found one class, expected at least two", where=source.place)
+        raise DataError("found one class, expected at least two", where=source.location)
 
 
-def _check_sizes(seen: ScanResult, source: Source, config: DataConfig) -> None:
-    if len(seen.sizes) > 1 and config.resize is None:
-        common = seen.sizes.most_common(MAX_TOLD)
-        told = [f"{w}x{h}: {n:,} images, the first is {seen.examples[w, h]}" for (w, h), n in common]
+def _check_sizes(result: ScanResult, source: Source, config: DataConfig) -> None:
+    if len(result.sizes) > 1 and config.resize is None:
+        common = result.sizes.most_common(MAX_LISTED)
+        lines = [f"{w}x{h}: {n:,} images, the first is {result.examples[w, h]}" for (w, h), n in common]
         raise DataError(
-            f"images of {len(seen.sizes):,} sizes",
-            where=source.place,
-            context="\n".join([*told, *(["..."] if len(seen.sizes) > MAX_TOLD else [])]),
-            fix="bring them to one size: data.resize=32",
+            f"found images of {len(result.sizes):,} sizes, expected one",
+            where=source.location,
+            context="\n".join([*lines, *(["..."] if len(result.sizes) > MAX_LISTED else [])]),
+            fix="resize them: data.resize=32",
         )
 
 

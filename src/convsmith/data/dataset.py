@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from convsmith.data.cache import CachedData, CachedSplit, decoded, fingerprint
+from convsmith.data.cache import CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import FileImages, Images
 from convsmith.data.raw import Source
-from convsmith.data.sources import find
+from convsmith.data.sources import find_source
 from convsmith.errors import DataError
 
 # How many images are looked at at once where all are, and the share of memory that they may take.
@@ -147,8 +147,8 @@ def load(config: DataConfig) -> ImageData:
         >>> data.image_shape, len(data.train), len(data.test)
         ((1, 8, 8), 1347, 450)
     """
-    source = find(config)
-    cached = decoded(source, config)
+    source = find_source(config)
+    cached = load_cached(source, config)
     learned, split_off = _training_data(source, cached, config)
     test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
     fields = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
@@ -166,8 +166,8 @@ def load_training_data(config: DataConfig) -> TrainingData:
         >>> sorted(data.splits), hasattr(data, "test")
         (['train', 'validation'], False)
     """
-    source = find(config)
-    return _training_data(source, decoded(source, config), config)[0]
+    source = find_source(config)
+    return _training_data(source, load_cached(source, config), config)[0]
 
 
 def _training_data(
@@ -177,13 +177,13 @@ def _training_data(
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
     split_off = validation = None
     if "test" not in cached.splits:
-        train, split_off = _stratified(train, config.test_fraction, config, source.place)
+        train, split_off = _stratified(train, config.test_fraction, config, source.location)
     if config.validation:
-        train, validation = _stratified(train, config.validation, config, source.place)
+        train, validation = _stratified(train, config.validation, config, source.location)
     mean, std = mean_and_std(train.images)
     learned = TrainingData(
         title=source.title,
-        place=source.place,
+        place=source.location,
         identity=_identity(config.source, source.title, cached.fingerprint),
         fingerprint=cached.fingerprint,
         class_names=cached.class_names,

@@ -1,4 +1,4 @@
-"""The one way in which images are decoded, and why one cannot be."""
+"""Decode images, and explain why an image cannot be decoded."""
 
 import io
 import warnings
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 Encoded = bytes | str | NDArray[np.uint8] | None
-# Only formats that Pillow decodes without outside programs; a PSD or FITS named .png is refused.
+# Formats that Pillow decodes without external programs; a PSD or FITS file named .png is rejected.
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MAX_PIXELS = 50_000_000
 GREY_MODES = frozenset({"1", "L", "LA"})
 WIDE_MODES = ("I", "F")
-# What some files begin with that are named like images and are none.
-_MAGIC = (
+# The first bytes of files that are sometimes named like images.
+_SIGNATURES = (
     (b"\x80\x02", "a pickle"),
     (b"\x80\x03", "a pickle"),
     (b"\x80\x04", "a pickle"),
@@ -33,13 +33,13 @@ _MAGIC = (
     (b"PAR1", "a parquet file"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
-    (b"version https://git-lfs", "a Git LFS pointer: the image itself was never fetched"),
+    (b"version https://git-lfs", "a Git LFS pointer: the image itself was never downloaded"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """A decoded image, of mode L or RGB by default, with the mode and the format that it is stored in."""
+    """A decoded image, in mode L or RGB by default, with the mode and format of its file."""
 
     image: Image.Image
     mode: str
@@ -47,59 +47,63 @@ class DecodedImage:
 
 
 class UnusableImageError(Exception):
-    """An image that cannot be used; says why."""
+    """An image cannot be used; `reason` explains why."""
 
     def __init__(self, kind: Literal["unreadable", "oversized"], reason: str) -> None:
         super().__init__(reason)
         self.kind, self.reason = kind, reason
 
 
-def plain(image: Image.Image) -> Image.Image:
-    """Mode L or RGB of any mode of 8 bits a channel."""
+def to_grey_or_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode with 8 bits per channel to mode L or RGB."""
     return image.convert("L" if image.mode in GREY_MODES else "RGB")
 
 
-def open_image(encoded: Encoded, convert: Callable[[Image.Image], Image.Image] = plain) -> DecodedImage:
+def decode_image(
+    encoded: Encoded, convert: Callable[[Image.Image], Image.Image] = to_grey_or_rgb
+) -> DecodedImage:
     """Decode one image.
 
     Args:
         encoded: A file's bytes, its path, or pixels `(H, W)` or `(H, W, 3)` uint8.
-        convert: What is made of a file's image while the file is open.
+        convert: Applied to the image while its file is open.
 
     Raises:
-        UnusableImageError: It is damaged, no image, of a format that is not read, or too large, which its
-            header tells before any pixel is decoded.
+        UnusableImageError: The file is damaged, not an image, of an unsupported format, or too large by its
+            header, which is checked before any pixel is decoded.
 
     Example:
-        >>> open_image(np.zeros((2, 3), np.uint8)).image.size
+        >>> decode_image(np.zeros((2, 3), np.uint8)).image.size
         (3, 2)
-        >>> open_image(b"This is text")
+        >>> decode_image(b"This is text")
         Traceback (most recent call last):
         convsmith.data.decode.UnusableImageError: not an image in one of the formats PNG, JPEG, ...: text
     """
     try:
-        return _opened(encoded, convert)
+        return _decode(encoded, convert)
     except (UnusableImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large() from error
-    # Damaged files make decoders raise nearly anything: struct.error, zlib.error, IndexError, ...
+        raise _oversized() from error
+    # For damaged files, decoders raise nearly any exception: struct.error, zlib.error, IndexError, ...
     except Exception as error:
         raise UnusableImageError("unreadable", _reason(error, encoded)) from error
 
 
-def look_at(images: Iterable[Encoded | UnusableImageError]) -> Iterator[DecodedImage | UnusableImageError]:
-    """Decode images one by one; those that cannot be used come as the error that says why."""
+def decode_each(
+    images: Iterable[Encoded | UnusableImageError],
+) -> Iterator[DecodedImage | UnusableImageError]:
+    """Decode images one by one; yield the error for an image that is unusable."""
     for encoded in images:
         try:
-            yield encoded if isinstance(encoded, UnusableImageError) else open_image(encoded)
+            yield encoded if isinstance(encoded, UnusableImageError) else decode_image(encoded)
         except UnusableImageError as error:
             yield error
 
 
-def _opened(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> DecodedImage:
+def _decode(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> DecodedImage:
     if encoded is None:
-        raise UnusableImageError("unreadable", "there is no image")
+        raise UnusableImageError("unreadable", "no image")
     if isinstance(encoded, np.ndarray):
         image = Image.fromarray(encoded)
         return DecodedImage(image=image, mode=image.mode)
@@ -107,47 +111,47 @@ def _opened(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> 
     if not content:
         raise UnusableImageError("unreadable", "the file is empty")
     with warnings.catch_warnings():
-        # Of odd metadata, and of sizes, which are looked at here.
+        # Odd metadata, and large images, which are checked below.
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             mode = image.mode
-            # From the header, before any pixel is decoded.
+            # Read from the header: no pixel is decoded yet.
             if image.width * image.height > MAX_PIXELS:
-                raise _too_large()
+                raise _oversized()
             if mode.startswith(WIDE_MODES):
-                raise UnusableImageError("unreadable", f"mode {mode} holds more than 8 bits a channel")
-            kind = image.format
-            opened = DecodedImage(image=convert(image), mode=mode, format=kind)
-        if kind == "PNG":
-            # The pixels' checksums, which decoding passes over.
+                raise UnusableImageError("unreadable", f"mode {mode} has more than 8 bits per channel")
+            file_format = image.format
+            decoded = DecodedImage(image=convert(image), mode=mode, format=file_format)
+        if file_format == "PNG":
+            # Decoding does not check the checksums of the pixels.
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.verify()
-    return opened
+    return decoded
 
 
-def _too_large() -> UnusableImageError:
+def _oversized() -> UnusableImageError:
     return UnusableImageError("oversized", f"more than {MAX_PIXELS:,} pixels by its header")
 
 
 def _reason(error: Exception, encoded: Encoded) -> str:
     match error:
         case UnidentifiedImageError():
-            return f"not an image in one of the formats {', '.join(FORMATS)}{_like(encoded)}"
+            return f"not an image in one of the formats {', '.join(FORMATS)}{_actual_type(encoded)}"
         case OSError() if error.strerror:
             return error.strerror
         case _:
             return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _like(encoded: Encoded) -> str:
-    """What a file is that is no image, where its first bytes tell."""
-    start = encoded[:64] if isinstance(encoded, bytes) else _start_of(str(encoded))
-    for magic, name in _MAGIC:
-        if start.startswith(magic):
+def _actual_type(encoded: Encoded) -> str:
+    """Return what a file is instead of an image, if its first bytes reveal it."""
+    start = encoded[:64] if isinstance(encoded, bytes) else _first_bytes(str(encoded))
+    for signature, name in _SIGNATURES:
+        if start.startswith(signature):
             return f": {name}"
     return ": text" if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start) else ""
 
 
-def _start_of(path: str) -> bytes:
+def _first_bytes(path: str) -> bytes:
     with Path(path).open("rb") as file:
         return file.read(64)

@@ -1,11 +1,11 @@
-"""What is wrong with a data set, image by image, and as text."""
+"""Issues of a data set, file by file, and their report as text."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from convsmith.text import one_line
+from convsmith.text import one_line, plural
 
 Kind = Literal[
     "unreadable",
@@ -19,8 +19,8 @@ Kind = Literal[
     "wrong type",
     "mixed modes",
 ]
-# Whether a training stops at it; in the order of telling.
-STOPS: dict[Kind, bool] = {
+# Whether an issue stops training; in the order of the report.
+STOPS_TRAINING: dict[Kind, bool] = {
     "unreadable": True,
     "oversized": True,
     "bad label": True,
@@ -32,12 +32,12 @@ STOPS: dict[Kind, bool] = {
     "wrong type": False,
     "mixed modes": False,
 }
-FEW_TOLD = 10
+DEFAULT_LIMIT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataIssue:
-    """Something that is wrong: with a file, a row of one, or a class; `file` is below the source's place."""
+    """An issue of a file, a row of a file, or a class; `file` is relative to the source."""
 
     kind: Kind
     file: str
@@ -49,68 +49,65 @@ class DataIssue:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What a look at a whole data set has found.
+    """The result of verifying a data set.
 
     Attributes:
         title: Its name.
-        place: Where it is.
-        images: How many there are in each split, those that cannot be used included.
-        classes: How many usable images of each class there are in each split: `{class: {split: count}}`.
-        findings: All that is wrong, the worst first.
-        ignored: Files that are not read, with the reason; that alone is not wrong.
+        location: Its folder, hub id or package.
+        images: The number of images in each split, unusable ones included.
+        classes: The number of usable images of each class in each split: `{class: {split: count}}`.
+        issues: The most severe first.
+        ignored: Files that are not read, with the reason; they are not issues.
     """
 
     title: str
-    place: str
+    location: str
     images: Mapping[str, int]
     classes: Mapping[str, Mapping[str, int]]
-    findings: tuple[DataIssue, ...]
+    issues: tuple[DataIssue, ...]
     ignored: Mapping[str, str]
 
     @property
     def clean(self) -> bool:
-        return not self.findings
+        return not self.issues
 
     @property
     def counts(self) -> dict[Kind, int]:
-        """How many findings there are of each kind that there is, the worst first."""
-        counted = Counter(finding.kind for finding in self.findings)
-        return {kind: counted[kind] for kind in STOPS if counted[kind]}
+        """The number of issues of each kind that occurs, the most severe kind first."""
+        counts = Counter(issue.kind for issue in self.issues)
+        return {kind: counts[kind] for kind in STOPS_TRAINING if counts[kind]}
 
     def record(self) -> dict[str, Any]:
-        """All of it as plain tables, for `--json`."""
+        """Return plain tables, for `--json`."""
         return {
             "title": self.title,
-            "place": self.place,
+            "location": self.location,
             "clean": self.clean,
-            "stops_training": any(STOPS[kind] for kind in self.counts),
+            "stops_training": any(STOPS_TRAINING[kind] for kind in self.counts),
             "images": dict(self.images),
             "classes": {name: dict(counts) for name, counts in self.classes.items()},
             "counts": self.counts,
-            "findings": [asdict(finding) for finding in self.findings],
+            "issues": [asdict(issue) for issue in self.issues],
             "ignored": dict(self.ignored),
         }
 
 
-def lines(verification: Verification, *, told: int | None = FEW_TOLD) -> list[str]:
-    """A verification as text, with at most so many files of each kind; all of them for None."""
+def report_lines(verification: Verification, *, limit: int | None = DEFAULT_LIMIT) -> list[str]:
+    """Format a verification as lines of text, with at most `limit` files of each kind of issue."""
     images = ", ".join(f"{count:,} {name}" for name, count in verification.images.items())
-    shown = [f"{verification.title}: {images} images, {len(verification.classes):,} classes"]
+    lines = [f"{verification.title}: {images} images, {len(verification.classes):,} classes"]
     for kind, count in verification.counts.items():
-        what = "; training stops" if STOPS[kind] else ""
-        shown += ["", f"{kind} ({count:,}{what})"]
-        found = [finding.line() for finding in verification.findings if finding.kind == kind]
-        shown += _first(found, told)
+        consequence = "; training stops" if STOPS_TRAINING[kind] else ""
+        lines += ["", f"{kind} ({count:,}{consequence})"]
+        lines += _first([issue.line() for issue in verification.issues if issue.kind == kind], limit)
     if verification.ignored:
-        shown += ["", f"not read ({len(verification.ignored):,})"]
-        shown += _first(
-            [f"{one_line(place)}: {reason}" for place, reason in verification.ignored.items()], told
-        )
-    total = len(verification.findings)
-    closing = f"{total:,} finding{'s' if total > 1 else ''}" if total else "nothing is wrong"
-    return [*shown, "", f"{closing}; nothing was changed"]
+        lines += ["", f"not read ({len(verification.ignored):,})"]
+        ignored = [f"{one_line(file)}: {reason}" for file, reason in verification.ignored.items()]
+        lines += _first(ignored, limit)
+    total = plural(len(verification.issues), "issue") if verification.issues else "no issues"
+    return [*lines, "", f"{total}; no file was changed"]
 
 
-def _first(found: Sequence[str], told: int | None) -> list[str]:
-    rest = 0 if told is None else len(found) - told
-    return [f"  {line}" for line in found[:told]] + ([f"  and {rest:,} more"] if rest > 0 else [])
+def _first(lines: Sequence[str], limit: int | None) -> list[str]:
+    rest = 0 if limit is None else len(lines) - limit
+    return [f"  {line}" for line in lines[:limit]] + ([f"  and {rest:,} more"] if rest > 0 else [])

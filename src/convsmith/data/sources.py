@@ -1,4 +1,4 @@
-"""Where images come from: the built-in digits, parquet and image folders, and the Hugging Face hub."""
+"""Data sources: the built-in digits, parquet and image folders, and the Hugging Face hub."""
 
 import hashlib
 import json
@@ -14,16 +14,16 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.folders import LAYOUT, everything, is_image, read_image_folder
+from convsmith.data.folders import LAYOUT_HINT, is_image, list_files, read_image_folder
 from convsmith.data.parquet import (
     class_names,
-    columns,
-    encoded,
-    no_training_split,
+    encoded_image,
+    find_columns,
+    missing_train_split,
     parquet_files,
     read_parquet,
 )
-from convsmith.data.raw import RawData, RawSplit, Source, chosen_splits
+from convsmith.data.raw import RawData, RawSplit, Source, select_splits
 from convsmith.errors import DataError, suggest
 
 HUB_NAMES = {
@@ -32,53 +32,53 @@ HUB_NAMES = {
     "fashion-mnist": "zalando-datasets/fashion_mnist",
 }
 NAMES = ("digits", *HUB_NAMES)
-# The files of CIFAR-10 and CIFAR-100 as their authors publish them.
+# Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
 _PICKLED = re.compile(r"data_batch_\d|test_batch|batches\.meta")
 
 
-def find(config: DataConfig) -> Source:
-    """Say where a recipe's data set is, without reading it.
+def find_source(config: DataConfig) -> Source:
+    """Locate a recipe's data set without reading it.
 
-    A name is looked up in `$CONVSMITH_DATA`, then on the hub; anything with a slash is a folder if it
-    exists, else a name on the hub.
+    A name is looked up in `$CONVSMITH_DATA`, then on the hub. A name with a slash is a folder if that exists,
+    and a name on the hub otherwise.
 
     Raises:
-        DataError: No such name or folder, or a folder without images.
+        DataError: The name or folder does not exist, or the folder holds no images.
     """
     name = config.source
     if name == "digits":
-        return Source(title="digits", place="scikit-learn", signature="scikit-learn digits", kind="digits")
+        return Source(title="digits", location="scikit-learn", signature="scikit-learn digits", kind="digits")
     if name in HUB_NAMES:
-        return _local_copy(name) or _hub(name, HUB_NAMES[name])
+        return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _folder(folder.name or str(folder), folder)
+        return _folder_source(folder.name or str(folder), folder)
     if folder.is_file():
         raise DataError(
-            "this is a file, expected a folder",
+            "found a file, expected a folder",
             where=name,
-            fix=_hint(folder) or f"name a folder: {LAYOUT}, or parquet files",
+            fix=_unsupported_hint(folder) or f"name a folder: {LAYOUT_HINT}, or parquet files",
         )
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
-        return _local_copy(name) or _hub(name, name)
+        return _local_copy(name) or _hub_source(name, name)
     if "/" in name or name.startswith("."):
-        raise DataError("no such folder", where=name, fix=_nearest_folder(folder))
+        raise DataError("no such folder", where=name, fix=_suggest_folder(folder))
     raise DataError(f"unknown data set {name!r}", where="data.source", fix=suggest(name, NAMES))
 
 
-def read(source: Source, config: DataConfig) -> RawData:
-    """A source's images, still encoded, and its labels, as they are found; images are read when asked for.
+def read_source(source: Source, config: DataConfig) -> RawData:
+    """Return a source's encoded images, which are read lazily, and its unchecked labels.
 
     Raises:
-        DataError: Nothing can be read, or columns are absent or ambiguous.
+        DataError: Nothing can be read, or columns are missing or ambiguous.
     """
     match source.kind:
         case "digits":
             return _read_digits()
         case "images":
-            return read_image_folder(Path(source.place))
+            return read_image_folder(Path(source.location))
         case "parquet":
-            return read_parquet(source, parquet_files(Path(source.place)), config)
+            return read_parquet(source, parquet_files(Path(source.location)), config)
         case _:
             return _read_hub(source, config)
 
@@ -92,56 +92,56 @@ def _local_copy(name: str) -> Source | None:
     for candidate in (name, name.rsplit("/", 1)[-1]):
         folder = Path(root) / candidate
         if folder.is_dir():
-            return _folder(name, folder)
+            return _folder_source(name, folder)
     return None
 
 
-def _hub(title: str, hub_id: str) -> Source:
-    return Source(title=title, place=hub_id, signature=f"hub {hub_id}", kind="hub")
+def _hub_source(title: str, hub_id: str) -> Source:
+    return Source(title=title, location=hub_id, signature=f"hub {hub_id}", kind="hub")
 
 
-def _folder(title: str, folder: Path) -> Source:
+def _folder_source(title: str, folder: Path) -> Source:
     folder = folder.resolve()
-    files = [path for path in everything(folder) if path.is_file()]
+    files = [path for path in list_files(folder) if path.is_file()]
     if any(file.suffix == ".parquet" for file in files):
         kind = "parquet"
     elif any(map(is_image, files)):
         kind = "images"
     else:
-        hints = {hint for file in files if (hint := _hint(file))}
+        hints = {hint for file in files if (hint := _unsupported_hint(file))}
         raise DataError(
             f"the folder holds no images ({len(files):,} other files)",
             where=str(folder),
-            fix="; ".join(sorted(hints)) or f"{LAYOUT}, or parquet files",
+            fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )
     stats = [(str(file.relative_to(folder)), (s := file.stat()).st_size, s.st_mtime_ns) for file in files]
     digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    return Source(title=title, place=str(folder), signature=f"{kind} {folder} {digest}", kind=kind)
+    return Source(title=title, location=str(folder), signature=f"{kind} {folder} {digest}", kind=kind)
 
 
-def _hint(file: Path) -> str:
-    """What to do about a file that is not read; empty where nothing is known of its kind."""
+def _unsupported_hint(file: Path) -> str:
+    """Return the fix for a file of a well-known unsupported type; empty for other files."""
     name = file.name.lower()
     if name.endswith((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
-        what = "archives are not read: unpack it, and name a folder of images or of parquet files"
+        hint = "archives are not supported: unpack it, and name a folder of images or parquet files"
     elif name.endswith((".pkl", ".pickle", ".pt", ".pth")) or _PICKLED.fullmatch(name):
-        what = "pickles are not read, since they can run code: name a folder of images or of parquet files"
+        hint = "pickles can run code and are not supported: name a folder of images or parquet files"
     elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5", "-ubyte")):
-        what = "arrays are not read: name a folder of images or of parquet files"
+        hint = "arrays are not supported: name a folder of images or parquet files"
     else:
         return ""
-    known = next((title for title in ("cifar10", "mnist") if title in re.sub(r"[^a-z0-9]", "", name)), "")
+    title = next((each for each in ("cifar10", "mnist") if each in re.sub(r"[^a-z0-9]", "", name)), "")
     if _PICKLED.fullmatch(name):
-        known = "cifar10"
+        title = "cifar10"
     elif name.endswith("-ubyte") or "-ubyte." in name:
-        known = "mnist"
-    return f"{what}, for example data.source={known}" if known else what
+        title = "mnist"
+    return f"{hint}, for example data.source={title}" if title else hint
 
 
-def _nearest_folder(folder: Path) -> str:
+def _suggest_folder(folder: Path) -> str:
     parent = folder.parent
     if not parent.is_dir():
-        return f"the folder above it, {parent}, does not exist either"
+        return f"its parent folder {parent} does not exist either"
     siblings = [path.name for path in parent.iterdir() if path.is_dir()]
     return suggest(folder.name, siblings) if siblings else f"{parent} has no folders"
 
@@ -150,10 +150,10 @@ def _read_digits() -> RawData:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    # 17 levels, 0 to 16, spread over the range of a byte.
+    # Scale the 17 levels, 0 to 16, to the range of a byte.
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    places = [f"image {index}" for index in range(len(images))]
-    split = RawSplit(images=list(images), labels=[int(each) for each in digits.target], places=places)
+    locations = [f"image {index}" for index in range(len(images))]
+    split = RawSplit(images=list(images), labels=[int(each) for each in digits.target], locations=locations)
     return RawData(splits={"train": split}, class_names=tuple(map(str, digits.target_names)))
 
 
@@ -162,20 +162,20 @@ def _read_hub(source: Source, config: DataConfig) -> RawData:
 
     with _quiet(datasets):
         try:
-            splits = datasets.load_dataset(source.place)
+            splits = datasets.load_dataset(source.location)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
             raise DataError(
                 f"cannot be read from the Hugging Face hub: {reason[0]}",
-                where=source.place,
+                where=source.location,
                 fix="check the name and the network, or set CONVSMITH_DATA to a folder with a copy of it",
             ) from error
         features = next(iter(splits.values())).features
-        image, label = columns(features, source, config)
-        used = chosen_splits(list(splits))
+        image, label = find_columns(features, source, config)
+        used = select_splits(list(splits))
         raw = {target: _hub_split(splits[name], name, image, label) for name, target in used.items()}
     if "train" not in raw:
-        raise no_training_split(source, list(splits))
+        raise missing_train_split(source, list(splits))
     return RawData(splits=raw, class_names=class_names(features[label], raw, source))
 
 
@@ -183,14 +183,14 @@ def _hub_split(table: Any, name: str, image: str, label: str) -> RawSplit:
     import datasets
 
     return RawSplit(
-        images=_Cells(table.cast_column(image, datasets.Image(decode=False)), image),
+        images=_HubImages(table.cast_column(image, datasets.Image(decode=False)), image),
         labels=list(table[label]),
-        places=[f"{name}, row {index}" for index in range(len(table))],
+        locations=[f"{name}, row {index}" for index in range(len(table))],
     )
 
 
-class _Cells:
-    """The images of a table that is mapped from disk: each is read when it is asked for."""
+class _HubImages:
+    """The images of a memory-mapped table, read lazily."""
 
     def __init__(self, table: Any, column: str) -> None:
         self.table, self.column = table, column
@@ -203,12 +203,12 @@ class _Cells:
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
         for row in self.table:
-            yield encoded(row[self.column], None)
+            yield encoded_image(row[self.column], None)
 
 
 @contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Its progress bars and log lines off; what matters of them is in our errors."""
+    """Disable the progress bars and log messages of `datasets`; errors contain what matters."""
     import huggingface_hub.utils.logging as hub_logging
 
     loggers = (datasets.logging, hub_logging)

@@ -1,4 +1,4 @@
-"""Looking at a whole data set for what is wrong with it; nothing of it is changed."""
+"""Check a data set for issues without changing it."""
 
 import hashlib
 from array import array
@@ -12,12 +12,13 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
-from convsmith.data.issues import STOPS, DataIssue, Verification
+from convsmith.data.issues import STOPS_TRAINING, DataIssue, Verification
 from convsmith.data.raw import RawData
-from convsmith.data.scan import ScanResult, survey
-from convsmith.data.sources import find, read
+from convsmith.data.scan import ScanResult, scan
+from convsmith.data.sources import find_source, read_source
+from convsmith.text import plural
 
-# What a file's name says of its format.
+# The formats that belong to a suffix.
 _FORMATS = {
     ".png": ("PNG",),
     ".jpg": ("JPEG", "MPO"),
@@ -36,56 +37,52 @@ _DIGEST_BYTES = 16
 
 
 def verify(config: DataConfig) -> Verification:
-    """Decode every image of a data set as a training would, and tell all that is wrong.
+    """Decode every image of a data set as training would, and report every issue.
 
-    Files are named by their path below the source's place, rows of parquet files by their number, from 0. Two
-    images are duplicates where they have the same pixels, whatever file they are in. What stays in memory is
-    about 100 bytes an image, and what was found.
+    Files are named by their path relative to the source, rows of parquet files by their index. Images with
+    equal pixels are duplicates, whatever their files. Memory use is about 100 bytes per image.
 
     Args:
-        config: The `[data]` table of a recipe. Mixed sizes are not wrong where it has a `resize`.
+        config: The `[data]` table of a recipe. With `resize`, mixed sizes are no issue.
 
     Raises:
-        DataError: There is no such data set, or nothing of it can be read.
+        DataError: The data set does not exist or is unreadable.
 
     Example:
-        >>> found = verify(DataConfig(source="digits"))
-        >>> found.images, found.clean
+        >>> verification = verify(DataConfig(source="digits"))
+        >>> verification.images, verification.clean
         ({'train': 1797}, True)
     """
-    source = find(config)
-    raw = read(source, config)
-    notes = _Notes(raw)
-    seen = survey(raw, notes)
-    findings = [
-        *(
-            DataIssue(kind="unreadable", file=place, reason=reason)
-            for place, reason in raw.unreadable.items()
-        ),
-        *seen.damaged,
-        *(_odd_ones("mixed sizes", notes.sizes, notes.places) if config.resize is None else ()),
-        *_thin_classes(raw, seen),
-        *notes.duplicates(),
-        *notes.wrong_types,
-        *_odd_ones("mixed modes", notes.modes, notes.places),
+    source = find_source(config)
+    raw = read_source(source, config)
+    table = _ImageTable(raw)
+    result = scan(raw, table)
+    issues = [
+        *(DataIssue(kind="unreadable", file=file, reason=reason) for file, reason in raw.unreadable.items()),
+        *result.damaged,
+        *(_outliers("mixed sizes", table.sizes, table.locations) if config.resize is None else ()),
+        *_small_classes(raw, result),
+        *table.duplicates(),
+        *table.wrong_types,
+        *_outliers("mixed modes", table.modes, table.locations),
     ]
-    order = list(STOPS)
-    labels = {name: Counter(seen.labels(raw, name)) for name in raw.splits}
+    order = list(STOPS_TRAINING)
+    labels = {name: Counter(result.labels(raw, name)) for name in raw.splits}
     return Verification(
         title=source.title,
-        place=source.place,
+        location=source.location,
         images={name: len(split.labels) for name, split in raw.splits.items()},
         classes={
-            name: {split: counts[index] for split, counts in labels.items()}
-            for index, name in enumerate(raw.class_names)
+            name: {split: counts[label] for split, counts in labels.items()}
+            for label, name in enumerate(raw.class_names)
         },
-        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+        issues=tuple(sorted(issues, key=lambda issue: order.index(issue.kind))),
         ignored=raw.ignored,
     )
 
 
-class _Notes:
-    """What is written down of each usable image: a few bytes each."""
+class _ImageTable:
+    """Size, mode and digest of each usable image, in a few bytes each."""
 
     def __init__(self, raw: RawData) -> None:
         self.raw = raw
@@ -97,83 +94,88 @@ class _Notes:
         self.wrong_types: list[DataIssue] = []
         self._texts: dict[Any, str] = {}
 
-    def __call__(self, split: str, index: int, found: DecodedImage) -> None:
-        image = found.image
+    def __call__(self, split: str, index: int, decoded: DecodedImage) -> None:
+        image = decoded.image
         self.splits.append(self.names.index(split))
         self.indices.append(index)
-        # One text for all images of a size.
+        # Images of equal size or mode share one text.
         self.sizes.append(self._texts.setdefault(image.size, f"{image.width}x{image.height} pixels"))
-        self.modes.append(self._texts.setdefault(found.mode, f"mode {found.mode}"))
+        self.modes.append(self._texts.setdefault(decoded.mode, f"mode {decoded.mode}"))
         pixels = image.convert("RGB").tobytes()
         self.digests += hashlib.sha256(f"{image.size} ".encode() + pixels).digest()[:_DIGEST_BYTES]
-        file = self.raw.splits[split].places[index]
+        file = self.raw.splits[split].locations[index]
         expected = _FORMATS.get(PurePath(file).suffix.lower())
-        if found.format and expected and found.format not in expected:
-            reason = f"{found.format} by its content"
+        if decoded.format and expected and decoded.format not in expected:
+            reason = f"{decoded.format} by its content"
             self.wrong_types.append(DataIssue(kind="wrong type", file=file, reason=reason))
 
     @property
-    def places(self) -> "_Places":
-        return _Places(self)
+    def locations(self) -> "_Locations":
+        return _Locations(self)
 
-    def whose(self, number: int) -> tuple[str, int]:
-        """The split of an image, and its place in that."""
+    def position(self, number: int) -> tuple[str, int]:
+        """Return the split of an image, and its index in the split."""
         return self.names[self.splits[number]], self.indices[number]
 
     def duplicates(self) -> Iterator[DataIssue]:
-        """Images with the pixels of an earlier one."""
+        """Yield an issue for each image with the pixels of an earlier one."""
         digests = np.frombuffer(bytes(self.digests), dtype=f"S{_DIGEST_BYTES}")
         _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
         originals = first[inverse]
         for number in np.flatnonzero(originals != np.arange(len(digests))):
-            (split, index), (other_split, other) = self.whose(int(number)), self.whose(int(originals[number]))
+            (split, index), (other_split, other) = map(self.position, map(int, (number, originals[number])))
             here, there = self.raw.splits[split], self.raw.splits[other_split]
-            reason = f"the same pixels as {there.places[other]}"
+            reason = f"the same pixels as {there.locations[other]}"
             names = [self.raw.class_names[label] for label in (here.labels[index], there.labels[other])]
             if names[0] != names[1]:
-                reason += f", which is labelled {names[1]!r}, this {names[0]!r}"
+                reason += f", labelled {names[0]!r} here and {names[1]!r} there"
             yield DataIssue(
                 kind="duplicate" if split == other_split else "across splits",
-                file=here.places[index],
+                file=here.locations[index],
                 reason=reason,
             )
 
 
-class _Places(Sequence[str]):
-    def __init__(self, notes: _Notes) -> None:
-        self.notes = notes
+class _Locations(Sequence[str]):
+    def __init__(self, table: _ImageTable) -> None:
+        self.table = table
 
     def __len__(self) -> int:
-        return len(self.notes.indices)
+        return len(self.table.indices)
 
     def __getitem__(self, number: Any) -> Any:
-        split, index = self.notes.whose(number)
-        return self.notes.raw.splits[split].places[index]
+        split, index = self.table.position(number)
+        return self.table.raw.splits[split].locations[index]
 
 
-def _odd_ones(kind: Any, values: Sequence[str], places: Sequence[str]) -> Iterator[DataIssue]:
-    """The images that differ from what most are."""
+def _outliers(kind: Any, values: Sequence[str], locations: Sequence[str]) -> Iterator[DataIssue]:
+    """Yield an issue for each image that differs from the most common value."""
     counts = Counter(values)
     if len(counts) < 2:
         return
     usual, count = counts.most_common(1)[0]
     for number, value in enumerate(values):
         if value != usual:
-            yield DataIssue(kind=kind, file=places[number], reason=f"{value}; {count:,} images have {usual}")
+            yield DataIssue(
+                kind=kind, file=locations[number], reason=f"{value}; {count:,} images have {usual}"
+            )
 
 
-def _thin_classes(raw: RawData, seen: ScanResult) -> Iterator[DataIssue]:
+def _small_classes(raw: RawData, result: ScanResult) -> Iterator[DataIssue]:
+    """Yield an issue for each class without images, or with few training images."""
     for split_name, split in raw.splits.items():
-        counts = Counter(seen.labels(raw, split_name))
+        counts = Counter(result.labels(raw, split_name))
         usual = median(counts[index] for index in range(len(raw.class_names)))
         for index, name in enumerate(raw.class_names):
-            place = split.class_place(name) or f"{split_name}, class {name!r}"
+            location = split.class_folder(name) or f"{split_name}, class {name!r}"
             if not counts[index] and split_name == "train":
-                yield DataIssue(kind="empty class", file=place, reason="no usable training images")
+                yield DataIssue(kind="empty class", file=location, reason="no usable training images")
             elif not counts[index]:
                 yield DataIssue(
-                    kind="few images", file=place, reason="no usable test images: cannot be scored"
+                    kind="few images", file=location, reason="no usable test images: cannot be scored"
                 )
             elif split_name == "train" and counts[index] < max(FEW, FEW_SHARE * usual):
-                reason = f"{counts[index]} training images; {usual:,.0f} is the median of the classes"
-                yield DataIssue(kind="few images", file=place, reason=reason)
+                reason = (
+                    f"{plural(counts[index], 'training image')}; the median of the classes is {usual:,.0f}"
+                )
+                yield DataIssue(kind="few images", file=location, reason=reason)

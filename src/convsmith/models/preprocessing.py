@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from convsmith.data.decode import MAX_PIXELS, UnusableImageError, open_image
+from convsmith.data.decode import MAX_PIXELS, UnusableImageError, decode_image
 from convsmith.errors import ImageError
 from convsmith.models.bundle_schema import Preprocessing
 
@@ -29,7 +29,7 @@ def pixels_of(encoded: bytes | str, rule: Preprocessing) -> Pixels:
     Raises:
         UnusableImageError: Damaged, no image, of a format that is not read, or too large.
     """
-    return _fitted(open_image(encoded, lambda image: _as_seen(image, rule)).image, rule)
+    return _fitted(decode_image(encoded, lambda image: _as_seen(image, rule)).image, rule)
 
 
 def pixels_of_image(image: Image.Image, rule: Preprocessing) -> Pixels:

@@ -9,7 +9,7 @@ from convsmith.briefs.checks import Check
 from convsmith.data.config import DataConfig
 from convsmith.data.folders import split_folders
 from convsmith.data.parquet import table_columns
-from convsmith.data.sources import HUB_NAMES, find
+from convsmith.data.sources import HUB_NAMES, find_source
 from convsmith.errors import FileError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import Metrics, compute_metrics
@@ -102,14 +102,14 @@ def storage_of(config: DataConfig) -> Storage:
     Raises:
         DataError: It is not where it was.
     """
-    source = find(config)
+    source = find_source(config)
     # What has a name is found by everyone; a folder is this machine's.
     default = HUB_NAMES.get(config.source, "data")
     test = "test" if config.source in HUB_NAMES else ""
     if source.kind == "digits":
         return Storage(kind="digits")
     if source.kind == "images":
-        split_names = split_folders(Path(source.place))
+        split_names = split_folders(Path(source.location))
         return Storage(
             kind="images",
             default="data",
@@ -123,7 +123,7 @@ def storage_of(config: DataConfig) -> Storage:
         )
     asked = (config.image_column, config.label_column)
     columns = _COLUMNS.get(config.source) or ((asked[0], asked[1]) if asked[0] and asked[1] else None)
-    return Storage(kind="hub", default=source.place, columns=columns, test_name=test)
+    return Storage(kind="hub", default=source.location, columns=columns, test_name=test)
 
 
 def requirements(kind: str, values: dict[str, Any], environment: Environment) -> str:
