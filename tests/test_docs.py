@@ -12,8 +12,8 @@ from typing import get_args
 import pytest
 from PIL import Image
 
-from convsmith.briefs.checks import BlockPattern, Brief
 from convsmith.briefs.loader import brief_names, load_brief
+from convsmith.briefs.schema import BlockPattern, Brief
 from convsmith.briefs.structure import LayerKind
 from convsmith.cli import run
 from convsmith.models.zoo import zoo_folder, zoo_name

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from convsmith.api.targets import load_target
     from convsmith.api.train import train
     from convsmith.api.watch import progress
-    from convsmith.briefs.checks import Brief, Check
+    from convsmith.briefs.checks import Check
+    from convsmith.briefs.schema import Brief
     from convsmith.errors import ConvsmithError
     from convsmith.models.classifier import Classifier, Prediction
     from convsmith.net.analysis import Analysis
@@ -83,7 +84,7 @@ __all__ = [
 # The module that defines each public name. It is imported when the name is first used.
 _MODULES = {
     "Analysis": "convsmith.net.analysis",
-    "Brief": "convsmith.briefs.checks",
+    "Brief": "convsmith.briefs.schema",
     "Callback": "convsmith.training.trainer",
     "Check": "convsmith.briefs.checks",
     "Classifier": "convsmith.models.classifier",

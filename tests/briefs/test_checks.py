@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from convsmith.briefs.checks import Brief, Check, Trained, judge
+from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.schema import Brief
 from convsmith.briefs.structure import LayerKind, count_kind
 from convsmith.net.arithmetic import analyze
 from convsmith.net.notation import parse
@@ -35,9 +36,9 @@ def test_the_difference_and_the_largest_layers_are_named() -> None:
     check = only({"max_parameters": 2000})
     assert check.fix == (
         "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170); "
-        "narrowing C16 -> C8 at character 1 would do"
+        "narrow C16 to C8 at character 1"
     )
-    assert (check.found, check.required) == ("2,970", "at most 2,000")
+    assert (check.actual, check.required) == ("2,970", "at most 2,000")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_kinds_are_counted(kind: LayerKind, net: str, count: int) -> None:
 def test_required_and_forbidden_kinds() -> None:
     assert only({"require": ["strided"]}).verdict == "pass"
     missing = only({"require": ["dilated"]})
-    assert (missing.verdict, missing.found) == ("fail", "0 layers")
+    assert (missing.verdict, missing.actual) == ("fail", "0 layers")
     assert ":d2" in missing.fix
     assert only({"forbid": ["max-pooling"]}).verdict == "pass"
     assert only({"forbid": ["fully-connected"]}).verdict == "fail"
@@ -75,17 +76,17 @@ def test_augmentations_that_the_recipe_must_name() -> None:
 
 def test_accuracy_is_not_applicable_before_training() -> None:
     assert only({"min_accuracy": 0.98}).verdict == "not applicable"
-    assert only({"min_accuracy": 0.98}, trained=Trained(accuracy=0.98)).verdict == "pass"
-    assert only({"min_accuracy": 0.98}, trained=Trained(accuracy=0.9799)).verdict == "fail"
+    assert only({"min_accuracy": 0.98}, metrics=RunMetrics(accuracy=0.98)).verdict == "pass"
+    assert only({"min_accuracy": 0.98}, metrics=RunMetrics(accuracy=0.9799)).verdict == "fail"
 
 
 def test_calibration_is_judged_where_it_was_measured() -> None:
     brief = {"max_calibration_error": 0.05}
-    assert only(brief).found == "not trained"
-    assert only(brief, trained=Trained(accuracy=0.9)).found == "not measured"
-    assert only(brief, trained=Trained(accuracy=0.9, calibration_error=0.05)).verdict == "pass"
-    failed = only(brief, trained=Trained(accuracy=0.9, calibration_error=0.051))
-    assert (failed.verdict, failed.found, failed.required) == ("fail", "5.10%", "at most 5.00%")
+    assert only(brief).actual == "not trained"
+    assert only(brief, metrics=RunMetrics(accuracy=0.9)).actual == "not measured"
+    assert only(brief, metrics=RunMetrics(accuracy=0.9, calibration_error=0.05)).verdict == "pass"
+    failed = only(brief, metrics=RunMetrics(accuracy=0.9, calibration_error=0.051))
+    assert (failed.verdict, failed.actual, failed.required) == ("fail", "5.10%", "at most 5.00%")
 
 
 def test_an_empty_brief_checks_nothing() -> None:

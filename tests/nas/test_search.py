@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import convsmith as cs
-from convsmith.briefs.checks import Brief
+from convsmith.briefs.schema import Brief
 from convsmith.cli import run
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import Outline, image_ids, load_training_data

@@ -6,8 +6,8 @@ import pytest
 import tomli_w
 from pydantic import BaseModel
 
-from convsmith.briefs.checks import Brief
 from convsmith.briefs.loader import load_brief
+from convsmith.briefs.schema import Brief
 from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.dataset import outline_of
 from convsmith.errors import FileError, RecipeError, suggest

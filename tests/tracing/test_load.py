@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from convsmith.briefs.checks import BlockPattern, Brief, Trained, judge
+from convsmith.briefs.checks import RunMetrics, judge
 from convsmith.briefs.hints import hints
 from convsmith.briefs.loader import brief_names, load_brief
-from convsmith.briefs.remedies import farther, narrower
+from convsmith.briefs.remedies import dilate_or_stride, narrow
+from convsmith.briefs.schema import BlockPattern, Brief
 from convsmith.briefs.structure import blocks, count_kind
 from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 from convsmith.errors import FileError, ModuleError, RecipeError
@@ -66,7 +67,7 @@ def test_a_pool_over_the_whole_map_is_global() -> None:
 def test_blocks_and_their_ends(net: str, sizes: list[int], ends: list[bool]) -> None:
     found = blocks(spec(net).rows)
     assert [len(block.convolutions) for block in found] == sizes
-    assert [block.shrinks_at_its_end for block in found] == ends
+    assert [block.ends_strided_or_dilated for block in found] == ends
 
 
 @pytest.mark.parametrize("name", ["cifar10-classic", "cifar10-rmsprop", "cifar10-sprint"])
@@ -74,7 +75,9 @@ def test_the_course_brief_passes_on_its_nets(name: str) -> None:
     model = load(name).model
     facts = analyze(plan(parse(model.net), IMAGE, model))
     names = ("HorizontalFlip", "ShiftScaleRotate", "CoarseDropout")
-    checks = judge(load_brief("course-cifar10"), facts, augmentations=names, trained=Trained(accuracy=0.85))
+    checks = judge(
+        load_brief("course-cifar10"), facts, augmentations=names, metrics=RunMetrics(accuracy=0.85)
+    )
     assert {check.verdict for check in checks} == {"pass"}
     assert len(checks) == 10
 
@@ -159,7 +162,7 @@ def test_peak_memory_of_a_chain_and_of_a_branch() -> None:
 
 def test_coverage_of_the_image() -> None:
     (check,) = judge(Brief(full_coverage=True), spec("C8:k1:s2 / G F10"))
-    assert (check.verdict, check.found) == ("fail", "16 and 16 rows and columns are not seen")
+    assert (check.verdict, check.actual) == ("fail", "16 and 16 rows and columns are missed")
     (check,) = judge(Brief(full_coverage=True), spec("C8:s2 / G F10"))
     assert check.verdict == "pass"
     # Holes of a dilation are filled by the layer before it.
@@ -179,17 +182,17 @@ def test_coverage_by_gradients(text: str) -> None:
 def test_remedies_hold() -> None:
     facts = spec("C64 C128:s2 C128 / G F10")
     most = 180_000
-    text = narrower(facts, lambda other: other.parameters <= most)
-    assert text == "narrowing C128:s2 -> C96:s2 at character 5 would do"
+    text = narrow(facts, lambda other: other.parameters <= most)
+    assert text == "narrow C128:s2 to C96:s2 at character 5"
     assert spec("C64 C96:s2 C128 / G F10").parameters <= most < spec("C64 C104:s2 C128 / G F10").parameters
-    text = narrower(facts, lambda other: other.parameters <= 20_000)
-    assert text == "2/8 of the channels in every layer would do"
+    text = narrow(facts, lambda other: other.parameters <= 20_000)
+    assert text == "keep 2/8 of the channels in every layer"
     assert spec("C16 C32:s2 C32 / G F10").parameters <= 20_000 < spec("C24 C48:s2 C48 / G F10").parameters
-    assert narrower(facts, lambda _: False) == ""
-    text = farther(spec("C8 C8 C8:s2 / G F10"), lambda other: (other.receptive_field or 0) >= 9)
-    assert text == "C8 -> C8:d2 at character 1 would do"
+    assert narrow(facts, lambda _: False) == ""
+    text = dilate_or_stride(spec("C8 C8 C8:s2 / G F10"), lambda other: (other.receptive_field or 0) >= 9)
+    assert text == "change C8 to C8:d2 at character 1"
     assert spec("C8:d2 C8 C8:s2 / G F10").receptive_field == 9
-    assert farther(facts, lambda _: False) == ""
+    assert dilate_or_stride(facts, lambda _: False) == ""
 
 
 @pytest.mark.parametrize(

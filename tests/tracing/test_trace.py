@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convsmith.briefs.checks import Brief, judge
+from convsmith.briefs.checks import judge
+from convsmith.briefs.schema import Brief
 from convsmith.errors import ModuleError, ShapeError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import analyze
@@ -361,7 +362,7 @@ def test_what_cannot_be_known_is_unknown_and_never_zero(function: Callable[..., 
     assert facts.uncovered is None
     assert record(facts)["totals"]["receptive_field"] is None
     (check,) = judge(Brief(min_receptive_field=1), facts)
-    assert (check.verdict, reason in check.found) == ("fail", True)
+    assert (check.verdict, reason in check.actual) == ("fail", True)
 
 
 def test_unknown_macs_make_the_total_a_lower_bound() -> None:

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from convsmith.briefs.checks import Brief, Check, Trained
+from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.briefs.loader import load_brief
+from convsmith.briefs.schema import Brief
 from convsmith.models.resolve import Target, of_recipe
 from convsmith.net.analysis import Analysis
 from convsmith.recipes.schema import Recipe
@@ -13,7 +14,7 @@ def check(
     subject: Recipe | Analysis,
     *,
     brief: str | Brief | None = None,
-    trained: Trained | None = None,
+    trained: RunMetrics | None = None,
 ) -> tuple[Check, ...]:
     """Judge a net by a brief.
 

@@ -1,1 +1,1 @@
-"""Briefs: requirements on a network, checked."""
+"""Briefs: requirements on a net and its training, and their checks."""

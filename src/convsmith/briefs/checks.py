@@ -1,77 +1,22 @@
-"""A brief as numbered checks: each has a verdict, what was found, what is required, and a remedy."""
+"""A brief as numbered checks: each has a verdict, the actual and the required value, and a fix."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from convsmith.briefs import remedies
-from convsmith.briefs.structure import LayerKind, blocks, count_kind
+from convsmith.briefs.schema import Brief
+from convsmith.briefs.structure import LAYER_KINDS, blocks, count_kind
 from convsmith.net.analysis import Analysis
-from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.text import plural
 
-TransformName = Literal["HorizontalFlip", "ShiftScaleRotate", "CoarseDropout"]
 Verdict = Literal["pass", "fail", "not applicable"]
-FileFormat = Literal["fp32", "fp16", "int8"]
-
-
-class BlockPattern(BaseModel):
-    """Blocks of convolutions before the output, as the course writes them: C1 C2 C3 C4 O."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    count: int = Field(ge=1, description="blocks with convolutions before the output")
-    convolutions: int | None = Field(
-        default=None, ge=1, description="convolutions in each; a separable one counts once"
-    )
-    shrink: Literal["strided-or-dilated", "any"] = Field(
-        default="any",
-        description="what the last convolution of each block must be where another block follows",
-    )
-
-
-class Brief(BaseModel):
-    """What a net and its training must be. Fields left out are not checked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    max_parameters: int | None = Field(default=None, ge=1, description="at most this many parameters")
-    min_parameters: int | None = Field(default=None, ge=1, description="at least this many parameters")
-    max_macs: int | None = Field(
-        default=None, ge=1, description="at most this many multiply-accumulates an image"
-    )
-    max_activation_bytes: int | None = Field(
-        default=None, ge=1, description="at most this much at one time for one image, in fp32"
-    )
-    max_file_bytes: int | None = Field(default=None, ge=1, description="at most this much for the weights")
-    file_format: FileFormat = Field(default="fp32", description="of the weights that max_file_bytes is about")
-    min_receptive_field: int | None = Field(
-        default=None, ge=1, description="pixels a side, before global pooling or the fully connected layers"
-    )
-    full_coverage: bool = Field(default=False, description="every pixel of the image must be seen")
-    require: Annotated[tuple[LayerKind, ...], Field(strict=False)] = Field(
-        default=(), description="kinds of layer that the net must have"
-    )
-    forbid: Annotated[tuple[LayerKind, ...], Field(strict=False)] = Field(
-        default=(), description="kinds of layer that the net must not have"
-    )
-    blocks: BlockPattern | None = Field(default=None, description="the pattern of the net's blocks")
-    augmentations: Annotated[tuple[TransformName, ...], Field(strict=False)] = Field(
-        default=(), description="transforms that the recipe must name"
-    )
-    min_accuracy: float | None = Field(
-        default=None, gt=0, le=1, description="test accuracy of the last epoch, from 0 to 1"
-    )
-    max_calibration_error: float | None = Field(
-        default=None, ge=0, lt=1, description="expected calibration error on the test set, from 0 to 1"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a run has shown on its test set, from 0 to 1."""
+class RunMetrics:
+    """The metrics of a run on its test set, from 0 to 1."""
 
     accuracy: float
     calibration_error: float | None = None
@@ -83,13 +28,13 @@ class Check:
 
     title: str
     verdict: Verdict
-    found: str
+    actual: str
     required: str
     remedy: Callable[[], str] = field(default=str, compare=False, repr=False)
 
     @cached_property
     def fix(self) -> str:
-        """What would mend it; empty where nothing has to be. It is worked out when it is asked for."""
+        """How to pass the check; empty if it does not fail. Computed on first access."""
         return self.remedy()
 
 
@@ -98,34 +43,34 @@ def judge(
     analysis: Analysis,
     *,
     augmentations: tuple[str, ...] | None = None,
-    trained: Trained | None = None,
+    metrics: RunMetrics | None = None,
 ) -> tuple[Check, ...]:
-    """Check a net, and a run's figures where there is one, against a brief.
+    """Check a net, and the metrics of a run if there is one, against a brief.
 
     Args:
-        brief: What is required.
-        analysis: The numbers of the net.
-        augmentations: Names of the transforms that the recipe applies; without a recipe the points on
-            them are not applicable.
-        trained: A run's figures; without it the points on them are not applicable.
+        brief: The requirements.
+        analysis: The analysis of the net.
+        augmentations: Names of the transforms of the recipe; without a recipe checks of them are not
+            applicable.
+        metrics: The metrics of a run; without a run checks of them are not applicable.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
         >>> from convsmith.net.notation import parse
         >>> from convsmith.net.plan import plan
-        >>> facts = analyze(plan(parse("C64 M2 / F10"), (3, 32, 32)))
-        >>> for check in judge(Brief(max_parameters=200_000, forbid=("max-pooling",)), facts):
-        ...     print(check.verdict, "|", check.title, "|", check.found)
+        >>> analysis = analyze(plan(parse("C64 M2 / F10"), (3, 32, 32)))
+        >>> for check in judge(Brief(max_parameters=200_000, forbid=("max-pooling",)), analysis):
+        ...     print(check.verdict, "|", check.title, "|", check.actual)
         pass | parameters | 165,706
         fail | no max-pooling | 1 layer
     """
     return (
         *_size_checks(brief, analysis),
-        *_view_checks(brief, analysis),
+        *_receptive_field_checks(brief, analysis),
         *_kind_checks(brief, analysis),
         *_block_checks(brief, analysis),
         *_augmentation_checks(brief, augmentations),
-        *_trained_checks(brief, trained),
+        *_metric_checks(brief, metrics),
     )
 
 
@@ -136,26 +81,30 @@ def _size_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
             "parameters",
             parameters,
             most,
-            lambda: _over(analysis, parameters - most, "parameters", lambda other: other.parameters <= most),
+            lambda: remedies.over(
+                analysis, parameters - most, "parameters", lambda other: other.parameters <= most
+            ),
         )
     if (least := brief.min_parameters) is not None:
         yield _check(
             "parameters",
             passed=parameters >= least,
-            found=f"{parameters:,}",
+            actual=f"{parameters:,}",
             required=f"at least {least:,}",
-            fix=lambda: f"{least - parameters:,} too few: widen layers or add some",
+            fix=lambda: f"{least - parameters:,} too few: widen layers, or add some",
         )
     if (macs := brief.max_macs) is not None:
         if analysis.unknown_macs:
             names = ", ".join(row.name for row in analysis.unknown_macs[:3])
-            yield _unknown("MACs", f"at most {macs:,}", f"those of {names} are unknown")
+            yield _unknown("MACs", f"at most {macs:,}", f"no rule for {names}")
         else:
             yield _bound(
                 "MACs",
                 analysis.macs,
                 macs,
-                lambda: _over(analysis, analysis.macs - macs, "macs", lambda other: other.macs <= macs),
+                lambda: remedies.over(
+                    analysis, analysis.macs - macs, "macs", lambda other: other.macs <= macs
+                ),
             )
     if (room := brief.max_activation_bytes) is not None:
         yield _bound(
@@ -174,7 +123,7 @@ def _size_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
         )
 
 
-def _view_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _receptive_field_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
     if (least := brief.min_receptive_field) is not None:
         required = f"at least {least} pixels"
         field = analysis.receptive_field
@@ -184,21 +133,21 @@ def _view_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
             yield _check(
                 "receptive field",
                 passed=field >= least,
-                found=f"{field} pixels",
+                actual=f"{field} pixels",
                 required=required,
-                fix=lambda: _reach(analysis, least),
+                fix=lambda: remedies.enlarge(analysis, least),
             )
     if brief.full_coverage:
         if analysis.uncovered is None:
-            yield _unknown("coverage of the image", "every pixel is seen", "what the outputs see")
+            yield _unknown("coverage of the image", "every pixel", "the receptive field of an operation")
         else:
             missed = " and ".join(map(str, analysis.uncovered))
             yield _check(
                 "coverage of the image",
                 passed=not any(analysis.uncovered),
-                found=f"{missed} rows and columns are not seen" if any(analysis.uncovered) else "all of it",
-                required="every pixel is seen",
-                fix=lambda: "keep strides within kernels, and add padding where the last pixels are cut off",
+                actual=f"{missed} rows and columns are missed" if any(analysis.uncovered) else "every pixel",
+                required="every pixel",
+                fix=lambda: "keep strides within kernels, and add padding if the last pixels are cut off",
             )
 
 
@@ -208,49 +157,49 @@ def _kind_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
         yield _check(
             kind,
             passed=count > 0,
-            found=_layers(count),
+            actual=plural(count, "layer"),
             required="at least 1 layer",
-            fix=lambda kind=kind: _ADDING[kind],  # type: ignore[misc]
+            fix=lambda kind=kind: LAYER_KINDS[kind].adding,  # type: ignore[misc]
         )
     for kind in brief.forbid:
         count = count_kind(analysis.rows, kind)
         yield _check(
             f"no {kind}",
             passed=not count,
-            found=_layers(count),
+            actual=plural(count, "layer"),
             required="none",
-            fix=lambda kind=kind: f"replace them: {_REPLACING[kind]}",  # type: ignore[misc]
+            fix=lambda kind=kind: f"replace them: {LAYER_KINDS[kind].replacing}",  # type: ignore[misc]
         )
 
 
 def _block_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
     if (pattern := brief.blocks) is None:
         return
-    found = blocks(analysis.rows)
+    parts = blocks(analysis.rows)
     yield _check(
         "blocks of convolutions",
-        passed=len(found) == pattern.count,
-        found=f"{len(found)}",
+        passed=len(parts) == pattern.count,
+        actual=f"{len(parts)}",
         required=f"{pattern.count} before the output",
         fix=lambda: "separate blocks by '/', and put the head in a block of its own",
     )
     if (each := pattern.convolutions) is not None:
-        counts = [len(block.convolutions) for block in found]
-        wrong = [block.name for block in found if len(block.convolutions) != each]
+        counts = [len(block.convolutions) for block in parts]
+        wrong = [block.name for block in parts if len(block.convolutions) != each]
         yield _check(
             "convolutions in each block",
             passed=bool(counts) and set(counts) == {each},
-            found=", ".join(map(str, counts)) or "none",
+            actual=", ".join(map(str, counts)) or "none",
             required=f"{each} each",
             fix=lambda: _block_names(f"give {each} to", wrong),
         )
     if pattern.shrink == "strided-or-dilated":
-        plain = [block.name for block in found[:-1] if not block.shrinks_at_its_end]
+        plain = [block.name for block in parts[:-1] if not block.ends_strided_or_dilated]
         yield _check(
             "stride or dilation at block ends",
-            passed=not plain and bool(found),
-            found=f"none in {', '.join(plain)}" if plain else "all",
-            required="in every block that another follows",
+            passed=not plain and bool(parts),
+            actual=f"none in {', '.join(plain)}" if plain else "all",
+            required="in every block but the last",
             fix=lambda: _block_names("write :s2 or :d2 at the last convolution of", plain),
         )
 
@@ -259,129 +208,79 @@ def _augmentation_checks(brief: Brief, augmentations: tuple[str, ...] | None) ->
     for name in brief.augmentations:
         title = f"augmentation {name}"
         if augmentations is None:
-            yield Check(title=title, verdict="not applicable", found="no recipe", required="named")
+            yield Check(title=title, verdict="not applicable", actual="no recipe", required="named")
         else:
             present = name in augmentations
             yield _check(
                 title,
                 passed=present,
-                found="named" if present else "not named",
+                actual="named" if present else "not named",
                 required="named",
                 fix=lambda name=name: f'add a table [[augment.transforms]] with name = "{name}"',  # type: ignore[misc]
             )
 
 
-def _trained_checks(brief: Brief, trained: Trained | None) -> Iterator[Check]:
-    missing = "not trained" if trained is None else "not measured"
+def _metric_checks(brief: Brief, metrics: RunMetrics | None) -> Iterator[Check]:
     if (least := brief.min_accuracy) is not None:
-        yield _trained_check(
+        accuracy = None if metrics is None else metrics.accuracy
+        yield _metric_check(
             "test accuracy",
-            None if trained is None else trained.accuracy,
-            f"at least {least:.2%}",
-            passes=lambda found: found >= least,
-            fix="train longer, or with another net or other settings",
-            missing=missing,
+            metrics,
+            accuracy,
+            passed=accuracy is not None and accuracy >= least,
+            required=f"at least {least:.2%}",
+            fix="train longer, or change the net or the settings",
         )
     if (most := brief.max_calibration_error) is not None:
-        yield _trained_check(
+        error = None if metrics is None else metrics.calibration_error
+        yield _metric_check(
             "calibration error",
-            None if trained is None else trained.calibration_error,
-            f"at most {most:.2%}",
-            passes=lambda found: found <= most,
-            fix="less label smoothing, or a temperature fitted on held-out images",
-            missing=missing,
+            metrics,
+            error,
+            passed=error is not None and error <= most,
+            required=f"at most {most:.2%}",
+            fix="use less label smoothing, or a temperature fitted on held-out images",
         )
 
 
-def _trained_check(
-    title: str,
-    found: float | None,
-    required: str,
-    *,
-    passes: Callable[[float], bool],
-    fix: str,
-    missing: str,
+def _metric_check(
+    title: str, metrics: RunMetrics | None, value: float | None, *, passed: bool, required: str, fix: str
 ) -> Check:
-    if found is None:
+    if value is None:
         return Check(
             title=title,
             verdict="not applicable",
-            found=missing,
+            actual="not trained" if metrics is None else "not measured",
             required=required,
-            remedy=lambda: "train the recipe, then check the run's folder",
+            remedy=lambda: "train the recipe, then check the folder of the run",
         )
-    return _check(title, passed=passes(found), found=f"{found:.2%}", required=required, fix=lambda: fix)
+    return _check(title, passed=passed, actual=f"{value:.2%}", required=required, fix=lambda: fix)
 
 
-def _check(title: str, *, passed: bool, found: str, required: str, fix: Callable[[], str]) -> Check:
+def _check(title: str, *, passed: bool, actual: str, required: str, fix: Callable[[], str]) -> Check:
     return Check(
         title=title,
         verdict="pass" if passed else "fail",
-        found=found,
+        actual=actual,
         required=required,
         remedy=str if passed else fix,
     )
 
 
-def _bound(title: str, found: int, most: int, fix: Callable[[], str]) -> Check:
-    return _check(title, passed=found <= most, found=f"{found:,}", required=f"at most {most:,}", fix=fix)
+def _bound(title: str, actual: int, most: int, fix: Callable[[], str]) -> Check:
+    return _check(title, passed=actual <= most, actual=f"{actual:,}", required=f"at most {most:,}", fix=fix)
 
 
 def _unknown(title: str, required: str, reason: str) -> Check:
-    """What cannot be known is not passed."""
+    """An unknown value fails the check."""
     return Check(
         title=title,
         verdict="fail",
-        found=f"unknown: {reason}",
+        actual=f"unknown: {reason}",
         required=required,
-        remedy=lambda: "write that part with layers that can be followed",
+        remedy=lambda: "write that part with operations that can be analysed",
     )
-
-
-def _over(analysis: Analysis, over: int, number: str, keeps: Callable[[Analysis], bool]) -> str:
-    rows = sorted(analysis.rows, key=lambda row: getattr(row, number) or 0, reverse=True)[:3]
-    largest = ", ".join(f"{row.layer or row.name} ({getattr(row, number):,})" for row in rows)
-    text = f"{over:,} over; the largest layers are {largest}"
-    smaller = remedies.narrower(analysis, keeps) if isinstance(analysis, SpecAnalysis) else ""
-    return f"{text}; {smaller}" if smaller else text
-
-
-def _reach(analysis: Analysis, least: int) -> str:
-    found = ""
-    if isinstance(analysis, SpecAnalysis):
-        found = remedies.farther(analysis, lambda other: (other.receptive_field or 0) >= least)
-    return found or "dilate 3x3 convolutions, stride earlier, or add layers"
-
-
-def _layers(count: int) -> str:
-    return f"{count} layer{'' if count == 1 else 's'}"
 
 
 def _block_names(what: str, names: list[str]) -> str:
     return f"{what} {', '.join(names)}" if names else "the net has no block of convolutions"
-
-
-_ADDING: dict[LayerKind, str] = {
-    "depthwise-separable": "write S32 in place of a C32",
-    "dilated": "write C32:d2 in place of a C32",
-    "strided": "write C32:s2 in place of a C32",
-    "transposed": "the notation has none; give a module of your own",
-    "residual": "put layers of equal width into +( ... )",
-    "concatenation": "the notation has none; give a module of your own",
-    "max-pooling": "add M2",
-    "average-pooling": "add A2",
-    "global-average-pooling": "add G before the classifier",
-    "fully-connected": "end the net with F10",
-}
-_REPLACING: dict[LayerKind, str] = {
-    "depthwise-separable": "write C32 for S32",
-    "dilated": "leave :d2 out",
-    "strided": "leave :s2 out",
-    "transposed": "upsample and convolve",
-    "residual": "write the layers without +( )",
-    "concatenation": "add the branches instead",
-    "max-pooling": "give the convolution before it a stride, C32:s2",
-    "average-pooling": "give the convolution before it a stride, C32:s2",
-    "global-average-pooling": "flatten into a fully connected layer, F10",
-    "fully-connected": "end with a pointwise convolution, P10, after or before G",
-}

@@ -1,4 +1,4 @@
-"""What is not forbidden and seldom meant: hints, told apart from a brief's checks."""
+"""Hints: what is allowed and rarely intended, apart from the checks of a brief."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _BOTTLENECK = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """Something about one layer that its author may want to know."""
+    """A remark on one layer."""
 
     topic: str
     layer: str
@@ -20,7 +20,7 @@ class Hint:
 
 
 def hints(analysis: Analysis) -> tuple[Hint, ...]:
-    """Look for layers that do little for what they cost.
+    """Find layers that do little for their cost.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
@@ -30,18 +30,17 @@ def hints(analysis: Analysis) -> tuple[Hint, ...]:
         ['vector lanes']
     """
     rows = analysis.rows
-    found = [
+    return (
         *_padding_only(analysis),
         *_bottlenecks(rows),
         *_lanes(rows),
         *_dropout_before_norm(rows),
         *_bias_before_norm(rows),
-    ]
-    return tuple(found)
+    )
 
 
 def _padding_only(analysis: Analysis) -> Iterator[Hint]:
-    """Inputs that see the whole image already: a window over them adds sight of the padding alone.
+    """Layers whose input has a receptive field as large as the image: their window adds only padding.
 
     Richter et al., 2021, "Should You Go Deeper?", arXiv 2106.12307.
     """
@@ -51,13 +50,13 @@ def _padding_only(analysis: Analysis) -> Iterator[Hint]:
         if (
             max(row.kernel, default=1) > 1
             and narrowest
-            and all(seen >= size for seen, size in zip(narrowest, sizes, strict=True))
+            and all(field >= size for field, size in zip(narrowest, sizes, strict=True))
         ):
-            seen = "x".join(map(str, narrowest))
+            field = "x".join(map(str, narrowest))
             yield Hint(
                 topic="beyond the image",
                 layer=_name(row),
-                what=f"its input sees {seen} pixels, all that the image has: its window adds padding alone",
+                what=f"the receptive field of its input is {field} already: its window adds only padding",
             )
 
 
@@ -70,7 +69,7 @@ def _bottlenecks(rows: tuple[Row, ...]) -> Iterator[Hint]:
             yield Hint(
                 topic="bottleneck",
                 layer=_name(row),
-                what=f"{values:,} values become {row.activations:,}, over {_BOTTLENECK} times fewer at once",
+                what=f"{values:,} values become {row.activations:,}, less than 1/{_BOTTLENECK} in one step",
             )
 
 
@@ -82,7 +81,7 @@ def _lanes(rows: tuple[Row, ...]) -> Iterator[Hint]:
             yield Hint(
                 topic="vector lanes",
                 layer=_name(row),
-                what=f"{width} channels take as long as {full}: processors work on {_LANES} or more at once",
+                what=f"{width} channels take as long as {full}: processors compute {_LANES} or more at once",
             )
 
 
@@ -107,7 +106,7 @@ def _bias_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
                 yield Hint(
                     topic="bias before batch norm",
                     layer=_name(source),
-                    what=f"the norm subtracts its bias again: {source.width[1]} parameters do nothing",
+                    what=f"the norm cancels its bias: {source.width[1]} parameters have no effect",
                 )
 
 

@@ -1,4 +1,4 @@
-"""The briefs that ship with convsmith, and briefs in files of their own."""
+"""Load briefs: the built-in ones, and those in TOML files."""
 
 import tomllib
 from importlib import resources
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from convsmith.briefs.checks import Brief
+from convsmith.briefs.schema import Brief
 from convsmith.errors import RecipeError, suggest
 from convsmith.system import reading
 from convsmith.system.unset import without_unset
@@ -17,16 +17,16 @@ _FOLDER = resources.files("convsmith.library") / "briefs"
 
 
 def brief_names() -> tuple[str, ...]:
-    """The names of the briefs that ship with convsmith."""
+    """Return the names of the built-in briefs."""
     names = (entry.name for entry in _FOLDER.iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def brief_table(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields of a brief, as they stand in its file.
+    """Return the fields of a brief as written in its file.
 
     Args:
-        name: One that ships with convsmith, or the path of a TOML file: a brief, or a recipe with one.
+        name: A built-in brief, or the path of a TOML file: a brief, or a recipe with one.
         above: The briefs that extend this one.
 
     Raises:
@@ -47,16 +47,16 @@ def brief_table(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _extended(table: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
-    """The fields of the brief that this one extends, and over them its own."""
+    """Merge the fields of a brief over those of the brief that it extends."""
     base = table.pop("extends", None)
     return table if base is None else {**brief_table(str(base), above=above), **table}
 
 
 def load_brief(name: str) -> Brief:
-    """A brief by its name or file, checked.
+    """Load a brief by its name or file.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: Reports every error at once.
         FileError: The file cannot be read, or is not TOML.
 
     Example:

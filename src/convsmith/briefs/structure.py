@@ -1,4 +1,4 @@
-"""What kinds of layer a net is made of, and its blocks: read off its rows, for notation and modules alike."""
+"""The kinds of layers and the blocks of a net, from its rows: for notation and modules alike."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -26,6 +26,21 @@ _AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
 _MAX_POOL = re.compile(r"(Adaptive)?MaxPool[123]d|amax")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerKindRule:
+    """How a kind of layer is recognised, and how a net gets one or gets rid of it.
+
+    Attributes:
+        count: Counts the layers of this kind.
+        adding: The change that adds one.
+        replacing: The change that removes it.
+    """
+
+    count: Callable[[Sequence[Row]], int]
+    adding: str
+    replacing: str
+
+
 @dataclass(frozen=True)
 class Block:
     """A part of the net with convolutions; a separable convolution counts once, with both its rows."""
@@ -34,13 +49,13 @@ class Block:
     convolutions: tuple[tuple[Row, ...], ...]
 
     @property
-    def shrinks_at_its_end(self) -> bool:
+    def ends_strided_or_dilated(self) -> bool:
         """Whether its last convolution has a stride or a dilation."""
         return any(max(row.stride) > 1 or max(row.dilation) > 1 for row in self.convolutions[-1])
 
 
 def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
-    """How many layers of a net are of a kind.
+    """Count the layers of a kind.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
@@ -49,13 +64,11 @@ def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
         >>> count_kind(analyze(plan(parse("C8 S8*2 / G F10"), (3, 8, 8))).rows, "depthwise-separable")
         2
     """
-    if kind == "depthwise-separable":
-        return len(separable_pairs(rows))
-    return sum(map(_TESTS[kind], rows))
+    return LAYER_KINDS[kind].count(rows)
 
 
 def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
-    """Depthwise convolutions whose output a pointwise one takes, by row numbers.
+    """Return the row numbers of depthwise convolutions and of the pointwise ones that follow them.
 
     A norm and an activation may lie between the two.
     """
@@ -73,7 +86,7 @@ def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
 
 
 def blocks(rows: Sequence[Row]) -> list[Block]:
-    """The parts of the net that have convolutions, up to its head, a global pool or fully connected layer."""
+    """Return the blocks with convolutions before the head: a global pool or a fully connected layer."""
     end = next((index for index, row in enumerate(rows) if _is_head(row)), len(rows))
     second = {point: depth for depth, point in separable_pairs(rows) if rows[point].sources == (depth,)}
     units: list[tuple[Row, ...]] = []
@@ -83,8 +96,8 @@ def blocks(rows: Sequence[Row]) -> list[Block]:
                 units[-1] = (*units[-1], row)
             else:
                 units.append((row,))
-    grouped = groupby(units, key=lambda unit: unit[0].block)
-    return [Block(name, tuple(members)) for name, members in grouped]
+    groups = groupby(units, key=lambda unit: unit[0].block)
+    return [Block(name, tuple(members)) for name, members in groups]
 
 
 def is_convolution(row: Row) -> bool:
@@ -95,30 +108,81 @@ def is_depthwise(row: Row) -> bool:
     return is_convolution(row) and row.groups == row.width[0] > 1
 
 
-def _is_global(row: Row) -> bool:
-    """Whether a pool leaves one value a channel."""
+def _is_dilated(row: Row) -> bool:
+    return is_convolution(row) and max(row.dilation) > 1 and max(row.kernel) > 1
+
+
+def _is_strided(row: Row) -> bool:
+    return row.operation.startswith("Conv") and not _is_transposed(row) and max(row.stride) > 1
+
+
+def _is_transposed(row: Row) -> bool:
+    return row.operation.startswith("ConvTranspose")
+
+
+def _is_average_pool(row: Row) -> bool:
+    return _AVERAGE_POOL.fullmatch(row.operation) is not None and not _is_global_average_pool(row)
+
+
+def _is_global_average_pool(row: Row) -> bool:
+    """Whether a pool leaves one value for each channel."""
     averages = row.operation in {"GlobalAvgPool2d", "mean"} or _AVERAGE_POOL.fullmatch(row.operation)
     return bool(averages) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
 
 
 def _is_head(row: Row) -> bool:
-    return _is_global(row) or row.operation in {"Linear", "Flatten"}
+    return _is_global_average_pool(row) or row.operation in {"Linear", "Flatten"}
 
 
-def _joins(row: Row, operation: str) -> bool:
-    return row.operation == operation and len(row.sources) > 1
+def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], int]:
+    return lambda rows: sum(map(matches, rows))
 
 
-_TESTS: dict[LayerKind, Callable[[Row], bool]] = {
-    "dilated": lambda row: is_convolution(row) and max(row.dilation) > 1 and max(row.kernel) > 1,
-    "strided": lambda row: (
-        row.operation.startswith("Conv") and "Trans" not in row.operation and max(row.stride) > 1
+LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
+    "depthwise-separable": LayerKindRule(
+        count=lambda rows: len(separable_pairs(rows)),
+        adding="write S32 in place of a C32",
+        replacing="write C32 for S32",
     ),
-    "transposed": lambda row: row.operation.startswith("ConvTranspose"),
-    "residual": lambda row: _joins(row, "Add"),
-    "concatenation": lambda row: _joins(row, "Concat"),
-    "max-pooling": lambda row: _MAX_POOL.fullmatch(row.operation) is not None,
-    "average-pooling": lambda row: _AVERAGE_POOL.fullmatch(row.operation) is not None and not _is_global(row),
-    "global-average-pooling": _is_global,
-    "fully-connected": lambda row: row.operation == "Linear",
+    "dilated": LayerKindRule(
+        count=_rows(_is_dilated), adding="write C32:d2 in place of a C32", replacing="leave :d2 out"
+    ),
+    "strided": LayerKindRule(
+        count=_rows(_is_strided), adding="write C32:s2 in place of a C32", replacing="leave :s2 out"
+    ),
+    "transposed": LayerKindRule(
+        count=_rows(_is_transposed),
+        adding="the notation has none; use a PyTorch module",
+        replacing="upsample, then convolve",
+    ),
+    "residual": LayerKindRule(
+        count=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
+        adding="put layers of equal width into +( ... )",
+        replacing="write the layers without +( )",
+    ),
+    "concatenation": LayerKindRule(
+        count=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
+        adding="the notation has none; use a PyTorch module",
+        replacing="add the branches instead",
+    ),
+    "max-pooling": LayerKindRule(
+        count=_rows(lambda row: _MAX_POOL.fullmatch(row.operation) is not None),
+        adding="add M2",
+        replacing="give the convolution before it a stride, C32:s2",
+    ),
+    "average-pooling": LayerKindRule(
+        count=_rows(_is_average_pool),
+        adding="add A2",
+        replacing="give the convolution before it a stride, C32:s2",
+    ),
+    "global-average-pooling": LayerKindRule(
+        count=_rows(_is_global_average_pool),
+        adding="add G before the classifier",
+        replacing="flatten into a fully connected layer, F10",
+    ),
+    "fully-connected": LayerKindRule(
+        count=_rows(lambda row: row.operation == "Linear"),
+        adding="end the net with F10",
+        replacing="end with a pointwise convolution, P10, after or before G",
+    ),
 }

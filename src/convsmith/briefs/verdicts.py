@@ -12,11 +12,11 @@ _MARKS = {"pass": "✅", "fail": "❌", "not applicable": "▫️"}
 
 
 def verdict_lines(checks: Sequence[Check]) -> list[str]:
-    """One line a check, numbered, with the remedy under those that need one."""
+    """Return one numbered line for each check, and its fix if it failed."""
     lines = []
     width = max((len(each.title) for each in checks), default=0)
     for number, each in enumerate(checks, start=1):
-        outcome = f"{each.found} (required: {each.required})"
+        outcome = f"{each.actual} (required: {each.required})"
         lines.append(f"{number:>2}. {each.verdict.upper():<14} {each.title:<{width}} {outcome}")
         if each.fix:
             lines.append(f"    {'':<14} fix: {each.fix}")
@@ -24,7 +24,7 @@ def verdict_lines(checks: Sequence[Check]) -> list[str]:
 
 
 def hint_lines(hints: Sequence[Hint]) -> list[str]:
-    """One line a topic: the first layer that it concerns, and how many more there are."""
+    """Return one line for each topic: its first layer, and the number of the others."""
     lines = []
     for topic, group in groupby(hints, key=lambda hint: hint.topic):
         first, *others = group
@@ -34,17 +34,17 @@ def hint_lines(hints: Sequence[Hint]) -> list[str]:
 
 
 def verdict_table(checks: Sequence[Check]) -> str:
-    """The verdicts as a Markdown table for a README."""
+    """Return the verdicts as a Markdown table."""
     rows = [
-        [str(number), f"{_MARKS[each.verdict]} {each.verdict}", each.title, each.found, each.required]
+        [str(number), f"{_MARKS[each.verdict]} {each.verdict}", each.title, each.actual, each.required]
         for number, each in enumerate(checks, start=1)
     ]
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return markdown_table(["#", "verdict", "check", "found", "required"], cells, left=5)
+    return markdown_table(["#", "verdict", "check", "actual", "required"], cells, left=5)
 
 
 def verdict_record(checks: Sequence[Check], hints: Sequence[Hint]) -> dict[str, Any]:
-    """The same as plain values, ready for JSON."""
+    """Return verdicts and hints as JSON values."""
     return {
         "passed": all(check.verdict != "fail" for check in checks),
         "checks": [
@@ -52,7 +52,7 @@ def verdict_record(checks: Sequence[Check], hints: Sequence[Hint]) -> dict[str, 
                 "number": number,
                 "title": each.title,
                 "verdict": each.verdict,
-                "found": each.found,
+                "found": each.actual,
                 "required": each.required,
                 "fix": each.fix or None,
             }

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsmith.briefs.checks import Brief, Check, Trained, judge
+from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.schema import Brief
 from convsmith.errors import BundleError, ModuleError, RecipeError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze, analyze_notation
@@ -41,7 +42,7 @@ class Target:
     recipe: Recipe | None = None
     run: Path | None = None
     bundle: Path | None = None
-    trained: Trained | None = None
+    trained: RunMetrics | None = None
 
     @property
     def plan(self) -> Plan:
@@ -58,7 +59,7 @@ class Target:
         if brief is None:
             brief = recipe.brief if recipe else Brief()
         names = tuple(each.name for each in recipe.augment.transforms) if recipe else None
-        return judge(brief, self.analysis, augmentations=names, trained=self.trained)
+        return judge(brief, self.analysis, augmentations=names, metrics=self.trained)
 
 
 def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | None = None) -> Target:
@@ -140,7 +141,7 @@ def _of_bundle(folder: Path, overrides: Sequence[str], input_shape: ImageShape |
     _check_only_brief("bundle", folder, overrides)
     recipe = overridden(_recipe_of(facts, folder), overrides)
     target = of_recipe(recipe, input_shape or facts.preprocessing.shape)
-    trained = Trained(accuracy=facts.measured.accuracy, calibration_error=facts.measured.ece)
+    trained = RunMetrics(accuracy=facts.measured.accuracy, calibration_error=facts.measured.ece)
     return replace(target, bundle=folder, trained=trained)
 
 
@@ -170,7 +171,7 @@ def _check_only_brief(kind: str, folder: Path, overrides: Sequence[str]) -> None
             )
 
 
-def _shown(run: "RunFolder") -> Trained | None:
+def _shown(run: "RunFolder") -> RunMetrics | None:
     """What a run has shown; nothing before it is finished."""
     from convsmith.evaluation.schema import Results
     from convsmith.runs.schema import FILES
@@ -181,7 +182,7 @@ def _shown(run: "RunFolder") -> Trained | None:
     test = run.read(Results).test
     # Runs of older versions have no calibration.
     error = test.calibration.ece if test.calibration else None
-    return Trained(accuracy=test.correct / test.total, calibration_error=error)
+    return RunMetrics(accuracy=test.correct / test.total, calibration_error=error)
 
 
 def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:

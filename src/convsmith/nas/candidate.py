@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from convsmith.briefs.checks import Brief, judge
+from convsmith.briefs.checks import judge
+from convsmith.briefs.schema import Brief
 from convsmith.data.dataset import Outline
 from convsmith.errors import ConvsmithError
 from convsmith.nas.mutations import Body, scaled
@@ -94,7 +95,7 @@ class Space:
             return [problem.what for problem in error.problems]
         names = tuple(transform.name for transform in self.recipe.augment.transforms)
         failed = [
-            f"{check.title}: {check.found}, required: {check.required}"
+            f"{check.title}: {check.actual}, required: {check.required}"
             for check in judge(self.brief, analysis, augmentations=names)
             if check.verdict == "fail"
         ]

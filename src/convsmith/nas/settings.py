@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from convsmith.briefs.checks import Brief
+from convsmith.briefs.schema import Brief
 from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError, RunError
 from convsmith.nas.halving import rungs_of

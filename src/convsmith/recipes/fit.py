@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from convsmith.briefs.checks import Check, Trained, judge
+from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.data.augment.transforms import CoarseDropout
 from convsmith.data.dataset import Outline
 from convsmith.errors import Problem, RecipeError, ShapeError
@@ -32,10 +32,10 @@ def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
     return analysis
 
 
-def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: Trained | None = None) -> tuple[Check, ...]:
+def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: RunMetrics | None = None) -> tuple[Check, ...]:
     """The verdicts of a recipe's brief, with a run's figures where the net is trained."""
     names = tuple(transform.name for transform in recipe.augment.transforms)
-    return judge(recipe.brief, analysis, augmentations=names, trained=trained)
+    return judge(recipe.brief, analysis, augmentations=names, metrics=trained)
 
 
 def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:

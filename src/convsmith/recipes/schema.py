@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from convsmith.briefs.checks import Brief
+from convsmith.briefs.schema import Brief
 from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.config import DataConfig
 from convsmith.net.settings import NetSettings

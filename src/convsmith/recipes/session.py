@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from convsmith.briefs.checks import Check, Trained
+from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.data.dataset import ImageData, absolute, load
 from convsmith.errors import RunError
 from convsmith.models.zoo import zoo_name
@@ -30,7 +30,7 @@ class Session:
     data: ImageData
     analysis: SpecAnalysis
 
-    def judge(self, trained: Trained) -> tuple[Check, ...]:
+    def judge(self, trained: RunMetrics) -> tuple[Check, ...]:
         """The brief's verdicts on the trained net."""
         return verdicts(self.recipe, self.analysis, trained)
 

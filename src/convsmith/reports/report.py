@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.briefs.checks import Check, Trained
+from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.data.dataset import ImageData
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions as saved_predictions
@@ -92,7 +92,7 @@ def report(
         metrics: Computed by `metrics_for`.
     """
     test = score_of(torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels))
-    checks = session.judge(Trained(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
+    checks = session.judge(RunMetrics(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
     names = session.data.class_names
     folder.write(results_of(metrics, predictions, names, train=train, test_loss=test.loss))
     augmented = preview_images(session.recipe, session.data)
