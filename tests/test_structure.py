@@ -1,6 +1,8 @@
 """The shape of the code: imports point one way, and the arithmetic needs no torch."""
 
 import ast
+import graphlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,50 @@ def test_imports_point_one_way(path: Path) -> None:
     if str(path.relative_to(ROOT)) in {"recipes/session.py", "training/trainer.py"}:
         pytest.skip("still to be cut")
     assert back_edges(part, path.read_text(encoding="utf-8")) == []
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(source: str, modules: Collection[str]) -> set[str]:
+    """The modules that a source text imports, inside functions and for annotations too."""
+    imported = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {name if name in modules else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+    return imported & set(modules)
+
+
+def import_cycle(sources: Mapping[str, str]) -> list[str]:
+    """A cycle of imports between modules given by name; empty if there is none."""
+    graph = {name: imported_modules(source, sources) - {name} for name, source in sources.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_imports_have_no_cycles() -> None:
+    sources = {module_name(path): path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")}
+    assert len(sources) > 100
+    assert import_cycle(sources) == []
+
+
+def test_an_import_cycle_is_detected() -> None:
+    sources = {
+        "package": "",
+        "package.a": "from package import b",
+        "package.b": "if TYPE_CHECKING:\n    from package.c import C",
+        "package.c": "def f():\n    import package.a",
+    }
+    assert set(import_cycle(sources)) == {"package.a", "package.b", "package.c"}
+    assert import_cycle(sources | {"package.c": "import package"}) == []
 
 
 def test_every_part_has_its_level() -> None:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized
 from convsmith.system.device import autocast
 from convsmith.training.config import Lookahead, TrainConfig
+from convsmith.training.state import copy_tensors
 
 # Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
 STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500
@@ -51,7 +52,7 @@ class WeightAverage(AveragedWeights):
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__(net, 1 - decay)
 
-    def step_done(self, net: nn.Module, steps: int) -> None:
+    def update(self, net: nn.Module, steps: int) -> None:
         """After a net's update, the `steps`-th from 1. What it began with has no part in the mean."""
         if steps == 1:
             _copy_weights(net, self.net)
@@ -70,7 +71,7 @@ class SlowWeights(AveragedWeights):
         super().__init__(net, config.alpha)
         self.k = config.k
 
-    def step_done(self, net: nn.Module, steps: int) -> None:
+    def update(self, net: nn.Module, steps: int) -> None:
         """After a net's update, the `steps`-th from 1."""
         if steps % self.k == 0:
             self.move(net)
@@ -89,12 +90,33 @@ class WeightAverages:
         """Whose weights are evaluated and kept, if they are not the net's own."""
         return self.average or self.lookahead
 
-    def step_done(self, net: nn.Module, steps: int) -> None:
-        """After a net's update, the `steps`-th from 1. The average is of where the net goes on from."""
+    def update(self, net: nn.Module, steps: int) -> None:
+        """Update after the `steps`-th step, counted from 1. Lookahead first, since it changes the net."""
         if self.lookahead:
-            self.lookahead.step_done(net, steps)
+            self.lookahead.update(net, steps)
         if self.average:
-            self.average.step_done(net, steps)
+            self.average.update(net, steps)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Return the live tensors of `average` and `lookahead`, as far as they exist."""
+        state = {}
+        if self.average:
+            tensors = self.average.net.state_dict()
+            state["average"] = {f"module.{name}": tensor for name, tensor in tensors.items()}
+        if self.lookahead:
+            state["lookahead"] = dict(self.lookahead.net.state_dict())
+        return state
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Load the tensors of `average` and `lookahead`, and remove them from `state`.
+
+        Raises:
+            RunError: They do not fit the net, or are missing.
+        """
+        # The step count of PyTorch's AveragedModel, in states of early versions.
+        state.get("average", {}).pop("n_averaged", None)
+        for component, tensors in self.state_dict().items():
+            copy_tensors(component, state.pop(component, {}), tensors)
 
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:

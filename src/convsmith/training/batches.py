@@ -11,7 +11,7 @@ from convsmith.data.dataset import Split
 Item = TypeVar("Item")
 
 
-def shuffled(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def shuffled_batches(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """The indices of one epoch, in random order; the last batch may be smaller."""
     order = torch.randperm(num_images, generator=generator)
     for start in range(0, num_images, batch_size):
@@ -22,11 +22,11 @@ def num_batches(split: Split, batch_size: int) -> int:
     return -(-len(split) // batch_size)
 
 
-def followed(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:
+def with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:
     """Each with the one that comes after it, None after the last.
 
     Example:
-        >>> list(followed("abc"))
+        >>> list(with_next("abc"))
         [('a', 'b'), ('b', 'c'), ('c', None)]
     """
     ahead = iter(items)

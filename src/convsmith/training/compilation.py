@@ -21,7 +21,7 @@ def compiled_nets(nets: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 @contextmanager
-def compilable() -> Iterator[None]:
+def compilation_errors() -> Iterator[None]:
     """Say what is to be done where the block cannot compile a net.
 
     Raises:

@@ -2,162 +2,24 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, model_validator
+
+from convsmith.training.optimizers import SGD, Optimizer
+from convsmith.training.schedules import Constant, Schedule
+from convsmith.training.tables import Fraction, Share, Table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
-Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_the_kind_left_out(cls, table: Any) -> Any:
-        """A table of one of several kinds that does not name its own is the default, but for what it says."""
-        if not isinstance(table, dict):
-            return table
-        return {name: _completed(value, cls.model_fields.get(name)) for name, value in table.items()}
-
-
-def _completed(value: Any, field: FieldInfo | None) -> Any:
-    default: Any = field.default if field else None
-    if not isinstance(value, dict) or "name" in value or not hasattr(default, "name"):
-        return value
-    return {"name": default.name, **default.model_dump(exclude_unset=True), **value}
-
-
-class _Optimizer(_Table):
-    lr: Rate = Field(default=0.01, description="learning rate, the peak where a schedule rises to it")
-    weight_decay: Fraction = Field(default=0.0, description="weight decay, as the optimiser defines it")
-
-
-class _ByElement(_Optimizer):
-    """An optimiser that treats each number of a parameter on its own."""
-
-    norm_bias_lr_factor: Rate = Field(
-        default=1.0, description="learning rate of the norms' biases, as a factor on that of the rest"
-    )
-
-
-class SGD(_ByElement):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-
-    @model_validator(mode="after")
-    def _nesterov_has_momentum(self) -> Self:
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
-
-
-class RMSprop(_ByElement):
-    """RMSprop; the defaults are PyTorch's."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    alpha: Fraction = 0.99
-    momentum: Fraction = 0.0
-    eps: Rate = 1e-8
-
-
-class Adam(_ByElement):
-    """Adam; the defaults are PyTorch's."""
-
-    name: Literal["adam"] = "adam"
-    lr: Rate = 0.001
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    eps: Rate = 1e-8
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay; the defaults are PyTorch's."""
-
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    weight_decay: Fraction = 0.01
-
-
-class Muon(_Optimizer):
-    """Momentum whose steps are orthogonalised, for the filters of ordinary convolutions.
-
-    Depthwise filters, the classifier, norms and biases go by `rest`. Jordan et al., "Muon: An optimizer for
-    hidden layers in neural networks", https://kellerjordan.github.io/posts/muon.
-    """
-
-    name: Literal["muon"] = "muon"
-    lr: Rate = 0.02
-    momentum: Fraction = 0.95
-    nesterov: bool = True
-    ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations a step")
-    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
-
-
-class Constant(_Table):
-    """The same learning rate throughout."""
-
-    name: Literal["constant"] = "constant"
-
-
-class Step(_Table):
-    """The learning rate times `factor` after every `every` epochs."""
-
-    name: Literal["step"] = "step"
-    every: int = Field(default=10, ge=1, description="epochs")
-    factor: Rate = 0.1
-
-
-class Plateau(_Table):
-    """The learning rate times `factor` once accuracy has not improved for `patience` epochs."""
-
-    name: Literal["plateau"] = "plateau"
-    factor: Fraction = 0.1
-    patience: int = Field(default=5, ge=1, description="epochs without a better accuracy")
-    monitor: Literal["validation", "test"] = Field(
-        default="validation",
-        description='whose accuracy; with "test" it sees the test set, which log and report then say',
-    )
-
-
-class OneCycle(_Table):
-    """Up to the learning rate and down to nearly nothing, by half cosines, over the whole training."""
-
-    name: Literal["one-cycle"] = "one-cycle"
-    warmup: Share = Field(default=0.3, description="share of the training that rises")
-    start_factor: Rate = Field(default=0.04, le=1, description="first learning rate, as a share of the peak")
-    end_factor: Rate = Field(default=1e-4, le=1, description="last learning rate, as a share of the first")
-
-
-class Cosine(_Table):
-    """Down by a half cosine over the whole training, after a linear warm-up where one is asked for."""
-
-    name: Literal["cosine"] = "cosine"
-    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
-    end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
-
-
-class Linear(_Table):
-    """Down in a straight line over the whole training, after a linear warm-up where one is asked for."""
-
-    name: Literal["linear"] = "linear"
-    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
-    end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
-
-
-class Progressive(_Table):
+class Progressive(Table):
     """Smaller images first: fewer operations while the net learns what is coarse."""
 
     start_size: int = Field(ge=4, le=4096, description="pixels a side of the first images")
     until: Share = Field(default=0.5, description="share of the steps that see the smaller images")
 
 
-class Lookahead(_Table):
+class Lookahead(Table):
     """Slow weights that follow those which the optimiser moves, and to which it goes back every `k` steps.
 
     Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610.
@@ -169,7 +31,7 @@ class Lookahead(_Table):
     )
 
 
-class Distillation(_Table):
+class Distillation(Table):
     """Learning from what a teacher says of an image beside its label.
 
     The loss is `(1 - alpha)` times that of the labels plus `alpha * T**2` times the Kullback-Leibler
@@ -184,11 +46,7 @@ class Distillation(_Table):
     alpha: Share = Field(default=0.9, description="weight of the teacher; the labels have the rest")
 
 
-Optimizer = Annotated[SGD | RMSprop | Adam | AdamW | Muon, Field(discriminator="name")]
-Schedule = Annotated[Constant | Step | Plateau | OneCycle | Cosine | Linear, Field(discriminator="name")]
-
-
-class TrainConfig(_Table):
+class TrainConfig(Table):
     """The `[train]` table of a recipe."""
 
     epochs: int = Field(ge=1, le=100_000, description="passes over the training set")

@@ -1,10 +1,9 @@
-"""Loss and gradients of a batch, computed in parts: each part on a copy of the net and a core of its own.
+"""Gradients of a batch, computed in parallel on its microbatches.
 
-A small net's operations are too short to be shared out between cores one by one. Parts of a batch are not:
-every core takes one through the whole net, forward and backward, with what it computes close at hand. The
-parts see the batch norm of their own images, and gradients are summed in the order of the parts, so that the
-result is the same whatever the number of cores. A core that has nothing left to do for a batch prepares the
-images of the next, while another sums the gradients and updates the weights.
+The operations of a small net are too short to be distributed over the cores one by one. Microbatches are not:
+each core takes one through forward and backward pass. Batch norm sees one microbatch, and gradients are summed
+in the order of the microbatches, so that the result does not depend on the number of cores. Idle cores prepare
+the images of the next batch while another core sums the gradients and updates the weights.
 """
 
 import copy
@@ -25,31 +24,32 @@ from convsmith.training.distillation import Teacher
 from convsmith.training.kernels.backward import prepared_backward
 from convsmith.training.kernels.dropout import use_fast_dropout
 from convsmith.training.profiler import Profile
+from convsmith.training.state import copy_tensors
 
-# A purpose of random numbers; `data.pipeline` has 1 and 2.
+# Key of the random stream for dropout; `data.pipeline` has 1 and 2.
 _DROPOUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The mean loss of a batch, and how many of its images were right; both on the device."""
+class BatchResult:
+    """Mean loss of a batch, and the number of correctly classified images; scalars on the device."""
 
     loss: Tensor
     correct: Tensor
 
 
 class GradientWorkers:
-    """Computes gradients of a net's parameters. The net itself computes nothing: its copies do.
+    """Computes the gradients of a net's parameters on replicas of the net.
 
     Args:
-        net: On the device, channels last. Its copies share its parameters.
-        pipeline: Makes the batches; its seed is that of dropout too.
+        net: On the device, channels last. The replicas share its parameters.
+        pipeline: Makes the batches. Dropout uses its seed too.
         label_smoothing: Share of each target that is spread over all classes.
-        dtype: What the forward pass computes in.
-        parts: How many parts a whole batch has.
-        profile: Told how long each phase takes.
-        teacher: Asked of every part of a batch, as the net sees it.
-        compiled: Whether the copies are compiled, each shape of images when it is first seen.
+        dtype: Data type of the forward pass.
+        num_microbatches: Number of microbatches of a full batch.
+        profile: Collects the time of each phase.
+        teacher: Teacher for knowledge distillation.
+        compiled: Whether to compile the replicas, for each input shape on its first use.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class GradientWorkers:
         *,
         label_smoothing: float,
         dtype: torch.dtype,
-        parts: int,
+        num_microbatches: int,
         profile: Profile,
         teacher: Teacher | None = None,
         compiled: bool = False,
@@ -68,68 +68,71 @@ class GradientWorkers:
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-        self.generators = [torch.Generator() for _ in range(parts)]
-        self.replicas = [_replica(net, share_buffers=parts == 1) for _ in self.generators]
+        self.generators = [torch.Generator() for _ in range(num_microbatches)]
+        self.replicas = [_replica(net, share_buffers=num_microbatches == 1) for _ in self.generators]
         threads = torch.get_num_threads() if pipeline.device.type == "cpu" else 1
         if compiled:
-            # No compiler sees into our dropout. PyTorch's draws from one generator, so in the parts' order.
+            # `torch.compile` does not support our dropout. PyTorch's uses one generator, so the order matters.
             self.replicas, threads = compiled_nets(self.replicas), 1
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
                 use_fast_dropout(replica, generator)
-        self.workers = min(parts, threads)
-        self.pool: Executor = _single_threaded(self.workers) if self.workers > 1 else _AtOnce()
-        self.ahead: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
+        self.num_workers = min(num_microbatches, threads)
+        self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
+        self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
 
     def train(self) -> None:
+        """Set the replicas to training mode."""
         for replica in self.replicas:
             replica.train()
 
-    def learn(self, batch: BatchSpec, following: BatchSpec | None = None) -> Outcome:
-        """Set the gradients of all parameters to those of a batch's mean loss.
+    def compute(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
+        """Set the gradients of all parameters to those of the mean loss of a batch.
 
         Args:
-            batch: What to learn from.
-            following: The batch that will be next; its images are prepared by cores that would wait.
+            batch: The batch.
+            next_batch: The next batch; idle cores prepare its images.
         """
-        known, prepared = self.ahead
-        if known is not batch:
-            prepared = self._prepare(batch)
-        parts = batch.split(len(self.replicas))
-        waiting = [self.pool.submit(self._part, *each) for each in zip(parts, prepared, strict=True)]
-        # In the queue behind this batch's parts, and before the parts that will wait for it.
-        self.ahead = (following, self._prepare(following) if following else [])
-        shares = [len(part) / len(batch) for part in parts]
-        results = [part.result() for part in waiting]
-        *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], shares)
+        spec, inputs = self.prefetched
+        if spec is not batch:
+            inputs = self._prepare(batch)
+        microbatches = batch.split(len(self.replicas))
+        futures = [
+            self.pool.submit(self._forward_backward, *each) for each in zip(microbatches, inputs, strict=True)
+        ]
+        # Queued behind the microbatches of this batch, and ahead of those of the next.
+        self.prefetched = (next_batch, self._prepare(next_batch) if next_batch else [])
+        weights = [len(microbatch) / len(batch) for microbatch in microbatches]
+        results = [future.result() for future in futures]
+        *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], weights)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
-        return Outcome(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+        return BatchResult(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
 
-    def rehearse(self, num_images: int, image_size: int | None) -> None:
-        """Forward and backward with the first images, so that what is compiled for their shapes is.
+    def warm_up(self, num_images: int, image_size: int | None) -> None:
+        """Run forward and backward pass on the first images, to compile for their shape.
 
-        The net's statistics stay as they are.
+        The running statistics of the net do not change.
         """
         buffers = [buffer for replica in self.replicas for buffer in replica.buffers()]
         before = [buffer.clone() for buffer in buffers]
         batch = BatchSpec(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
-        for spec, part in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
-            self._part(spec, part)
+        for spec, inputs in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
+            self._forward_backward(spec, inputs)
         with torch.no_grad():
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
 
-    def gradient_norm(self) -> Tensor:
-        """The Euclidean norm of all gradients together, on the device; not finite where one is not."""
+    def norm(self) -> Tensor:
+        """Return the Euclidean norm of all gradients, a scalar on the device; not finite if one is not."""
         return get_total_norm([each.grad for each in self.parameters if each.grad is not None])
 
-    def one_core(self) -> AbstractContextManager[None]:
-        """For many small operations, which cores that shared them would spend waiting for each other."""
-        return torch_threads(1) if self.workers > 1 else nullcontext()
+    def single_threaded(self) -> AbstractContextManager[None]:
+        """Return a context for many small operations, whose synchronization would take longer than they do."""
+        return torch_threads(1) if self.num_workers > 1 else nullcontext()
 
-    def gather_statistics(self) -> None:
-        """Give the net the mean of what its copies' norms collected, as if each had seen all parts."""
+    def sync_statistics(self) -> None:
+        """Set the running statistics of the net to the mean of those of the replicas."""
         if len(self.replicas) == 1:
             return
         with torch.no_grad():
@@ -139,46 +142,66 @@ class GradientWorkers:
                 stacked = torch.stack(collected)
                 buffer.copy_(stacked.mean(0) if buffer.is_floating_point() else stacked[0])
 
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Return the live norm statistics of each microbatch, `part<i>`, if there are several."""
+        if len(self.replicas) == 1:
+            return {}
+        return {
+            f"part{number}": dict(replica.named_buffers()) for number, replica in enumerate(self.replicas)
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Load the norm statistics, and remove them from `state`.
+
+        Raises:
+            RunError: They do not fit the net, or are missing.
+        """
+        for component, buffers in self.state_dict().items():
+            copy_tensors(component, state.pop(component, {}), buffers)
+
     def close(self) -> None:
+        """Stop the threads."""
         self.pool.shutdown()
 
     def _prepare(self, batch: BatchSpec) -> list[Future[Batch]]:
-        return [self.pool.submit(self._prepared, part) for part in batch.split(len(self.replicas))]
+        return [self.pool.submit(self._load, spec) for spec in batch.split(len(self.replicas))]
 
-    def _prepared(self, part: BatchSpec) -> Batch:
+    def _load(self, spec: BatchSpec) -> Batch:
         with self.profile.phase("augment"):
-            return self.pipeline(part)
+            return self.pipeline(spec)
 
-    def _part(self, spec: BatchSpec, prepared: Future[Batch]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """A part's mean loss, how many of its images were right, and the gradients."""
-        part = prepared.result()
-        taught = None if self.teacher is None else self._taught(self.teacher, part.images)
-        device = part.images.device
+    def _forward_backward(
+        self, spec: BatchSpec, inputs: Future[Batch]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return mean loss, number of correctly classified images, and gradients of a microbatch."""
+        batch = inputs.result()
+        soft_targets = None if self.teacher is None else self._teacher_logits(self.teacher, batch.images)
+        device = batch.images.device
         with self.profile.phase("forward"):
             self.generators[spec.part].manual_seed(spec.derive_seed(self.pipeline.seed, _DROPOUT))
             with autocast(device, self.dtype), prepared_backward(device, self.dtype):
-                logits = self.replicas[spec.part](part.images)
-            # The loss in fp32: its sum over the classes would lose digits in bf16.
-            loss = self.criterion(logits.float(), part.targets)
-            if self.teacher is not None and taught is not None:
-                loss = self.teacher.loss(loss, logits.float(), taught)
+                logits = self.replicas[spec.part](batch.images)
+            # In fp32: the sum over the classes loses digits in bf16.
+            loss = self.criterion(logits.float(), batch.targets)
+            if self.teacher is not None and soft_targets is not None:
+                loss = self.teacher.loss(loss, logits.float(), soft_targets)
         with self.profile.phase("backward"):
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
-        return loss.detach(), (logits.argmax(1) == part.labels).sum(), list(gradients)
+        return loss.detach(), (logits.argmax(1) == batch.labels).sum(), list(gradients)
 
-    def _taught(self, teacher: Teacher, images: Tensor) -> Tensor:
+    def _teacher_logits(self, teacher: Teacher, images: Tensor) -> Tensor:
         with self.profile.phase("teacher"), autocast(images.device, self.dtype):
             return teacher.logits(images)
 
 
 def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
-    """A net of the same parameters."""
+    """Return a copy of a net that shares its parameters."""
     shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
     return copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
 
 
-class _AtOnce(Executor):
-    """Does a task where it is given, before it goes on."""
+class _InlineExecutor(Executor):
+    """Runs each task in the calling thread when it is submitted."""
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -186,17 +209,17 @@ class _AtOnce(Executor):
         return future
 
 
-def _single_threaded(workers: int) -> ThreadPoolExecutor:
-    """Threads that each compute on one core."""
-    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+def _thread_pool(num_workers: int) -> ThreadPoolExecutor:
+    """Return threads that each compute on one core."""
+    return ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
-def _weighted_sum(gradients: Sequence[list[Tensor]], shares: Sequence[float]) -> list[Tensor]:
+def _weighted_sum(gradients: Sequence[list[Tensor]], weights: Sequence[float]) -> list[Tensor]:
     total, *others = gradients
     if not others:
         return total
-    # Into new tensors: autograd may hand out one gradient for two parameters, or one that repeats its memory.
-    total = [gradient * shares[0] for gradient in total]
-    for part, share in zip(others, shares[1:], strict=True):
-        total = [torch.add(sofar, each, alpha=share) for sofar, each in zip(total, part, strict=True)]
+    # Into new tensors: autograd may return one gradient for two parameters, or an expanded tensor.
+    total = [gradient * weights[0] for gradient in total]
+    for each, weight in zip(others, weights[1:], strict=True):
+        total = [torch.add(sofar, new, alpha=weight) for sofar, new in zip(total, each, strict=True)]
     return total

@@ -14,10 +14,10 @@ from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.dataset import ImageData
 from convsmith.errors import DivergedError
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
-from convsmith.training.batches import shuffled
-from convsmith.training.config import Constant, TrainConfig
+from convsmith.training.batches import shuffled_batches
+from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
-from convsmith.training.profiler import Profile
+from convsmith.training.schedules import Constant
 from convsmith.training.trainer import Trainer
 
 # How much of the smoothed loss the past makes up, and by how much it may rise above its least before the end.
@@ -80,14 +80,12 @@ def range_test(
         config.model_copy(update=plain),
         augment,
         seed=seed,
-        callbacks=(),
-        profile=Profile(),
         teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)
     with own_random_state(trainer.device):
         seed_everything(derive_seed(seed, 1))
-        trainer.learner.train()
+        trainer.gradients.train()
         try:
             losses = _losses(trainer, rates, _batches(len(data.train), config.batch_size, seed))
         finally:
@@ -138,7 +136,7 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
         for group, share in zip(groups, shares, strict=True):
             group["lr"] = float(rate) * share
         try:
-            loss, _ = trainer.checked(trainer.step(trainer.batch(next(batches), 1, index)))
+            loss, _ = trainer.read_step(trainer.train_step(trainer.make_batch(next(batches), 1, index)))
         except DivergedError:
             break
         losses.append(loss)
@@ -153,4 +151,4 @@ def _batches(num_images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
     epoch = 0
     while True:
         epoch += 1
-        yield from shuffled(num_images, batch_size, new_generator(seed, epoch, _ORDER))
+        yield from shuffled_batches(num_images, batch_size, new_generator(seed, epoch, _ORDER))

@@ -44,6 +44,39 @@ class SplitMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchMetrics:
+    """Metrics of a batch: its number within the epoch, its loss, and the accuracy of the epoch so far."""
+
+    index: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """Metrics of an epoch.
+
+    Attributes:
+        epoch: Counts from 1.
+        lr: Learning rate at the start of the epoch.
+        train: Measured during training, with dropout and on augmented images.
+        validation: Measured after the epoch, on images without augmentation, with averaged weights if the
+            weights are averaged.
+        test: Measured as `validation`.
+        train_seconds: Duration of the training.
+        evaluation_seconds: Duration of the evaluation.
+    """
+
+    epoch: int
+    lr: float
+    train: SplitMetrics
+    validation: SplitMetrics | None
+    test: SplitMetrics | None
+    train_seconds: float
+    evaluation_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outputs:
     """Logits `(N, num_classes)` float32 and features `(N, F)` float16, both on the CPU.
 

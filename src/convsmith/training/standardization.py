@@ -45,15 +45,15 @@ def standardize(net: nn.Module) -> None:
         parametrize.register_parametrization(module, "weight", Standardized())
 
 
-def fold(net: nn.Module) -> None:
+def remove_standardization(net: nn.Module) -> None:
     """Turn a net's standardised layers, if it has any, into plain ones that compute the same, in place."""
     for module in net.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
-def load_plain(plain: nn.Module, net: nn.Module) -> None:
-    """Give a plain net the weights that a standardised net of the same layers computes with."""
+def copy_effective_weights(net: nn.Module, plain: nn.Module) -> None:
+    """Copy the weights that a standardized net computes with into a net of the same layers without it."""
     with torch.no_grad():
         for name, tensor in plain.state_dict().items():
             path, _, attribute = name.rpartition(".")

@@ -1,14 +1,12 @@
-"""The training loop: plain PyTorch, told from top to bottom; observers see every batch and epoch."""
+"""The training loop."""
 
 import copy
 import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,123 +18,42 @@ from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.system.memory import enough_memory, keep_freed_memory
-from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
+from convsmith.system.rng import (
+    derive_seed,
+    new_generator,
+    own_random_state,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
 from convsmith.system.signals import StopRequest
 from convsmith.training.averages import WeightAverages
-from convsmith.training.batches import followed, num_batches, shuffled
-from convsmith.training.compilation import compilable
-from convsmith.training.config import Plateau, TrainConfig
+from convsmith.training.batches import num_batches, shuffled_batches, with_next
+from convsmith.training.callbacks import Callback, CallbackList, EpochStart
+from convsmith.training.compilation import compilation_errors
+from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
 from convsmith.training.gradients import GradientWorkers
-from convsmith.training.metrics import SplitMetrics, evaluate_split
-from convsmith.training.optimizers import LearningRate, make_optimizers
+from convsmith.training.host_copy import HostCopy
+from convsmith.training.learning_rate import LearningRate
+from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics, evaluate_split
+from convsmith.training.optimizers.state import load_optimizer_state, optimizer_state
 from convsmith.training.profiler import Profile
-from convsmith.training.reading import Reading
-from convsmith.training.standardization import fold, load_plain, standardize
+from convsmith.training.standardization import copy_effective_weights, remove_standardization, standardize
+from convsmith.training.state import Progress, TrainerState, copy_tensors, mismatch
 from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
 from convsmith.training.whitening import whiten_first_layer
 
-if TYPE_CHECKING:
-    from convsmith.runs.checkpoint import TrainingState
-
-# A purpose that random numbers are drawn for; `learner` has the others.
+# Key of the random stream for the order of the images; `gradients` has the other keys.
 _ORDER = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchMetrics:
-    """After one step: its loss, and the share of this epoch's images that were right so far."""
-
-    index: int
-    loss: float
-    accuracy: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepMetrics:
-    """What a step found; on the device until it is read."""
+class _PendingStep:
+    """A step whose metrics may still be on the device: loss, gradient norm, correct."""
 
     batch: BatchSpec
-    found: Reading
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochStart:
-    """Before an epoch. Epochs count from 1."""
-
-    epoch: int
-    epochs: int
-    num_batches: int
-    lr: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochMetrics:
-    """After an epoch.
-
-    `train` is measured while the net learns, with dropout and augmented images; the others after it, on
-    plain images and, where there is one, with the average of the weights. `lr` is the rate that the epoch
-    began with.
-    """
-
-    epoch: int
-    lr: float
-    train: SplitMetrics
-    validation: SplitMetrics | None
-    test: SplitMetrics | None
-    train_seconds: float
-    evaluation_seconds: float
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """How far the epoch in progress is.
-
-    Attributes:
-        epoch: Its number, from 1; one more than the last where the training is complete.
-        step: How many of its batches are done.
-        lr: The learning rate that it began with.
-        loss_sum: Of the images of those batches.
-        correct: How many of these images were right.
-        seen: How many there were.
-        seconds: What the epoch took until it was interrupted.
-    """
-
-    epoch: int = 1
-    step: int = 0
-    lr: float = 0.0
-    loss_sum: float = 0.0
-    correct: int = 0
-    seen: int = 0
-    seconds: float = 0.0
-
-
-class Callback:
-    """Watches a training; override what is of interest. The loop itself prints and writes nothing."""
-
-    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
-        """The run's folder is made; `opening` are the lines that describe the run."""
-
-    def resumed(self, trainer: "Trainer") -> None:
-        """The training goes on from a saved state; `trainer` is brought to it."""
-
-    def compiled(self, seconds: float) -> None:
-        """The net's steps are compiled, which took `seconds`; no epoch's time has them."""
-
-    def checkpoint(self, trainer: "Trainer") -> None:
-        """The training could go on from what `trainer` holds now: at its start, after an epoch, at a stop."""
-
-    def epoch_started(self, start: EpochStart) -> None: ...
-
-    def batch_done(self, batch: BatchMetrics) -> None: ...
-
-    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None: ...
-
-    def training_done(self, seconds: float) -> None:
-        """After the last epoch; `seconds` are of training and evaluation together."""
-
-    def close(self) -> None:
-        """Give back what the observer holds, a terminal for example; the training has ended, or failed."""
+    metrics: HostCopy
 
 
 def fit(
@@ -149,35 +66,34 @@ def fit(
     teacher: Teacher | None = None,
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
-    state: "TrainingState | None" = None,
+    state: TrainerState | None = None,
     stop: StopRequest | None = None,
 ) -> tuple[EpochMetrics, ...]:
-    """Train a net in place; where the weights are averaged, it ends up with the average.
+    """Train a net in place. If the weights are averaged, the net ends up with the average.
 
     Args:
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
-        data: Training images, and those that the net is scored by after each epoch: validation and test
-            images, where there are any.
+        data: Training images, and the validation and test images for the evaluation after each epoch.
         config: The `[train]` table of a recipe.
         augment: The `[augment]` table of a recipe.
-        seed: Of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
+        seed: Seed of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
-        teacher: What the net learns from beside the labels.
-        callbacks: Told of every batch and epoch, in this order.
-        profile: Where one is given, it collects where the time goes.
-        state: Where to go on from; the beginning if left out.
-        stop: Looked at after every step; the training ends there once it is asked to.
+        teacher: Teacher for knowledge distillation.
+        callbacks: Called in this order.
+        profile: Collects the time of each phase.
+        state: State to continue from.
+        stop: Checked after every step.
 
     Returns:
-        The facts of each epoch, those before `state` included.
+        The metrics of each epoch, including those before `state`.
 
     Raises:
-        DivergedError: A loss or gradient is not finite; the weights are those before that step, or on CUDA,
-            where it shows a step later, spoilt. Or weights are not finite, at the end of an epoch or at a
-            stop.
-        StoppedError: `stop` was asked for. The observers have seen a last checkpoint.
-        RunError: `state` is that of another net or optimiser.
-        RecipeError: The net is to be compiled, and PyTorch cannot do so here.
+        DivergedError: A loss or gradient is not finite; the net has the weights before that step (on CUDA,
+            where this is detected one step later, the weights may be invalid). Or weights are not finite at
+            the end of an epoch or at a stop.
+        StoppedError: `stop` was requested. `on_checkpoint` has been called.
+        RunError: `state` belongs to another net or optimizer.
+        RecipeError: PyTorch cannot compile the net on this machine.
     """
     trainer = Trainer(
         net,
@@ -187,24 +103,31 @@ def fit(
         seed=seed,
         teacher=teacher,
         callbacks=callbacks,
-        profile=profile or Profile(),
-        stop=stop or StopRequest(),
+        profile=profile,
+        stop=stop,
     )
-    # Dropout draws from PyTorch's global generator; the caller's is left as it was.
+    # Dropout draws from PyTorch's global generator; the caller's state is restored.
     with own_random_state(trainer.device):
         try:
             trainer.start(state)
             while trainer.progress.epoch <= config.epochs_run:
-                trainer.epoch()
+                trainer.train_epoch()
         finally:
             trainer.close()
-            fold(net)
-    net.load_state_dict(trainer.evaluated.state_dict())
+            remove_standardization(net)
+    net.load_state_dict(trainer.eval_net.state_dict())
     return tuple(trainer.history)
 
 
 class Trainer:
-    """What a training holds, and its three levels: an epoch, the epoch's steps, a step."""
+    """Trains a net epoch by epoch and step by step. `fit` is the usual way to use it.
+
+    Attributes:
+        net: The net in training.
+        eval_net: The net that is evaluated and kept: `net`, or an average of its weights.
+        progress: Position within the current epoch.
+        history: Metrics of the completed epochs.
+    """
 
     def __init__(
         self,
@@ -214,16 +137,16 @@ class Trainer:
         augment: AugmentConfig,
         *,
         seed: int,
-        callbacks: Sequence[Callback],
-        profile: Profile,
+        callbacks: Sequence[Callback] = (),
+        profile: Profile | None = None,
         teacher: Teacher | None = None,
         stop: StopRequest | None = None,
     ) -> None:
         self.data, self.config, self.seed = data, config, seed
-        self.callbacks, self.profile = callbacks, profile
+        self.callbacks, self.profile = CallbackList(callbacks), profile or Profile()
         self.stop = stop or StopRequest()
         self.progress, self.history = Progress(), list[EpochMetrics]()
-        self.began = time.perf_counter()
+        self.start_time = time.perf_counter()
         self.device = choose_device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -231,30 +154,30 @@ class Trainer:
         self.pipeline = Pipeline(data, augment, seed=seed, device=self.device)
         self.normalize = self.pipeline.normalize
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.evaluated: nn.Module = net
-        self.plain = self.prepare_layers()
+        self.eval_net: nn.Module = net
+        self.plain_net = self._prepare_layers()
         self.num_batches = num_batches(data.train, config.batch_size)
-        self.optimizers = make_optimizers(config.optimizer, net)
-        self.rate = LearningRate(
+        self.optimizers = config.optimizer.build(net)
+        self.schedule = LearningRate(
             config.schedule, self.optimizers, epochs=config.epochs, steps_per_epoch=self.num_batches
         )
         self.averages = WeightAverages(net, config)
-        self.learner = GradientWorkers(
+        self.gradients = GradientWorkers(
             net,
             self.pipeline,
             label_smoothing=config.label_smoothing,
             dtype=self.dtype,
-            parts=config.num_microbatches,
-            profile=profile,
+            num_microbatches=config.num_microbatches,
+            profile=self.profile,
             teacher=teacher,
             compiled=config.compile,
         )
-        self.unread = deque[StepMetrics]()
-        # Whitening is learning from images, and belongs to the first epoch's time.
+        self.pending = deque[_PendingStep]()
+        # Whitening uses the training images, so its time counts as training.
         self.progress.seconds = self.seconds
 
-    def prepare_layers(self) -> nn.Module | None:
-        """Whiten and standardise where the recipe says so; a copy in plain layers if the net's are not."""
+    def _prepare_layers(self) -> nn.Module | None:
+        """Apply whitening and weight standardization; return a copy without parametrizations for the latter."""
         if self.config.whitening:
             images = normalized(self.data.train.images, self.normalize, WHITENING_IMAGES)
             whiten_first_layer(self.net, next(images))
@@ -266,215 +189,241 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """What the training took so far, before an interruption too."""
-        return time.perf_counter() - self.began
+        """Training time so far, including the time before an interruption."""
+        return time.perf_counter() - self.start_time
 
     @property
-    def steps_unread(self) -> int:
-        """How many steps are ahead of the one whose numbers are read.
+    def max_pending_steps(self) -> int:
+        """Number of steps to queue before the metrics of the oldest are read.
 
-        A GPU works through a queue, and would stand idle while its last step's are waited for.
+        A GPU would be idle while the CPU waits for the metrics of its latest step.
         """
         return 1 if self.device.type == "cuda" else 0
 
-    def start(self, state: "TrainingState | None") -> None:
-        """Go to where a training stopped, or to its beginning."""
+    def state_dict(self) -> TrainerState:
+        """Return the state between two steps. Its tensors are live."""
+        tensors = {
+            "net": dict(self.net.state_dict()),
+            **self.averages.state_dict(),
+            **self.gradients.state_dict(),
+            "random": random_state(self.device),
+        }
+        for index, optimizer in enumerate(self.optimizers):
+            tensors[f"optimizer{index}"] = optimizer_state(optimizer, self.net)
+        return TrainerState(
+            progress=replace(self.progress),
+            history=tuple(self.history),
+            num_batches=self.num_batches,
+            seconds=self.seconds,
+            tensors=tensors,
+        )
+
+    def load_state_dict(self, state: TrainerState) -> None:
+        """Continue from a state.
+
+        Raises:
+            RunError: The state belongs to another net or optimizer.
+        """
+        tensors = {name: dict(each) for name, each in state.tensors.items()}
+        copy_tensors("net", tensors.pop("net", {}), self.net.state_dict())
+        self.averages.load_state_dict(tensors)
+        self.gradients.load_state_dict(tensors)
+        for index, optimizer in enumerate(self.optimizers):
+            name = f"optimizer{index}"
+            load_optimizer_state(name, optimizer, self.net, tensors.pop(name, {}))
+        random = tensors.pop("random", {})
+        if tensors or "cpu" not in random or {*random} - {"cpu", "cuda"}:
+            raise mismatch(tensors or ["random"])
+        set_random_state(random, self.device)
+        self.history = list(state.history)
+        self.start_time = time.perf_counter() - state.seconds
+        self.progress = replace(state.progress)
+        if state.num_batches != self.num_batches:
+            # The position within the epoch means nothing for other batches: the epoch starts again.
+            self.progress = Progress(epoch=state.progress.epoch)
+        self.schedule.replay(self._global_step(self.progress.epoch, self.progress.step), state.history)
+        if self.history and not self.progress.step:
+            self.eval_net = self._export_weights()
+
+    def start(self, state: TrainerState | None = None) -> None:
+        """Continue from a state, or start from the beginning."""
         if state is None:
             self.checkpoint()
         else:
-            state.restore(self)
-            if self.history and not self.progress.step:
-                self.evaluated = self.in_plain_layers()
-            for callback in self.callbacks:
-                callback.resumed(self)
+            self.load_state_dict(state)
+            self.callbacks.on_resume(self.state_dict(), self.eval_net)
         if self.config.compile:
             self.compile()
 
     def compile(self) -> None:
-        """Compile for every shape of batch to come, and change nothing that the training depends on."""
-        began = time.perf_counter()
-        profile, self.learner.profile = self.learner.profile, Profile()
-        self.learner.train()
+        """Compile the training step for every batch shape, without side effects on the training."""
+        started = time.perf_counter()
+        profile, self.gradients.profile = self.gradients.profile, Profile()
+        self.gradients.train()
         total, batch_size = len(self.data.train), self.config.batch_size
         counts = {min(batch_size, total), total - (self.num_batches - 1) * batch_size}
-        sizes = {self.image_size(self.progress.epoch, self.progress.step), None}
+        progress = self.progress
+        sizes = {self.config.image_size(progress.epoch, progress.step, self.num_batches), None}
         memory = enough_memory("compiling", self.device, batch_size)
-        with compilable(), memory, own_random_state(self.device):
+        with compilation_errors(), memory, own_random_state(self.device):
             for count, size in product(counts, sizes):
-                self.learner.rehearse(count, size)
-        self.learner.profile = profile
-        for callback in self.callbacks:
-            callback.compiled(time.perf_counter() - began)
+                self.gradients.warm_up(count, size)
+        self.gradients.profile = profile
+        self.callbacks.on_compile_end(time.perf_counter() - started)
 
     def checkpoint(self) -> None:
-        for callback in self.callbacks:
-            callback.checkpoint(self)
+        """Pass the current state to the callbacks."""
+        self.callbacks.on_checkpoint(self.state_dict())
 
-    def epoch(self) -> EpochMetrics:
-        """Train an epoch, or what is left of it, evaluate, and let the schedule and the observers know."""
+    def train_epoch(self) -> EpochMetrics:
+        """Train for one epoch, or for the rest of it, and evaluate."""
         progress = self.progress
         if not progress.step:
-            progress.lr = self.rate.value
+            progress.lr = self.schedule.lr
         start = EpochStart(
             epoch=progress.epoch, epochs=self.config.epochs_run, num_batches=self.num_batches, lr=progress.lr
         )
-        for callback in self.callbacks:
-            callback.epoch_started(start)
-        began = time.perf_counter() - progress.seconds
-        train = self.steps(began)
-        self.check_weights()
-        # What it takes to have the weights that are evaluated and kept is training.
-        self.evaluated = self.current()
+        self.callbacks.on_epoch_start(start)
+        started = time.perf_counter() - progress.seconds
+        train = self._train_batches(started)
+        self._check_weights()
+        # The time to obtain the weights that are evaluated counts as training.
+        self.eval_net = self._update_eval_net()
         trained = time.perf_counter()
         with self.profile.phase("evaluation"):
-            validation = None if self.data.validation is None else self.score(self.data.validation)
-            test = self.score(self.data.test) if isinstance(self.data, ImageData) else None
-        facts = EpochMetrics(
+            validation = None if self.data.validation is None else self.evaluate(self.data.validation)
+            test = self.evaluate(self.data.test) if isinstance(self.data, ImageData) else None
+        metrics = EpochMetrics(
             epoch=start.epoch,
             lr=start.lr,
             train=train,
             validation=validation,
             test=test,
-            train_seconds=trained - began,
+            train_seconds=trained - started,
             evaluation_seconds=time.perf_counter() - trained,
         )
-        self.history.append(facts)
-        for callback in self.callbacks:
-            callback.epoch_done(facts, self.evaluated)
-        self.rate.epoch_done(self.monitored(facts))
+        self.history.append(metrics)
+        self.callbacks.on_epoch_end(metrics, self.eval_net)
+        self.schedule.step_epoch(metrics)
         self.progress = Progress(epoch=start.epoch + 1)
         self.checkpoint()
-        self.stop_if_asked(f"after epoch {start.epoch} of {start.epochs}")
-        return facts
+        self._stop_if_requested(f"after epoch {start.epoch} of {start.epochs}")
+        return metrics
 
-    def current(self) -> nn.Module:
-        """The net as it stands, or weights that follow it, with statistics that belong to them."""
-        self.learner.gather_statistics()
+    def evaluate(self, split: Split) -> SplitMetrics:
+        """Evaluate `eval_net`."""
+        return evaluate_split(self.eval_net, split, self.normalize, self.dtype)
+
+    def _update_eval_net(self) -> nn.Module:
+        """Return the net to evaluate, with the running statistics of its weights."""
+        self.gradients.sync_statistics()
         if self.averages.kept:
             self.averages.kept.measure_statistics(self.data.train, self.normalize, self.dtype)
-        return self.in_plain_layers()
+        return self._export_weights()
 
-    def in_plain_layers(self) -> nn.Module:
-        """What is evaluated and kept, with the statistics that were last measured for it."""
+    def _export_weights(self) -> nn.Module:
+        """Return the net to evaluate, in layers without parametrizations."""
         net = self.averages.kept.net if self.averages.kept else self.net
-        if self.plain is None:
+        if self.plain_net is None:
             return net
-        load_plain(self.plain, net)
-        return self.plain
+        copy_effective_weights(net, self.plain_net)
+        return self.plain_net
 
-    def score(self, split: Split) -> SplitMetrics:
-        return evaluate_split(self.evaluated, split, self.normalize, self.dtype)
-
-    def steps(self, began: float) -> SplitMetrics:
-        """Go through the training set once, or through what is left of it; `began` is the epoch's begin."""
+    def _train_batches(self, started: float) -> SplitMetrics:
+        """Train on all batches of the epoch that are left; `started` is the start time of the epoch."""
         progress = self.progress
         if not progress.step:
-            # For layers that draw from the global generator: an epoch depends on weights and number alone.
+            # For layers that use the global generator: an epoch depends on its weights and number alone.
             seed_everything(derive_seed(self.seed, progress.epoch))
         order = new_generator(self.seed, progress.epoch, _ORDER)
-        self.learner.train()
-        shuffle = enumerate(shuffled(len(self.data.train), self.config.batch_size, order))
-        batches = (self.batch(indices, progress.epoch, index) for index, indices in shuffle)
-        for batch, following in followed(islice(batches, progress.step, None)):
-            self.unread.append(self.step(batch, following))
-            self.read(leave=self.steps_unread if following else 0)
-            # After the last batch only the evaluation is left, which ends the epoch.
-            if self.stop.signal and following:
-                self.read(leave=0)
-                progress.seconds = time.perf_counter() - began
-                self.check_weights()
+        self.gradients.train()
+        shuffled = enumerate(shuffled_batches(len(self.data.train), self.config.batch_size, order))
+        batches = (self.make_batch(indices, progress.epoch, index) for index, indices in shuffled)
+        for batch, next_batch in with_next(islice(batches, progress.step, None)):
+            self.pending.append(self.train_step(batch, next_batch))
+            self._read_metrics(leave=self.max_pending_steps if next_batch else 0)
+            # After the last batch, the epoch ends with its evaluation.
+            if self.stop.signal and next_batch:
+                self._read_metrics(leave=0)
+                progress.seconds = time.perf_counter() - started
+                self._check_weights()
                 self.checkpoint()
-                self.stop_if_asked(
+                self._stop_if_requested(
                     f"in epoch {progress.epoch}, after {progress.step} of {self.num_batches} batches"
                 )
         return SplitMetrics(
             loss=progress.loss_sum / progress.seen, correct=progress.correct, total=progress.seen
         )
 
-    def read(self, leave: int) -> None:
-        """Note what the steps found, but for the last ones, and let the observers know."""
+    def _read_metrics(self, leave: int) -> None:
+        """Read the metrics of all pending steps except the last `leave`, and call the callbacks."""
         progress = self.progress
-        while len(self.unread) > leave:
-            facts = self.unread.popleft()
-            loss, right = self.checked(facts)
-            progress.step = facts.batch.step + 1
-            progress.loss_sum += loss * len(facts.batch.indices)
-            progress.correct += right
-            progress.seen += len(facts.batch.indices)
+        while len(self.pending) > leave:
+            step = self.pending.popleft()
+            batch, (loss, correct) = step.batch, self.read_step(step)
+            progress.step = batch.step + 1
+            progress.loss_sum += loss * len(batch)
+            progress.correct += correct
+            progress.seen += len(batch)
             accuracy = progress.correct / progress.seen
-            for callback in self.callbacks:
-                callback.batch_done(BatchMetrics(index=facts.batch.step, loss=loss, accuracy=accuracy))
+            self.callbacks.on_batch_end(BatchMetrics(index=batch.step, loss=loss, accuracy=accuracy))
 
-    def stop_if_asked(self, where: str) -> None:
+    def _stop_if_requested(self, where: str) -> None:
         if self.stop.signal:
             raise StoppedError(self.stop.signal, where)
 
-    def batch(self, indices: Tensor, epoch: int, step: int) -> BatchSpec:
-        """The images of a step, at the size that they have by then."""
-        return BatchSpec(indices=indices, epoch=epoch, step=step, image_size=self.image_size(epoch, step))
+    def make_batch(self, indices: Tensor, epoch: int, step: int) -> BatchSpec:
+        """Return the images of a step, with their size at that step."""
+        image_size = self.config.image_size(epoch, step, self.num_batches)
+        return BatchSpec(indices=indices, epoch=epoch, step=step, image_size=image_size)
 
-    def step(self, batch: BatchSpec, following: BatchSpec | None = None) -> StepMetrics:
-        """Forward, backward, update.
-
-        The images of the batch that follows are prepared meanwhile, where one is named.
-        """
-        with enough_memory("training", self.device, self.config.batch_size), self.learner.one_core():
-            outcome = self.learner.learn(batch, following)
-            found = Reading([outcome.loss, self.learner.gradient_norm(), outcome.correct])
-            facts = StepMetrics(batch=batch, found=found)
-            if not self.steps_unread:
-                # The weights stay as they are if the numbers, which are there already, are not finite.
-                self.checked(facts)
+    def train_step(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> _PendingStep:
+        """Run forward and backward pass and update the weights; prepare the images of `next_batch` meanwhile."""
+        with (
+            enough_memory("training", self.device, self.config.batch_size),
+            self.gradients.single_threaded(),
+        ):
+            result = self.gradients.compute(batch, next_batch)
+            metrics = HostCopy([result.loss, self.gradients.norm(), result.correct])
+            step = _PendingStep(batch=batch, metrics=metrics)
+            if not self.max_pending_steps:
+                # Check before the weights change; the metrics are available at once.
+                self.read_step(step)
             with self.profile.phase("optimizer"):
-                self.update()
-                self.rate.step_done()
-                self.averages.step_done(self.net, self.steps_before(batch.epoch, batch.step) + 1)
-        return facts
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                self.schedule.step()
+                self.averages.update(self.net, self._global_step(batch.epoch, batch.step) + 1)
+        return step
 
-    def checked(self, facts: StepMetrics) -> tuple[float, int]:
-        """A step's loss, and how many images were right.
+    def read_step(self, step: _PendingStep) -> tuple[float, int]:
+        """Return the loss of a step and the number of correctly classified images.
 
         Raises:
             DivergedError: The loss or the gradient is not finite.
         """
-        loss, norm, correct = facts.found.values
+        loss, norm, correct = step.metrics.values
         if not math.isfinite(loss) or not math.isfinite(norm):
-            when = "one step later" if self.steps_unread else "before this step changed the weights"
-            what = f"the loss is {loss:g}, the gradient's norm {norm:g}; training stopped {when}"
-            raise self.diverged(f"epoch {facts.batch.epoch}, batch {facts.batch.step}", what)
+            when = "one step later" if self.max_pending_steps else "before this step changed the weights"
+            what = f"the loss is {loss:g}, the gradient norm {norm:g}; training stopped {when}"
+            raise self._diverged(f"epoch {step.batch.epoch}, batch {step.batch.step}", what)
         return loss, int(correct)
 
-    def update(self) -> None:
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    def image_size(self, epoch: int, step: int) -> int | None:
-        """What the images of a step are brought to; None for their own size."""
-        return self.config.image_size(epoch, step, self.num_batches)
-
-    def steps_before(self, epoch: int, step: int) -> int:
-        """How many steps of the training come before a step of an epoch."""
+    def _global_step(self, epoch: int, step: int) -> int:
+        """Return the number of steps of the training before a step of an epoch."""
         return (epoch - 1) * self.num_batches + step
 
-    def check_weights(self) -> None:
-        """Before weights are kept: an update by a finite loss can still have spoilt them."""
+    def _check_weights(self) -> None:
+        """Raise DivergedError if a weight is not finite: an update with a finite loss can overflow."""
         for name, tensor in self.net.state_dict().items():
             if not bool(torch.isfinite(tensor).all()):
-                place = f"epoch {self.progress.epoch}, batch {self.progress.step - 1}"
-                raise self.diverged(place, f"{name} is not finite after this step, and is not kept")
+                where = f"epoch {self.progress.epoch}, batch {self.progress.step - 1}"
+                raise self._diverged(where, f"{name} is not finite after this step, and is not saved")
 
-    def diverged(self, where: str, what: str) -> DivergedError:
-        lr = self.rate.value
+    def _diverged(self, where: str, what: str) -> DivergedError:
+        lr = self.schedule.lr
         fix = f"lower the learning rate, {lr:g} here: train.optimizer.lr={lr / 10:g}"
         return DivergedError(what, where=where, fix=fix)
 
-    def monitored(self, facts: EpochMetrics) -> float:
-        """The accuracy that a plateau schedule looks at. The other schedules look at nothing."""
-        if isinstance(self.config.schedule, Plateau) and self.config.schedule.monitor == "test":
-            chosen = facts.test or facts.validation
-        else:
-            chosen = facts.validation
-        return (chosen or facts.train).accuracy
-
     def close(self) -> None:
-        self.learner.close()
+        self.gradients.close()

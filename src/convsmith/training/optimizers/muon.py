@@ -1,0 +1,47 @@
+"""Muon for the filters of convolutions."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from convsmith.training.optimizers.adam import Adam, AdamW
+from convsmith.training.optimizers.base import OptimizerTable
+from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.tables import Fraction, Rate
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Muon(OptimizerTable):
+    """Momentum whose steps are orthogonalised, for the filters of ordinary convolutions.
+
+    Depthwise filters, the classifier, norms and biases go by `rest`. Jordan et al., "Muon: An optimizer for
+    hidden layers in neural networks", https://kellerjordan.github.io/posts/muon.
+    """
+
+    name: Literal["muon"] = "muon"
+    lr: Rate = 0.02
+    momentum: Fraction = 0.95
+    nesterov: bool = True
+    ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations a step")
+    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
+
+    def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
+        from convsmith.training.optimizers.filter_muon import FilterMuon, orthogonalizable_filters
+
+        filters = orthogonalizable_filters(net)
+        rest = self.rest.build_for(net, exclude=filters)
+        if not filters:
+            return [rest]
+        muon = FilterMuon(
+            filters,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            ns_steps=self.ns_steps,
+        )
+        return [muon, rest]

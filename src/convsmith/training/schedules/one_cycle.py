@@ -1,0 +1,41 @@
+"""The one-cycle schedule."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from convsmith.training.schedules.base import ScheduleTable
+from convsmith.training.tables import Rate, Share
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim import lr_scheduler
+
+
+class OneCycle(ScheduleTable):
+    """Up to the learning rate and down to nearly nothing, by half cosines, over the whole training.
+
+    Smith and Topin, "Super-Convergence", arXiv 1708.07120.
+    """
+
+    unit: ClassVar[Literal["step", "epoch"]] = "step"
+
+    name: Literal["one-cycle"] = "one-cycle"
+    warmup: Share = Field(default=0.3, description="share of the training that rises")
+    start_factor: Rate = Field(default=0.04, le=1, description="first learning rate, as a share of the peak")
+    end_factor: Rate = Field(default=1e-4, le=1, description="last learning rate, as a share of the first")
+
+    def build(
+        self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int
+    ) -> "lr_scheduler.LRScheduler":
+        from torch.optim import lr_scheduler
+
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=epochs * steps_per_epoch,
+            pct_start=self.warmup,
+            div_factor=1 / self.start_factor,
+            final_div_factor=1 / self.end_factor,
+            cycle_momentum=False,
+        )

@@ -1,0 +1,44 @@
+"""The plateau schedule."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from convsmith.training.schedules.base import ScheduleTable
+from convsmith.training.tables import Fraction
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim import lr_scheduler
+
+    from convsmith.training.metrics import EpochMetrics
+
+
+class Plateau(ScheduleTable):
+    """The learning rate times `factor` once accuracy has not improved for `patience` epochs."""
+
+    unit: ClassVar[Literal["step", "epoch"]] = "epoch"
+
+    name: Literal["plateau"] = "plateau"
+    factor: Fraction = 0.1
+    patience: int = Field(default=5, ge=1, description="epochs without a better accuracy")
+    monitor: Literal["validation", "test"] = Field(
+        default="validation",
+        description='whose accuracy; with "test" it sees the test set, which log and report then say',
+    )
+
+    def build(
+        self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int
+    ) -> "lr_scheduler.LRScheduler":
+        from torch.optim import lr_scheduler
+
+        del epochs, steps_per_epoch
+        # PyTorch's patience is the number of epochs to ignore; ours includes the one that is not ignored.
+        return lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=self.factor, patience=self.patience - 1, threshold=0.0
+        )
+
+    def accuracy(self, metrics: "EpochMetrics") -> float:
+        """Return the monitored accuracy; the next best split stands in for one that does not exist."""
+        test = metrics.test if self.monitor == "test" else None
+        return (test or metrics.validation or metrics.train).accuracy

@@ -1,0 +1,30 @@
+"""The step schedule."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from convsmith.training.schedules.base import ScheduleTable
+from convsmith.training.tables import Rate
+
+if TYPE_CHECKING:
+    import torch
+    from torch.optim import lr_scheduler
+
+
+class Step(ScheduleTable):
+    """The learning rate times `factor` after every `every` epochs."""
+
+    unit: ClassVar[Literal["step", "epoch"]] = "epoch"
+
+    name: Literal["step"] = "step"
+    every: int = Field(default=10, ge=1, description="epochs")
+    factor: Rate = 0.1
+
+    def build(
+        self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int
+    ) -> "lr_scheduler.LRScheduler":
+        from torch.optim import lr_scheduler
+
+        del epochs, steps_per_epoch
+        return lr_scheduler.StepLR(optimizer, self.every, self.factor)
