@@ -9,7 +9,7 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.session import prepare
 from convsmith.system.device import dtype_of
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import followed, shuffled
+from convsmith.training.batches import shuffled_batches, with_next
 from convsmith.training.profiler import PHASES, Profile
 
 RECIPES = ("cifar10-classic", "cifar10-rmsprop", "cifar10-sprint", "mnist-classic")
@@ -26,14 +26,14 @@ def main() -> str:
         recipe, data, profile = prepared.recipe, prepared.data, Profile(enabled=True)
         with prepared.threads():
             trainer = trainer_of(recipe, data, profile)
-            trainer.learner.train()
+            trainer.gradients.train()
             images, spent = 0, 0.0
-            order = enumerate(shuffled(len(data.train), recipe.train.batch_size, new_generator(0)))
+            order = enumerate(shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
             # Of the last epoch, whose images have their own size, as the count of operations has it.
-            batches = (trainer.batch(indices, recipe.train.epochs, index) for index, indices in order)
-            for batch, following in followed(batches):
+            batches = (trainer.make_batch(indices, recipe.train.epochs, index) for index, indices in order)
+            for batch, following in with_next(batches):
                 began = time.perf_counter()
-                trainer.step(batch, following)
+                trainer.train_step(batch, following)
                 if batch.step < 2:
                     profile.seconds.clear()
                     continue

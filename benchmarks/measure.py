@@ -18,7 +18,7 @@ from convsmith.system import files, reading
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.training import trainer
-from convsmith.training.trainer import EpochMetrics
+from convsmith.training.metrics import EpochMetrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from convsmith.net.module import build
 from convsmith.recipes.fit import fitted
 from convsmith.recipes.schema import Recipe
 from convsmith.system.rng import new_generator
-from convsmith.training.optimizers import LearningRate, make_optimizers
+from convsmith.training.learning_rate import LearningRate
 
 WORKERS = 2
 
@@ -87,7 +87,7 @@ class PlainLoop:
             num_workers=WORKERS,
             persistent_workers=True,
         )
-        self.optimizers = make_optimizers(recipe.train.optimizer, self.net)
+        self.optimizers = recipe.train.optimizer.build(self.net)
         self.rate = LearningRate(
             recipe.train.schedule,
             self.optimizers,
@@ -105,5 +105,5 @@ class PlainLoop:
             loss = self.criterion(self.net(images), labels)
             loss.backward()
             optimizer.step()
-            self.rate.step_done()
+            self.rate.step()
             yield len(labels)

@@ -12,7 +12,7 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import followed, shuffled
+from convsmith.training.batches import shuffled_batches, with_next
 from convsmith.training.profiler import Profile
 from convsmith.training.trainer import Trainer
 
@@ -40,14 +40,14 @@ def main() -> str:
 def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callable[[], int]:
     """A function that trains a recipe's net for some steps, and says how many images those were."""
     trainer = trainer_of(recipe, data)
-    batches = _endless(lambda: shuffled(len(data.train), recipe.train.batch_size, new_generator(0)))
+    batches = _endless(lambda: shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
 
     def run() -> int:
-        trainer.learner.train()
+        trainer.gradients.train()
         seen = 0
         order = enumerate(islice(batches, steps))
-        for batch, following in followed(trainer.batch(indices, 1, index) for index, indices in order):
-            trainer.step(batch, following)
+        for batch, following in with_next(trainer.make_batch(indices, 1, index) for index, indices in order):
+            trainer.train_step(batch, following)
             seen += len(batch.indices)
         return seen
 
@@ -63,8 +63,7 @@ def trainer_of(recipe: Recipe, data: ImageData, profile: Profile | None = None) 
         recipe.train,
         recipe.augment,
         seed=recipe.seed,
-        callbacks=(),
-        profile=profile or Profile(),
+        profile=profile,
     )
 
 

@@ -95,11 +95,11 @@ def test_an_example_is_what_the_command_says(code: str, capsys: Capture) -> None
 def test_the_example_of_a_signal(
     number: signal.Signals, exit_code: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def batch_done(writer: RunWriter, batch: object) -> None:
+    def on_batch_end(writer: RunWriter, batch: object) -> None:
         if (writer.folder.path / "metrics.csv").is_file() and getattr(batch, "index", 0) == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(RunWriter, "batch_done", batch_done)
+    monkeypatch.setattr(RunWriter, "on_batch_end", on_batch_end)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments, told, told_code = example("E061")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from convsmith.net.settings import NetSettings
     from convsmith.recipes.schema import Recipe
     from convsmith.reports.report import Result
-    from convsmith.training.trainer import Callback
+    from convsmith.training.callbacks import Callback
 
 __version__ = "0.1.0"
 __all__ = [

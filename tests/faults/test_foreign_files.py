@@ -20,7 +20,7 @@ from convsmith.errors import ConvsmithError, FileError, RunError
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.runs.checkpoint import load_state
+from convsmith.runs.checkpoint import load_checkpoint
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files, reading
 from helpers.oracle import Oracle, in_process
@@ -130,7 +130,7 @@ def test_a_safetensors_file_that_lies_is_refused(name: str, tmp_path: Path) -> N
     with pytest.raises(RunError) as tensor:
         RunFolder(path=tmp_path).weight("a")
     with pytest.raises(RunError) as state:
-        load_state(tmp_path / "state.safetensors")
+        load_checkpoint(tmp_path / "state.safetensors")
     assert str(tmp_path / "model.safetensors") in str(weights.value)
     assert str(tmp_path / "model.safetensors") in str(tensor.value)
     assert str(tmp_path / "state.safetensors") in str(state.value)
@@ -151,7 +151,7 @@ def test_a_pickle_by_any_name_is_not_opened(tmp_path: Path) -> None:
         with pytest.raises(ConvsmithError):
             RunFolder(path=tmp_path).load_weights(net)
         with pytest.raises(ConvsmithError):
-            load_state(tmp_path / "state.safetensors")
+            load_checkpoint(tmp_path / "state.safetensors")
         for read, path in (
             (reading.read_arrays, "a.npz"),
             (reading.read_json, "a.json"),

@@ -59,20 +59,20 @@ def test_other_errors_pass() -> None:
 
 @pytest.mark.usefixtures("without_report")
 def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learn, steps = GradientWorkers.learn, [0]
+    compute, steps = GradientWorkers.compute, [0]
 
     def full(self: GradientWorkers, *arguments: Any) -> Any:
         steps[0] += 1
         if steps[0] > 25:
             raise RuntimeError(f"{ALLOCATOR}allocate 3145728000 bytes.")
-        return learn(self, *arguments)
+        return compute(self, *arguments)
 
-    monkeypatch.setattr(GradientWorkers, "learn", full)
+    monkeypatch.setattr(GradientWorkers, "compute", full)
     ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     folder = tmp_path / "tiny-1"
     Oracle(folder).judge(ended, exit_code=2, code="E062", names=("3,000 MiB", "train.batch_size=32"))
     assert "error[E062]" in (folder / "log.txt").read_text()
-    monkeypatch.setattr(GradientWorkers, "learn", learn)
+    monkeypatch.setattr(GradientWorkers, "compute", compute)
     cs.resume(folder)
     assert len((folder / "metrics.csv").read_text().splitlines()) == 3
 
@@ -182,14 +182,14 @@ def test_a_training_goes_on_when_nobody_listens(full: bool, tmp_path: Path) -> N
 def test_a_lost_terminal_and_a_kill_save_the_training(
     number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = LogWriter.batch_done
+    done = LogWriter.on_batch_end
 
     def end(self: LogWriter, batch: Any) -> None:
         done(self, batch)
         os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LogWriter, "batch_done", end)
+        patch.setattr(LogWriter, "on_batch_end", end)
         ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     run_folder = tmp_path / "tiny-1"
     names = (signal.Signals(number).name, f"convsmith resume {run_folder}")

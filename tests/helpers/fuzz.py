@@ -43,7 +43,7 @@ from convsmith.net.module import build
 from convsmith.recipes.loader import load, load_settings, recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.reports import comparison
-from convsmith.runs.checkpoint import load_state
+from convsmith.runs.checkpoint import load_checkpoint
 from convsmith.runs.folder import ORIGINALS, STATE, WEIGHTS, RunFolder
 from convsmith.runs.progress import table_row
 from convsmith.system import reading
@@ -517,7 +517,7 @@ def run_readers(run: Path) -> list[Reader]:
     weighed = (partial(folder.load_weights, net), partial(folder.weight, layer))
     explained = partial(explanation.read, folder.explanation, num_images)
     return [
-        Reader("state", tensors(state), of(STATE, partial(load_state, run / STATE))),
+        Reader("state", tensors(state), of(STATE, partial(load_checkpoint, run / STATE))),
         Reader("weights", tensors(weights), of(WEIGHTS, *weighed)),
         Reader("manifest", json_of(manifest), of("manifest.json", partial(RunFolder.open, run))),
         Reader("data record", records["data"], of("data.json", judged, compared)),

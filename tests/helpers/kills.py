@@ -96,7 +96,7 @@ def undisturbed(recipe: Recipe, runs: Path) -> tuple[object, Times]:
 
 
 def epochs_done(run: Path) -> int:
-    return len(RunFolder(path=run).load_state().record.history)
+    return len(RunFolder(path=run).load_checkpoint().state.history)
 
 
 def place(run: Path, recipe: Recipe) -> str:

@@ -10,8 +10,10 @@ from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.system.rng import new_generator
+from convsmith.training.callbacks import Callback, EpochStart
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.profiler import Profile
-from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer, fit
+from convsmith.training.trainer import Trainer, fit
 
 
 class Recorder(Callback):
@@ -21,20 +23,20 @@ class Recorder(Callback):
         self.epochs: list[EpochMetrics] = []
         self.weights: list[dict[str, torch.Tensor]] = []
 
-    def epoch_started(self, start: EpochStart) -> None:
+    def on_epoch_start(self, start: EpochStart) -> None:
         self.starts.append(start)
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.batches.append(batch)
 
-    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
-        self.epochs.append(facts)
+    def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
+        self.epochs.append(metrics)
         self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
 
 
 def reading_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainers read what a step found after the next one, as they do on CUDA."""
-    monkeypatch.setattr(Trainer, "steps_unread", 1)
+    monkeypatch.setattr(Trainer, "max_pending_steps", 1)
 
 
 def trained(

@@ -36,8 +36,7 @@ from convsmith.net.notation import parse
 from convsmith.net.spec import Residual
 from convsmith.recipes.loader import load
 from convsmith.system.signals import ALARM
-from convsmith.training.metrics import SplitMetrics
-from convsmith.training.trainer import BatchMetrics, EpochMetrics
+from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics
 
 NETS = (
     "C16 C16 C16:d2:p1 / C32 C32 C32:s2 / S48 C48 C48:s2 / C64 C64 C64 / G P10",
@@ -375,11 +374,11 @@ def test_a_killed_or_interrupted_search_ends_with_the_same_weights(
     whole = search(wanted, tmp_path / "whole", trials=3)
     # Five batches an epoch: in the third trial's first epoch, and in the second epoch of the first trial.
     with monkeypatch.context() as patch:
-        patch.setattr(Deadline, "batch_done", Interrupt(8, kill))
+        patch.setattr(Deadline, "on_batch_end", Interrupt(8, kill))
         with pytest.raises(SystemExit):
             search(wanted, tmp_path / "cut", trials=3)
     with monkeypatch.context() as patch:
-        patch.setattr(Deadline, "batch_done", Interrupt(14, lambda: signal.raise_signal(signal.SIGINT)))
+        patch.setattr(Deadline, "on_batch_end", Interrupt(14, lambda: signal.raise_signal(signal.SIGINT)))
         with pytest.raises(StoppedError, match="the state is saved") as caught:
             search(wanted, tmp_path / "cut", trials=3)
     assert caught.value.exit_code == 130
@@ -401,7 +400,7 @@ def test_the_time_that_is_over_stops_a_training_which_then_goes_on(
         def over(deadline: Deadline, facts: BatchMetrics) -> None:
             deadline.stop.signal = ALARM
 
-        patch.setattr(Deadline, "batch_done", over)
+        patch.setattr(Deadline, "on_batch_end", over)
         found = search(wanted, tmp_path, minutes=5.0)
     assert [row.state for row in found.facts.trials] == ["waits"]
     assert search(wanted, tmp_path, trials=1).facts.trials[0].state == "complete"

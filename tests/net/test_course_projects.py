@@ -16,7 +16,10 @@ from convsmith.net.plan import plan
 from convsmith.net.spec import Item
 from convsmith.net.tables import course_summary, receptive_field_rows, receptive_field_table
 from convsmith.recipes.loader import load
-from convsmith.training.config import SGD, Plateau, RMSprop, Step
+from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.schedules.step import Step
 
 # Operation, channels, size of the map, parameters: the 51 rows of the CIFAR-10 project's summary.
 CIFAR10_ROWS = [

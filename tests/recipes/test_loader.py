@@ -14,7 +14,12 @@ from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipes.fit import fitted, verdicts
 from convsmith.recipes.loader import load, load_settings, recipe_names
 from convsmith.recipes.schema import Recipe
-from convsmith.training.config import SGD, Adam, AdamW, Muon, OneCycle, Plateau, Progressive
+from convsmith.training.config import Progressive
+from convsmith.training.optimizers.adam import Adam, AdamW
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.schedules.one_cycle import OneCycle
+from convsmith.training.schedules.plateau import Plateau
 
 
 def problems(name: str, *overrides: str) -> list[str]:

@@ -1,5 +1,6 @@
 """A training that goes on from any of its states ends with the weights of one that never stopped."""
 
+import copy
 import dataclasses
 import errno
 import json
@@ -21,14 +22,16 @@ from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session, prepare
 from convsmith.reports.report import Result
-from convsmith.runs.checkpoint import TrainingState, load_state
+from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.runs.folder import RunFolder
 from convsmith.system import reading
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
-from convsmith.training.metrics import SplitMetrics
-from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, Trainer, fit
+from convsmith.training.callbacks import Callback
+from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics
+from convsmith.training.state import TrainerState
+from convsmith.training.trainer import Trainer, fit
 from helpers.trained import reading_late
 
 if TYPE_CHECKING:
@@ -47,10 +50,10 @@ class States(Callback):
         self.saved: list[bytes] = []
         self.losses: list[float] = []
 
-    def checkpoint(self, trainer: Trainer) -> None:
-        self.saved.append(TrainingState.of(trainer, {}).to_bytes())
+    def on_checkpoint(self, state: TrainerState) -> None:
+        self.saved.append(Checkpoint(conditions={}, state=state).to_bytes())
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.losses.append(batch.loss)
         if self.left is not None:
             self.left -= 1
@@ -88,7 +91,7 @@ class Trained:
         )
 
 
-def train(overrides: Sequence[str], data: ImageData, state: TrainingState | None = None) -> Trained:
+def train(overrides: Sequence[str], data: ImageData, state: TrainerState | None = None) -> Trained:
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
     prepared: Session = prepare(recipe)
     states = States()
@@ -113,9 +116,9 @@ def stopped(overrides: Sequence[str], data: ImageData, batches: int) -> bytes:
     return states.saved[-1]
 
 
-def read(content: bytes, folder: Path) -> TrainingState:
+def read(content: bytes, folder: Path) -> TrainerState:
     (folder / "state").write_bytes(content)
-    return load_state(folder / "state")
+    return load_checkpoint(folder / "state").state
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -179,13 +182,12 @@ def test_numbers_that_are_read_late_are_the_same(
         assert train(overrides, few, state).equals(whole)
 
 
-def same_but_for_time(one: TrainingState, other: TrainingState) -> bool:
-    places = [
-        (each.record.progress.epoch, each.record.progress.step, each.record.progress.loss_sum)
-        for each in (one, other)
-    ]
+def same_but_for_time(one: TrainerState, other: TrainerState) -> bool:
+    places = [(each.progress.epoch, each.progress.step, each.progress.loss_sum) for each in (one, other)]
     return places[0] == places[1] and all(
-        torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items()
+        torch.equal(tensor, other.tensors[component][name])
+        for component, tensors in one.tensors.items()
+        for name, tensor in tensors.items()
     )
 
 
@@ -193,7 +195,8 @@ def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_
     """States had it as long as PyTorch's class kept the average."""
     overrides = ["train.ema=0.9"]
     state = read(stopped(overrides, few, 7), tmp_path)
-    older = dataclasses.replace(state, tensors={**state.tensors, "average.n_averaged": torch.tensor(7)})
+    older = copy.deepcopy(state)
+    older.tensors["average"]["n_averaged"] = torch.tensor(7)
     assert train(overrides, few, older).equals(train(overrides, few))
 
 
@@ -252,7 +255,7 @@ class Interrupt(Callback):
         self.epoch, self.kill = epoch, kill
         self.number = 0
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.number += batch.index == 0
         if self.number == self.epoch and batch.index == 3:
             if self.kill:
@@ -481,7 +484,7 @@ def test_nobody_works_in_a_folder_that_is_in_use(tmp_path: Path) -> None:
     class Meddler(Callback):
         told = ""
 
-        def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
+        def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
             for use in (cs.evaluate, cs.resume):
                 with pytest.raises(ConvsmithError) as caught:
                     use(tmp_path / "tiny-1")
@@ -499,7 +502,7 @@ def test_what_diverges_keeps_the_last_good_state(
     batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the second epoch an update spoils the weights: the next loss shows it, or the end of the epoch."""
-    real = Trainer.update
+    real = Trainer.update_weights
     updates: list[None] = []
 
     def update(self: Trainer) -> None:
@@ -510,14 +513,14 @@ def test_what_diverges_keeps_the_last_good_state(
                 next(self.net.parameters())[0] = torch.inf
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", update)
+        patch.setattr(Trainer, "update_weights", update)
         with pytest.raises(DivergedError) as caught:
             cs.train(load("digits", [*LONGER, "model.norm=none", "train.epochs=2"]), runs=tmp_path)
     seen = "batch 5: the loss is nan" if batch == 4 else "batch 18: block1.conv1.weight is not finite after"
     assert f"epoch 2, {seen}" in str(caught.value)
     run = tmp_path / "tiny-1"
     assert str(caught.value).splitlines()[0] in (run / "log.txt").read_text()
-    assert len(load_state(run / "state.safetensors").record.history) == len(timeless(run)) - 1 == 1
+    assert len(load_checkpoint(run / "state.safetensors").state.history) == len(timeless(run)) - 1 == 1
     cs.resume(run)
     whole = cs.train(load("digits", [*LONGER, "model.norm=none", "train.epochs=2"]), runs=tmp_path).folder
     assert same(run, whole)

@@ -12,7 +12,7 @@ from convsmith.cli import run
 from convsmith.errors import RunError
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.progress import RunProgress
-from convsmith.training.trainer import Callback
+from convsmith.training.callbacks import Callback
 
 
 def test_a_run_is_seen_from_its_start_to_its_end(
@@ -22,13 +22,13 @@ def test_a_run_is_seen_from_its_start_to_its_end(
     seen: list[RunProgress] = []
 
     class Watcher(Callback):
-        def run_started(self, folder: Path, opening: object) -> None:
+        def on_run_start(self, folder: Path, opening: object) -> None:
             self.folder = folder
 
-        def epoch_started(self, start: object) -> None:
+        def on_epoch_start(self, start: object) -> None:
             seen.append(cs.progress(self.folder))
 
-        def epoch_done(self, facts: object, net: object) -> None:
+        def on_epoch_end(self, facts: object, net: object) -> None:
             seen.append(cs.progress(self.folder))
 
     folder = cs.train(tiny, runs=tmp_path, callbacks=(Watcher(),)).folder

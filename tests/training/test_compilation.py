@@ -11,7 +11,7 @@ from torch import Tensor
 from convsmith.cli import run
 from convsmith.recipes.loader import load
 from convsmith.runs.log import LogWriter
-from convsmith.training.trainer import Callback
+from convsmith.training.callbacks import Callback
 from helpers.trained import Recorder, trained
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Compilations(Callback):
         self.compiler, self.ahead, self.lines = compiler, 0, list[str]()
         self.log = LogWriter(self.lines.append)
 
-    def compiled(self, seconds: float) -> None:
+    def on_compile_end(self, seconds: float) -> None:
         assert seconds > 0
         self.ahead = self.compiler.frame_count
-        self.log.compiled(seconds)
+        self.log.on_compile_end(seconds)
 
 
 def tiny_net(overrides: Sequence[str], *watchers: Callback) -> tuple[dict[str, Tensor], Recorder]:

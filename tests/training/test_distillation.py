@@ -19,9 +19,11 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import prepare
 from convsmith.system.rng import new_generator
+from convsmith.training.callbacks import Callback
 from convsmith.training.config import Distillation
 from convsmith.training.distillation import Teacher, soft_loss
-from convsmith.training.trainer import BatchMetrics, Callback, fit
+from convsmith.training.metrics import BatchMetrics
+from convsmith.training.trainer import fit
 
 TINY = ["train.epochs=2", "model.net=C4 C8:s2 / G F10"]
 
@@ -74,7 +76,7 @@ class Losses(Callback):
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.losses.append(batch.loss)
 
 
@@ -163,7 +165,7 @@ class Stop(Callback):
     def __init__(self, batches: int) -> None:
         self.left = batches
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.left -= 1
         if not self.left:
             signal.raise_signal(signal.SIGTERM)

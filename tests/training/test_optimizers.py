@@ -20,10 +20,12 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.session import prepare
 from convsmith.system.device import torch_threads
 from convsmith.system.rng import new_generator
-from convsmith.training.config import SGD, AdamW, Muon
 from convsmith.training.gradients import GradientWorkers
 from convsmith.training.kernels.dropout import Dropout, use_fast_dropout
-from convsmith.training.optimizers import OrthogonalizedFilters, make_optimizers
+from convsmith.training.optimizers.adam import AdamW
+from convsmith.training.optimizers.filter_muon import FilterMuon
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.profiler import PHASES, Profile
 from convsmith.training.whitening import whiten_first_layer, whitening_filters
 from helpers.trained import trained
@@ -72,7 +74,7 @@ def digits() -> ImageData:
     return prepare(load("digits")).data
 
 
-def learner(
+def gradient_workers(
     net: nn.Module, data: ImageData, parts: int, augment: AugmentConfig | None = None
 ) -> GradientWorkers:
     return GradientWorkers(
@@ -80,7 +82,7 @@ def learner(
         Pipeline(data, augment or AugmentConfig(), seed=0, device=CPU),
         label_smoothing=0.1,
         dtype=torch.float32,
-        parts=parts,
+        num_microbatches=parts,
         profile=Profile(),
     )
 
@@ -105,7 +107,7 @@ def test_gradients_of_parts_are_those_of_the_whole_batch(digits: ImageData, part
     logits = expected((images - digits.mean[0]) / digits.std[0])
     loss = functional.cross_entropy(logits, labels, label_smoothing=0.1)
     loss.backward()  # type: ignore[no-untyped-call]
-    outcome = learner(net, digits, parts).learn(batch(indices))
+    outcome = gradient_workers(net, digits, parts).compute(batch(indices))
     assert outcome.loss.item() == pytest.approx(loss.item(), rel=1e-5)
     assert outcome.correct.item() == (logits.argmax(1) == labels).sum().item()
     for ours, theirs in zip(net.parameters(), expected.parameters(), strict=True):
@@ -128,7 +130,7 @@ class TwoBiases(nn.Module):
 def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageData) -> None:
     whole, halves = TwoBiases(), TwoBiases()
     for net, parts in ((whole, 1), (halves, 2)):
-        learner(net, digits, parts).learn(batch(torch.arange(40)))
+        gradient_workers(net, digits, parts).compute(batch(torch.arange(40)))
     for one, other in zip(whole.parameters(), halves.parameters(), strict=True):
         assert one.grad is not None
         assert other.grad is not None
@@ -140,13 +142,13 @@ def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
     for threads in (1, 2):
         torch.set_num_threads(threads)
         net = small_net(dropout=0.2)
-        learns = learner(net, digits, parts=4)
-        assert learns.workers == threads
-        learns.train()
+        workers = gradient_workers(net, digits, parts=4)
+        assert workers.num_workers == threads
+        workers.train()
         for step in range(3):
-            learns.learn(batch(torch.arange(64) + 64 * step, step))
-        learns.gather_statistics()
-        learns.close()
+            workers.compute(batch(torch.arange(64) + 64 * step, step))
+        workers.sync_statistics()
+        workers.close()
         states.append([*net.buffers(), *(parameter.grad for parameter in net.parameters())])
     torch.set_num_threads(before)
     for one, two in zip(*states, strict=True):
@@ -165,17 +167,17 @@ def test_a_batch_prepared_ahead_is_the_same_batch(
         ways: list[list[BatchSpec | None]] = [[None] * 3, [*batches[1:], None], [stranger, stranger, None]]
         for following in ways:
             net = small_net(dropout=0.2)
-            learns = learner(net, digits, parts=2)
-            taken, take = list[int](), learns.pipeline.images.take
+            workers = gradient_workers(net, digits, parts=2)
+            taken, take = list[int](), workers.pipeline.images.take
             monkeypatch.setattr(
-                learns.pipeline.images,
+                workers.pipeline.images,
                 "take",
                 lambda some, taken=taken, take=take: taken.append(len(some)) or take(some),
             )
-            learns.train()
+            workers.train()
             for now, coming in zip(batches, following, strict=True):
-                learns.learn(now, coming)
-            learns.close()
+                workers.compute(now, coming)
+            workers.close()
             assert taken == [32] * 2 * (3 + following.count(stranger))
             ends.append([*(parameter.grad for parameter in net.parameters())])
     for alone, ahead, other in zip(*ends, strict=True):
@@ -185,17 +187,17 @@ def test_a_batch_prepared_ahead_is_the_same_batch(
 
 def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
     net = small_net()
-    learns = learner(net, digits, parts=2)
-    learns.train()
+    workers = gradient_workers(net, digits, parts=2)
+    workers.train()
     for step in range(2):
-        learns.learn(batch(torch.arange(40) + 40 * step, step))
+        workers.compute(batch(torch.arange(40) + 40 * step, step))
     assert torch.equal(net.get_buffer("block1.norm1.running_mean"), torch.zeros(8))
-    learns.gather_statistics()
+    workers.sync_statistics()
     normalize, conv = Normalizer.of(digits, CPU), net.get_submodule("block1.conv1")
     mean = torch.zeros(8)
     for step in range(2):
         halves = [torch.arange(20) + 40 * step + 20 * half for half in range(2)]
-        seen = [conv(normalize(learns.pipeline.images.take(half)[0])).mean((0, 2, 3)) for half in halves]
+        seen = [conv(normalize(workers.pipeline.images.take(half)[0])).mean((0, 2, 3)) for half in halves]
         mean = 0.9 * mean + 0.1 * torch.stack(seen).mean(0)
     assert torch.allclose(net.get_buffer("block1.norm1.running_mean"), mean, atol=1e-5)
     assert net.get_buffer("block1.norm1.num_batches_tracked") == 2
@@ -204,7 +206,7 @@ def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
 def test_copies_share_parameters_and_with_one_part_buffers_too(digits: ImageData) -> None:
     net = small_net(dropout=0.1)
     for parts in (1, 2):
-        for replica in learner(net, digits, parts).replicas:
+        for replica in gradient_workers(net, digits, parts).replicas:
             pairs = zip(net.parameters(), replica.parameters(), strict=True)
             assert all(own is other for own, other in pairs)
             shared = [own is other for own, other in zip(net.buffers(), replica.buffers(), strict=True)]
@@ -220,9 +222,9 @@ def matrices(net: nn.Module, names: list[str]) -> list[Tensor]:
 def test_muon_takes_orthogonal_steps_and_leaves_the_rest_to_the_other() -> None:
     net = build(plan(parse("C8 S16:s2 C24 / G F10"), (3, 16, 16)), generator=new_generator(0))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizers = make_optimizers(Muon(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0), net)
+    optimizers = Muon(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0).build(net)
     muon, rest = optimizers
-    assert isinstance(muon, OrthogonalizedFilters)
+    assert isinstance(muon, FilterMuon)
     filters = [name for name, each in net.named_parameters() if each.dim() == 4 and each.shape[1] > 1]
     assert len(filters) == 3
     names = {id(parameter): name for name, parameter in net.named_parameters()}
@@ -248,12 +250,12 @@ def test_muon_takes_orthogonal_steps_and_leaves_the_rest_to_the_other() -> None:
 
 def test_muon_refuses_filters_that_it_would_only_copy() -> None:
     with pytest.raises(ValueError, match="channels-last"):
-        OrthogonalizedFilters([nn.Conv2d(3, 8, 3).get_parameter("weight")], Muon())
+        FilterMuon([nn.Conv2d(3, 8, 3).get_parameter("weight")])
 
 
 def test_norm_biases_have_a_learning_rate_of_their_own() -> None:
     net = build(plan(parse("C8 C8 / G F10"), (3, 8, 8)))
-    (optimizer,) = make_optimizers(AdamW(lr=0.01, norm_bias_lr_factor=64.0), net)
+    (optimizer,) = AdamW(lr=0.01, norm_bias_lr_factor=64.0).build(net)
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     rates = {
         names[id(parameter)]: group["lr"] for group in optimizer.param_groups for parameter in group["params"]
@@ -272,7 +274,7 @@ def test_frozen_parameters_are_not_learned() -> None:
     for config in (SGD(), Muon()):
         learned = [
             parameter
-            for optimizer in make_optimizers(config, net)
+            for optimizer in config.build(net)
             for group in optimizer.param_groups
             for parameter in group["params"]
         ]
@@ -345,7 +347,7 @@ def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mixing_reaches_the_loss(digits: ImageData) -> None:
     recipe = load("digits", ["augment.mix=mixup", "augment.mix.p=1.0"])
     losses = [
-        learner(small_net(), digits, 1, augment).learn(batch(torch.arange(64))).loss.item()
+        gradient_workers(small_net(), digits, 1, augment).compute(batch(torch.arange(64))).loss.item()
         for augment in (None, AugmentConfig(mix=recipe.augment.mix))
     ]
     assert losses[0] != losses[1]

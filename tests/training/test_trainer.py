@@ -28,41 +28,52 @@ from convsmith.recipes.session import prepare
 from convsmith.system import device
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import num_batches, shuffled
-from convsmith.training.config import (
-    SGD,
-    Adam,
-    AdamW,
-    Constant,
-    Cosine,
-    Linear,
-    Muon,
-    OneCycle,
-    Optimizer,
-    Plateau,
-    RMSprop,
-    Schedule,
-    Step,
+from convsmith.training.batches import num_batches, shuffled_batches
+from convsmith.training.callbacks import Callback
+from convsmith.training.gradients import BatchResult, GradientWorkers
+from convsmith.training.learning_rate import LearningRate
+from convsmith.training.metrics import (
+    BatchMetrics,
+    EpochMetrics,
+    SplitMetrics,
+    evaluate_split,
+    logits_of,
+    score_of,
 )
-from convsmith.training.gradients import GradientWorkers, Outcome
-from convsmith.training.metrics import evaluate_split, logits_of, score_of
-from convsmith.training.optimizers import LearningRate, make_optimizers
-from convsmith.training.profiler import Profile
-from convsmith.training.trainer import BatchMetrics, Callback, Trainer, fit
+from convsmith.training.optimizers import Optimizer
+from convsmith.training.optimizers.adam import Adam, AdamW
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.schedules import Schedule
+from convsmith.training.schedules.annealing import Cosine, Linear
+from convsmith.training.schedules.constant import Constant
+from convsmith.training.schedules.one_cycle import OneCycle
+from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.schedules.step import Step
+from convsmith.training.trainer import Trainer, fit
 from helpers.trained import Recorder, reading_late, trained
+
+
+def epoch_metrics(accuracy: float) -> EpochMetrics:
+    """Metrics of an epoch with this accuracy, to two digits."""
+    train = SplitMetrics(loss=0.0, correct=round(100 * accuracy), total=100)
+    return EpochMetrics(
+        epoch=1, lr=1.0, train=train, validation=None, test=None, train_seconds=0, evaluation_seconds=0
+    )
 
 
 def rates(schedule: Schedule, accuracies: Sequence[float], steps: int = 2) -> list[float]:
     """The learning rate at the start of each epoch, and after the last."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     rate = LearningRate(schedule, [optimizer], epochs=len(accuracies), steps_per_epoch=steps)
-    seen = [rate.value]
+    seen = [rate.lr]
     for accuracy in accuracies:
         for _ in range(steps):
             optimizer.step()
-            rate.step_done()
-        rate.epoch_done(accuracy)
-        seen.append(rate.value)
+            rate.step()
+        rate.step_epoch(epoch_metrics(accuracy))
+        seen.append(rate.lr)
     return seen
 
 
@@ -115,11 +126,11 @@ def test_linear_schedule_is_two_lines() -> None:
 def test_every_group_of_every_optimiser_follows_the_schedule() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizers = make_optimizers(Muon(lr=0.5, rest=SGD(lr=0.1, norm_bias_lr_factor=4.0)), net)
+    optimizers = Muon(lr=0.5, rest=SGD(lr=0.1, norm_bias_lr_factor=4.0)).build(net)
     rate = LearningRate(Step(every=1, factor=0.5), optimizers, epochs=2, steps_per_epoch=1)
     for optimizer in optimizers:
         optimizer.step()
-    rate.epoch_done(0.0)
+    rate.step_epoch(epoch_metrics(0.0))
     found = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     assert found == pytest.approx([0.25, 0.05, 0.2])
 
@@ -134,7 +145,7 @@ def test_every_group_of_every_optimiser_follows_the_schedule() -> None:
     ],
 )
 def test_optimisers_are_pytorchs_own(config: Optimizer, expected: type[torch.optim.Optimizer]) -> None:
-    (optimizer,) = make_optimizers(config, nn.Linear(1, 1))
+    (optimizer,) = config.build(nn.Linear(1, 1))
     assert type(optimizer) is expected
     (group,) = optimizer.param_groups
     for name, value in config.model_dump(exclude={"name", "beta1", "beta2", "norm_bias_lr_factor"}).items():
@@ -191,7 +202,7 @@ def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:
 
 
 def test_an_epoch_sees_every_image_once() -> None:
-    batches = list(shuffled(103, 10, new_generator(0)))
+    batches = list(shuffled_batches(103, 10, new_generator(0)))
     assert [len(batch) for batch in batches] == [10] * 10 + [3]
     assert sorted(np.concatenate(batches)) == list(range(103))
     assert len(batches) == num_batches(split_of(103), 10)
@@ -259,7 +270,13 @@ def test_stopping_early_keeps_the_planned_schedule() -> None:
 def test_a_plateau_sees_only_what_it_is_told_to_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
     base = ["train.epochs=3", "model.net=C4 / G F10", "data.validation=0.2", "train.schedule=plateau"]
     seen: list[float] = []
-    monkeypatch.setattr(LearningRate, "epoch_done", lambda self, accuracy: seen.append(accuracy))
+    accuracy = Plateau.accuracy
+
+    def record(self: Plateau, metrics: EpochMetrics) -> float:
+        seen.append(accuracy(self, metrics))
+        return seen[-1]
+
+    monkeypatch.setattr(Plateau, "accuracy", record)
     _, recorder = trained(load("digits", base))
     assert seen == [facts.validation.accuracy for facts in recorder.epochs if facts.validation]
     assert len(seen) == 3
@@ -276,7 +293,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     before: list[dict[str, torch.Tensor]] = []
 
     class Poison(Callback):
-        def batch_done(self, batch: BatchMetrics) -> None:
+        def on_batch_end(self, batch: BatchMetrics) -> None:
             if batch.index == 2:
                 with torch.no_grad():
                     next(net.parameters())[0] = math.inf
@@ -296,17 +313,17 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pyte
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     weights = [parameter.detach().clone() for parameter in net.parameters()]
-    real = GradientWorkers.learn
+    real = GradientWorkers.compute
 
-    def learn(self: GradientWorkers, batch: BatchSpec, following: BatchSpec | None = None) -> Outcome:
-        outcome = real(self, batch, following)
+    def compute(self: GradientWorkers, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
+        result = real(self, batch, next_batch)
         gradient = self.parameters[0].grad
         assert gradient is not None
         gradient[0, 0, 1, 1] = -math.inf
-        return outcome
+        return result
 
-    monkeypatch.setattr(GradientWorkers, "learn", learn)
-    with pytest.raises(DivergedError, match=r"the loss is \d.*, the gradient's norm inf; training stopped"):
+    monkeypatch.setattr(GradientWorkers, "compute", compute)
+    with pytest.raises(DivergedError, match=r"the loss is \d.*, the gradient norm inf; training stopped"):
         fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
     for parameter, before in zip(net.parameters(), weights, strict=True):
         assert torch.equal(parameter, before)
@@ -319,7 +336,7 @@ def test_what_diverges_is_told_one_step_late_where_numbers_are_read_late(
     recipe = load("digits", ["train.epochs=1", "model.net=C4 / G F10", "model.norm=none"])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
-    real, updates = Trainer.update, list[int]()
+    real, updates = Trainer.update_weights, list[int]()
 
     def update(self: Trainer) -> None:
         real(self)
@@ -328,7 +345,7 @@ def test_what_diverges_is_told_one_step_late_where_numbers_are_read_late(
             with torch.no_grad():
                 next(self.net.parameters())[0] = math.inf
 
-    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr(Trainer, "update_weights", update)
     told = "epoch 1, batch 3: the loss is nan.*training stopped one step later"
     with pytest.raises(DivergedError, match=told):
         fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
@@ -361,14 +378,12 @@ def test_a_step_waits_for_the_device_once(
     recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]", *followed])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
-    trainer = Trainer(
-        net, prepared.data, recipe.train, recipe.augment, seed=0, callbacks=(), profile=Profile()
-    )
-    trainer.learner.train()
+    trainer = Trainer(net, prepared.data, recipe.train, recipe.augment, seed=0)
+    trainer.gradients.train()
     with Reads() as reads:
-        facts = trainer.step(trainer.batch(torch.arange(64), 1, 0))
+        facts = trainer.train_step(trainer.make_batch(torch.arange(64), 1, 0))
     assert reads.names == ([] if late else ["tolist"])
-    loss, right = trainer.checked(facts)
+    loss, right = trainer.read_step(facts)
     assert 0 < loss < 10
     assert right in range(65)
 
@@ -382,7 +397,7 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
     name = "block1.conv2.weight"
 
     class Steps(Callback):
-        def batch_done(self, batch: BatchMetrics) -> None:
+        def on_batch_end(self, batch: BatchMetrics) -> None:
             raw.append(net.state_dict()[name].clone())
 
     recorder = Recorder()
@@ -417,14 +432,14 @@ def test_lookahead_is_the_papers_algorithm(overrides: list[str], monkeypatch: py
     def weights() -> list[torch.Tensor]:
         return [parameter.detach().clone() for parameter in net_in_training.parameters()]
 
-    real = Trainer.update
+    real = Trainer.update_weights
 
     def update(self: Trainer) -> None:
         begun.append(weights())
         real(self)
         fast.append(weights())
 
-    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr(Trainer, "update_weights", update)
     slow = weights()
     fit(net_in_training, prepared.data, recipe.train, recipe.augment, seed=0)
     assert len(fast) > 12
@@ -518,19 +533,17 @@ def test_no_step_on_cuda_waits_for_the_gpu(mix: str) -> None:
     recipe = load("digits", ["train.device=cuda", *augment, *fields, smaller])
     prepared = prepare(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
-    trainer = Trainer(
-        net, prepared.data, recipe.train, recipe.augment, seed=0, callbacks=(), profile=Profile()
-    )
-    trainer.learner.train()
-    batches = [trainer.batch(torch.arange(64), 1, step) for step in range(4)]
+    trainer = Trainer(net, prepared.data, recipe.train, recipe.augment, seed=0)
+    trainer.gradients.train()
+    batches = [trainer.make_batch(torch.arange(64), 1, step) for step in range(4)]
     # Libraries are loaded and tuned in the first steps.
-    found = [trainer.step(batch) for batch in batches[:2]]
+    found = [trainer.train_step(batch) for batch in batches[:2]]
     torch.cuda.set_sync_debug_mode("error")
     try:
-        found += [trainer.step(batch) for batch in batches[2:]]
+        found += [trainer.train_step(batch) for batch in batches[2:]]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert all(0 < trainer.checked(each)[0] < 100 for each in found)
+    assert all(0 < trainer.read_step(each)[0] < 100 for each in found)
 
 
 def test_small_steps_take_one_thread() -> None:

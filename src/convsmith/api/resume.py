@@ -6,7 +6,7 @@ from pathlib import Path
 from convsmith.api import training
 from convsmith.reports.report import Result
 from convsmith.runs.tensorboard import FOLDER, curves
-from convsmith.training.trainer import Callback
+from convsmith.training.callbacks import Callback
 
 
 def resume(

@@ -9,8 +9,8 @@ from convsmith.recipes.session import prepare
 from convsmith.reports.report import Result
 from convsmith.runs.tensorboard import curves
 from convsmith.system import folders
+from convsmith.training.callbacks import Callback
 from convsmith.training.profiler import Profile
-from convsmith.training.trainer import Callback
 
 
 def train(

@@ -16,15 +16,16 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session, prepare
 from convsmith.reports.report import Result
-from convsmith.runs.checkpoint import Record, TrainingState
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import LogFile, LogWriter, RunWriter
 from convsmith.runs.schema import Change, DataRecord, Environment, Resumption, TeacherRecord
 from convsmith.system import files, folders, locks
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import stop_on_signals
+from convsmith.training.callbacks import Callback, CallbackList
 from convsmith.training.profiler import Profile
-from convsmith.training.trainer import Callback, fit
+from convsmith.training.state import TrainerState
+from convsmith.training.trainer import fit
 
 # How long a training is, which may change between two parts of it: the rest must be as it was.
 _LENGTH = ("train.epochs", "train.stop_after")
@@ -58,15 +59,15 @@ def resume(
     """Go on with a run from the state in its folder; the verb of the same name tells the rest."""
     with RunFolder.held(run):
         folder = RunFolder.open_to_resume(run)
-        state = folder.load_state()
+        checkpoint = folder.load_checkpoint()
         edited = load(str(run / "recipe.toml"))
         recipe = lengthened(edited, epochs)
-        _check_length(folder, state.record, recipe)
+        _check_length(folder, checkpoint.state, recipe)
         prepared = prepare(recipe)
         folders.check_destination(run, prepared.space())
         teacher = teacher_of(prepared.recipe, prepared.data)
         with prepared.threads():
-            changes = changes_of(state.record.conditions, conditions_of(prepared, teacher))
+            changes = changes_of(checkpoint.conditions, conditions_of(prepared, teacher))
             unexpected = [each for each in changes if each.field not in _LENGTH]
             if unexpected and not accept_changes:
                 raise RunError(
@@ -75,14 +76,19 @@ def resume(
                     context="\n".join(each.line() for each in unexpected),
                     fix="set it back, or go on all the same with --accept-changes, which is recorded",
                 )
-            folder.reopen(_resumption(state.record, changes))
+            folder.reopen(_resumption(checkpoint.state, changes))
             if recipe != edited:
                 files.write_toml(folder.path / "recipe.toml", prepared.recipe.table())
             if any(each.field.startswith("data.") for each in unexpected):
                 folder.write(DataRecord.of(prepared.data, prepared.recipe.data))
             opening = ["", *(f"Changed: {each.line()}" for each in changes)]
             return _train(
-                folder, prepared, teacher=teacher, callbacks=callbacks, state=state, opening=opening
+                folder,
+                prepared,
+                teacher=teacher,
+                callbacks=callbacks,
+                state=checkpoint.state,
+                opening=opening,
             )
 
 
@@ -156,9 +162,9 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(value, ensure_ascii=False)
 
 
-def _check_length(folder: RunFolder, record: Record, recipe: Recipe) -> None:
-    done, wanted = len(record.history), recipe.train.epochs_run
-    begun = done + bool(record.progress.step)
+def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> None:
+    done, wanted = len(state.history), recipe.train.epochs_run
+    begun = done + bool(state.progress.step)
     if wanted < begun:
         raise RunError(
             f"{begun} epochs are done or begun, asked for {wanted}",
@@ -173,11 +179,11 @@ def _check_length(folder: RunFolder, record: Record, recipe: Recipe) -> None:
         )
 
 
-def _resumption(record: Record, changes: list[Change]) -> Resumption:
+def _resumption(state: TrainerState, changes: list[Change]) -> Resumption:
     return Resumption(
         time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        epochs_done=len(record.history),
-        batches_done=record.progress.step,
+        epochs_done=len(state.history),
+        batches_done=state.progress.step,
         changes=tuple(changes),
     )
 
@@ -190,7 +196,7 @@ def _train(
     opening: Sequence[str],
     teacher: KnownTeacher | None = None,
     profile: Profile | None = None,
-    state: TrainingState | None = None,
+    state: TrainerState | None = None,
 ) -> Result:
     recipe = prepared.recipe
     net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
@@ -198,10 +204,9 @@ def _train(
     folder.remove(TeacherRecord)
     if teacher is not None:
         folder.write(teacher.record())
-    watching = (RunWriter(folder, conditions_of(prepared, teacher)), LogWriter(log), *callbacks)
-    for callback in watching:
-        callback.run_started(folder.path, opening)
-    began = time.perf_counter() - (state.record.seconds if state else 0.0)
+    watching = CallbackList((RunWriter(folder, conditions_of(prepared, teacher)), LogWriter(log), *callbacks))
+    watching.on_run_start(folder.path, opening)
+    began = time.perf_counter() - (state.seconds if state else 0.0)
     try:
         with stop_on_signals() as stop:
             fit(
@@ -211,7 +216,7 @@ def _train(
                 recipe.augment,
                 seed=recipe.seed,
                 teacher=teacher.teacher if teacher else None,
-                callbacks=watching,
+                callbacks=[watching],
                 profile=profile,
                 state=state,
                 stop=stop,
@@ -224,8 +229,7 @@ def _train(
         error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
         log(str(error))
         raise
-    for callback in watching:
-        callback.training_done(time.perf_counter() - began)
+    watching.on_train_end(time.perf_counter() - began)
     if profile is not None:
         folder.write_profile(profile.table())
     return finish(folder, prepared, log)

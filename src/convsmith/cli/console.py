@@ -13,7 +13,9 @@ from rich.text import Text
 from convsmith.cli.output import say, while_heard
 from convsmith.runs.log import LogWriter, batch_line
 from convsmith.text import format_duration, printable
-from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
+from convsmith.training.callbacks import Callback, EpochStart
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
+from convsmith.training.state import TrainerState
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,18 +34,18 @@ class LiveCallback(Callback):
         self.log = LogWriter(while_heard(lambda line: self.console.print(printable(line), markup=False)))
         self.bar: Progress | None = None
 
-    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
+    def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         self.log.write(f"Run folder: {folder}")
-        self.log.run_started(folder, opening)
+        self.log.on_run_start(folder, opening)
 
-    def resumed(self, trainer: Trainer) -> None:
-        self.log.resumed(trainer)
+    def on_resume(self, state: TrainerState, net: "nn.Module") -> None:
+        self.log.on_resume(state, net)
 
-    def compiled(self, seconds: float) -> None:
-        self.log.compiled(seconds)
+    def on_compile_end(self, seconds: float) -> None:
+        self.log.on_compile_end(seconds)
 
-    def epoch_started(self, start: EpochStart) -> None:
-        self.log.epoch_started(start)
+    def on_epoch_start(self, start: EpochStart) -> None:
+        self.log.on_epoch_start(start)
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -55,18 +57,18 @@ class LiveCallback(Callback):
         self.bar.add_task("Train:", total=start.num_batches)
         self.bar.start()
 
-    def batch_done(self, batch: BatchMetrics) -> None:
-        self.log.batch_done(batch)
+    def on_batch_end(self, batch: BatchMetrics) -> None:
+        self.log.on_batch_end(batch)
         if self.bar is not None:
             task = self.bar.task_ids[0]
             self.bar.update(task, description=f"Train: {batch_line(batch)}", completed=batch.index + 1)
 
-    def epoch_done(self, facts: EpochMetrics, net: "nn.Module") -> None:
+    def on_epoch_end(self, metrics: EpochMetrics, net: "nn.Module") -> None:
         self.close()
-        self.log.epoch_done(facts, net)
+        self.log.on_epoch_end(metrics, net)
 
-    def training_done(self, seconds: float) -> None:
-        self.log.training_done(seconds)
+    def on_train_end(self, seconds: float) -> None:
+        self.log.on_train_end(seconds)
 
     def close(self) -> None:
         bar, self.bar = self.bar, None

@@ -9,7 +9,7 @@ from typing import Any
 from convsmith.data.augment.transforms import HorizontalFlip
 from convsmith.data.dataset import Outline
 from convsmith.recipes.schema import Recipe
-from convsmith.training.config import Muon
+from convsmith.training.optimizers.muon import Muon
 
 # How far a value goes at once, as shares of its range: less would drown in the noise of scores.
 _LEAST_STEP, _STEP = 0.05, 0.12

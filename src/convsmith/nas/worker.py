@@ -10,16 +10,18 @@ from convsmith.errors import RunError
 from convsmith.nas.candidate import Candidate, Space
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.checkpoint import TrainingState
 from convsmith.runs.folder import STATE, RunFolder
 from convsmith.runs.log import RunWriter
 from convsmith.system import files
 from convsmith.system.device import choose_device, choose_precision, threads_for
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import ALARM, StopRequest
-from convsmith.training.config import Plateau
+from convsmith.training.callbacks import Callback
 from convsmith.training.distillation import Teacher
-from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, fit
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
+from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.state import TrainerState
+from convsmith.training.trainer import fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +112,17 @@ class Deadline(Callback):
         """Whether the time, by `time.monotonic`, is over."""
         return self.end is not None and time.monotonic() >= self.end
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         del batch
         if self.passed and not self.stop.signal:
             self.stop.signal = ALARM
 
 
-def _saved(folder: RunFolder) -> TrainingState | None:
+def _saved(folder: RunFolder) -> TrainerState | None:
     """Where a trial stands; None at its beginning, and where what it left is damaged."""
     if not (folder.path / STATE).is_file():
         return None
     try:
-        return folder.load_state()
+        return folder.load_checkpoint().state
     except RunError:
         return None

@@ -9,7 +9,8 @@ from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.config import DataConfig
 from convsmith.net.settings import NetSettings
 from convsmith.system.unset import without_unset
-from convsmith.training.config import Plateau, TrainConfig
+from convsmith.training.config import TrainConfig
+from convsmith.training.schedules.plateau import Plateau
 
 
 class ModelConfig(NetSettings):

@@ -16,7 +16,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
 from convsmith.system.device import choose_device, choose_precision, threads_for
-from convsmith.training.config import Plateau
+from convsmith.training.schedules.plateau import Plateau
 
 _FEW_TOLD = 5
 _REPORT = 8 * 2**20

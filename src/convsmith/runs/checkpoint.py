@@ -19,7 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from convsmith.errors import RunError
-from convsmith.system import files
+from convsmith.system import reading
 from convsmith.training.metrics import EpochMetrics
 from convsmith.training.state import Progress, TrainerState
 
@@ -61,13 +61,13 @@ class Checkpoint:
         state: State of the trainer.
     """
 
-    conditions: Mapping[str, str]
+    conditions: dict[str, str]
     state: TrainerState
 
     def to_bytes(self) -> bytes:
         """Return the contents of the file."""
         header = _Header(
-            conditions=dict(self.conditions),
+            conditions=self.conditions,
             num_batches=self.state.num_batches,
             progress=self.state.progress,
             history=self.state.history,
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         RunError: The file is damaged, or not a checkpoint.
     """
     try:
-        content = files.read_safetensors(path)
+        content = reading.read_safetensors(path)
         tensors = safetensors.torch.load(content)
         (length,) = struct.unpack("<Q", content[:8])
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]

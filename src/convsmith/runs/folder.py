@@ -20,7 +20,7 @@ from torch import nn
 
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.schema import Results
-from convsmith.runs.checkpoint import TrainingState, load_state
+from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.runs.schema import (
     FILES,
     METRICS,
@@ -38,7 +38,7 @@ from convsmith.runs.schema import (
     write_record,
 )
 from convsmith.system import files, folders, locks, reading
-from convsmith.training.trainer import EpochMetrics
+from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
@@ -243,12 +243,12 @@ class RunFolder:
         earlier = self.find(Resumptions)
         self.write(Resumptions((*(earlier.root if earlier else ()), resumption)))
 
-    def write_state(self, state: TrainingState) -> None:
-        files.write_bytes(self.path / STATE, state.to_bytes())
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        files.write_bytes(self.path / STATE, checkpoint.to_bytes())
 
-    def load_state(self) -> TrainingState:
+    def load_checkpoint(self) -> Checkpoint:
         """Load the checkpoint. Raises RunError if it is damaged."""
-        return load_state(self.path / STATE)
+        return load_checkpoint(self.path / STATE)
 
     def write_profile(self, table: str) -> None:
         files.write_text(self.path / "profile.txt", table + "\n")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from torch import nn
 
-from convsmith.runs.checkpoint import TrainingState
+from convsmith.runs.checkpoint import Checkpoint
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files, reading
 from convsmith.text import format_duration, printable
-from convsmith.training.trainer import BatchMetrics, Callback, EpochMetrics, EpochStart, Trainer
+from convsmith.training.callbacks import Callback, EpochStart
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
+from convsmith.training.state import TrainerState
 
 
 def batch_line(batch: BatchMetrics) -> str:
@@ -38,52 +40,53 @@ class LogWriter(Callback):
         self.last_batch: BatchMetrics | None = None
         self.history: list[EpochMetrics] = []
 
-    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
+    def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         del folder
         for line in opening:
             self.write(line)
 
-    def resumed(self, trainer: Trainer) -> None:
-        self.history = list(trainer.history)
-        progress = trainer.progress
+    def on_resume(self, state: TrainerState, net: nn.Module) -> None:
+        del net
+        self.history = list(state.history)
+        progress = state.progress
         place = f"after epoch {progress.epoch - 1}"
         if progress.step:
-            place = f"in epoch {progress.epoch}, after {progress.step} of {trainer.num_batches} batches"
+            place = f"in epoch {progress.epoch}, after {progress.step} of {state.num_batches} batches"
         self.write(f"Resumed {place}")
 
-    def compiled(self, seconds: float) -> None:
+    def on_compile_end(self, seconds: float) -> None:
         self.write(f"Compiled in {format_duration(seconds)}, which no epoch's time contains")
 
-    def epoch_started(self, start: EpochStart) -> None:
+    def on_epoch_start(self, start: EpochStart) -> None:
         self.start = start
         self.write(f"Epoch {start.epoch}")
         if start.lr != self.lr:
             self.write(f"Learning rate: {start.lr:.4e}")
             self.lr = start.lr
 
-    def batch_done(self, batch: BatchMetrics) -> None:
+    def on_batch_end(self, batch: BatchMetrics) -> None:
         self.last_batch = batch
 
-    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
+    def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         del net
         assert self.start is not None
         assert self.last_batch is not None
-        self.history.append(facts)
+        self.history.append(metrics)
         batches = self.start.num_batches
-        rate = batches / max(facts.train_seconds, 1e-9)
+        rate = batches / max(metrics.train_seconds, 1e-9)
         self.write(
             f"Train: {batch_line(self.last_batch)}: 100% {batches}/{batches} "
-            f"[{format_duration(facts.train_seconds)}, {rate:.2f}it/s]"
+            f"[{format_duration(metrics.train_seconds)}, {rate:.2f}it/s]"
         )
-        if facts.validation:
-            self.write(facts.validation.line("Validation"))
-        if facts.test:
-            self.write(facts.test.line("Test"))
+        if metrics.validation:
+            self.write(metrics.validation.line("Validation"))
+        if metrics.test:
+            self.write(metrics.test.line("Test"))
         if left := seconds_left(self.history, self.start.epochs):
             self.write(f"Remaining: about {format_duration(left)}")
         self.write("")
 
-    def training_done(self, seconds: float) -> None:
+    def on_train_end(self, seconds: float) -> None:
         self.write(f"Total time: {format_duration(seconds)}")
 
 
@@ -102,17 +105,17 @@ class RunWriter(Callback):
         self.folder, self.conditions = folder, conditions
         self.history: list[EpochMetrics] = []
 
-    def resumed(self, trainer: Trainer) -> None:
-        self.history = list(trainer.history)
+    def on_resume(self, state: TrainerState, net: nn.Module) -> None:
+        self.history = list(state.history)
         self.folder.write_metrics(self.history)
-        if self.history and not trainer.progress.step:
-            self.folder.write_weights(trainer.evaluated)
+        if self.history and not state.progress.step:
+            self.folder.write_weights(net)
 
-    def checkpoint(self, trainer: Trainer) -> None:
-        self.folder.write_state(TrainingState.of(trainer, self.conditions))
+    def on_checkpoint(self, state: TrainerState) -> None:
+        self.folder.write_checkpoint(Checkpoint(conditions=dict(self.conditions), state=state))
 
-    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
-        self.history.append(facts)
+    def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
+        self.history.append(metrics)
         self.folder.write_weights(net)
         self.folder.write_metrics(self.history)
 

@@ -6,15 +6,14 @@ TensorBoard is an optional extra. Its files are a view of the run's history and 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from convsmith.errors import MissingExtraError
-from convsmith.training.trainer import Callback, EpochMetrics
-
-if TYPE_CHECKING:
-    from convsmith.training.trainer import Trainer
+from convsmith.training.callbacks import Callback
+from convsmith.training.metrics import EpochMetrics
+from convsmith.training.state import TrainerState
 
 FOLDER = "tensorboard"
 
@@ -34,20 +33,21 @@ class TensorBoardWriter(Callback):
         self.folder: Path | None = None
         self.writer: Any = None
 
-    def run_started(self, folder: Path, opening: Sequence[str]) -> None:
+    def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         del opening
         self.folder = folder / FOLDER
 
-    def resumed(self, trainer: "Trainer") -> None:
+    def on_resume(self, state: TrainerState, net: nn.Module) -> None:
+        del net
         assert self.folder is not None
         for old in self.folder.glob("events.out.tfevents.*"):
             old.unlink()
-        for facts in trainer.history:
+        for facts in state.history:
             self.write(facts)
 
-    def epoch_done(self, facts: EpochMetrics, net: nn.Module) -> None:
+    def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         del net
-        self.write(facts)
+        self.write(metrics)
 
     def write(self, facts: EpochMetrics) -> None:
         """One point on each curve, on disk at once."""
@@ -57,7 +57,7 @@ class TensorBoardWriter(Callback):
             self.writer.add_scalar(name, value, facts.epoch)
         self.writer.flush()
 
-    def training_done(self, seconds: float) -> None:
+    def on_train_end(self, seconds: float) -> None:
         del seconds
         self.close()
 

@@ -4,8 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from convsmith.training.optimizers import SGD, Optimizer
-from convsmith.training.schedules import Constant, Schedule
+from convsmith.training.optimizers import Optimizer
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.schedules import Schedule
+from convsmith.training.schedules.constant import Constant
 from convsmith.training.tables import Fraction, Share, Table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]

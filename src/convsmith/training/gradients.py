@@ -1,9 +1,9 @@
 """Gradients of a batch, computed in parallel on its microbatches.
 
-The operations of a small net are too short to be distributed over the cores one by one. Microbatches are not:
-each core takes one through forward and backward pass. Batch norm sees one microbatch, and gradients are summed
-in the order of the microbatches, so that the result does not depend on the number of cores. Idle cores prepare
-the images of the next batch while another core sums the gradients and updates the weights.
+The operations of a small net are too short to be distributed over the cores one by one. Microbatches are
+not: each core takes one through forward and backward pass. Batch norm sees one microbatch, and gradients are
+summed in the order of the microbatches, so that the result does not depend on the number of cores. Idle cores
+prepare the images of the next batch while another core sums the gradients and updates the weights.
 """
 
 import copy
@@ -72,7 +72,7 @@ class GradientWorkers:
         self.replicas = [_replica(net, share_buffers=num_microbatches == 1) for _ in self.generators]
         threads = torch.get_num_threads() if pipeline.device.type == "cpu" else 1
         if compiled:
-            # `torch.compile` does not support our dropout. PyTorch's uses one generator, so the order matters.
+            # `torch.compile` does not support our dropout. PyTorch's has one generator, so order matters.
             self.replicas, threads = compiled_nets(self.replicas), 1
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
@@ -128,7 +128,7 @@ class GradientWorkers:
         return get_total_norm([each.grad for each in self.parameters if each.grad is not None])
 
     def single_threaded(self) -> AbstractContextManager[None]:
-        """Return a context for many small operations, whose synchronization would take longer than they do."""
+        """Return a context for operations that are too small to be distributed over threads."""
         return torch_threads(1) if self.num_workers > 1 else nullcontext()
 
     def sync_statistics(self) -> None:

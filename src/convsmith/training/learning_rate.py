@@ -6,7 +6,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from convsmith.training.metrics import EpochMetrics
-from convsmith.training.schedules import Plateau, Schedule
+from convsmith.training.schedules import Schedule
+from convsmith.training.schedules.plateau import Plateau
 
 
 class LearningRate:

@@ -17,7 +17,7 @@ from convsmith.system.rng import derive_seed, new_generator, own_random_state, s
 from convsmith.training.batches import shuffled_batches
 from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
-from convsmith.training.schedules import Constant
+from convsmith.training.schedules.constant import Constant
 from convsmith.training.trainer import Trainer
 
 # How much of the smoothed loss the past makes up, and by how much it may rise above its least before the end.

@@ -177,7 +177,7 @@ class Trainer:
         self.progress.seconds = self.seconds
 
     def _prepare_layers(self) -> nn.Module | None:
-        """Apply whitening and weight standardization; return a copy without parametrizations for the latter."""
+        """Apply whitening and weight standardization; return a plain copy of the net for the latter."""
         if self.config.whitening:
             images = normalized(self.data.train.images, self.normalize, WHITENING_IMAGES)
             whiten_first_layer(self.net, next(images))
@@ -378,7 +378,7 @@ class Trainer:
         return BatchSpec(indices=indices, epoch=epoch, step=step, image_size=image_size)
 
     def train_step(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> _PendingStep:
-        """Run forward and backward pass and update the weights; prepare the images of `next_batch` meanwhile."""
+        """Run forward and backward pass, and update the weights. Prepare `next_batch` meanwhile."""
         with (
             enough_memory("training", self.device, self.config.batch_size),
             self.gradients.single_threaded(),
@@ -390,8 +390,7 @@ class Trainer:
                 # Check before the weights change; the metrics are available at once.
                 self.read_step(step)
             with self.profile.phase("optimizer"):
-                for optimizer in self.optimizers:
-                    optimizer.step()
+                self.update_weights()
                 self.schedule.step()
                 self.averages.update(self.net, self._global_step(batch.epoch, batch.step) + 1)
         return step
@@ -412,6 +411,11 @@ class Trainer:
     def _global_step(self, epoch: int, step: int) -> int:
         """Return the number of steps of the training before a step of an epoch."""
         return (epoch - 1) * self.num_batches + step
+
+    def update_weights(self) -> None:
+        """Step all optimizers."""
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def _check_weights(self) -> None:
         """Raise DivergedError if a weight is not finite: an update with a finite loss can overflow."""

@@ -15,7 +15,9 @@ from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
-from convsmith.training.config import Cosine, Linear, Muon, Optimizer
+from convsmith.training.optimizers import Optimizer
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.schedules.annealing import Cosine, Linear
 
 # More class names than these have a file of their own.
 MOST_CLASSES = 50

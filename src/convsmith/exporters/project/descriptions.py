@@ -16,20 +16,17 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.tables import axes_text
 from convsmith.recipes.schema import Recipe
-from convsmith.training.config import (
-    SGD,
-    Adam,
-    Cosine,
-    Linear,
-    Muon,
-    OneCycle,
-    Optimizer,
-    Plateau,
-    RMSprop,
-    Schedule,
-    TrainConfig,
-)
-from convsmith.training.config import Step as StepSchedule
+from convsmith.training.config import TrainConfig
+from convsmith.training.optimizers import Optimizer
+from convsmith.training.optimizers.adam import Adam
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.sgd import SGD
+from convsmith.training.schedules import Schedule
+from convsmith.training.schedules.annealing import Cosine, Linear
+from convsmith.training.schedules.one_cycle import OneCycle
+from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.schedules.step import Step as StepSchedule
 
 _NORMS = {"batch": "batch norm", "group": "group norm", "instance": "instance norm"}
 _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}

@@ -1,7 +1,11 @@
 """A recipe's optimiser as calls of PyTorch."""
 
 from convsmith.codegen import call, number
-from convsmith.training.config import SGD, Adam, AdamW, Muon, Optimizer, RMSprop
+from convsmith.training.optimizers import Optimizer
+from convsmith.training.optimizers.adam import Adam, AdamW
+from convsmith.training.optimizers.muon import Muon
+from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.sgd import SGD
 
 
 def optimizer_call(
