@@ -42,12 +42,12 @@ def test_the_preview_shows_what_training_steps_see(overrides: list[str]) -> None
     preview = preview_images(recipe, data)
     assert preview is not None
     trainer, inputs = trainer_of(recipe), list[torch.Tensor]()
-    (replica,) = trainer.learner.replicas
+    (replica,) = trainer.gradients.replicas
     assert isinstance(replica, nn.Module)
     replica.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
-    trainer.learner.train()
+    trainer.gradients.train()
     for spec in preview_specs(recipe, data):
-        trainer.step(trainer.batch(spec.indices, spec.epoch, spec.step))
+        trainer.train_step(trainer.make_batch(spec.indices, spec.epoch, spec.step))
     trainer.close()
     for column, images in enumerate(inputs):
         pixels = 255 * (images.permute(0, 2, 3, 1).numpy() * data.std + data.mean)

@@ -19,7 +19,7 @@ from convsmith.evaluation.predictions import REMEDY
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Record, Results, Robustness
 from convsmith.system import files, reading
 from convsmith.system.device import machine_record
-from convsmith.training.trainer import EpochMetrics
+from convsmith.training.metrics import EpochMetrics
 
 # Pixels a side, and channels; far above those of any small net.
 Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
