@@ -9,8 +9,8 @@ from torch import Tensor
 
 from benchmarks.measure import in_turns, table
 from benchmarks.plain import course_pipeline
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
-from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.normalize import Normalizer
 from convsmith.recipes.loader import load
 

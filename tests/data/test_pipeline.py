@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageData, load
 from convsmith.data.pipeline import BatchSpec, Pipeline

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from convsmith.data.augment.transforms import CoarseDropout, HorizontalFlip, ShiftScaleRotate
+from convsmith.data.augment.transforms.coarse_dropout import CoarseDropout
+from convsmith.data.augment.transforms.horizontal_flip import HorizontalFlip
+from convsmith.data.augment.transforms.shift_scale_rotate import ShiftScaleRotate
 from convsmith.net.arithmetic import SpecAnalysis, analyze
 from convsmith.net.layers.layer import Layer
 from convsmith.net.module import build

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import outline_of
 from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipes.fit import fitted, verdicts

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import ImageData
 from convsmith.data.normalize import Normalizer
 from convsmith.data.pipeline import BatchSpec, Pipeline

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
-from convsmith.data.augment.mixing import mix_batch
-from convsmith.data.augment.transforms import AugmentConfig
 from convsmith.data.dataset import Split, TrainingData
 from convsmith.data.memory_mapped import FileImages
 from convsmith.data.normalize import Normalizer
@@ -128,5 +127,5 @@ class Pipeline:
         images, targets = self.normalize(images), labels
         if self.mix is not None:
             probabilities = functional.one_hot(labels, self.num_classes).float()
-            images, targets = mix_batch(self.mix, images, probabilities, spec.derive_seed(self.seed, _MIX))
+            images, targets = self.mix.apply(images, probabilities, spec.derive_seed(self.seed, _MIX))
         return Batch(images=images, labels=labels, targets=targets)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from convsmith.data.augment.transforms import HorizontalFlip
 from convsmith.data.dataset import Outline
 from convsmith.recipes.schema import Recipe
 from convsmith.training.optimizers.muon import Muon
@@ -85,7 +84,7 @@ def _fields(recipe: Recipe, outline: Outline) -> Iterator[Field]:
         dropout = recipe.model.dropout
         yield Field(key="model.dropout", start=dropout, low=0.0, high=max(0.3, dropout))
     for index, transform in enumerate(recipe.augment.transforms):
-        if not (isinstance(transform, HorizontalFlip) and transform.alternate):
+        if not transform.alternates:
             # A brief asks for the transform, so that none is switched off.
             low = min(0.05, transform.p)
             yield Field(key=f"augment.transforms.{index}.p", start=transform.p, low=low, high=1.0)

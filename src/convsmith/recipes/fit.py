@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
-from convsmith.data.augment.transforms import CoarseDropout
 from convsmith.data.dataset import Outline
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
@@ -24,7 +23,7 @@ def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
         raise RecipeError.of(problems) from error
     problems = [
         *_output_problems(analysis, outline),
-        *_hole_problems(recipe, outline),
+        *_transform_problems(recipe, outline),
         *_size_problems(recipe, analysis, outline),
     ]
     if problems:
@@ -75,14 +74,8 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> 
         )
 
 
-def _hole_problems(recipe: Recipe, outline: Outline) -> Iterator[Problem]:
+def _transform_problems(recipe: Recipe, outline: Outline) -> Iterator[Problem]:
     _, height, width = outline.image_shape
     for index, transform in enumerate(recipe.augment.transforms):
-        if isinstance(transform, CoarseDropout):
-            hole = transform.hole_height_range[1], transform.hole_width_range[1]
-            if hole[0] > height or hole[1] > width:
-                yield Problem(
-                    what=f"holes of up to {hole[0]}x{hole[1]} pixels do not fit images of {height}x{width}",
-                    where=f"augment.transforms.{index}",
-                    fix="make hole_height_range and hole_width_range smaller",
-                )
+        if (problem := transform.problem(height, width)) is not None:
+            yield replace(problem, where=f"augment.transforms.{index}")

@@ -5,7 +5,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.briefs.schema import Brief
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.config import DataConfig
 from convsmith.net.settings import NetSettings
 from convsmith.system.unset import without_unset

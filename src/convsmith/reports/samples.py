@@ -8,7 +8,6 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.data.augment.transforms import HorizontalFlip, Transform
 from convsmith.data.dataset import ImageData
 from convsmith.data.memory_mapped import Images
 from convsmith.data.pipeline import BatchSpec, Pipeline
@@ -119,15 +118,10 @@ def _preview_figure(preview: PreviewImages) -> Figure:
 
 
 def _notes(recipe: Recipe) -> list[str]:
-    notes = [_frequency(transform) for transform in recipe.augment.transforms]
+    notes = [f"{transform.name} ({transform.frequency})" for transform in recipe.augment.transforms]
     if (mix := recipe.augment.mix) is not None:
-        notes.append(f"{mix.name} (p = {mix.p:g})")
+        notes.append(f"{mix.name} ({mix.frequency})")
     if (progressive := recipe.train.progressive) is not None:
         size, share = progressive.start_size, percent(progressive.until, 0)
         notes.append(f"{size} x {size} pixels in the first {share} of the steps")
     return notes
-
-
-def _frequency(transform: Transform) -> str:
-    alternates = isinstance(transform, HorizontalFlip) and transform.alternate
-    return f"{transform.name} ({'every other epoch' if alternates else f'p = {transform.p:g}'})"

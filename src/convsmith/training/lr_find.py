@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import ImageData
 from convsmith.errors import DivergedError
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything

@@ -11,7 +11,7 @@ from itertools import islice, product
 import torch
 from torch import Tensor, nn
 
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import ImageData, Split, TrainingData
 from convsmith.data.normalize import normalized
 from convsmith.data.pipeline import BatchSpec, Pipeline

@@ -14,12 +14,15 @@ from pydantic import ValidationError
 from scipy import stats
 from torch import Tensor
 
-from convsmith.data.augment import affine, batched
-from convsmith.data.augment.affine import affine_images, draw_affine
-from convsmith.data.augment.engines import Draw, augmenter
-from convsmith.data.augment.mixing import mix_batch
-from convsmith.data.augment.per_image import Albumentations
-from convsmith.data.augment.transforms import AugmentConfig, CoarseDropout, CutMix, Mixup, ShiftScaleRotate
+from convsmith.data.augment import affine
+from convsmith.data.augment.affine import affine_images
+from convsmith.data.augment.config import AugmentConfig
+from convsmith.data.augment.engines import AlbumentationsEngine, Draw, augmenter
+from convsmith.data.augment.mixes.cutmix import CutMix
+from convsmith.data.augment.mixes.mixup import Mixup
+from convsmith.data.augment.registry import TRANSFORMS
+from convsmith.data.augment.transforms.coarse_dropout import CoarseDropout
+from convsmith.data.augment.transforms.shift_scale_rotate import ShiftScaleRotate
 
 Images = NDArray[np.uint8]
 Change = Callable[[Images], Images]
@@ -307,7 +310,7 @@ def test_affine_images_are_those_of_albumentations(border: str, mode: int, size:
     """The same drawn parameters, through the library's own matrix and OpenCV."""
     image = np.ascontiguousarray(photograph(40)[: size[0], : size[1]])
     config = ShiftScaleRotate(name="ShiftScaleRotate", scale_limit=0.2, shift_limit=0.2, rotate_limit=40.0)
-    drawn = draw_affine(config, 40, size, torch.Generator().manual_seed(0))
+    drawn = config.draw(40, size, torch.Generator().manual_seed(0))
     mean = tuple(255 * value for value in MEAN)
     images = tensor_of(image[None].repeat(40, axis=0))
     changed = affine_images(images, drawn, border, mean).permute(0, 2, 3, 1).numpy()
@@ -335,7 +338,7 @@ def test_affine_images_are_those_of_other_devices(border: str, shape: tuple[int,
     smooth = np.asarray(cv2.GaussianBlur(photo, (0, 0), 1.5), np.uint8).reshape(*size, channels)
     images = tensor_of(smooth[None].repeat(70, axis=0))
     config = ShiftScaleRotate(name="ShiftScaleRotate", scale_limit=0.4, shift_limit=0.3, rotate_limit=60.0)
-    drawn = draw_affine(config, 70, (size[0], size[1]), torch.Generator().manual_seed(0))
+    drawn = config.draw(70, (size[0], size[1]), torch.Generator().manual_seed(0))
     mean = tuple(20.0 * (channel + 1) for channel in range(channels))
     ours, others = (
         change(images, drawn, border, mean).to(torch.int16)
@@ -351,7 +354,7 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
     config = ShiftScaleRotate(
         name="ShiftScaleRotate", shift_limit=0.1, scale_limit=0.2, rotate_limit=20.0, p=1.0
     )
-    pipeline = Albumentations(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
+    pipeline = AlbumentationsEngine((config,), MEAN).pipeline
     (drawer,) = pipeline.transforms
     pipeline.set_random_seed(0)
     count, shape = 4000, (32, 48)
@@ -360,7 +363,7 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
         | {"move": drawer._get_translate_params(shape)}
         for _ in range(count)
     ]
-    ours = draw_affine(config, count, shape, torch.Generator().manual_seed(0))
+    ours = config.draw(count, shape, torch.Generator().manual_seed(0))
     pairs = [
         (np.degrees(ours.angle.numpy()), [each["rotate"] for each in theirs]),
         (ours.scale.numpy(), [each["scale"]["x"] for each in theirs]),
@@ -379,12 +382,12 @@ def test_holes_are_distributed_as_those_of_albumentations() -> None:
     config = CoarseDropout(
         name="CoarseDropout", num_holes_range=(1, 3), hole_height_range=(2, 5), hole_width_range=(3, 9), p=1.0
     )
-    pipeline = Albumentations(AugmentConfig(engine="albumentations", transforms=(config,)), MEAN).pipeline
+    pipeline = AlbumentationsEngine((config,), MEAN).pipeline
     (dropout,) = pipeline.transforms
     pipeline.set_random_seed(0)
     count = 3000
     theirs = [dropout.get_params_dependent_on_data({"shape": (16, 24, 3)}, {})["holes"] for _ in range(count)]
-    ours = batched.draw_holes(config, count, (16, 24), torch.Generator().manual_seed(0))
+    ours = config.draw(count, (16, 24), torch.Generator().manual_seed(0))
     there = ours.bottom > ours.top
     assert stats.ks_2samp(there.sum(1).numpy(), [len(holes) for holes in theirs]).pvalue > 1e-3
     boxes = np.concatenate(theirs)
@@ -411,12 +414,9 @@ def test_a_batch_of_which_no_image_is_chosen_stays() -> None:
 
 
 def test_every_transform_is_known_to_both_engines(make: Make) -> None:
-    names = [
-        "HorizontalFlip", "ShiftScaleRotate", "CoarseDropout", "RandomCrop", "Cutout",
-        "RandomBrightnessContrast",
-    ]  # fmt: skip
     images = noise(64)
-    for name in names:
+    for transform in TRANSFORMS:
+        name = transform.__name__
         changed = make({"name": name, "p": 1.0})(images)
         assert changed.dtype == np.uint8
         assert changed.shape == images.shape
@@ -430,7 +430,7 @@ def batch(count: int = 64, size: int = 8) -> tuple[Tensor, Tensor]:
 
 def test_mixup_blends_images_and_labels_in_one_share() -> None:
     images, targets = batch()
-    mixed, labels = mix_batch(Mixup(name="mixup", alpha=0.4, p=1.0), images, targets, seed=1)
+    mixed, labels = Mixup(name="mixup", alpha=0.4, p=1.0).apply(images, targets, seed=1)
     assert torch.allclose(labels.sum(1), torch.ones(64))
     assert torch.allclose(mixed[:, 0, 0, 0], labels @ torch.arange(64.0), atol=1e-4)
     assert torch.allclose(mixed.amax((1, 2, 3)), mixed.amin((1, 2, 3)))
@@ -438,14 +438,14 @@ def test_mixup_blends_images_and_labels_in_one_share() -> None:
 
 def test_mixup_shares_follow_the_beta_distribution() -> None:
     images, targets = batch(3000, size=1)
-    _, labels = mix_batch(Mixup(name="mixup", alpha=0.7, p=1.0), images, targets, seed=2)
+    _, labels = Mixup(name="mixup", alpha=0.7, p=1.0).apply(images, targets, seed=2)
     own = labels.diagonal()
     assert stats.kstest(own.numpy(), stats.beta(0.7, 0.7).cdf).pvalue > 1e-3
 
 
 def test_cutmix_labels_go_by_the_pasted_area() -> None:
     images, targets = batch()
-    mixed, labels = mix_batch(CutMix(name="cutmix", p=1.0), images, targets, seed=3)
+    mixed, labels = CutMix(name="cutmix", p=1.0).apply(images, targets, seed=3)
     for index, (image, label) in enumerate(zip(mixed, labels, strict=True)):
         assert set(image.unique().tolist()) <= {float(index), *label.nonzero().flatten().tolist()}
         own = (image[0] == index).float().mean()
@@ -458,6 +458,6 @@ def test_cutmix_labels_go_by_the_pasted_area() -> None:
 @pytest.mark.parametrize("mix", [Mixup(name="mixup", p=0.0), CutMix(name="cutmix", p=0.0)])
 def test_no_chance_mixes_nothing(mix: Mixup | CutMix) -> None:
     images, targets = batch()
-    mixed, labels = mix_batch(mix, images, targets, seed=0)
+    mixed, labels = mix.apply(images, targets, seed=0)
     assert torch.equal(mixed, images)
     assert torch.equal(labels, targets)

@@ -1,1 +1,1 @@
-"""Augmentation: transforms and the engines that apply them."""
+"""Augmentation: transforms, mixing, and the engines that apply them."""

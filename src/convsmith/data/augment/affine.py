@@ -1,24 +1,22 @@
-"""Turning, zooming and moving whole batches of images, by parameters of each image's own."""
+"""Rotation, scaling and shifts of batches of images, with parameters per image."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsmith.data.augment.padding import clamped, fill_colour, fill_pixel, folded
-from convsmith.data.augment.transforms import ShiftScaleRotate
+from convsmith.data.augment.padding import clamp_coordinates, fill_colour, fill_pixel, reflect_coordinates
 
 # OpenCV counts rows in 16 bits.
-_MOST_ROWS = 32_000
-# Borders that show the image itself: which of its pixels, and PyTorch's name.
-_INSIDE = {"reflect": folded, "replicate": clamped}
-_PADDING = {"reflect": "reflection", "replicate": "border"}
+_MAX_ROWS = 32_000
+# Borders that show the image itself, as a function of coordinates and by PyTorch's name.
+_COORDINATES = {"reflect": reflect_coordinates, "replicate": clamp_coordinates}
+_PADDING_MODES = {"reflect": "reflection", "replicate": "border"}
 
 
 class Affine(NamedTuple):
-    """Per image: a turn in radians, a zoom, and a move by whole pixels; each `(N,)` float32."""
+    """Per image: an angle in radians, a scale, and a shift by whole pixels; each `(N,)` float32."""
 
     angle: Tensor
     scale: Tensor
@@ -26,81 +24,68 @@ class Affine(NamedTuple):
     down: Tensor
 
 
-def draw_affine(
-    transform: ShiftScaleRotate, count: int, size: tuple[int, int], generator: torch.Generator
-) -> Affine:
-    """Parameters of `count` images of a size `(H, W)`, distributed as albumentations' are."""
-    angle, scale, right, down = torch.rand(4, count, generator=generator) * 2 - 1
-    shift = transform.shift_limit
-    return Affine(
-        angle=angle * math.radians(transform.rotate_limit),
-        scale=1 + scale * transform.scale_limit,
-        right=(right * shift * size[1]).trunc(),
-        down=(down * shift * size[0]).trunc(),
-    )
-
-
 def affine_images(images: Tensor, affine: Affine, border: str, mean: tuple[float, ...]) -> Tensor:
-    """Turn, zoom and move images `(N, C, H, W)` uint8 about their centres, with bilinear interpolation.
+    """Rotate, scale and shift images `(N, C, H, W)` uint8 about their centres, with bilinear interpolation.
 
-    On a CPU OpenCV interpolates, which is faster than PyTorch, between places rounded to a 32nd of a pixel.
+    On a CPU, OpenCV interpolates: it is faster than PyTorch, and rounds coordinates to 1/32 of a pixel.
     """
     interpolate = _by_opencv if images.device.type == "cpu" else _by_pytorch
     return interpolate(images, affine, border, mean)
 
 
 def _by_opencv(images: Tensor, affine: Affine, border: str, mean: tuple[float, ...]) -> Tensor:
-    """All images as one, below each other: OpenCV takes one at a time."""
+    """Stack images vertically and remap many at once, since OpenCV remaps single images."""
     import cv2
 
     height, width = images.shape[2:]
-    across, down = _places(affine, (height, width))
+    across, down = _source_coordinates(affine, (height, width))
     images_NHWC = images.permute(0, 2, 3, 1).contiguous()  # noqa: N806 - shape suffix
-    if border in _INSIDE:
-        inside = _INSIDE[border]
-        across, down = inside(across, width), inside(down, height)
+    if border in _COORDINATES:
+        place = _COORDINATES[border]
+        across, down = place(across, width), place(down, height)
     else:
-        # A frame of the colour: what lies beyond it is all colour, and the image fades into it.
-        images_NHWC = _framed(images_NHWC, fill_pixel(images, border, mean))  # noqa: N806
-        across, down = clamped(across + 1, width + 2), clamped(down + 1, height + 2)
-    changed = torch.empty_like(images_NHWC[:, :height, :width])
+        # A frame of one pixel: the image fades into the colour, and everything beyond is the colour.
+        images_NHWC = _add_frame(images_NHWC, fill_pixel(images, border, mean))  # noqa: N806
+        across, down = clamp_coordinates(across + 1, width + 2), clamp_coordinates(down + 1, height + 2)
+    output = torch.empty_like(images_NHWC[:, :height, :width])
     rows = images_NHWC.shape[1]
-    at_once = max(1, _MOST_ROWS // rows)
-    down = down + (torch.arange(len(images)) % at_once).view(-1, 1, 1) * rows
-    for first in range(0, len(images), at_once):
-        chosen = slice(first, first + at_once)
-        found = cv2.remap(
-            images_NHWC[chosen].flatten(0, 1).numpy(),
-            across[chosen].flatten(0, 1).numpy(),
-            down[chosen].flatten(0, 1).numpy(),
+    chunk = max(1, _MAX_ROWS // rows)
+    down = down + (torch.arange(len(images)) % chunk).view(-1, 1, 1) * rows
+    for start in range(0, len(images), chunk):
+        part = slice(start, start + chunk)
+        remapped = cv2.remap(
+            images_NHWC[part].flatten(0, 1).numpy(),
+            across[part].flatten(0, 1).numpy(),
+            down[part].flatten(0, 1).numpy(),
             cv2.INTER_LINEAR,
         )
-        changed[chosen] = torch.from_numpy(found).view(-1, height, width, images.shape[1])
-    return changed.permute(0, 3, 1, 2)
+        output[part] = torch.from_numpy(remapped).view(-1, height, width, images.shape[1])
+    return output.permute(0, 3, 1, 2)
 
 
 def _by_pytorch(images: Tensor, affine: Affine, border: str, mean: tuple[float, ...]) -> Tensor:
     height, width = images.shape[2:]
-    across, down = _places(affine, (height, width))
-    # The outermost pixels' centres are at -1 and 1.
-    places = torch.stack((across * (2 / max(width - 1, 1)) - 1, down * (2 / max(height - 1, 1)) - 1), dim=3)
-    if border in _INSIDE:
-        # The half is there to round by: the way to uint8 cuts fractions off.
+    across, down = _source_coordinates(affine, (height, width))
+    # The centres of the outermost pixels are at -1 and 1.
+    grid = torch.stack((across * (2 / max(width - 1, 1)) - 1, down * (2 / max(height - 1, 1)) - 1), dim=3)
+    if border in _COORDINATES:
+        # Conversion to uint8 truncates, so adding one half rounds.
         values = functional.grid_sample(
-            images + 0.5, places, padding_mode=_PADDING[border], align_corners=True
+            images + 0.5, grid, padding_mode=_PADDING_MODES[border], align_corners=True
         )
         return values.to(torch.uint8)
     fill = fill_colour(images, border, mean)
-    values = functional.grid_sample(images - fill, places, align_corners=True)
+    values = functional.grid_sample(images - fill, grid, align_corners=True)
     return (values + (fill + 0.5)).to(torch.uint8)
 
 
-def _places(affine: Affine, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Where each pixel of the results comes from, in pixels: how far right and how far down, `(N, H, W)`."""
+def _source_coordinates(affine: Affine, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return where each output pixel comes from, in pixels: the columns and the rows, each `(N, H, W)`."""
     device = affine.angle.device
     turn = torch.polar(1 / affine.scale, affine.angle)[:, None]
     down, across = (torch.linspace(1 - length, length - 1, length, device=device) / 2 for length in size)
-    # As complex numbers, whose product turns and zooms; a pixel's place is its column's plus its row's.
+    # Complex multiplication rotates and scales; the coordinate of a pixel is the sum of a term of its
+    # column and a term of its row.
     columns = turn * (across - affine.right[:, None]) + complex((size[1] - 1) / 2, (size[0] - 1) / 2)
     rows = turn * torch.complex(torch.zeros((), device=device), down - affine.down[:, None])
     return (
@@ -109,8 +94,8 @@ def _places(affine: Affine, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     )
 
 
-def _framed(images_NHWC: Tensor, pixel: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-    """Images with one pixel of a colour around each."""
+def _add_frame(images_NHWC: Tensor, pixel: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+    """Return images with a frame of one pixel in a colour."""
     count, height, width, channels = images_NHWC.shape
     framed = pixel.expand(count, height + 2, width + 2, channels).contiguous()
     framed[:, 1:-1, 1:-1] = images_NHWC

@@ -1,48 +1,50 @@
-"""Applying a recipe's transforms to a batch, by one of two engines that give them the same meaning.
+"""Two engines that apply a recipe's transforms, with the same meaning.
 
-"batched" changes a whole batch at once on the device that trains; "albumentations" changes image by image
-through the library whose names the transforms bear.
+The batched engine transforms a batch at once on the training device. The albumentations engine transforms
+image by image with the library that defines the transforms.
 """
 
+import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from convsmith.data.augment.transforms import AugmentConfig
+from convsmith.data.augment.config import AugmentConfig
+from convsmith.data.augment.transform import Transform
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """What the changes of one batch depend on, and nothing else.
+    """Everything that the random changes of a batch depend on.
 
     Attributes:
-        seed: Of all that is drawn.
-        epoch: Counts from 1; alternate flips go by it.
-        indices: `(N,)` int64 on the CPU, the images' places in the training set.
+        seed: The seed of all draws.
+        epoch: Counts from 1; alternate flips depend on it.
+        indices: `(N,)` int64 on the CPU, positions in the training set.
     """
 
     seed: int
     epoch: int
     indices: Tensor
 
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed)
-
 
 class Augmenter(Protocol):
-    """Changes a batch `(N, C, H, W)` uint8 at random, into a new tensor of the same shape and device."""
+    """Transform a batch `(N, C, H, W)` uint8 at random, into a new tensor of the same shape and device."""
 
     def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor: ...  # noqa: N803 - shape suffix
 
 
 def augmenter(config: AugmentConfig, mean: tuple[float, ...]) -> Augmenter:
-    """Make the augmentation of a recipe.
+    """Return the augmenter of a recipe.
 
     Args:
         config: The `[augment]` table.
-        mean: The data set's mean per channel, 0..1, that holes and corners are filled with.
+        mean: The data set's mean per channel, 0 to 1, which fills holes and corners.
 
     Example:
         >>> config = AugmentConfig.model_validate({"transforms": [{"name": "HorizontalFlip", "p": 1.0}]})
@@ -51,10 +53,84 @@ def augmenter(config: AugmentConfig, mean: tuple[float, ...]) -> Augmenter:
         >>> flip(image, Draw(seed=0, epoch=1, indices=torch.tensor([0]))).flatten().tolist()
         [2, 1]
     """
-    if config.engine == "albumentations":
-        from convsmith.data.augment.per_image import Albumentations
+    engine = AlbumentationsEngine if config.engine == "albumentations" else BatchedEngine
+    return engine(config.transforms, tuple(255 * value for value in mean))
 
-        return Albumentations(config, mean)
-    from convsmith.data.augment.batched import Batched
 
-    return Batched(config, mean)
+class BatchedEngine:
+    """Apply transforms batch by batch. Random numbers are drawn on the CPU, so all devices get the same.
+
+    Args:
+        transforms: In the order in which they are applied.
+        mean: The mean colour, levels from 0 to 255.
+    """
+
+    def __init__(self, transforms: tuple[Transform, ...], mean: tuple[float, ...]) -> None:
+        self.transforms, self.mean = transforms, mean
+
+    def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor:  # noqa: N803 - shape suffix
+        generator = torch.Generator().manual_seed(draw.seed)
+        # Channels last, so that each image is copied and selected in one piece.
+        images = images_NCHW.clone(memory_format=torch.channels_last)
+        for transform in self.transforms:
+            selected = transform.select(draw.indices, draw.epoch, generator)
+            size = (images.shape[2], images.shape[3])
+            parameters = transform.draw(len(images), size, generator)
+            self._apply(transform, images, selected, parameters)
+        return images
+
+    def _apply(
+        self, transform: Transform, images: Tensor, selected: Tensor, parameters: tuple[Tensor, ...]
+    ) -> None:
+        """Transform the selected images in place."""
+        if images.device.type != "cpu":
+            # Selecting images would wait for the device to count them.
+            parameters = _map(parameters, lambda values: values.to(images.device, non_blocking=True))
+            selected = selected.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+            images.copy_(torch.where(selected, transform.apply(images, parameters, self.mean), images))
+            return
+        indices = selected.nonzero().squeeze(1)
+        if len(indices):
+            images_NHWC = images.permute(0, 2, 3, 1)  # noqa: N806 - shape suffix
+            some = images_NHWC.index_select(0, indices).permute(0, 3, 1, 2)
+            parameters = _map(parameters, lambda values: values[indices])
+            transformed = transform.apply(some, parameters, self.mean).permute(0, 2, 3, 1).contiguous()
+            _words(images_NHWC).index_copy_(0, indices, _words(transformed))
+
+
+class AlbumentationsEngine:
+    """Apply transforms image by image with albumentations.
+
+    Args:
+        transforms: In the order in which they are applied.
+        mean: The mean colour, levels from 0 to 255.
+    """
+
+    def __init__(self, transforms: tuple[Transform, ...], mean: tuple[float, ...]) -> None:
+        # Before the import, which otherwise looks for a newer version over the network.
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+        import albumentations
+
+        self.pipeline = albumentations.Compose([each.to_albumentations(mean) for each in transforms])
+        # The pipeline stores what it draws, so only one thread may use it at a time.
+        self.lock = threading.Lock()
+
+    def __call__(self, images_NCHW: Tensor, draw: Draw) -> Tensor:  # noqa: N803 - shape suffix
+        if not self.pipeline.transforms:
+            return images_NCHW
+        images_NHWC = images_NCHW.permute(0, 2, 3, 1).cpu().numpy()  # noqa: N806
+        with self.lock:
+            self.pipeline.set_random_seed(draw.seed)
+            transformed = np.stack([self.pipeline(image=image)["image"] for image in images_NHWC])
+        return torch.from_numpy(transformed).to(images_NCHW.device).permute(0, 3, 1, 2)
+
+
+def _map(parameters: tuple[Tensor, ...], function: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    """Apply a function to each tensor of a (named) tuple."""
+    return type(parameters)(*map(function, parameters)) if parameters else parameters
+
+
+def _words(images_NHWC: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+    """Return the same memory as `(N, numbers)`, in numbers of eight bytes if possible: they copy faster."""
+    flat = images_NHWC.flatten(1)
+    return flat.view(torch.int64) if flat.shape[1] % 8 == 0 else flat

@@ -1,41 +1,77 @@
-"""What lies beyond an image's border: the image itself, folded or continued, or a colour."""
+"""Pixels outside an image: the image itself, reflected or replicated, or a colour."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Border = Literal["reflect", "replicate", "mean", "black"]
+Fill = Literal["mean", "black"]
 
 
-def fill_colour(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
-    """The mean colour if it is wanted, else black: `(1, C, 1, 1)` float32, in levels of 255."""
-    levels = mean if wanted == "mean" else (0.0,) * len(mean)
+def fill_colour(images: "Tensor", fill: str, mean: tuple[float, ...]) -> "Tensor":
+    """Return the mean colour or black: `(1, C, 1, 1)` float32, levels from 0 to 255."""
+    import torch
+
+    levels = mean if fill == "mean" else (0.0,) * len(mean)
     return torch.tensor(levels).to(images.device, non_blocking=True).view(1, -1, 1, 1)
 
 
-def fill_pixel(images: Tensor, wanted: str, mean: tuple[float, ...]) -> Tensor:
-    """One pixel of that colour, rounded: `(C,)` uint8."""
-    return (fill_colour(images, wanted, mean) + 0.5).to(torch.uint8).flatten()
+def fill_pixel(images: "Tensor", fill: str, mean: tuple[float, ...]) -> "Tensor":
+    """Return one pixel of the fill colour, rounded: `(C,)` uint8."""
+    import torch
+
+    return (fill_colour(images, fill, mean) + 0.5).to(torch.uint8).flatten()
 
 
-def within(places: Tensor, length: int) -> Tensor:
-    """Which places, in pixels, are of the image."""
-    return (places >= 0) & (places < length)
+def is_inside(coordinates: "Tensor", length: int) -> "Tensor":
+    """Return which coordinates, in pixels, are inside the image."""
+    return (coordinates >= 0) & (coordinates < length)
 
 
-def clamped(places: Tensor, length: int) -> Tensor:
-    """The nearest places of the image."""
-    return places.clamp(0, length - 1)
+def clamp_coordinates(coordinates: "Tensor", length: int) -> "Tensor":
+    """Return the nearest coordinates inside the image."""
+    return coordinates.clamp(0, length - 1)
 
 
-def folded(places: Tensor, length: int) -> Tensor:
-    """Reflected about the outermost pixels' centres, as often as it takes, as OpenCV's default border is.
+def reflect_coordinates(coordinates: "Tensor", length: int) -> "Tensor":
+    """Reflect coordinates about the centres of the outermost pixels, like OpenCV's BORDER_REFLECT_101.
 
-    >>> folded(torch.tensor([-3.0, -0.5, 0.0, 3.0, 3.25, 7.0]), 4).tolist()
+    >>> import torch
+    >>> reflect_coordinates(torch.tensor([-3.0, -0.5, 0.0, 3.0, 3.25, 7.0]), 4).tolist()
     [3.0, 0.5, 0.0, 3.0, 2.75, 1.0]
-    >>> folded(torch.tensor([-3, -1, 0, 3, 4, 7]), 4).tolist()
+    >>> reflect_coordinates(torch.tensor([-3, -1, 0, 3, 4, 7]), 4).tolist()
     [3, 1, 0, 3, 2, 1]
     """
+    import torch
+
     if length == 1:
-        return torch.zeros_like(places)
-    # How far from the nearest of the places that show the first pixel.
+        return torch.zeros_like(coordinates)
+    # The distance from the nearest image of the first pixel.
     period = 2 * (length - 1)
-    turns = (places / period).round_().to(places.dtype)
-    return torch.sub(places, turns, alpha=period).abs_()
+    turns = (coordinates / period).round_().to(coordinates.dtype)
+    return torch.sub(coordinates, turns, alpha=period).abs_()
+
+
+def albumentations_border(border: str, mean: tuple[float, ...]) -> dict[str, Any]:
+    """Return the arguments of albumentations' geometric transforms for a border."""
+    import cv2
+
+    modes = {"reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
+    return {
+        "border_mode": modes.get(border, cv2.BORDER_CONSTANT),
+        "fill": mean if border == "mean" else 0,
+    }
+
+
+def border_source(border: str) -> list[str]:
+    """Return the source text of these arguments; black is albumentations' default."""
+    modes = {"reflect": "cv2.BORDER_REFLECT_101", "replicate": "cv2.BORDER_REPLICATE"}
+    if border in modes:
+        return [f"border_mode={modes[border]}"]
+    return ["fill=FILL"] if border == "mean" else []
+
+
+def fill_source(fill: str) -> str:
+    """Return the source text of the argument `fill`."""
+    return f"fill={'FILL' if fill == 'mean' else '0'}"

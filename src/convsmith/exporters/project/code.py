@@ -7,10 +7,9 @@ from typing import Any
 import jinja2
 
 from convsmith.codegen import call, constant, literal, number
-from convsmith.data.augment.transforms import CoarseDropout, Cutout, RandomCrop, ShiftScaleRotate, Transform
+from convsmith.data.augment.transform import Transform
 from convsmith.data.folders import SUFFIXES
 from convsmith.exporters.project.optimizer import optimizer_call
-from convsmith.exporters.project.transforms import is_alternate, transform_lines
 from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
@@ -142,18 +141,19 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
 
 
 def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
-    transforms = recipe.augment.transforms
-    bordered = [each for each in transforms if isinstance(each, ShiftScaleRotate | RandomCrop)]
-    holes = [each for each in transforms if isinstance(each, CoarseDropout | Cutout)]
+    transforms, mix = recipe.augment.transforms, recipe.augment.mix
+    # Alternate flips are not random: the data set applies them.
+    calls = [each for each in transforms if not each.alternates]
+    lines = [" " * 12 + each.source(_image_shape(plan), 12) for each in calls]
+    definitions = dict.fromkeys(each.definitions for each in calls if each.definitions)
+    text = "\n".join(lines)
     return {
-        "transform_lines": transform_lines(transforms, _image_shape(plan), 12),
-        "alternate": any(map(is_alternate, transforms)),
-        "cutout": any(isinstance(each, Cutout) for each in transforms),
-        "uses_cv2": any(each.border in {"reflect", "replicate"} for each in bordered),
-        "uses_fill": any(each.border == "mean" for each in bordered)
-        or any(each.fill == "mean" for each in holes),
-        "mix": recipe.augment.mix,
-        "mix_sentence": _MIXES.get(recipe.augment.mix.name, "") if recipe.augment.mix else "",
+        "transform_lines": text,
+        "alternate": any(each.alternates for each in transforms),
+        "definitions": "\n\n".join(definitions),
+        "uses_cv2": "cv2." in text,
+        "uses_fill": "fill=FILL" in text,
+        "mix": mix,
         "workers": 2 if _is_heavy(transforms, plan) else 0,
     }
 
@@ -243,10 +243,6 @@ def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
     }
 
 
-_MIXES = {
-    "mixup": "Blend each image, and its label, with another (mixup, arXiv 1710.09412).",
-    "cutmix": "Paste a rectangle of another image into each (CutMix, arXiv 1905.04899).",
-}
 _INIT_CALLS = {
     "kaiming-normal": 'nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")',
     "kaiming-uniform": 'nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")',

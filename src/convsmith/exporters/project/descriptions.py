@@ -3,15 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from convsmith.codegen import number
-from convsmith.data.augment.transforms import (
-    CoarseDropout,
-    Cutout,
-    HorizontalFlip,
-    RandomBrightnessContrast,
-    RandomCrop,
-    ShiftScaleRotate,
-    Transform,
-)
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.tables import axes_text
@@ -78,44 +69,6 @@ def after_a_layer(recipe: Recipe) -> str:
     if model.dropout and model.dropout_at == "layer":
         told.append(f"dropout of {number(round(100 * model.dropout, 6))} %")
     return ", ".join(told)
-
-
-def transform_words(transform: Transform) -> tuple[str, str]:
-    """Name and settings of a transform."""
-    chance = f"p = {number(transform.p)}"
-    match transform:
-        case HorizontalFlip(alternate=True):
-            return "Horizontal flip", "every image in every other epoch"
-        case HorizontalFlip():
-            return "Horizontal flip", chance
-        case ShiftScaleRotate():
-            shift, scale = number(100 * transform.shift_limit), number(100 * transform.scale_limit)
-            turn = number(transform.rotate_limit)
-            return "Shift, scale, rotate", f"{shift} %, {scale} %, {turn} degrees to either side; {chance}"
-        case CoarseDropout():
-            holes, height, width = (
-                _range(each)
-                for each in (
-                    transform.num_holes_range,
-                    transform.hole_height_range,
-                    transform.hole_width_range,
-                )
-            )
-            return (
-                "Coarse dropout",
-                f"holes: {holes} of {height} x {width} pixels; {_fill(transform)}; {chance}",
-            )
-        case RandomCrop():
-            return "Random crop", f"after a padding of {transform.padding} pixels; {chance}"
-        case Cutout():
-            side = transform.size
-            return "Cutout", f"a square of {side} x {side} pixels; {_fill(transform)}; {chance}"
-        case RandomBrightnessContrast():
-            brightness, contrast = transform.brightness_limit, transform.contrast_limit
-            return (
-                "Brightness, contrast",
-                f"{number(brightness)}, {number(contrast)} to either side; {chance}",
-            )
 
 
 def strategy(recipe: Recipe) -> list[str]:
@@ -200,15 +153,6 @@ def differences(recipe: Recipe) -> list[str]:
     if recipe.data.keep_in == "disk":
         told.append("All images are held in memory, where they were read from disk batch by batch.")
     return told
-
-
-def _range(limits: tuple[int, int]) -> str:
-    low, high = limits
-    return str(low) if low == high else f"{low} to {high}"
-
-
-def _fill(transform: CoarseDropout | Cutout) -> str:
-    return "the mean colour" if transform.fill == "mean" else "black"
 
 
 def _optimizer(config: Optimizer) -> str:

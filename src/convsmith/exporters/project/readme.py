@@ -63,7 +63,7 @@ def readme(values: dict[str, Any], shown: Shown) -> str:
         totals=totals_line(shown.analysis),
         blocks=descriptions.blocks(shown.plan, shown.analysis),
         after_a_layer=descriptions.after_a_layer(shown.recipe),
-        transforms=[descriptions.transform_words(each) for each in shown.recipe.augment.transforms],
+        transforms=[(each.title, each.details) for each in shown.recipe.augment.transforms],
         strategy=descriptions.strategy(shown.recipe),
         differences=descriptions.differences(shown.recipe),
         titles=TITLES,

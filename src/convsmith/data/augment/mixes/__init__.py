@@ -1,0 +1,1 @@
+"""Ways of mixing the images of a batch: one module each."""

@@ -1,0 +1,104 @@
+"""The base classes of augmentations.
+
+Recipes are read without PyTorch, so modules of transforms import it inside their methods.
+"""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from convsmith.codegen import number
+from convsmith.errors import Problem
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Limit = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Augmentation(BaseModel):
+    """A named table of a recipe that changes images with probability `p`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    p: Probability = Field(default=0.5, description="probability that an image is changed")
+    name: str
+
+    @property
+    def frequency(self) -> str:
+        """How often images are changed, for example `p = 0.5`."""
+        return f"p = {number(self.p)}"
+
+
+class Transform(Augmentation):
+    """A random change of single images.
+
+    A transform is applied in two steps, so that tests can compare each with albumentations: `draw` draws the
+    parameters of every image of a batch, `apply` transforms images with given parameters.
+    """
+
+    title: ClassVar[str]
+    # Definitions that the ejected project needs for the call that `source` returns.
+    definitions: ClassVar[str] = ""
+
+    @property
+    def alternates(self) -> bool:
+        """Whether every image is changed in every other epoch, instead of at random."""
+        return False
+
+    @property
+    @abstractmethod
+    def details(self) -> str:
+        """The settings in words, for the README of an ejected project."""
+
+    def problem(self, height: int, width: int) -> Problem | None:
+        """Return why the transform cannot be applied to images of a size, or None."""
+        del height, width
+        return None
+
+    def select(self, indices: "Tensor", epoch: int, generator: "torch.Generator") -> "Tensor":
+        """Return which images are changed, `(N,)` bool.
+
+        Args:
+            indices: `(N,)` int64, positions in the training set.
+            epoch: Counts from 1.
+            generator: A generator on the CPU.
+        """
+        import torch
+
+        del epoch
+        return torch.rand(len(indices), generator=generator) < self.p
+
+    def draw(self, count: int, size: tuple[int, int], generator: "torch.Generator") -> "tuple[Tensor, ...]":
+        """Draw the parameters of `count` images of a size `(H, W)`, on the CPU; each tensor is `(N, ...)`."""
+        del count, size, generator
+        return ()
+
+    @abstractmethod
+    def apply(self, images: "Tensor", parameters: Any, mean: tuple[float, ...]) -> "Tensor":
+        """Transform images.
+
+        Args:
+            images: `(N, C, H, W)` uint8.
+            parameters: As `draw` returns them, on the device of the images.
+            mean: The mean colour, `C` levels from 0 to 255.
+        """
+
+    @abstractmethod
+    def to_albumentations(self, mean: tuple[float, ...]) -> Any:
+        """Return the equivalent transform of albumentations.
+
+        Pass `strict=True` to its constructor: without it, albumentations ignores unknown arguments.
+        """
+
+    @abstractmethod
+    def source(self, image_shape: tuple[int, int, int], indent: int) -> str:
+        """Return the source text of the equivalent albumentations call, with a comma after it.
+
+        Args:
+            image_shape: `(C, H, W)`.
+            indent: Number of spaces before each line.
+        """
