@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -85,6 +87,20 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 def tiny() -> Recipe:
     """A recipe that trains in a second."""
     return load("digits", ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"])
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings end with the manifest, without evaluation and report, which take seconds."""
+
+    def write_report(folder: RunFolder, *_: object) -> Mock:
+        folder.write_manifest()
+        return Mock(folder=folder.path)
+
+    monkeypatch.setattr("convsmith.runs.training.evaluate_run", lambda *_: Mock(lines=list))
+    monkeypatch.setattr("convsmith.api.train.write_report", write_report)
+    monkeypatch.setattr("convsmith.api.resume.write_report", write_report)
+    monkeypatch.setattr("convsmith.cli.training._show_result", lambda result: None)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ __all__ = [
 _MODULES = {
     "Analysis": "convsmith.net.analysis",
     "Brief": "convsmith.briefs.schema",
-    "Callback": "convsmith.training.trainer",
+    "Callback": "convsmith.training.callbacks",
     "Check": "convsmith.briefs.checks",
     "Classifier": "convsmith.models.classifier",
     "ConvsmithError": "convsmith.errors",

@@ -21,8 +21,6 @@ from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
 from convsmith.data.decode import UnusableImageError, decode_image
 from convsmith.data.issues import Verification
-from convsmith.recipes.session import Session
-from convsmith.runs.folder import RunFolder
 from helpers.oracle import Oracle, contents, in_process
 
 TINY = ("model.net=C4 / G F3", "train.epochs=1", "name=tiny", "data.test_fraction=0.3")
@@ -354,14 +352,8 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
     assert data.place == str(root)
 
 
-def test_data_that_changed_since_the_run(
-    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def finish(folder: RunFolder, prepared: Session, log: Callable[[str], None]) -> RunFolder:
-        folder.write_manifest()
-        return folder
-
-    monkeypatch.setattr("convsmith.api.training.finish", finish)
+@pytest.mark.usefixtures("without_report")
+def test_data_that_changed_since_the_run(clean: Path, tmp_path: Path) -> None:
     recipe = cs.load_recipe("digits", f"data.source={clean}", *TINY)
     cs.train(recipe, runs=tmp_path / "runs")
     run = tmp_path / "runs" / "tiny-1"

@@ -81,7 +81,7 @@ def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.
 def test_a_limit_of_the_address_space_is_told(tmp_path: Path) -> None:
     script = """
 import resource, sys
-import convsmith.api.training
+import convsmith.api.lr_find
 from convsmith.cli import run
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 500 * 2**20
@@ -228,7 +228,9 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(
 def test_a_signal_while_the_report_is_made_ends_with_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convsmith.api.training.finish", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "convsmith.runs.training.evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
     ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     assert (ended.code, ended.err.count("\n")) == (143, 1)
     assert "convsmith resume" in ended.err

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import convsmith as cs
-from convsmith.api import training  # noqa: F401 - loaded once, before the processes fork
+from convsmith.api import train  # noqa: F401 - loaded once, before the processes fork
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import STATE, RunFolder

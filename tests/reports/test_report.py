@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 import convsmith as cs
-from convsmith.api.evaluation import loaded_net
 from convsmith.cli import run as run_command
 from convsmith.data.dataset import Split
 from convsmith.errors import RunError
@@ -23,6 +22,7 @@ from convsmith.evaluation.robustness import CORRUPTIONS, corrupted
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result
+from convsmith.runs.evaluation import load_net
 from convsmith.system import reading
 from convsmith.training.metrics import evaluate_split
 from helpers.browser import CHROMIUM, Page, browser
@@ -175,7 +175,7 @@ def test_robustness_is_measured_and_reported(run: Result, tmp_path: Path) -> Non
     assert record["clean"]["accuracy"] == run.test.accuracy
     assert set(record["corruptions"]) == set(CORRUPTIONS)
     opened, prepared = open_run(folder)
-    net, normalize, dtype = loaded_net(opened, prepared)
+    net, normalize, dtype = load_net(opened, prepared)
     test = prepared.data.test
     images = np.asarray(test.images)
     blurred = Split(images=corrupted("gaussian blur", images, 4), labels=test.labels)

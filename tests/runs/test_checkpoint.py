@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -21,15 +21,13 @@ from convsmith.errors import ConvsmithError, DivergedError, FileError, RecipeErr
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session, prepare
-from convsmith.reports.report import Result
 from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
-from convsmith.runs.folder import RunFolder
 from convsmith.system import reading
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
 from convsmith.training.callbacks import Callback
-from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import Trainer, fit
 from helpers.trained import reading_late
@@ -264,28 +262,6 @@ class Interrupt(Callback):
             os.kill(os.getpid(), 2)
 
 
-@pytest.fixture
-def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs end with their manifest alone; pictures take seconds."""
-
-    def finish(folder: RunFolder, prepared: Session, log: Callable[[str], None]) -> Result:
-        folder.write_manifest()
-        nothing = SplitMetrics(loss=0.0, correct=0, total=1)
-        facts: Any = None
-        return Result(
-            folder=folder.path,
-            report=folder.report,
-            page=folder.page,
-            train=nothing,
-            test=nothing,
-            classes=(),
-            checks=(),
-            metrics=facts,
-        )
-
-    monkeypatch.setattr("convsmith.api.training.finish", finish)
-
-
 LONGER = ["train.epochs=4", "model.net=C4 C6:s2 / G F10", "name=tiny", "train.ema=0.9"]
 
 
@@ -350,7 +326,7 @@ def test_a_run_that_was_killed_in_its_report_is_completed(
         raise SystemExit
 
     with monkeypatch.context() as patch:
-        patch.setattr("convsmith.api.training.finish", killed)
+        patch.setattr("convsmith.runs.training.evaluate_run", killed)
         with pytest.raises(SystemExit):
             cs.train(load("digits", LONGER), runs=tmp_path)
     (tmp_path / "tiny-1" / "model.safetensors").unlink()

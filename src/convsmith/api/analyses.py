@@ -1,11 +1,11 @@
 """Further analyses of an evaluated run: robustness, near-duplicates, label errors; a record of each."""
 
-from convsmith.api.evaluation import loaded_net
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.robustness import evaluate_robustness
 from convsmith.recipes.session import Session
+from convsmith.runs.evaluation import load_net
 from convsmith.runs.folder import RunFolder
 
 
@@ -37,5 +37,5 @@ def analyse(
     if duplicates:
         folder.write(find_duplicates(data.train, data.test))
     if robustness:
-        net, normalize, dtype = loaded_net(folder, session)
+        net, normalize, dtype = load_net(folder, session)
         folder.write(evaluate_robustness(net, data.test, normalize, dtype))

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from convsmith.api.analyses import analyse
-from convsmith.api.evaluation import ask, finished
 from convsmith.recipes.session import open_run
-from convsmith.reports.report import Result
+from convsmith.reports.report import Result, write_report
+from convsmith.runs.evaluation import evaluate_run
 from convsmith.runs.folder import RunFolder
 
 
@@ -25,15 +25,15 @@ def evaluate(
         MissingExtraError: cleanlab is not installed, and label errors are asked for.
     """
     with RunFolder.held(run):
-        folder, prepared = open_run(run)
-        with prepared.threads():
-            asked = ask(folder, prepared)
+        folder, session = open_run(run)
+        with session.threads():
+            evaluation = evaluate_run(folder, session)
             analyse(
                 folder,
-                prepared,
-                asked.test,
+                session,
+                evaluation.predictions,
                 robustness=robustness,
                 duplicates=duplicates,
                 label_errors=label_errors,
             )
-            return finished(folder, prepared, asked, lambda _: None)
+            return write_report(folder, session, evaluation)

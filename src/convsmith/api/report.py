@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from convsmith.recipes.session import open_run
-from convsmith.reports import report as reports
-from convsmith.reports.report import Result
+from convsmith.reports.report import Result, read_evaluation, write_report
 from convsmith.runs.folder import RunFolder
 
 
@@ -15,7 +14,5 @@ def report(run: Path) -> Result:
         RunError: No such run, one without predictions, or its data set has changed.
     """
     with RunFolder.held(run):
-        folder, prepared = open_run(run)
-        train, found = reports.saved(folder, prepared)
-        facts = reports.metrics_for(prepared, found)
-        return reports.report(folder, prepared, train=train, predictions=found, metrics=facts)
+        folder, session = open_run(run)
+        return write_report(folder, session, read_evaluation(folder, session))

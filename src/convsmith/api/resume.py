@@ -1,12 +1,27 @@
 """Resume a run."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsmith.api import training
-from convsmith.reports.report import Result
+from convsmith.errors import RecipeError, RunError
+from convsmith.models.teacher import teacher_of
+from convsmith.recipes.loader import load
+from convsmith.recipes.schema import Recipe
+from convsmith.recipes.session import prepare
+from convsmith.reports.report import Result, write_report
+from convsmith.runs.conditions import changes_of, conditions_of
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
 from convsmith.runs.tensorboard import FOLDER, curves
+from convsmith.runs.training import train_session
+from convsmith.system import files, folders
 from convsmith.training.callbacks import Callback
+from convsmith.training.state import TrainerState
+
+# The fields that may differ from the checkpoint.
+_LENGTH = ("train.epochs", "train.stop_after")
+_MAX_EPOCHS = 100_000
 
 
 def resume(
@@ -36,7 +51,96 @@ def resume(
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C or SIGTERM; the state is saved.
     """
-    with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers:
-        return training.resume(
-            run, epochs=epochs, accept_changes=accept_changes, callbacks=(*writers, *callbacks)
+    with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.held(run):
+        folder = RunFolder.open_to_resume(run)
+        checkpoint = folder.load_checkpoint()
+        edited = load(str(run / "recipe.toml"))
+        recipe = lengthened(edited, epochs)
+        _check_length(folder, checkpoint.state, recipe)
+        session = prepare(recipe)
+        folders.check_destination(run, session.space())
+        teacher = teacher_of(session.recipe, session.data)
+        with session.threads():
+            conditions = conditions_of(session, teacher.sha256 if teacher else None)
+            changes = changes_of(checkpoint.conditions, conditions)
+            unexpected = [each for each in changes if each.field not in _LENGTH]
+            if unexpected and not accept_changes:
+                raise _changed(run, unexpected)
+            folder.reopen(_resumption(checkpoint.state, changes))
+            if recipe != edited:
+                files.write_toml(folder.path / "recipe.toml", session.recipe.table())
+            if any(each.field.startswith("data.") for each in unexpected):
+                folder.write(DataRecord.of(session.data, session.recipe.data))
+            folder.remove(TeacherRecord)
+            if teacher is not None:
+                folder.write(teacher.record())
+            evaluation = train_session(
+                folder,
+                session,
+                conditions=conditions,
+                opening=["", *(f"Changed: {each.line()}" for each in changes)],
+                callbacks=(*writers, *callbacks),
+                teacher=teacher.teacher if teacher else None,
+                state=checkpoint.state,
+            )
+            return write_report(folder, session, evaluation)
+
+
+def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
+    """A recipe that trains for so many epochs in all.
+
+    Up to the number that its schedule is planned for, the schedule stays; above it, it is planned anew.
+
+    Raises:
+        RecipeError: The number is out of range.
+
+    Example:
+        >>> recipe = lengthened(load("digits", ["train.stop_after=10"]), 20)
+        >>> recipe.train.epochs, recipe.train.stop_after
+        (30, 20)
+        >>> recipe = lengthened(recipe, 40)
+        >>> recipe.train.epochs, recipe.train.stop_after
+        (40, None)
+    """
+    if epochs is None:
+        return recipe
+    if not 1 <= epochs <= _MAX_EPOCHS:
+        raise RecipeError(f"found {epochs}, expected 1 to {_MAX_EPOCHS:,}", where="--epochs")
+    planned = max(epochs, recipe.train.epochs)
+    length = {"epochs": planned, "stop_after": epochs if epochs < planned else None}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
+
+
+def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> None:
+    done, wanted = len(state.history), recipe.train.epochs_run
+    begun = done + bool(state.progress.step)
+    if wanted < begun:
+        raise RunError(
+            f"{begun} epochs are done or begun, asked for {wanted}",
+            where=str(folder.path),
+            fix=f"ask for more with --epochs {2 * begun}",
         )
+    if wanted == done and folder.is_finished:
+        raise RunError(
+            f"already complete: {done} of {done} epochs are done",
+            where=str(folder.path),
+            fix=f"train on with --epochs {2 * done}",
+        )
+
+
+def _changed(run: Path, changes: Sequence[Change]) -> RunError:
+    return RunError(
+        "the recipe or the environment has changed since the checkpoint, so the weights may differ",
+        where=str(run),
+        context="\n".join(each.line() for each in changes),
+        fix="restore it, or resume anyway with --accept-changes, which is recorded",
+    )
+
+
+def _resumption(state: TrainerState, changes: Sequence[Change]) -> Resumption:
+    return Resumption(
+        time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        epochs_done=len(state.history),
+        batches_done=state.progress.step,
+        changes=tuple(changes),
+    )

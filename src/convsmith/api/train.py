@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsmith.api.training import train_new
+from convsmith.models.teacher import KnownTeacher, teacher_of
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
-from convsmith.reports.report import Result
+from convsmith.recipes.session import Session, prepare
+from convsmith.reports.report import Result, write_report
+from convsmith.runs.conditions import conditions_of
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import DataRecord, Environment
 from convsmith.runs.tensorboard import curves
-from convsmith.system import folders
+from convsmith.runs.training import train_session
+from convsmith.system import folders, locks
 from convsmith.training.callbacks import Callback
 from convsmith.training.profiler import Profile
 
@@ -39,7 +43,34 @@ def train(
         OutOfMemoryError: A batch does not fit; the error names a size to try.
         StoppedError: Ctrl-C or SIGTERM; the state is saved, and `resume` goes on from it.
     """
-    # Before data is read, which can take minutes.
+    # Before the data is read, which can take minutes.
     folders.check_destination(runs)
     with curves(enabled=tensorboard) as writers:
-        return train_new(prepare(recipe), runs, (*writers, *callbacks), profile)
+        session = prepare(recipe)
+        teacher = teacher_of(session.recipe, session.data)
+        folders.check_destination(runs, session.space())
+        with session.threads():
+            folder = RunFolder.create(runs, recipe.name)
+            with locks.lock_folder(folder.path):
+                _write_records(folder, session, teacher)
+                evaluation = train_session(
+                    folder,
+                    session,
+                    conditions=conditions_of(session, teacher.sha256 if teacher else None),
+                    opening=session.opening(*(teacher.lines() if teacher else ())),
+                    callbacks=(*writers, *callbacks),
+                    teacher=teacher.teacher if teacher else None,
+                    profile=profile,
+                )
+                return write_report(folder, session, evaluation)
+
+
+def _write_records(folder: RunFolder, session: Session, teacher: KnownTeacher | None) -> None:
+    folder.write_start(
+        recipe=session.recipe.table(),
+        environment=Environment.current(),
+        data=DataRecord.of(session.data, session.recipe.data),
+        summary=session.summary(),
+    )
+    if teacher is not None:
+        folder.write(teacher.record())

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -32,11 +31,12 @@ from convsmith.reports.page_images import Explanations, explanation_picture, exp
 from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.samples import preview_images, sample_indices, sample_pictures, save
 from convsmith.reports.style import short
+from convsmith.runs.evaluation import Evaluation
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
 from convsmith.system import files
 from convsmith.text import format_duration
-from convsmith.training.metrics import SplitMetrics, score_of
+from convsmith.training.metrics import SplitMetrics
 
 # Number of images in the galleries, and the stream of the random sample.
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
@@ -58,13 +58,8 @@ class Result:
     metrics: Metrics
 
 
-def metrics_for(session: Session, predictions: Predictions) -> Metrics:
-    """Compute the metrics of the test predictions of a run."""
-    return compute_metrics(predictions, session.data.class_names)
-
-
-def saved(folder: RunFolder, session: Session) -> tuple[SplitMetrics, Predictions]:
-    """Read the training metrics and the test predictions of a run folder.
+def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
+    """Read the evaluation in a run folder.
 
     Raises:
         RunError: They are missing, or belong to another test set.
@@ -76,22 +71,17 @@ def saved(folder: RunFolder, session: Session) -> tuple[SplitMetrics, Prediction
         raise RunError(
             "the predictions are not of the test set of this run", where=str(folder.predictions), fix=REMEDY
         )
-    return folder.read(Results).train, predictions
+    return Evaluation(
+        train=folder.read(Results).train,
+        predictions=predictions,
+        metrics=compute_metrics(predictions, session.data.class_names),
+    )
 
 
-def report(
-    folder: RunFolder, session: Session, *, train: SplitMetrics, predictions: Predictions, metrics: Metrics
-) -> Result:
-    """Write results.json, all plots, both pages and the manifest.
-
-    Args:
-        folder: The run folder.
-        session: Recipe and data of the run.
-        train: Metrics on the plain training images.
-        predictions: Predictions for the test images.
-        metrics: Computed by `metrics_for`.
-    """
-    test = score_of(torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels))
+def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) -> Result:
+    """Write results.json, all plots, both pages and the manifest."""
+    train, test = evaluation.train, evaluation.test
+    predictions, metrics = evaluation.predictions, evaluation.metrics
     checks = session.judge(RunMetrics(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
     names = session.data.class_names
     folder.write(results_of(metrics, predictions, names, train=train, test_loss=test.loss))

@@ -1,0 +1,53 @@
+"""The conditions that a training's weights depend on, and what has changed since a checkpoint."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from convsmith.recipes.session import Session
+from convsmith.runs.schema import Change, Environment
+
+
+def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[str, str]:
+    """Return the conditions by field: recipe, data, teacher, machine and package versions.
+
+    Args:
+        session: Within its `threads()`, because the number of threads is a condition.
+        teacher_sha256: The hash of the teacher, if the recipe names one.
+    """
+    table = session.recipe.table()
+    # The content of images and teacher counts, not the place that they are read from.
+    places = {"source", "keep_in", "skip_damaged"}
+    data = {key: value for key, value in table["data"].items() if key not in places}
+    images = session.data.split_fingerprints()
+    machine = {"python", "processor", "torch_threads", "device", "packages"}
+    fields = {
+        **{key: table[key] for key in ("seed", "model", "augment")},
+        "train": {key: value for key, value in table["train"].items() if key != "teacher"},
+        **({"teacher": {"sha256": teacher_sha256}} if teacher_sha256 else {}),
+        "data": {**data, "fingerprint": {"all": session.data.fingerprint, **images}},
+        "machine": Environment.current().model_dump(include=machine),
+    }
+    return dict(_flat("", fields))
+
+
+def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
+    """Return the fields that differ, in their order.
+
+    >>> [change.line() for change in changes_of({"seed": "1", "a": "2"}, {"seed": "3", "a": "2", "b": "4"})]
+    ['seed: was 1, is 3', 'b: was nothing, is 4']
+    """
+    return [
+        Change(field=field, before=before.get(field, "nothing"), now=now.get(field, "nothing"))
+        for field in dict.fromkeys([*before, *now])
+        if before.get(field) != now.get(field)
+    ]
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in items:
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), each)
+    else:
+        yield prefix, json.dumps(value, ensure_ascii=False)

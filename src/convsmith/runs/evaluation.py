@@ -1,0 +1,102 @@
+"""Evaluate a run's weights: run inference once and save the predictions."""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from convsmith.data.dataset import Split, image_ids
+from convsmith.data.normalize import Normalizer, normalized
+from convsmith.errors import ModuleError, ShapeError
+from convsmith.evaluation import explanation, predictions, receptive_field
+from convsmith.evaluation.metrics import Metrics, compute_metrics
+from convsmith.evaluation.predictions import Indices, Predictions
+from convsmith.net.module import build
+from convsmith.recipes.session import Session
+from convsmith.runs.folder import RunFolder
+from convsmith.system.device import choose_device, dtype_of
+from convsmith.system.rng import new_generator
+from convsmith.training.metrics import SplitMetrics, logits_of, outputs_of, score_of
+
+# Test images with explanations, and test images that the receptive field is measured on.
+NUM_EXPLAINED, NUM_FIELD = 16, 128
+_EXPLAINED = 104
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics on the training images; predictions for the test images, with their metrics."""
+
+    train: SplitMetrics
+    predictions: Predictions
+    metrics: Metrics
+
+    @property
+    def test(self) -> SplitMetrics:
+        """Loss and accuracy on the test images."""
+        logits, labels = self.predictions.logits, self.predictions.labels
+        return score_of(torch.from_numpy(logits), torch.from_numpy(labels))
+
+    def lines(self) -> list[str]:
+        """Format the metrics as the last lines of a run's log."""
+        classes = (each.line() for each in self.metrics.classes)
+        return [self.train.line("Train"), self.test.line("Test"), "", *classes]
+
+
+def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer, torch.dtype]:
+    """Return a run's trained net on its device, the normalization of its images, and its precision."""
+    device = choose_device(session.recipe.train.device)
+    net = build(session.analysis.plan)
+    folder.load_weights(net)
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = dtype_of(session.recipe.train.precision)
+    return net, Normalizer.of(session.data, device), dtype
+
+
+def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
+    """Run inference on the training and test images; save the test predictions and their explanations."""
+    data = session.data
+    net, normalize, dtype = load_net(folder, session)
+    train_logits = logits_of(net, data.train, normalize, dtype)
+    outputs = outputs_of(net, data.test, normalize, dtype)
+    test = Predictions(
+        logits=outputs.logits.numpy(),
+        labels=data.test.labels,
+        ids=image_ids(data.test.images),
+        features=None if outputs.features is None else outputs.features.numpy(),
+    )
+    predictions.write(test, folder.predictions)
+    _write_explanations(folder, session, net, normalize, test)
+    _write_receptive_field(folder, session, net)
+    return Evaluation(
+        train=score_of(train_logits, torch.from_numpy(data.train.labels)),
+        predictions=test,
+        metrics=compute_metrics(test, data.class_names),
+    )
+
+
+def _write_explanations(
+    folder: RunFolder, session: Session, net: nn.Module, normalize: Normalizer, test: Predictions
+) -> None:
+    split = session.data.test
+    order = torch.randperm(len(split), generator=new_generator(session.recipe.seed, _EXPLAINED)).numpy()
+    indices = explanation.chosen(test, order, NUM_EXPLAINED)
+    images = _images(split, indices, normalize)
+    maps = explanation.explain(net, session.analysis.plan, images, test, indices)
+    explanation.write(maps, folder.explanation)
+
+
+def _write_receptive_field(folder: RunFolder, session: Session, net: nn.Module) -> None:
+    folder.field.unlink(missing_ok=True)
+    # There is no field if the net flattens the image itself, or if no gradient reaches the image.
+    with contextlib.suppress(ShapeError, ModuleError):
+        field = receptive_field.measure(
+            net, session.analysis, session.data, seed=session.recipe.seed, num_images=NUM_FIELD
+        )
+        receptive_field.write(field, folder.field)
+
+
+def _images(split: Split, indices: Indices, normalize: Normalizer) -> torch.Tensor:
+    return next(normalized(np.asarray(split.images[indices]), normalize, len(indices)))

@@ -1,0 +1,80 @@
+"""Train a session into its run folder."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
+from convsmith.net.module import build
+from convsmith.recipes.session import Session
+from convsmith.runs.evaluation import Evaluation, evaluate_run
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.log import LogFile, LogWriter, RunWriter
+from convsmith.system.rng import new_generator
+from convsmith.system.signals import stop_on_signals
+from convsmith.training.callbacks import Callback, CallbackList
+from convsmith.training.distillation import Teacher
+from convsmith.training.profiler import Profile
+from convsmith.training.state import TrainerState
+from convsmith.training.trainer import fit
+
+
+def train_session(
+    folder: RunFolder,
+    session: Session,
+    *,
+    conditions: Mapping[str, str],
+    opening: Sequence[str],
+    callbacks: Sequence[Callback] = (),
+    teacher: Teacher | None = None,
+    profile: Profile | None = None,
+    state: TrainerState | None = None,
+) -> Evaluation:
+    """Train a session into its run folder, and evaluate the weights.
+
+    Args:
+        folder: The run folder, with its recipe and its records.
+        session: The recipe and its data, within its `threads()`.
+        conditions: From `conditions_of`; the checkpoints carry them.
+        opening: The first lines of the log.
+        callbacks: Called after those that write the run folder and the log.
+        teacher: The teacher that the recipe names.
+        profile: Collects the time of each phase.
+        state: The checkpoint to resume from.
+    """
+    recipe = session.recipe
+    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    log = LogFile(folder)
+    callback = CallbackList((RunWriter(folder, conditions), LogWriter(log), *callbacks))
+    callback.on_run_start(folder.path, opening)
+    started = time.perf_counter() - (state.seconds if state else 0.0)
+    try:
+        with stop_on_signals() as stop:
+            fit(
+                net,
+                session.data,
+                recipe.train,
+                recipe.augment,
+                seed=recipe.seed,
+                teacher=teacher,
+                callbacks=[callback],
+                profile=profile,
+                state=state,
+                stop=stop,
+            )
+    except (DivergedError, OutOfMemoryError) as error:
+        log(str(error))
+        raise
+    except StoppedError as error:
+        command = f"`convsmith resume {shlex.quote(str(folder.path))}` goes on from there"
+        error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
+        log(str(error))
+        raise
+    callback.on_train_end(time.perf_counter() - started)
+    if profile is not None:
+        folder.write_profile(profile.table())
+    evaluation = evaluate_run(folder, session)
+    for line in evaluation.lines():
+        log(line)
+    return evaluation
