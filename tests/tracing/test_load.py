@@ -304,16 +304,16 @@ def test_modules_from_a_file(model: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "what", "fix"),
     [
-        ("Nets", "it has no class 'Nets'", "did you mean 'Net'?"),
+        ("Nets", "no class 'Nets' in this file", "did you mean 'Net'?"),
         (
             "Net",
-            "cannot be made like this: missing a required argument: 'classes'",
+            "cannot be created with these arguments: missing a required argument: 'classes'",
             "model.py:Net(classes=10)'",
         ),
         ("Net(1, 2, 3)", "too many positional arguments", "Net(classes=10)"),
         ("Net(open('x'))", "found \"Net(open('x'))\", expected the name of a class", "model.py:Net"),
-        ("Broken", "Broken fails when it is made: ValueError: no", ""),
-        ("number", "it has no class 'number'", "choose from 'Broken', 'Net'"),
+        ("Broken", "the constructor of Broken fails: ValueError: no", ""),
+        ("number", "no class 'number' in this file", "choose from 'Broken', 'Net'"),
         ("", "found '', expected the name of a class", "model.py:Net"),
     ],
 )

@@ -115,7 +115,7 @@ def test_branches_out_of_line_alike_in_notation_and_module(text: str) -> None:
     planned = plan(parse(text), (2, 36, 36), NetSettings())
     spec = analyze(planned)
     same_figures(spec, trace(build(planned), (2, 36, 36)))
-    assert any("do not line up" in note for row in spec.rows for note in row.notes)
+    assert any("are misaligned" in note for row in spec.rows for note in row.notes)
 
 
 CONV = nn.Conv2d(3, 8, 3, padding=1)
@@ -206,7 +206,7 @@ def test_attention_sees_the_whole_image() -> None:
     # PyTorch's counter does not see into it: four projections of 8 to 8, and 64 tokens times 64, twice.
     assert row.macs == 4 * 64 * 8 * 8 + 2 * 64 * 64 * 8
     (join,) = [each for each in facts.rows if each.operation == "Add"]
-    assert "sees the whole image joins" in join.notes[0]
+    assert "a global receptive field joins" in join.notes[0]
 
 
 def test_a_gate_over_the_whole_map_is_told_and_the_path_keeps_its_figure() -> None:
@@ -217,13 +217,13 @@ def test_a_gate_over_the_whole_map_is_told_and_the_path_keeps_its_figure() -> No
     )
     facts = trace(net, IMAGE)
     assert facts.final_receptive_field.sizes == (5, 5)
-    assert any("sees the whole image joins" in note for note in facts.rows[-1].notes)
+    assert any("a global receptive field joins" in note for note in facts.rows[-1].notes)
 
 
 @pytest.mark.parametrize(
     ("function", "note"),
     [
-        (lambda x, conv: x[:, :1, 1:, 1:] + conv(x)[:, :1], "centres lie 0.5 pixels apart"),
+        (lambda x, conv: x[:, :1, 1:, 1:] + conv(x)[:, :1], "centres are 0.5 pixels apart"),
         (
             lambda x, conv: x[:, :1, ::2, ::2][:, :, :15, :15] + conv(x)[:, :1, :15, :15],
             "2 and 1 pixels apart",
@@ -287,8 +287,8 @@ def test_the_module_is_left_exactly_as_it_was() -> None:
 def test_shared_weights_are_counted_once_and_named() -> None:
     facts = trace(modules.SharedWeights(), IMAGE)
     notes = [note for row in facts.rows for note in row.notes]
-    assert notes == ["its weights are those of again, counted there"] * 2 + [
-        "its weights are those of narrow, counted there"
+    assert notes == ["shares the weights of again, where they are counted"] * 2 + [
+        "shares the weights of narrow, where they are counted"
     ]
 
 
@@ -347,12 +347,12 @@ def test_frozen_parameters_are_not_trainable() -> None:
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (lambda x, conv: torch.fft.rfft2(conv(x)).abs(), "what _fft_r2c sees is not known"),
-        (lambda x, conv: conv(x).roll(1, 2), "what roll sees is not known"),
-        (lambda x, conv: conv(x)[:, :, 3], "single rows or columns of the map are picked out"),
-        (lambda x, conv: conv(x).view(1, 8, 8, 4, 32), "split among several dimensions"),
+        (lambda x, conv: torch.fft.rfft2(conv(x)).abs(), "there is no rule for the operator _fft_r2c"),
+        (lambda x, conv: conv(x).roll(1, 2), "there is no rule for the operator roll"),
+        (lambda x, conv: conv(x)[:, :, 3], "it selects single rows or columns of the map"),
+        (lambda x, conv: conv(x).view(1, 8, 8, 4, 32), "split over several dimensions"),
         (lambda x, conv: conv(x) + conv(x).transpose(2, 3), "different axes of the image"),
-        (lambda x, conv: torch.cat([conv(x), x[:, :1].expand(1, 8, 32, 32)], 2), "side by side"),
+        (lambda x, conv: torch.cat([conv(x), x[:, :1].expand(1, 8, 32, 32)], 2), "concatenated along an axis"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_known_is_unknown_and_never_zero(function: Callable[..., Tensor], reason: str) -> None:
@@ -468,17 +468,17 @@ class Locked(nn.Module):
             nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 8, 3))),
             "the forward pass fails: RuntimeError: Given groups=1, weight of size [8, 4, 3, 3]",
             "Sequential.2.0 (Conv2d)",
-            "its input is 8x30x30 for one image; 2 operations before it ran, the last was 1 with output",
+            "its input is 8x30x30 for one image; 2 operations ran before it, the last was 1 with output",
         ),
         (nn.Conv2d(4, 8, 3), "the forward pass fails", "Conv2d", "its input is 3x32x32 for one image; 0"),
         (
             Apply(lambda x, conv: conv(x) if x.mean() > 0 else x, CONV),
-            "the forward pass chooses its way by the values of the image",
+            "the forward pass branches on the values of the image",
             "Apply",
-            "2 operations before it ran, the last was gt",
+            "2 operations ran before it, the last was gt",
         ),
-        (Apply(lambda x: x[x > 0]), "chooses its way by the values", "Apply", "the last was gt"),
-        (NeedsMore(), "forward takes images, mask; one batch of images is given", "NeedsMore", ""),
+        (Apply(lambda x: x[x > 0]), "branches on the values", "Apply", "the last was gt"),
+        (NeedsMore(), "forward takes images, mask, expected one batch of images", "NeedsMore", ""),
         (Locked(), "cannot be copied: TypeError", "Locked", ""),
     ],
 )  # fmt: skip

@@ -23,7 +23,7 @@ def summary(
     Raises:
         NotationError: The notation cannot be read.
         ShapeError: The layers do not fit.
-        ModuleError: The module's forward pass fails, or chooses its way by the image's values.
+        ModuleError: The module's forward pass fails, or branches on the values of the image.
 
     Example:
         >>> import convsmith as cs

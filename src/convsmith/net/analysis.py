@@ -21,7 +21,7 @@ BYTES_PER_VALUE = 4
 FILE_FORMATS = {"fp32": 4, "fp16": 2, "int8": 1}
 IMAGE = -1
 # What is said of norms that are no constants in evaluation mode.
-FULL_MAP = "its statistics are over the whole map"
+FULL_MAP = "its statistics are computed over the full map"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,13 @@ def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tup
 
     Example:
         >>> misalignments((Fraction(2), Fraction(2)), (Fraction(0), Fraction(1, 2)))
-        ('its branches do not line up: their centres lie 0.5 pixels apart',)
+        ('its branches are misaligned: their centres are 0.5 pixels apart',)
     """
     if len(set(jumps)) > 1:
-        found = " and ".join(f"{float(jump):g}" for jump in jumps)
-        return (f"its branches do not line up: their outputs lie {found} pixels apart",)
+        distances = " and ".join(f"{float(jump):g}" for jump in jumps)
+        return (f"its branches are misaligned: their outputs are {distances} pixels apart",)
     shift = max(centres) - min(centres)
-    return (f"its branches do not line up: their centres lie {float(shift):g} pixels apart",) if shift else ()
+    return (f"its branches are misaligned: their centres are {float(shift):g} pixels apart",) if shift else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Row(Window):
         macs: Multiply-accumulates for one image; None where they are unknown.
         elementwise: Each output value needs just the value at its place, so it can be written over it.
         in_field: The receptive field of its inputs; `out_field`: of its outputs.
-        notes: What a reader must know, as why a number is unknown or that two branches do not line up.
+        notes: Remarks, such as why a number is unknown or that two branches are misaligned.
     """
 
     operation: str

@@ -1,1 +1,1 @@
-"""The numbers of any PyTorch module, by tracing its forward pass."""
+"""The analysis of any PyTorch module, by tracing its forward pass."""

@@ -1,4 +1,4 @@
-"""A user's own module from a file, `model.py:Net`. It is run: its name was given for that."""
+"""Load a user's module from a file, `model.py:Net`. The file is executed, as the user asks by naming it."""
 
 import ast
 import importlib.util
@@ -15,36 +15,38 @@ from convsmith.errors import FileError, ModuleError, suggest
 
 
 def load_module(text: str) -> nn.Module:
-    """Make the module that `file.py:Class` or `file.py:Class(10, width=32)` names.
+    """Create the module named `file.py:Class` or `file.py:Class(10, width=32)`.
 
-    Arguments are literals: numbers, texts, tuples, lists, dicts, True, False and None.
+    Arguments are literals: numbers, strings, tuples, lists, dicts, True, False and None.
 
     Raises:
-        FileError: No such file.
-        ModuleError: The file fails, has no such class, or the class cannot be made with these arguments.
+        FileError: The file does not exist.
+        ModuleError: The file fails, has no such class, or the class does not accept the arguments.
     """
     path_text, _, call = text.partition(".py:")
     path = Path(f"{path_text}.py")
     if not path.is_file():
-        raise FileError("no such file", where=str(path), fix="name it as path/to/model.py:Net")
-    name, args, kwargs = _parsed(call)
+        raise FileError("no such file", where=str(path), fix="write path/to/model.py:Net")
+    name, args, kwargs = _parse(call)
     module = _run(path)
-    found = getattr(module, name, None)
-    if isinstance(found, nn.Module) and not (args or kwargs):
-        return found
-    if not callable(found):
-        raise ModuleError(f"it has no class {name!r}", where=str(path), fix=suggest(name, _classes(module)))
-    made = _made(found, args, kwargs, path, name)
-    if not isinstance(made, nn.Module):
+    factory = getattr(module, name, None)
+    if isinstance(factory, nn.Module) and not (args or kwargs):
+        return factory
+    if not callable(factory):
         raise ModuleError(
-            f"{name} makes a {type(made).__name__}, expected a torch.nn.Module",
+            f"no class {name!r} in this file", where=str(path), fix=suggest(name, _classes(module))
+        )
+    net = _create(factory, args, kwargs, path, name)
+    if not isinstance(net, nn.Module):
+        raise ModuleError(
+            f"{name} returns a {type(net).__name__}, expected a torch.nn.Module",
             where=str(path),
             fix=suggest(name, _classes(module)),
         )
-    return made
+    return net
 
 
-def _parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
+def _parse(call: str) -> tuple[str, list[Any], dict[str, Any]]:
     try:
         node = ast.parse(call.strip(), mode="eval").body
         if isinstance(node, ast.Name):
@@ -55,13 +57,13 @@ def _parsed(call: str) -> tuple[str, list[Any], dict[str, Any]]:
     except (SyntaxError, ValueError):
         pass
     raise ModuleError(
-        f"found {call!r}, expected the name of a class, with plain arguments where it needs them",
+        f"found {call!r}, expected the name of a class, with literal arguments if it needs any",
         fix="for example model.py:Net or 'model.py:Net(10, width=32)'",
     )
 
 
 def _run(path: Path) -> ModuleType:
-    """Import a file under a name of its own; what it imports may lie beside it."""
+    """Import a file under a unique name; it may import modules from its folder."""
     specification = importlib.util.spec_from_file_location(f"convsmith_user_{path.stem}", path)
     assert specification is not None, "a path that ends in .py has a loader"
     assert specification.loader is not None, "as above"
@@ -76,34 +78,34 @@ def _run(path: Path) -> ModuleType:
         raise ModuleError(
             f"the file cannot be run: {type(error).__name__}: {error}",
             where=f"{path}, line {line}" if line else str(path),
-            fix=f"see that `python {path}` runs",
+            fix=f"check that `python {path}` runs",
         ) from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
     return module
 
 
-def _made(found: Any, args: list[Any], kwargs: dict[str, Any], path: Path, name: str) -> Any:
+def _create(factory: Any, args: list[Any], kwargs: dict[str, Any], path: Path, name: str) -> Any:
     try:
-        inspect.signature(found).bind(*args, **kwargs)
+        inspect.signature(factory).bind(*args, **kwargs)
     except (TypeError, ValueError) as error:
         raise ModuleError(
-            f"{name}{inspect.signature(found)} cannot be made like this: {error}",
+            f"{name}{inspect.signature(factory)} cannot be created with these arguments: {error}",
             where=str(path),
-            fix=f"give its arguments, as in '{path}:{name}({_placeholders(found)})'",
+            fix=f"pass its arguments, as in '{path}:{name}({_placeholders(factory)})'",
         ) from error
     try:
-        return found(*args, **kwargs)
+        return factory(*args, **kwargs)
     except Exception as error:
         raise ModuleError(
-            f"{name} fails when it is made: {type(error).__name__}: {error}",
+            f"the constructor of {name} fails: {type(error).__name__}: {error}",
             where=str(path),
-            fix="see that its arguments are right",
+            fix="check its arguments",
         ) from error
 
 
-def _placeholders(found: Any) -> str:
-    parameters = inspect.signature(found).parameters.values()
+def _placeholders(factory: Any) -> str:
+    parameters = inspect.signature(factory).parameters.values()
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return ", ".join(
         f"{each.name}=10" for each in parameters if each.default is each.empty and each.kind in plain

@@ -1,20 +1,15 @@
-"""The numbers of any `nn.Module`, found by running it on a stand-in for an image: a shape without values.
+"""The analysis of any `nn.Module`, by running it on a fake image: a shape without values.
 
-Every operator that the forward pass calls is seen, whatever way it is called: as a layer, a function or a
-method. The module itself is not touched: a copy runs, without hooks of its own, values or random numbers.
+Every operator of the forward pass is traced, whether it is called as a layer, a function or a method. The
+module itself is unchanged: a copy runs, on fake tensors, with global hooks instead of hooks on the module.
 """
 
-import copy
-import inspect
-import logging
-import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
@@ -28,50 +23,52 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convsmith.errors import ModuleError
 from convsmith.net import coverage
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, Row, Shape, Window
-from convsmith.tracing.operators import Call, Effect, effect_of, tensors_in
-from convsmith.tracing.tracks import Track
+from convsmith.tracing.calls import Call, Effect, tensors_in
+from convsmith.tracing.isolation import check_signature, copy_module, initialize_lazy_layers, preserved_state
+from convsmith.tracing.lineage import Lineage
+from convsmith.tracing.operators import effect_of
 
 _NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
-    """Find the numbers of a module in evaluation mode, for one image.
+    """Analyse a module in evaluation mode, for one image.
 
-    What cannot be known is said to be unknown, with the reason, in the rows that it concerns.
+    A number that cannot be determined is marked as unknown, with the reason, in its row.
 
     Args:
-        module: Any module whose `forward` takes images `(N, C, H, W)`; it is left exactly as it was.
-        input_shape: `(C, H, W)` of one image; `(C, L)` and `(C, D, H, W)` for nets over one and three axes.
+        module: Any module whose `forward` takes images `(N, C, H, W)`; it is not modified.
+        input_shape: `(C, H, W)` of one image; `(C, L)` or `(C, D, H, W)` for nets with one or three axes.
 
     Raises:
-        ModuleError: The forward pass fails, takes more than an image, or chooses its way by its values.
+        ModuleError: The forward pass fails, needs more than images, or branches on their values.
 
     Example:
         >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, (3, 5)))
-        >>> facts = trace(net, (3, 32, 32))
-        >>> facts.parameters, facts.macs, facts.final_receptive_field.sizes
+        >>> analysis = trace(net, (3, 32, 32))
+        >>> analysis.parameters, analysis.macs, analysis.final_receptive_field.sizes
         (1192, 185880, (7, 11))
     """
-    _check_signature(module)
-    # Within inference mode operators are not taken apart.
+    check_signature(module)
+    # In inference mode operators are not decomposed.
     with torch.inference_mode(mode=False):
         return _trace(module, input_shape)
 
 
 def _trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
-    runner = _copy_of(module).eval()
+    runner = copy_module(module).eval()
     try:
-        _settle_lazy_layers(runner, input_shape)
+        initialize_lazy_layers(runner, input_shape)
     except Exception as error:
         raise _Tracer(runner).failure(error, type(module).__name__) from error
     tracer = _Tracer(runner)
     weight = next((each for each in runner.parameters() if each.is_floating_point()), torch.empty(0))
-    with _state_kept(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+    with preserved_state(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
         image = torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device)
-        tracer.follow(image, Track.of_image(image.shape))
+        tracer.follow(image, Lineage.of_image(image.shape))
         try:
-            with tracer.watching_modules(), tracer, warnings.catch_warnings():
+            with tracer.module_hooks(), tracer, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 runner(image)
         except ModuleError:
@@ -83,7 +80,7 @@ def _trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
 
 @dataclass
 class _Frame:
-    """A module that is running; a leaf's operators make up one row."""
+    """A module that is running; the operators of a leaf form one row."""
 
     module: nn.Module
     inputs: list[Tensor]
@@ -91,7 +88,7 @@ class _Frame:
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows every operator of a forward pass."""
+    """Traces every operator of a forward pass."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -99,20 +96,21 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names = {id(child): name for name, child in module.named_modules()}
         self.counted: dict[int, str] = {}
         self.rows: list[Row] = []
-        self.row_tracks: list[Track] = []
+        self.row_lineages: list[Lineage] = []
         self.frames: list[_Frame] = []
-        # Tensors are known by their id, so they must not be freed while the module runs.
+        # Tensors are identified by their id, so they must not be freed while the module runs.
         self.alive: dict[int, Tensor] = {}
-        self.tracks: dict[int, Track] = {}
-        # Parameters that a tensor without image in it was made from, as standardised weights are.
+        self.lineages: dict[int, Lineage] = {}
+        # The parameters from which a tensor that does not depend on the image was computed, as standardised
+        # weights are.
         self.origins: dict[int, dict[int, nn.Parameter]] = {}
 
-    def follow(self, tensor: Tensor, track: Track) -> None:
+    def follow(self, tensor: Tensor, lineage: Lineage) -> None:
         self.alive[id(tensor)] = tensor
-        self.tracks[id(tensor)] = track
+        self.lineages[id(tensor)] = lineage
 
-    def track_of(self, tensor: Tensor) -> Track | None:
-        return self.tracks.get(id(tensor))
+    def lineage_of(self, tensor: Tensor) -> Lineage | None:
+        return self.lineages.get(id(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -125,49 +123,49 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             name=packet.removesuffix("_") if schema.is_mutable else packet,
             values=_named(schema, args, kwargs),
             outputs=outputs,
-            track_of=self.track_of,
+            lineage_of=self.lineage_of,
         )
-        if call.tracks:
+        if call.lineages:
             self.observe(call, pointwise=torch.Tag.pointwise in func.tags)
             if schema.is_mutable:
-                self.spread(outputs[0])
+                self.update_views(outputs[0])
         else:
-            made_of = self.parameters_of(call.tensors)
+            parameters = self.parameters_of(call.tensors)
             for output in outputs:
                 self.alive[id(output)] = output
-                self.origins[id(output)] = made_of
+                self.origins[id(output)] = parameters
         return result
 
     def observe(self, call: Call, *, pointwise: bool) -> None:
         effect = effect_of(call, pointwise=pointwise)
         leaf = next((frame for frame in self.frames if frame.effects is not None), None)
-        sources = frozenset().union(*(track.rows for track in call.tracks))
+        sources = frozenset().union(*(lineage.rows for lineage in call.lineages))
         if leaf is not None and leaf.effects is not None:
             leaf.effects.append(effect)
-        elif not effect.view:
+        elif not effect.is_view:
             sources = frozenset({self.add_operator(call, effect, sources)})
-        for output, track in zip(call.outputs, effect.tracks, strict=True):
-            self.follow(output, replace(track, rows=sources))
+        for output, lineage in zip(call.outputs, effect.lineages, strict=True):
+            self.follow(output, replace(lineage, rows=sources))
 
-    def spread(self, written: Tensor) -> None:
-        """Tensors that share memory with one that was written in place."""
-        track = self.tracks[id(written)]
+    def update_views(self, written: Tensor) -> None:
+        """Update the tensors that share memory with one that was modified in place."""
+        lineage = self.lineages[id(written)]
         memory = _memory(written)
         for tensor in list(self.alive.values()):
             if tensor is written or _memory(tensor) != memory:
                 continue
             same = tensor.shape == written.shape
-            reason = "parts of it are written one by one"
-            self.follow(tensor, track if same else track.lost(tensor.shape, reason))
+            reason = "parts of it are modified in place"
+            self.follow(tensor, lineage if same else lineage.as_unknown(tensor.shape, reason))
 
     def add_operator(self, call: Call, effect: Effect, sources: frozenset[int]) -> int:
-        """A row for an operator that is called as a function or a method."""
+        """Add a row for an operator that is called as a function or a method."""
         path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
         parameters = self.parameters_of(call.tensors)
-        first = call.tracks[0]
-        joins = len(call.tracks) > 1
-        after = effect.tracks[0]
-        in_shape = next(each for each in call.tensors if self.track_of(each) is not None).shape
+        first = call.lineages[0]
+        joins = len(call.lineages) > 1
+        after = effect.lineages[0]
+        in_shape = next(each for each in call.tensors if self.lineage_of(each) is not None).shape
         row = self.row(
             effect,
             operation=effect.operation,
@@ -183,13 +181,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.add(row, after)
 
     def add_leaf(self, frame: _Frame, output: Tensor) -> None:
-        """A row for a layer of `torch.nn`, whatever operators it is made of."""
-        track = self.track_of(output)
-        inputs = [tensor for tensor in frame.inputs if self.track_of(tensor) is not None]
-        if track is None or not inputs:
+        """Add a row for a layer of `torch.nn`, whatever operators it calls."""
+        lineage = self.lineage_of(output)
+        inputs = [tensor for tensor in frame.inputs if self.lineage_of(tensor) is not None]
+        if lineage is None or not inputs:
             return
         path = self.names.get(id(frame.module), "")
-        befores = [self.tracks[id(tensor)] for tensor in inputs]
+        befores = [self.lineages[id(tensor)] for tensor in inputs]
         row = self.row(
             _merged(frame.effects or []),
             operation=type(frame.module).__name__,
@@ -200,10 +198,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             out_shape=output.shape,
             parameters={id(each): each for each in frame.module.parameters()},
             before=befores[0],
-            after=track,
+            after=lineage,
         )
-        index = self.add(row, track)
-        self.follow(output, replace(track, rows=frozenset({index})))
+        index = self.add(row, lineage)
+        self.follow(output, replace(lineage, rows=frozenset({index})))
 
     def row(
         self,
@@ -216,13 +214,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         in_shape: Shape,
         out_shape: Shape,
         parameters: dict[int, nn.Parameter],
-        before: Track,
-        after: Track,
+        before: Lineage,
+        after: Lineage,
     ) -> Row:
         new = {key: each for key, each in parameters.items() if key not in self.counted}
         shared = sorted({self.counted[key] for key in parameters if key in self.counted})
         self.counted |= dict.fromkeys(new, name)
-        notes = tuple(f"its weights are those of {owner}, counted there" for owner in shared)
+        notes = tuple(f"shares the weights of {owner}, where they are counted" for owner in shared)
         return Row(
             operation=operation,
             name=name,
@@ -235,41 +233,41 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
             elementwise=effect.elementwise,
-            in_field=before.view,
-            out_field=after.view,
+            in_field=before.receptive_field,
+            out_field=after.receptive_field,
             notes=(*effect.notes, *notes),
         )
 
-    def add(self, row: Row, track: Track) -> int:
+    def add(self, row: Row, lineage: Lineage) -> int:
         self.rows.append(row)
-        self.row_tracks.append(track)
+        self.row_lineages.append(lineage)
         return len(self.rows) - 1
 
     def parameters_of(self, tensors: list[Tensor]) -> dict[int, nn.Parameter]:
-        """The parameters among tensors, and those that they were made from."""
-        found: dict[int, nn.Parameter] = {}
+        """Return the parameters among tensors, and those from which they were computed."""
+        parameters: dict[int, nn.Parameter] = {}
         for tensor in tensors:
-            found |= self.origins.get(id(tensor), {})
+            parameters |= self.origins.get(id(tensor), {})
             if isinstance(tensor, nn.Parameter):
-                found[id(tensor)] = tensor
-        return found
+                parameters[id(tensor)] = tensor
+        return parameters
 
     @contextmanager
-    def watching_modules(self) -> Iterator[None]:
-        """Hooks for all modules there are, so that none is put into the module itself."""
+    def module_hooks(self) -> Iterator[None]:
+        """Install global hooks, so that the module itself needs none."""
 
-        def entered(module: nn.Module, args: Any) -> None:
+        def enter(module: nn.Module, args: Any) -> None:
             inside = any(frame.effects is not None for frame in self.frames)
             leaf = _is_leaf(module) and not inside
             self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None))
 
-        def left(_: nn.Module, __: Any, output: Any) -> None:
+        def leave(_: nn.Module, __: Any, output: Any) -> None:
             frame = self.frames.pop()
             tensors = list(tensors_in(output))
             if frame.effects is not None and tensors:
                 self.add_leaf(frame, tensors[0])
 
-        hooks = [register_module_forward_pre_hook(entered), register_module_forward_hook(left)]
+        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
         try:
             yield
         finally:
@@ -277,28 +275,28 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 hook.remove()
 
     def failure(self, error: Exception, title: str) -> ModuleError:
-        """What is told of a forward pass that broke off."""
+        """Return the error for a forward pass that failed."""
         frame = self.frames[-1] if self.frames else None
         path = self.names.get(id(frame.module), "") if frame else ""
         where = f"{title}.{path} ({type(frame.module).__name__})" if frame and path else title
         shapes = [tuple(tensor.shape[1:]) for tensor in frame.inputs] if frame else []
-        got = f"its input is {_shapes(shapes)} for one image; " if shapes else ""
-        context = f"{got}{len(self.rows)} operations before it ran"
+        inputs = f"its input is {_shapes(shapes)} for one image; " if shapes else ""
+        context = f"{inputs}{len(self.rows)} operations ran before it"
         if self.rows:
             context += f", the last was {self.rows[-1].name} with output {_shapes([self.rows[-1].out_shape])}"
         if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
             return ModuleError(
-                "the forward pass chooses its way by the values of the image",
+                "the forward pass branches on the values of the image",
                 where=where,
                 context=context,
-                fix="only shapes are followed; let shapes or settings choose, or give the part without it",
+                fix="only shapes are traced: branch on shapes or settings, or pass a part without the branch",
             )
         message = str(error).strip().splitlines() or [""]
         return ModuleError(
             f"the forward pass fails: {type(error).__name__}: {message[0][:200]}",
             where=where,
             context=context,
-            fix="see that --input is what the net is made for, and that the layer fits its input",
+            fix="check that --input is the input shape of the net, and that the layer fits its input",
         )
 
     def analysis(self, title: str, input_shape: Shape) -> Analysis:
@@ -306,8 +304,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         unused = {key: each for key, each in parameters.items() if key not in self.counted}
         buffers = {id(each): each for each in self.module.buffers()}.values()
         rows = tuple(self.rows)
-        local = [track for track in self.row_tracks if track.view.axes]
-        unknown = any(track.unknown for track in self.row_tracks)
+        local = [lineage for lineage in self.row_lineages if lineage.receptive_field.axes]
+        unknown = any(lineage.unknown for lineage in self.row_lineages)
         return Analysis(
             title=title,
             input_shape=tuple(input_shape),
@@ -325,37 +323,37 @@ def _bytes_in_file(buffer: Tensor) -> int:
 
 
 def _memory(tensor: Tensor) -> int:
-    """What tells apart the memory of tensors that have none."""
-    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - a stand-in has no address
+    """Identify the storage of a fake tensor, which has no address."""
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - see above
 
 
 def _merged(effects: list[Effect]) -> Effect:
-    """The numbers of a layer that several operators make up."""
-    told = [effect for effect in effects if not effect.view]
-    main = next((effect for effect in told if effect.kernel or effect.width != (0, 0)), None)
-    base = main or Effect(tracks=())
-    unknown = any(effect.macs is None for effect in told)
+    """Merge the effects of the operators of one layer."""
+    computing = [effect for effect in effects if not effect.is_view]
+    main = next((effect for effect in computing if effect.kernel or effect.width != (0, 0)), None)
+    base = main or Effect(lineages=())
+    unknown = any(effect.macs is None for effect in computing)
     return replace(
         base,
-        macs=None if unknown else sum(effect.macs or 0 for effect in told),
-        elementwise=all(effect.elementwise for effect in told),
-        notes=tuple(dict.fromkeys(note for effect in told for note in effect.notes)),
+        macs=None if unknown else sum(effect.macs or 0 for effect in computing),
+        elementwise=all(effect.elementwise for effect in computing),
+        notes=tuple(dict.fromkeys(note for effect in computing for note in effect.notes)),
     )
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """A layer of PyTorch's own: its row has its name, whatever it calls inside."""
-    own = type(module).__module__.startswith("torch.nn.modules")
+    """Whether a module is a built-in layer: it has one row, whatever it calls."""
+    builtin = type(module).__module__.startswith("torch.nn.modules")
     has_children = next(module.children(), None) is not None
     return (
-        own
+        builtin
         and not isinstance(module, _NOT_LEAVES)
         and (not has_children or isinstance(module, nn.MultiheadAttention))
     )
 
 
 def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an operator by the names of its schema, defaults filled in."""
+    """Return the arguments of an operator by name, with defaults."""
     values = {}
     for index, argument in enumerate(schema.arguments):
         if index < len(args):
@@ -367,81 +365,13 @@ def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _check_signature(module: nn.Module) -> None:
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind in (*positional, each.KEYWORD_ONLY)
-    ]
-    variadic = any(each.kind is each.VAR_POSITIONAL for each in parameters)
-    takes_one = variadic or any(each.kind in positional for each in parameters)
-    if len(needed) > 1 or not takes_one:
-        found = ", ".join(each.name for each in parameters) or "nothing"
-        raise ModuleError(
-            f"forward takes {found}; one batch of images is given",
-            where=type(module).__name__,
-            fix="wrap it in a module whose forward takes just the images",
-        )
-
-
-def _settle_lazy_layers(module: nn.Module, input_shape: Shape) -> None:
-    """Layers that take their width from their first input get it from an image of zeros."""
-    if any(nn.parameter.is_lazy(each) for each in (*module.parameters(), *module.buffers())):
-        with _state_kept(), torch.no_grad():
-            module(torch.zeros(1, *input_shape))
-
-
-def _copy_of(module: nn.Module) -> nn.Module:
-    memo: dict[int, Any] = {}
-    for child in module.modules():
-        for value in vars(child).values():
-            # What PyTorch refuses to copy: results of earlier operations, and random generators.
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-            elif isinstance(value, torch.Generator):
-                memo[id(value)] = value.clone_state()
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ModuleError(
-            f"cannot be copied: {type(error).__name__}: {error}",
-            where=type(module).__name__,
-            fix="keep locks, files and the like out of the module, or give it a __deepcopy__",
-        ) from error
-
-
-@contextmanager
-def _state_kept() -> Iterator[None]:
-    """What belongs to the whole process: random states, PyTorch's reports of failures, fast attention."""
-    reports = logging.getLogger("torch._subclasses.fake_tensor")
-    level = reports.level
-    reports.setLevel(logging.CRITICAL)
-    # Attention in one piece hides its parts.
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(value=False)
-    python, numbers, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    try:
-        yield
-    finally:
-        reports.setLevel(level)
-        torch.backends.mha.set_fastpath_enabled(value=fast_path)
-        random.setstate(python)
-        np.random.set_state(numbers)  # noqa: NPY002
-        torch.set_rng_state(cpu)
-        if devices:
-            torch.cuda.set_rng_state_all(devices)
-
-
-def _uncovered(track: Track | None, input_shape: Shape) -> tuple[int, ...]:
+def _uncovered(lineage: Lineage | None, input_shape: Shape) -> tuple[int, ...]:
     sizes = input_shape[1:]
-    if track is None:
+    if lineage is None:
         return (0,) * len(sizes)
     return tuple(
         0 if state is None else coverage.uncovered(state.masks, size)
-        for state, size in zip(track.axes, sizes, strict=True)
+        for state, size in zip(lineage.axes, sizes, strict=True)
     )
 
 

@@ -1,0 +1,122 @@
+"""One call of a PyTorch operator while a module is traced, and its effect."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from convsmith.net.analysis import Axes, Window
+from convsmith.tracing.lineage import Lineage
+
+# Operator -> name in a row: that of the equivalent module, if there is one.
+_OPERATIONS = {
+    "add": "Add",
+    "native_batch_norm": "BatchNorm2d",
+    "_native_batch_norm_legit_no_training": "BatchNorm2d",
+    "native_group_norm": "GroupNorm",
+    "native_layer_norm": "LayerNorm",
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "hardswish": "Hardswish",
+    "sigmoid": "Sigmoid",
+    "hardtanh": "ReLU6",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of an operator.
+
+    Attributes:
+        name: The operator without its namespace.
+        values: Its arguments by name.
+        outputs: The tensors that it returns.
+        lineage_of: Returns the lineage of a tensor, None if it does not depend on the image.
+    """
+
+    name: str
+    values: dict[str, Any]
+    outputs: list[Tensor]
+    lineage_of: Callable[[Tensor], Lineage | None]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return list(tensors_in(list(self.values.values())))
+
+    @property
+    def lineages(self) -> list[Lineage]:
+        """The lineages of the inputs that depend on the image."""
+        lineages = map(self.lineage_of, self.tensors)
+        return [lineage for lineage in lineages if lineage is not None]
+
+    @property
+    def operation(self) -> str:
+        """The name of its row."""
+        return _OPERATIONS.get(self.name, self.name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.outputs[0].shape)
+
+    def lineage(self, name: str) -> Lineage | None:
+        value = self.values.get(name)
+        return self.lineage_of(value) if isinstance(value, Tensor) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect(Window):
+    """The effect of a call: a lineage for each output, and the numbers of its row.
+
+    With `is_view` the outputs are views of the input, so the call has no row.
+    """
+
+    lineages: tuple[Lineage, ...]
+    operation: str = ""
+    macs: int | None = 0
+    elementwise: bool = False
+    is_view: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield all tensors in nested lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from tensors_in(each)
+    elif isinstance(value, dict):
+        yield from tensors_in(list(value.values()))
+
+
+def each_output(call: Call, lineage: Lineage) -> tuple[Lineage, ...]:
+    """Return one lineage for all outputs of one shape; outputs of other shapes are unknown."""
+    return tuple(
+        lineage if tuple(output.shape) == call.shape else lineage.as_unknown(output.shape, "a second output")
+        for output in call.outputs
+    )
+
+
+def unknown(call: Call, reason: str, *, macs: int | None) -> Effect:
+    """Return the effect of a call whose outputs have an unknown receptive field."""
+    (lineage, *_) = call.lineages
+    return Effect(
+        lineages=tuple(lineage.as_unknown(output.shape, reason) for output in call.outputs),
+        operation=call.operation,
+        macs=macs,
+        notes=(reason,),
+    )
+
+
+def per_axis(value: int | Sequence[int], count: int) -> Axes:
+    """Return one value for each of `count` axes."""
+    values = [value] if isinstance(value, int) else list(value)
+    return tuple(values * count if len(values) == 1 else values)
+
+
+def positive(place: int, count: int) -> int:
+    """Return a dimension, possibly negative, of `count` ones as a non-negative number."""
+    return place % count if count else 0
