@@ -352,7 +352,7 @@ def test_frozen_parameters_are_not_trainable() -> None:
         (lambda x, conv: conv(x)[:, :, 3], "it selects single rows or columns of the map"),
         (lambda x, conv: conv(x).view(1, 8, 8, 4, 32), "split over several dimensions"),
         (lambda x, conv: conv(x) + conv(x).transpose(2, 3), "different axes of the image"),
-        (lambda x, conv: torch.cat([conv(x), x[:, :1].expand(1, 8, 32, 32)], 2), "concatenated along an axis"),
+        (lambda x, conv: torch.cat([conv(x), x[:, :1].expand(1, 8, 32, 32)], 2), "maps are concatenated"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_known_is_unknown_and_never_zero(function: Callable[..., Tensor], reason: str) -> None:
