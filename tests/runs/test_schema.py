@@ -1,0 +1,178 @@
+"""Every record of a run folder: what was written is read again, and what does not fit is refused."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from convsmith.errors import RunError
+from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import (
+    FILES,
+    DataRecord,
+    Environment,
+    Manifest,
+    Resumptions,
+    TeacherRecord,
+)
+from convsmith.system import files, reading
+
+RUN = Path(__file__).parents[1] / "fixtures" / "run-0.1.0"
+ACCURACY = {"accuracy": 0.5, "accuracy_95": [0.4, 0.6], "loss": 1.25}
+# Records that the run of the fixtures lacks.
+OTHERS: dict[type[BaseModel], Any] = {
+    TeacherRecord: {
+        "place": "digits",
+        "net": "C4 / G F10",
+        "parameters": 90,
+        "test_accuracy": 0.9,
+        "sha256": "0" * 64,
+        "told": "taught by digits",
+        "notes": ["a note"],
+    },
+    Resumptions: [
+        {
+            "time": "2026-01-01T00:00:00+0000",
+            "epochs_done": 2,
+            "batches_done": 0,
+            "changes": [{"field": "train.epochs", "before": "2", "now": "4"}],
+        }
+    ],
+    Robustness: {
+        "images": 10,
+        "clean": ACCURACY,
+        "corruptions": {"contrast": [ACCURACY] * 5},
+        "mean_accuracy": 0.5,
+    },
+    Duplicates: {
+        "largest_difference": 10.0,
+        "count": 1,
+        "other_label": 0,
+        "pairs": [{"test": 1, "train": 2, "difference": 0.5, "same_label": True}],
+    },
+    LabelErrors: {
+        "method": "confident learning on the test predictions",
+        "version": "2.7.1",
+        "count": 1,
+        "images": [{"index": 3, "label": "cat", "predicted": "dog", "confidence": 0.75}],
+    },
+}
+# Fields that runs of some versions lack.
+OPTIONAL = {
+    "test.calibration", "test.risk_coverage", "test.calibration.temperature_fitted_on",
+    *(f"classes.0.{name}" for name in ("accuracy", "precision", "recall", "f1")),
+}  # fmt: skip
+
+
+def valid(kind: type[BaseModel]) -> Any:
+    """Return the content of a valid file."""
+    return copy.deepcopy(OTHERS[kind]) if kind in OTHERS else reading.read_json(RUN / FILES[kind])
+
+
+def fields(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every field of a record; of a list, those of the first item."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield (*path, name)
+            yield from fields(each, (*path, name))
+    elif isinstance(value, list) and value:
+        yield from fields(value[0], (*path, 0))
+
+
+def parent_of(value: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path[:-1]:
+        value = value[part]
+    return value
+
+
+def error_of(kind: type[BaseModel], value: Any, folder: Path) -> str:
+    files.write_json(folder / FILES[kind], value)
+    with pytest.raises(RunError) as caught:
+        RunFolder(path=folder).read(kind)
+    assert str(folder / FILES[kind]) in str(caught.value)
+    assert all(problem.fix for problem in caught.value.problems)
+    return str(caught.value)
+
+
+def keys_are_data(kind: type[BaseModel], path: tuple[str | int, ...]) -> bool:
+    """Whether the last part of a path is the key of a table with arbitrary keys."""
+    tables = {"splits", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
+    return (len(path) > 1 and path[-2] in tables) or (kind is Manifest and len(path) == 1)
+
+
+@pytest.mark.parametrize("kind", FILES, ids=lambda kind: kind.__name__)
+def test_a_record_is_read_as_it_was_written(kind: type[BaseModel], tmp_path: Path) -> None:
+    files.write_json(tmp_path / FILES[kind], valid(kind))
+    folder = RunFolder(path=tmp_path)
+    record = folder.read(kind)
+    folder.write(record)
+    assert (tmp_path / FILES[kind]).read_text() == files.json_text(valid(kind))
+    assert folder.find(kind) == record
+    folder.remove(kind)
+    assert folder.find(kind) is None
+
+
+@pytest.mark.parametrize("kind", FILES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("value", [1, "text", None, [1]])
+def test_what_is_no_record(kind: type[BaseModel], value: object, tmp_path: Path) -> None:
+    assert "damaged: " in error_of(kind, value, tmp_path)
+
+
+@pytest.mark.parametrize("kind", FILES, ids=lambda kind: kind.__name__)
+def test_a_missing_field_is_named(kind: type[BaseModel], tmp_path: Path) -> None:
+    for path in fields(valid(kind)):
+        name = ".".join(map(str, path)).removeprefix("0." if kind is Resumptions else "")
+        if name in OPTIONAL or keys_are_data(kind, path):
+            continue
+        value = valid(kind)
+        del parent_of(value, path)[path[-1]]
+        assert f"damaged: {'.'.join(map(str, path))} is missing" in error_of(kind, value, tmp_path)
+
+
+@pytest.mark.parametrize("kind", FILES, ids=lambda kind: kind.__name__)
+def test_a_field_of_a_wrong_type_is_named(kind: type[BaseModel], tmp_path: Path) -> None:
+    for path in fields(valid(kind)):
+        name = ".".join(map(str, path))
+        if name in OPTIONAL and name.startswith("classes"):
+            continue
+        value = valid(kind)
+        parent_of(value, path)[path[-1]] = 7 if isinstance(parent_of(value, path)[path[-1]], str) else "x"
+        text = error_of(kind, value, tmp_path)
+        assert f"damaged: {name}" in text
+        assert "expected" in text
+
+
+def test_unknown_fields_are_ignored(tmp_path: Path) -> None:
+    value = valid(Environment)
+    files.write_json(tmp_path / "environment.json", {**value, "colour": "blue"})
+    assert RunFolder(path=tmp_path).read(Environment) == RunFolder(path=RUN).read(Environment)
+
+
+def test_every_error_is_reported(tmp_path: Path) -> None:
+    value = valid(DataRecord)
+    del value["title"]
+    value["mean"] = "grey"
+    text = error_of(DataRecord, value, tmp_path)
+    assert "title is missing" in text
+    assert "mean: found 'grey', expected a valid tuple" in text
+
+
+def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
+    text = json.dumps(valid(Results)).replace('"loss": ', '"loss": 1e999, "was": ', 1)
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(RunError, match=r"train\.loss: found inf, expected a finite number"):
+        RunFolder(path=tmp_path).read(Results)
+
+
+def test_rows_of_metrics(tmp_path: Path) -> None:
+    first, second = RunFolder(path=RUN).metrics()
+    assert (first.epoch, first.train_accuracy, first.validation_loss) == (1, 0.160267, None)
+    assert second.metric("test", "accuracy") == 0.365609
+    (tmp_path / "metrics.csv").write_text("epoch,lr,train_loss\n1,x,nan\n")
+    with pytest.raises(RunError, match=r"metrics\.csv: damaged: lr: found 'x', expected a valid number"):
+        RunFolder(path=tmp_path).metrics()
