@@ -12,7 +12,7 @@ import pytest
 import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.errors import RunError
-from convsmith.evaluation.comparison import differences, flattened, groups, pair_test, spread
+from convsmith.evaluation.comparison import differences, flatten_table, group_by_recipe, mcnemar_test, spread
 from convsmith.evaluation.predictions import Predictions
 from convsmith.recipes.loader import load
 from convsmith.reports.comparison import Comparison
@@ -35,7 +35,7 @@ def drawn(share_right: float, seed: int, ids: bytes = b"x") -> Predictions:
 @pytest.mark.parametrize("shares", [(0.9, 0.6), (0.7, 0.72), (0.8, 0.8)])
 def test_mcnemar_by_counting(shares: tuple[float, float]) -> None:
     one, other = drawn(shares[0], 1), drawn(shares[1], 2)
-    found = pair_test(0, 1, [one, other])
+    found = mcnemar_test(0, 1, [one, other])
     assert found is not None
     first, second = one.predicted == one.labels, other.predicted == other.labels
     b, c = int((first & ~second).sum()), int((~first & second).sum())
@@ -46,10 +46,10 @@ def test_mcnemar_by_counting(shares: tuple[float, float]) -> None:
 
 def test_pairs_that_cannot_be_compared() -> None:
     one, other = drawn(0.9, 1), drawn(0.8, 2, ids=b"y")
-    assert pair_test(0, 1, [one, other]) is None
+    assert mcnemar_test(0, 1, [one, other]) is None
     without = Predictions(logits=one.logits, labels=one.labels)
-    assert pair_test(0, 1, [one, without]) is None
-    same = pair_test(0, 1, [one, one])
+    assert mcnemar_test(0, 1, [one, without]) is None
+    same = mcnemar_test(0, 1, [one, one])
     assert same is not None
     assert same.p_value == 1
 
@@ -59,13 +59,13 @@ def test_groups_and_differences() -> None:
         load("digits", overrides).table()
         for overrides in ([], ["seed=4"], ["train.epochs=3"], ["augment.transforms=[]", "name=other"])
     ]
-    assert groups(recipes) == [[0, 1], [2], [3]]
+    assert group_by_recipe(recipes) == [[0, 1], [2], [3]]
     assert [each.field for each in differences(recipes[:2])] == ["seed"]
     (epochs,) = differences([recipes[0], recipes[2]])
     assert (epochs.field, epochs.values) == ("train.epochs", (30, 3))
     fields = {each.field: each.values for each in differences([recipes[0], recipes[3]])}
     assert fields["augment.transforms.0.name"] == ("ShiftScaleRotate", None)
-    assert flattened(recipes[0])["train.optimizer.name"] == "adamw"
+    assert flatten_table(recipes[0])["train.optimizer.name"] == "adamw"
 
 
 def test_spread_by_numpy() -> None:

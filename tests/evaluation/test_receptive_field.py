@@ -108,9 +108,9 @@ def test_gradients_count_by_their_size_and_over_images() -> None:
     field = effective_field(net, [picture], "1")
     assert field.energy[1, 1] == 1
     nn.init.constant_(first.weight, 0.0)
-    with pytest.raises(ModuleError, match="no gradient comes back"):
+    with pytest.raises(ModuleError, match="no gradient reaches the images"):
         effective_field(net, [picture], "1")
-    with pytest.raises(ModuleError, match="no gradient comes back"):
+    with pytest.raises(ModuleError, match="no gradient reaches the images"):
         effective_field(net, [], "1")
 
 
@@ -161,7 +161,7 @@ def test_the_net_is_left_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "what"),
-    [("conf", "no layer 'conf'"), ("flat", "its output is no map: 64"), ("unused", "does not call it")],
+    [("conf", "no layer 'conf'"), ("flat", "its output is not a map: 64"), ("unused", "does not call it")],
 )
 def test_layers_that_are_none(layer: str, what: str) -> None:
     class Net(nn.Module):

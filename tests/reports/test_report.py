@@ -17,8 +17,8 @@ import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.data.dataset import Split
 from convsmith.errors import RunError
-from convsmith.evaluation.metrics import wilson
-from convsmith.evaluation.robustness import CORRUPTIONS, corrupted
+from convsmith.evaluation.metrics import wilson_interval
+from convsmith.evaluation.robustness import CORRUPTIONS, corrupt
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result
@@ -81,7 +81,7 @@ def test_results_hold_the_metrics(run: Result) -> None:
     test = results["test"]
     right = saved["logits"].argmax(1) == saved["labels"]
     assert test["accuracy"] == pytest.approx(right.mean())
-    interval = wilson(int(right.sum()), len(right))
+    interval = wilson_interval(int(right.sum()), len(right))
     assert test["accuracy_95"] == [interval.low, interval.high]
     assert np.array(test["confusion"]).sum() == len(right) == 599
     first = test["most_confident_mistakes"][0]
@@ -178,7 +178,7 @@ def test_robustness_is_measured_and_reported(run: Result, tmp_path: Path) -> Non
     net, normalize, dtype = load_net(opened, prepared)
     test = prepared.data.test
     images = np.asarray(test.images)
-    blurred = Split(images=corrupted("gaussian blur", images, 4), labels=test.labels)
+    blurred = Split(images=corrupt("gaussian blur", images, 4), labels=test.labels)
     score = evaluate_split(net, blurred, normalize, dtype)
     assert record["corruptions"]["gaussian blur"][3]["accuracy"] == score.accuracy
     means = [level["accuracy"] for levels in record["corruptions"].values() for level in levels]

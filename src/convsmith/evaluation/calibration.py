@@ -1,4 +1,4 @@
-"""Whether confidence can be believed: reliability, the temperature that would mend it, risk by coverage."""
+"""Calibration: reliability, temperature scaling, and the risk-coverage curve."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import Bin, Calibration
 
 NUM_BINS = 15
-# What a temperature is sought between; an optimum at an end is none.
-COLDEST, HOTTEST = 0.02, 50.0
+# The bounds of the temperature; an optimum at a bound counts as none.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RiskCoverage:
-    """Error among the most confident share of the images, as that share grows.
+    """The error among the most confident share of the images, as a function of that share.
 
     Attributes:
         coverage: `(N,)`, from 1/N to 1.
-        risk: `(N,)`, the share of wrong ones among the covered; equal confidences count by their mean.
-        area: The mean of the risk over all coverages (AURC), lower is better.
-        best_area: What the same number of mistakes would give if all came last.
+        risk: `(N,)`, the share of errors among the covered images; equal confidences count by their mean.
+        area: The mean of the risk over all coverages (AURC); lower is better.
+        best_area: The area for the same number of errors if these were the least confident predictions.
     """
 
     coverage: NDArray[np.float64]
@@ -32,58 +32,63 @@ class RiskCoverage:
     best_area: float
 
     def risk_at(self, coverage: float) -> float:
-        """The risk where a share of the images, more than 0 and at most 1, is covered."""
+        """Return the risk at a coverage above 0 and up to 1."""
         place = max(int(np.ceil(coverage * len(self.risk))) - 1, 0)
         return float(self.risk[place])
 
 
-def calibration(predictions: Predictions) -> Calibration:
-    """Work out how far confidence can be believed (Guo et al., arXiv 1706.04599).
+def measure_calibration(predictions: Predictions) -> Calibration:
+    """Compute the expected calibration error, and fit a temperature (Guo et al., arXiv 1706.04599).
 
     Example:
-        >>> sure = Predictions(logits=np.array([[9.0, 0], [9, 0]], np.float32), labels=np.array([0, 1]))
-        >>> f"{calibration(sure).ece:.2f}"
+        >>> confident = Predictions(logits=np.array([[9.0, 0], [9, 0]], np.float32), labels=np.array([0, 1]))
+        >>> f"{measure_calibration(confident).ece:.2f}"
         '0.50'
     """
-    right = ~predictions.wrong
-    bins = reliability(predictions.confidence, right)
-    temperature = best_temperature(predictions)
-    at_temperature = None
+    correct = ~predictions.wrong
+    bins = reliability_bins(predictions.confidence, correct)
+    temperature = fit_temperature(predictions)
+    ece_at_temperature = None
     if temperature is not None:
         logits = predictions.logits.astype(np.float64) / temperature
         confidence = np.exp(log_softmax(logits, axis=1)).max(1)
-        at_temperature = expected_error(reliability(confidence, right))
+        ece_at_temperature = expected_calibration_error(reliability_bins(confidence, correct))
     return Calibration(
         bins=bins,
-        ece=expected_error(bins),
+        ece=expected_calibration_error(bins),
         mean_confidence=float(predictions.confidence.mean()),
         temperature=temperature,
-        ece_at_temperature=at_temperature,
+        ece_at_temperature=ece_at_temperature,
     )
 
 
-def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """Sort predictions into bins of equal width by their confidence, `(N,)` each."""
+def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Group predictions into 15 bins of equal width by their confidence.
+
+    Args:
+        confidence: `(N,)`, from 0 to 1.
+        correct: `(N,)`, whether each prediction is correct.
+    """
     edges = np.linspace(0, 1, NUM_BINS + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, NUM_BINS - 1)
     bins = []
     for number in range(NUM_BINS):
         inside = place == number
-        there = bool(inside.any())
+        occupied = bool(inside.any())
         bins.append(
             Bin(
                 low=float(edges[number]),
                 high=float(edges[number + 1]),
                 count=int(inside.sum()),
-                confidence=float(confidence[inside].mean()) if there else None,
-                accuracy=float(right[inside].mean()) if there else None,
+                confidence=float(confidence[inside].mean()) if occupied else None,
+                accuracy=float(correct[inside].mean()) if occupied else None,
             )
         )
     return tuple(bins)
 
 
-def expected_error(bins: tuple[Bin, ...]) -> float:
-    """The expected calibration error of bins, 0 to 1."""
+def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
+    """Average the gaps between confidence and accuracy, weighted by the counts of the bins; from 0 to 1."""
     total = sum(each.count for each in bins)
     gaps = (
         each.count * abs(each.accuracy - each.confidence)
@@ -93,10 +98,10 @@ def expected_error(bins: tuple[Bin, ...]) -> float:
     return sum(gaps) / total
 
 
-def best_temperature(predictions: Predictions) -> float | None:
-    """What the logits are to be divided by for the smallest mean cross-entropy; None where none is best."""
+def fit_temperature(predictions: Predictions) -> float | None:
+    """Find the divisor of the logits with the smallest mean cross-entropy; None if no finite one is best."""
     if not predictions.wrong.any():
-        # The colder, the better, without end.
+        # The loss falls with the temperature without end.
         return None
     logits, labels = predictions.logits.astype(np.float64), predictions.labels
     rows = np.arange(len(labels))
@@ -105,18 +110,18 @@ def best_temperature(predictions: Predictions) -> float | None:
         logs = log_softmax(logits / np.exp(log_temperature), axis=1)
         return float(-logs[rows, labels].mean())
 
-    ends = (float(np.log(COLDEST)), float(np.log(HOTTEST)))
-    found = float(minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-5}).x)
-    at_an_end = min(found - ends[0], ends[1] - found) < 1e-2
-    return None if at_an_end else float(np.exp(found))
+    low, high = float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE))
+    best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)
+    at_a_bound = min(best - low, high - best) < 1e-2
+    return None if at_a_bound else float(np.exp(best))
 
 
-def risk_coverage(predictions: Predictions) -> RiskCoverage:
-    """Leave the least confident out, and see what is left (Geifman and El-Yaniv, arXiv 1705.08500)."""
+def risk_coverage_curve(predictions: Predictions) -> RiskCoverage:
+    """Compute the error by the share of images that is covered (Geifman and El-Yaniv, arXiv 1705.08500)."""
     confidence, wrong = predictions.confidence, predictions.wrong
     order = np.argsort(-confidence, kind="stable")
     _, block = np.unique(-confidence[order], return_inverse=True)
-    # Among equal confidences no order is right: each counts as the mean of them.
+    # Equal confidences have no order: each counts as the mean of its block.
     shared = np.bincount(block, weights=wrong[order]) / np.bincount(block)
     covered = np.arange(1, len(wrong) + 1)
     risk = np.cumsum(shared[block]) / covered

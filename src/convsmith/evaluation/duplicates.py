@@ -72,15 +72,15 @@ def duplicate_pairs(train: Split, test: Split) -> tuple[DuplicatePair, ...]:
 
 def _coarse(images: Images) -> NDArray[np.float32]:
     """Shrink images to vectors `(N, F)` of mean 0 and length 1; a flat image gives 0."""
-    parts = [_shrunk(images[start : start + 4096]) for start in range(0, len(images), 4096)]
-    lines = np.concatenate(parts)
-    lines -= lines.mean(1, keepdims=True)
-    lengths = np.linalg.norm(lines, axis=1, keepdims=True)
-    result: NDArray[np.float32] = lines / np.maximum(lengths, 1e-6)
+    parts = [_shrink(images[start : start + 4096]) for start in range(0, len(images), 4096)]
+    vectors = np.concatenate(parts)
+    vectors -= vectors.mean(1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-6)
     return result
 
 
-def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _shrink(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     pixels = images.astype(np.float32)
     for axis in (1, 2):
         side = pixels.shape[axis]
@@ -92,7 +92,7 @@ def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return pixels.reshape(len(pixels), -1)
 
 
-def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    gap = one.astype(np.float32) - other
-    gap -= gap.mean()
-    return float(np.sqrt((gap**2).mean()))
+def _difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+    difference = first.astype(np.float32) - second
+    difference -= difference.mean()
+    return float(np.sqrt((difference**2).mean()))

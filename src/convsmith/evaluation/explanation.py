@@ -1,4 +1,4 @@
-"""What a net looks at: class-activation maps, and what it loses where a part of an image is covered."""
+"""Explanations of predictions: class-activation maps, occlusion maps, and the outputs of blocks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from convsmith.errors import FileError, RunError
 from convsmith.evaluation.metrics import mistakes_of_each_class
-from convsmith.evaluation.predictions import REMEDY, Indices, Predictions
+from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
 from convsmith.net.plan import Plan
 from convsmith.system import files, reading
 from convsmith.training.metrics import evaluating
 
 Maps = NDArray[np.float32]
 MOST_CHANNELS = 8
-# What may stand between global pooling and the logits for them to be the mean of the map's own logits.
+# With only these operations after global pooling, the logits are the mean of the logits of the map.
 _AFFINE = {"Conv2d", "Linear", "BatchNorm2d", "Flatten", "Dropout"}
 
 
@@ -26,16 +26,16 @@ class Explanation:
     """Maps for some images of the test set.
 
     Attributes:
-        indices: `(M,)`, the images' places in the split.
-        for_predicted: `(M, h, w)`, the predicted class's logit at each place of the last map; None where the
-            net does not end in global average pooling and one layer with weights.
-        for_label: `(M, h, w)`, as that for the label's class.
-        occlusion: `(M, a, b)`, by how much the predicted class's logit falls where a patch at that place is
+        indices: `(M,)`, the indices of the images in the split.
+        for_predicted: `(M, h, w)`, the logit of the predicted class at each position of the last map; None
+            unless the net ends in global average pooling and affine layers.
+        for_label: `(M, h, w)`, the same for the class of the label.
+        occlusion: `(M, a, b)`, the drop of the logit of the predicted class when a patch at that position is
             covered by the mean colour.
-        patch: Pixels a side of that patch.
-        blocks: For the first image, the output of each block that is a map, `(K, h, w)`: of its channels the
-            eight that vary most over the map.
-        channels: How many each of these blocks has.
+        patch: The side of the patch in pixels.
+        blocks: For the first image, the output of each block that is a map, `(K, h, w)`: the eight channels
+            that vary most.
+        channels: The number of channels of each of these blocks.
     """
 
     indices: Indices
@@ -47,37 +47,37 @@ class Explanation:
     channels: tuple[int, ...] = ()
 
 
-def chosen(predictions: Predictions, order: Indices, count: int) -> Indices:
-    """Choose images to explain, half right, of as many classes as there are, half wrong.
+def choose_images(predictions: Predictions, order: Indices, count: int) -> Indices:
+    """Choose images to explain: half misclassified, half correct and of as many classes as possible.
 
-    Of the wrong ones the most confident of each class come first.
+    The most confident mistakes of each class come first.
 
     Args:
-        predictions: Of the split.
-        order: Its indices in the order in which right images are considered.
-        count: How many at most.
+        predictions: For the split.
+        order: Its indices, in the order in which correct images are considered.
+        count: The maximum number of images.
     """
-    right = [index for index in order if not predictions.wrong[index]]
-    _, first_of_class = np.unique(predictions.labels[right], return_index=True)
-    first = [right[place] for place in sorted(first_of_class)]
-    rest = [index for index in right if index not in set(first)]
+    correct = [index for index in order if not predictions.wrong[index]]
+    _, first_of_class = np.unique(predictions.labels[correct], return_index=True)
+    first = [correct[place] for place in sorted(first_of_class)]
+    rest = [index for index in correct if index not in set(first)]
     wrong = mistakes_of_each_class(predictions, count // 2)
     return np.array([*[*first, *rest][: count - len(wrong)], *wrong], dtype=np.int64)
 
 
 @torch.no_grad()
 def class_activation_maps(net: nn.Module, plan: Plan, images_NCHW: Tensor) -> Tensor | None:  # noqa: N803
-    """The logits at each place of the map that global average pooling takes the mean of.
+    """Compute the logits at each position of the input of global average pooling.
 
-    Their mean over the map is the logits themselves (Zhou et al., arXiv 1512.04150, biases included).
+    Their mean over the map equals the logits of the net (CAM, Zhou et al., arXiv 1512.04150, with biases).
 
     Args:
         net: Built from the plan, in evaluation mode.
-        plan: Tells where the pooling is.
-        images_NCHW: `(N, C, H, W)`, normalised.
+        plan: Of the net.
+        images_NCHW: `(N, C, H, W)`, normalized.
 
     Returns:
-        `(N, num_classes, h, w)`, or None where there is no such pooling, or more than affine layers after it.
+        `(N, num_classes, h, w)`; None without such pooling, or with other than affine layers after it.
     """
     operations = list(plan.operations())
     pools = [number for number, op in enumerate(operations) if op.operation == "GlobalAvgPool2d"]
@@ -102,15 +102,15 @@ def class_activation_maps(net: nn.Module, plan: Plan, images_NCHW: Tensor) -> Te
 
 @torch.no_grad()
 def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # noqa: N803
-    """By how much a class's logit falls where a patch is covered (Zeiler and Fergus, arXiv 1311.2901).
+    """Compute the drop of a class's logit when a patch is covered (Zeiler and Fergus, arXiv 1311.2901).
 
     Args:
         net: In evaluation mode.
-        image_CHW: `(C, H, W)`, normalised, so that 0 is the mean colour.
+        image_CHW: `(C, H, W)`, normalized, so that 0 is the mean colour.
         label: The class.
 
     Returns:
-        `(a, b)`: the patch's places, half a patch apart, from the upper left corner on.
+        `(a, b)`, one value for each position of the patch, half a patch apart.
     """
     patch = patch_size(image_CHW)
     step = max(patch // 2, 1)
@@ -119,21 +119,21 @@ def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # n
     covered = image_CHW.repeat(len(rows) * len(columns), 1, 1, 1)
     for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
         covered[number, :, row : row + patch, column : column + patch] = 0
-    whole = net(image_CHW[None])[0, label]
-    fall: Tensor = whole - net(covered)[:, label]
-    return fall.view(len(rows), len(columns))
+    uncovered = net(image_CHW[None])[0, label]
+    drop: Tensor = uncovered - net(covered)[:, label]
+    return drop.view(len(rows), len(columns))
 
 
 @torch.no_grad()
 def block_maps(net: nn.Module, image_CHW: Tensor) -> list[Tensor]:  # noqa: N803
-    """What each block makes of an image.
+    """Return the outputs of the blocks for one image.
 
     Args:
         net: In evaluation mode; its children are the blocks.
-        image_CHW: `(C, H, W)`, normalised.
+        image_CHW: `(C, H, W)`, normalized.
 
     Returns:
-        The outputs `(channels, h, w)` that are maps of more than one place, in the order of the blocks.
+        The outputs `(channels, h, w)` that are maps of more than one position, in the order of the blocks.
     """
     outputs: list[Tensor] = []
     handles = [
@@ -149,15 +149,15 @@ def block_maps(net: nn.Module, image_CHW: Tensor) -> list[Tensor]:  # noqa: N803
     return [output for output in outputs if output.dim() == 3 and output[0].numel() > 1]
 
 
-def most_varied(maps_CHW: Tensor) -> Tensor:  # noqa: N803
-    """The channels that vary most over the map, at most eight, in their order."""
+def most_variable_channels(maps_CHW: Tensor) -> Tensor:  # noqa: N803
+    """Return the channels with the largest deviation over the map, at most eight, in their order."""
     deviations = maps_CHW.flatten(1).std(1, correction=0)
-    chosen = deviations.argsort(descending=True, stable=True)[:MOST_CHANNELS].sort().values
-    return maps_CHW[chosen]
+    selection = deviations.argsort(descending=True, stable=True)[:MOST_CHANNELS].sort().values
+    return maps_CHW[selection]
 
 
 def patch_size(image_CHW: Tensor | NDArray[np.float32]) -> int:  # noqa: N803
-    """Pixels a side of the patch that covers: a quarter of the shorter side."""
+    """Return the side of the occluding patch in pixels: a quarter of the shorter side of the image."""
     return max(min(image_CHW.shape[1:]) // 4, 1)
 
 
@@ -168,22 +168,22 @@ def explain(
     predictions: Predictions,
     indices: Indices,
 ) -> Explanation:
-    """Explain the predictions for some images; the net's mode is put back as it was.
+    """Explain the predictions for some images. The mode of the net is restored.
 
     Args:
         net: Built from the plan.
-        plan: Tells where global pooling is.
-        images_NCHW: `(M, C, H, W)`, normalised, on the net's device.
-        predictions: Of the whole split.
-        indices: `(M,)`, the images' places in it.
+        plan: Of the net.
+        images_NCHW: `(M, C, H, W)`, normalized, on the device of the net.
+        predictions: For the split.
+        indices: `(M,)`, the indices of the images in the split.
     """
     predicted, labels = predictions.predicted[indices], predictions.labels[indices]
     with evaluating(net):
         logits = class_activation_maps(net, plan, images_NCHW)
         occlusion = torch.stack(
             [
-                occlusion_map(net, image, int(guess))
-                for image, guess in zip(images_NCHW, predicted, strict=True)
+                occlusion_map(net, image, int(label))
+                for image, label in zip(images_NCHW, predicted, strict=True)
             ]
         )
         blocks = block_maps(net, images_NCHW[0])
@@ -195,14 +195,14 @@ def explain(
         for_label=None if by_class is None else by_class[rows, labels],
         occlusion=occlusion.float().cpu().numpy(),
         patch=patch_size(images_NCHW[0]),
-        blocks=tuple(most_varied(block).float().cpu().numpy() for block in blocks),
+        blocks=tuple(most_variable_channels(block).float().cpu().numpy() for block in blocks),
         channels=tuple(len(block) for block in blocks),
     )
 
 
 def write(explanation: Explanation, path: Path) -> None:
     """Write the maps as a NumPy archive; equal maps give equal bytes."""
-    named = {
+    arrays = {
         "indices": explanation.indices,
         "for_predicted": explanation.for_predicted,
         "for_label": explanation.for_label,
@@ -211,18 +211,18 @@ def write(explanation: Explanation, path: Path) -> None:
         "channels": np.array(explanation.channels, dtype=np.int64),
         **{f"block{number}": maps for number, maps in enumerate(explanation.blocks)},
     }
-    files.write_arrays(path, named)
+    files.write_arrays(path, arrays)
 
 
 def read(path: Path, num_images: int) -> Explanation:
-    """Read what `write` wrote for a split of `num_images`.
+    """Read the maps for a split of `num_images`.
 
     Raises:
         RunError: The file is damaged.
     """
     try:
         arrays = reading.read_arrays(path)
-        found = Explanation(
+        explanation = Explanation(
             indices=arrays["indices"],
             for_predicted=arrays.get("for_predicted"),
             for_label=arrays.get("for_label"),
@@ -231,21 +231,22 @@ def read(path: Path, num_images: int) -> Explanation:
             blocks=tuple(arrays[f"block{number}"] for number in range(len(arrays.get("channels", ())))),
             channels=tuple(map(int, arrays.get("channels", ()))),
         )
-        _check(found, num_images)
+        _check(explanation, num_images)
     except (FileError, ValueError, TypeError, KeyError, ArithmeticError) as error:
-        raise RunError("damaged explanation", where=str(path), fix=REMEDY) from error
-    return found
+        raise RunError("damaged explanation", where=str(path), fix=EVALUATE_AGAIN) from error
+    return explanation
 
 
-def _check(found: Explanation, num_images: int) -> None:
-    indices = found.indices
+def _check(explanation: Explanation, num_images: int) -> None:
+    indices = explanation.indices
     if indices.ndim != 1 or indices.dtype.kind != "i":
-        raise ValueError("the images' places are no list of whole numbers")
+        raise ValueError("the indices are not a list of integers")
     if indices.min(initial=0) < 0 or indices.max(initial=0) >= num_images:
-        raise ValueError("places outside of the split")
-    of_images = [each for each in (found.for_predicted, found.for_label, found.occlusion) if each is not None]
-    for maps in (*of_images, *found.blocks):
+        raise ValueError("an index is outside of the split")
+    optional = (explanation.for_predicted, explanation.for_label, explanation.occlusion)
+    of_images = [maps for maps in optional if maps is not None]
+    for maps in (*of_images, *explanation.blocks):
         if maps.ndim != 3 or maps.dtype.kind != "f" or not np.isfinite(maps).all():
-            raise ValueError("no maps of finite numbers")
+            raise ValueError("the maps are not arrays of finite numbers")
     if any(len(maps) != len(indices) for maps in of_images):
-        raise ValueError("maps and images do not fit together")
+        raise ValueError("the numbers of maps and images differ")

@@ -1,6 +1,6 @@
-"""From predictions to facts: accuracy with its uncertainty, every class, what is confused, which are wrong.
+"""Metrics of predictions: accuracy with its interval, metrics of each class, confusion matrix, mistakes.
 
-What is not defined, such as the precision of a class that is never predicted, is None, never 0.
+What is undefined, such as the precision of a class that is never predicted, is None, never 0.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
-from convsmith.evaluation.calibration import RiskCoverage, calibration, risk_coverage
+from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import Calibration, ClassMetrics, ConfusedPair
 
@@ -27,7 +27,7 @@ class Interval:
     high: float
 
     def text(self) -> str:
-        """As percentages.
+        """Format the interval in percent.
 
         >>> Interval(low=0.8225, high=0.8373).text()
         '82.25 to 83.73 %'
@@ -37,50 +37,55 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """All that follows from the predictions of one split.
+    """The metrics of the predictions for one split.
 
     Attributes:
+        correct: Number of correct predictions.
+        total: Number of images.
         interval: Of the accuracy, by Wilson's score.
         loss: Mean cross-entropy in nats.
-        top: For each k, the share of images whose label is among the k likeliest classes.
+        top_accuracy: For each k, the share of images whose label is among the k most probable classes.
+        classes: In the order of the labels.
         confusion: `(num_classes, num_classes)`, rows are labels, columns predictions.
-        pairs: The most confused, most frequent first.
+        confused_pairs: The most frequent confusions, at most ten.
     """
 
     correct: int
     total: int
     interval: Interval
     loss: float
-    top: dict[int, float]
+    top_accuracy: dict[int, float]
     classes: tuple[ClassMetrics, ...]
     confusion: Indices
-    pairs: tuple[ConfusedPair, ...]
+    confused_pairs: tuple[ConfusedPair, ...]
     calibration: Calibration
     risk_coverage: RiskCoverage
 
     @property
     def accuracy(self) -> float:
+        """From 0 to 1."""
         return self.correct / self.total
 
     @property
     def macro_f1(self) -> float | None:
-        """The mean of the classes' F1; None where one of them is."""
+        """The mean F1 of the classes; None if the F1 of a class is undefined."""
         scores = [each.f1 for each in self.classes]
-        known = [score for score in scores if score is not None]
-        return sum(known) / len(known) if len(known) == len(scores) else None
+        defined = [score for score in scores if score is not None]
+        return sum(defined) / len(defined) if len(defined) == len(scores) else None
 
 
 def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
-    """Work out all facts of a split's predictions.
+    """Compute all metrics of the predictions for a split.
 
     Args:
-        predictions: With as many logits as there are names.
+        predictions: With one logit for each class.
         class_names: In the order of the labels.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 1.0]], dtype=np.float32)
-        >>> facts = compute_metrics(Predictions(logits=logits, labels=np.array([0, 1])), ("cat", "dog"))
-        >>> facts.accuracy, facts.classes[1].precision, facts.pairs[0].count
+        >>> predictions = Predictions(logits=logits, labels=np.array([0, 1]))
+        >>> metrics = compute_metrics(predictions, ("cat", "dog"))
+        >>> metrics.accuracy, metrics.classes[1].precision, metrics.confused_pairs[0].count
         (0.5, None, 1)
     """
     matrix: Indices = confusion_matrix(
@@ -90,30 +95,30 @@ def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> M
     return Metrics(
         correct=correct,
         total=total,
-        interval=wilson(correct, total),
+        interval=wilson_interval(correct, total),
         loss=float(predictions.losses.mean()),
-        top=top_accuracies(predictions),
-        classes=classes_of(matrix, class_names),
+        top_accuracy=top_accuracies(predictions),
+        classes=class_metrics_of(matrix, class_names),
         confusion=matrix,
-        pairs=confused_pairs(matrix, class_names),
-        calibration=calibration(predictions),
-        risk_coverage=risk_coverage(predictions),
+        confused_pairs=confused_pairs(matrix, class_names),
+        calibration=measure_calibration(predictions),
+        risk_coverage=risk_coverage_curve(predictions),
     )
 
 
-def wilson(correct: int, total: int) -> Interval:
-    """The 95 % interval of a share, by Wilson's score (1927).
+def wilson_interval(correct: int, total: int) -> Interval:
+    """Compute the 95 % confidence interval of a share by Wilson's score (Wilson 1927).
 
     Example:
-        >>> wilson(595, 599).text()
+        >>> wilson_interval(595, 599).text()
         '98.30 to 99.74 %'
     """
-    found = binomtest(correct, total).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
-    return Interval(low=float(found.low), high=float(found.high))
+    interval = binomtest(correct, total).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
+    return Interval(low=float(interval.low), high=float(interval.high))
 
 
-def classes_of(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
-    """Each class by a confusion matrix `(num_classes, num_classes)`, rows are labels."""
+def class_metrics_of(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
+    """Count each class in a confusion matrix `(num_classes, num_classes)` whose rows are labels."""
     return tuple(
         ClassMetrics(
             name=name,
@@ -126,46 +131,47 @@ def classes_of(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ClassMetr
 
 
 def top_accuracies(predictions: Predictions) -> dict[int, float]:
-    """The share of images whose label is among the k likeliest classes, for each k below their number."""
+    """Compute the top-k accuracy for each k in `TOP` that is below the number of classes."""
     own = predictions.logits[np.arange(len(predictions)), predictions.labels][:, None]
-    # Equal logits rank as `argmax` has them, the lower class first, so that the first is the accuracy.
+    # Equal logits rank by class, as for `argmax`, so that the top-1 accuracy is the accuracy.
     before = np.arange(predictions.num_classes) < predictions.labels[:, None]
     rank = ((predictions.logits > own) | ((predictions.logits == own) & before)).sum(1)
     return {k: float((rank < k).mean()) for k in TOP if k < predictions.num_classes or k == 1}
 
 
 def confused_pairs(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ConfusedPair, ...]:
-    """The most frequent mistakes by a confusion matrix, at most ten."""
-    mistakes = matrix.copy()
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:NUM_PAIRS]
+    """Return the most frequent confusions of a confusion matrix, at most ten."""
+    confusions = matrix.copy()
+    np.fill_diagonal(confusions, 0)
+    order = np.argsort(-confusions, axis=None, kind="stable")[:NUM_PAIRS]
     places = zip(*np.unravel_index(order, matrix.shape), strict=True)
     return tuple(
         ConfusedPair(
-            true=class_names[true], predicted=class_names[predicted], count=int(mistakes[true, predicted])
+            true=class_names[true], predicted=class_names[predicted], count=int(confusions[true, predicted])
         )
         for true, predicted in places
-        if mistakes[true, predicted]
+        if confusions[true, predicted]
     )
 
 
 def mistakes(predictions: Predictions) -> Indices:
-    """Indices of the wrong predictions, the most confident first."""
+    """Return the indices of misclassified images, the most confident first."""
     wrong = np.flatnonzero(predictions.wrong)
     order: Indices = wrong[np.argsort(-predictions.confidence[wrong], kind="stable")]
     return order
 
 
 def highest_losses(predictions: Predictions, count: int) -> Indices:
-    """Indices of the images with the highest loss, right ones among them where few are wrong."""
+    """Return the indices of the images with the highest loss; not all need be misclassified."""
     order: Indices = np.argsort(-predictions.losses, kind="stable")[:count]
     return order
 
 
 def mistakes_of_each_class(predictions: Predictions, count: int) -> Indices:
-    """At most `count` wrong predictions: the most confident of each class, then the next of each, and so on.
+    """Return the indices of at most `count` misclassified images, with each class represented if possible.
 
-    They are ordered by confidence; every class that has mistakes is among them where `count` allows.
+    The most confident mistake of each class is taken first, then the second of each, and so on. The result
+    is ordered by confidence.
     """
     wrong = mistakes(predictions)
     labels = predictions.labels[wrong]
@@ -173,13 +179,13 @@ def mistakes_of_each_class(predictions: Predictions, count: int) -> Indices:
     for label in np.unique(labels):
         of_class = labels == label
         rank[of_class] = np.arange(of_class.sum())
-    chosen = np.sort(np.argsort(rank, kind="stable")[:count])
-    result: Indices = wrong[chosen]
+    selection = np.sort(np.argsort(rank, kind="stable")[:count])
+    result: Indices = wrong[selection]
     return result
 
 
-def shares(matrix: Indices) -> NDArray[np.float64]:
-    """A confusion matrix with each row as shares of its class, `nan` where the split has none of it."""
+def normalize_rows(matrix: Indices) -> NDArray[np.float64]:
+    """Divide each row of a confusion matrix by its sum; the row of a class without images is `nan`."""
     totals = matrix.sum(1, keepdims=True)
     result: NDArray[np.float64] = np.full(matrix.shape, np.nan)
     np.divide(matrix, totals, out=result, where=totals > 0)

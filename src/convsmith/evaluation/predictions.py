@@ -1,7 +1,7 @@
-"""What a net said about every image of a split, and the one file that it is kept in.
+"""The predictions for a split, and predictions.npz, the file that holds them.
 
-All figures and pages follow from this file, so that they are made again without the net. It holds plain
-arrays; nothing in it is unpickled.
+All metrics and pages are computed from this file, without inference. It holds plain arrays, and nothing in it
+is unpickled.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,20 @@ from convsmith.errors import FileError, RunError
 from convsmith.system import files, reading
 
 Indices = NDArray[np.int64]
-REMEDY = "`convsmith evaluate` on the run's folder writes it anew"
+# The fix for a damaged file that an evaluation writes.
+EVALUATE_AGAIN = "write it again by `convsmith evaluate` on the run's folder"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The outputs for one split, in the split's order.
+    """The outputs for one split, in the order of the split.
 
     Attributes:
         logits: `(N, num_classes)` float32.
         labels: `(N,)` int64, each below `num_classes`.
-        ids: `(N,)` 16 hexadecimal digits each, of the image's pixels; None in runs of older versions.
+        ids: `(N,)`, 16 hexadecimal digits of the pixels of each image; None in runs of older versions.
         features: `(N, F)` float16, the input of the last layer with weights, averaged over a map; None in
-            runs of older versions, and where F would be more than 2,048.
+            runs of older versions, and for F above 2,048.
     """
 
     logits: NDArray[np.float32]
@@ -50,7 +51,7 @@ class Predictions:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """Whether the predicted class is not the label, `(N,)`."""
+        """Whether the predicted class differs from the label, `(N,)`."""
         result: NDArray[np.bool_] = self.predicted != self.labels
         return result
 
@@ -76,23 +77,23 @@ class Predictions:
 
 def write(predictions: Predictions, path: Path) -> None:
     """Write predictions as a compressed NumPy archive; equal predictions give equal bytes."""
-    named = {
+    arrays = {
         "ids": predictions.ids,
         "labels": predictions.labels,
         "logits": predictions.logits,
         "features": predictions.features,
     }
-    files.write_arrays(path, named)
+    files.write_arrays(path, arrays)
 
 
 def read(path: Path) -> Predictions:
-    """Read what `write` wrote, by this version or an older one.
+    """Read predictions that this version or an older one wrote.
 
     Raises:
-        RunError: The file is missing or damaged, or its arrays do not fit together.
+        RunError: The file is missing or damaged, or its arrays do not match.
     """
     if not path.is_file():
-        raise RunError("the run has no saved predictions", where=str(path), fix=REMEDY)
+        raise RunError("the run has no saved predictions", where=str(path), fix=EVALUATE_AGAIN)
     try:
         arrays = reading.read_arrays(path)
         predictions = Predictions(
@@ -103,14 +104,14 @@ def read(path: Path) -> Predictions:
         )
         _check(predictions)
     except (FileError, ValueError, KeyError) as error:
-        raise RunError(f"damaged: {_first_line(error)}", where=str(path), fix=REMEDY) from error
+        raise RunError(f"damaged: {_first_line(error)}", where=str(path), fix=EVALUATE_AGAIN) from error
     return predictions
 
 
 def _check(predictions: Predictions) -> None:
     logits, labels = predictions.logits, predictions.labels
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
-        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not fit together")
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} do not match")
     if logits.dtype not in {np.dtype(np.float16), np.dtype(np.float32)} or labels.dtype.kind != "i":
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, expected float32 and int64")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:

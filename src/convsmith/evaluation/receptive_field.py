@@ -1,8 +1,8 @@
-"""The effective receptive field: how much each pixel of real images matters to the centre of a map.
+"""The effective receptive field: the influence of each pixel on the centre of a map.
 
-From Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (NeurIPS
-2016, arXiv 1701.04128): the gradient of the central position of a map with respect to the image. It is
-largest in the middle and falls off like a bell, so a net looks at less than its theoretical receptive field.
+It is the mean absolute gradient of the central position of a map with respect to the image (Luo et al.,
+"Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016, arXiv
+1701.04128). It is roughly Gaussian, so it is smaller than the theoretical receptive field.
 
 Shapes: images `(N, C, H, W)`, fields `(H, W)`.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from convsmith.data.dataset import ImageData
 from convsmith.data.normalize import Normalizer, normalized
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
-from convsmith.evaluation.predictions import REMEDY
+from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.net.analysis import ReceptiveField
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
@@ -32,7 +32,7 @@ from convsmith.training.kernels.backward import prepared_backward
 from convsmith.training.metrics import evaluating
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
-# Luo et al. count the pixels above 1 - 95.45 % of the greatest, as of a Gaussian within two deviations.
+# Luo et al. count the pixels above 1 - 95.45 % of the maximum: two standard deviations of a Gaussian.
 _THRESHOLD = 1 - 0.9545
 _SAMPLE, _BATCH = 104, 64
 _HEADS = {"GlobalAvgPool2d", "Flatten"}
@@ -50,21 +50,21 @@ class Square:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Row and column of its middle, 0 for the middle of the first pixel."""
+        """Row and column of its centre; 0 is the centre of the first pixel."""
         return self.top + (self.height - 1) / 2, self.left + (self.width - 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class EffectiveReceptiveField:
-    """Where the centre of a map looks.
+    """The effective receptive field of the centre of a map.
 
     Attributes:
-        layer: The module whose output is meant.
-        map_shape: Its height and width.
-        position: The central position in it, row and column.
-        energy: `(H, W)`, each pixel's mean absolute gradient, summed over channels, scaled to sum to 1.
-        num_images: That the mean is over.
-        square: The theoretical receptive field of the position; None where it is not known.
+        layer: The module whose output is the map.
+        map_shape: Height and width of the map.
+        position: Row and column of its centre.
+        energy: `(H, W)`, the mean absolute gradient of each pixel, summed over channels, scaled to sum to 1.
+        num_images: The number of images in the mean.
+        square: The theoretical receptive field of the position; None if it is unknown.
     """
 
     layer: str
@@ -76,7 +76,7 @@ class EffectiveReceptiveField:
 
     @cached_property
     def centre(self) -> tuple[float, float]:
-        """What radii are measured from: the middle of the square, else the energy's centre of mass."""
+        """The origin of radii: the centre of the square if it is known, else the energy's centre of mass."""
         if self.square is not None:
             return self.square.centre
         rows, columns = np.indices(self.energy.shape)
@@ -84,33 +84,33 @@ class EffectiveReceptiveField:
 
     @cached_property
     def _by_distance(self) -> tuple[Field, Field]:
-        """The distances of all pixels, ascending, and the energy up to each."""
+        """The distances of all pixels from the centre, ascending, and the cumulative energy."""
         rows, columns = np.indices(self.energy.shape)
         distances = np.hypot(rows - self.centre[0], columns - self.centre[1]).ravel()
         order = np.argsort(distances, kind="stable")
         return distances[order], self.energy.ravel()[order].cumsum()
 
     def share_within(self, radius: float) -> float:
-        """The share of the energy, 0 to 1, of pixels whose middle is at most `radius` off the centre."""
+        """Return the share of the energy, from 0 to 1, within a radius in pixels."""
         distances, energy = self._by_distance
         count = int(np.searchsorted(distances, radius + 1e-9, side="right"))
         return float(energy[count - 1]) if count else 0.0
 
     def radius_of(self, share: float) -> float:
-        """The least radius in pixels within which there is a share, above 0 and up to 1, of the energy."""
+        """Return the smallest radius in pixels that contains a share of the energy, above 0 and up to 1."""
         distances, energy = self._by_distance
-        # Sums of many small numbers end a little beside 1.
+        # The cumulative sum need not end at exactly 1.
         index = int(np.searchsorted(energy, share - 1e-9))
         return float(distances[min(index, len(distances) - 1)])
 
     @property
     def size(self) -> float:
-        """The side in pixels of a square of as many pixels as matter at least 4.55 % as much as the first."""
+        """The side of a square with as many pixels as have at least 4.55 % of the maximal energy."""
         return float(np.sqrt((self.energy > _THRESHOLD * self.energy.max()).sum()))
 
     @property
     def is_clipped(self) -> bool:
-        """Whether the theoretical square reaches past the image."""
+        """Whether the theoretical receptive field extends beyond the image."""
         if self.square is None:
             return False
         height, width = self.energy.shape
@@ -118,7 +118,7 @@ class EffectiveReceptiveField:
         return self.square.top < 0 or self.square.left < 0 or bottom > height or right > width
 
     def record(self) -> dict[str, Any]:
-        """The numbers as plain values, ready for JSON."""
+        """Return the numbers as plain values for JSON."""
         return {
             "layer": self.layer,
             "images": self.num_images,
@@ -132,19 +132,19 @@ class EffectiveReceptiveField:
 def effective_field(
     net: nn.Module, batches: Iterable[Tensor], layer: str, view: ReceptiveField | None = None
 ) -> EffectiveReceptiveField:
-    """Measure what the central position of a layer's output depends on.
+    """Measure the effective receptive field of the centre of a layer's output.
 
-    The outputs of all channels there are added up and their gradient is taken, in evaluation mode. The net is
-    left as it was: modes, gradients and hooks.
+    It is the gradient of the sum over channels, in evaluation mode. Modes, gradients and hooks of the net are
+    restored.
 
     Args:
         net: Takes images `(N, C, H, W)`.
-        batches: Of images as the net takes them, all of one size.
-        layer: The path of a submodule that gives maps `(N, C, H, W)`; "" is the net itself.
-        view: What the layer's outputs see in theory, from a row of an `Analysis`.
+        batches: Normalized images of one size.
+        layer: The path of a submodule whose output is `(N, C, H, W)`; "" is the net itself.
+        view: The theoretical receptive field of the layer, from a row of an `Analysis`.
 
     Raises:
-        ModuleError: No such layer, its output is no map, or nothing comes back from it.
+        ModuleError: There is no such layer, its output is not a map, or no gradient reaches the images.
 
     Example:
         >>> from torch import nn
@@ -162,9 +162,9 @@ def effective_field(
         count += len(images)
     if total is None or not np.isfinite(total).all() or not total.any():
         raise ModuleError(
-            "no gradient comes back from the centre of the map to the images",
+            "no gradient reaches the images from the centre of the map",
             where=layer or type(net).__name__,
-            fix="see that there are images, that the weights are finite, and that the layer is used",
+            fix="check that there are images, that the weights are finite, and that the layer is used",
         )
     map_shape, position = places
     return EffectiveReceptiveField(
@@ -178,9 +178,9 @@ def effective_field(
 
 
 def layer_before_head(plan: Plan) -> str:
-    """The path of the last layer whose output is a map, before it is pooled to a point or flattened.
+    """Return the path of the last layer before global pooling or flattening.
 
-    A dropout there is passed over: it does nothing in evaluation mode.
+    Dropout is skipped, since it does nothing in evaluation mode.
 
     Raises:
         ShapeError: The net flattens the image itself.
@@ -208,19 +208,19 @@ def _operation(step: Step) -> str:
 def _centre_gradient(
     net: nn.Module, images: Tensor, layer: str
 ) -> tuple[Tensor, tuple[tuple[int, int], tuple[int, int]]]:
-    """The gradient `(N, C, H, W)` of the central outputs; the size of the map, and the centre in it."""
+    """Return the gradient `(N, C, H, W)` of the central outputs; the size of the map, and its centre."""
     outputs: list[Tensor] = []
     places: list[tuple[tuple[int, int], tuple[int, int]]] = []
 
-    def seen(_: nn.Module, __: Any, output: Any) -> None:
+    def store_centre(_: nn.Module, __: Any, output: Any) -> None:
         if not isinstance(output, Tensor) or output.dim() != 4:
-            found = (
+            kind = (
                 "x".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else type(output).__name__
             )
-            raise ModuleError(f"its output is no map: {found}", where=layer or type(net).__name__)
+            raise ModuleError(f"its output is not a map: {kind}", where=layer or type(net).__name__)
         height, width = output.shape[2:]
         places.append(((height, width), (height // 2, width // 2)))
-        # Taken at once: a later operation may write over the map.
+        # Taken at once: a later operation may modify the map in place.
         outputs.append(output[:, :, height // 2, width // 2].sum())
 
     modules = dict(net.named_modules())
@@ -230,7 +230,7 @@ def _centre_gradient(
         )
     with evaluating(net), torch.enable_grad():
         images = images.detach().requires_grad_()
-        hook = modules[layer].register_forward_hook(seen)
+        hook = modules[layer].register_forward_hook(store_centre)
         try:
             with prepared_backward(images.device, images.dtype):
                 net(images)
@@ -243,7 +243,7 @@ def _centre_gradient(
 
 
 def square(view: ReceptiveField | None, position: tuple[int, int]) -> Square | None:
-    """The theoretical receptive field of one position of a map."""
+    """Return the theoretical receptive field of one position of a map; None if it is unknown."""
     if view is None or len(view.axes) != 2:
         return None
     rows, columns = view.axes
@@ -316,7 +316,7 @@ def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
             square=square(_view(analysis, layer), (rows, columns)),
         )
     except (FileError, ValueError, TypeError, KeyError) as error:
-        raise RunError("damaged receptive field", where=str(path), fix=REMEDY) from error
+        raise RunError("damaged receptive field", where=str(path), fix=EVALUATE_AGAIN) from error
 
 
 def _view(analysis: SpecAnalysis, layer: str) -> ReceptiveField:

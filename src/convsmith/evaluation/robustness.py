@@ -16,7 +16,7 @@ from torch import nn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer
-from convsmith.evaluation.metrics import wilson
+from convsmith.evaluation.metrics import wilson_interval
 from convsmith.evaluation.schema import CorruptedAccuracy, Robustness
 from convsmith.training.metrics import evaluate_split
 
@@ -45,8 +45,7 @@ def evaluate_robustness(
     """
     corruptions = {
         name: tuple(
-            _accuracy(net, _corrupted_split(split, name, strength), normalize, dtype)
-            for strength in STRENGTHS
+            _accuracy(net, _corrupt_split(split, name, strength), normalize, dtype) for strength in STRENGTHS
         )
         for name in CORRUPTIONS
     }
@@ -59,9 +58,9 @@ def evaluate_robustness(
     )
 
 
-def _corrupted_split(split: Split, name: str, strength: int) -> Split:
+def _corrupt_split(split: Split, name: str, strength: int) -> Split:
     parts = [
-        corrupted(name, np.asarray(split.images[start : start + _CHUNK]), strength, seed=start)
+        corrupt(name, np.asarray(split.images[start : start + _CHUNK]), strength, seed=start)
         for start in range(0, len(split), _CHUNK)
     ]
     return Split(images=np.concatenate(parts), labels=split.labels)
@@ -69,14 +68,14 @@ def _corrupted_split(split: Split, name: str, strength: int) -> Split:
 
 def _accuracy(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> CorruptedAccuracy:
     metrics = evaluate_split(net, split, normalize, dtype)
-    interval = wilson(metrics.correct, metrics.total)
+    interval = wilson_interval(metrics.correct, metrics.total)
     return CorruptedAccuracy(
         accuracy=metrics.accuracy, accuracy_95=(interval.low, interval.high), loss=metrics.loss
     )
 
 
-def corrupted(name: str, images: Pixels, strength: int, seed: int = 0) -> Pixels:
-    """Corrupt images.
+def corrupt(name: str, images: Pixels, strength: int, seed: int = 0) -> Pixels:
+    """Apply a corruption to images.
 
     Args:
         name: A key of `CORRUPTIONS`.
@@ -89,59 +88,59 @@ def corrupted(name: str, images: Pixels, strength: int, seed: int = 0) -> Pixels
 
     Example:
         >>> grey = np.full((1, 2, 2, 1), 200, dtype=np.uint8); grey[0, 0, 0] = 100
-        >>> corrupted("contrast", grey, 5).ravel()
+        >>> corrupt("contrast", grey, 5).ravel()
         array([164, 179, 179, 179], dtype=uint8)
     """
     return CORRUPTIONS[name](images, strength - 1, np.random.default_rng([seed, strength]))
 
 
-def _noise(images: Pixels, level: int, draw: np.random.Generator) -> Pixels:
-    return _rounded(images + 255 * NOISE[level] * draw.standard_normal(images.shape, dtype=np.float32))
+def _noise(images: Pixels, level: int, generator: np.random.Generator) -> Pixels:
+    return _to_uint8(images + 255 * NOISE[level] * generator.standard_normal(images.shape, dtype=np.float32))
 
 
 def _blur(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
     sigma = BLUR_PIXELS[level]
-    return _rounded(gaussian_filter(images.astype(np.float32), sigma=(0, sigma, sigma, 0), mode="nearest"))
+    return _to_uint8(gaussian_filter(images.astype(np.float32), sigma=(0, sigma, sigma, 0), mode="nearest"))
 
 
 def _contrast(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
     means = images.mean(axis=(1, 2), keepdims=True)
-    return _rounded((images - means) * CONTRAST[level] + means)
+    return _to_uint8((images - means) * CONTRAST[level] + means)
 
 
 def _jpeg(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
-    def through(picture: Image.Image) -> Image.Image:
+    def convert(picture: Image.Image) -> Image.Image:
         content = io.BytesIO()
         picture.save(content, "JPEG", quality=JPEG_QUALITY[level])
         return Image.open(content)
 
-    return _each(images, through)
+    return _map_images(images, convert)
 
 
 def _pixelate(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
     height, width = (max(int(side * PIXELATE[level]), 1) for side in images.shape[1:3])
 
-    def through(picture: Image.Image) -> Image.Image:
+    def convert(picture: Image.Image) -> Image.Image:
         small = picture.resize((width, height), Image.Resampling.BOX)
         return small.resize(picture.size, Image.Resampling.BOX)
 
-    return _each(images, through)
+    return _map_images(images, convert)
 
 
 def _shift(images: Pixels, level: int, _: np.random.Generator) -> Pixels:
     """Shift to the right and down by whole pixels; the edge is repeated."""
     rows, columns = (max(round(side * SHIFT_SHARE[level]), 1) for side in images.shape[1:3])
-    moved: Pixels = shift(images, (0, rows, columns, 0), order=0, mode="nearest")
-    return moved
+    result: Pixels = shift(images, (0, rows, columns, 0), order=0, mode="nearest")
+    return result
 
 
-def _each(images: Pixels, through: Callable[[Image.Image], Image.Image]) -> Pixels:
+def _map_images(images: Pixels, convert: Callable[[Image.Image], Image.Image]) -> Pixels:
     grey = images.shape[-1] == 1
     pictures = (Image.fromarray(image[..., 0] if grey else image) for image in images)
-    return np.stack([np.asarray(through(picture)) for picture in pictures]).reshape(images.shape)
+    return np.stack([np.asarray(convert(picture)) for picture in pictures]).reshape(images.shape)
 
 
-def _rounded(values: NDArray[np.floating]) -> Pixels:
+def _to_uint8(values: NDArray[np.floating]) -> Pixels:
     result: Pixels = np.rint(values).clip(0, 255).astype(np.uint8)
     return result
 

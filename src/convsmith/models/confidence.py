@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from convsmith.evaluation.calibration import best_temperature, expected_error, reliability
+from convsmith.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_bins
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.models.bundle_schema import ClassCount, Confidence, Measured
@@ -27,7 +27,7 @@ def fitted(predictions: Predictions, on: Literal["validation", "test"]) -> Confi
         >>> 0.5 < found.unsure_below < 0.9
         True
     """
-    temperature = best_temperature(predictions) or 1.0
+    temperature = fit_temperature(predictions) or 1.0
     warmed = at_temperature(predictions, temperature)
     right = warmed.confidence[~warmed.wrong]
     # The lower neighbour, so that at least 95 % reach it.
@@ -52,7 +52,7 @@ def measured(predictions: Predictions, class_names: tuple[str, ...], confidence:
         high=facts.interval.high,
         loss=facts.loss,
         ece=facts.calibration.ece,
-        calibrated_ece=expected_error(reliability(warmed.confidence, ~wrong)),
+        calibrated_ece=expected_calibration_error(reliability_bins(warmed.confidence, ~wrong)),
         unsure=float(unsure.mean()),
         unsure_among_wrong=float(unsure[wrong].mean()) if wrong.any() else None,
         accuracy_if_sure=None if unsure.all() else float((~wrong)[~unsure].mean()),

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from convsmith.evaluation.metrics import wilson
+from convsmith.evaluation.metrics import wilson_interval
 from convsmith.nas.pareto import frontier
 from convsmith.nas.settings import Settings
 from convsmith.nas.study import Trial
@@ -142,7 +142,7 @@ def _row(trial: Trial, settings: Settings, bench: TrialRunner, best: set[int], w
         reason=trial.reason,
         epochs=point.epochs if point else 0,
         accuracy=point.accuracy if point else None,
-        interval=wilson(point.correct, point.total) if point else None,
+        interval=wilson_interval(point.correct, point.total) if point else None,
         parameters=trial.parameters,
         macs=trial.macs,
         receptive_field=trial.receptive_field,

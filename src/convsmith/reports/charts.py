@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.calibration import RiskCoverage
-from convsmith.evaluation.metrics import Metrics, shares
+from convsmith.evaluation.metrics import Metrics, normalize_rows
 from convsmith.evaluation.schema import Calibration, ClassMetrics, Robustness
 from convsmith.reports.style import (
     BLUE,
@@ -139,7 +139,7 @@ def class_accuracy_height(classes: Sequence[ClassMetrics]) -> float:
 
 def confusion(facts: Metrics) -> Draw:
     """The confusion matrix as shares of each class: right ones blue, mistakes orange."""
-    rates = np.nan_to_num(shares(facts.confusion))
+    rates = np.nan_to_num(normalize_rows(facts.confusion))
     names = [short(each.name) for each in facts.classes]
 
     def draw(ax: Axes) -> None:

@@ -10,7 +10,7 @@ from convsmith.data.dataset import ImageData
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
-from convsmith.evaluation.comparison import PairTest, differences, groups, pair_test, spread
+from convsmith.evaluation.comparison import McNemarTest, differences, group_by_recipe, mcnemar_test, spread
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
@@ -60,7 +60,7 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
     if len(runs) < 2:
         raise RunError("found one run, expected at least two", where="runs", fix="convsmith compare runs/*")
     loaded_runs = _named([_open(path) for path in runs])
-    grouped = groups([run.recipe.table() for run in loaded_runs])
+    grouped = group_by_recipe([run.recipe.table() for run in loaded_runs])
     labels = _labels(loaded_runs, grouped)
     tests, incomparable = _pair_tests(loaded_runs, grouped)
     sheets, pairs = _examples(loaded_runs, tests)
@@ -96,7 +96,7 @@ def _open(path: Path) -> _Run:
         raise RunError(
             f"found {test.num_classes} logits an image, expected {len(names)}",
             where=str(folder.predictions),
-            fix=predictions.REMEDY,
+            fix=predictions.EVALUATE_AGAIN,
         )
     return _Run(
         folder=folder,
@@ -175,7 +175,7 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
 
 def _pair_tests(
     runs: list[_Run], grouped: list[list[int]]
-) -> tuple[list[PairTest], tuple[tuple[str, str], ...]]:
+) -> tuple[list[McNemarTest], tuple[tuple[str, str], ...]]:
     """Test each pair of runs with equal test images, and return the names of the other pairs.
 
     Pairs of different recipes with the same seed come first, then with different seeds. Pairs of one recipe,
@@ -190,7 +190,7 @@ def _pair_tests(
         return same_recipe, runs[first].recipe.seed != runs[second].recipe.seed
 
     for first, second in sorted(combinations(range(len(runs)), 2), key=rank):
-        test = pair_test(first, second, outputs)
+        test = mcnemar_test(first, second, outputs)
         if test is None:
             others.append((runs[first].name, runs[second].name))
         else:
@@ -198,7 +198,7 @@ def _pair_tests(
     return tests, tuple(others)
 
 
-def _examples(runs: list[_Run], tests: list[PairTest]) -> tuple[list[Pixels], tuple[PairRow, ...]]:
+def _examples(runs: list[_Run], tests: list[McNemarTest]) -> tuple[list[Pixels], tuple[PairRow, ...]]:
     """Return all pairs, the first ones with images that only one run classifies correctly."""
     images: list[Pixels] = []
     rows = []
@@ -221,7 +221,7 @@ def _examples(runs: list[_Run], tests: list[PairTest]) -> tuple[list[Pixels], tu
     return images, tuple(rows)
 
 
-def _pair_row(runs: list[_Run], test: PairTest, strips: list[tuple[tuple[int, str], ...]]) -> PairRow:
+def _pair_row(runs: list[_Run], test: McNemarTest, strips: list[tuple[tuple[int, str], ...]]) -> PairRow:
     return PairRow(
         first=runs[test.first].name,
         second=runs[test.second].name,

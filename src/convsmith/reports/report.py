@@ -15,7 +15,7 @@ from convsmith.errors import RunError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation import receptive_field
 from convsmith.evaluation.metrics import Metrics, compute_metrics, mistakes
-from convsmith.evaluation.predictions import REMEDY, Predictions
+from convsmith.evaluation.predictions import EVALUATE_AGAIN, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.results import results_of
 from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
@@ -69,7 +69,9 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
         predictions.labels, session.data.test.labels
     ):
         raise RunError(
-            "the predictions are not of the test set of this run", where=str(folder.predictions), fix=REMEDY
+            "the predictions are not of the test set of this run",
+            where=str(folder.predictions),
+            fix=EVALUATE_AGAIN,
         )
     return Evaluation(
         train=folder.read(Results).train,

@@ -82,7 +82,7 @@ def _write_explanations(
 ) -> None:
     split = session.data.test
     order = torch.randperm(len(split), generator=new_generator(session.recipe.seed, _EXPLAINED)).numpy()
-    indices = explanation.chosen(test, order, NUM_EXPLAINED)
+    indices = explanation.choose_images(test, order, NUM_EXPLAINED)
     images = _images(split, indices, normalize)
     maps = explanation.explain(net, session.analysis.plan, images, test, indices)
     explanation.write(maps, folder.explanation)

@@ -15,7 +15,7 @@ from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageData
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
-from convsmith.evaluation.predictions import REMEDY
+from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Record, Results, Robustness
 from convsmith.system import files, reading
 from convsmith.system.device import machine_record
@@ -281,7 +281,7 @@ def _validated(kind: type[R], value: Any, path: Path) -> R:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        fix = REMEDY if kind in _MADE_BY_EVALUATE else "restore the file from a copy, or train again"
+        fix = EVALUATE_AGAIN if kind in _MADE_BY_EVALUATE else "restore the file from a copy, or train again"
         raise RunError.of(_problem(details, path, fix) for details in error.errors()) from error
 
 

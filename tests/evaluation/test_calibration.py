@@ -1,0 +1,80 @@
+"""Calibration and the risk-coverage curve, compared with direct computations."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.metrics import (
+    log_loss,
+)
+
+from convsmith.evaluation.calibration import fit_temperature, measure_calibration, risk_coverage_curve
+from convsmith.evaluation.predictions import Predictions
+from helpers.evaluation import SOURCES, predictions_of, softmax
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("source", SOURCES)
+def test_calibration_error_computed_by_a_loop(source: str) -> None:
+    predictions = predictions_of(source)
+    confidence, correct = softmax(predictions.logits).max(1), predictions.predicted == predictions.labels
+    error = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
+    assert measure_calibration(predictions).ece == pytest.approx(error)
+    assert sum(each.count for each in measure_calibration(predictions).bins) == len(predictions)
+
+
+def test_the_temperature_of_scaled_logits() -> None:
+    """Labels are random_predictions from the softmax of logits that are then multiplied by 2.5."""
+    generator = np.random.default_rng(0)
+    logits = 2 * generator.standard_normal((20_000, 5))
+    shares = softmax(logits.astype(np.float32)).cumsum(1)
+    labels = (generator.random((20_000, 1)) > shares).sum(1).clip(0, 4)
+    predictions = Predictions(logits=(2.5 * logits).astype(np.float32), labels=labels)
+    temperature = fit_temperature(predictions)
+    assert temperature == pytest.approx(2.5, rel=0.03)
+    by_gradient = minimize(
+        lambda t: log_loss(labels, softmax(predictions.logits / t[0])),
+        x0=[1.0],
+        method="L-BFGS-B",
+        bounds=[(0.1, 9)],
+    )
+    assert temperature == pytest.approx(float(by_gradient.x[0]), rel=1e-2)
+    calibration = measure_calibration(predictions)
+    assert calibration.ece_at_temperature is not None
+    assert calibration.ece_at_temperature < 0.02 < calibration.ece
+
+
+def test_no_temperature_without_mistakes() -> None:
+    predictions = Predictions(logits=4 * np.eye(3, dtype=np.float32), labels=np.arange(3))
+    assert measure_calibration(predictions).temperature is None
+    assert measure_calibration(predictions).ece_at_temperature is None
+
+
+@pytest.mark.usefixtures("real_data")
+@pytest.mark.parametrize("source", SOURCES)
+def test_risk_coverage_computed_by_a_loop(source: str) -> None:
+    predictions = predictions_of(source)
+    confidence, wrong = softmax(predictions.logits).max(1), predictions.predicted != predictions.labels
+    equal = [confidence == value for value in np.unique(confidence)[::-1]]
+    shared = np.concatenate([np.full(each.sum(), wrong[each].mean()) for each in equal])
+    risks = shared.cumsum() / np.arange(1, len(predictions) + 1)
+    curve = risk_coverage_curve(predictions)
+    assert curve.risk == pytest.approx(risks)
+    assert curve.area == pytest.approx(np.mean(risks))
+    assert curve.risk_at(1.0) == pytest.approx(wrong.mean())
+    assert curve.risk_at(0.5) == pytest.approx(risks[math.ceil(len(predictions) / 2) - 1])
+    assert curve.best_area <= curve.area
+
+
+def test_equal_confidences_do_not_depend_on_the_order() -> None:
+    logits = np.array([[1, 0]] * 4, dtype=np.float32)
+    areas = {
+        risk_coverage_curve(Predictions(logits=logits, labels=np.array(labels))).area
+        for labels in ([0, 0, 1, 1], [1, 1, 0, 0])
+    }
+    assert areas == {0.5}

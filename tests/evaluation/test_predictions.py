@@ -1,0 +1,95 @@
+"""The file of predictions, and the ids and features in it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convsmith.data.dataset import Split, image_ids
+from convsmith.data.normalize import Normalizer
+from convsmith.errors import RunError
+from convsmith.evaluation import predictions
+from convsmith.evaluation.predictions import Predictions
+from convsmith.training.metrics import MAX_FEATURES, outputs_of
+from helpers.evaluation import random_predictions, small_net
+
+
+def test_predictions_round_trip(tmp_path: Path) -> None:
+    base = random_predictions(count=20)
+    complete = Predictions(
+        logits=base.logits,
+        labels=base.labels,
+        ids=np.array([f"{number:016x}" for number in range(20)], dtype="S16"),
+        features=np.ones((20, 3), np.float16),
+    )
+    for each in (base, complete):
+        predictions.write(each, tmp_path / "a.npz")
+        predictions.write(each, tmp_path / "b.npz")
+        assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+        again = predictions.read(tmp_path / "a.npz")
+        assert (again.logits == each.logits).all()
+        assert (again.labels == each.labels).all()
+        assert (again.ids is None) == (each.ids is None)
+    assert again.ids is not None
+    assert again.ids[3] == b"0000000000000003"
+
+
+def archive(**arrays: object) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+LOGITS, LABELS = np.zeros((2, 3), np.float32), np.zeros(2, np.int64)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no archive",
+        archive(logits=LOGITS)[:-30],
+        archive(logits=LOGITS),
+        archive(logits=LOGITS, labels=np.zeros(3, np.int64)),
+        archive(logits=LOGITS, labels=np.array([0, 3])),
+        archive(logits=LOGITS * np.nan, labels=LABELS),
+        archive(logits=LOGITS, labels=LABELS, ids=np.array([b"x"])),
+        archive(logits=LOGITS, labels=np.array([{}, {}], dtype=object)),
+    ],
+)
+def test_damaged_predictions_are_rejected(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="damaged") as caught:
+        predictions.read(path)
+    assert "convsmith evaluate" in str(caught.value)
+
+
+def test_ids_depend_on_the_pixels_only() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    ids = image_ids(images)
+    assert len(set(ids)) == 5
+    assert (image_ids(images[::-1]) == ids[::-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "width"),
+    [("C8 C6:s2 / G F5", 6), ("C8 C6:s2 / C5 G", 6), ("C8:s4 / F5", 128), ("C16 / F5", None)],
+)
+def test_features_give_the_logits(text: str, width: int | None) -> None:
+    """The last layer, applied to the saved features, gives the saved logits."""
+    _, net = small_net(text, norm="none")
+    images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
+    normalize = Normalizer(mean=torch.zeros(1, 3, 1, 1), std=torch.ones(1, 3, 1, 1))
+    outputs = outputs_of(net, Split(images=images, labels=np.zeros(30, np.int64)), normalize, torch.float32)
+    if width is None:
+        assert outputs.features is None
+        assert MAX_FEATURES < 16**3
+        return
+    assert outputs.features is not None
+    assert outputs.features.shape == (30, width)
+    last = [module for module in net.modules() if isinstance(module, torch.nn.Linear)]
+    if last:
+        again = last[-1](outputs.features.float())
+        assert torch.allclose(again, outputs.logits, atol=2e-2)
