@@ -22,14 +22,15 @@ from convsmith.data.config import DataConfig
 from convsmith.data.dataset import Outline, image_ids, load_training_data
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import DivergedError, MissingExtraError, RecipeError, RunError, StoppedError
-from convsmith.nas.candidate import Candidate, Space
-from convsmith.nas.evolution import EvaluatedCandidate, first, next_one
-from convsmith.nas.halving import promotable, rungs_of
-from convsmith.nas.mutations import MUTATIONS, Body, Mutation, mutate
-from convsmith.nas.pareto import Point, frontier
+from convsmith.nas.candidate import Candidate
+from convsmith.nas.evolution import EvaluatedCandidate, first_candidate, next_candidate
+from convsmith.nas.halving import compute_rungs, promotable
+from convsmith.nas.hyperparameters import Hyperparameter, hyperparameters_of
+from convsmith.nas.mutations import MUTATIONS, MutableNet, Mutation, mutate
+from convsmith.nas.pareto import ParetoPoint, pareto_front
 from convsmith.nas.search import search
-from convsmith.nas.search_space import Field, fields_of
-from convsmith.nas.settings import Settings
+from convsmith.nas.search_space import SearchSpace
+from convsmith.nas.settings import SearchSettings
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.notation import parse
@@ -53,8 +54,8 @@ def seeded(seed: int) -> Random:
 
 def settings(
     *overrides: str, brief: Brief | None = None, epochs: int = 1, seed: int = 0, factor: int = 2
-) -> Settings:
-    return Settings(
+) -> SearchSettings:
+    return SearchSettings(
         recipe=load("digits", [*TINY, *overrides]),
         brief=brief or Brief(max_parameters=3_000),
         brief_name="small",
@@ -65,9 +66,9 @@ def settings(
     )
 
 
-def space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> Space:
+def space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> SearchSpace:
     recipe = load("digits", list(overrides))
-    return Space(recipe=recipe, brief=brief or Brief(), outline=DIGITS, max_macs=max_macs)
+    return SearchSpace(recipe=recipe, brief=brief or Brief(), outline=DIGITS, max_macs=max_macs)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
@@ -76,7 +77,7 @@ def test_a_mutation_gives_another_net_in_canonical_form(text: str, mutation: Mut
     changed = set()
     for seed in range(25):
         for keep_first in (False, True):
-            body = Body.of(parse(text), keep_first=keep_first)
+            body = MutableNet.of(parse(text), keep_first=keep_first)
             if change := mutation(body, seeded(seed)):
                 net = str(change[0])
                 assert str(parse(net)) == net
@@ -85,7 +86,7 @@ def test_a_mutation_gives_another_net_in_canonical_form(text: str, mutation: Mut
                 assert not keep_first or other[0] == own[0]
                 changed.add(net)
     has_residual = any(isinstance(item, Residual) for item in parse(text).items())
-    assert changed - {str(Body.of(parse(text), keep_first=False).net)} or (
+    assert changed - {str(MutableNet.of(parse(text), keep_first=False).net)} or (
         mutation.__name__ == "drop_residual" and not has_residual
     )
 
@@ -103,19 +104,21 @@ def test_mutations_keep_how_far_a_map_is_shrunk(text: str) -> None:
 
 
 def test_fields_stay_in_their_range_and_move_by_ratios_where_they_are_logarithmic() -> None:
-    rate = Field(key="lr", start=0.01, low=0.001, high=0.1, log=True)
-    size = Field(key="size", start=6, low=4, high=7, whole=True)
+    rate = Hyperparameter(key="lr", start=0.01, low=0.001, high=0.1, log=True)
+    size = Hyperparameter(key="size", start=6, low=4, high=7, integer=True)
     random = seeded(0)
-    rates = [rate.moved(0.01, random) for _ in range(400)]
+    rates = [rate.perturb(0.01, random) for _ in range(400)]
     assert all(0.001 <= each <= 0.1 for each in rates)
     assert np.mean(np.log(rates)) == pytest.approx(math.log(0.01), abs=0.1)
-    assert {size.moved(6, random) for _ in range(200)} <= {4.0, 5.0, 6.0, 7.0}
+    assert {size.perturb(6, random) for _ in range(200)} <= {4.0, 5.0, 6.0, 7.0}
     assert len(set(rates)) > 200
 
 
 def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
     sprint = load("cifar10-sprint")
-    keys = [field.key for field in fields_of(sprint, Outline(image_shape=(3, 32, 32), num_classes=10))]
+    keys = [
+        field.key for field in hyperparameters_of(sprint, Outline(image_shape=(3, 32, 32), num_classes=10))
+    ]
     assert "train.optimizer.rest.lr" in keys
     assert "train.progressive.until" in keys
     # An alternating flip has no probability.
@@ -126,10 +129,10 @@ def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
 def test_a_net_is_fitted_to_the_budget_as_closely_as_widths_allow() -> None:
     for most in (2_000, 12_000, 60_000):
         where = space(brief=Brief(max_parameters=most))
-        fitted = where.fit(parse("C16 C16 / C24:s2 C24 / G F10"))
+        fitted = where.fit_widths(parse("C16 C16 / C24:s2 C24 / G F10"))
         assert fitted is not None
         assert 0.6 * most < analyze_notation(str(fitted), (1, 8, 8)).parameters <= most
-    assert space(brief=Brief(max_parameters=50)).fit(parse("C16 / G F10")) is None
+    assert space(brief=Brief(max_parameters=50)).fit_widths(parse("C16 / G F10")) is None
 
 
 def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
@@ -138,14 +141,14 @@ def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
 
     brief = Brief(max_parameters=9_000, min_receptive_field=9, forbid=("max-pooling",), require=("dilated",))
     where = space("model.net=C16 C16:d2 / C24:s2 C24 / G F10", brief=brief)
-    start = where.start()
-    taken = [first(where, 0).candidate]
+    start = where.starting_point()
+    taken = [first_candidate(where, 0).candidate]
     assert taken[0].net != start.net
     refused = 0
     for number in range(40):
-        bred = next_one(where, [], taken, seeded(number))
+        bred = next_candidate(where, [], taken, seeded(number))
         taken.append(bred.candidate)
-        refused += bred.refused
+        refused += bred.rejected
     assert len({each.identity for each in taken}) == 41
     assert refused > 0
     for candidate in taken[::6]:
@@ -154,9 +157,9 @@ def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
 
 
 def test_trials_go_on_by_asynchronous_halving() -> None:
-    assert rungs_of(27, 3) == (1, 3, 9, 27)
-    assert rungs_of(5, 2) == (1, 2, 5)
-    assert rungs_of(2, 3) == (2,)
+    assert compute_rungs(27, 3) == (1, 3, 9, 27)
+    assert compute_rungs(5, 2) == (1, 2, 5)
+    assert compute_rungs(2, 3) == (2,)
     rungs = (1, 2, 4)
     # One of each two; the starting point always; nobody twice.
     scores = {0: {1: 0.1}, 1: {1: 0.5, 2: 0.6}, 2: {1: 0.4}, 3: {1: 0.3}, 4: {1: 0.2}}
@@ -171,7 +174,7 @@ def test_trials_go_on_by_asynchronous_halving() -> None:
 def test_the_frontier_is_what_nobody_beats() -> None:
     random = seeded(0)
     points = [
-        Point(
+        ParetoPoint(
             number=number,
             epochs=1,
             correct=random.randrange(20),
@@ -182,7 +185,7 @@ def test_the_frontier_is_what_nobody_beats() -> None:
         for number in range(60)
     ]
 
-    def beaten(one: Point) -> bool:
+    def beaten(one: ParetoPoint) -> bool:
         others = [
             other
             for other in points
@@ -191,7 +194,7 @@ def test_the_frontier_is_what_nobody_beats() -> None:
         own = (one.correct, one.parameters, one.macs)
         return any((o.correct, o.parameters, o.macs) != own or o.number < one.number for o in others)
 
-    assert {point.number for point in frontier(points)} == {p.number for p in points if not beaten(p)}
+    assert {point.number for point in pareto_front(points)} == {p.number for p in points if not beaten(p)}
 
 
 class Objective:
@@ -206,7 +209,7 @@ class Objective:
         return 0.9 / (1 + abs(math.log(parameters / 2_000)) + 0.3 * abs(math.log(rate / 0.02)))
 
     def __call__(
-        self, bench: TrialRunner, number: int, candidate: Candidate, until: int, **rest: Any
+        self, runner: TrialRunner, number: int, candidate: Candidate, until: int, **rest: Any
     ) -> tuple[EpochMetrics, ...]:
         self.asked.append((number, until))
         self.nets.append(candidate.net)
@@ -228,8 +231,8 @@ class Objective:
 def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
     found = Objective()
 
-    def train(bench: TrialRunner, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
-        return found(bench, *rest, **more)
+    def train(runner: TrialRunner, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
+        return found(runner, *rest, **more)
 
     monkeypatch.setattr(TrialRunner, "train", train)
     return found
@@ -237,7 +240,7 @@ def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
 
 def test_it_finds_better_nets_and_trains_the_worse_ones_less(objective: Objective, tmp_path: Path) -> None:
     found = search(settings(epochs=4), tmp_path, trials=40)
-    start, best = found.facts.trials[0], max(found.facts.trials, key=lambda each: each.accuracy or 0)
+    start, best = found.data.trials[0], max(found.data.trials, key=lambda each: each.accuracy or 0)
     assert start.net == "C4 C8:s2 / G F10"
     assert start.state == "complete"
     assert best.accuracy is not None
@@ -269,28 +272,28 @@ def test_a_study_goes_on_where_it_stopped(objective: Objective, tmp_path: Path) 
     search(settings(epochs=4), tmp_path / "parts", trials=5)
     search(settings(epochs=4), tmp_path / "parts", trials=12)
     assert sorted(objective.asked) == whole
-    assert search(settings(epochs=4), tmp_path / "parts", trials=12).facts.trials
+    assert search(settings(epochs=4), tmp_path / "parts", trials=12).data.trials
     assert sorted(objective.asked) == whole
 
 
 def test_no_time_trains_nothing(objective: Objective, tmp_path: Path) -> None:
     found = search(settings(), tmp_path, minutes=0.0)
-    assert found.facts.trials == ()
-    assert "No trial was trained" in found.page.read_text()
+    assert found.data.trials == ()
+    assert "No trial has been" in found.page.read_text()
 
 
 def test_a_trial_that_fails_is_told_of_and_left(
     objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(bench: TrialRunner, number: int, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
+    def train(runner: TrialRunner, number: int, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
         if number == 1:
             raise DivergedError("the loss is nan", where="epoch 1, batch 3", fix="lower it")
-        return objective(bench, number, *rest, **more)
+        return objective(runner, number, *rest, **more)
 
     monkeypatch.setattr(TrialRunner, "train", train)
     lines: list[str] = []
-    found = search(settings(), tmp_path, trials=4, tell=lines.append)
-    assert [trial.state for trial in found.facts.trials] == ["complete", "failed", "complete", "complete"]
+    found = search(settings(), tmp_path, trials=4, log=lines.append)
+    assert [trial.state for trial in found.data.trials] == ["complete", "failed", "complete", "complete"]
     assert any("#1" in line and "the loss is nan" in line for line in lines)
     assert "the loss is nan" in found.page.read_text()
 
@@ -310,23 +313,23 @@ def test_a_brief_that_nothing_fits(tmp_path: Path) -> None:
 
 def test_a_starting_point_that_is_too_large_is_scaled(objective: Objective, tmp_path: Path) -> None:
     found = search(settings("model.net=C64 C64:s2 / G F10"), tmp_path, trials=2)
-    assert 2_000 < found.facts.trials[0].parameters <= 3_000
-    assert "widths scaled" in found.facts.trials[0].changes[0]
+    assert 2_000 < found.data.trials[0].parameters <= 3_000
+    assert "widths scaled" in found.data.trials[0].changes[0]
 
 
 def test_a_journal_that_ends_in_half_a_line_is_mended(objective: Objective, tmp_path: Path) -> None:
     search(settings(), tmp_path, trials=3)
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code":4,"worker_')
-    assert len(search(settings(), tmp_path, trials=5).facts.trials) == 5
+    assert len(search(settings(), tmp_path, trials=5).data.trials) == 5
 
 
 def test_what_is_found_is_written_as_recipes_that_load(objective: Objective, tmp_path: Path) -> None:
     wanted = settings("data.split_seed=4", "train.epochs=7", epochs=2)
     found = search(wanted, tmp_path, trials=20)
-    assert found.facts.commands
-    for number, command in found.facts.commands:
-        row = found.facts.trials[number]
+    assert found.data.commands
+    for number, command in found.data.commands:
+        row = found.data.trials[number]
         path = tmp_path / row.recipe
         assert command == f"convsmith train {path}"
         recipe = load(str(path))
@@ -334,7 +337,7 @@ def test_what_is_found_is_written_as_recipes_that_load(objective: Objective, tmp
         assert recipe.train.optimizer.lr == pytest.approx(row.fields["train.optimizer.lr"])
         assert "fail" not in {check.verdict for check in cs.check(recipe)}
     record = json.loads((tmp_path / "search.json").read_text())
-    assert [trial["accuracy"] for trial in record["trials"]] == [row.accuracy for row in found.facts.trials]
+    assert [trial["accuracy"] for trial in record["trials"]] == [row.accuracy for row in found.data.trials]
 
 
 def test_the_page_stands_alone_and_escapes_what_is_foreign(objective: Objective, tmp_path: Path) -> None:
@@ -382,11 +385,11 @@ def test_a_killed_or_interrupted_search_ends_with_the_same_weights(
         with pytest.raises(StoppedError, match="the state is saved") as caught:
             search(wanted, tmp_path / "cut", trials=3)
     assert caught.value.exit_code == 130
-    assert "goes on from there" in str(caught.value)
+    assert "the same command resumes" in str(caught.value)
     assert (tmp_path / "cut" / "search.html").is_file()
     again = search(wanted, tmp_path / "cut", trials=3)
-    assert [row.net for row in again.facts.trials] == [row.net for row in whole.facts.trials]
-    assert [row.accuracy for row in again.facts.trials] == [row.accuracy for row in whole.facts.trials]
+    assert [row.net for row in again.data.trials] == [row.net for row in whole.data.trials]
+    assert [row.accuracy for row in again.data.trials] == [row.accuracy for row in whole.data.trials]
     pairs = zip(weights(tmp_path / "whole"), weights(tmp_path / "cut"), strict=True)
     assert all(np.array_equal(one[name], other[name]) for one, other in pairs for name in one)
 
@@ -402,8 +405,8 @@ def test_the_time_that_is_over_stops_a_training_which_then_goes_on(
 
         patch.setattr(Deadline, "on_batch_end", over)
         found = search(wanted, tmp_path, minutes=5.0)
-    assert [row.state for row in found.facts.trials] == ["waits"]
-    assert search(wanted, tmp_path, trials=1).facts.trials[0].state == "complete"
+    assert [row.state for row in found.data.trials] == ["waits"]
+    assert search(wanted, tmp_path, trials=1).data.trials[0].state == "complete"
 
 
 def test_the_test_images_are_not_there(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
@@ -420,7 +423,7 @@ def test_the_test_images_are_not_there(tmp_path: Path, image_folder: Callable[..
         folder = image_folder({"train": 30, "test": test}, name=name)
         wanted = settings("model.net=C4 C8:s2 / G F3", f"data.source={folder}")
         found = search(wanted, tmp_path / f"study-{name}", trials=2)
-        results.append([row.accuracy for row in found.facts.trials])
+        results.append([row.accuracy for row in found.data.trials])
     assert results[0] == results[1]
 
 
@@ -491,15 +494,17 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_a_known_trial_is_a_parent_as_far_as_it_came() -> None:
     """Tournaments compare who came further before who was better early."""
     where = space(brief=Brief(max_parameters=20_000))
-    start = where.start()
+    start = where.starting_point()
 
     def known(number: int, epochs: int, correct: int) -> EvaluatedCandidate:
-        point = Point(
+        point = ParetoPoint(
             number=number, epochs=epochs, correct=correct, total=100, parameters=100 + number, macs=100
         )
         return EvaluatedCandidate(candidate=start, point=point)
 
     history = [known(1, 4, 60), known(2, 1, 99), known(3, 4, 50)]
-    parents = Counter(next_one(where, history, [start], seeded(seed)).candidate.parent for seed in range(40))
+    parents = Counter(
+        next_candidate(where, history, [start], seeded(seed)).candidate.parent for seed in range(40)
+    )
     assert parents[1] > parents[2]
     assert parents[1] > parents[3]

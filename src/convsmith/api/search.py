@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from convsmith.briefs.loader import load_brief
 from convsmith.errors import MissingExtraError
-from convsmith.nas.settings import Settings, check_numbers
+from convsmith.nas.settings import SearchSettings, check_ranges
 from convsmith.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def search(
     seed: int = 0,
     factor: int = 3,
     macs_factor: float = 1.5,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> "SearchResult":
     """Search for better nets under a brief, around a recipe, by accuracy on held-out training images.
 
@@ -39,7 +39,7 @@ def search(
         factor: One trial in so many goes on from a rung, for so many times the epochs.
         macs_factor: No candidate takes more than so many times the starting point's MACs, unless the brief
             has a limit of its own.
-        tell: Takes a line for each trial that comes to a rung.
+        log: Called with a line for each trial that reaches a rung.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -58,8 +58,8 @@ def search(
             where="convsmith search",
             fix="pip install 'convsmith[search]'",
         ) from error
-    check_numbers(epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes)
-    settings = Settings(
+    check_ranges(epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes)
+    settings = SearchSettings(
         recipe=recipe,
         brief=load_brief(brief),
         brief_name=brief,
@@ -69,4 +69,4 @@ def search(
         seed=seed,
     )
     length = 60.0 if trials is None and minutes is None else minutes
-    return run(settings, study, trials=trials, minutes=length, tell=tell)
+    return run(settings, study, trials=trials, minutes=length, log=log)

@@ -181,14 +181,14 @@ def search(
         seed=seed,
         factor=factor,
         macs_factor=macs_factor,
-        tell=complain if as_json else say,
+        log=complain if as_json else say,
     )
     from convsmith.nas.results import record, table
 
     if as_json:
-        say(json.dumps(record(found.facts), indent=2))
+        say(json.dumps(record(found.data), indent=2))
         return
-    for line in ["", *table(found.facts), "", *(command for _, command in found.facts.commands)]:
+    for line in ["", *table(found.data), "", *(command for _, command in found.data.commands)]:
         say(line)
     say(f"Report: {found.page}")
 

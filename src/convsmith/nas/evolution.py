@@ -1,7 +1,7 @@
-"""Which candidate is tried next: one of the best so far, changed in a few things.
+"""Propose candidates by evolution: mutate one of the best of the population.
 
 Regularised evolution (Real et al., "Regularized Evolution for Image Classifier Architecture Search", arXiv
-1802.01548) without its ageing: parents are drawn by tournament, children are mutated, nothing is crossed.
+1802.01548) without ageing: parents are selected by tournament and mutated; there is no crossover.
 """
 
 from collections.abc import Sequence
@@ -9,139 +9,145 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from convsmith.errors import RecipeError
-from convsmith.nas.candidate import Candidate, Space
+from convsmith.nas.candidate import Candidate
 from convsmith.nas.mutations import mutate
-from convsmith.nas.pareto import Point, frontier
+from convsmith.nas.pareto import ParetoPoint, pareto_front
+from convsmith.nas.search_space import SearchSpace
 from convsmith.net.notation import parse
 
-_TOURNAMENT = 4
-# How often a parent is drawn from the whole frontier instead, so that small nets go on too.
-_FROM_FRONTIER = 0.25
-# How often a child's widths are brought near the most that the brief admits.
-_FILL = 0.5
-_ATTEMPTS = 400
-# More than one thing is changed at once, the less often the more.
-_ONE_MORE, _MOST_CHANGES = 0.4, 4
+_TOURNAMENT_SIZE = 4
+# Probability that the parent is drawn from the Pareto front instead, so that small nets have offspring too.
+_FROM_FRONT = 0.25
+# Probability that widths are scaled near the largest that the brief allows.
+_FILL_BUDGET = 0.5
+_MAX_ATTEMPTS = 400
+# Probability of each further mutation, and the largest number of mutations.
+_ONE_MORE, _MAX_MUTATIONS = 0.4, 4
+_MUTATE_HYPERPARAMETER = 0.35
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedCandidate:
-    """A candidate that was trained, as far as it came."""
+    """A member of the population: a candidate and its result at its last rung."""
 
     candidate: Candidate
-    point: Point
+    point: ParetoPoint
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offspring:
-    """A candidate, and how many were refused by the arithmetic before it."""
+class Proposal:
+    """A candidate, and the number of candidates that were rejected before it."""
 
     candidate: Candidate
-    refused: int
+    rejected: int
 
 
-def first(space: Space, seed: int) -> Offspring:
-    """The starting point; where the brief does not admit it, the first net near it that it does.
+def first_candidate(space: SearchSpace, seed: int) -> Proposal:
+    """Return the starting point, or a net near it if the brief does not allow it.
 
     Raises:
-        RecipeError: Nothing near it fits.
+        RecipeError: No net near it is allowed.
     """
-    start = space.start()
-    if space.admits(start):
-        return Offspring(candidate=start, refused=0)
-    reasons = space.failures(start.net)
-    refused = 1
-    smaller = space.fit(parse(start.net))
+    start = space.starting_point()
+    if space.allows(start):
+        return Proposal(candidate=start, rejected=0)
+    reasons = space.violations(start.net)
+    rejected = 1
+    smaller = space.fit_widths(parse(start.net))
     if smaller is not None:
-        fitted = replace(start, net=str(smaller), changes=("widths scaled to fit the brief",))
-        if space.admits(fitted):
-            return Offspring(candidate=fitted, refused=refused)
-    random = Random(f"first {seed}")  # noqa: S311 - no secret
+        scaled = replace(start, net=str(smaller), changes=("widths scaled to fit the brief",))
+        if space.allows(scaled):
+            return Proposal(candidate=scaled, rejected=rejected)
+    random = Random(f"first {seed}")  # noqa: S311 - not cryptographic
     net = start.net
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_MAX_ATTEMPTS):
         if attempt % 8 == 0:
             net = start.net
-        change = mutate(parse(net), random, keep_first=space.keep_first)
-        if change is None:
+        mutant = mutate(parse(net), random, keep_first=space.keep_first)
+        if mutant is None:
             continue
-        net = str(change[0])
-        child = replace(start, net=net, changes=("changed until it fits the brief",))
-        if space.admits(child):
-            return Offspring(candidate=child, refused=refused)
-        refused += 1
+        net = str(mutant[0])
+        child = replace(start, net=net, changes=("mutated to fit the brief",))
+        if space.allows(child):
+            return Proposal(candidate=child, rejected=rejected)
+        rejected += 1
     raise RecipeError(
-        f"neither the starting point nor any of {refused:,} nets near it passes the brief",
+        f"neither the starting point nor any of {rejected:,} nets near it passes the brief",
         where=space.recipe.name,
         context="\n".join(reasons),
-        fix="start from a recipe that passes: `convsmith check RECIPE --brief BRIEF` tells what to change",
+        fix="start from a recipe that passes: `convsmith check RECIPE --brief BRIEF` lists what to change",
     )
 
 
-def next_one(
-    space: Space, known: Sequence[EvaluatedCandidate], taken: Sequence[Candidate], random: Random
-) -> Offspring:
-    """A new candidate that the brief admits.
+def next_candidate(
+    space: SearchSpace,
+    population: Sequence[EvaluatedCandidate],
+    candidates: Sequence[Candidate],
+    random: Random,
+) -> Proposal:
+    """Propose a new candidate that is allowed.
 
     Args:
-        space: Where to look.
-        known: What was trained so far, at least to the first rung.
-        taken: All candidates so far, the starting point first; none is tried twice.
-        random: Equal ones give equal candidates.
+        space: The search space.
+        population: The candidates that have reached a rung.
+        candidates: All candidates so far, the starting point first; none is proposed twice.
+        random: Equal generators give equal proposals.
 
     Raises:
-        RecipeError: Nothing new that fits was found.
+        RecipeError: No new candidate was found.
     """
-    identities = {each.identity for each in taken}
-    refused = 0
-    for _ in range(_ATTEMPTS):
-        parent, number = _parent(known, random) if known else (taken[0], 0)
-        child = _child(space, parent, number, random)
-        if child is None or not space.admits(child):
-            refused += 1
+    identities = {each.identity for each in candidates}
+    rejected = 0
+    for _ in range(_MAX_ATTEMPTS):
+        parent, number = _select_parent(population, random) if population else (candidates[0], 0)
+        child = _mutate(space, parent, number, random)
+        if child is None or not space.allows(child):
+            rejected += 1
         elif child.identity not in identities:
-            return Offspring(candidate=child, refused=refused)
+            return Proposal(candidate=child, rejected=rejected)
     raise RecipeError(
-        f"no new net that passes the brief was found in {_ATTEMPTS} attempts",
+        f"found no new net that passes the brief in {_MAX_ATTEMPTS} attempts",
         where=space.recipe.name,
-        fix="loosen the brief, or start from a recipe that is further from its limits",
+        fix="relax the brief, or start from a recipe that is further from its limits",
     )
 
 
-def _parent(known: Sequence[EvaluatedCandidate], random: Random) -> tuple[Candidate, int]:
-    """One of the best: of a few drawn at random, or of the frontier."""
-    drawn = random.choices(known, k=_TOURNAMENT)
-    if random.random() < _FROM_FRONTIER:
-        furthest = max(each.point.epochs for each in known)
-        best = {
+def _select_parent(population: Sequence[EvaluatedCandidate], random: Random) -> tuple[Candidate, int]:
+    """Select the best of a random sample or a random member of the Pareto front."""
+    sample = random.choices(population, k=_TOURNAMENT_SIZE)
+    if random.random() < _FROM_FRONT:
+        last_rung = max(each.point.epochs for each in population)
+        front = {
             point.number
-            for point in frontier([each.point for each in known if each.point.epochs == furthest])
+            for point in pareto_front([each.point for each in population if each.point.epochs == last_rung])
         }
-        drawn = [random.choice([each for each in known if each.point.number in best])]
-    # Who came further was better at the rung before.
-    chosen = max(drawn, key=lambda each: (each.point.epochs, each.point.accuracy, -each.point.number))
-    return chosen.candidate, chosen.point.number
+        sample = [random.choice([each for each in population if each.point.number in front])]
+    # A trial at a higher rung was better at the rung before.
+    parent = max(sample, key=lambda each: (each.point.epochs, each.point.accuracy, -each.point.number))
+    return parent.candidate, parent.point.number
 
 
-def _child(space: Space, parent: Candidate, number: int, random: Random) -> Candidate | None:
+def _mutate(space: SearchSpace, parent: Candidate, number: int, random: Random) -> Candidate | None:
+    """Mutate net and hyperparameters; None if the widths cannot be scaled to the budget."""
     net, fields, changes = parse(parent.net), dict(parent.fields), list[str]()
-    while not changes or (len(changes) < _MOST_CHANGES and random.random() < _ONE_MORE):
-        if space.fields and random.random() < 0.35:
-            each = random.choice(space.fields)
-            moved = each.moved(fields[each.key], random)
-            # At an end of its range it may not move.
-            if moved != fields[each.key]:
-                fields[each.key] = moved
-                changes.append(f"{each.key}={moved:g}")
+    while not changes or (len(changes) < _MAX_MUTATIONS and random.random() < _ONE_MORE):
+        if space.hyperparameters and random.random() < _MUTATE_HYPERPARAMETER:
+            each = random.choice(space.hyperparameters)
+            value = each.perturb(fields[each.key], random)
+            # At the end of its range it may not change.
+            if value != fields[each.key]:
+                fields[each.key] = value
+                changes.append(f"{each.key}={value:g}")
         else:
-            change = mutate(net, random, keep_first=space.keep_first)
-            if change is None:
+            mutant = mutate(net, random, keep_first=space.keep_first)
+            if mutant is None:
                 continue
-            net = change[0]
-            changes.append(change[1])
-    if str(net) != parent.net and (random.random() < _FILL or space.failures(str(net))):
-        fitted = space.fit(net, target=random.uniform(0.85, 1.0))
-        if fitted is None:
+            net = mutant[0]
+            changes.append(mutant[1])
+    if str(net) != parent.net and (random.random() < _FILL_BUDGET or space.violations(str(net))):
+        scaled = space.fit_widths(net, share=random.uniform(0.85, 1.0))
+        if scaled is None:
             return None
-        net = fitted
+        net = scaled
         changes.append("widths scaled to the budget")
     return Candidate(net=str(net), fields=fields, parent=number, changes=tuple(changes))

@@ -1,20 +1,20 @@
-"""What a search has found: trials as points, and those that no other beats in all that counts."""
+"""The Pareto front of trials by accuracy, parameters and MACs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """A trial as far as it came.
+class ParetoPoint:
+    """A trial at its last rung.
 
     Attributes:
         number: Of the trial; 0 is the starting point.
-        epochs: After which its accuracy was measured.
-        correct: Held-out images that were right then.
-        total: How many there are.
+        epochs: After which the accuracy was measured.
+        correct: Number of held-out images that were classified correctly.
+        total: Number of held-out images.
         parameters: Of the net.
-        macs: Multiply-accumulates for one image.
+        macs: Multiply-accumulates per image.
     """
 
     number: int
@@ -29,24 +29,24 @@ class Point:
         """On held-out training images, from 0 to 1."""
         return self.correct / self.total
 
-    def beats(self, other: "Point") -> bool:
-        """Whether it is at least as good in accuracy, parameters and MACs, and better in one, or earlier."""
+    def dominates(self, other: "ParetoPoint") -> bool:
+        """Return whether it is as good in every objective and better in one; of equals, the first wins."""
         own, others = ((each.correct, -each.parameters, -each.macs) for each in (self, other))
         if own == others:
             return self.number < other.number
-        return all(mine >= theirs for mine, theirs in zip(own, others, strict=True))
+        return all(a >= b for a, b in zip(own, others, strict=True))
 
 
-def frontier(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other beats, from the fewest parameters to the most.
+def pareto_front(points: Sequence[ParetoPoint]) -> tuple[ParetoPoint, ...]:
+    """Return the points that no other point dominates, sorted by parameters.
 
     Args:
-        points: Trained for equally many epochs, and scored on the same images.
+        points: Trained for equally many epochs and evaluated on the same images.
 
-    >>> made = [Point(number=n, epochs=1, correct=c, total=100, parameters=p, macs=p)
-    ...         for n, c, p in ((0, 70, 50), (1, 80, 60), (2, 75, 65), (3, 60, 20))]
-    >>> [point.number for point in frontier(made)]
+    >>> points = [ParetoPoint(number=n, epochs=1, correct=c, total=100, parameters=p, macs=p)
+    ...           for n, c, p in ((0, 70, 50), (1, 80, 60), (2, 75, 65), (3, 60, 20))]
+    >>> [point.number for point in pareto_front(points)]
     [3, 0, 1]
     """
-    kept = [point for point in points if not any(other.beats(point) for other in points)]
-    return tuple(sorted(kept, key=lambda point: (point.parameters, point.macs, point.number)))
+    front = [point for point in points if not any(other.dominates(point) for other in points)]
+    return tuple(sorted(front, key=lambda point: (point.parameters, point.macs, point.number)))

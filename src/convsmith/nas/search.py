@@ -1,4 +1,4 @@
-"""The search from beginning to end: candidates are bred, judged, trained rung by rung, and told of."""
+"""The search: candidates are proposed, checked, and trained rung by rung."""
 
 import math
 import time
@@ -10,12 +10,13 @@ from random import Random
 from convsmith.data.dataset import load_training_data
 from convsmith.errors import BusyError, DivergedError, RecipeError, ShapeError, StoppedError
 from convsmith.models.teacher import KnownTeacher, teacher_of
-from convsmith.nas.candidate import Candidate, Space
-from convsmith.nas.evolution import EvaluatedCandidate, Offspring, first, next_one
+from convsmith.nas.candidate import Candidate
+from convsmith.nas.evolution import EvaluatedCandidate, Proposal, first_candidate, next_candidate
 from convsmith.nas.halving import promotable
-from convsmith.nas.results import facts_of, write
-from convsmith.nas.settings import Settings
-from convsmith.nas.study import Journal, Trial
+from convsmith.nas.results import summarize, write_report
+from convsmith.nas.search_space import SearchSpace
+from convsmith.nas.settings import SearchSettings
+from convsmith.nas.study import Trial, TrialStore
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.recipes.fit import fitted
 from convsmith.reports.search_page import SearchData
@@ -23,123 +24,123 @@ from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
 from convsmith.text import percent
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a search came to: its facts, and the page that was written of them."""
+    """The result of a search: its data, and the path of its page."""
 
-    facts: SearchData
+    data: SearchData
     page: Path
 
 
 def search(
-    settings: Settings,
+    settings: SearchSettings,
     folder: Path,
     *,
     trials: int | None = None,
     minutes: float | None = None,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
 ) -> SearchResult:
-    """Search, from the beginning or on from where the study in a folder stands; others may search it too.
+    """Start a search, or resume the one in a folder. Several processes may share a folder.
 
     Args:
-        settings: What is searched, and how.
-        folder: Of the study; made where it is missing.
-        trials: How many in all, of all processes.
-        minutes: After which no more is trained; what is then in training is saved.
-        tell: Takes a line for each trial that comes to a rung.
+        settings: The settings of the search.
+        folder: Of the study; created if it does not exist.
+        trials: The number of trials of all processes together.
+        minutes: The time limit; the training in progress is then saved.
+        log: Called with a line for each trial that reaches a rung.
 
     Raises:
-        RecipeError: The starting point does not fit its data, or nothing near it passes the brief.
-        RunError: The study was begun with other settings.
-        DataError: The data set cannot be found or read.
-        StoppedError: Ctrl-C or SIGTERM; all that was done is kept, and the report is written.
+        RecipeError: The starting point does not fit its data, or no net near it passes the brief.
+        RunError: The study has other settings.
+        DataError: The data set is missing or unreadable.
+        StoppedError: Ctrl-C or SIGTERM; the state is saved and the report is written.
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
-    bench, teacher = _bench(settings, folder)
-    # Before anything is written: a brief that nothing fits makes no study.
-    opening = first(bench.space, settings.seed)
+    runner, teacher = _trial_runner(settings, folder)
+    # Before anything is written: if no net fits the brief, there is no study.
+    first = first_candidate(runner.space, settings.seed)
     files.make_folder(folder)
-    settings.keep(folder)
-    hunt = SearchWorker(settings, bench, opening, limit=trials, tell=tell)
-    for line in _opening_lines(settings, bench, opening, teacher):
-        tell(line)
+    settings.save(folder)
+    worker = SearchWorker(settings, runner, first, limit=trials, log=log)
+    for line in _header(settings, runner, first, teacher):
+        log(line)
     with stop_on_signals() as stop:
-        hunt.run(stop, Deadline(stop, end))
-    found = hunt.journal.trials()
-    facts = facts_of(settings, bench, found, teacher.notes if teacher else ())
-    page = write(facts, settings, bench, found)
+        worker.run(stop, Deadline(stop, end))
+    results = worker.store.trials()
+    data = summarize(settings, runner, results, teacher.notes if teacher else ())
+    page = write_report(data, settings, runner, results)
     if stop.signal and stop.signal != ALARM:
-        error = StoppedError(stop.signal, f"after {facts.complete} whole trainings")
-        fix = f"the same command goes on from there; what was found so far: {page}"
+        error = StoppedError(stop.signal, f"after {data.complete} complete trainings")
+        fix = f"the same command resumes; results so far: {page}"
         error.problems = tuple(replace(problem, fix=fix) for problem in error.problems)
         raise error
-    return SearchResult(facts=facts, page=page)
+    return SearchResult(data=data, page=page)
 
 
 class SearchWorker:
-    """One process at work on a study.
+    """One process of a search.
 
     Args:
         settings: Of the search.
-        bench: Where trials are trained.
-        opening: The starting point.
-        limit: Trials in all; None for no end.
-        tell: Takes a line for each trial that comes to a rung.
+        runner: Trains the trials.
+        first: The candidate of trial 0.
+        limit: The number of trials; None for no limit.
+        log: Called with a line for each trial that reaches a rung.
     """
 
     def __init__(
-        self, settings: Settings, bench: TrialRunner, opening: Offspring, *, limit: int | None, tell: Tell
+        self, settings: SearchSettings, runner: TrialRunner, first: Proposal, *, limit: int | None, log: Log
     ) -> None:
-        self.settings, self.bench, self.opening = settings, bench, opening
-        self.limit, self.tell = limit, tell
-        self.journal = Journal(bench.folder, bench.space, bench.held_out, self.breed)
+        self.settings, self.runner, self.first = settings, runner, first
+        self.limit, self.log = limit, log
+        self.store = TrialStore(runner.folder, runner.space, runner.held_out, self.propose)
 
-    def breed(
-        self, number: int, known: Sequence[EvaluatedCandidate], taken: Sequence[Candidate]
-    ) -> Offspring:
-        """The candidate of a trial. It depends on the seed, the number and what is known, on nothing else."""
+    def propose(
+        self, number: int, population: Sequence[EvaluatedCandidate], candidates: Sequence[Candidate]
+    ) -> Proposal:
+        """Propose the candidate of a trial. It depends only on the arguments and the seed."""
         if number == 0:
-            return self.opening
-        random = Random(f"{self.settings.seed} {number}")  # noqa: S311 - no secret
-        return next_one(self.bench.space, known, [self.opening.candidate, *taken], random)
+            return self.first
+        random = Random(f"{self.settings.seed} {number}")  # noqa: S311 - not cryptographic
+        return next_candidate(self.runner.space, population, [self.first.candidate, *candidates], random)
 
     def run(self, stop: StopRequest, deadline: Deadline) -> None:
-        """Work until there is no more to do, the time is over, or somebody asks for a stop."""
+        """Work until nothing is left to do, the time limit is reached, or a stop is requested."""
         while not stop.signal and not deadline.passed:
-            if not self.go_on(stop, deadline) and not self.begin(stop, deadline):
+            if not self.promote(stop, deadline) and not self.start(stop, deadline):
                 return
 
-    def go_on(self, stop: StopRequest, deadline: Deadline) -> bool:
-        """Train one of the trials that may go on and that nobody else trains; False where there is none."""
-        return any(self.advance(number, until, stop, deadline) for number, until in self.jobs())
+    def promote(self, stop: StopRequest, deadline: Deadline) -> bool:
+        """Train a pending trial that no other process trains; return False if there is none."""
+        return any(self.advance(number, until, stop, deadline) for number, until in self.pending())
 
-    def begin(self, stop: StopRequest, deadline: Deadline) -> bool:
-        """Train a new trial to its first rung; False where there is to be none."""
-        if self.limit is not None and len(self.journal.trials()) >= self.limit:
+    def start(self, stop: StopRequest, deadline: Deadline) -> bool:
+        """Start a trial and train it to its first rung; return False if there are no more trials."""
+        if self.limit is not None and len(self.store.trials()) >= self.limit:
             return False
         try:
-            trial = self.journal.begin(self.limit)
+            trial = self.store.start(self.limit)
         except RecipeError as error:
-            self.tell(f"No more: {error.problems[0].what}")
+            self.log(f"No further candidates: {error.problems[0].what}")
             return False
         return trial is not None and self.advance(trial.number, self.settings.rungs[0], stop, deadline)
 
-    def jobs(self) -> list[tuple[int, int]]:
-        """Which trials may go on, and to which rung: those that were interrupted first."""
-        trials = [trial for trial in self.journal.trials() if trial.state != "failed"]
-        begun = [(trial.number, self.settings.rungs[0]) for trial in trials if not trial.scores]
-        scores = {trial.number: trial.scores for trial in trials}
-        return [*begun, *promotable(scores, self.settings.rungs, self.settings.factor)]
+    def pending(self) -> list[tuple[int, int]]:
+        """Return the trials to be trained, with their next rung: interrupted ones, then promotable ones."""
+        trials = [trial for trial in self.store.trials() if trial.state != "failed"]
+        interrupted = [(trial.number, self.settings.rungs[0]) for trial in trials if not trial.accuracies]
+        accuracies = {trial.number: trial.accuracies for trial in trials}
+        return [*interrupted, *promotable(accuracies, self.settings.rungs, self.settings.factor)]
 
     def advance(self, number: int, until: int, stop: StopRequest, deadline: Deadline) -> bool:
-        """Train a trial to a rung; False where another process does, or has done."""
+        """Train a trial to a rung; return False if another process is doing so or has done so."""
         try:
-            with locks.lock_folder(self.bench.place(number)):
-                trial = self.journal.trial(number)
-                if trial.state != "open" or until in trial.scores:
+            with locks.lock_folder(self.runner.trial_folder(number)):
+                trial = self.store.trial(number)
+                if trial.state != "open" or until in trial.accuracies:
                     return False
                 self.train(trial, until, stop, deadline)
         except BusyError:
@@ -147,61 +148,61 @@ class SearchWorker:
         return True
 
     def train(self, trial: Trial, until: int, stop: StopRequest, deadline: Deadline) -> None:
-        """Train a trial whose folder is held, and write down what comes of it."""
+        """Train a trial whose folder is locked, and record the result."""
         try:
-            history = self.bench.train(trial.number, trial.candidate, until, callbacks=[deadline], stop=stop)
+            history = self.runner.train(trial.number, trial.candidate, until, callbacks=[deadline], stop=stop)
         except StoppedError:
             return
         except (DivergedError, RecipeError, ShapeError) as error:
-            self.journal.fail(trial.number, error.problems[0].what)
-            self.tell(f"#{trial.number:<4} failed: {error.problems[0].what}  {trial.candidate.net}")
+            self.store.fail(trial.number, error.problems[0].what)
+            self.log(f"#{trial.number:<4} failed: {error.problems[0].what}  {trial.candidate.net}")
             return
-        reached = history[until - 1].validation
-        assert reached is not None
+        metrics = history[until - 1].validation
+        assert metrics is not None
         seconds = math.fsum(each.train_seconds + each.evaluation_seconds for each in history)
         last = until == self.settings.epochs
-        self.journal.report(trial.number, until, reached.accuracy, seconds=seconds, last=last)
-        self.tell(
-            f"#{trial.number:<4} {until}/{self.settings.epochs} epochs  {percent(reached.accuracy)}  "
+        self.store.report(trial.number, until, metrics.accuracy, seconds=seconds, last=last)
+        self.log(
+            f"#{trial.number:<4} {until}/{self.settings.epochs} epochs  {percent(metrics.accuracy)}  "
             f"{trial.parameters:,} parameters, {trial.macs:,} MACs  {seconds:.0f} s  "
-            f"{trial.candidate.net}{_came_from(trial.candidate)}"
+            f"{trial.candidate.net}{_origin(trial.candidate)}"
         )
 
 
-def _came_from(candidate: Candidate) -> str:
-    """Its parent and what was changed, in brackets; nothing for the starting point."""
+def _origin(candidate: Candidate) -> str:
+    """Return its parent and mutations in brackets; empty for the starting point."""
     if candidate.parent is None:
         return ""
     return f"  (from #{candidate.parent}: {'; '.join(candidate.changes)})"
 
 
-def _bench(settings: Settings, folder: Path) -> tuple[TrialRunner, KnownTeacher | None]:
+def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, KnownTeacher | None]:
     data = load_training_data(settings.data)
     recipe, outline = settings.recipe, data.outline
-    most = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, outline).macs)
-    space = Space(recipe=recipe, brief=settings.brief, outline=outline, max_macs=most)
+    max_macs = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, outline).macs)
+    space = SearchSpace(recipe=recipe, brief=settings.brief, outline=outline, max_macs=max_macs)
     teacher = teacher_of(recipe.model_copy(update={"data": settings.data}), data)
-    bench = TrialRunner(
+    runner = TrialRunner(
         folder=folder,
         space=space,
         data=data,
         epochs=settings.epochs,
         teacher=teacher.teacher if teacher else None,
     )
-    return bench, teacher
+    return runner, teacher
 
 
-def _opening_lines(
-    settings: Settings, bench: TrialRunner, opening: Offspring, teacher: KnownTeacher | None
+def _header(
+    settings: SearchSettings, runner: TrialRunner, first: Proposal, teacher: KnownTeacher | None
 ) -> list[str]:
-    how = "".join(f" ({each})" for each in opening.candidate.changes)
+    changes = "".join(f" ({each})" for each in first.candidate.changes)
     rungs = ", ".join(map(str, settings.rungs))
-    images = f"{len(bench.data.train):,} training images, {bench.held_out:,} held out"
+    images = f"{len(runner.data.train):,} training images, {runner.held_out:,} held out"
     return [
-        f"Brief: {settings.brief_name}; at most {bench.space.max_macs:,} MACs an image",
-        f"Data: {bench.data.identity}; {images}; no test images",
-        f"Trials of {settings.epochs} epochs, compared after {rungs}; one in {settings.factor} goes on",
-        f"Starting point: {opening.candidate.net}{how}",
+        f"Brief: {settings.brief_name}; at most {runner.space.max_macs:,} MACs per image",
+        f"Data: {runner.data.identity}; {images}; no test images",
+        f"Trials of {settings.epochs} epochs, compared after {rungs}; 1/{settings.factor} is promoted",
+        f"Starting point: {first.candidate.net}{changes}",
         *(teacher.lines() if teacher else ()),
         "",
     ]

@@ -1,100 +1,128 @@
-"""The fields of a recipe that a search may change beside its net: of the optimiser, the loss, the images."""
+"""The search space: which candidates are allowed, decided by arithmetic without torch."""
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from random import Random
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from convsmith.briefs.checks import judge
+from convsmith.briefs.schema import Brief
 from convsmith.data.dataset import Outline
+from convsmith.errors import ConvsmithError
+from convsmith.nas.candidate import Candidate
+from convsmith.nas.hyperparameters import Hyperparameter, hyperparameters_of
+from convsmith.nas.mutations import MutableNet, scale_widths
+from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.net.notation import parse
+from convsmith.net.spec import Net
+from convsmith.recipes.fit import fitted
+from convsmith.recipes.loader import changed
 from convsmith.recipes.schema import Recipe
-from convsmith.training.optimizers.muon import Muon
 
-# How far a value goes at once, as shares of its range: less would drown in the noise of scores.
-_LEAST_STEP, _STEP = 0.05, 0.12
+# Widths are multiples of 2 to 8: more steps of the bisection would not change them.
+_BISECTION_STEPS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
-    """A number of a recipe.
+class SearchSpace:
+    """The candidates around a recipe that pass a brief.
 
     Attributes:
-        key: As in `convsmith train RECIPE key=value`.
-        start: In the starting recipe.
-        low: The least that is tried.
-        high: The most.
-        log: Its logarithm is drawn evenly.
-        whole: It is an integer.
+        recipe: The starting point.
+        brief: The brief that every net must pass.
+        outline: Image shape and number of classes.
+        max_macs: Limit of multiply-accumulates per image, which bounds the cost of a trial.
+        hyperparameters: The numbers of the recipe that may change.
     """
 
-    key: str
-    start: float
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
+    recipe: Recipe
+    brief: Brief
+    outline: Outline
+    max_macs: int
+    hyperparameters: tuple[Hyperparameter, ...] = field(init=False)
 
-    def moved(self, value: float, random: Random) -> float:
-        """A value near another one, within the range, to three digits."""
-        low, high, at = map(self._scale, (self.low, self.high, value))
-        step = random.choice((-1, 1)) * (_LEAST_STEP + abs(random.gauss(0, _STEP)))
-        drawn = min(max(at + step * (high - low), low), high)
-        moved = math.exp(drawn) if self.log else drawn
-        moved = float(round(moved)) if self.whole else float(f"{moved:.3g}")
-        return min(max(moved, self.low), self.high)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hyperparameters", hyperparameters_of(self.recipe, self.outline))
 
-    def _scale(self, value: float) -> float:
-        return math.log(value) if self.log else value
+    @property
+    def keep_first(self) -> bool:
+        """Whether the first layer is fixed: a whitening layer is not learned."""
+        return self.recipe.train.whitening
+
+    def starting_point(self) -> Candidate:
+        """Return the recipe as a candidate."""
+        net = str(parse(self.recipe.model.net))
+        return Candidate(net=net, fields={each.key: each.start for each in self.hyperparameters})
+
+    def recipe_of(self, candidate: Candidate) -> Recipe:
+        """Return the complete recipe of a candidate.
+
+        Raises:
+            RecipeError: The values do not fit together.
+        """
+        integers = {each.key for each in self.hyperparameters if each.integer}
+        values: dict[str, Any] = {
+            key: int(value) if key in integers else value for key, value in candidate.fields.items()
+        }
+        recipe = changed(self.recipe, {"model.net": candidate.net, **values})
+        return recipe.model_copy(update={"brief": self.brief})
+
+    def violations(self, net: str) -> list[str]:
+        """Return the reasons why a net is not allowed; empty if it is allowed."""
+        try:
+            analysis = analyze_notation(net, self.outline.image_shape, self.recipe.model)
+        except ConvsmithError as error:
+            return [problem.what for problem in error.problems]
+        names = tuple(transform.name for transform in self.recipe.augment.transforms)
+        reasons = [
+            f"{check.title}: found {check.actual}, required {check.required}"
+            for check in judge(self.brief, analysis, augmentations=names)
+            if check.verdict == "fail"
+        ]
+        if analysis.macs > self.max_macs:
+            reasons.append(f"MACs per image: found {analysis.macs:,}, expected at most {self.max_macs:,}")
+        return reasons
+
+    def allows(self, candidate: Candidate) -> bool:
+        """Return whether a candidate passes the brief and its recipe is valid."""
+        if self.violations(candidate.net):
+            return False
+        try:
+            fitted(self.recipe_of(candidate), self.outline)
+        except ConvsmithError:
+            return False
+        return True
+
+    def analysis(self, candidate: Candidate) -> SpecAnalysis:
+        """Return the analysis of an allowed candidate."""
+        return analyze_notation(candidate.net, self.outline.image_shape, self.recipe.model)
+
+    def fit_widths(self, net: Net, share: float = 1.0) -> Net | None:
+        """Scale a net's widths by one factor to the largest net that is allowed.
+
+        Args:
+            net: The net to scale.
+            share: Of the largest allowed number of parameters, from 0 to 1.
+
+        Returns:
+            The scaled net; None if no factor makes it pass the brief.
+        """
+        mutable = MutableNet.of(net, keep_first=self.keep_first)
+        factor = largest_passing(lambda factor: not self.violations(str(scale_widths(mutable, factor))))
+        if factor is None:
+            return None
+        best = scale_widths(mutable, factor * share**0.5)
+        return None if self.violations(str(best)) else best
 
 
-def fields_of(recipe: Recipe, outline: Outline) -> tuple[Field, ...]:
-    """The fields that a search around a recipe changes; what it does not use stays unused.
+def largest_passing(passes: Callable[[float], bool], low: float = 0.1, high: float = 4.0) -> float | None:
+    """Return the largest factor that passes, by bisection of its logarithm; None if `low` fails.
 
-    Example:
-        >>> from convsmith.recipes.loader import load
-        >>> outline = Outline(image_shape=(1, 8, 8), num_classes=10)
-        >>> [field.key for field in fields_of(load("digits"), outline)]  # doctest: +NORMALIZE_WHITESPACE
-        ['train.optimizer.lr', 'train.optimizer.weight_decay', 'train.label_smoothing',
-         'augment.transforms.0.p']
+    >>> largest_passing(lambda factor: factor < 1) > 0.98, largest_passing(lambda factor: False)
+    (True, None)
     """
-    return tuple(_fields(recipe, outline))
-
-
-def _fields(recipe: Recipe, outline: Outline) -> Iterator[Field]:
-    train = recipe.train
-    yield from _optimizer_fields("train.optimizer", train.optimizer)
-    if isinstance(train.optimizer, Muon):
-        yield from _optimizer_fields("train.optimizer.rest", train.optimizer.rest)
-    smoothing = train.label_smoothing
-    yield Field(key="train.label_smoothing", start=smoothing, low=0.0, high=max(0.2, smoothing))
-    if (progressive := train.progressive) is not None:
-        side = outline.image_shape[1]
-        least = min(max(4, side // 2), progressive.start_size)
-        yield Field(
-            key="train.progressive.until", start=progressive.until, low=0.0, high=max(0.8, progressive.until)
-        )
-        yield Field(
-            key="train.progressive.start_size",
-            start=progressive.start_size,
-            low=least,
-            high=max(side - 1, progressive.start_size),
-            whole=True,
-        )
-    if recipe.model.dropout:
-        dropout = recipe.model.dropout
-        yield Field(key="model.dropout", start=dropout, low=0.0, high=max(0.3, dropout))
-    for index, transform in enumerate(recipe.augment.transforms):
-        if not transform.alternates:
-            # A brief asks for the transform, so that none is switched off.
-            low = min(0.05, transform.p)
-            yield Field(key=f"augment.transforms.{index}.p", start=transform.p, low=low, high=1.0)
-    if recipe.augment.mix is not None:
-        yield Field(key="augment.mix.p", start=recipe.augment.mix.p, low=0.0, high=1.0)
-
-
-def _optimizer_fields(key: str, optimizer: Any) -> Iterator[Field]:
-    lr, decay = optimizer.lr, optimizer.weight_decay
-    yield Field(key=f"{key}.lr", start=lr, low=lr / 4, high=lr * 4, log=True)
-    if decay:
-        high = max(decay, min(10 * decay, 0.5))
-        yield Field(key=f"{key}.weight_decay", start=decay, low=decay / 10, high=high, log=True)
+    if not passes(low):
+        return None
+    for _ in range(_BISECTION_STEPS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    return low

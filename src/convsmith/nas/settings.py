@@ -1,4 +1,4 @@
-"""What a search was asked for; kept in its folder, so that whoever joins or goes on means the same."""
+"""The settings of a search, kept in its folder so that every process that joins uses the same."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,27 +8,27 @@ from typing import Any
 from convsmith.briefs.schema import Brief
 from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError, RunError
-from convsmith.nas.halving import rungs_of
+from convsmith.nas.halving import compute_rungs
 from convsmith.recipes.schema import Recipe
 from convsmith.system import files, reading
 
 STUDY = "study.json"
-# The share of the training images that is held out where the recipe says nothing.
+# Share of the training images that is held out if the recipe has no validation split.
 _HELD_OUT = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """A search.
+class SearchSettings:
+    """The settings of a search.
 
     Attributes:
         recipe: The starting point.
-        brief: What every net must fulfil.
-        brief_name: As it was asked for.
-        epochs: Of a whole training of a candidate.
-        factor: One trial in so many goes on from a rung, after so many times the epochs.
-        macs_factor: No candidate takes more than so many times the starting point's MACs.
-        seed: Of what is tried.
+        brief: The brief that every net must pass.
+        brief_name: Its name or file.
+        epochs: Of a complete training.
+        factor: 1/factor of the trials at a rung is promoted; the next rung has factor times the epochs.
+        macs_factor: Limit of a candidate's MACs, relative to the starting point.
+        seed: Of the candidates.
     """
 
     recipe: Recipe
@@ -41,16 +41,16 @@ class Settings:
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:
-        return rungs_of(self.epochs, self.factor)
+        return compute_rungs(self.epochs, self.factor)
 
     @property
     def data(self) -> DataConfig:
-        """The recipe's data set, with images held out of its training set."""
+        """The recipe's data set with a validation split."""
         data = self.recipe.data
         return data if data.validation else data.model_copy(update={"validation": _HELD_OUT})
 
     def record(self) -> dict[str, Any]:
-        """As a plain table."""
+        """Return a plain table."""
         return {
             "recipe": self.recipe.table(),
             "brief": self.brief.model_dump(mode="json", exclude_none=True),
@@ -60,37 +60,37 @@ class Settings:
             "seed": self.seed,
         }
 
-    def keep(self, folder: Path) -> None:
-        """Write them into a study's folder, or compare them with those that are there.
+    def save(self, folder: Path) -> None:
+        """Write the settings into a new study's folder, or compare them with those of the study.
 
         Raises:
-            RunError: The study was begun with others.
+            RunError: The study has other settings.
         """
-        path, own = folder / STUDY, self.record()
+        path, record = folder / STUDY, self.record()
         if not path.is_file():
-            files.write_json(path, own)
-        found = reading.read_json(path)
-        if not isinstance(found, dict):
+            files.write_json(path, record)
+        stored = reading.read_json(path)
+        if not isinstance(stored, dict):
             raise RunError("damaged: expected an object", where=str(path))
-        differing = [key for key in own if found.get(key) != own[key]]
-        if differing:
+        different = [key for key in record if stored.get(key) != record[key]]
+        if different:
             raise RunError(
-                f"the study was begun with other settings: {', '.join(differing)}",
+                f"the study has other settings: {', '.join(different)}",
                 where=str(folder),
-                fix="ask for the same again, or begin another one with --study",
+                fix="use the same settings, or start another study with --study",
             )
 
 
-def check_numbers(
+def check_ranges(
     *, epochs: int, factor: int, macs_factor: float, trials: int | None, minutes: float | None
 ) -> None:
-    """Raises RecipeError where a number is out of its range."""
-    for name, value, least in (
+    """Raise RecipeError if a number is out of range."""
+    for name, value, low in (
         ("--epochs", epochs, 1),
         ("--factor", factor, 2),
         ("--macs-factor", macs_factor, 0.1),
         ("--trials", trials, 1),
         ("--minutes", minutes, 0.0),
     ):
-        if value is not None and not value >= least:
-            raise RecipeError(f"found {value:g}, expected at least {least:g}", where=name)
+        if value is not None and not value >= low:
+            raise RecipeError(f"found {value:g}, expected at least {low:g}", where=name)

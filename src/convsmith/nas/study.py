@@ -1,4 +1,10 @@
-"""The trials of a search, kept by Optuna in a journal that processes and machines may share."""
+"""The trials of a search, stored by Optuna in a journal that processes and machines may share.
+
+Optuna's public interface is used as follows. `create_study` with a `JournalStorage` opens the journal;
+`study.ask` starts a trial; a `BaseSampler` supplies the hyperparameters of the candidate that evolution
+proposes; `Trial.report`, `Trial.set_user_attr` and `study.tell` record results. The storage's
+`get_trial_id_from_study_id_trial_number` gives access to a trial that another process has started.
+"""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,91 +21,93 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from convsmith.errors import FileError
-from convsmith.nas.candidate import Candidate, Space
-from convsmith.nas.evolution import EvaluatedCandidate, Offspring
-from convsmith.nas.pareto import Point
+from convsmith.nas.candidate import Candidate
+from convsmith.nas.evolution import EvaluatedCandidate, Proposal
+from convsmith.nas.pareto import ParetoPoint
+from convsmith.nas.search_space import SearchSpace
 from convsmith.system import reading
 
-JOURNAL = "journal.log"
-# What a trial's candidate is kept under: all of it at once, so that no reader sees a part.
+JOURNAL, _STUDY_NAME = "journal.log", "convsmith"
+# User attributes of a trial. The candidate is one attribute, so that no reader sees a part of it.
 _CANDIDATE, _REASON, _SECONDS = "candidate", "reason", "seconds"
-Breeder = Callable[[int, Sequence[EvaluatedCandidate], Sequence[Candidate]], Offspring]
+Propose = Callable[[int, Sequence[EvaluatedCandidate], Sequence[Candidate]], Proposal]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A candidate as far as it came.
+    """A candidate and its results so far.
 
     Attributes:
-        number: Trial 0 is the starting point.
-        scores: Accuracy on held-out images by epoch, at the rungs that it came to.
-        state: "open" may go on, "complete" was trained to the end, "failed" cannot go on.
+        number: 0 for the starting point.
+        accuracies: On held-out images, by epoch, at the rungs that were reached.
+        state: "open", "complete" or "failed".
         reason: Why it failed.
-        seconds: What it took, to the last rung.
-        refused: Candidates that the arithmetic refused before this one.
+        seconds: Duration of training and evaluation up to the last rung.
+        rejected: Number of candidates that the arithmetic rejected before this one.
         parameters: Of its net.
-        macs: Multiply-accumulates for one image.
-        receptive_field: In pixels a side; None where it is unknown.
+        macs: Multiply-accumulates per image.
+        receptive_field: In pixels; None if it is unknown.
     """
 
     number: int
     candidate: Candidate
-    scores: dict[int, float]
+    accuracies: dict[int, float]
     state: Literal["open", "complete", "failed"]
     reason: str
     seconds: float
-    refused: int
+    rejected: int
     parameters: int
     macs: int
     receptive_field: int | None
 
-    def point(self, held_out: int) -> Point | None:
-        """Where it stands, of so many held-out images; None before its first rung."""
-        if not self.scores:
+    def point(self, held_out: int) -> ParetoPoint | None:
+        """Return its result at the last rung, of `held_out` images; None before the first rung."""
+        if not self.accuracies:
             return None
-        epochs = max(self.scores)
-        return Point(
+        epochs = max(self.accuracies)
+        return ParetoPoint(
             number=self.number,
             epochs=epochs,
-            correct=round(self.scores[epochs] * held_out),
+            correct=round(self.accuracies[epochs] * held_out),
             total=held_out,
             parameters=self.parameters,
             macs=self.macs,
         )
 
 
-class Journal:
+class TrialStore:
     """An Optuna study in a folder.
 
     Args:
-        folder: Is there.
-        space: Where candidates come from.
-        held_out: How many images a trial is scored on.
-        breed: Makes the candidate of a trial, from its number, what is known, and all candidates so far.
+        folder: An existing folder.
+        space: The search space.
+        held_out: The number of images that accuracies are measured on.
+        propose: Returns the candidate of a trial, given its number, the population, and all candidates.
     """
 
-    def __init__(self, folder: Path, space: Space, held_out: int, breed: Breeder) -> None:
+    def __init__(self, folder: Path, space: SearchSpace, held_out: int, propose: Propose) -> None:
         self.space, self.held_out = space, held_out
         self.distributions: dict[str, BaseDistribution] = {
-            each.key: FloatDistribution(each.low, each.high, log=each.log) for each in space.fields
+            each.key: FloatDistribution(each.low, each.high, log=each.log) for each in space.hyperparameters
         }
         path = folder / JOURNAL
         lock = JournalFileSymlinkLock(str(path))
-        _mend(path, lock)
-        with _quietly():
+        _truncate_partial_line(path, lock)
+        with _quiet():
             self.sampler = _Sampler(
-                self.distributions, lambda number: breed(number, self.known(), self.candidates())
+                self.distributions, lambda number: propose(number, self.population(), self.candidates())
             )
+            self.storage = JournalStorage(JournalFileBackend(str(path), lock))
             self.study = optuna.create_study(
-                study_name="convsmith",
-                storage=JournalStorage(JournalFileBackend(str(path), lock)),
+                study_name=_STUDY_NAME,
+                storage=self.storage,
                 sampler=self.sampler,
                 direction="maximize",
                 load_if_exists=True,
             )
 
     def trials(self) -> list[Trial]:
-        """All trials that have a candidate, as they are now, by number."""
+        """Return the current state of all trials that have a candidate, by number."""
         return [
             _trial(each) for each in self.study.get_trials(deepcopy=False) if _CANDIDATE in each.user_attrs
         ]
@@ -107,29 +115,29 @@ class Journal:
     def candidates(self) -> list[Candidate]:
         return [trial.candidate for trial in self.trials()]
 
-    def known(self) -> list[EvaluatedCandidate]:
-        """Those that were trained to a rung at least."""
+    def population(self) -> list[EvaluatedCandidate]:
+        """Return the candidates that have reached a rung and have not failed."""
         return [
             EvaluatedCandidate(candidate=trial.candidate, point=point)
             for trial in self.trials()
             if trial.state != "failed" and (point := trial.point(self.held_out))
         ]
 
-    def begin(self, limit: int | None) -> Trial | None:
-        """A new trial with a candidate of its own; None where others have begun the last of `limit`."""
-        with _quietly():
+    def start(self, limit: int | None) -> Trial | None:
+        """Start a trial with a new candidate; return None if there are `limit` trials already."""
+        with _quiet():
             trial = self.study.ask(self.distributions)
-        bred = self.sampler.bred.pop(trial.number)
+        proposal = self.sampler.proposals.pop(trial.number)
         if limit is not None and trial.number >= limit:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
-        candidate, analysis = bred.candidate, self.space.analysis(bred.candidate)
+        candidate, analysis = proposal.candidate, self.space.analysis(proposal.candidate)
         record = {
             "net": candidate.net,
             "fields": dict(candidate.fields),
             "parent": candidate.parent,
             "changes": list(candidate.changes),
-            "refused": bred.refused,
+            "refused": proposal.rejected,
             "parameters": analysis.parameters,
             "macs": analysis.macs,
             "receptive_field": analysis.receptive_field,
@@ -138,34 +146,35 @@ class Journal:
         return self.trial(trial.number)
 
     def trial(self, number: int) -> Trial:
-        """One trial as it is now."""
+        """Return the current state of a trial."""
         return next(trial for trial in self.trials() if trial.number == number)
 
     def report(self, number: int, epoch: int, accuracy: float, *, seconds: float, last: bool) -> None:
-        """A trial has come to a rung; with the last one it is complete."""
-        trial = self._open(number)
+        """Record the result of a trial at a rung; at the last rung it is complete."""
+        trial = self._optuna_trial(number)
         trial.report(accuracy, epoch)
         trial.set_user_attr(_SECONDS, seconds)
         if last:
             self.study.tell(trial, accuracy)
 
     def fail(self, number: int, reason: str) -> None:
-        """A trial cannot go on."""
-        trial = self._open(number)
+        """Record that a trial has failed."""
+        trial = self._optuna_trial(number)
         trial.set_user_attr(_REASON, reason)
         self.study.tell(trial, state=TrialState.FAIL)
 
-    def _open(self, number: int) -> optuna.trial.Trial:
-        found = next(each for each in self.study.get_trials(deepcopy=False) if each.number == number)
-        return optuna.trial.Trial(self.study, found._trial_id)  # noqa: SLF001 - Optuna's way to a trial that runs
+    def _optuna_trial(self, number: int) -> optuna.trial.Trial:
+        study_id = self.storage.get_study_id_from_name(_STUDY_NAME)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        return optuna.trial.Trial(self.study, trial_id)
 
 
 class _Sampler(BaseSampler):
-    """Gives Optuna the values of the candidate that is bred for a trial."""
+    """Passes the hyperparameters of proposed candidates to Optuna."""
 
-    def __init__(self, space: dict[str, BaseDistribution], breed: Callable[[int], Offspring]) -> None:
-        self.space, self.breed = space, breed
-        self.bred: dict[int, Offspring] = {}
+    def __init__(self, space: dict[str, BaseDistribution], propose: Callable[[int], Proposal]) -> None:
+        self.space, self.propose = space, propose
+        self.proposals: dict[int, Proposal] = {}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -177,8 +186,8 @@ class _Sampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         del study, search_space
-        self.bred[trial.number] = self.breed(trial.number)
-        return dict(self.bred[trial.number].candidate.fields)
+        self.proposals[trial.number] = self.propose(trial.number)
+        return dict(self.proposals[trial.number].candidate.fields)
 
     def sample_independent(
         self,
@@ -188,57 +197,57 @@ class _Sampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         del study, param_distribution
-        return self.bred[trial.number].candidate.fields[param_name]
+        return self.proposals[trial.number].candidate.fields[param_name]
 
 
-def _trial(found: FrozenTrial) -> Trial:
-    record = found.user_attrs[_CANDIDATE]
+def _trial(trial: FrozenTrial) -> Trial:
+    record = trial.user_attrs[_CANDIDATE]
     states: dict[TrialState, Literal["complete", "failed"]] = {
         TrialState.COMPLETE: "complete",
         TrialState.FAIL: "failed",
     }
     return Trial(
-        number=found.number,
+        number=trial.number,
         candidate=Candidate(
             net=record["net"],
             fields=record["fields"],
             parent=record["parent"],
             changes=tuple(record["changes"]),
         ),
-        scores={epoch: float(value) for epoch, value in sorted(found.intermediate_values.items())},
-        state=states.get(found.state, "open"),
-        reason=found.user_attrs.get(_REASON, ""),
-        seconds=found.user_attrs.get(_SECONDS, 0.0),
-        refused=record["refused"],
+        accuracies={epoch: float(value) for epoch, value in sorted(trial.intermediate_values.items())},
+        state=states.get(trial.state, "open"),
+        reason=trial.user_attrs.get(_REASON, ""),
+        seconds=trial.user_attrs.get(_SECONDS, 0.0),
+        rejected=record["refused"],
         parameters=record["parameters"],
         macs=record["macs"],
         receptive_field=record["receptive_field"],
     )
 
 
-def _mend(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Take away half a line that a crash has left at the journal's end, which nobody could read past."""
+def _truncate_partial_line(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Remove the partial line that a crash has left at the end of a journal; Optuna cannot read past it."""
     if not path.is_file():
         return
     lock.acquire()
     try:
         content = reading.read_bytes(path)
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
+        length = content.rfind(b"\n") + 1
+        if length < len(content):
             with path.open("r+b") as file:
-                file.truncate(whole)
+                file.truncate(length)
     except OSError as error:
-        raise FileError(f"cannot be mended: {error.strerror or error}", where=str(path)) from error
+        raise FileError(f"cannot be repaired: {error.strerror or error}", where=str(path)) from error
     finally:
         lock.release()
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Optuna's own lines, for the block: the search tells what happens."""
-    before = optuna.logging.get_verbosity()
+def _quiet() -> Iterator[None]:
+    """Disable Optuna's own messages for the block."""
+    previous = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.WARNING)
     try:
         yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(previous)

@@ -1,4 +1,4 @@
-"""Training a trial up to a rung, in a folder of its own, from where it stands."""
+"""Train a trial to a rung, from its checkpoint."""
 
 import time
 from collections.abc import Sequence
@@ -7,7 +7,8 @@ from pathlib import Path
 
 from convsmith.data.dataset import TrainingData
 from convsmith.errors import RunError
-from convsmith.nas.candidate import Candidate, Space
+from convsmith.nas.candidate import Candidate
+from convsmith.nas.search_space import SearchSpace
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import STATE, RunFolder
@@ -26,18 +27,18 @@ from convsmith.training.trainer import fit
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRunner:
-    """Where trials are trained.
+    """Trains the trials of a search.
 
     Attributes:
-        folder: Of the study; trials have folders of their own in it.
-        space: Where candidates come from.
-        data: With held-out images as its validation split; it has no test images.
-        epochs: Of a whole training.
+        folder: Of the study.
+        space: The search space.
+        data: Training data with a validation split, without test images.
+        epochs: Of a complete training.
         teacher: Of all candidates.
     """
 
     folder: Path
-    space: Space
+    space: SearchSpace
     data: TrainingData
     epochs: int
     teacher: Teacher | None = None
@@ -47,25 +48,25 @@ class TrialRunner:
         assert self.data.validation is not None
         return len(self.data.validation)
 
-    def place(self, number: int) -> Path:
-        """A trial's folder, which is made where it is missing."""
+    def trial_folder(self, number: int) -> Path:
+        """Return a trial's folder; create it if it does not exist."""
         return files.make_folder(self.folder / "trials" / f"{number:04}")
 
     def recipe_of(self, candidate: Candidate, until: int) -> Recipe:
-        """What a candidate is trained by: its schedule is that of all epochs, however soon it stops."""
+        """Return the recipe for training to a rung; its schedule spans all epochs."""
         recipe = self.space.recipe_of(candidate)
         macs = self.space.analysis(candidate).macs * recipe.train.batch_size
         device = choose_device(recipe.train.device)
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             schedule = schedule.model_copy(update={"monitor": "validation"})
-        settled = {
+        update = {
             "epochs": self.epochs,
             "stop_after": until if until < self.epochs else None,
             "schedule": schedule,
             "precision": choose_precision(recipe.train.precision, device, macs),
         }
-        return recipe.model_copy(update={"train": recipe.train.model_copy(update=settled)})
+        return recipe.model_copy(update={"train": recipe.train.model_copy(update=update)})
 
     def train(
         self,
@@ -76,14 +77,14 @@ class TrialRunner:
         callbacks: Sequence[Callback] = (),
         stop: StopRequest | None = None,
     ) -> tuple[EpochMetrics, ...]:
-        """Train a candidate until so many epochs are done; the trial's folder is held by the caller.
+        """Train a candidate up to epoch `until`; the caller holds the lock of the trial's folder.
 
         Raises:
             DivergedError: A loss or gradient is not finite.
-            StoppedError: `stop` was asked for; the state is saved.
+            StoppedError: A stop was requested; the state is saved.
         """
         recipe = self.recipe_of(candidate, until)
-        folder = RunFolder(path=self.place(number))
+        folder = RunFolder(path=self.trial_folder(number))
         files.write_toml(folder.path / "recipe.toml", recipe.table())
         analysis = self.space.analysis(candidate)
         net = build(analysis.plan, generator=new_generator(recipe.seed))
@@ -96,20 +97,20 @@ class TrialRunner:
                 seed=recipe.seed,
                 teacher=self.teacher,
                 callbacks=[RunWriter(folder, {}), *callbacks],
-                state=_saved(folder),
+                state=_load_state(folder),
                 stop=stop,
             )
 
 
 class Deadline(Callback):
-    """Asks for a stop, as an alarm would, once the time of the search is over."""
+    """Requests a stop, like an alarm signal, when the time limit of the search is reached."""
 
     def __init__(self, stop: StopRequest, end: float | None) -> None:
         self.stop, self.end = stop, end
 
     @property
     def passed(self) -> bool:
-        """Whether the time, by `time.monotonic`, is over."""
+        """Whether the time limit, by `time.monotonic`, is reached."""
         return self.end is not None and time.monotonic() >= self.end
 
     def on_batch_end(self, batch: BatchMetrics) -> None:
@@ -118,8 +119,8 @@ class Deadline(Callback):
             self.stop.signal = ALARM
 
 
-def _saved(folder: RunFolder) -> TrainerState | None:
-    """Where a trial stands; None at its beginning, and where what it left is damaged."""
+def _load_state(folder: RunFolder) -> TrainerState | None:
+    """Return the checkpoint of a trial; None if it is missing or damaged."""
     if not (folder.path / STATE).is_file():
         return None
     try:
