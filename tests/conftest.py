@@ -100,7 +100,7 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsmith.runs.training.evaluate_run", lambda *_: Mock(lines=list))
     monkeypatch.setattr("convsmith.api.train.write_report", write_report)
     monkeypatch.setattr("convsmith.api.resume.write_report", write_report)
-    monkeypatch.setattr("convsmith.cli.training._show_result", lambda result: None)
+    monkeypatch.setattr("convsmith.cli.runs._print_result", lambda result: None)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from convsmith.api.analyses import analyse
+from convsmith.evaluation.duplicates import find_duplicates
+from convsmith.evaluation.label_errors import find_label_errors
+from convsmith.evaluation.robustness import evaluate_robustness
 from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result, write_report
-from convsmith.runs.evaluation import evaluate_run
+from convsmith.runs.evaluation import evaluate_run, load_net
 from convsmith.runs.folder import RunFolder
 
 
@@ -28,12 +30,12 @@ def evaluate(
         folder, session = open_run(run)
         with session.threads():
             evaluation = evaluate_run(folder, session)
-            analyse(
-                folder,
-                session,
-                evaluation.predictions,
-                robustness=robustness,
-                duplicates=duplicates,
-                label_errors=label_errors,
-            )
+            data = session.data
+            if label_errors:
+                folder.write(find_label_errors(evaluation.predictions, data.class_names))
+            if duplicates:
+                folder.write(find_duplicates(data.train, data.test))
+            if robustness:
+                net, normalize, dtype = load_net(folder, session)
+                folder.write(evaluate_robustness(net, data.test, normalize, dtype))
             return write_report(folder, session, evaluation)

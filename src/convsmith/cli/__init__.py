@@ -1,12 +1,11 @@
-"""The command line: parses, calls the verbs, shows what they return, maps errors to exit codes."""
+"""The command line: parse arguments, call the API, print the result, map errors to exit codes."""
 
 import errno
+import os
 import re
 import signal
 import sys
-import tempfile
 import threading
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,12 +13,12 @@ from typing import Any
 
 from convsmith.errors import ConvsmithError, FileError, InternalError, OutOfMemoryError, UsageError, suggest
 
-# What ends a process in the usual way: `kill`, and a terminal or connection that is closed.
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+# Sent by `kill`, and by a terminal or connection that closes.
+_TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class _EndedError(BaseException):
-    """A signal that ends the process; what is in progress is cleaned up on the way."""
+class _TerminatedError(BaseException):
+    """A termination signal, as an exception, so that the command cleans up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,131 +26,139 @@ class _EndedError(BaseException):
 
 
 def main() -> None:
-    """Run the command line, and exit with its code.
+    """Run the command line and exit.
 
-    0: done. 1: the answer is no (a check failed, the training diverged, the data is damaged). 2: the caller
-    can mend it. 101: our own bug. 129, 130, 143: ended by SIGHUP, Ctrl-C, SIGTERM.
+    Exit codes: 0 for success; 1 for a negative result (a check failed, the training diverged, the data is
+    damaged); 2 for an error that the user can correct; 101 for an internal error; 129, 130 and 143 after
+    SIGHUP, Ctrl-C and SIGTERM.
     """
+    if "_CONVSMITH_COMPLETE" in os.environ:
+        from convsmith.cli.app import app
+
+        app(prog_name="convsmith")
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run the command line and return its exit code; a user's mistake never shows a traceback."""
+    """Run the command line and return its exit code. No error shows a traceback."""
     try:
         import typer
 
         from convsmith.cli.app import app
     except ImportError as error:
-        return _refuse(_unforeseen(error))
-    # By way of a public subclass: Typer brings its own click or uses the installed one, by its version.
+        return _fail(_unexpected(error))
+    # Reached through a public subclass: Typer either vendors click or uses the installed package.
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
-        # Not `app(...)`: Typer would answer interrupts and closed pipes in its own way.
+        # Not `app(...)`: Typer would handle interrupts and closed pipes itself.
         command = typer.main.get_command(app)
-        with _ending_signals(), command.make_context("convsmith", arguments) as context:
+        with _termination_as_exception(), command.make_context("convsmith", arguments) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except typer.Exit as answer:
-        return answer.exit_code
+    except typer.Exit as exit_request:
+        return exit_request.exit_code
     except usage_error as error:
-        return _refuse(_usage(error))
+        return _fail(_usage(error))
     except ConvsmithError as error:
-        return _refuse(error)
+        return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _ended(signal.SIGINT)
-    except _EndedError as error:
-        return _ended(error.number)
+        return _interrupted(signal.SIGINT)
+    except _TerminatedError as error:
+        return _interrupted(error.number)
     except OSError as error:
-        return _unheard(error) if _is_of_output(error) else _refuse(_unforeseen(error))
+        return _output_failed(error) if _is_output_error(error) else _fail(_unexpected(error))
     except MemoryError:
-        return _refuse(
+        return _fail(
             OutOfMemoryError(
                 "out of memory", fix="use fewer or smaller images: data.resize, data.keep_in=disk"
             )
         )
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        return _refuse(_unforeseen(error))
+        return _fail(_unexpected(error))
     return 0
 
 
-def _refuse(error: ConvsmithError) -> int:
-    from convsmith.cli.output import complain
+def _fail(error: ConvsmithError) -> int:
+    from convsmith.cli.output import print_error
 
-    complain(str(error))
+    print_error(str(error))
     return error.exit_code
 
 
 @contextmanager
-def _ending_signals() -> Iterator[None]:
-    """Turn the signals that would end the process on the spot into an exception, for the block."""
+def _termination_as_exception() -> Iterator[None]:
+    """Raise _TerminatedError for termination signals within the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def terminate(number: int, frame: FrameType | None) -> None:
         del frame
-        raise _EndedError(number)
+        raise _TerminatedError(number)
 
-    # What the parent process wants to be ignored, as `nohup` does, stays so.
-    taken = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, end)
+    # A signal that the parent process ignores, as `nohup` does, stays ignored.
+    handled = [number for number in _TERMINATION_SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, terminate)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _ended(number: int) -> int:
-    from convsmith.cli.output import complain
+def _interrupted(number: int) -> int:
+    from convsmith.cli.output import print_error
 
-    complain("interrupted; a run that had begun is kept, and `convsmith resume RUN` goes on with it")
-    # As a shell counts a process that a signal ends.
+    print_error("interrupted; a run in progress is kept and can be resumed with `convsmith resume RUN`")
+    # The exit code that shells give to a process ended by a signal.
     return 128 + number
 
 
-def _is_of_output(error: OSError) -> bool:
-    """Whether a failed write was to standard output: that to a file bears its name, or is a FileError."""
+def _is_output_error(error: OSError) -> bool:
+    """Whether a write to standard output failed: errors of files have a filename or are a FileError."""
     numbers = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
     return error.errno in numbers and error.filename is None
 
 
-def _unheard(error: OSError) -> int:
-    """Standard output takes nothing more: `head` has seen enough, or the disk is full."""
-    from convsmith.cli.output import silence
+def _output_failed(error: OSError) -> int:
+    """Handle a closed pipe, which is not an error, or a full disk, which is."""
+    from convsmith.cli.output import discard_output
 
-    silence()
+    discard_output()
     if isinstance(error, BrokenPipeError):
         return 0
-    return _refuse(
+    return _fail(
         FileError(
             f"cannot write: {error.strerror or error}",
             where="standard output",
-            fix="send it to a place that is not full; what was made in files is complete",
+            fix="redirect it to a disk with free space; the files that the command wrote are complete",
         )
     )
 
 
 def _usage(error: Any) -> UsageError:
-    """A wrong command, option or argument in two lines, with the nearest legal name."""
+    """Describe a wrong command, option or argument, and suggest the nearest valid name."""
     message = error.format_message()
     context = error.ctx
     command = context.command_path if context else "convsmith"
-    fix = f"`{command} --help` tells what it takes"
-    wrong = re.search(r"No such command '(.*?)'", message)
-    if wrong and context:
-        message = f"unknown command {wrong[1]!r}"
-        fix = suggest(wrong[1], context.command.list_commands(context))
+    fix = f"see `{command} --help`"
+    unknown = re.search(r"No such command '(.*?)'", message)
+    if unknown and context:
+        message = f"unknown command {unknown[1]!r}"
+        fix = suggest(unknown[1], context.command.list_commands(context))
     return UsageError(f"{message[0].lower()}{message[1:]}", fix=fix)
 
 
-def _unforeseen(error: Exception) -> ConvsmithError:
-    """A package that is too old where there is one, else our own bug: its trace is kept for a report."""
-    from convsmith.cli.requirements import unmet
+def _unexpected(error: Exception) -> ConvsmithError:
+    """Blame an incompatible package if there is one, else report a bug and save its traceback."""
+    import tempfile
+    import traceback
 
-    if wrong := unmet():
-        return wrong
+    from convsmith.cli.requirements import unmet_requirements
+
+    if incompatible := unmet_requirements():
+        return incompatible
     with tempfile.NamedTemporaryFile(
         "w", prefix="convsmith-trace-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:

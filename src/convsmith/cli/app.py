@@ -1,4 +1,4 @@
-"""The commands, put together in the order in which `--help` lists them."""
+"""The Typer application: all commands, in the order of `--help`."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -6,35 +6,42 @@ from typing import Annotated
 import typer
 
 import convsmith
-from convsmith.cli import designing, looking, shipping, training
-from convsmith.cli.output import say
+from convsmith.cli import data, designing, runs, shipping
+from convsmith.cli.output import print_text
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
-    no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-data = typer.Typer(
-    help="Look at a data set.",
-    no_args_is_help=True,
+data_app = typer.Typer(
+    help="Check data sets.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
 @app.callback(invoke_without_command=True)
-def top(
+def main(
+    context: typer.Context,
     *,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
     ] = False,
 ) -> None:
     if version:
-        say(f"convsmith {convsmith.__version__}")
+        print_text(f"convsmith {convsmith.__version__}")
         raise typer.Exit
+    print_help(context)
+
+
+@data_app.callback(invoke_without_command=True)
+def print_help(context: typer.Context) -> None:
+    """Print the help if no command is named."""
+    if context.invoked_subcommand is None:
+        print_text(context.get_help())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -42,15 +49,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "summary": designing.summary,
     "check": designing.check,
     "format": designing.format_,
-    "preview": looking.preview,
-    "train": training.train,
-    "resume": training.resume,
-    "evaluate": training.evaluate,
-    "report": training.report,
-    "watch": training.watch,
-    "lr-find": training.lr_find,
-    "compare": training.compare,
-    "search": training.search,
+    "preview": data.preview,
+    "train": runs.train,
+    "resume": runs.resume,
+    "evaluate": runs.evaluate,
+    "report": runs.report,
+    "watch": runs.watch,
+    "lr-find": runs.lr_find,
+    "compare": runs.compare,
+    "search": runs.search,
     "predict": shipping.predict,
     "export": shipping.export,
     "eject": shipping.eject,
@@ -61,5 +68,5 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in COMMANDS.items():
     app.command(name)(command)
 
-data.command("verify")(looking.verify_data)
-app.add_typer(data, name="data")
+data_app.command("verify")(data.verify_data)
+app.add_typer(data_app, name="data")

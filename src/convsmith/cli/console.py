@@ -1,4 +1,4 @@
-"""What the terminal shows: a live bar in a terminal, plain lines in a pipe."""
+"""The progress of a training: a live progress bar in a terminal, plain lines in a pipe."""
 
 import contextlib
 import sys
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from convsmith.cli.output import say, while_heard
+from convsmith.cli.output import print_text, until_closed
 from convsmith.runs.log import LogWriter, batch_line
 from convsmith.text import format_duration, printable
 from convsmith.training.callbacks import Callback, EpochStart
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def callback() -> Callback:
-    """The one that fits where the output goes."""
-    return LiveCallback() if sys.stdout.isatty() else LogWriter(while_heard(say))
+def progress_callback() -> Callback:
+    """Return the callback for a terminal or a pipe."""
+    return LiveCallback() if sys.stdout.isatty() else LogWriter(until_closed(print_text))
 
 
 class LiveCallback(Callback):
-    """A bar an epoch with loss, accuracy, batch and pace; the course's lines stay above it."""
+    """Show a progress bar for each epoch below the lines of the log."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.log = LogWriter(while_heard(lambda line: self.console.print(printable(line), markup=False)))
+        self.log = LogWriter(until_closed(lambda line: self.console.print(printable(line), markup=False)))
         self.bar: Progress | None = None
 
     def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class LiveCallback(Callback):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            _Pace(),
+            _RateColumn(),
             console=self.console,
             transient=True,
         )
@@ -72,18 +72,18 @@ class LiveCallback(Callback):
 
     def close(self) -> None:
         bar, self.bar = self.bar, None
-        # An interrupt can come while the bar is being started or stopped, which Rich then cannot finish.
+        # Rich fails to stop a bar if an interrupt arrives while it starts or stops.
         with contextlib.suppress(IndexError):
             if bar is not None:
                 bar.stop()
         self.console.show_cursor()
 
 
-class _Pace(ProgressColumn):
-    """Time gone, time to go in this epoch, and batches a second, as tqdm writes them."""
+class _RateColumn(ProgressColumn):
+    """Elapsed time, remaining time of the epoch, and batches per second, as tqdm formats them."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
         rate = task.completed / elapsed if elapsed else 0.0
-        left = format_duration((task.total or 0) / rate - elapsed) if rate else "?"
-        return Text(f"[{format_duration(elapsed)}<{left}, {rate:.2f}it/s]")
+        remaining = format_duration((task.total or 0) / rate - elapsed) if rate else "?"
+        return Text(f"[{format_duration(elapsed)}<{remaining}, {rate:.2f}it/s]")

@@ -10,7 +10,7 @@ import typer
 
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, target_of
-from convsmith.cli.output import say
+from convsmith.cli.output import print_text
 
 
 class View(StrEnum):
@@ -28,9 +28,9 @@ def recipes() -> None:
     recipe_names = cs.list_recipes()
     width = max(len(recipe.name) for recipe in recipe_names)
     for recipe in recipe_names:
-        say(f"{recipe.name:<{width}} {recipe.description}")
+        print_text(f"{recipe.name:<{width}} {recipe.description}")
         if recipe.result:
-            say(f"{'':<{width}} {recipe.result}")
+            print_text(f"{'':<{width}} {recipe.result}")
 
 
 def summary(
@@ -48,7 +48,7 @@ def summary(
 
     analysis = target_of(target, overrides, input_shape).analysis
     if as_json:
-        say(json.dumps(tables.record(analysis), indent=2))
+        print_text(json.dumps(tables.record(analysis), indent=2))
         return
     parts: dict[View, Callable[[], str]] = {
         View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
@@ -58,9 +58,9 @@ def summary(
     }
     shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
     if as_markdown:
-        say("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+        print_text("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
     else:
-        say("\n\n".join(parts[each]() for each in shown))
+        print_text("\n\n".join(parts[each]() for each in shown))
 
 
 def check(
@@ -84,21 +84,21 @@ def check(
     subject = target_of(target, overrides, input_shape)
     checks, found = subject.judge(wanted), hints(subject.analysis)
     if as_json:
-        say(json.dumps(verdict_record(checks, found), indent=2))
+        print_text(json.dumps(verdict_record(checks, found), indent=2))
     elif as_markdown:
-        say(verdict_table(checks))
+        print_text(verdict_table(checks))
     else:
         for line in [*verdict_lines(checks), *hint_lines(found)]:
-            say(line)
+            print_text(line)
         if not checks:
-            say(f"{subject.name} has no brief: nothing to check; name one with --brief")
+            print_text(f"{subject.name} has no brief: nothing to check; name one with --brief")
     if any(each.verdict == "fail" for each in checks):
         raise typer.Exit(1)
 
 
 def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
     """Print a net in the notation's canonical form."""
-    say(cs.format_net(net))
+    print_text(cs.format_net(net))
 
 
 def draw(
@@ -111,7 +111,7 @@ def draw(
     """Draw a net: layers, shapes, branches, and the receptive field growing."""
     found = target_of(target, overrides, input_shape)
     for path in cs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
-        say(str(path))
+        print_text(str(path))
 
 
 def receptive_field(
@@ -127,9 +127,9 @@ def receptive_field(
 
     field, picture = cs.receptive_field(found, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
-        say(line)
+        print_text(line)
 
 
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
     """Explain the code of an error: what happened, why, how to mend it."""
-    say(cs.explain_error(code))
+    print_text(cs.explain_error(code))

@@ -1,4 +1,4 @@
-"""Writing to the terminal, to a pipe or to a file: what comes from outside cannot steer it."""
+"""Print to a terminal, a pipe or a file. Control characters in foreign text are escaped."""
 
 import contextlib
 import os
@@ -10,37 +10,40 @@ import typer
 from convsmith.text import printable
 
 
-def say(text: str) -> None:
-    """Write to standard output; what its encoding lacks becomes `?`."""
+def print_text(text: str) -> None:
+    """Print to standard output. Characters that its encoding lacks become `?`."""
     encoding = sys.stdout.encoding or "utf-8"
     typer.echo(printable(text).encode(encoding, "replace").decode(encoding))
 
 
-def complain(text: str) -> None:
-    """Write to standard error; where that is gone too, there is nobody to tell."""
+def print_error(text: str) -> None:
+    """Print to standard error, or do nothing if it is closed."""
     with contextlib.suppress(OSError):
         sys.stderr.write(printable(text) + "\n")
         sys.stderr.flush()
 
 
-def while_heard(write: Callable[[str], None]) -> Callable[[str], None]:
-    """Write until nobody listens any more: a training goes on without its terminal; its log has it all."""
-    heard = True
+def until_closed(write: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a function that writes until the output is closed, and then does nothing.
 
-    def written(text: str) -> None:
-        nonlocal heard
-        if heard:
+    A training continues without its terminal; its log file is complete.
+    """
+    is_open = True
+
+    def write_if_open(text: str) -> None:
+        nonlocal is_open
+        if is_open:
             try:
                 write(text)
             except OSError:
-                heard = False
-                silence()
+                is_open = False
+                discard_output()
 
-    return written
+    return write_if_open
 
 
-def silence() -> None:
-    """Let what is still written to standard output go nowhere, so that Python's own end is quiet too."""
+def discard_output() -> None:
+    """Redirect standard output to the null device, so that Python's flush at exit cannot fail."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

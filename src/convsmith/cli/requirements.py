@@ -1,4 +1,4 @@
-"""Whether the packages that are installed are those that convsmith needs."""
+"""Check the versions of the installed packages."""
 
 from importlib import metadata
 
@@ -7,28 +7,28 @@ from packaging.requirements import Requirement
 from convsmith.errors import DependencyError
 
 
-def unmet() -> DependencyError | None:
-    """What is installed in a version that convsmith does not work with, if anything is.
+def unmet_requirements() -> DependencyError | None:
+    """Return an error that names every installed package of an unsupported version, if there is one.
 
-    Asked for only where something has failed already, as pip sees to it otherwise. Packages of the extras
-    count where they are installed.
+    This runs only after another failure, because pip normally enforces the versions. Packages of extras are
+    checked if they are installed.
     """
     try:
         lines = metadata.requires("convsmith") or []
     except metadata.PackageNotFoundError:
         return None
-    wrong = {}
-    for needed in map(Requirement, lines):
+    unmet = {}
+    for requirement in map(Requirement, lines):
         try:
-            found = metadata.version(needed.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
             continue
-        if not needed.specifier.contains(found, prereleases=True):
-            wrong[f"{needed.name}{needed.specifier}"] = found
-    if not wrong:
+        if not requirement.specifier.contains(version, prereleases=True):
+            unmet[f"{requirement.name}{requirement.specifier}"] = version
+    if not unmet:
         return None
-    told = (f"found {found}, needed {needed}" for needed, found in wrong.items())
+    differences = (f"found {version}, needed {requirement}" for requirement, version in unmet.items())
     return DependencyError(
-        "installed in a version that convsmith does not work with: " + "; ".join(told),
-        fix="pip install " + " ".join(f"'{needed}'" for needed in wrong),
+        "installed in a version that convsmith does not work with: " + "; ".join(differences),
+        fix="pip install " + " ".join(f"'{requirement}'" for requirement in unmet),
     )

@@ -15,7 +15,7 @@ from convsmith.cli.arguments import (
     TrainedArgument,
     target_of,
 )
-from convsmith.cli.output import say
+from convsmith.cli.output import print_text
 from convsmith.errors import RecipeError
 
 
@@ -40,13 +40,13 @@ def predict(
     device: Device = None,
 ) -> None:
     """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
-    from convsmith.cli.predicting import show
+    from convsmith.cli.predictions import print_predictions
     from convsmith.models.image_inputs import items_of
 
     items = list(items_of(images))
     classifier = cs.load(target, device=device)
     answers = classifier.answers(items, top_k=top_k, batch_size=batch_size)
-    if show(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
+    if print_predictions(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -92,13 +92,13 @@ def export(
         )
     if code:
         for path in cs.export(target_of(target, overrides, input_shape), out, replace=force):
-            say(str(path))
+            print_text(str(path))
     if bundle:
-        say(str(cs.export_bundle(Path(target), bundle, replace=force)))
+        print_text(str(cs.export_bundle(Path(target), bundle, replace=force)))
     if onnx:
         parity = cs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
         for line in (*parity.lines(), str(onnx)):
-            say(line)
+            print_text(line)
 
 
 def eject(
@@ -107,4 +107,4 @@ def eject(
 ) -> None:
     """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
     for path in cs.eject(run, folder):
-        say(str(path))
+        print_text(str(path))

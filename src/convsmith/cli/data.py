@@ -1,4 +1,4 @@
-"""The commands that look at data."""
+"""Commands for data sets: preview, data verify."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,18 @@ import typer
 
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument
-from convsmith.cli.output import say
+from convsmith.cli.output import print_text
 
 
 def preview(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     *,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where the pictures go")] = Path("preview"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the pictures")] = Path("preview"),
 ) -> None:
-    """Draw sample images, and augmented ones as the net will see them."""
+    """Draw sample images, and augmented images as the network receives them."""
     for path in cs.preview(cs.load_recipe(recipe, *(overrides or [])), out):
-        say(str(path))
+        print_text(str(path))
 
 
 def verify_data(
@@ -32,17 +32,17 @@ def verify_data(
     ],
     overrides: Overrides = None,
     *,
-    show_all: Annotated[bool, typer.Option("--all", help="Name all files, not some of each kind.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="List every file.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look for what is wrong with a data set, file by file; exit code 1 if there is anything."""
+    """Check every file of a data set; exit with code 1 if there are issues."""
     from convsmith.data.issues import DEFAULT_LIMIT, report_lines
 
-    found = cs.verify_data(source, *(overrides or []))
+    verification = cs.verify_data(source, *(overrides or []))
     if as_json:
-        say(json.dumps(found.record(), indent=2))
+        print_text(json.dumps(verification.record(), indent=2))
     else:
-        for line in report_lines(found, limit=None if show_all else DEFAULT_LIMIT):
-            say(line)
-    if not found.clean:
+        for line in report_lines(verification, limit=None if show_all else DEFAULT_LIMIT):
+            print_text(line)
+    if not verification.clean:
         raise typer.Exit(1)

@@ -1,0 +1,213 @@
+"""Commands for training and runs: train, resume, watch, evaluate, report, lr-find, compare, search."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import convsmith as cs
+from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, TensorBoard
+from convsmith.cli.output import print_error, print_text
+
+if TYPE_CHECKING:
+    from convsmith.reports.report import Result
+
+
+def train(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    runs: Annotated[Path, typer.Option(metavar="DIR", help="folder for the run folder")] = Path("runs"),
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Skip unusable images; the run lists them.")
+    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Show the time of each phase.")] = False,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Train a recipe and write a run folder with weights, log, metrics, plots and report."""
+    values = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
+    loaded = cs.load_recipe(recipe, *values)
+    from convsmith.cli.console import progress_callback
+    from convsmith.training.profiler import Profile
+
+    profiler = Profile(enabled=True) if profile else None
+    with closing(progress_callback()) as callback:
+        result = cs.train(loaded, runs=runs, callbacks=(callback,), profile=profiler, tensorboard=tensorboard)
+    if profiler:
+        print_text(f"{profiler.table()}\n")
+    _print_result(result)
+
+
+def resume(
+    run: RunArgument,
+    *,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Total number of epochs; extends a finished run.")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Resume although recipe, data or machine differ.")
+    ] = False,
+    tensorboard: TensorBoard = False,
+) -> None:
+    """Resume an interrupted run, or train a finished run for more epochs."""
+    from convsmith.cli.console import progress_callback
+
+    with closing(progress_callback()) as callback:
+        result = cs.resume(
+            run,
+            epochs=epochs,
+            accept_changes=accept_changes,
+            callbacks=(callback,),
+            tensorboard=tensorboard,
+        )
+    _print_result(result)
+
+
+def watch(
+    run: RunArgument,
+    *,
+    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="interval between updates")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the current progress and exit.")] = False,
+) -> None:
+    """Show the progress of a run in another process until it is finished."""
+    from convsmith.cli.progress import watch as show_progress
+
+    show_progress(lambda: cs.progress(run), every=every, once=once)
+
+
+def evaluate(
+    run: RunArgument,
+    *,
+    robustness: Annotated[
+        bool,
+        typer.Option("--robustness", help="Also evaluate corrupted images: 6 corruptions, 5 strengths."),
+    ] = False,
+    duplicates: Annotated[
+        bool,
+        typer.Option("--duplicates", help="Also list near-duplicates of test images in the training set."),
+    ] = False,
+    label_errors: Annotated[
+        bool, typer.Option("--label-errors", help="Also list test labels that are probably wrong.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
+) -> None:
+    """Evaluate a run on its training and test images, and rewrite its plots and report."""
+    result = cs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
+    if as_json:
+        print_text(json.dumps(cs.results(run), indent=2))
+    else:
+        _print_result(result)
+
+
+def report(run: RunArgument) -> None:
+    """Rewrite the plots and the report of a run from its saved predictions, without inference."""
+    result = cs.report(run)
+    print_text(f"Report: {result.page}")
+    print_text(f"For a repository: {result.report}")
+
+
+def lr_find(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for plot and table")] = Path("lr-find"),
+    steps: Annotated[int, typer.Option(help="number of steps")] = 200,
+) -> None:
+    """Run a learning-rate range test, with a plot and a suggested learning rate."""
+    loaded = cs.load_recipe(recipe, *(overrides or []))
+    test = cs.lr_find(loaded, out, steps=steps)
+    print_text(f"Recipe: {loaded.train.optimizer.lr:g}")
+    if test.suggestion is None:
+        print_text("Suggestion: none; the loss never falls")
+    else:
+        print_text(f"Suggestion: train.optimizer.lr={test.suggestion:.2g} (the loss falls most steeply)")
+    broke = "the training broke soon after" if test.broke else "it did not break"
+    print_text(f"Least loss at {test.best:.2g}; {broke}")
+    print_text(f"Plot: {out / 'lr-find.png'}")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="folders that `convsmith train` made")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the pages")] = Path("comparison"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare runs: table, groups of seeds, differing fields, curves and significance tests."""
+    comparison = cs.compare(runs, out)
+    if as_json:
+        print_text(json.dumps(comparison.record, indent=2))
+        return
+    from convsmith.reports.compare_page import format_p
+
+    for group in comparison.record["groups"]:
+        accuracy = group["accuracy"]
+        spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
+        count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
+        print_text(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+    for pair in comparison.record["pairs"]:
+        counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
+        print_text(f"{pair['first']} against {pair['second']}: {counts}, p {format_p(pair['mcnemar_p'])}")
+    print_text(f"Page: {comparison.page}")
+    print_text(f"Markdown: {comparison.markdown}")
+
+
+def search(
+    brief: Annotated[str, typer.Argument(metavar="BRIEF", help="name of a brief, or a TOML file")],
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="the starting point, as trial 0")],
+    trials: Annotated[int | None, typer.Option(metavar="N", help="total number of trials")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="time limit; 60 without --trials and --minutes")
+    ] = None,
+    epochs: Annotated[int, typer.Option(metavar="N", help="epochs of a full training")] = 5,
+    study: Annotated[
+        Path, typer.Option(metavar="DIR", help="folder of the search; an existing search continues")
+    ] = Path("study"),
+    seed: Annotated[int, typer.Option(help="seed of the search")] = 0,
+    factor: Annotated[int, typer.Option(metavar="N", help="keep 1/N of the trials at each rung")] = 3,
+    macs_factor: Annotated[
+        float, typer.Option(metavar="X", help="limit of the MACs, as a multiple of the starting point's")
+    ] = 1.5,
+    as_json: AsJson = False,
+) -> None:
+    """Search for better networks under a brief; write a report and recipes."""
+    result = cs.search(
+        brief,
+        cs.load_recipe(recipe),
+        trials=trials,
+        minutes=minutes,
+        epochs=epochs,
+        study=study,
+        seed=seed,
+        factor=factor,
+        macs_factor=macs_factor,
+        log=print_error if as_json else print_text,
+    )
+    from convsmith.nas.results import record, table
+
+    if as_json:
+        print_text(json.dumps(record(result.data), indent=2))
+        return
+    for line in ["", *table(result.data), "", *(command for _, command in result.data.commands)]:
+        print_text(line)
+    print_text(f"Report: {result.page}")
+
+
+def _print_result(result: "Result") -> None:
+    from convsmith.briefs.verdicts import verdict_lines
+
+    print_text(result.train.line("Train"))
+    print_text(result.test.line("Test"))
+    print_text("")
+    for each in result.classes:
+        print_text(each.line())
+    print_text("")
+    if result.checks:
+        for line in verdict_lines(result.checks):
+            print_text(line)
+        print_text("")
+    print_text(f"95% interval: {result.metrics.interval.text()}, ECE {result.metrics.calibration.ece:.2%}")
+    print_text(f"Test accuracy: {result.test.accuracy:.2%}")
+    print_text(f"Report: {result.page}")
