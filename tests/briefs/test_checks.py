@@ -12,17 +12,17 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 
 NET = "C16 C16:s2 / G F10"
-FACTS = analyze(plan(parse(NET), (3, 32, 32)))
+ANALYSIS = analyze(plan(parse(NET), (3, 32, 32)))
 
 
 def only(brief: Mapping[str, object], **values: object) -> Check:
-    (check,) = judge(Brief.model_validate(brief), FACTS, **values)  # type: ignore[arg-type]
+    (check,) = judge(Brief.model_validate(brief), ANALYSIS, **values)  # type: ignore[arg-type]
     return check
 
 
 @pytest.mark.parametrize(
     ("field", "bound", "step"),
-    [("max_parameters", 2970, -1), ("max_macs", FACTS.macs, -1), ("min_receptive_field", 5, 1)],
+    [("max_parameters", 2970, -1), ("max_macs", ANALYSIS.macs, -1), ("min_receptive_field", 5, 1)],
 )
 def test_bounds_are_inclusive(field: str, bound: int, step: int) -> None:
     assert only({field: bound}).verdict == "pass"
@@ -90,4 +90,4 @@ def test_calibration_is_judged_where_it_was_measured() -> None:
 
 
 def test_an_empty_brief_checks_nothing() -> None:
-    assert judge(Brief(), FACTS) == ()
+    assert judge(Brief(), ANALYSIS) == ()

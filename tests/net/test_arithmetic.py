@@ -22,7 +22,7 @@ SIZE = 40
 @given(notations(), net_settings)
 def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
     planned = legal(text, config)
-    facts, net = analyze(planned), build(planned)
+    analysis, net = analyze(planned), build(planned)
     names = [op.name for op in planned.operations()]
     assert len(set(names)) == len(names)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -33,13 +33,13 @@ def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
     counter = FlopCounterMode(display=False)
     with counter, torch.inference_mode():
         net.eval()(torch.zeros(1, *planned.input_shape))
-    rows = {row.name: row.out_shape for row in facts.rows}
+    rows = {row.name: row.out_shape for row in analysis.rows}
     assert set(names) <= set(rows)
     assert rows == {name: shapes[name] for name in rows}
-    assert facts.parameters == sum(parameter.numel() for parameter in net.parameters())
-    assert facts.buffers == sum(buffer.numel() for buffer in net.buffers())
+    assert analysis.parameters == sum(parameter.numel() for parameter in net.parameters())
+    assert analysis.buffers == sum(buffer.numel() for buffer in net.buffers())
     # PyTorch counts a multiply-accumulate as two operations.
-    assert facts.macs * 2 == counter.get_total_flops()
+    assert analysis.macs * 2 == counter.get_total_flops()
 
 
 def test_dilated_pool_sees_its_whole_span() -> None:

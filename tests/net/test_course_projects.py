@@ -106,7 +106,7 @@ def test_mnist_classic_has_every_row_of_its_summary() -> None:
 
 
 def test_mnist_classic_has_every_row_of_its_receptive_field_table() -> None:
-    facts = analysis_of("mnist-classic", (1, 28, 28))
+    analysis = analysis_of("mnist-classic", (1, 28, 28))
     rows = [
         (
             row.in_field.axes[0].size,
@@ -119,10 +119,10 @@ def test_mnist_classic_has_every_row_of_its_receptive_field_table() -> None:
             row.out_shape[1],
             int(row.out_field.axes[0].jump),
         )
-        for row in receptive_field_rows(facts)
+        for row in receptive_field_rows(analysis)
     ]
     assert rows == MNIST_RECEPTIVE_FIELD
-    table = receptive_field_table(facts).splitlines()
+    table = receptive_field_table(analysis).splitlines()
     columns = [cell.strip() for cell in table[0].strip("|").split("|")]
     kept = [columns.index(name) for name in ("r in", "n in", "j in", "stride", "padding", "kernel")]
     kept += [columns.index(name) for name in ("r out", "n out", "j out")]
@@ -212,9 +212,9 @@ def test_the_rmsprop_net_has_the_architecture_that_the_course_describes() -> Non
     (only,) = parse_layers(fourth)
     assert (only.kind.letter, only.kernel, only.number) == ("C", 3, 10)
     assert [layer.kind.letter for layer in parse_layers(fifth)] == ["G"]
-    facts = analysis_of("cifar10-rmsprop", (3, 32, 32))
-    assert facts.parameters < 200_000
-    assert (facts.receptive_field or 0) > 44
+    analysis = analysis_of("cifar10-rmsprop", (3, 32, 32))
+    assert analysis.parameters < 200_000
+    assert (analysis.receptive_field or 0) > 44
 
 
 def parse_layers(block: tuple[Item, ...]) -> list[Layer]:

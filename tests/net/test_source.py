@@ -104,15 +104,15 @@ def test_the_layout_is_that_of_the_formatter(net: str, tmp_path: Path) -> None:
     assert subprocess.run(lint, check=False, capture_output=True).returncode == 0
 
 
-def test_the_docstring_tells_the_numbers() -> None:
+def test_the_docstring_has_the_numbers() -> None:
     model = load("cifar10-classic").model
     net = net_of(source.source(plan(parse(model.net), (3, 32, 32), model)))
-    told = " ".join((net.__doc__ or "").split())
-    assert told.startswith(model.net)
+    docstring = " ".join((net.__doc__ or "").split())
+    assert docstring.startswith(model.net)
     # The course's figure, and by hand: 3 + 2 + 4, then 3 * 2, then 3 * 4, then 3 * 8 pixels.
-    assert "174,352 parameters" in told
-    assert "receptive field 51 pixels" in told
-    assert "Takes images `(N, 3, 32, 32)`, gives logits `(N, 10)`." in told
+    assert "174,352 parameters" in docstring
+    assert "receptive field 51 pixels" in docstring
+    assert "Takes images `(N, 3, 32, 32)`, returns logits `(N, 10)`." in docstring
     assert sum(each.numel() for each in net.parameters()) == 174_352
 
 
@@ -195,7 +195,7 @@ def test_another_file_is_not_replaced(tmp_path: Path, capsys: Capture) -> None:
     err = mistake(capsys, *second)
     assert "error[E010]" in err
     assert "another file exists already" in err
-    assert "fix: name another folder with --out, or replace it with --force" in err
+    assert "fix: name another folder with --out, or replace the file with --force" in err
     assert (tmp_path / "model.py").read_bytes() == before
     assert run([*second, "--force"]) == 0
     assert "C16 / G F10" in (tmp_path / "model.py").read_text()

@@ -51,9 +51,9 @@ def test_kinds_of_layer_in_modules(kind: type[nn.Module], counts: dict[str, int]
 
 
 def test_a_pool_over_the_whole_map_is_global() -> None:
-    facts = spec("C8:s4 / A8 / F10")
-    assert count_kind(facts.rows, "global-average-pooling") == 1
-    assert count_kind(facts.rows, "average-pooling") == 0
+    analysis = spec("C8:s4 / A8 / F10")
+    assert count_kind(analysis.rows, "global-average-pooling") == 1
+    assert count_kind(analysis.rows, "average-pooling") == 0
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_blocks_and_their_ends(net: str, sizes: list[int], ends: list[bool]) -> 
 @pytest.mark.parametrize("name", ["cifar10-classic", "cifar10-rmsprop", "cifar10-sprint"])
 def test_the_course_brief_passes_on_its_nets(name: str) -> None:
     model = load(name).model
-    facts = analyze(plan(parse(model.net), IMAGE, model))
+    analysis = analyze(plan(parse(model.net), IMAGE, model))
     names = ("HorizontalFlip", "ShiftScaleRotate", "CoarseDropout")
     checks = judge(
-        load_brief("course-cifar10"), facts, augmentations=names, metrics=RunMetrics(accuracy=0.85)
+        load_brief("course-cifar10"), analysis, augmentations=names, metrics=RunMetrics(accuracy=0.85)
     )
     assert {check.verdict for check in checks} == {"pass"}
     assert len(checks) == 10
@@ -84,8 +84,8 @@ def test_the_course_brief_passes_on_its_nets(name: str) -> None:
 
 def test_the_mnist_net_fails_the_course_brief_in_many_points() -> None:
     model = load("mnist-classic").model
-    facts = analyze(plan(parse(model.net), (1, 28, 28), model))
-    checks = judge(load_brief("course-cifar10-blocks"), facts, augmentations=("ShiftScaleRotate",))
+    analysis = analyze(plan(parse(model.net), (1, 28, 28), model))
+    checks = judge(load_brief("course-cifar10-blocks"), analysis, augmentations=("ShiftScaleRotate",))
     assert [check.title for check in checks if check.verdict == "fail"] == [
         "parameters",
         "receptive field",
@@ -111,9 +111,9 @@ def test_the_mnist_net_fails_the_course_brief_in_many_points() -> None:
 )
 def test_the_block_pattern_of_the_course(name: str, failing: list[str]) -> None:
     model = load(name).model
-    facts = analyze(plan(parse(model.net), IMAGE, model))
+    analysis = analyze(plan(parse(model.net), IMAGE, model))
     brief = Brief(blocks=load_brief("course-cifar10-blocks").blocks)
-    assert [check.title for check in judge(brief, facts) if check.verdict == "fail"] == failing
+    assert [check.title for check in judge(brief, analysis) if check.verdict == "fail"] == failing
 
 
 def test_a_traced_net_passes_the_pattern_too() -> None:
@@ -144,13 +144,13 @@ def test_memory_bounds_are_inclusive(field: str, number: int) -> None:
 def test_the_file_is_as_large_as_told(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    facts = spec("C16 C16:s2 / S8 / G F10")
-    save_file(build(facts.plan).state_dict(), tmp_path / "weights.safetensors")
+    analysis = spec("C16 C16:s2 / S8 / G F10")
+    save_file(build(analysis.plan).state_dict(), tmp_path / "weights.safetensors")
     content = (tmp_path / "weights.safetensors").read_bytes()
     # Eight bytes tell the length of the header.
     header = int.from_bytes(content[:8], "little")
-    assert len(content) - 8 - header == facts.file_bytes["fp32"]
-    assert facts.file_bytes["fp32"] - facts.file_bytes["fp16"] == 2 * facts.parameters
+    assert len(content) - 8 - header == analysis.file_bytes["fp32"]
+    assert analysis.file_bytes["fp32"] - analysis.file_bytes["fp16"] == 2 * analysis.parameters
 
 
 def test_peak_memory_of_a_chain_and_of_a_branch() -> None:
@@ -173,26 +173,26 @@ def test_coverage_of_the_image() -> None:
 
 @pytest.mark.parametrize("text", ["C8:k2:d4:s8:p0", "M3:s3 C8:k1:s2", "C4:k2:s5:p0 C8:d2:p0"])
 def test_coverage_by_gradients(text: str) -> None:
-    facts = spec(f"{text} / G F10", norm="none", activation="none", bias=False)
-    seen = measured.pixels_seen(measured.positive(build(facts.plan)[:-1]), torch.ones(1, *IMAGE))
+    analysis = spec(f"{text} / G F10", norm="none", activation="none", bias=False)
+    seen = measured.pixels_seen(measured.positive(build(analysis.plan)[:-1]), torch.ones(1, *IMAGE))
     missed = [int((~seen.any(across)).sum()) for across in (1, 0)]
-    assert tuple(missed) == facts.uncovered
+    assert tuple(missed) == analysis.uncovered
 
 
 def test_remedies_hold() -> None:
-    facts = spec("C64 C128:s2 C128 / G F10")
+    analysis = spec("C64 C128:s2 C128 / G F10")
     most = 180_000
-    text = narrow(facts, lambda other: other.parameters <= most)
+    text = narrow(analysis, lambda other: other.parameters <= most)
     assert text == "narrow C128:s2 to C96:s2 at character 5"
     assert spec("C64 C96:s2 C128 / G F10").parameters <= most < spec("C64 C104:s2 C128 / G F10").parameters
-    text = narrow(facts, lambda other: other.parameters <= 20_000)
+    text = narrow(analysis, lambda other: other.parameters <= 20_000)
     assert text == "keep 2/8 of the channels in every layer"
     assert spec("C16 C32:s2 C32 / G F10").parameters <= 20_000 < spec("C24 C48:s2 C48 / G F10").parameters
-    assert narrow(facts, lambda _: False) == ""
+    assert narrow(analysis, lambda _: False) == ""
     text = dilate_or_stride(spec("C8 C8 C8:s2 / G F10"), lambda other: (other.receptive_field or 0) >= 9)
     assert text == "change C8 to C8:d2 at character 1"
     assert spec("C8:d2 C8 C8:s2 / G F10").receptive_field == 9
-    assert dilate_or_stride(facts, lambda _: False) == ""
+    assert dilate_or_stride(analysis, lambda _: False) == ""
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_remedies_hold() -> None:
     ],
 )
 def test_hints(net: str, values: dict[str, object], topic: str, layer: str) -> None:
-    facts = spec(net, **values)
-    found = [hint for hint in hints(facts) if hint.topic == topic]
+    analysis = spec(net, **values)
+    found = [hint for hint in hints(analysis) if hint.topic == topic]
     assert found[0].layer == layer
-    assert topic in {hint.topic for hint in hints(trace_of(facts))}
+    assert topic in {hint.topic for hint in hints(trace_of(analysis))}
 
 
-def trace_of(facts: SpecAnalysis) -> Analysis:
-    net = build(facts.plan)
+def trace_of(analysis: SpecAnalysis) -> Analysis:
+    net = build(analysis.plan)
     for parent in list(net.modules()):
         for name, child in parent.named_children():
             if type(child).__name__ == "Dropout":
                 setattr(parent, name, nn.Dropout(0.1))
-    return trace(net, facts.input_shape)
+    return trace(net, analysis.input_shape)
 
 
 def test_a_clean_net_has_no_hints() -> None:
@@ -226,19 +226,19 @@ def test_a_clean_net_has_no_hints() -> None:
 
 
 def test_verdicts_as_lines_table_and_record() -> None:
-    facts = spec("C12 C16 / G F10")
-    checks = judge(Brief(max_parameters=10, min_accuracy=0.5, forbid=("max-pooling",)), facts)
+    analysis = spec("C12 C16 / G F10")
+    checks = judge(Brief(max_parameters=10, min_accuracy=0.5, forbid=("max-pooling",)), analysis)
     lines = verdict_lines(checks)
     assert lines[0].startswith(" 1. FAIL           parameters     2,")
     assert "NOT APPLICABLE test accuracy  not trained (required: at least 50.00%)" in "\n".join(lines)
     table = verdict_table(checks).splitlines()
     assert "❌ fail" in table[2]
     assert "✅ pass" in table[3]
-    values = verdict_record(checks, hints(facts))
+    values = verdict_record(checks, hints(analysis))
     assert values["passed"] is False
     assert [each["verdict"] for each in values["checks"]] == ["fail", "pass", "not applicable"]
     assert values["hints"][0]["topic"] == "vector lanes"
-    (line,) = hint_lines(hints(facts))
+    (line,) = hint_lines(hints(analysis))
     assert line.startswith("hint: vector lanes: C12 (block1.conv1): 12 channels take as long as 16: ")
 
 

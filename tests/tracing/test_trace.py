@@ -96,9 +96,9 @@ def test_arithmetic_is_what_gradients_show(text: str) -> None:
     except ShapeError:
         assume(condition=False)
         raise
-    facts = analyze(planned)
-    (axis, _) = facts.final_receptive_field.axes
-    count = next(row for row in facts.rows if row.operation == "GlobalAvgPool2d").in_shape[1]
+    analysis = analyze(planned)
+    (axis, _) = analysis.final_receptive_field.axes
+    count = next(row for row in analysis.rows if row.operation == "GlobalAvgPool2d").in_shape[1]
     position = count // 2
     first = axis.start + position * axis.jump
     assume(first >= 0)
@@ -167,19 +167,19 @@ WINDOWS: dict[str, nn.Module] = {
 @pytest.mark.parametrize("name", WINDOWS)
 def test_windows_of_every_kind_by_gradients_and_flops(name: str) -> None:
     module = WINDOWS[name]
-    facts = trace(module, (3, 96, 96))
+    analysis = trace(module, (3, 96, 96))
     field = measured.receptive_field(module, lambda net, images: net(images), size=96, other=96)
-    assert facts.final_receptive_field.sizes == field
-    assert facts.macs == measured.macs(module, (3, 96, 96))
-    assert facts.parameters == measured.parameters(module)
+    assert analysis.final_receptive_field.sizes == field
+    assert analysis.macs == measured.macs(module, (3, 96, 96))
+    assert analysis.parameters == measured.parameters(module)
 
 
 def test_one_and_three_axes() -> None:
-    facts = trace(nn.Sequential(nn.Conv1d(2, 4, 5, stride=2), nn.Conv1d(4, 4, 3)), (2, 40))
-    assert facts.final_receptive_field.sizes == (9,)
-    facts = trace(nn.Sequential(nn.Conv3d(1, 2, (1, 3, 5)), nn.MaxPool3d(2)), (1, 8, 8, 12))
-    assert facts.final_receptive_field.sizes == (2, 4, 6)
-    assert facts.macs == 2 * 15 * 8 * 6 * 8
+    analysis = trace(nn.Sequential(nn.Conv1d(2, 4, 5, stride=2), nn.Conv1d(4, 4, 3)), (2, 40))
+    assert analysis.final_receptive_field.sizes == (9,)
+    analysis = trace(nn.Sequential(nn.Conv3d(1, 2, (1, 3, 5)), nn.MaxPool3d(2)), (1, 8, 8, 12))
+    assert analysis.final_receptive_field.sizes == (2, 4, 6)
+    assert analysis.macs == 2 * 15 * 8 * 6 * 8
 
 
 class Attention(nn.Module):
@@ -198,14 +198,14 @@ class Attention(nn.Module):
 
 def test_attention_sees_the_whole_image() -> None:
     net = Attention()
-    facts = trace(net, IMAGE)
-    assert facts.final_receptive_field.sizes == (4, 4)
-    (row,) = [each for each in facts.rows if each.operation == "MultiheadAttention"]
+    analysis = trace(net, IMAGE)
+    assert analysis.final_receptive_field.sizes == (4, 4)
+    (row,) = [each for each in analysis.rows if each.operation == "MultiheadAttention"]
     assert row.out_field.axes == ()
     assert not row.out_field.unknown
     # PyTorch's counter does not see into it: four projections of 8 to 8, and 64 tokens times 64, twice.
     assert row.macs == 4 * 64 * 8 * 8 + 2 * 64 * 64 * 8
-    (join,) = [each for each in facts.rows if each.operation == "Add"]
+    (join,) = [each for each in analysis.rows if each.operation == "Add"]
     assert "a global receptive field joins" in join.notes[0]
 
 
@@ -215,9 +215,9 @@ def test_a_gate_over_the_whole_map_is_told_and_the_path_keeps_its_figure() -> No
         nn.Conv2d(3, 8, 5, padding=2),
         nn.Conv2d(3, 8, 1),
     )
-    facts = trace(net, IMAGE)
-    assert facts.final_receptive_field.sizes == (5, 5)
-    assert any("a global receptive field joins" in note for note in facts.rows[-1].notes)
+    analysis = trace(net, IMAGE)
+    assert analysis.final_receptive_field.sizes == (5, 5)
+    assert any("a global receptive field joins" in note for note in analysis.rows[-1].notes)
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_a_gate_over_the_whole_map_is_told_and_the_path_keeps_its_figure() -> No
     ],
 )
 def test_branches_that_do_not_line_up(function: Callable[..., Tensor], note: str) -> None:
-    facts = trace(Apply(function, nn.Conv2d(3, 8, 2)), IMAGE)
-    assert any(note in each for row in facts.rows for each in row.notes)
+    analysis = trace(Apply(function, nn.Conv2d(3, 8, 2)), IMAGE)
+    assert any(note in each for row in analysis.rows for each in row.notes)
 
 
 class Restless(nn.Module):
@@ -273,8 +273,8 @@ def test_the_module_is_left_exactly_as_it_was() -> None:
     kept, last, hooks = list(net.kept), net.last, dict(net._forward_hooks)
     states = (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())  # noqa: NPY002
     own = net.generator.get_state().tolist()
-    facts = trace(net, (3, 8, 8))
-    assert facts.parameters == sum(each.numel() for each in net.parameters())
+    analysis = trace(net, (3, 8, 8))
+    assert analysis.parameters == sum(each.numel() for each in net.parameters())
     assert [each.training for each in net.modules()] == modes
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
     for before, after in zip(gradients, net.parameters(), strict=True):
@@ -285,8 +285,8 @@ def test_the_module_is_left_exactly_as_it_was() -> None:
 
 
 def test_shared_weights_are_counted_once_and_named() -> None:
-    facts = trace(modules.SharedWeights(), IMAGE)
-    notes = [note for row in facts.rows for note in row.notes]
+    analysis = trace(modules.SharedWeights(), IMAGE)
+    notes = [note for row in analysis.rows for note in row.notes]
     assert notes == ["shares the weights of again, where they are counted"] * 2 + [
         "shares the weights of narrow, where they are counted"
     ]
@@ -295,10 +295,10 @@ def test_shared_weights_are_counted_once_and_named() -> None:
 def test_parameters_that_nothing_takes_are_named() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3))
     net.register_parameter("spare", nn.Parameter(torch.zeros(7)))
-    facts = trace(net, IMAGE)
-    assert facts.unused == (("spare", 7),)
-    assert facts.parameters == 112 + 7
-    assert "Parameters that no operation takes: spare (7)" in totals(facts)
+    analysis = trace(net, IMAGE)
+    assert analysis.unused == (("spare", 7),)
+    assert analysis.parameters == 112 + 7
+    assert "Parameters that no operation uses: spare (7)" in totals(analysis)
 
 
 class Gate(nn.Module):
@@ -314,10 +314,10 @@ class Gate(nn.Module):
 
 def test_layers_that_no_table_knows() -> None:
     net = nn.Sequential(conv(3, 8), nn.Identity(), Gate(), nn.Softshrink(), nn.Mish(), conv(8, 8, stride=2))
-    facts = trace(net, IMAGE)
-    assert facts.final_receptive_field.sizes == (5, 5)
-    assert facts.parameters == sum(each.numel() for each in net.parameters())
-    assert [row.operation for row in facts.rows][:3] == ["Conv2d", "Identity", "mul"]
+    analysis = trace(net, IMAGE)
+    assert analysis.final_receptive_field.sizes == (5, 5)
+    assert analysis.parameters == sum(each.numel() for each in net.parameters())
+    assert [row.operation for row in analysis.rows][:3] == ["Conv2d", "Identity", "mul"]
 
 
 def test_it_works_under_inference_mode_and_in_training_mode() -> None:
@@ -356,21 +356,21 @@ def test_frozen_parameters_are_not_trainable() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_known_is_unknown_and_never_zero(function: Callable[..., Tensor], reason: str) -> None:
-    facts = trace(Apply(function, CONV), IMAGE)
-    assert facts.receptive_field is None
-    assert reason in facts.final_receptive_field.unknown
-    assert facts.uncovered is None
-    assert record(facts)["totals"]["receptive_field"] is None
-    (check,) = judge(Brief(min_receptive_field=1), facts)
+    analysis = trace(Apply(function, CONV), IMAGE)
+    assert analysis.receptive_field is None
+    assert reason in analysis.final_receptive_field.unknown
+    assert analysis.uncovered is None
+    assert record(analysis)["totals"]["receptive_field"] is None
+    (check,) = judge(Brief(min_receptive_field=1), analysis)
     assert (check.verdict, reason in check.actual) == ("fail", True)
 
 
 def test_unknown_macs_make_the_total_a_lower_bound() -> None:
-    facts = trace(Apply(lambda x, conv: torch.fft.rfft2(conv(x)).abs(), CONV), IMAGE)
-    assert [row.macs for row in facts.unknown_macs] == [None]
-    assert facts.macs == 3 * 8 * 9 * 32 * 32
-    assert any("MACs: at least 0.2 M (1 operations unknown)" in line for line in totals(facts))
-    (check,) = judge(Brief(max_macs=10**9), facts)
+    analysis = trace(Apply(lambda x, conv: torch.fft.rfft2(conv(x)).abs(), CONV), IMAGE)
+    assert [row.macs for row in analysis.unknown_macs] == [None]
+    assert analysis.macs == 3 * 8 * 9 * 32 * 32
+    assert any("MACs: at least 0.2 M (1 operations unknown)" in line for line in totals(analysis))
+    (check,) = judge(Brief(max_macs=10**9), analysis)
     assert check.verdict == "fail"
 
 
@@ -440,11 +440,11 @@ class Chain(nn.Module):
 @given(st.lists(st.sampled_from(sorted(FUNCTIONS)), max_size=5))
 def test_any_chain_of_functions_can_be_followed(names: list[str]) -> None:
     net = Chain(names)
-    facts = trace(net, (3, 12, 10))
-    assert facts.parameters == measured.parameters(net)
+    analysis = trace(net, (3, 12, 10))
+    assert analysis.parameters == measured.parameters(net)
     # PyTorch's counter does not know its own attention on CPUs.
-    if not facts.unknown_macs and "attention" not in names:
-        assert facts.macs == measured.macs(net, (3, 12, 10))
+    if not analysis.unknown_macs and "attention" not in names:
+        assert analysis.macs == measured.macs(net, (3, 12, 10))
 
 
 class NeedsMore(nn.Module):

@@ -1,4 +1,4 @@
-"""Changes of a notation that pass a failed check, found by trying the smallest first."""
+"""Search for the smallest change of a notation that passes a failed check."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,9 +1,8 @@
-"""The numbers of a net, wherever they were found: rows, one an operation, and their totals.
+"""The analysis of a net: one row for each operation, and their totals.
 
-The notation's arithmetic and the tracing of a module both end in an `Analysis`; tables, briefs and pictures
-start from it. Nothing here needs torch. A multiply-accumulate (MAC) is one multiplication and one addition,
-two floating-point operations; convolutions, fully connected layers and matrix products are counted, as is
-usual.
+Both the arithmetic on a notation and the tracing of a module return an `Analysis`; tables, briefs and charts
+read it. Nothing here needs torch. A multiply-accumulate (MAC) is one multiplication and one addition, two
+floating-point operations; only convolutions, fully connected layers and matrix products are counted.
 """
 
 from collections.abc import Sequence
@@ -15,24 +14,25 @@ from math import prod
 Shape = tuple[int, ...]
 Axes = tuple[int, ...]
 
-# The size of one value of a weight or an activation in fp32.
+# The size of one weight or activation in fp32.
 BYTES_PER_VALUE = 4
-# Bytes of one weight in the formats that a file may have.
+# Bytes of one weight by file format.
 FILE_FORMATS = {"fp32": 4, "fp16": 2, "int8": 1}
+# The row number of the input.
 IMAGE = -1
-# What is said of norms that are no constants in evaluation mode.
+# The note on operations whose statistics are not constant in evaluation mode.
 FULL_MAP = "its statistics are computed over the full map"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AxisReceptiveField:
-    """What the outputs of an operation see along one axis of the image.
+    """The receptive field of the outputs of an operation, along one axis of the image.
 
     Attributes:
-        size: Receptive field in pixels, the largest of all positions, padding included.
-        jump: Distance in pixels between what neighbouring outputs see.
-        start: First pixel that output 0 sees; negative where it lies in the padding.
-        min_size: The smallest size over all paths from the image, where paths join.
+        size: Pixels, including padding; the maximum over all positions.
+        jump: Distance in pixels between the receptive fields of neighbouring outputs.
+        start: First pixel of output 0; negative if it lies in the padding.
+        min_size: The smallest size over all paths from the image.
     """
 
     size: int = 1
@@ -42,16 +42,16 @@ class AxisReceptiveField:
 
     @property
     def centre(self) -> Fraction:
-        """The middle of what output 0 sees, in pixels from the middle of the image's first pixel."""
+        """The centre of output 0, in pixels from the centre of the first pixel of the image."""
         return self.start + Fraction(self.size - 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReceptiveField:
-    """What outputs see of the image, along height and width or however many axes there are.
+    """The receptive field of the outputs of an operation, along every axis of the image.
 
-    No axes: every output sees the whole image, as after global pooling; or, with `unknown`, it could
-    not be found out, for the reason that `unknown` tells.
+    Without axes it is the full image, as after global pooling, unless `unknown` has a reason why it could not
+    be determined.
     """
 
     axes: tuple[AxisReceptiveField, ...] = ()
@@ -67,7 +67,7 @@ class ReceptiveField:
 
 
 def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tuple[str, ...]:
-    """What is said of branches that join and do not look at the same places; nothing where they do.
+    """Return a note on branches whose receptive fields are misaligned; empty if they are aligned.
 
     Example:
         >>> misalignments((Fraction(2), Fraction(2)), (Fraction(0), Fraction(1, 2)))
@@ -82,12 +82,12 @@ def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tup
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """How an operation moves over its input.
+    """The window and the channels of an operation.
 
     Attributes:
-        kernel: Kernel, stride, dilation and padding along each axis; empty where no window moves.
-        groups: Of a convolution.
-        bias: Whether a convolution or fully connected layer adds one.
+        kernel: Kernel, stride, dilation and padding along each axis; empty without a window.
+        groups: The groups of a convolution or of a group norm.
+        bias: Whether a convolution or fully connected layer has a bias.
         width: `(input channels, output channels)` of a convolution or fully connected layer.
     """
 
@@ -102,17 +102,18 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Window):
-    """One operation with its numbers. Shapes are `(C, H, W)` or `(features,)`, without the batch.
+    """One operation and its numbers. Shapes are `(C, H, W)` or `(features,)`, without the batch.
 
     Attributes:
-        operation: The name of its class in `torch.nn`, or of the function that was called.
-        name: Where it is in the net, for example `block1.conv2`.
-        block: The part of the net that it belongs to.
-        layer: The layer in the notation; for a module the path of the module.
-        sources: The rows whose outputs it takes, by number; `IMAGE` is the net's input.
-        parameters: Those that no earlier row has counted.
-        macs: Multiply-accumulates for one image; None where they are unknown.
-        elementwise: Each output value needs just the value at its place, so it can be written over it.
+        operation: The name of its class in `torch.nn`, or of the called function.
+        name: Its path in the net, for example `block1.conv2`.
+        block: The block of the net.
+        layer: The layer in the notation, or the path of the module.
+        sources: The numbers of the rows whose outputs are its inputs; `IMAGE` is the input of the net.
+        parameters: Without those that an earlier row counts.
+        macs: Multiply-accumulates for one image; None if they are unknown.
+        elementwise: Each output value depends only on the input value at its position, so the operation can
+            run in place.
         in_field: The receptive field of its inputs; `out_field`: of its outputs.
         notes: Remarks, such as why a number is unknown or that two branches are misaligned.
     """
@@ -133,7 +134,7 @@ class Row(Window):
 
     @property
     def activations(self) -> int:
-        """Values of its output for one image."""
+        """Output values for one image."""
         return prod(self.out_shape)
 
 
@@ -145,11 +146,11 @@ class Analysis:
         title: The net in the notation, or the module's class.
         input_shape: `(C, H, W)` of one image.
         rows: In the order of execution.
-        trainable: Parameters that take gradients.
-        buffers: Values of running statistics and other state that is saved beside the parameters.
-        buffer_bytes: What they take in a file.
+        trainable: Parameters that require gradients.
+        buffers: Values of running statistics and other state that is saved with the parameters.
+        buffer_bytes: Their size in a file.
         uncovered: Rows and columns of the image that no output depends on, along each axis; None if unknown.
-        unused: Parameters that no operation takes, by name.
+        unused: Names and sizes of the parameters that no operation uses.
     """
 
     title: str
@@ -167,7 +168,7 @@ class Analysis:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image; those that are known, where `unknown_macs` has rows."""
+        """Multiply-accumulates for one image, without those of `unknown_macs`."""
         return sum(row.macs or 0 for row in self.rows)
 
     @property
@@ -176,21 +177,21 @@ class Analysis:
 
     @cached_property
     def final_receptive_field(self) -> ReceptiveField:
-        """The largest view along each axis, that of the map before it is pooled to a point."""
-        views = [row.out_field for row in self.rows]
-        unknown = next((view.unknown for view in views if view.unknown), "")
+        """The largest receptive field along each axis: that of the map before global pooling."""
+        fields = [row.out_field for row in self.rows]
+        unknown = next((field.unknown for field in fields if field.unknown), "")
         if unknown:
             return ReceptiveField(unknown=unknown)
         image = ReceptiveField.of_image(len(self.input_shape) - 1)
-        # The last of several largest: pointwise layers may have moved it on.
-        columns = zip(*(view.axes for view in reversed([image, *views]) if view.axes), strict=True)
+        # The last of several largest ones: pointwise layers may shift it.
+        columns = zip(*(field.axes for field in reversed([image, *fields]) if field.axes), strict=True)
         return ReceptiveField(axes=tuple(max(axis, key=lambda each: each.size) for axis in columns))
 
     @property
     def receptive_field(self) -> int | None:
-        """Pixels a side, before the map is pooled to a point; the smaller side where they differ.
+        """Pixels a side, before global pooling; the smaller side if they differ.
 
-        None where it is unknown; `final_view.unknown` tells why.
+        None if it is unknown, for the reason in `final_receptive_field.unknown`.
         """
         return min(self.final_receptive_field.sizes, default=None)
 
@@ -200,7 +201,7 @@ class Analysis:
 
     @property
     def activations(self) -> int:
-        """Values that all operations make for one image; flattening makes none."""
+        """Output values of all operations for one image; flattening has none."""
         return sum(row.activations for row in self.rows if row.operation != "Flatten")
 
     @property
@@ -213,29 +214,29 @@ class Analysis:
 
     @cached_property
     def peak_activation_bytes(self) -> int:
-        """The most that inputs, outputs and kept branches take at one time, for one image in fp32.
+        """The peak memory of inputs, outputs and pending branches, for one image in fp32.
 
-        Element-wise operations write over an input that nobody needs afterwards.
+        Elementwise operations run in place if no later operation needs their input.
         """
         return peak_activations(self.rows, self.input_shape) * BYTES_PER_VALUE
 
     @property
     def training_bytes(self) -> tuple[int, int]:
-        """An estimate of what training takes in fp32: a fixed part, and a part for each image of a batch.
+        """The estimated memory of training in fp32: a fixed part, and a part for each image of a batch.
 
-        Fixed: weights, gradients, and one value of the optimiser (momentum) a weight. For each image: every
-        operation's output, kept for the backward pass.
+        Fixed: weights, gradients, and one optimiser state (momentum) for each weight. For each image: the
+        outputs of all operations, kept for the backward pass.
         """
         return 3 * self.parameter_bytes, self.activations * BYTES_PER_VALUE + self.input_bytes
 
     @property
     def file_bytes(self) -> dict[str, int]:
-        """Size of the weights by format; buffers stay as they are."""
+        """Size of the weights by format, with buffers in their own dtype."""
         return {name: self.parameters * size + self.buffer_bytes for name, size in FILE_FORMATS.items()}
 
 
 def peak_activations(rows: Sequence[Row], input_shape: Shape) -> int:
-    """The most values that are alive at one time when the rows run one after the other.
+    """Return the maximum number of live values when the rows run in order.
 
     Example:
         >>> image = ReceptiveField.of_image(2)

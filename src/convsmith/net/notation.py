@@ -18,7 +18,7 @@ from convsmith.net.layers.layer import MAX_NUMBER, OPTIONS, Kind, Layer
 from convsmith.net.layers.registry import ACTIVATIONS, KINDS
 from convsmith.net.spec import Item, Net, Repeat, Residual, caret
 
-# Far above any small net; they keep a hostile text from eating memory.
+# Far above any small net; they limit the memory for untrusted input.
 MAX_TEXT = 10_000
 MAX_TIMES = 256
 MAX_DEPTH = 16
@@ -30,21 +30,21 @@ _VALUE = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def parse(text: str) -> Net:
-    """Read a net's notation.
+    """Parse the notation of a net.
 
     Args:
         text: For example `"C16 C16 C16:s2 / G F10"`.
 
     Raises:
-        NotationError: With the position, what was expected and a suggestion.
+        NotationError: With the position, the expected input and a suggestion.
     """
     if len(text) > MAX_TEXT:
-        raise NotationError(f"the notation has {len(text):,} characters, at most {MAX_TEXT:,} are read")
+        raise NotationError(f"the notation has {len(text):,} characters, at most {MAX_TEXT:,} are allowed")
     return _Reader(text).net()
 
 
 class _Reader:
-    """A cursor over the text. Each method reads one rule of the grammar above."""
+    """A cursor over the text. Each method parses one rule of the grammar above."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -67,8 +67,7 @@ class _Reader:
         while (char := self.peek()) and char not in "/)":
             items += self.item(depth=depth)
         if not items:
-            what = "found the end of the text" if not char else f"found {char!r}"
-            raise self.error(f"expected a layer, {what}", fix=_kinds_sentence())
+            raise self.error(f"expected a layer, found {_quoted(char)}", fix=_kinds_sentence())
         return tuple(items)
 
     def item(self, *, depth: int) -> tuple[Item, ...]:
@@ -132,9 +131,8 @@ class _Reader:
             letter = self.char()
             allowed = ", ".join(f"{o} ({OPTIONS[o].name})" for o in kind.options) or "no options"
             if letter not in OPTIONS or letter not in kind.options:
-                found = repr(letter) if letter else "the end of the text"
                 raise self.error(
-                    f"expected an option of {kind.letter}, found {found}",
+                    f"expected an option of {kind.letter}, found {_quoted(letter)}",
                     fix=f"{kind.letter} ({kind.name}) takes {allowed}",
                 )
             if letter in values:
@@ -155,8 +153,8 @@ class _Reader:
         match = _NAME.match(self.text, self.at)
         name, names = match[0] if match else "", [*ACTIVATIONS, "none"]
         if name not in names:
-            found = repr(name or self.char()) if name or self.char() else "the end of the text"
-            raise self.error(f"expected the name of an activation, found {found}", fix=suggest(name, names))
+            actual = _quoted(name or self.char())
+            raise self.error(f"expected the name of an activation, found {actual}", fix=suggest(name, names))
         self.at += len(name)
         return name
 
@@ -182,8 +180,7 @@ class _Reader:
     def number(self, what: str, *, minimum: int, maximum: int) -> int:
         match = _NUMBER.match(self.text, self.at)
         if match is None:
-            found = repr(self.char()) if self.char() else "the end of the text"
-            raise self.error(f"expected {what}, found {found}")
+            raise self.error(f"expected {what}, found {_quoted(self.char())}")
         # Length first: int() of a very long text is slow.
         if len(match[0]) > 9 or not minimum <= int(match[0]) <= maximum:
             raise self.error(f"expected {what} from {minimum} to {maximum:,}, found {match[0][:20]}")
@@ -201,6 +198,10 @@ class _Reader:
     def error(self, what: str, *, fix: str = "", at: int | None = None) -> NotationError:
         at = self.at if at is None else at
         return NotationError(what, where=f"net, character {at + 1}", context=caret(self.text, at), fix=fix)
+
+
+def _quoted(text: str) -> str:
+    return repr(text) if text else "the end of the text"
 
 
 def _kinds_sentence() -> str:

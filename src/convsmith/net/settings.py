@@ -1,4 +1,4 @@
-"""The settings that hold for a whole net: bias, norm, activation, their order, dropout, initialisation."""
+"""The settings of a net: bias, norm, activation, their order, dropout, initialisation."""
 
 from typing import Annotated, Literal
 
@@ -8,17 +8,17 @@ Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class NetSettings(BaseModel):
-    """What the notation leaves open, with the field's usual defaults.
+    """What the notation leaves open, with the usual defaults.
 
-    The last layer with weights is the classifier: it makes the logits, so activation and dropout never
-    follow it, and a norm only where it is asked for. Fully connected layers have no norm.
+    The last layer with weights is the classifier. No activation or dropout follows it, and a norm only with
+    `classifier_norm` or `:n1`. Fully connected layers have no norm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     bias: bool | Literal["auto"] = Field(
         default="auto",
-        description='biases of convolutions and fully connected layers; "auto": where no norm follows',
+        description='biases of convolutions and fully connected layers; "auto": if no norm follows',
     )
     norm: Literal["batch", "group", "instance", "none"] = Field(
         default="batch", description="normalisation after each convolution"
@@ -27,7 +27,7 @@ class NetSettings(BaseModel):
         default=8, description="groups of channels that a group norm normalises together"
     )
     classifier_norm: bool = Field(
-        default=False, description="normalise after the classifier too, where it is a convolution"
+        default=False, description="normalise after the classifier too, if it is a convolution"
     )
     activation: Literal["relu", "leaky-relu", "gelu", "silu", "hardswish", "none"] = Field(
         default="relu", description="activation after each layer with weights"
@@ -41,9 +41,9 @@ class NetSettings(BaseModel):
     )
     init: Literal["default", "kaiming-normal", "kaiming-uniform", "orthogonal", "dirac"] = Field(
         default="default",
-        description='initial weights; "default" is PyTorch\'s own, "dirac" that with an identity in it',
+        description='initial weights; "default" is PyTorch\'s own, "dirac" adds an identity to it',
     )
     init_gain: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = Field(
         default=1.0,
-        description="factor on the initial weights that a norm follows: a step changes large ones less",
+        description="factor on the initial weights before a norm: a step changes large weights less",
     )

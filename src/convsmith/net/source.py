@@ -1,7 +1,7 @@
-"""From plan to the text of a plain PyTorch file that knows nothing of convsmith.
+"""From plan to the source text of a plain PyTorch file that does not import convsmith.
 
-The file's `Net` has the same `state_dict` keys as the module that `arch.build.build` makes of the plan, so
-weights go from one to the other. Nothing here needs torch.
+The `Net` in the file has the same `state_dict` keys as the module from `net.module.build`, so weights load
+into either. Nothing here needs torch.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.settings import NetSettings
 from convsmith.net.tables import axes_text, totals_line
 
-# The line length of `ruff format` and `black` unless they are told another.
+# The default line length of `ruff format` and `black`.
 WIDTH = 88
 _INDENT = 4
 
 _LOADING = """\
-Weights start as PyTorch starts them. Trained ones, which have the same names, are loaded with
+The initial weights are PyTorch's. Load trained weights, which have the same names, with
 
     from safetensors.torch import load_file
 
@@ -30,7 +30,7 @@ Weights start as PyTorch starts them. Trained ones, which have the same names, a
 
 _SEQUENCE = '''\
 def sequence(**layers: nn.Module) -> nn.Sequential:
-    """Layers that run one after the other, each under its name."""
+    """Return a sequence of named layers."""
     net = nn.Sequential()
     for name, layer in layers.items():
         net.add_module(name, layer)
@@ -39,7 +39,7 @@ def sequence(**layers: nn.Module) -> nn.Sequential:
 
 _RESIDUAL = '''\
 class Residual(nn.Module):
-    """`projection(x) + body(x)`; without a projection the input is added as it is."""
+    """`projection(x) + body(x)`; without a projection the input is added unchanged."""
 
     def __init__(self, body: nn.Module, projection: nn.Module | None = None) -> None:
         super().__init__()
@@ -53,17 +53,17 @@ class Residual(nn.Module):
 
 
 def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
-    """Write a net as a Python file.
+    """Return a net as a Python file.
 
     Args:
         plan: A net for one input shape `(C, H, W)`.
-        notes: Sentences for the head of the file, as how images are normalised.
-        alone: Whether the file says how weights are loaded and whose notation the net is in, which beside
-            the other files of a project would be out of place.
+        notes: Sentences for the docstring of the file, such as how images are normalised.
+        alone: Whether the file explains the loading of weights and the notation. In a project, other files
+            do.
 
     Returns:
-        The text of the file, laid out as `ruff format` lays it out: the class `Net`, what it needs, and a
-        main part that prints the shape of its output and the number of its parameters.
+        The text of the file, formatted as by `ruff format`: the class `Net`, its helpers, and a main part
+        that prints the output shape and the number of parameters.
 
     Example:
         >>> from convsmith.net.notation import parse
@@ -94,8 +94,8 @@ def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
 
 def _head(notes: Sequence[str], *, alone: bool) -> str:
     paragraphs = ["\n".join(wrap(note, WIDTH)) + "\n" for note in notes]
-    told = "\n".join([_LOADING, *paragraphs] if alone else paragraphs)
-    return f'"""A convolutional image classifier in plain PyTorch.\n\n{told}"""\n'
+    body = "\n".join([_LOADING, *paragraphs] if alone else paragraphs)
+    return f'"""A convolutional image classifier in plain PyTorch.\n\n{body}"""\n'
 
 
 def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
@@ -119,11 +119,13 @@ def _net_class(plan: Plan, analysis: Analysis, *, alone: bool) -> str:
 
 def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
     shape = ", ".join(map(str, plan.input_shape))
-    origin = f"That is the net in convsmith's notation; settings: {_settings(plan.settings)}."
+    origin = f"The net in convsmith's notation; settings: {_settings(plan.settings)}."
     paragraphs = [
         str(plan.net),
-        origin if alone else "That is a word a layer, with a slash between blocks; README.md explains it.",
-        f"Takes images `(N, {shape})`, gives logits `(N, {plan.num_classes})`.",
+        origin
+        if alone
+        else "One word for each layer, a slash between blocks; README.md explains the notation.",
+        f"Takes images `(N, {shape})`, returns logits `(N, {plan.num_classes})`.",
         f"{totals_line(analysis)}.",
     ]
     room = WIDTH - _INDENT - 3
@@ -135,14 +137,14 @@ def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
 
 
 def _settings(settings: NetSettings) -> str:
-    """Norm and activation, and all that is not as by default."""
-    told = [
+    """The norm, the activation, and all settings that differ from their defaults."""
+    texts = [
         f"{name} = {_toml(value)}"
         for name, field in NetSettings.model_fields.items()
         if name in {"norm", "activation"} or getattr(settings, name) != field.default
         for value in (getattr(settings, name),)
     ]
-    return ", ".join(told)
+    return ", ".join(texts)
 
 
 def _toml(value: object) -> str:
@@ -165,7 +167,7 @@ def _main(plan: Plan) -> str:
 
 
 def _sequence(prefix: str, steps: Sequence[Step], rows: dict[str, Row], *, depth: int) -> list[str]:
-    """`prefix` and a call of `sequence`, one layer a line."""
+    """`prefix` and a call of `sequence`, one line for each layer."""
     indent = " " * _INDENT * depth
     lines = [f"{indent}{prefix}sequence("]
     for step in steps:
@@ -182,19 +184,19 @@ def _step(step: Step, rows: dict[str, Row], *, depth: int) -> list[str]:
         return [f"{indent}{name}=Residual(", *inner, f"{indent}),"]
     function, arguments = step.source()
     line = f"{indent}{name}={function}({', '.join(arguments)}),"
-    written = [line]
+    lines = [line]
     if len(line) > WIDTH:
         split = [f"{indent}{' ' * _INDENT}{argument}," for argument in arguments]
-        written = [f"{indent}{name}={function}(", *split, f"{indent}),"]
-    return [*_comment(step, rows[step.name], indent), *written]
+        lines = [f"{indent}{name}={function}(", *split, f"{indent}),"]
+    return [*_comment(step, rows[step.name], indent), *lines]
 
 
-def _comment(op: Operation, row: Row, indent: str) -> list[str]:
-    """What an operation makes, above those that move a window, multiply or pool."""
-    if row.elementwise or "Norm" in op.operation:
+def _comment(operation: Operation, row: Row, indent: str) -> list[str]:
+    """A comment with the output shape and receptive field, except for norms and elementwise operations."""
+    if row.elementwise or "Norm" in operation.operation:
         return []
-    made = "x".join(map(str, op.out_shape))
+    shape = "x".join(map(str, operation.out_shape))
     field = axes_text(row.out_field.sizes) if row.out_field.axes else "full image"
-    layer = "projection" if ".projection." in op.name.removeprefix(row.block) else op.layer
-    part = f", {op.part}" if op.part else ""
-    return [f"{indent}# {layer}{part}: {made}, receptive field {field}"]
+    layer = "projection" if ".projection." in operation.name.removeprefix(row.block) else operation.layer
+    part = f", {operation.part}" if operation.part else ""
+    return [f"{indent}# {layer}{part}: {shape}, receptive field {field}"]

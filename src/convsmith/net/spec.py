@@ -1,4 +1,4 @@
-"""What the notation means: frozen records of layers, residuals, repeats and nets."""
+"""The parsed notation: frozen records of residuals, repeats and nets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from convsmith.net.layers.layer import Layer
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """`+( ... )`: the input plus what the layers make of it, projected where the shapes differ."""
+    """`+( ... )`: the input plus the output of the layers; the input is projected if the shapes differ."""
 
     items: tuple["Item", ...]
     position: int = field(default=0, compare=False)
@@ -19,7 +19,7 @@ class Residual:
 
 @dataclass(frozen=True, kw_only=True)
 class Repeat:
-    """`item*N` or `( ... )*N`: the same layers N times, each time with weights of their own."""
+    """`item*N` or `( ... )*N`: the same layers N times, with separate weights."""
 
     items: tuple["Item", ...]
     times: int
@@ -35,7 +35,7 @@ Item = Layer | Residual | Repeat
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """A whole net: blocks of items. `str(net)` is the canonical notation; `text` is what was written.
+    """A net: blocks of items. `str(net)` is the canonical notation, `text` the original one.
 
     >>> from convsmith.net.notation import parse
     >>> str(parse("C16:s1  C32:k3:s2/G F10"))
@@ -49,11 +49,11 @@ class Net:
         return " / ".join(text_of(block) for block in self.blocks)
 
     def layers(self) -> Iterator[Layer]:
-        """All layers in the order of execution, repeats unrolled."""
+        """Yield all layers in the order of execution, repeats unrolled."""
         return (item for item in self.items() if isinstance(item, Layer))
 
     def items(self) -> Iterator[Layer | Residual]:
-        """All layers and residuals, a residual before what it holds, repeats unrolled."""
+        """Yield all layers and residuals, a residual before its items, repeats unrolled."""
         for block in self.blocks:
             yield from _unrolled(block)
 
@@ -74,16 +74,16 @@ def _unrolled(items: tuple[Item, ...]) -> Iterator[Layer | Residual]:
 
 
 def caret(text: str, position: int, length: int = 1) -> str:
-    """The text with a mark under one place; a long text is cut around it.
+    """Return the text with a mark under one position; a long text is cut around it.
 
     >>> print(caret("C16 X32 / G F10", 4))
     C16 X32 / G F10
         ^
     """
     start = max(0, position - 60)
-    shown = text[start : start + 120]
-    line = ("..." if start else "") + shown + ("..." if start + 120 < len(text) else "")
-    # Tabs and line breaks would push the mark off its place.
+    excerpt = text[start : start + 120]
+    line = ("..." if start else "") + excerpt + ("..." if start + 120 < len(text) else "")
+    # Tabs and line breaks would displace the mark.
     line = "".join(char if char.isprintable() else " " for char in line)
     offset = position - start + (3 if start else 0)
     return f"{line}\n{' ' * offset}{'^' * max(1, min(length, len(line) - offset))}"

@@ -1,4 +1,4 @@
-"""The numbers of a net as text: the course's summary, the receptive-field table, a compact table, totals."""
+"""An analysis as text: the course summary, the receptive-field table, a compact table, and totals."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -12,29 +12,29 @@ _MIB = 1024**2
 
 
 def summary_rows(analysis: Analysis, *, weights_only: bool = False) -> tuple[Row, ...]:
-    """The rows that a summary shows: flattening moves no data and is left out."""
+    """Return the rows of a summary: all but flattening, which moves no data."""
     return tuple(
         row for row in analysis.rows if row.operation != "Flatten" and (row.parameters or not weights_only)
     )
 
 
 def course_summary(analysis: Analysis, *, weights_only: bool = False) -> str:
-    """The summary in the form that course hand-ins use, made famous by torchsummary.
+    """Return the summary in the form of course hand-ins, that of torchsummary.
 
     Args:
-        analysis: The numbers of a net.
-        weights_only: Show just the operations that have parameters, as where activations and pools are
-            called as functions. The memory lines count the rows that are shown.
+        analysis: The analysis of a net.
+        weights_only: Include only operations with parameters, as torchsummary does if activations and pools
+            are called as functions. The memory lines count the included rows.
     """
     rows = summary_rows(analysis, weights_only=weights_only)
     lines = [_RULE, f"{'Layer (type)':>20}  {'Output Shape':>25} {'Param #':>15}", "=" * 64]
     for number, row in enumerate(rows, start=1):
-        # The table names the operation; a global pool is an average pool over the whole map.
+        # torchsummary has no global pool: it is an average pool over the full map.
         operation = row.operation.replace("GlobalAvgPool2d", "AvgPool2d")
         shape = str([-1, *row.out_shape])
         lines.append(f"{f'{operation}-{number}':>20}  {shape:>25} {row.parameters:>15,}")
     input_mib = analysis.input_bytes / _MIB
-    # Twice: each output is kept for the backward pass, which makes a gradient of the same size.
+    # Twice: each output is kept for the backward pass, whose gradient has the same size.
     passes_mib = 2 * BYTES_PER_VALUE * sum(row.activations for row in rows) / _MIB
     parameters_mib = analysis.parameter_bytes / _MIB
     return "\n".join(
@@ -55,7 +55,7 @@ def course_summary(analysis: Analysis, *, weights_only: bool = False) -> str:
 
 
 def receptive_field_rows(analysis: Analysis) -> tuple[Row, ...]:
-    """The rows in which a window moves over a map or branches join, before the map is pooled to a point."""
+    """Return the rows with a window, and those that join branches, before global pooling."""
     return tuple(
         row
         for row in analysis.rows
@@ -64,10 +64,10 @@ def receptive_field_rows(analysis: Analysis) -> tuple[Row, ...]:
 
 
 def receptive_field_table(analysis: Analysis) -> str:
-    """The receptive field layer by layer, as a Markdown table.
+    """Return the receptive field layer by layer as a Markdown table.
 
     r: receptive field in pixels; n: size of the map; j: jump, the distance in pixels between neighbours;
-    start: first pixel that the first output sees, negative in the padding; centre: the middle of that.
+    start and centre: first pixel and centre of the receptive field of the first output.
     """
     rows = receptive_field_rows(analysis)
     table = [[value(row) for _, value in _FIELD_COLUMNS] for row in rows]
@@ -76,9 +76,9 @@ def receptive_field_table(analysis: Analysis) -> str:
 
 
 def compact_table(analysis: Analysis) -> str:
-    """One line an operation that moves a window, multiplies, pools or joins branches, as a Markdown table.
+    """Return one row for each operation with a window, a product, a pool or a join, as a Markdown table.
 
-    Parameters of the norm and the activation that follow an operation are counted in its line.
+    The parameters of the norm and the activation after an operation are included in its row.
     """
     lines: list[tuple[Row, int]] = []
     for row in analysis.rows:
@@ -95,7 +95,7 @@ def compact_table(analysis: Analysis) -> str:
 
 
 def totals(analysis: Analysis) -> list[str]:
-    """The totals, each with its unit, and what they leave out."""
+    """Return the totals, one line each, with their units."""
     fixed, each = analysis.training_bytes
     files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
     peak = analysis.peak_activation_bytes / 1024
@@ -105,21 +105,21 @@ def totals(analysis: Analysis) -> list[str]:
         f"Buffers: {analysis.buffers:,} values",
         f"MACs: {_macs_text(analysis)} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
         f"Receptive field: {field_text(analysis)}",
-        f"Activations: {analysis.activations:,} values for one image, at most {peak:,.1f} KiB at once (fp32)",
+        f"Activations: {analysis.activations:,} values for one image, peak memory {peak:,.1f} KiB (fp32)",
         f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
         f"Weights in a file: {files}",
     ]
     if analysis.unused:
         names = ", ".join(f"{name} ({count:,})" for name, count in analysis.unused)
-        lines.append(f"Parameters that no operation takes: {names}")
+        lines.append(f"Parameters that no operation uses: {names}")
     if analysis.uncovered is None:
         lines.append("Coverage of the image: unknown")
     elif any(analysis.uncovered):
         lines.append(
-            f"Coverage of the image: {axes_text(analysis.uncovered)} rows and columns are seen by no output"
+            f"Coverage of the image: no output depends on {axes_text(analysis.uncovered)} rows and columns"
         )
     else:
-        lines.append("Coverage of the image: every pixel is seen")
+        lines.append("Coverage of the image: every pixel")
     return lines
 
 
@@ -131,7 +131,7 @@ def totals_line(analysis: Analysis) -> str:
 
 
 def in_markdown(title: str, text: str) -> str:
-    """A part of a summary under a heading: tables as they are, lists as lists, other text as it stands."""
+    """Return a part of a summary as Markdown, with a heading."""
     heading = f"## {title.replace('-', ' ').capitalize()}"
     if text.startswith("| "):
         return f"{heading}\n\n{text}"
@@ -142,7 +142,7 @@ def in_markdown(title: str, text: str) -> str:
 
 
 def record(analysis: Analysis) -> dict[str, Any]:
-    """All numbers as plain values, ready for JSON; what is unknown is null and has a note."""
+    """Return all numbers as JSON values; an unknown one is null and has a note."""
     fixed, each = analysis.training_bytes
     return {
         "title": analysis.title,
@@ -184,21 +184,21 @@ def _row_record(row: Row) -> dict[str, Any]:
         "parameters": row.parameters,
         "macs": row.macs,
         "activations": row.activations,
-        "before": _view_record(row.in_field),
-        "after": _view_record(row.out_field),
+        "before": _field_record(row.in_field),
+        "after": _field_record(row.out_field),
         "notes": list(row.notes),
     }
 
 
-def _view_record(view: ReceptiveField) -> dict[str, Any]:
-    if not view.axes:
-        return {"unknown": view.unknown} if view.unknown else {"whole_image": True}
+def _field_record(field: ReceptiveField) -> dict[str, Any]:
+    if not field.axes:
+        return {"unknown": field.unknown} if field.unknown else {"whole_image": True}
     return {
-        "receptive_field": list(view.sizes),
-        "least": [axis.min_size for axis in view.axes],
-        "jump": [float(axis.jump) for axis in view.axes],
-        "start": [float(axis.start) for axis in view.axes],
-        "centre": [float(axis.centre) for axis in view.axes],
+        "receptive_field": list(field.sizes),
+        "least": [axis.min_size for axis in field.axes],
+        "jump": [float(axis.jump) for axis in field.axes],
+        "start": [float(axis.start) for axis in field.axes],
+        "centre": [float(axis.centre) for axis in field.axes],
     }
 
 
@@ -209,13 +209,13 @@ def _macs_text(analysis: Analysis) -> str:
 
 
 def field_text(analysis: Analysis) -> str:
-    """The receptive field with its unit; where it is unknown, why."""
-    view = analysis.final_receptive_field
-    return f"unknown: {view.unknown}" if view.unknown else f"{axes_text(view.sizes)} pixels"
+    """Return the receptive field with its unit, or the reason why it is unknown."""
+    field = analysis.final_receptive_field
+    return f"unknown: {field.unknown}" if field.unknown else f"{axes_text(field.sizes)} pixels"
 
 
 def axes_text(values: Sequence[object]) -> str:
-    """One value where all axes have the same, `height x width` otherwise.
+    """Return one value if it is the same for all axes, else `height x width`.
 
     >>> axes_text((3, 3)), axes_text((3, 5)), axes_text(())
     ('3', '3x5', '')
@@ -224,16 +224,18 @@ def axes_text(values: Sequence[object]) -> str:
     return texts[0] if len(set(texts)) == 1 else "x".join(texts)
 
 
-def _view_text(view: ReceptiveField, pick: Callable[[AxisReceptiveField], object]) -> str:
-    if view.axes:
-        return axes_text([pick(axis) for axis in view.axes])
-    return "?" if view.unknown else "all"
+def _field_text(field: ReceptiveField, pick: Callable[[AxisReceptiveField], object]) -> str:
+    if field.axes:
+        return axes_text([pick(axis) for axis in field.axes])
+    return "?" if field.unknown else "all"
 
 
-def _size(view: ReceptiveField) -> str:
-    """The receptive field; where branches joined that see less, the least of them too."""
-    size, least = (_view_text(view, pick) for pick in (lambda axis: axis.size, lambda axis: axis.min_size))
-    return size if size == least else f"{size} ({least})"
+def _size(field: ReceptiveField) -> str:
+    """The receptive field; after a join, that of the narrowest path in parentheses."""
+    size, smallest = (
+        _field_text(field, pick) for pick in (lambda axis: axis.size, lambda axis: axis.min_size)
+    )
+    return size if size == smallest else f"{size} ({smallest})"
 
 
 def _macs_cell(row: Row) -> str:
@@ -250,18 +252,18 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 _FIELD_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("layer", lambda row: row.layer or row.name),
     ("operation", lambda row: row.operation),
-    ("r in", lambda row: _view_text(row.in_field, lambda axis: axis.size)),
+    ("r in", lambda row: _field_text(row.in_field, lambda axis: axis.size)),
     ("n in", lambda row: axes_text(row.in_shape[1:])),
-    ("j in", lambda row: _view_text(row.in_field, lambda axis: axis.jump)),
+    ("j in", lambda row: _field_text(row.in_field, lambda axis: axis.jump)),
     ("stride", lambda row: axes_text(row.stride)),
     ("padding", lambda row: axes_text(row.padding)),
     ("kernel", lambda row: axes_text(row.kernel)),
     ("dilation", lambda row: axes_text(row.dilation)),
     ("r out", lambda row: _size(row.out_field)),
     ("n out", lambda row: axes_text(row.out_shape[1:])),
-    ("j out", lambda row: _view_text(row.out_field, lambda axis: axis.jump)),
-    ("start", lambda row: _view_text(row.out_field, lambda axis: axis.start)),
-    ("centre", lambda row: _view_text(row.out_field, lambda axis: axis.centre)),
+    ("j out", lambda row: _field_text(row.out_field, lambda axis: axis.jump)),
+    ("start", lambda row: _field_text(row.out_field, lambda axis: axis.start)),
+    ("centre", lambda row: _field_text(row.out_field, lambda axis: axis.centre)),
 )
 
 _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (

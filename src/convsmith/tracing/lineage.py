@@ -88,9 +88,9 @@ class Lineage:
             return ReceptiveField(unknown=self.unknown)
         if all(state is None for state in self.axes):
             return ReceptiveField()
-        whole = AxisReceptiveField(size=0, jump=Span(shift=0).jump)
+        full = AxisReceptiveField(size=0, jump=Span(shift=0).jump)
         return ReceptiveField(
-            axes=tuple(whole if state is None else state.receptive_field for state in self.axes)
+            axes=tuple(full if state is None else state.receptive_field for state in self.axes)
         )
 
     def resize(self, place: int, size: int) -> "Lineage":

@@ -28,7 +28,7 @@ class Flatten(Operation):
     stem = "flatten"
     elementwise = True
 
-    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:  # noqa: ARG002 - the whole image
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:  # noqa: ARG002 - the full image
         return ReceptiveField()
 
 

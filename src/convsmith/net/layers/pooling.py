@@ -38,7 +38,7 @@ class GlobalAvgPool2d(Operation):
     stem = "gap"
     torch_class = "AdaptiveAvgPool2d"
 
-    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:  # noqa: ARG002 - the whole image
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:  # noqa: ARG002 - the full image
         return ReceptiveField()
 
     def arguments(self) -> Arguments:
