@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.memory_mapped import Images as Pixels
 from convsmith.net.module import build
 from convsmith.recipes.fit import fitted
@@ -76,9 +76,9 @@ def course_pipeline(mean: Channels, std: Channels) -> Pipeline:
 class PlainLoop:
     """Trains a recipe's net, a batch a call."""
 
-    def __init__(self, recipe: Recipe, data: ImageData) -> None:
+    def __init__(self, recipe: Recipe, data: ImageDataset) -> None:
         torch.manual_seed(recipe.seed)
-        self.net = build(fitted(recipe, data.outline).plan, generator=new_generator(recipe.seed))
+        self.net = build(fitted(recipe, data.info).plan, generator=new_generator(recipe.seed))
         images = Images(data.train.images, data.train.labels, course_pipeline(data.mean, data.std))
         self.loader = DataLoader(
             images,

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns
-from convsmith.data.dataset import outline_of
+from convsmith.data.dataset import dataset_info
 from convsmith.net.module import build
 from convsmith.net.plan import Plan
 from convsmith.recipes.fit import fitted
@@ -23,7 +23,7 @@ def main() -> str:
     lines = [f"{'recipe':<18} {'batch':>6} {'fp32 img/s':>11} {'bf16 img/s':>11} {'ratio (range)':>22}"]
     for name in recipe_names():
         recipe = load(name)
-        plan = fitted(recipe, outline_of(recipe.data)).plan
+        plan = fitted(recipe, dataset_info(recipe.data)).plan
         for batch_size in BATCH_SIZES:
             dtypes = (torch.float32, torch.bfloat16)
             fp32, bf16 = in_turns({str(each): training(plan, batch_size, each) for each in dtypes}, ROUNDS)

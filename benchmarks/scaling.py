@@ -63,7 +63,7 @@ def _measure_here(case: dict[str, int]) -> None:
     import numpy as np
 
     from benchmarks.throughput import trainer_steps
-    from convsmith.data.dataset import ImageData, Split
+    from convsmith.data.dataset import ImageDataset, Split
     from convsmith.recipes.loader import load
 
     rng = np.random.default_rng(0)
@@ -71,8 +71,8 @@ def _measure_here(case: dict[str, int]) -> None:
     split = Split(
         images=rng.integers(0, 256, shape, dtype=np.uint8), labels=rng.integers(0, 10, case["images"])
     )
-    data = ImageData(
-        title="noise", place="", identity="", fingerprint="", class_names=tuple("0123456789"), train=split,
+    data = ImageDataset(
+        title="noise", location="", identity="", fingerprint="", class_names=tuple("0123456789"), train=split,
         validation=None, test=split, test_is_split_off=False, mean=(0.5,) * 3, std=(0.25,) * 3,
     )  # fmt: skip
     width = case["width"]

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from benchmarks.measure import in_turns, table
 from benchmarks.plain import PlainLoop
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
@@ -37,7 +37,7 @@ def main() -> str:
     return table(in_turns(candidates, ROUNDS), "images/s")
 
 
-def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callable[[], int]:
+def trainer_steps(recipe: Recipe, data: ImageDataset, steps: int = STEPS) -> Callable[[], int]:
     """A function that trains a recipe's net for some steps, and says how many images those were."""
     trainer = trainer_of(recipe, data)
     batches = _endless(lambda: shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
@@ -54,11 +54,11 @@ def trainer_steps(recipe: Recipe, data: ImageData, steps: int = STEPS) -> Callab
     return run
 
 
-def trainer_of(recipe: Recipe, data: ImageData, profile: Profile | None = None) -> Trainer:
+def trainer_of(recipe: Recipe, data: ImageDataset, profile: Profile | None = None) -> Trainer:
     from convsmith.recipes.fit import fitted
 
     return Trainer(
-        build(fitted(recipe, data.outline).plan, generator=new_generator(recipe.seed)),
+        build(fitted(recipe, data.info).plan, generator=new_generator(recipe.seed)),
         data,
         recipe.train,
         recipe.augment,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from convsmith.data.cache import fingerprint
-from convsmith.data.dataset import CANONICAL, load, mean_and_std, outline_of
-from convsmith.data.memory_mapped import FileImages
+from convsmith.data.dataset import CANONICAL, dataset_info, load, mean_and_std
+from convsmith.data.memory_mapped import DiskImages
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.runs.schema import DataRecord
 from helpers.sources import Folder, config, problems
@@ -72,9 +72,9 @@ def test_mean_and_std_against_numpy() -> None:
 
 
 def test_outlines_are_known_without_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outline_of(config("cifar10")) == CANONICAL["cifar10"].outline
-    assert outline_of(config("mnist", resize=32)).image_shape == (1, 32, 32)
-    assert outline_of(config("digits")) == load(config("digits")).outline
+    assert dataset_info(config("cifar10")) == CANONICAL["cifar10"].info
+    assert dataset_info(config("mnist", resize=32)).image_shape == (1, 32, 32)
+    assert dataset_info(config("digits")) == load(config("digits")).info
 
 
 @pytest.mark.real_data
@@ -97,7 +97,7 @@ def test_the_canonical_data_sets_are_recognised(
     data = load(config(name))
     assert data.identity == f"{title}, verified"
     assert (len(data.train), len(data.test)) == sizes
-    assert data.outline == CANONICAL[name].outline
+    assert data.info == CANONICAL[name].info
     assert np.bincount(data.test.labels).sum() == 10_000
     # The figures that everybody uses, to their four digits.
     assert [round(value, 4) for value in data.mean] == list(mean)
@@ -117,4 +117,4 @@ def test_training_from_disk_gives_the_same_weights() -> None:
 def test_large_sets_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(load(config("digits")).train.images, np.ndarray)
     monkeypatch.setattr("convsmith.data.dataset._MEMORY_SHARE", 1e-9)
-    assert isinstance(load(config("digits")).train.images, FileImages)
+    assert isinstance(load(config("digits")).train.images, DiskImages)

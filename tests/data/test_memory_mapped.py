@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 
 from convsmith.data.dataset import mean_and_std
-from convsmith.data.memory_mapped import FileImages
+from convsmith.data.memory_mapped import DiskImages
 
 
 def test_images_on_disk_are_the_same_images(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
-    on_disk = FileImages(np.load(tmp_path / "images.npy", mmap_mode="r"))
+    on_disk = DiskImages(np.load(tmp_path / "images.npy", mmap_mode="r"))
     places = np.array([7, 0, 49, 7])
     assert (len(on_disk), on_disk.shape) == (50, images.shape)
     assert np.array_equal(on_disk[places], images[places])
     assert np.array_equal(on_disk[3:9], images[3:9])
     assert np.array_equal(on_disk[4], images[4])
     assert np.array_equal(np.stack(list(on_disk)), images)
-    assert np.array_equal(on_disk.pick(places)[1:], images[places][1:])
+    assert np.array_equal(on_disk.select(places)[1:], images[places][1:])
     assert mean_and_std(on_disk) == mean_and_std(images)
 
 
@@ -29,9 +29,9 @@ def test_reading_from_disk_keeps_nothing_in_memory(tmp_path: Path) -> None:
     script = """
 import resource, sys
 import numpy as np
-from convsmith.data.memory_mapped import FileImages
+from convsmith.data.memory_mapped import DiskImages
 path, peak = sys.argv[1], lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-images = FileImages(np.load(path, mmap_mode="r"))
+images = DiskImages(np.load(path, mmap_mode="r"))
 images[:64]
 before = peak()
 order = np.random.default_rng(0).permutation(len(images))

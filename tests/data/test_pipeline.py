@@ -7,24 +7,24 @@ import torch
 
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import ImageData, load
+from convsmith.data.dataset import ImageDataset, load
 from convsmith.data.pipeline import BatchSpec, Pipeline
-from convsmith.data.resize import resized
+from convsmith.data.resize import resize_images
 
 CPU = torch.device("cpu")
 INDICES = torch.tensor([7, 3, 500, 3, 11])
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageData:
+def digits() -> ImageDataset:
     return load(DataConfig(source="digits"))
 
 
-def pipeline(data: ImageData, seed: int = 0, **config: Any) -> Pipeline:
+def pipeline(data: ImageDataset, seed: int = 0, **config: Any) -> Pipeline:
     return Pipeline(data, AugmentConfig.model_validate(config), seed=seed, device=CPU)
 
 
-def pixels(data: ImageData) -> torch.Tensor:
+def pixels(data: ImageDataset) -> torch.Tensor:
     return torch.from_numpy(data.train.images[INDICES.numpy()]).permute(0, 3, 1, 2)
 
 
@@ -32,7 +32,7 @@ def spec(epoch: int = 1, step: int = 0, image_size: int | None = None, part: int
     return BatchSpec(indices=INDICES, epoch=epoch, step=step, image_size=image_size, part=part)
 
 
-def test_without_augmentation_images_are_normalised_and_labels_are_targets(digits: ImageData) -> None:
+def test_without_augmentation_images_are_normalised_and_labels_are_targets(digits: ImageDataset) -> None:
     pipe = pipeline(digits)
     batch = pipe(spec())
     expected = (pixels(digits).float() / 255 - digits.mean[0]) / digits.std[0]
@@ -43,13 +43,13 @@ def test_without_augmentation_images_are_normalised_and_labels_are_targets(digit
     assert torch.equal(pipe.normalize.inverse(batch.images), pixels(digits))
 
 
-def test_resizing_comes_before_normalising(digits: ImageData) -> None:
+def test_resizing_comes_before_normalising(digits: ImageDataset) -> None:
     pipe = pipeline(digits)
     images = pipe(spec(image_size=5)).images
-    assert torch.equal(images, pipe.normalize(resized(pixels(digits), 5)))
+    assert torch.equal(images, pipe.normalize(resize_images(pixels(digits), 5)))
 
 
-def test_equal_specs_and_seeds_give_equal_batches(digits: ImageData) -> None:
+def test_equal_specs_and_seeds_give_equal_batches(digits: ImageDataset) -> None:
     config: dict[str, Any] = {
         "transforms": [{"name": "RandomCrop", "padding": 2}],
         "mix": {"name": "mixup", "alpha": 1.0, "p": 1.0},
@@ -64,7 +64,7 @@ def test_equal_specs_and_seeds_give_equal_batches(digits: ImageData) -> None:
     assert all(not torch.equal(first.images, other.images) for other in batches)
 
 
-def test_mixing_turns_labels_into_probabilities(digits: ImageData) -> None:
+def test_mixing_turns_labels_into_probabilities(digits: ImageDataset) -> None:
     batch = pipeline(digits, mix={"name": "cutmix", "p": 1.0})(spec())
     assert batch.targets.shape == (5, 10)
     assert torch.allclose(batch.targets.sum(1), torch.ones(5))

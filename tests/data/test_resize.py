@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from convsmith.data.resize import resized
+from convsmith.data.resize import resize_images
 from convsmith.system.rng import new_generator
 
 
@@ -12,7 +12,7 @@ from convsmith.system.rng import new_generator
 @pytest.mark.parametrize("size", [1, 5, 7, 20])
 def test_images_of_another_size_are_those_of_interpolation(shape: tuple[int, ...], size: int) -> None:
     images = torch.randint(0, 256, shape, generator=new_generator(0), dtype=torch.uint8)
-    found = resized(images.contiguous(memory_format=torch.channels_last), size)
+    found = resize_images(images.contiguous(memory_format=torch.channels_last), size)
     expected = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
     assert torch.allclose(found, expected, atol=1e-4)
     assert found.is_contiguous(memory_format=torch.channels_last)

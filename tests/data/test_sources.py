@@ -291,7 +291,7 @@ def test_local_copies_come_before_the_hub(image_folder: Folder, monkeypatch: pyt
     root = image_folder({"train": 4, "test": 2}, name="mnist")
     monkeypatch.setenv("CONVSMITH_DATA", str(root.parent))
     data = load(config("mnist"))
-    assert data.place == str(root.resolve())
+    assert data.location == str(root.resolve())
     assert data.identity == "differs from MNIST"
     monkeypatch.setenv("CONVSMITH_DATA", str(root / "missing"))
     assert "CONVSMITH_DATA" in problems("mnist")

@@ -349,7 +349,7 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
     assert cs.verify_data(str(root)).clean
     data = load(DataConfig(source=str(root)))
     assert data.class_names == tuple(sorted(names))
-    assert data.place == str(root)
+    assert data.location == str(root)
 
 
 @pytest.mark.usefixtures("without_report")

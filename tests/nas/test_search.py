@@ -19,7 +19,7 @@ import convsmith as cs
 from convsmith.briefs.schema import Brief
 from convsmith.cli import run
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import Outline, image_ids, load_training_data
+from convsmith.data.dataset import DatasetInfo, image_ids, load_training_data
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import DivergedError, MissingExtraError, RecipeError, RunError, StoppedError
 from convsmith.nas.candidate import Candidate
@@ -44,7 +44,7 @@ NETS = (
     "C64:k4:s2:n0 / P32 C32 C64:s2 / C64 C64:d2 C64 S160 / G F10",
     "C16 +(C16 S16)*2 / D:s2 P32 +(C32:o0.1) M2 / G F20 F10",
 )
-DIGITS = Outline(image_shape=(1, 8, 8), num_classes=10)
+DIGITS = DatasetInfo(image_shape=(1, 8, 8), num_classes=10)
 TINY = ["model.net=C4 C8:s2 / G F10", "name=tiny", "train.batch_size=256", "augment.transforms=[]"]
 
 
@@ -68,7 +68,7 @@ def settings(
 
 def space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> SearchSpace:
     recipe = load("digits", list(overrides))
-    return SearchSpace(recipe=recipe, brief=brief or Brief(), outline=DIGITS, max_macs=max_macs)
+    return SearchSpace(recipe=recipe, brief=brief or Brief(), info=DIGITS, max_macs=max_macs)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
@@ -117,7 +117,8 @@ def test_fields_stay_in_their_range_and_move_by_ratios_where_they_are_logarithmi
 def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
     sprint = load("cifar10-sprint")
     keys = [
-        field.key for field in hyperparameters_of(sprint, Outline(image_shape=(3, 32, 32), num_classes=10))
+        field.key
+        for field in hyperparameters_of(sprint, DatasetInfo(image_shape=(3, 32, 32), num_classes=10))
     ]
     assert "train.optimizer.rest.lr" in keys
     assert "train.progressive.until" in keys

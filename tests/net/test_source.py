@@ -68,7 +68,7 @@ def test_any_net(text: str, config: NetSettings) -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_the_nets_of_the_recipes(name: str) -> None:
     recipe = load(name)
-    shape = CANONICAL[recipe.data.source].outline.image_shape
+    shape = CANONICAL[recipe.data.source].info.image_shape
     compare(plan(parse(recipe.model.net), shape, recipe.model))
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.data.augment.config import AugmentConfig
-from convsmith.data.dataset import outline_of
+from convsmith.data.dataset import dataset_info
 from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipes.fit import fitted, verdicts
 from convsmith.recipes.loader import load, load_settings, recipe_names
@@ -34,7 +34,7 @@ def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert recipe.description
-    analysis = fitted(recipe, outline_of(recipe.data))
+    analysis = fitted(recipe, dataset_info(recipe.data))
     checks = verdicts(recipe, analysis)
     assert [check for check in checks if check.verdict == "fail"] == []
 
@@ -334,7 +334,7 @@ def test_settings_of_a_net() -> None:
 def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:
     recipe = load("digits", overrides)
     with pytest.raises(RecipeError, match=what):
-        fitted(recipe, outline_of(recipe.data))
+        fitted(recipe, dataset_info(recipe.data))
 
 
 def test_suggestions() -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import convsmith as cs
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.errors import ConvsmithError, DivergedError, FileError, RecipeError, RunError, StoppedError
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
@@ -60,15 +60,15 @@ class States(Callback):
 
 
 @pytest.fixture(scope="module")
-def few() -> ImageData:
+def few() -> ImageDataset:
     """The first 150 of the digits: five batches of 32, the last one smaller."""
     data = prepare(load("digits", ["data.validation=0.2"])).data
     assert data.validation is not None
     return dataclasses.replace(
         data,
-        train=data.train.pick(np.arange(150)),
-        validation=data.validation.pick(np.arange(40)),
-        test=data.test.pick(np.arange(40)),
+        train=data.train.select(np.arange(150)),
+        validation=data.validation.select(np.arange(40)),
+        test=data.test.select(np.arange(40)),
     )
 
 
@@ -89,7 +89,7 @@ class Trained:
         )
 
 
-def train(overrides: Sequence[str], data: ImageData, state: TrainerState | None = None) -> Trained:
+def train(overrides: Sequence[str], data: ImageDataset, state: TrainerState | None = None) -> Trained:
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
     prepared: Session = prepare(recipe)
     states = States()
@@ -100,7 +100,7 @@ def train(overrides: Sequence[str], data: ImageData, state: TrainerState | None 
     return Trained(weights=net.state_dict(), history=history, states=states)
 
 
-def stopped(overrides: Sequence[str], data: ImageData, batches: int) -> bytes:
+def stopped(overrides: Sequence[str], data: ImageDataset, batches: int) -> bytes:
     """The state that a training leaves which is stopped after so many batches."""
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
     prepared = prepare(recipe)
@@ -122,7 +122,7 @@ def read(content: bytes, folder: Path) -> TrainerState:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimiser_with_every_schedule(
-    optimizer: str, schedule: str, few: ImageData, tmp_path: Path
+    optimizer: str, schedule: str, few: ImageDataset, tmp_path: Path
 ) -> None:
     overrides = [f"train.optimizer={optimizer}", f"train.schedule={schedule}"]
     if schedule == "step":
@@ -157,7 +157,7 @@ def test_every_optimiser_with_every_schedule(
     ],
     ids=" ".join,
 )
-def test_every_feature_from_every_state(overrides: list[str], few: ImageData, tmp_path: Path) -> None:
+def test_every_feature_from_every_state(overrides: list[str], few: ImageDataset, tmp_path: Path) -> None:
     whole = train(overrides, few)
     for content in (*whole.states.saved, *(stopped(overrides, few, batches) for batches in (1, 4, 5, 8))):
         assert train(overrides, few, read(content, tmp_path)).equals(whole)
@@ -165,7 +165,7 @@ def test_every_feature_from_every_state(overrides: list[str], few: ImageData, tm
 
 @pytest.mark.parametrize("overrides", [[], ["train.lookahead={k=3}", "train.microbatch_size=8"]], ids=str)
 def test_numbers_that_are_read_late_are_the_same(
-    overrides: list[str], few: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str], few: ImageDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they are on CUDA. A stop that is asked for when batch 7 is read comes after the eighth."""
     whole = train(overrides, few)
@@ -189,7 +189,7 @@ def same_but_for_time(one: TrainerState, other: TrainerState) -> bool:
     )
 
 
-def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_path: Path) -> None:
+def test_a_state_with_the_count_of_an_average_is_understood(few: ImageDataset, tmp_path: Path) -> None:
     """States had it as long as PyTorch's class kept the average."""
     overrides = ["train.ema=0.9"]
     state = read(stopped(overrides, few, 7), tmp_path)
@@ -201,7 +201,7 @@ def test_a_state_with_the_count_of_an_average_is_understood(few: ImageData, tmp_
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_training_goes_on_within_an_epoch(
-    few: ImageData, tmp_path: Path, compiler: "CompileCounterWithBackend"
+    few: ImageDataset, tmp_path: Path, compiler: "CompileCounterWithBackend"
 ) -> None:
     """Compiling again draws nothing that the training would have drawn, and is for the shapes to come."""
     overrides = ["train.compile=true", "train.epochs=2", "model.dropout=0.2"]
@@ -217,7 +217,7 @@ def test_a_compiled_training_goes_on_within_an_epoch(
     assert compiler.frame_count == 18
 
 
-def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageData, tmp_path: Path) -> None:
+def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageDataset, tmp_path: Path) -> None:
     state = read(train([], few).states.saved[1], tmp_path)
     for other in (
         ["model.net=C4 C8:s2 / G F10"],
@@ -230,7 +230,7 @@ def test_a_state_of_another_net_or_optimiser_is_refused(few: ImageData, tmp_path
             train(other, few, state)
 
 
-def test_no_damage_to_a_state_goes_unseen(few: ImageData, tmp_path: Path) -> None:
+def test_no_damage_to_a_state_goes_unseen(few: ImageDataset, tmp_path: Path) -> None:
     content = train(["train.epochs=1"], few).states.saved[-1]
     tried = 0
     for place in range(0, len(content), 61):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convsmith.data.augment.config import AugmentConfig
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.normalize import Normalizer
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import RecipeError
@@ -70,12 +70,12 @@ def test_only_plain_dropout_is_replaced_and_modes_stay() -> None:
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageData:
+def digits() -> ImageDataset:
     return prepare(load("digits")).data
 
 
 def gradient_workers(
-    net: nn.Module, data: ImageData, parts: int, augment: AugmentConfig | None = None
+    net: nn.Module, data: ImageDataset, parts: int, augment: AugmentConfig | None = None
 ) -> GradientWorkers:
     return GradientWorkers(
         net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -97,7 +97,7 @@ def batch(indices: Tensor, step: int = 0) -> BatchSpec:
 
 
 @pytest.mark.parametrize("parts", [1, 3, 4])
-def test_gradients_of_parts_are_those_of_the_whole_batch(digits: ImageData, parts: int) -> None:
+def test_gradients_of_parts_are_those_of_the_whole_batch(digits: ImageDataset, parts: int) -> None:
     """Without batch norm a batch's gradient does not depend on its parts; PyTorch's own backward is asked."""
     net = small_net(norm="none")
     expected = copy.deepcopy(net)
@@ -127,7 +127,7 @@ class TwoBiases(nn.Module):
         return images.mean((1, 2, 3))[:, None] + (self.first + self.second)
 
 
-def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageData) -> None:
+def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageDataset) -> None:
     whole, halves = TwoBiases(), TwoBiases()
     for net, parts in ((whole, 1), (halves, 2)):
         gradient_workers(net, digits, parts).compute(batch(torch.arange(40)))
@@ -137,7 +137,7 @@ def test_parameters_that_share_a_gradient_are_not_summed_twice(digits: ImageData
         assert torch.allclose(one.grad, other.grad, atol=1e-7)
 
 
-def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
+def test_the_number_of_threads_does_not_change_a_bit(digits: ImageDataset) -> None:
     before, states = torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -157,7 +157,7 @@ def test_the_number_of_threads_does_not_change_a_bit(digits: ImageData) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_batch_prepared_ahead_is_the_same_batch(
-    digits: ImageData, threads: int, monkeypatch: pytest.MonkeyPatch
+    digits: ImageDataset, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked for once, whether or not it is the one that comes."""
     batches = [batch(torch.arange(64) + 64 * step, step) for step in range(3)]
@@ -185,7 +185,7 @@ def test_a_batch_prepared_ahead_is_the_same_batch(
         assert torch.equal(alone, other)
 
 
-def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
+def test_statistics_are_the_mean_over_the_parts(digits: ImageDataset) -> None:
     net = small_net()
     workers = gradient_workers(net, digits, parts=2)
     workers.train()
@@ -203,7 +203,7 @@ def test_statistics_are_the_mean_over_the_parts(digits: ImageData) -> None:
     assert net.get_buffer("block1.norm1.num_batches_tracked") == 2
 
 
-def test_copies_share_parameters_and_with_one_part_buffers_too(digits: ImageData) -> None:
+def test_copies_share_parameters_and_with_one_part_buffers_too(digits: ImageDataset) -> None:
     net = small_net(dropout=0.1)
     for parts in (1, 2):
         for replica in gradient_workers(net, digits, parts).replicas:
@@ -344,7 +344,7 @@ def test_smaller_images_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [(6, 6)] * small + [(8, 8)] * (3 * steps - small)
 
 
-def test_mixing_reaches_the_loss(digits: ImageData) -> None:
+def test_mixing_reaches_the_loss(digits: ImageDataset) -> None:
     recipe = load("digits", ["augment.mix=mixup", "augment.mix.p=1.0"])
     losses = [
         gradient_workers(small_net(), digits, 1, augment).compute(batch(torch.arange(64))).loss.item()

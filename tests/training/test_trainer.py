@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from convsmith.data.dataset import Split
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.data.pipeline import BatchSpec
 from convsmith.errors import DivergedError, RecipeError
 from convsmith.net.module import build
@@ -188,7 +188,7 @@ def test_loss_is_the_mean_over_images_whatever_the_batches(
 
 
 def whole(split: Split, normalize: Normalizer) -> torch.Tensor:
-    return next(normalized(split.images, normalize, len(split)))
+    return next(normalized_batches(split.images, normalize, len(split)))
 
 
 def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:

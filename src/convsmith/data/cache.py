@@ -18,7 +18,7 @@ from PIL import Image
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import UnusableImageError, decode_each
 from convsmith.data.issues import DataIssue
-from convsmith.data.memory_mapped import FileImages
+from convsmith.data.memory_mapped import DiskImages
 from convsmith.data.parquet import unreadable_files
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.scan import ScanResult, scan
@@ -196,7 +196,7 @@ def _decode(
 
 
 def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
-    source = FileImages(np.load(unsorted, mmap_mode="r"), np.array(order))
+    source = DiskImages(np.load(unsorted, mmap_mode="r"), np.array(order))
     target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=source.shape)
     for index, image in enumerate(source):
         target[index] = image

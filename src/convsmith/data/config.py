@@ -1,4 +1,4 @@
-"""Which data set a run uses, and how it is split."""
+"""The `[data]` table: which data set a run uses, and how it is split."""
 
 from typing import Annotated, Literal
 
@@ -16,23 +16,23 @@ class DataConfig(BaseModel):
         description='"digits", "mnist", "cifar10", "fashion-mnist", a folder, or "owner/name" on the hub',
     )
     validation: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = Field(
-        default=0.0, description="share of the training set held out to choose by"
+        default=0.0, description="share of the training set held out for validation"
     )
     test_fraction: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
-        default=0.2, description="share held out as the test set, where the source has none"
+        default=0.2, description="share held out as the test set, if the source has none"
     )
     split_seed: int = Field(
-        default=0, ge=0, lt=2**32, description="seed of both splits, which are stratified"
+        default=0, ge=0, lt=2**32, description="seed of the validation and test splits, which are stratified"
     )
     resize: int | None = Field(
-        default=None, ge=4, le=1024, description="bring all images to this many pixels a side"
+        default=None, ge=4, le=1024, description="resize all images to this height and width in pixels"
     )
     skip_damaged: bool = Field(
-        default=False, description="leave out images that cannot be used instead of stopping; they are listed"
+        default=False, description="leave out and list damaged images instead of stopping"
     )
     keep_in: Literal["auto", "memory", "disk"] = Field(
         default="auto",
-        description='where decoded images stay while a net trains; "auto": in memory up to a quarter of it',
+        description='where decoded images are kept during training; "auto": in memory up to a quarter of it',
     )
-    image_column: str | None = Field(default=None, description="only where it cannot be found by its type")
-    label_column: str | None = Field(default=None, description="only where it cannot be found by its type")
+    image_column: str | None = Field(default=None, description="the images' column, if ambiguous by type")
+    label_column: str | None = Field(default=None, description="the labels' column, if ambiguous by type")

@@ -1,9 +1,9 @@
-"""A data set ready for training: split, verified against the canonical ones, with its mean and deviation."""
+"""Data sets ready for training: split, identified by fingerprint, with mean and standard deviation."""
 
 import dataclasses
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,47 +13,47 @@ from sklearn.model_selection import train_test_split
 from convsmith.data.cache import CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.issues import DataIssue
-from convsmith.data.memory_mapped import FileImages, Images
+from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source
 from convsmith.data.sources import find_source
 from convsmith.errors import DataError
 
-# How many images are looked at at once where all are, and the share of memory that they may take.
-_AT_ONCE, _MEMORY_SHARE = 4096, 0.25
+# Images read at once in a pass over all of them, and the share of memory that images may take.
+_CHUNK, _MEMORY_SHARE = 4096, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outline:
-    """What a net must fit: the shape of one image `(C, H, W)`, and the number of classes."""
+class DatasetInfo:
+    """What a net must match: the shape of one image `(C, H, W)`, and the number of classes."""
 
     image_shape: tuple[int, int, int]
     num_classes: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canonical:
-    """A well-known data set: its title, the fingerprint of train and test together, its outline."""
+class CanonicalDataset:
+    """A well-known data set: its title, the fingerprint of both splits together, and its shape."""
 
     title: str
     fingerprint: str
-    outline: Outline
+    info: DatasetInfo
 
 
 CANONICAL = {
-    "digits": Canonical(
+    "digits": CanonicalDataset(
         title="scikit-learn digits",
         fingerprint="9f2e10b14a82344a507c13e71664a5f079e7b983f1c1727a8a79a8ddbc9f8f73",
-        outline=Outline(image_shape=(1, 8, 8), num_classes=10),
+        info=DatasetInfo(image_shape=(1, 8, 8), num_classes=10),
     ),
-    "mnist": Canonical(
+    "mnist": CanonicalDataset(
         title="MNIST",
         fingerprint="b1247973e99c747b84583c7589138af51440eb31217b4513d490f9c92427705d",
-        outline=Outline(image_shape=(1, 28, 28), num_classes=10),
+        info=DatasetInfo(image_shape=(1, 28, 28), num_classes=10),
     ),
-    "cifar10": Canonical(
+    "cifar10": CanonicalDataset(
         title="CIFAR-10",
         fingerprint="9f3df44829b27f5bfa686ccafb396a4901985d5bac6a4cea4bbce03acf968db6",
-        outline=Outline(image_shape=(3, 32, 32), num_classes=10),
+        info=DatasetInfo(image_shape=(3, 32, 32), num_classes=10),
     ),
 }
 
@@ -68,29 +68,29 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pick(self, places: NDArray[np.int64]) -> "Split":
-        """Some of the images."""
+    def select(self, indices: NDArray[np.int64]) -> "Split":
+        """Return some of the images, in the order of `indices`."""
         images = self.images
-        picked = images.pick(places) if isinstance(images, FileImages) else images[places]
-        return Split(images=picked, labels=self.labels[places])
+        selected = images.select(indices) if isinstance(images, DiskImages) else images[indices]
+        return Split(images=selected, labels=self.labels[indices])
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """What a net is trained and chosen by: a data set without its test images.
+    """A data set without its test images, for training and model selection.
 
     Attributes:
-        title: Its name.
-        place: The folder, hub id or package that it was read from.
-        identity: Whether it is the canonical data set of its name.
-        fingerprint: Of the whole content, in whatever order it came.
+        title: The display name.
+        location: The folder, hub id or package that the data set was read from.
+        identity: Whether it is the canonical data set of that name.
+        fingerprint: A hash of all images and labels that does not depend on their order.
         mean: Per channel over the training split, pixels scaled to 0..1.
-        std: As `mean`; never 0.
-        dropped: Damaged images that were left out.
+        std: Standard deviation, as `mean`; never 0.
+        dropped: Issues of the damaged images that were left out.
     """
 
     title: str
-    place: str
+    location: str
     identity: str
     fingerprint: str
     class_names: tuple[str, ...]
@@ -102,17 +102,17 @@ class TrainingData:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """`(C, H, W)`."""
+        """The shape of one image, `(C, H, W)`."""
         height, width, channels = self.train.images.shape[1:]
         return channels, height, width
 
     @property
-    def outline(self) -> Outline:
-        return Outline(image_shape=self.image_shape, num_classes=len(self.class_names))
+    def info(self) -> DatasetInfo:
+        return DatasetInfo(image_shape=self.image_shape, num_classes=len(self.class_names))
 
     @property
     def splits(self) -> dict[str, Split]:
-        """By name."""
+        """The splits by name."""
         return {"train": self.train, **({"validation": self.validation} if self.validation else {})}
 
     def split_fingerprints(self) -> dict[str, str]:
@@ -121,26 +121,31 @@ class TrainingData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageData(TrainingData):
-    """A data set as a run sees it."""
+class ImageDataset(TrainingData):
+    """A data set with its test split.
+
+    Attributes:
+        test: The test split.
+        test_is_split_off: Whether the test split was taken from the training images.
+    """
 
     test: Split
     test_is_split_off: bool
 
     @property
     def splits(self) -> dict[str, Split]:
-        """By name."""
+        """The splits by name."""
         return {**super().splits, "test": self.test}
 
 
-def load(config: DataConfig) -> ImageData:
+def load(config: DataConfig) -> ImageDataset:
     """Find, decode, verify and split a data set.
 
     Args:
         config: The `[data]` table of a recipe.
 
     Raises:
-        DataError: It cannot be found or read, or is too small to be split.
+        DataError: The data set cannot be found or read, or is too small to be split.
 
     Example:
         >>> data = load(DataConfig(source="digits", test_fraction=0.25))
@@ -149,14 +154,14 @@ def load(config: DataConfig) -> ImageData:
     """
     source = find_source(config)
     cached = load_cached(source, config)
-    learned, split_off = _training_data(source, cached, config)
+    training, split_off = _training_data(source, cached, config)
     test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
-    fields = {field.name: getattr(learned, field.name) for field in dataclasses.fields(learned)}
-    return ImageData(**fields, test=test, test_is_split_off=split_off is not None)
+    fields = {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
+    return ImageDataset(**fields, test=test, test_is_split_off=split_off is not None)
 
 
 def load_training_data(config: DataConfig) -> TrainingData:
-    """As `load`, for those who are to choose without the test set: its images are not there at all.
+    """Load a data set without its test images, for choices that must not depend on them.
 
     Raises:
         DataError: As `load`.
@@ -173,7 +178,7 @@ def load_training_data(config: DataConfig) -> TrainingData:
 def _training_data(
     source: Source, cached: CachedData, config: DataConfig
 ) -> tuple[TrainingData, Split | None]:
-    """All but the test images; and those, where they had to be split off."""
+    """Return the training data, and the test split if it was taken from the training images."""
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
     split_off = validation = None
     if "test" not in cached.splits:
@@ -181,9 +186,9 @@ def _training_data(
     if config.validation:
         train, validation = _stratified(train, config.validation, config, source.location)
     mean, std = mean_and_std(train.images)
-    learned = TrainingData(
+    training = TrainingData(
         title=source.title,
-        place=source.location,
+        location=source.location,
         identity=_identity(config.source, source.title, cached.fingerprint),
         fingerprint=cached.fingerprint,
         class_names=cached.class_names,
@@ -193,26 +198,25 @@ def _training_data(
         std=std,
         dropped=cached.dropped,
     )
-    return learned, split_off
+    return training, split_off
 
 
-def outline_of(config: DataConfig) -> Outline:
-    """The outline of a data set, read only where it is not known by name.
+def dataset_info(config: DataConfig) -> DatasetInfo:
+    """Return the shape of a data set; only data sets that are not canonical are read.
 
     Raises:
         DataError: As `load`.
     """
     if config.source in CANONICAL:
-        channels, height, width = CANONICAL[config.source].outline.image_shape
+        info = CANONICAL[config.source].info
+        channels, height, width = info.image_shape
         size = (config.resize or height, config.resize or width)
-        return Outline(
-            image_shape=(channels, *size), num_classes=CANONICAL[config.source].outline.num_classes
-        )
-    return load(config).outline
+        return replace(info, image_shape=(channels, *size))
+    return load(config).info
 
 
-def absolute(config: DataConfig) -> DataConfig:
-    """The same data set, named so that it is found from any working folder."""
+def with_absolute_source(config: DataConfig) -> DataConfig:
+    """Return a config with an absolute path, if the source is a folder."""
     folder = Path(config.source).expanduser()
     if config.source not in CANONICAL and folder.is_dir():
         return config.model_copy(update={"source": str(folder.resolve())})
@@ -220,7 +224,7 @@ def absolute(config: DataConfig) -> DataConfig:
 
 
 def image_ids(images_NHWC: Images) -> NDArray[np.bytes_]:  # noqa: N803
-    """Names of images that follow from their pixels alone: `(N,)`, 16 hexadecimal digits each.
+    """Return ids of images that depend only on their pixels: `(N,)`, 16 hexadecimal digits each.
 
     Example:
         >>> image_ids(np.zeros((1, 2, 2, 1), dtype=np.uint8))
@@ -234,7 +238,7 @@ def image_ids(images_NHWC: Images) -> NDArray[np.bytes_]:  # noqa: N803
 
 
 def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
-    """Per channel, pixels scaled to 0..1, exact: from the counts of the 256 values.
+    """Return mean and standard deviation per channel, pixels scaled to 0..1; exact, from a histogram.
 
     Example:
         >>> mean_and_std(np.array([[[[0], [255]]]], dtype=np.uint8))
@@ -243,14 +247,14 @@ def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, .
     values = np.arange(256) / 255
     channels = images_NHWC.shape[-1]
     counts = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(images_NHWC), _AT_ONCE):
-        part = images_NHWC[start : start + _AT_ONCE]
+    for start in range(0, len(images_NHWC), _CHUNK):
+        part = images_NHWC[start : start + _CHUNK]
         for channel in range(channels):
             counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)
     means = shares @ values
     deviations = np.sqrt((shares * (values - means[:, None]) ** 2).sum(axis=1))
-    # A channel of one value has no deviation; it is left as it is.
+    # A constant channel is not scaled.
     return tuple(map(float, means)), tuple(float(each) or 1.0 for each in deviations)
 
 
@@ -262,29 +266,29 @@ def _fits_in_memory(cached: CachedData, config: DataConfig) -> bool:
 
 
 def _split(cached: CachedSplit, *, resident: bool) -> Split:
-    # Copied where it fits: batches are drawn at random, which a file serves slowly.
-    images = np.array(cached.images) if resident else FileImages(cached.images)
+    # Copied if it fits: random access to a file is slow.
+    images = np.array(cached.images) if resident else DiskImages(cached.images)
     return Split(images=images, labels=cached.labels)
 
 
-def _stratified(split: Split, fraction: float, config: DataConfig, place: str) -> tuple[Split, Split]:
+def _stratified(split: Split, fraction: float, config: DataConfig, location: str) -> tuple[Split, Split]:
     try:
-        kept, held_out = train_test_split(
+        rest, held_out = train_test_split(
             np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
         )
     except ValueError as error:
         raise DataError(
             f"{len(split):,} images cannot be split with a share of {fraction}: {error}",
-            where=place,
+            where=location,
             fix="give every class at least two images, or hold out a larger share",
         ) from error
-    kept, held_out = np.sort(kept), np.sort(held_out)
-    return split.pick(kept), split.pick(held_out)
+    rest, held_out = np.sort(rest), np.sort(held_out)
+    return split.select(rest), split.select(held_out)
 
 
-def _identity(name: str, title: str, found: str) -> str:
+def _identity(name: str, title: str, digest: str) -> str:
     for canonical in CANONICAL.values():
-        if found == canonical.fingerprint:
+        if digest == canonical.fingerprint:
             return f"{canonical.title}, verified"
     if name in CANONICAL:
         return f"differs from {CANONICAL[name].title}"

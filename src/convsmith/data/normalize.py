@@ -1,4 +1,4 @@
-"""From uint8 images to the normalised batches that a net sees, the same in training and after it."""
+"""Normalisation of uint8 images, the same in training and inference."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from torch import Tensor
 from convsmith.data.memory_mapped import Images
 
 
-class Moments(Protocol):
-    """Mean and standard deviation of each channel, pixels scaled to 0..1."""
+class ChannelStatistics(Protocol):
+    """Mean and standard deviation per channel, pixels scaled to 0..1."""
 
     @property
     def mean(self) -> tuple[float, ...]: ...
@@ -21,14 +21,14 @@ class Moments(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Normalizer:
-    """`(pixels / 255 - mean) / std`, per channel, on the device."""
+    """Compute `(pixels / 255 - mean) / std` per channel, on a device."""
 
     mean: Tensor
     std: Tensor
 
     @classmethod
-    def of(cls, data: Moments, device: torch.device) -> "Normalizer":
-        """For the images of a data set, or of a bundle."""
+    def of(cls, data: ChannelStatistics, device: torch.device) -> "Normalizer":
+        """Return the normalizer of a data set or a bundle."""
         mean, std = (
             torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (data.mean, data.std)
         )
@@ -39,9 +39,9 @@ class Normalizer:
         return self.mean.device
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-        """Bring images `(N, C, H, W)` from uint8 to float32; the order in memory stays channels last."""
-        # In lines of pixels with their channels side by side, as they lie in memory: numbers that differ
-        # from channel to channel alone would be multiplied one by one.
+        """Return images `(N, C, H, W)` uint8 as normalised float32, channels last in memory."""
+        # Operate on rows of pixels with interleaved channels, as they are in memory: broadcasting over a
+        # channel dimension of 1 or 3 is not vectorised.
         lines = images_NCHW.permute(0, 2, 3, 1).flatten(2)
         channels, height, width = images_NCHW.shape[1:]
         factor, offset = (
@@ -55,8 +55,8 @@ class Normalizer:
         return ((images_NCHW * self.std + self.mean) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def normalized(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
-    """All images in their order, as normalised batches; channels last in memory, which convolves faster."""
+def normalized_batches(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
+    """Yield all images in order, as normalised batches `(N, C, H, W)`; channels last, which convolves faster."""
     for start in range(0, len(images_NHWC), batch_size):
         batch = torch.from_numpy(images_NHWC[start : start + batch_size])
         yield normalize(batch.to(normalize.device).permute(0, 3, 1, 2))

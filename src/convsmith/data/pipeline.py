@@ -9,9 +9,9 @@ from torch.nn import functional
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
 from convsmith.data.dataset import Split, TrainingData
-from convsmith.data.memory_mapped import FileImages
+from convsmith.data.memory_mapped import DiskImages
 from convsmith.data.normalize import Normalizer
-from convsmith.data.resize import resized
+from convsmith.data.resize import resize_images
 from convsmith.system.rng import derive_seed
 
 # Purposes of random numbers; `training.gradients` has 3, for dropout.
@@ -71,7 +71,7 @@ class DeviceImages:
         self.device = device
         self.images_NHWC = (
             split.images
-            if isinstance(split.images, FileImages)
+            if isinstance(split.images, DiskImages)
             else torch.from_numpy(split.images).to(device)
         )
         self.labels = torch.from_numpy(split.labels).to(device)
@@ -83,7 +83,7 @@ class DeviceImages:
             indices: `(N,)` int64 on the CPU.
         """
         places = indices.to(self.device, non_blocking=True)
-        if isinstance(self.images_NHWC, FileImages):
+        if isinstance(self.images_NHWC, DiskImages):
             read = torch.from_numpy(self.images_NHWC[indices.numpy()])
             batch_NHWC = read.to(self.device, non_blocking=True)  # noqa: N806
         else:
@@ -123,7 +123,7 @@ class Pipeline:
         draw = Draw(seed=spec.derive_seed(self.seed, _AUGMENT), epoch=spec.epoch, indices=spec.indices)
         images = self.augment(images, draw)
         if spec.image_size is not None:
-            images = resized(images, spec.image_size)
+            images = resize_images(images, spec.image_size)
         images, targets = self.normalize(images), labels
         if self.mix is not None:
             probabilities = functional.one_hot(labels, self.num_classes).float()

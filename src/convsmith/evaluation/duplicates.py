@@ -21,7 +21,7 @@ def find_duplicates(train: Split, test: Split) -> Duplicates:
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
         >>> train = Split(images=images, labels=np.arange(4))
-        >>> find_duplicates(train, train.pick(np.array([2]))).count
+        >>> find_duplicates(train, train.select(np.array([2]))).count
         1
     """
     pairs = duplicate_pairs(train, test)
@@ -45,7 +45,7 @@ def duplicate_pairs(train: Split, test: Split) -> tuple[DuplicatePair, ...]:
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
         >>> train = Split(images=images, labels=np.arange(4))
-        >>> [(each.test, each.train) for each in duplicate_pairs(train, train.pick(np.array([2])))]
+        >>> [(each.test, each.train) for each in duplicate_pairs(train, train.select(np.array([2])))]
         [(0, 2)]
     """
     coarse = torch.from_numpy(_coarse(train.images))

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from convsmith.data.dataset import ImageData
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.dataset import ImageDataset
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.net.analysis import ReceptiveField
@@ -256,7 +256,7 @@ def square(view: ReceptiveField | None, position: tuple[int, int]) -> Square | N
 
 
 def measure(
-    net: nn.Module, analysis: SpecAnalysis, data: ImageData, *, seed: int, num_images: int
+    net: nn.Module, analysis: SpecAnalysis, data: ImageDataset, *, seed: int, num_images: int
 ) -> EffectiveReceptiveField:
     """Measure the field of the last map before the head on random test images; see `effective_field`.
 
@@ -274,8 +274,8 @@ def measure(
     layer = layer_before_head(analysis.plan)
     device = next(net.parameters()).device
     drawn = torch.randperm(len(data.test), generator=new_generator(seed, _SAMPLE))
-    sample = data.test.pick(drawn[:num_images].sort().values.numpy())
-    batches = normalized(sample.images, Normalizer.of(data, device), _BATCH)
+    sample = data.test.select(drawn[:num_images].sort().values.numpy())
+    batches = normalized_batches(sample.images, Normalizer.of(data, device), _BATCH)
     return effective_field(net, batches, layer, _view(analysis, layer))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import convsmith
-from convsmith.data.dataset import ImageData, Split, image_ids, load
+from convsmith.data.dataset import ImageDataset, Split, image_ids, load
 from convsmith.data.memory_mapped import Images
 from convsmith.data.sources import NAMES
 from convsmith.errors import BundleError, DataError, RunError
@@ -236,11 +236,11 @@ def images_for(text: str, classifier: Classifier, given: Sequence[str] = ()) -> 
         images=data.test.images,
         names=[f"test image {index} ({each})" for index, each in enumerate(ids)],
         labels=data.test.labels,
-        calibration=data.train.pick(chosen).images,
+        calibration=data.train.select(chosen).images,
     )
 
 
-def _data_of(text: str) -> ImageData:
+def _data_of(text: str) -> ImageDataset:
     folder = find_bundle(text)
     if folder is None:
         return open_run(Path(text))[1].data
@@ -257,7 +257,7 @@ def _data_of(text: str) -> ImageData:
         raise DataError(
             f"not the data set of this bundle: fingerprint {data.fingerprint[:12]}, expected "
             f"{origin.fingerprint[:12]}",
-            where=data.place,
+            where=data.location,
             fix="bring the data set back to what it was, or name images: --images FOLDER",
         )
     return data

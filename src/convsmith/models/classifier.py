@@ -12,7 +12,7 @@ from torch import nn
 
 from convsmith.data.decode import UnusableImageError
 from convsmith.data.memory_mapped import Images
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.models.bundle_schema import Confidence, Preprocessing
 from convsmith.models.image_inputs import Given, Item, items_of
@@ -116,7 +116,7 @@ class Classifier:
         """
         parts = []
         with threads_for(self.macs * batch_size):
-            for batch in normalized(images_NHWC, self.normalize, batch_size):
+            for batch in normalized_batches(images_NHWC, self.normalize, batch_size):
                 # One image alone goes through other routines, whose sums differ in the last bit.
                 pair = batch.expand(2, -1, -1, -1) if len(batch) == 1 else batch
                 pair = pair.contiguous(memory_format=torch.channels_last)

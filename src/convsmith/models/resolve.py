@@ -105,10 +105,10 @@ def of_recipe(recipe: Recipe, input_shape: ImageShape | None = None) -> Target:
             analysis=analyze_notation(recipe.model.net, input_shape, recipe.model),
             recipe=recipe,
         )
-    from convsmith.data.dataset import outline_of
+    from convsmith.data.dataset import dataset_info
     from convsmith.recipes.fit import fitted
 
-    return Target(name=recipe.name, analysis=fitted(recipe, outline_of(recipe.data)), recipe=recipe)
+    return Target(name=recipe.name, analysis=fitted(recipe, dataset_info(recipe.data)), recipe=recipe)
 
 
 def _like_a_path(text: str) -> bool:

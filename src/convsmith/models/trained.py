@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import ImageData, TrainingData
+from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
 from convsmith.evaluation.schema import Results
 from convsmith.models import bundle
@@ -152,7 +152,7 @@ def _unseen_by_bundle(origin: Origin, data: TrainingData, config: DataConfig) ->
     if theirs == own:
         yield "validation"
     # The test images that a data set brings along are nobody's to learn from.
-    if theirs[:2] == own[:2] or (isinstance(data, ImageData) and not data.test_is_split_off):
+    if theirs[:2] == own[:2] or (isinstance(data, ImageDataset) and not data.test_is_split_off):
         yield "test"
 
 

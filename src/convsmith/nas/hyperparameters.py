@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from convsmith.data.dataset import Outline
+from convsmith.data.dataset import DatasetInfo
 from convsmith.recipes.schema import Recipe
 from convsmith.training.optimizers.muon import Muon
 
@@ -47,7 +47,7 @@ class Hyperparameter:
         return math.log(value) if self.log else value
 
 
-def hyperparameters_of(recipe: Recipe, outline: Outline) -> tuple[Hyperparameter, ...]:
+def hyperparameters_of(recipe: Recipe, info: DatasetInfo) -> tuple[Hyperparameter, ...]:
     r"""Return the hyperparameters that a recipe uses; a search does not switch on others.
 
     Example:
@@ -59,10 +59,10 @@ def hyperparameters_of(recipe: Recipe, outline: Outline) -> tuple[Hyperparameter
         train.label_smoothing
         augment.transforms.0.p
     """
-    return tuple(_hyperparameters(recipe, outline))
+    return tuple(_hyperparameters(recipe, info))
 
 
-def _hyperparameters(recipe: Recipe, outline: Outline) -> Iterator[Hyperparameter]:
+def _hyperparameters(recipe: Recipe, info: DatasetInfo) -> Iterator[Hyperparameter]:
     train = recipe.train
     yield from _of_optimizer("train.optimizer", train.optimizer)
     if isinstance(train.optimizer, Muon):
@@ -70,7 +70,7 @@ def _hyperparameters(recipe: Recipe, outline: Outline) -> Iterator[Hyperparamete
     smoothing = train.label_smoothing
     yield Hyperparameter(key="train.label_smoothing", start=smoothing, low=0.0, high=max(0.2, smoothing))
     if (progressive := train.progressive) is not None:
-        side = outline.image_shape[1]
+        side = info.image_shape[1]
         smallest = min(max(4, side // 2), progressive.start_size)
         yield Hyperparameter(
             key="train.progressive.until", start=progressive.until, low=0.0, high=max(0.8, progressive.until)

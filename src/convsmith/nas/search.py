@@ -178,9 +178,9 @@ def _origin(candidate: Candidate) -> str:
 
 def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, KnownTeacher | None]:
     data = load_training_data(settings.data)
-    recipe, outline = settings.recipe, data.outline
-    max_macs = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, outline).macs)
-    space = SearchSpace(recipe=recipe, brief=settings.brief, outline=outline, max_macs=max_macs)
+    recipe, info = settings.recipe, data.info
+    max_macs = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, info).macs)
+    space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
     teacher = teacher_of(recipe.model_copy(update={"data": settings.data}), data)
     runner = TrialRunner(
         folder=folder,

@@ -6,7 +6,7 @@ from typing import Any
 
 from convsmith.briefs.checks import judge
 from convsmith.briefs.schema import Brief
-from convsmith.data.dataset import Outline
+from convsmith.data.dataset import DatasetInfo
 from convsmith.errors import ConvsmithError
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.hyperparameters import Hyperparameter, hyperparameters_of
@@ -36,12 +36,12 @@ class SearchSpace:
 
     recipe: Recipe
     brief: Brief
-    outline: Outline
+    info: DatasetInfo
     max_macs: int
     hyperparameters: tuple[Hyperparameter, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hyperparameters", hyperparameters_of(self.recipe, self.outline))
+        object.__setattr__(self, "hyperparameters", hyperparameters_of(self.recipe, self.info))
 
     @property
     def keep_first(self) -> bool:
@@ -69,7 +69,7 @@ class SearchSpace:
     def violations(self, net: str) -> list[str]:
         """Return the reasons why a net is not allowed; empty if it is allowed."""
         try:
-            analysis = analyze_notation(net, self.outline.image_shape, self.recipe.model)
+            analysis = analyze_notation(net, self.info.image_shape, self.recipe.model)
         except ConvsmithError as error:
             return [problem.what for problem in error.problems]
         names = tuple(transform.name for transform in self.recipe.augment.transforms)
@@ -87,14 +87,14 @@ class SearchSpace:
         if self.violations(candidate.net):
             return False
         try:
-            fitted(self.recipe_of(candidate), self.outline)
+            fitted(self.recipe_of(candidate), self.info)
         except ConvsmithError:
             return False
         return True
 
     def analysis(self, candidate: Candidate) -> SpecAnalysis:
         """Return the analysis of an allowed candidate."""
-        return analyze_notation(candidate.net, self.outline.image_shape, self.recipe.model)
+        return analyze_notation(candidate.net, self.info.image_shape, self.recipe.model)
 
     def fit_widths(self, net: Net, share: float = 1.0) -> Net | None:
         """Scale a net's widths by one factor to the largest net that is allowed.

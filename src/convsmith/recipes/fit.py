@@ -4,27 +4,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
-from convsmith.data.dataset import Outline
+from convsmith.data.dataset import DatasetInfo
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import Recipe
 
 
-def fitted(recipe: Recipe, outline: Outline) -> SpecAnalysis:
-    """The numbers of a recipe's net on images of an outline.
+def fitted(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
+    """Return the analysis of a recipe's net on the images of a data set.
 
     Raises:
         RecipeError: The net or the augmentation does not fit them.
     """
     try:
-        analysis = analyze_notation(recipe.model.net, outline.image_shape, recipe.model)
+        analysis = analyze_notation(recipe.model.net, info.image_shape, recipe.model)
     except ShapeError as error:
         problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
         raise RecipeError.of(problems) from error
     problems = [
-        *_output_problems(analysis, outline),
-        *_transform_problems(recipe, outline),
-        *_size_problems(recipe, analysis, outline),
+        *_output_problems(analysis, info),
+        *_transform_problems(recipe, info),
+        *_size_problems(recipe, analysis, info),
     ]
     if problems:
         raise RecipeError.of(problems)
@@ -37,8 +37,8 @@ def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: RunMetrics | None 
     return judge(recipe.brief, analysis, augmentations=names, metrics=trained)
 
 
-def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
-    found, expected = analysis.plan.num_classes, outline.num_classes
+def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
+    found, expected = analysis.plan.num_classes, info.num_classes
     if found != expected:
         yield Problem(
             what=f"the net has {found} outputs, the data has {expected} classes",
@@ -47,11 +47,11 @@ def _output_problems(analysis: SpecAnalysis, outline: Outline) -> Iterator[Probl
         )
 
 
-def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> Iterator[Problem]:
+def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
     """Whether the net takes the smaller images that the training begins with, with the same weights."""
     if recipe.train.progressive is None:
         return
-    channels, height, width = outline.image_shape
+    channels, height, width = info.image_shape
     size = recipe.train.progressive.start_size
     where = "train.progressive.start_size"
     if height != width or size >= height:
@@ -74,8 +74,8 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, outline: Outline) -> 
         )
 
 
-def _transform_problems(recipe: Recipe, outline: Outline) -> Iterator[Problem]:
-    _, height, width = outline.image_shape
+def _transform_problems(recipe: Recipe, info: DatasetInfo) -> Iterator[Problem]:
+    _, height, width = info.image_shape
     for index, transform in enumerate(recipe.augment.transforms):
         if (problem := transform.problem(height, width)) is not None:
             yield replace(problem, where=f"augment.transforms.{index}")

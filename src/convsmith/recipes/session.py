@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith.briefs.checks import Check, RunMetrics
-from convsmith.data.dataset import ImageData, absolute, load
+from convsmith.data.dataset import ImageDataset, load, with_absolute_source
 from convsmith.errors import RunError
 from convsmith.models.zoo import zoo_name
 from convsmith.net.arithmetic import SpecAnalysis
@@ -27,7 +27,7 @@ class Session:
     """A recipe with everything settled that was left to the machine, its data, and its net's numbers."""
 
     recipe: Recipe
-    data: ImageData
+    data: ImageDataset
     analysis: SpecAnalysis
 
     def judge(self, trained: RunMetrics) -> tuple[Check, ...]:
@@ -79,7 +79,7 @@ def prepare(recipe: Recipe) -> Session:
     """
     device = choose_device(recipe.train.device)
     data = load(recipe.data)
-    analysis = fitted(recipe, data.outline)
+    analysis = fitted(recipe, data.info)
     macs_per_step = analysis.macs * recipe.train.batch_size
     precision = choose_precision(recipe.train.precision, device, macs_per_step)
     placed = with_absolute_places(recipe)
@@ -97,7 +97,7 @@ def with_absolute_places(recipe: Recipe) -> Recipe:
         path = Path(teacher).expanduser()
         teacher = zoo_name(teacher) or (str(path.resolve()) if path.is_dir() else teacher)
     train = recipe.train.model_copy(update={"teacher": teacher})
-    return recipe.model_copy(update={"data": absolute(recipe.data), "train": train})
+    return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
 
 
 def open_run(run: Path) -> tuple[RunFolder, Session]:
@@ -113,7 +113,7 @@ def open_run(run: Path) -> tuple[RunFolder, Session]:
     if found != expected:
         raise RunError(
             f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
-            where=prepared.data.place,
+            where=prepared.data.location,
             fix="bring the data set back to what it was, or train again",
         )
     return folder, prepared

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
@@ -202,7 +202,7 @@ def _examples(runs: list[_Run], tests: list[McNemarTest]) -> tuple[list[Pixels],
     """Return all pairs, the first ones with images that only one run classifies correctly."""
     images: list[Pixels] = []
     rows = []
-    loaded: dict[int, ImageData | None] = {}
+    loaded: dict[int, ImageDataset | None] = {}
     shape = None
     for number, test in enumerate(tests):
         strips: list[tuple[tuple[int, str], ...]] = [(), ()]
@@ -233,12 +233,12 @@ def _pair_row(runs: list[_Run], test: McNemarTest, strips: list[tuple[tuple[int,
     )
 
 
-def _caption(data: ImageData, wrong: Predictions, place: int) -> str:
+def _caption(data: ImageDataset, wrong: Predictions, place: int) -> str:
     names = data.class_names
     return f"{short(names[wrong.labels[place]])}, not {short(names[wrong.predicted[place]])}"
 
 
-def _data(run: _Run) -> ImageData | None:
+def _data(run: _Run) -> ImageDataset | None:
     """Load the data of a run; None if it is unavailable or has changed."""
     try:
         data = load_data(run.recipe.data)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.evaluation import explanation
 from convsmith.evaluation.explanation import Explanation
 from convsmith.evaluation.metrics import mistakes_of_each_class
@@ -107,7 +107,7 @@ def _sheet(images: list[Pixels], *, lossless: bool = True) -> Sheet | None:
     return sheet(images, lossless=lossless) if images else None
 
 
-def _gallery(data: ImageData, predictions: Predictions) -> list[tuple[Mistake, Pixels]]:
+def _gallery(data: ImageDataset, predictions: Predictions) -> list[tuple[Mistake, Pixels]]:
     height, width, channels = data.test.images.shape[1:]
     each = min(height, LARGEST_SIDE) * min(width, LARGEST_SIDE) * channels
     count = int(np.clip(MISTAKE_BYTES // each, FEWEST_MISTAKES, MOST_MISTAKES))
@@ -130,7 +130,7 @@ def _gallery(data: ImageData, predictions: Predictions) -> list[tuple[Mistake, P
 _Row = tuple[ExplainedImage, list[tuple[Pixels, str]]]
 
 
-def _explained_rows(data: ImageData, predictions: Predictions, explanation: Explanation) -> list[_Row]:
+def _explained_rows(data: ImageDataset, predictions: Predictions, explanation: Explanation) -> list[_Row]:
     """Return each explained image with its maps, as images of one size with captions."""
     rows = []
     for number, index in enumerate(explanation.indices):
@@ -185,7 +185,7 @@ def _explained_note(explanation: Explanation) -> str:
 _Notes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def _blocks(data: ImageData, explanation: Explanation | None) -> tuple[Sheet | None, _Notes]:
+def _blocks(data: ImageDataset, explanation: Explanation | None) -> tuple[Sheet | None, _Notes]:
     """Return the feature maps of each block on one sheet, and a caption for each block."""
     if explanation is None or not explanation.blocks:
         return None, ()

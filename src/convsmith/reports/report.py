@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from convsmith.briefs.checks import Check, RunMetrics
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation import receptive_field
@@ -191,7 +191,7 @@ def _galleries(session: Session, predictions: Predictions) -> list[tuple[str, st
     ]
 
 
-def _tiles(data: ImageData, predictions: Predictions, indices: NDArray[np.int64]) -> list[Tile]:
+def _tiles(data: ImageDataset, predictions: Predictions, indices: NDArray[np.int64]) -> list[Tile]:
     predicted, confidence = predictions.predicted, predictions.confidence
     tiles = []
     for index in indices:

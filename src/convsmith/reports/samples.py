@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.memory_mapped import Images
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.recipes.schema import Recipe
@@ -45,7 +45,7 @@ class PreviewImages:
 
 
 def sample_pictures(
-    recipe: Recipe, data: ImageData, preview: PreviewImages | None, folder: Path
+    recipe: Recipe, data: ImageDataset, preview: PreviewImages | None, folder: Path
 ) -> list[Picture]:
     """Draw random examples of the training set, and the preview of augmentation."""
     indices = sample_indices(len(data.train), NUM_EXAMPLES, recipe.seed, _EXAMPLES)
@@ -62,7 +62,7 @@ def sample_pictures(
     return pictures
 
 
-def preview_images(recipe: Recipe, data: ImageData) -> PreviewImages | None:
+def preview_images(recipe: Recipe, data: ImageDataset) -> PreviewImages | None:
     """Return some training images as the pipeline yields them; None if the recipe does not change images."""
     augment = recipe.augment
     if not augment.transforms and augment.mix is None and recipe.train.progressive is None:
@@ -80,7 +80,7 @@ def preview_images(recipe: Recipe, data: ImageData) -> PreviewImages | None:
     )
 
 
-def preview_specs(recipe: Recipe, data: ImageData) -> list[BatchSpec]:
+def preview_specs(recipe: Recipe, data: ImageDataset) -> list[BatchSpec]:
     """Return the batches of a preview: the same few images at steps spread evenly over the training."""
     indices = torch.from_numpy(sample_indices(len(data.train), PREVIEW_ROWS, recipe.seed, _PREVIEW))
     train, per_epoch = recipe.train, num_batches(data.train, recipe.train.batch_size)

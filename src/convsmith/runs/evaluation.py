@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convsmith.data.dataset import Split, image_ids
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import ModuleError, ShapeError
 from convsmith.evaluation import explanation, predictions, receptive_field
 from convsmith.evaluation.metrics import Metrics, compute_metrics
@@ -99,4 +99,4 @@ def _write_receptive_field(folder: RunFolder, session: Session, net: nn.Module) 
 
 
 def _images(split: Split, indices: Indices, normalize: Normalizer) -> torch.Tensor:
-    return next(normalized(np.asarray(split.images[indices]), normalize, len(indices)))
+    return next(normalized_batches(np.asarray(split.images[indices]), normalize, len(indices)))

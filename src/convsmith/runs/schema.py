@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, Strict, Validation
 from pydantic_core import ErrorDetails
 
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import ImageData
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
@@ -66,12 +66,12 @@ class DataRecord(Record):
     test_split: str
 
     @classmethod
-    def of(cls, data: ImageData, config: DataConfig) -> "DataRecord":
+    def of(cls, data: ImageDataset, config: DataConfig) -> "DataRecord":
         """Describe a data set that was loaded by a recipe's `[data]` table."""
         fingerprints = data.split_fingerprints()
         return cls(
             title=data.title,
-            place=data.place,
+            place=data.location,
             identity=data.identity,
             fingerprint=data.fingerprint,
             class_names=data.class_names,

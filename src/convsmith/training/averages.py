@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
 from convsmith.data.dataset import Split
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.system.device import autocast
 from convsmith.training.config import Lookahead, TrainConfig
 from convsmith.training.state import copy_tensors
@@ -40,7 +40,7 @@ class AveragedWeights:
         # The split's order follows the images' hashes, so that its first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
         with torch.no_grad(), autocast(normalize.mean.device, dtype), _without_dropout(self.net):
-            update_bn(normalized(images, normalize, STATISTICS_BATCH), self.net)
+            update_bn(normalized_batches(images, normalize, STATISTICS_BATCH), self.net)
 
 
 class WeightAverage(AveragedWeights):

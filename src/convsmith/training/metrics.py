@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convsmith.data.dataset import Split
-from convsmith.data.normalize import Normalizer, normalized
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.system.device import autocast
 from convsmith.system.memory import enough_memory
 
@@ -114,7 +114,7 @@ def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.
     device = normalize.mean.device
     parts = []
     with evaluating(net):
-        for images in normalized(split.images, normalize, EVALUATION_BATCH):
+        for images in normalized_batches(split.images, normalize, EVALUATION_BATCH):
             with enough_memory("evaluation", device), autocast(device, dtype):
                 parts.append(net(images).float().cpu())
     return torch.cat(parts)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.data.augment.config import AugmentConfig
-from convsmith.data.dataset import ImageData, Split, TrainingData
-from convsmith.data.normalize import normalized
+from convsmith.data.dataset import ImageDataset, Split, TrainingData
+from convsmith.data.normalize import normalized_batches
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, StoppedError
 from convsmith.system.device import choose_device, dtype_of
@@ -179,7 +179,7 @@ class Trainer:
     def _prepare_layers(self) -> nn.Module | None:
         """Apply whitening and weight standardization; return a plain copy of the net for the latter."""
         if self.config.whitening:
-            images = normalized(self.data.train.images, self.normalize, WHITENING_IMAGES)
+            images = normalized_batches(self.data.train.images, self.normalize, WHITENING_IMAGES)
             whiten_first_layer(self.net, next(images))
         if not self.config.weight_standardization:
             return None
@@ -292,7 +292,7 @@ class Trainer:
         trained = time.perf_counter()
         with self.profile.phase("evaluation"):
             validation = None if self.data.validation is None else self.evaluate(self.data.validation)
-            test = self.evaluate(self.data.test) if isinstance(self.data, ImageData) else None
+            test = self.evaluate(self.data.test) if isinstance(self.data, ImageDataset) else None
         metrics = EpochMetrics(
             epoch=start.epoch,
             lr=start.lr,

@@ -82,7 +82,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], *, own_test: bool) -> None:
     """Write the code of a recipe, whose data are not needed."""
-    shape = CANONICAL[load(recipe.name).data.source].outline.image_shape
+    shape = CANONICAL[load(recipe.name).data.source].info.image_shape
     if recipe.data.resize:
         shape = (shape[0], recipe.data.resize, recipe.data.resize)
     planned = plan(parse(recipe.model.net), shape, recipe.model)
