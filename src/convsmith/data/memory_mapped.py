@@ -37,10 +37,9 @@ class DiskImages:
         file = os.open(str(self.mapped.filename), os.O_RDONLY)
         try:
             for image, position in zip(images, np.atleast_1d(positions), strict=True):
-                image[...] = np.frombuffer(
-                    os.pread(file, self.image_bytes, self.mapped.offset + int(position) * self.image_bytes),
-                    np.uint8,
-                ).reshape(image.shape)
+                offset = self.mapped.offset + int(position) * self.image_bytes
+                content = os.pread(file, self.image_bytes, offset)
+                image[...] = np.frombuffer(content, np.uint8).reshape(image.shape)
         finally:
             os.close(file)
         return images if np.ndim(positions) else images[0]

@@ -56,7 +56,7 @@ class Normalizer:
 
 
 def normalized_batches(images_NHWC: Images, normalize: Normalizer, batch_size: int) -> Iterator[Tensor]:  # noqa: N803
-    """Yield all images in order, as normalised batches `(N, C, H, W)`; channels last, which convolves faster."""
+    """Yield all images in order, as normalised batches `(N, C, H, W)`, channels last in memory."""
     for start in range(0, len(images_NHWC), batch_size):
         batch = torch.from_numpy(images_NHWC[start : start + batch_size])
         yield normalize(batch.to(normalize.device).permute(0, 3, 1, 2))
