@@ -1,4 +1,4 @@
-"""Comparison of runs."""
+"""Compare runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from convsmith.system import folders
 
 
 def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> Comparison:
-    """Compare runs by their saved predictions: table, groups, what differs, curves, pairs.
+    """Compare runs by their saved predictions: table, groups, differing fields, curves, pairs.
 
     Args:
-        runs: The folders of at least two runs.
-        out: Where compare.html, compare.md and compare.json go.
+        runs: The run folders, at least two.
+        out: The folder for compare.html, compare.md and compare.json.
 
     Raises:
-        RunError: A run is missing, damaged or was not evaluated, or there are fewer than two.
+        RunError: A run is missing, damaged or not evaluated, or there are fewer than two.
     """
     folders.check_destination(out)
     return comparison.compare(runs, out)

@@ -1,4 +1,4 @@
-"""Verification of a data set."""
+"""Verify a data set."""
 
 from convsmith.data.issues import Verification
 from convsmith.data.verify import verify
@@ -6,19 +6,19 @@ from convsmith.recipes.loader import load_data
 
 
 def verify_data(name: str, *overrides: str) -> Verification:
-    """Decode every image of a data set as a training would, and tell all that is wrong. Nothing is changed.
+    """Decode every image of a data set as a training does, and report every issue. Nothing is modified.
 
     Args:
-        name: A recipe's name or TOML file, or what `data.source` may be: a name, a folder, `owner/name`.
+        name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`.
         overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
 
     Raises:
-        DataError: There is no such data set, or nothing of it can be read.
+        DataError: The data set does not exist or is unreadable.
 
     Example:
         >>> import convsmith as cs
-        >>> found = cs.verify_data("digits")
-        >>> found.clean, found.issues
+        >>> verification = cs.verify_data("digits")
+        >>> verification.clean, verification.issues
         (True, ())
     """
     return verify(load_data(name, overrides))

@@ -14,17 +14,17 @@ from convsmith.runs.folder import RunFolder
 def evaluate(
     run: Path, *, robustness: bool = False, duplicates: bool = False, label_errors: bool = False
 ) -> Result:
-    """Score a run's weights on its training and test images, and write pictures and report anew.
+    """Evaluate a run on its training and test images, and rewrite its plots and report.
 
     Args:
-        run: Its folder.
-        robustness: Also score spoiled test images: six corruptions at five strengths.
-        duplicates: Also look for test images that the training set nearly has.
-        label_errors: Also look for test labels that are probably wrong; needs cleanlab.
+        run: The run folder.
+        robustness: Also evaluate corrupted test images: six corruptions at five strengths.
+        duplicates: Also list near-duplicates of test images in the training set.
+        label_errors: Also list test labels that are probably wrong. This requires cleanlab.
 
     Raises:
-        RunError: No such run, a damaged one, or its data set has changed.
-        MissingExtraError: cleanlab is not installed, and label errors are asked for.
+        RunError: The run is missing or damaged, or its data set has changed.
+        MissingExtraError: `label_errors` is set, but cleanlab is not installed.
     """
     with RunFolder.held(run):
         folder, session = open_run(run)

@@ -1,4 +1,4 @@
-"""The explanation of an error code."""
+"""Explain error codes."""
 
 import re
 from importlib import resources
@@ -7,13 +7,13 @@ from convsmith.errors import UsageError, suggest
 
 
 def explain_error(code: str) -> str:
-    """The section of docs/errors.md on the code of an error: what happened, why, how to mend it, an example.
+    """Return the section of docs/errors.md for an error code: what happened, why, how to fix it.
 
     Args:
-        code: For example "E021"; capitals or not.
+        code: For example "E021"; case-insensitive.
 
     Raises:
-        UsageError: No such code.
+        UsageError: The code is unknown.
 
     Example:
         >>> import convsmith as cs

@@ -1,13 +1,13 @@
-"""A network in canonical notation."""
+"""Format notation."""
 
 from convsmith.net.notation import parse
 
 
 def format_net(net: str) -> str:
-    """A net in the notation's canonical form, which means the same and does not change when formatted again.
+    """Return notation in its canonical form. Formatting is idempotent.
 
     Raises:
-        NotationError: The notation cannot be read.
+        NotationError: The notation is invalid.
 
     Example:
         >>> import convsmith as cs

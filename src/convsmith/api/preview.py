@@ -1,4 +1,4 @@
-"""Sample images of a recipe's data."""
+"""Preview the data of a recipe."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from convsmith.system import files, folders
 
 
 def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
-    """Draw sample images, and training images as the net sees them.
+    """Draw sample images, and training images as the network receives them.
 
     Returns:
         The paths of the pictures in `folder`, which is created if necessary.

@@ -1,11 +1,11 @@
-"""The recipes in the library, and recipes in files."""
+"""Load recipes from the library and from files."""
 
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.schema import Recipe
 
 
 def list_recipes() -> tuple[Recipe, ...]:
-    """The recipes that ship with convsmith.
+    """Return the recipes of the library.
 
     Example:
         >>> import convsmith as cs
@@ -16,10 +16,14 @@ def list_recipes() -> tuple[Recipe, ...]:
 
 
 def load_recipe(name: str, *overrides: str) -> Recipe:
-    """Read a recipe from the shelf or from a TOML file, with fields overridden as `key=value`.
+    """Load a recipe from the library or from a TOML file.
+
+    Args:
+        name: The name of a recipe in the library, or the path of a TOML file.
+        overrides: Fields of the recipe as `key=value`.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: The recipe is unknown or invalid; reports every error at once.
         FileError: The file cannot be read, or is not TOML.
 
     Example:

@@ -1,4 +1,4 @@
-"""A run's report, from its saved predictions."""
+"""Rewrite the report of a run."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from convsmith.runs.folder import RunFolder
 
 
 def report(run: Path) -> Result:
-    """Make a run's pictures and pages again from its saved predictions; its net is not needed.
+    """Rewrite the plots and the report of a run from its saved predictions, without inference.
 
     Raises:
-        RunError: No such run, one without predictions, or its data set has changed.
+        RunError: The run is missing or has no predictions, or its data set has changed.
     """
     with RunFolder.held(run):
         folder, session = open_run(run)

@@ -1,4 +1,4 @@
-"""A run's results as plain tables."""
+"""Read the results of a run."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from convsmith.runs.folder import RunFolder
 
 
 def results(run: Path) -> dict[str, Any]:
-    """All facts that a run's folder holds, as plain tables: those of results.json and of further analyses.
+    """Return the results of a run as plain values: results.json and the optional analyses.
 
     Raises:
-        RunError: No such run, or one that was not evaluated.
+        RunError: The run is missing or was not evaluated.
     """
     folder = RunFolder.open(run)
-    evaluated = folder.find(Results)
-    if evaluated is None:
+    evaluation = folder.find(Results)
+    if evaluation is None:
         raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")
     analyses = {
         "robustness": folder.find(Robustness),
@@ -24,4 +24,4 @@ def results(run: Path) -> dict[str, Any]:
         "label_errors": folder.find(LabelErrors),
     }
     present = {name: record.model_dump(mode="json") for name, record in analyses.items() if record}
-    return {**evaluated.model_dump(mode="json"), **present}
+    return {**evaluation.model_dump(mode="json"), **present}

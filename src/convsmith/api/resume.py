@@ -32,24 +32,23 @@ def resume(
     callbacks: Sequence[Callback] = (),
     tensorboard: bool = False,
 ) -> Result:
-    """Go on with a run that was interrupted, or train a finished one for longer.
+    """Resume an interrupted run, or train a finished run for more epochs.
 
-    On the same machine with the same number of threads the weights come out as if it had never stopped.
+    On the same machine with the same number of threads, the weights equal those of an uninterrupted run.
 
     Args:
-        run: The run's folder.
-        epochs: How many in all. Above the number that the schedule was planned for, it is planned anew for
-            all of them, and goes on from where it then is.
-        accept_changes: Go on although recipe, data, machine or versions differ; the run records what does.
-        callbacks: Told of every batch and epoch, beside the run folder's own.
-        tensorboard: Write curves for TensorBoard; a run that has them goes on with them in any case.
+        run: The run folder.
+        epochs: Total number of epochs. The schedule is recomputed if this exceeds its length.
+        accept_changes: Resume although recipe, data, machine or versions differ; the run records the changes.
+        callbacks: Called after the callbacks that write the run folder.
+        tensorboard: Write curves for TensorBoard, as runs that have such curves do in any case.
 
     Raises:
-        MissingExtraError: TensorBoard is not installed, and its curves are to be written.
-        RunError: No such run, a damaged one, one that is complete, or something differs.
-        FileError: Another process works in the folder.
+        MissingExtraError: Curves are to be written, but TensorBoard is not installed.
+        RunError: The run is missing, damaged or complete, or the conditions have changed.
+        FileError: Another process uses the folder.
         DivergedError: A loss is not finite.
-        StoppedError: Ctrl-C or SIGTERM; the state is saved.
+        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
     """
     with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.held(run):
         folder = RunFolder.open_to_resume(run)
@@ -87,9 +86,9 @@ def resume(
 
 
 def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
-    """A recipe that trains for so many epochs in all.
+    """Return the recipe with another total number of epochs.
 
-    Up to the number that its schedule is planned for, the schedule stays; above it, it is planned anew.
+    Up to the length of the schedule, the training stops early; above it, the schedule is extended.
 
     Raises:
         RecipeError: The number is out of range.
@@ -112,15 +111,15 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
 
 
 def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> None:
-    done, wanted = len(state.history), recipe.train.epochs_run
-    begun = done + bool(state.progress.step)
-    if wanted < begun:
+    done, requested = len(state.history), recipe.train.epochs_run
+    started = done + bool(state.progress.step)
+    if requested < started:
         raise RunError(
-            f"{begun} epochs are done or begun, asked for {wanted}",
+            f"{started} epochs are done or begun, asked for {requested}",
             where=str(folder.path),
-            fix=f"ask for more with --epochs {2 * begun}",
+            fix=f"ask for more with --epochs {2 * started}",
         )
-    if wanted == done and folder.is_finished:
+    if requested == done and folder.is_finished:
         raise RunError(
             f"already complete: {done} of {done} epochs are done",
             where=str(folder.path),

@@ -1,4 +1,4 @@
-"""Architecture search."""
+"""Search for architectures under a brief."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,27 +26,28 @@ def search(
     macs_factor: float = 1.5,
     log: Callable[[str], None] = lambda _: None,
 ) -> "SearchResult":
-    """Search for better nets under a brief, around a recipe, by accuracy on held-out training images.
+    """Search for better networks under a brief, starting from a recipe.
+
+    Candidates are ranked by their accuracy on held-out training images.
 
     Args:
-        brief: A name on the shelf, or a file.
-        recipe: The starting point, from `load_recipe`; it is trial 0.
-        trials: How many in all; one hour is searched where neither this nor `minutes` is given.
-        minutes: How long.
-        epochs: Of a candidate's whole training.
-        study: The folder of the search; one that was begun goes on, and several processes may share it.
-        seed: Of what is tried.
-        factor: One trial in so many goes on from a rung, for so many times the epochs.
-        macs_factor: No candidate takes more than so many times the starting point's MACs, unless the brief
-            has a limit of its own.
+        brief: The name of a brief in the library, or a TOML file.
+        recipe: The starting point, which is trial 0.
+        trials: Total number of trials. Without `trials` and `minutes`, the search takes one hour.
+        minutes: Time limit.
+        epochs: Epochs of a full training.
+        study: The folder of the search. An existing search continues, and several processes may share it.
+        seed: Seed of the search.
+        factor: Keep 1/factor of the trials at each rung, and multiply their epochs by it.
+        macs_factor: Limit of the MACs as a multiple of the starting point's, unless the brief sets a limit.
         log: Called with a line for each trial that reaches a rung.
 
     Raises:
         MissingExtraError: Optuna is not installed.
-        RecipeError: No such brief, the recipe does not fit its data, or nothing near it passes the brief.
-        RunError: The study was begun with other settings.
-        DataError: The data set cannot be found or read.
-        StoppedError: Ctrl-C or SIGTERM; all that was done is kept.
+        RecipeError: The brief is unknown, the recipe does not fit its data, or no candidate passes the brief.
+        RunError: The folder holds a search with other settings.
+        DataError: The data set does not exist or is unreadable.
+        StoppedError: Ctrl-C or SIGTERM; completed work is kept.
     """
     try:
         from convsmith.nas.search import search as run

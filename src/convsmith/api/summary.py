@@ -1,4 +1,4 @@
-"""The numbers of a network."""
+"""Summarize a network: shapes, parameters, MACs, memory and receptive field."""
 
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,24 @@ if TYPE_CHECKING:
 def summary(
     net: "str | nn.Module", input_shape: tuple[int, ...], settings: NetSettings | None = None
 ) -> Analysis:
-    """Work out the numbers of a net: of the notation by arithmetic, without torch; of a module by tracing it.
+    """Compute shapes, parameters, MACs, memory and receptive field of a network.
+
+    Notation is analyzed by arithmetic, without torch. A module is traced.
 
     Args:
-        net: In the notation, or any `torch.nn.Module`, which is left exactly as it was.
+        net: Notation, or any `torch.nn.Module`, which is left unchanged.
         input_shape: `(C, H, W)` of one image.
-        settings: Bias, norm, activation, dropout, ... of a net in the notation; the defaults where left out.
+        settings: Bias, norm, activation, dropout and initialization of a network in notation.
 
     Raises:
-        NotationError: The notation cannot be read.
-        ShapeError: The layers do not fit.
+        NotationError: The notation is invalid.
+        ShapeError: The layers do not fit the input or each other.
         ModuleError: The module's forward pass fails, or branches on the values of the image.
 
     Example:
         >>> import convsmith as cs
-        >>> facts = cs.summary("C16 C16:s2 / G F10", (3, 32, 32))
-        >>> facts.parameters, facts.receptive_field
+        >>> analysis = cs.summary("C16 C16:s2 / G F10", (3, 32, 32))
+        >>> analysis.parameters, analysis.receptive_field
         (2970, 5)
         >>> from torch import nn
         >>> cs.summary(nn.Conv2d(3, 8, 5), (3, 32, 32)).macs

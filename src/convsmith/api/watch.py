@@ -1,4 +1,4 @@
-"""The progress of a run."""
+"""Read the progress of a run."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from convsmith.runs.progress import RunProgress
 
 
 def progress(run: Path) -> RunProgress:
-    """How far a run is, that may be trained by another process now.
+    """Return the progress of a run, which another process may be training.
 
     Raises:
-        RunError: The folder holds no run.
+        RunError: The folder is not a run folder.
     """
     return progress_file.progress(run)

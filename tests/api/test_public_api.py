@@ -1,0 +1,73 @@
+"""The public API: exports, annotations, docstrings and their page."""
+
+import inspect
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import convsmith as cs
+from convsmith.training.callbacks import Callback
+from helpers.paths import ROOT
+
+PAGE = ROOT / "docs" / "api.md"
+FUNCTIONS = [name for name in cs.__all__ if not isinstance(getattr(cs, name), type)]
+EXAMPLES = {
+    "check", "explain_error", "format_net", "list_recipes", "load", "load_recipe", "load_target", "predict",
+    "summary", "train", "verify_data",
+}  # fmt: skip
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert sorted(cs.__all__) == [name for name in dir(cs) if name != "__version__"]
+    assert len(set(cs.__all__)) == len(cs.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = cs.trian  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_annotated_and_documented(name: str) -> None:
+    function = getattr(cs, name)
+    hints = typing.get_type_hints(function, localns={"nn": nn, **_deferred()})
+    assert set(hints) == {*inspect.signature(function).parameters, "return"}
+    assert typing.Any not in hints.values()
+    doc = inspect.getdoc(function)
+    assert doc
+    assert (">>>" in doc) == (name in EXAMPLES)
+
+
+def _deferred() -> dict[str, object]:
+    """The types that modules of the API import for type checkers only."""
+    from convsmith.exporters.parity import Parity
+    from convsmith.nas.search import SearchResult
+
+    return {"Parity": Parity, "SearchResult": SearchResult}
+
+
+def test_the_page_lists_every_public_name() -> None:
+    listed = re.findall(r"^\| `cs\.(\w+)` \| \S", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(cs.__all__)
+
+
+def test_the_page_lists_every_hook() -> None:
+    listed = re.findall(r"^\| `(\w+\([\w, ]*\))` \|", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    hooks = {name: hook for name, hook in vars(Callback).items() if inspect.isfunction(hook)}
+    signatures = [
+        f"{name}({', '.join(list(inspect.signature(hook).parameters)[1:])})" for name, hook in hooks.items()
+    ]
+    assert sorted(listed) == sorted(signatures)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_callback_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(code, {})  # noqa: S102 - the example is ours
+    assert re.fullmatch(r"\[0\.\d+, 0\.\d+\]\n", capsys.readouterr().out)
