@@ -1,96 +1,27 @@
-"""Data that lies: every fault is listed by file, nothing is changed; a training stops, or leaves it out."""
+"""Damaged data: every issue is listed by file, no file is changed; training stops or leaves images out."""
 
-import io
 import json
 import os
 import shutil
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow.parquet
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
-from convsmith.data.decode import UnusableImageError, decode_image
 from convsmith.data.issues import Verification
+from helpers.faults import DAMAGE, TINY, digit, encoded, verify
 from helpers.oracle import Oracle, contents, in_process
-
-TINY = ("model.net=C4 / G F3", "train.epochs=1", "name=tiny", "data.test_fraction=0.3")
-Folder = Callable[..., Path]
-PIXELS = load_digits().images
-
-
-def digit(number: int) -> Image.Image:
-    return Image.fromarray(np.rint(PIXELS[number] * 15.9).astype(np.uint8))
-
-
-def encoded(number: int, kind: str = "PNG") -> bytes:
-    content = io.BytesIO()
-    digit(number).save(content, kind)
-    return content.getvalue()
-
-
-def bomb() -> bytes:
-    """A small PNG whose header claims 50,000 x 50,000 pixels."""
-    content = bytearray(encoded(0))
-    content[16:24] = (50_000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
-    return bytes(content)
-
-
-# What the file is, the finding's kind, and a part of its reason.
-DAMAGE: dict[str, tuple[bytes, str, str]] = {
-    "text": (b"This is text.\n", "unreadable", "not an image in one of the formats PNG, "),
-    "empty": (b"", "unreadable", "the file is empty"),
-    "truncated": (encoded(0)[:60], "unreadable", "truncated"),
-    "truncated JPEG": (encoded(0, "JPEG")[:-40], "unreadable", "truncated"),
-    "bomb": (bomb(), "oversized", "more than 50,000,000 pixels by its header"),
-    "FITS": (b"SIMPLE  =                    T" + bytes(50), "unreadable", ": a FITS file"),
-    "Photoshop": (b"8BPS\0\1" + bytes(50), "unreadable", ": a Photoshop file"),
-    "pickle": (b"\x80\x04\x95" + bytes(50), "unreadable", ": a pickle"),
-    "LFS": (b"version https://git-lfs.github.com/spec/v1\n", "unreadable", "was never downloaded"),
-}
+from helpers.sources import Folder
 
 
 @pytest.fixture
 def clean(image_folder: Folder) -> Path:
     return image_folder({"train": 8, "test": 4})
-
-
-def found(root: Path | str, *overrides: str) -> dict[tuple[str, str], str]:
-    """What `verify_data` lists, after making sure that the command says the same, and changes nothing."""
-    oracle = Oracle(*([root] if isinstance(root, Path) else []))
-    verification = cs.verify_data(str(root), *overrides)
-    ended = in_process("data", "verify", str(root), *overrides, "--json")
-    oracle.judge(ended, exit_code=0 if verification.clean else 1)
-    assert json.loads(ended.out) == verification.record()
-    told = in_process("data", "verify", str(root), *overrides, "--all")
-    oracle.judge(told, exit_code=0 if verification.clean else 1)
-    assert all(issue.line() in told.out for issue in verification.issues)
-    return {(each.kind, each.file): each.reason for each in verification.issues}
-
-
-def test_clean_data_is_said_to_be_clean(clean: Path) -> None:
-    assert found(clean) == {}
-    assert found("digits") == {}
-    assert "no issues; no file was changed" in in_process("data", "verify", str(clean)).out
-
-
-def test_every_damaged_image_is_listed_by_file_with_its_reason(clean: Path) -> None:
-    for number, (content, _, _) in enumerate(DAMAGE.values()):
-        (clean / "train" / "one" / f"bad{number}.png").write_bytes(content)
-    listed = found(clean)
-    assert len(listed) == len(DAMAGE)
-    for number, (_, kind, reason) in enumerate(DAMAGE.values()):
-        assert reason.lower() in listed[kind, f"train/one/bad{number}.png"].lower()
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -143,100 +74,6 @@ def test_a_class_whose_images_are_all_damaged_is_not_left_out(clean: Path, tmp_p
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("BMP", {}), ("WEBP", {}), ("GIF", {}),
-        ("TIFF", {}), ("PPM", {}),
-    ],
-)  # fmt: skip
-def test_no_truncation_passes_as_another_image(kind: str, options: dict[str, Any]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, kind, **options)
-    whole = np.asarray(decode_image(content.getvalue()).image)
-    passed = 0
-    for length in range(len(content.getvalue())):
-        try:
-            part = decode_image(content.getvalue()[:length])
-        except UnusableImageError:
-            continue
-        passed += 1
-        assert np.array_equal(np.asarray(part.image), whole), length
-    # Only what comes after the last pixel may be missing.
-    assert passed <= 20
-
-
-def test_no_flipped_bit_of_a_png_goes_unseen() -> None:
-    content = encoded(0)
-    whole = np.asarray(decode_image(content).image)
-    for place in range(len(content)):
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << (place % 8)
-        try:
-            assert np.array_equal(np.asarray(decode_image(bytes(flipped)).image), whole), place
-        except UnusableImageError:
-            continue
-
-
-def test_duplicates_within_and_across_splits(clean: Path) -> None:
-    shutil.copy(clean / "train" / "one" / "0.png", clean / "train" / "one" / "again.png")
-    shutil.copy(clean / "train" / "one" / "1.png", clean / "train" / "two" / "other.png")
-    # The same pixels in another file: colour, another format.
-    Image.open(clean / "train" / "zero" / "2.png").convert("RGB").save(clean / "test" / "zero" / "seen.png")
-    listed = found(clean)
-    assert listed["duplicate", "train/one/again.png"] == "the same pixels as train/one/0.png"
-    assert listed["duplicate", "train/two/other.png"] == (
-        "the same pixels as train/one/1.png, labelled 'two' here and 'one' there"
-    )
-    assert listed["across splits", "test/zero/seen.png"] == "the same pixels as train/zero/2.png"
-    assert listed.pop(("mixed modes", "test/zero/seen.png")) == "mode RGB; 38 images have mode L"
-    assert len(listed) == 3
-
-
-def test_sizes_modes_and_types_that_differ(clean: Path) -> None:
-    train = clean / "train" / "one"
-    Image.new("L", (9, 12)).save(train / "odd.png")
-    Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(train / "red.png")
-    digit(900).save(train / "named.jpg", "GIF")
-    listed = found(clean)
-    assert listed["mixed sizes", "train/one/odd.png"] == "9x12 pixels; 38 images have 8x8 pixels"
-    assert listed["mixed modes", "train/one/red.png"] == "mode RGBA; 37 images have mode L"
-    assert listed["wrong type", "train/one/named.jpg"] == "GIF by its content"
-    assert {kind for kind, _ in listed} == {"mixed sizes", "mixed modes", "wrong type"}
-    assert {kind for kind, _ in found(clean, "data.resize=8")} == {"mixed modes", "wrong type"}
-    Oracle(clean).refused(
-        "train", "digits", f"data.source={clean}", *TINY,
-        code="E040", names=("images of 2 sizes", "8x8: 38 images, the first is train/one/0.png", "9x12: 1"),
-    )  # fmt: skip
-
-
-def test_empty_and_thin_classes_and_what_is_not_read(clean: Path) -> None:
-    (clean / "train" / "none").mkdir()
-    (clean / "train" / "few").mkdir()
-    shutil.copytree(clean / "test" / "one", clean / "test" / "few")
-    digit(901).save(clean / "train" / "few" / "a.png")
-    (clean / "train" / "notes.txt").write_text("note")
-    (clean / "train" / "one" / "cat.heic").write_bytes(b"x")
-    (clean / "test" / "one" / "lost.png").symlink_to("/nowhere.png")
-    os.mkfifo(clean / "test" / "one" / "pipe.png")
-    verification = cs.verify_data(str(clean))
-    listed = {(each.kind, each.file): each.reason for each in verification.issues}
-    assert listed["empty class", "train/none"] == "no usable training images"
-    assert listed["few images", "test/none"] == "no usable test images: cannot be scored"
-    assert listed["few images", "train/few"] == "1 training image; the median of the classes is 8"
-    assert dict(verification.ignored) == {
-        "train/notes.txt": "not an image: suffix .txt",
-        "train/one/cat.heic": "not an image: suffix .heic",
-        "test/one/lost.png": "a broken link",
-        "test/one/pipe.png": "not a regular file",
-    }
-    Oracle(clean).refused(
-        "train", "digits", f"data.source={clean}", *TINY,
-        code="E040", names=(f"{clean / 'train' / 'none'}: no training images of 'none'",),
-    )  # fmt: skip
-
-
 def shards(root: Path, *parts: tuple[list[Any], list[Any]], names: tuple[str, ...] = ("a", "b")) -> Path:
     """A parquet folder: a file for each list of images and labels, the last of them the test set."""
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
@@ -260,7 +97,7 @@ def test_rows_of_parquet_files_are_named(tmp_path: Path) -> None:
         ([*good[6:10], None, good[5], *good[12:16]], [0, 1, 0, 1, 0, 7, 0, 1, 1, 1]),
         ([*good[20:24], good[0]], [0, 1, 0, 1, 0]),
     )
-    assert found(root) == {
+    assert verify(root) == {
         ("unreadable", "data/train-00000.parquet, row 5"): (
             "not an image in one of the formats PNG, JPEG, BMP, WEBP, GIF, TIFF, PPM: text"
         ),
@@ -300,7 +137,7 @@ def test_a_damaged_shard_is_named_and_the_others_are_looked_at(damage: str, tmp_
     if damage == "no columns":
         # The first file's columns count; here that of the whole ones is the second.
         path = path.rename(root / "data" / "train-00003.parquet")
-    listed = found(root)
+    listed = verify(root)
     assert ("unreadable", str(path.relative_to(root))) in listed
     assert ("unreadable", "data/train-00001.parquet, row 5") in listed
     for options in ((), ("--skip-damaged",)):
@@ -317,7 +154,7 @@ def test_a_shard_that_is_damaged_inside_loses_only_rows(tmp_path: Path) -> None:
     # The header of a page in the second of three groups of four rows.
     place = pyarrow.parquet.read_metadata(path).row_group(1).column(0).data_page_offset
     path.write_bytes(content[:place] + b"\xff" * 12 + content[place + 12 :])
-    listed = found(root)
+    listed = verify(root)
     rows = sorted(int(file.split()[-1]) for kind, file in listed if kind == "unreadable")
     assert rows
     assert set(rows) <= set(range(12))
@@ -332,7 +169,7 @@ def test_a_row_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> No
     cells = [{"bytes": None, "path": str(secret)}, {"bytes": None, "path": "../secret.png"}]
     table = pyarrow.table({"img": cells, "label": [0, 1]}, schema=features.arrow_schema)
     pyarrow.parquet.write_table(table, root / "data" / "train-00000.parquet")
-    listed = found(root)
+    listed = verify(root)
     assert [reason for (kind, _), reason in listed.items() if kind == "unreadable"] == [
         f"no image, only a path outside the data set: {secret}",
         "no image, only a path outside the data set: ../secret.png",
