@@ -14,7 +14,7 @@ from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
 from convsmith.data.normalize import Normalizer
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import Session, prepare
+from convsmith.recipes.session import Session
 from convsmith.training.metrics import evaluate_split
 
 SEEDS, EPOCHS, DONE = range(3), 10, Path("runs/accuracy.json")
@@ -34,22 +34,22 @@ def main() -> str:
 
 def accuracy(name: str, seed: int) -> float:
     """On the test set, after the last epoch."""
-    return LOOPS[name](prepare(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"])))
+    return LOOPS[name](Session.load(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"])))
 
 
-def ours(prepared: Session) -> float:
-    facts = whole_training(prepared, prepared.data)[-1]
-    assert facts.test is not None
-    return facts.test.accuracy
+def ours(session: Session) -> float:
+    metrics = whole_training(session)[-1]
+    assert metrics.test is not None
+    return metrics.test.accuracy
 
 
-def plain(prepared: Session) -> float:
-    loop = PlainLoop(prepared.recipe, prepared.data)
+def plain(session: Session) -> float:
+    loop = PlainLoop(session.recipe, session.data)
     for _ in range(EPOCHS):
         for _ in loop.epoch():
             pass
-    normalize = Normalizer.of(prepared.data, torch.device("cpu"))
-    return evaluate_split(loop.net, prepared.data.test, normalize, torch.float32).accuracy
+    normalize = Normalizer.of(session.data, torch.device("cpu"))
+    return evaluate_split(loop.net, session.data.test, normalize, torch.float32).accuracy
 
 
 LOOPS = {"convsmith": ours, "plain loop": plain}

@@ -4,9 +4,8 @@ import time
 
 import torch
 
-from benchmarks.throughput import trainer_of
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.system.device import dtype_of
 from convsmith.system.rng import new_generator
 from convsmith.training.batches import shuffled_batches, with_next
@@ -22,10 +21,10 @@ def main() -> str:
     head = " ".join(f"{phase:>10}" for phase in PHASES[:-1])
     lines.append(f"\n{'recipe':<18} {'format':>6} {'GFLOP/s':>8} {'of peak':>8}   share of the time: {head}")
     for name in RECIPES:
-        prepared = prepare(load(name))
-        recipe, data, profile = prepared.recipe, prepared.data, Profile(enabled=True)
-        with prepared.threads():
-            trainer = trainer_of(recipe, data, profile)
+        session = Session.load(load(name))
+        recipe, data, profile = session.resolved_recipe, session.data, Profile(enabled=True)
+        with session.threads():
+            trainer = session.trainer(session.build_net(), profile=profile)
             trainer.gradients.train()
             images, spent = 0, 0.0
             order = enumerate(shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
@@ -42,7 +41,7 @@ def main() -> str:
                     break
             trainer.close()
         # Forward once, backward twice the multiply-accumulates, of two operations each.
-        rate = 6 * prepared.analysis.macs * images / spent
+        rate = 6 * session.analysis.macs * images / spent
         total = sum(profile.seconds.values())
         shares = " ".join(f"{profile.seconds[phase] / total:>10.1%}" for phase in PHASES[:-1])
         precision = recipe.train.precision

@@ -9,15 +9,13 @@ from statistics import median
 
 import torch
 
-from convsmith.data.dataset import TrainingData, load_training_data
+from convsmith.data.dataset import load_training_data
 from convsmith.models.teacher import teacher_of
-from convsmith.net.module import build
+from convsmith.recipes.fit import fitted
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import Session, prepare
+from convsmith.recipes.session import TrainingSession
 from convsmith.system import files, reading
 from convsmith.system.device import machine_record
-from convsmith.system.rng import new_generator
-from convsmith.training import trainer
 from convsmith.training.metrics import EpochMetrics
 
 
@@ -67,20 +65,18 @@ def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
 
 def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
     """After the last epoch, on the images that were held out; the test set is not read."""
-    prepared = prepare(load(recipe, overrides))
-    facts = whole_training(prepared, load_training_data(prepared.recipe.data))[-1]
-    assert facts.validation is not None
-    return facts.validation.accuracy
+    loaded = load(recipe, overrides)
+    data = load_training_data(loaded.data)
+    session = TrainingSession(recipe=loaded, data=data, analysis=fitted(loaded, data.info))
+    metrics = whole_training(session)[-1]
+    assert metrics.validation is not None
+    return metrics.validation.accuracy
 
 
-def whole_training(prepared: Session, data: TrainingData) -> tuple[EpochMetrics, ...]:
-    """Train a recipe's net on its data, or on other data of the same kind; writes nothing."""
-    recipe = prepared.recipe
-    known = teacher_of(recipe, data)
-    teacher = known.teacher if known else None
-    with prepared.threads():
-        net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
-        return trainer.fit(net, data, recipe.train, recipe.augment, seed=recipe.seed, teacher=teacher)
+def whole_training(session: TrainingSession) -> tuple[EpochMetrics, ...]:
+    """Train the net of a recipe without writing any file."""
+    known = teacher_of(session.recipe, session.data)
+    return session.fit(session.build_net(), teacher=known.teacher if known else None)
 
 
 def table(rates: list[Rates], unit: str) -> str:

@@ -64,7 +64,9 @@ def _measure_here(case: dict[str, int]) -> None:
 
     from benchmarks.throughput import trainer_steps
     from convsmith.data.dataset import ImageDataset, Split
+    from convsmith.recipes.fit import fitted
     from convsmith.recipes.loader import load
+    from convsmith.recipes.session import TrainingSession
 
     rng = np.random.default_rng(0)
     shape = (case["images"], case["size"], case["size"], 3)
@@ -78,7 +80,9 @@ def _measure_here(case: dict[str, int]) -> None:
     width = case["width"]
     net = f"C{width} C{width}:s2 C{2 * width}:s2 / G F10"
     overrides = [f"model.net={net}", f"train.batch_size={case['batch']}", "train.precision=fp32"]
-    run = trainer_steps(load("cifar10-classic", [*overrides, "train.microbatch_size=32"]), data, STEPS)
+    recipe = load("cifar10-classic", [*overrides, "train.microbatch_size=32"])
+    session = TrainingSession(recipe=recipe, data=data, analysis=fitted(recipe, data.info))
+    run = trainer_steps(session, STEPS)
     run()
     began = time.perf_counter()
     seen = run()

@@ -21,7 +21,7 @@ from benchmarks.measure import kept, whole_training
 from benchmarks.plain import PlainLoop
 from convsmith import train
 from convsmith.recipes.loader import load, recipe_names
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports import charts, style
 from convsmith.runs.folder import RunFolder
 from convsmith.text import format_duration
@@ -94,8 +94,8 @@ def test_accuracy(name: str, seed: int) -> float:
 
 
 def training_seconds(name: str) -> float:
-    prepared = prepare(load(name))
-    return sum(facts.train_seconds for facts in whole_training(prepared, prepared.data))
+    session = Session.load(load(name))
+    return sum(facts.train_seconds for facts in whole_training(session))
 
 
 def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
@@ -129,12 +129,12 @@ def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
 
 def plain_seconds_per_epoch() -> float:
     """From its pace over some steps, after those in which its workers start."""
-    prepared = prepare(load("cifar10-classic"))
-    steps = PlainLoop(prepared.recipe, prepared.data).epoch()
+    session = Session.load(load("cifar10-classic"))
+    steps = PlainLoop(session.recipe, session.data).epoch()
     list(islice(steps, PLAIN_STEPS // 4))
     began = time.perf_counter()
     images = sum(islice(steps, PLAIN_STEPS))
-    return len(prepared.data.train) * (time.perf_counter() - began) / images
+    return len(session.data.train) * (time.perf_counter() - began) / images
 
 
 if __name__ == "__main__":

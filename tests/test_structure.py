@@ -59,8 +59,6 @@ def modules() -> list[Path]:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
     part = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    if str(path.relative_to(ROOT)) in {"recipes/session.py", "training/trainer.py"}:
-        pytest.skip("still to be cut")
     assert back_edges(part, path.read_text(encoding="utf-8")) == []
 
 

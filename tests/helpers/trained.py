@@ -8,7 +8,7 @@ from torch import nn
 
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.system.rng import new_generator
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
@@ -43,13 +43,13 @@ def trained(
     recipe: Recipe, profile: Profile | None = None, callbacks: Sequence[Callback] = ()
 ) -> tuple[nn.Module, Recorder]:
     """A net trained by a recipe, and what an observer saw."""
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
     recorder = Recorder()
     history = fit(
         net,
         prepared.data,
-        prepared.recipe.train,
+        prepared.resolved_recipe.train,
         recipe.augment,
         seed=recipe.seed,
         callbacks=[recorder, *callbacks],

@@ -32,9 +32,9 @@ from convsmith.models.classifier import Prediction, UnreadableImage
 from convsmith.models.confidence import fitted, measured
 from convsmith.models.image_inputs import Item, fetch, items_of
 from convsmith.models.preprocessing import pixels_of, pixels_of_array, pixels_of_image
+from convsmith.models.teacher import with_absolute_paths
 from convsmith.models.zoo import zoo_folder, zoo_name, zoo_names
 from convsmith.recipes.loader import load as load_recipe
-from convsmith.recipes.session import with_absolute_places
 from convsmith.system import files, reading
 
 GREY = Preprocessing(channels=1, height=8, width=8, mean=(0.5,), std=(0.25,))
@@ -724,7 +724,7 @@ def test_the_best_of_the_zoo_on_a_data_set() -> None:
         assert zoo_folder(f"{data}-best") == zoo_folder(best)
     assert (zoo_name("best"), zoo_name("resnet-best")) == (None, None)
     assert cs.load("digits-best").labels == cs.load("digits").labels
-    settled = with_absolute_places(cs.load_recipe("digits", "train.teacher=digits-best"))
+    settled = with_absolute_paths(cs.load_recipe("digits", "train.teacher=digits-best"))
     assert settled.train.teacher == "digits"
     with pytest.raises(BundleError, match="did you mean 'cifar10-best'"):
         cs.load("cifar-best")

@@ -20,9 +20,9 @@ from convsmith.errors import RunError
 from convsmith.evaluation.metrics import wilson_interval
 from convsmith.evaluation.robustness import CORRUPTIONS, corrupt
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result
 from convsmith.runs.evaluation import load_net
+from convsmith.runs.session import open_run
 from convsmith.system import reading
 from convsmith.training.metrics import evaluate_split
 from helpers.browser import CHROMIUM, Page, browser

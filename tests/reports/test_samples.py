@@ -6,23 +6,16 @@ import torch
 from torch import nn
 
 from convsmith.data.dataset import load as load_data
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports.samples import preview_images, preview_specs
-from convsmith.system.rng import new_generator
-from convsmith.training.profiler import Profile
 from convsmith.training.trainer import Trainer
 
 
 def trainer_of(recipe: Recipe) -> Trainer:
-    session = prepare(recipe)
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
-    config = session.recipe.train
-    return Trainer(
-        net, session.data, config, recipe.augment, seed=recipe.seed, callbacks=(), profile=Profile()
-    )
+    session = Session.load(recipe)
+    return session.trainer(session.build_net())
 
 
 @pytest.mark.parametrize(

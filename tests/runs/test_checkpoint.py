@@ -20,7 +20,7 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.errors import ConvsmithError, DivergedError, FileError, RecipeError, RunError, StoppedError
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import Session, prepare
+from convsmith.recipes.session import Session
 from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.system import reading
 from convsmith.system.device import machine_record
@@ -62,7 +62,7 @@ class States(Callback):
 @pytest.fixture(scope="module")
 def few() -> ImageDataset:
     """The first 150 of the digits: five batches of 32, the last one smaller."""
-    data = prepare(load("digits", ["data.validation=0.2"])).data
+    data = Session.load(load("digits", ["data.validation=0.2"])).data
     assert data.validation is not None
     return dataclasses.replace(
         data,
@@ -91,11 +91,17 @@ class Trained:
 
 def train(overrides: Sequence[str], data: ImageDataset, state: TrainerState | None = None) -> Trained:
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
-    prepared: Session = prepare(recipe)
+    prepared: Session = Session.load(recipe)
     states = States()
     net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
     history = fit(
-        net, data, prepared.recipe.train, recipe.augment, seed=recipe.seed, callbacks=[states], state=state
+        net,
+        data,
+        prepared.resolved_recipe.train,
+        recipe.augment,
+        seed=recipe.seed,
+        callbacks=[states],
+        state=state,
     )
     return Trained(weights=net.state_dict(), history=history, states=states)
 
@@ -103,12 +109,12 @@ def train(overrides: Sequence[str], data: ImageDataset, state: TrainerState | No
 def stopped(overrides: Sequence[str], data: ImageDataset, batches: int) -> bytes:
     """The state that a training leaves which is stopped after so many batches."""
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     states = States(batches)
     net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
     with pytest.raises(StoppedError):
         fit(
-            net, data, prepared.recipe.train, recipe.augment,
+            net, data, prepared.resolved_recipe.train, recipe.augment,
             seed=recipe.seed, callbacks=[states], stop=states.stop,
         )  # fmt: skip
     return states.saved[-1]

@@ -17,7 +17,7 @@ from convsmith.models.teacher import teacher_of
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.system.rng import new_generator
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Distillation
@@ -97,7 +97,7 @@ class Witness(nn.Module):
 def test_the_teacher_sees_what_the_student_sees(more: list[str]) -> None:
     """The student's first loss, worked out anew from the images that the teacher was shown."""
     recipe = load("digits", [*TINY, "train.epochs=1", "train.precision=fp32", "train.batch_size=64", *more])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     witness, seen = Witness(), Losses()
     net = build(prepared.analysis.plan, generator=new_generator(0))
     fresh = build(prepared.analysis.plan, generator=new_generator(0)).train()
@@ -114,7 +114,7 @@ def test_the_teacher_sees_what_the_student_sees(more: list[str]) -> None:
 
 def learned(recipe: Recipe, teacher: Teacher) -> float:
     """The test accuracy of a student."""
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     facts = fit(net, prepared.data, recipe.train, recipe.augment, seed=0, teacher=teacher)[-1]
     assert facts.test is not None
@@ -124,7 +124,7 @@ def learned(recipe: Recipe, teacher: Teacher) -> float:
 def test_a_student_learns_from_its_teacher_alone(taught: Path) -> None:
     """Without a single label; from one that says nothing it learns nothing."""
     recipe = load("digits", ["train.epochs=5", f"train.teacher={taught}", "train.distillation.alpha=1.0"])
-    known = teacher_of(recipe, prepare(recipe).data)
+    known = teacher_of(recipe, Session.load(recipe).data)
     assert known is not None
     assert learned(recipe, known.teacher) > 0.9
     silent = Teacher(net=Silent(), config=Distillation(alpha=1.0))
@@ -234,7 +234,7 @@ def bundled(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_bundle_says_what_its_run_says(taught: Path, bundled: Path) -> None:
     """But for the rounding of its weights to 16 bits."""
-    prepared = prepare(student(taught))
+    prepared = Session.load(student(taught))
     of_run, of_bundle = (
         teacher_of(student(place), prepared.data) for place in (taught, bundled)
     )  # fmt: skip
@@ -288,7 +288,7 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     heirs = [student(folder, "data.split_seed=5") for folder in (runs[1], tmp_path / "bundle-1")]
     heirs.append(student(cs.train(heirs[0], runs=tmp_path / "runs").folder, "data.split_seed=5"))
     for heir in heirs:
-        known = teacher_of(heir, prepare(heir).data)
+        known = teacher_of(heir, Session.load(heir).data)
         assert known is not None
         assert known.notes == tuple(f"of an earlier teacher: {note}" for note in record["notes"])
     # Where a teacher lies says nothing elsewhere.
@@ -306,7 +306,7 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     ],
 )
 def test_what_a_bundle_may_have_seen_is_told(bundled: Path, overrides: list[str], told: list[str]) -> None:
-    prepared = prepare(student(bundled, *overrides))
+    prepared = Session.load(student(bundled, *overrides))
     known = teacher_of(prepared.recipe, prepared.data)
     assert known is not None
     assert [note.split()[5] for note in known.notes] == told
@@ -341,11 +341,11 @@ def test_distillation_without_a_teacher_is_a_mistake() -> None:
 
 def test_a_teacher_of_another_split_is_told_of_and_renormalised(taught: Path, tmp_path: Path) -> None:
     """Its images are normalised as it learned them, and what it may have seen is said."""
-    prepared = prepare(student(taught, "data.split_seed=5", "data.validation=0.2"))
+    prepared = Session.load(student(taught, "data.split_seed=5", "data.validation=0.2"))
     known = teacher_of(prepared.recipe, prepared.data)
     assert known is not None
     assert len(known.notes) == 2
-    plain = prepare(load(str(taught / "recipe.toml")))
+    plain = Session.load(load(str(taught / "recipe.toml")))
     net = build(plain.analysis.plan)
     from convsmith.data.normalize import Normalizer
     from convsmith.runs.folder import RunFolder

@@ -17,7 +17,7 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.system.device import torch_threads
 from convsmith.system.rng import new_generator
 from convsmith.training.gradients import GradientWorkers
@@ -71,7 +71,7 @@ def test_only_plain_dropout_is_replaced_and_modes_stay() -> None:
 
 @pytest.fixture(scope="module")
 def digits() -> ImageDataset:
-    return prepare(load("digits")).data
+    return Session.load(load("digits")).data
 
 
 def gradient_workers(
@@ -355,7 +355,7 @@ def test_mixing_reaches_the_loss(digits: ImageDataset) -> None:
 
 def test_a_profile_counts_every_phase() -> None:
     profile = Profile(enabled=True)
-    prepared = prepare(load("digits", ["train.epochs=1", "model.net=C4 / G F10"]))
+    prepared = Session.load(load("digits", ["train.epochs=1", "model.net=C4 / G F10"]))
     trained(prepared.recipe, profile=profile)
     assert set(profile.seconds) == set(PHASES) - {"teacher"}
     assert all(seconds > 0 for seconds in profile.seconds.values())

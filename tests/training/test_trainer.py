@@ -24,7 +24,7 @@ from convsmith.errors import DivergedError, RecipeError
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.system import device
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
 from convsmith.system.rng import new_generator
@@ -173,7 +173,7 @@ def split_of(count: int, size: int = 8) -> Split:
 def test_loss_is_the_mean_over_images_whatever_the_batches(
     tiny: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared = prepare(tiny)
+    prepared = Session.load(tiny)
     net, split = build(prepared.analysis.plan), split_of(103)
     normalize = Normalizer.of(prepared.data, torch.device("cpu"))
     whole = evaluate_split(net, split, normalize, torch.float32)
@@ -192,7 +192,7 @@ def whole(split: Split, normalize: Normalizer) -> torch.Tensor:
 
 
 def test_normalised_images_have_mean_0_and_deviation_1(tiny: Recipe) -> None:
-    data = prepare(tiny).data
+    data = Session.load(tiny).data
     images = whole(data.train, Normalizer.of(data, torch.device("cpu")))
     assert images.shape == (len(data.train), 1, 8, 8)
     assert images.mean().item() == pytest.approx(0, abs=1e-5)
@@ -237,7 +237,7 @@ def test_the_same_seed_gives_the_same_weights(overrides: list[str]) -> None:
 
 def test_what_the_observers_see(tiny: Recipe) -> None:
     net, recorder = trained(tiny)
-    per_epoch = num_batches(prepare(tiny).data.train, tiny.train.batch_size)
+    per_epoch = num_batches(Session.load(tiny).data.train, tiny.train.batch_size)
     assert [start.epoch for start in recorder.starts] == [1, 2]
     assert {start.num_batches for start in recorder.starts} == {per_epoch}
     assert [batch.index for batch in recorder.batches] == [*range(per_epoch)] * 2
@@ -245,7 +245,7 @@ def test_what_the_observers_see(tiny: Recipe) -> None:
     assert recorder.epochs[-1].train.accuracy == pytest.approx(last.accuracy)
     assert recorder.epochs[-1].train.total == 1198
     assert recorder.epochs[-1].validation is None
-    data = prepare(tiny).data
+    data = Session.load(tiny).data
     again = evaluate_split(net, data.test, Normalizer.of(data, torch.device("cpu")), torch.float32)
     assert again == recorder.epochs[-1].test
 
@@ -288,7 +288,7 @@ def test_a_plateau_sees_only_what_it_is_told_to_monitor(monkeypatch: pytest.Monk
 
 def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
     recipe = load("digits", ["train.optimizer=sgd", "model.norm=none", "train.precision=fp32"])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     before: list[dict[str, torch.Tensor]] = []
 
@@ -310,7 +310,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
 
 def test_a_gradient_that_is_not_finite_stops_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load("digits", ["train.optimizer=adam", "model.net=C4 / G F10"])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     real = GradientWorkers.compute
@@ -334,7 +334,7 @@ def test_what_diverges_is_told_one_step_late_where_numbers_are_read_late(
 ) -> None:
     reading_late(monkeypatch)
     recipe = load("digits", ["train.epochs=1", "model.net=C4 / G F10", "model.norm=none"])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     real, updates = Trainer.update_weights, list[int]()
 
@@ -376,7 +376,7 @@ def test_a_step_waits_for_the_device_once(
         reading_late(monkeypatch)
     followed = ["train.ema=0.9", "train.lookahead={k=1}"]
     recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]", *followed])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     trainer = Trainer(net, prepared.data, recipe.train, recipe.augment, seed=0)
     trainer.gradients.train()
@@ -391,7 +391,7 @@ def test_a_step_waits_for_the_device_once(
 def test_the_average_of_the_weights_is_what_is_evaluated_and_kept() -> None:
     overrides = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "train.precision=fp32", "train.ema=0.9"]
     recipe = load("digits", overrides)
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     raw: list[torch.Tensor] = []
     net = build(prepared.analysis.plan, generator=new_generator(0))
     name = "block1.conv2.weight"
@@ -424,7 +424,7 @@ def test_lookahead_is_the_papers_algorithm(overrides: list[str], monkeypatch: py
     """The weights before each update, and those that are kept, are those of slow weights kept by hand."""
     net = "model.net=C4 C8:s2 / G F10"
     recipe = load("digits", ["train.epochs=1", net, "train.lookahead={k=4, alpha=0.3}", *overrides])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net_in_training = build(prepared.analysis.plan, generator=new_generator(0))
     begun: list[list[torch.Tensor]] = []
     fast: list[list[torch.Tensor]] = []
@@ -473,7 +473,7 @@ def test_lookahead_all_the_way_is_none() -> None:
 def test_the_averages_statistics_are_those_of_a_net_without_dropout() -> None:
     overrides = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "model.dropout=0.4", "train.ema=0.9"]
     recipe = load("digits", [*overrides, "model.dropout_at=layer"])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     fit(net, prepared.data, recipe.train, recipe.augment, seed=0)
     seen: list[torch.Tensor] = []
@@ -489,7 +489,7 @@ def test_the_averages_statistics_are_those_of_a_net_without_dropout() -> None:
 def test_standardised_weights_end_as_plain_ones() -> None:
     overrides = ["train.epochs=2", "model.net=C4 S8:s2 / F6 F10", "model.norm=none"]
     recipe = load("digits", [*overrides, "train.weight_standardization=true", "train.precision=fp32"])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     names, recorder = set(net.state_dict()), Recorder()
     fit(net, prepared.data, recipe.train, recipe.augment, seed=0, callbacks=[recorder])
@@ -531,7 +531,7 @@ def test_no_step_on_cuda_waits_for_the_gpu(mix: str) -> None:
     fields = ["train.optimizer=muon", "train.ema=0.9", "train.lookahead={k=1}", "model.dropout=0.1"]
     smaller = "train.progressive={start_size=6}"
     recipe = load("digits", ["train.device=cuda", *augment, *fields, smaller])
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     net = build(prepared.analysis.plan, generator=new_generator(0))
     trainer = Trainer(net, prepared.data, recipe.train, recipe.augment, seed=0)
     trainer.gradients.train()
@@ -602,4 +602,4 @@ def test_bf16_is_chosen_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_prepared_recipe_leaves_nothing_to_the_machine(tiny: Recipe) -> None:
     assert tiny.train.precision == "auto"
-    assert prepare(tiny).recipe.train.precision == "fp32"
+    assert Session.load(tiny).resolved_recipe.train.precision == "fp32"

@@ -5,10 +5,10 @@ from pathlib import Path
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.robustness import evaluate_robustness
-from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.evaluation import evaluate_run, load_net
 from convsmith.runs.folder import RunFolder
+from convsmith.runs.session import open_run
 
 
 def evaluate(

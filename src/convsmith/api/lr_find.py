@@ -4,13 +4,11 @@ from pathlib import Path
 
 from convsmith.errors import RecipeError
 from convsmith.models.teacher import teacher_of
-from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports import charts, style
 from convsmith.system import files, folders
-from convsmith.system.rng import new_generator
-from convsmith.training.lr_find import RangeTest, range_test
+from convsmith.training.lr_find import RangeTest
 
 FEWEST_STEPS = 20
 
@@ -30,20 +28,10 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
     folders.check_destination(folder)
     if steps < FEWEST_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
-    prepared = prepare(recipe)
+    prepared = Session.load(recipe)
     recipe, known = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
     files.make_folder(folder)
-    with prepared.threads():
-        net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
-        found = range_test(
-            net,
-            prepared.data,
-            recipe.train,
-            recipe.augment,
-            seed=recipe.seed,
-            steps=steps,
-            teacher=known.teacher if known else None,
-        )
+    found = prepared.range_test(prepared.build_net(), steps=steps, teacher=known.teacher if known else None)
     rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]
     files.write_text(folder / "lr-find.csv", "\n".join(["learning_rate,smoothed_loss", *rows]) + "\n")
     chart = charts.range_test(found, recipe.train.optimizer.lr)

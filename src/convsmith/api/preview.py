@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports.samples import preview_images, sample_pictures
 from convsmith.system import files, folders
 
@@ -15,7 +15,7 @@ def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
         The paths of the pictures in `folder`, which is created if necessary.
     """
     folders.check_destination(folder)
-    session = prepare(recipe)
+    session = Session.load(recipe)
     files.make_folder(folder)
     augmented = preview_images(session.recipe, session.data)
     pictures = sample_pictures(session.recipe, session.data, augmented, folder)

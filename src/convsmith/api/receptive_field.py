@@ -5,14 +5,11 @@ from pathlib import Path
 from convsmith.errors import RecipeError
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField, measure
 from convsmith.models.resolve import Target
-from convsmith.net.module import build
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.style import save
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files, folders
-from convsmith.system.device import choose_device
-from convsmith.system.rng import new_generator
 
 
 def receptive_field(
@@ -47,11 +44,10 @@ def _measure(target: Target, num_images: int) -> EffectiveReceptiveField:
             where=target.analysis.title,
             fix="name a recipe, for example with model.net=..., or a run",
         )
-    session = prepare(target.recipe)
-    recipe = session.recipe
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    session = Session.load(target.recipe)
+    net = session.build_net()
     if target.run is not None:
         RunFolder.open(target.run).load_weights(net)
-    net.to(choose_device(recipe.train.device))
+    net.to(session.device)
     with session.threads():
-        return measure(net, session.analysis, session.data, seed=recipe.seed, num_images=num_images)
+        return measure(net, session.analysis, session.data, seed=session.recipe.seed, num_images=num_images)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from convsmith.recipes.session import open_run
 from convsmith.reports.report import Result, read_evaluation, write_report
 from convsmith.runs.folder import RunFolder
+from convsmith.runs.session import open_run
 
 
 def report(run: Path) -> Result:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsmith.errors import RecipeError, RunError
-from convsmith.models.teacher import teacher_of
+from convsmith.models.teacher import teacher_of, with_absolute_paths
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import prepare
+from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
@@ -56,7 +56,7 @@ def resume(
         edited = load(str(run / "recipe.toml"))
         recipe = lengthened(edited, epochs)
         _check_length(folder, checkpoint.state, recipe)
-        session = prepare(recipe)
+        session = Session.load(recipe)
         folders.check_destination(run, session.space())
         teacher = teacher_of(session.recipe, session.data)
         with session.threads():
@@ -67,7 +67,8 @@ def resume(
                 raise _changed(run, unexpected)
             folder.reopen(_resumption(checkpoint.state, changes))
             if recipe != edited:
-                files.write_toml(folder.path / "recipe.toml", session.recipe.table())
+                located = with_absolute_paths(session.resolved_recipe)
+                files.write_toml(folder.path / "recipe.toml", located.table())
             if any(each.field.startswith("data.") for each in unexpected):
                 folder.write(DataRecord.of(session.data, session.recipe.data))
             folder.remove(TeacherRecord)

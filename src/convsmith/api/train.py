@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsmith.models.teacher import KnownTeacher, teacher_of
+from convsmith.models.teacher import KnownTeacher, teacher_of, with_absolute_paths
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import Session, prepare
+from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.conditions import conditions_of
 from convsmith.runs.folder import RunFolder
@@ -13,6 +13,7 @@ from convsmith.runs.schema import DataRecord, Environment
 from convsmith.runs.tensorboard import curves
 from convsmith.runs.training import train_session
 from convsmith.system import folders, locks
+from convsmith.system.device import choose_device
 from convsmith.training.callbacks import Callback
 from convsmith.training.profiler import Profile
 
@@ -52,8 +53,9 @@ def train(
     """
     # Before the data is read, which can take minutes.
     folders.check_destination(runs)
+    choose_device(recipe.train.device)
     with curves(enabled=tensorboard) as writers:
-        session = prepare(recipe)
+        session = Session.load(recipe)
         teacher = teacher_of(session.recipe, session.data)
         folders.check_destination(runs, session.space())
         with session.threads():
@@ -64,7 +66,7 @@ def train(
                     folder,
                     session,
                     conditions=conditions_of(session, teacher.sha256 if teacher else None),
-                    opening=session.opening(*(teacher.lines() if teacher else ())),
+                    opening=session.describe(*(teacher.lines() if teacher else ())),
                     callbacks=(*writers, *callbacks),
                     teacher=teacher.teacher if teacher else None,
                     profile=profile,
@@ -74,7 +76,7 @@ def train(
 
 def _write_records(folder: RunFolder, session: Session, teacher: KnownTeacher | None) -> None:
     folder.write_start(
-        recipe=session.recipe.table(),
+        recipe=with_absolute_paths(session.resolved_recipe).table(),
         environment=Environment.current(),
         data=DataRecord.of(session.data, session.recipe.data),
         summary=session.summary(),

@@ -31,9 +31,10 @@ from convsmith.net.module import build
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
 from convsmith.recipes.schema import Recipe
-from convsmith.recipes.session import Session, open_run
+from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
+from convsmith.runs.session import open_run
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.training.metrics import EVALUATION_BATCH
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from convsmith.data.dataset import TrainingData
+from convsmith.data.dataset import TrainingData, with_absolute_source
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.models.trained import TrainedModel, trained_net
+from convsmith.models.zoo import zoo_name
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import ModelConfig, Recipe
 from convsmith.runs.schema import TeacherRecord
@@ -64,6 +65,19 @@ class KnownTeacher:
     def lines(self) -> list[str]:
         """What the run's log says of it."""
         return [f"Teacher: {self.sentence()}", *(f"Note: {note}" for note in self.notes)]
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """Return a recipe whose data set and teacher can be loaded from any working directory.
+
+    Zoo names are kept. An alias for the best net of the zoo is resolved, since it may change.
+    """
+    teacher = recipe.train.teacher
+    if teacher is not None:
+        path = Path(teacher).expanduser()
+        teacher = zoo_name(teacher) or (str(path.resolve()) if path.is_dir() else teacher)
+    train = recipe.train.model_copy(update={"teacher": teacher})
+    return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
 
 
 def teacher_of(recipe: Recipe, data: TrainingData) -> KnownTeacher | None:

@@ -9,11 +9,11 @@ from typing import Any
 import tomli_w
 
 from convsmith.evaluation.metrics import wilson_interval
+from convsmith.models.teacher import with_absolute_paths
 from convsmith.nas.pareto import pareto_front
 from convsmith.nas.settings import SearchSettings
 from convsmith.nas.study import Trial
 from convsmith.nas.worker import TrialRunner
-from convsmith.recipes.session import with_absolute_places
 from convsmith.reports.search_page import SearchData, TrialRow, html, picture
 from convsmith.reports.style import save
 from convsmith.system import files
@@ -174,4 +174,4 @@ def _recipe_text(data: SearchData, settings: SearchSettings, runner: TrialRunner
     recipe = runner.space.recipe_of(trial.candidate)
     changed = {"name": _name(settings, trial.number), "description": description, "result": ""}
     complete = recipe.model_copy(update={**changed, "data": settings.recipe.data})
-    return tomli_w.dumps(with_absolute_places(complete).table())
+    return tomli_w.dumps(with_absolute_paths(complete).table())

@@ -9,20 +9,16 @@ from convsmith.data.dataset import TrainingData
 from convsmith.errors import RunError
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.search_space import SearchSpace
-from convsmith.net.module import build
-from convsmith.recipes.schema import Recipe
+from convsmith.recipes.session import TrainingSession
 from convsmith.runs.folder import STATE, RunFolder
 from convsmith.runs.log import RunWriter
 from convsmith.system import files
-from convsmith.system.device import choose_device, choose_precision, threads_for
-from convsmith.system.rng import new_generator
 from convsmith.system.signals import ALARM, StopRequest
 from convsmith.training.callbacks import Callback
 from convsmith.training.distillation import Teacher
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.schedules.plateau import Plateau
 from convsmith.training.state import TrainerState
-from convsmith.training.trainer import fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +48,9 @@ class TrialRunner:
         """Return a trial's folder; create it if it does not exist."""
         return files.make_folder(self.folder / "trials" / f"{number:04}")
 
-    def recipe_of(self, candidate: Candidate, until: int) -> Recipe:
-        """Return the recipe for training to a rung; its schedule spans all epochs."""
+    def session(self, candidate: Candidate, until: int) -> TrainingSession:
+        """Return the session for training to a rung; its schedule spans all epochs."""
         recipe = self.space.recipe_of(candidate)
-        macs = self.space.analysis(candidate).macs * recipe.train.batch_size
-        device = choose_device(recipe.train.device)
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             schedule = schedule.model_copy(update={"monitor": "validation"})
@@ -64,9 +58,12 @@ class TrialRunner:
             "epochs": self.epochs,
             "stop_after": until if until < self.epochs else None,
             "schedule": schedule,
-            "precision": choose_precision(recipe.train.precision, device, macs),
         }
-        return recipe.model_copy(update={"train": recipe.train.model_copy(update=update)})
+        return TrainingSession(
+            recipe=recipe.model_copy(update={"train": recipe.train.model_copy(update=update)}),
+            data=self.data,
+            analysis=self.space.analysis(candidate),
+        )
 
     def train(
         self,
@@ -83,23 +80,16 @@ class TrialRunner:
             DivergedError: A loss or gradient is not finite.
             StoppedError: A stop was requested; the state is saved.
         """
-        recipe = self.recipe_of(candidate, until)
+        session = self.session(candidate, until)
         folder = RunFolder(path=self.trial_folder(number))
-        files.write_toml(folder.path / "recipe.toml", recipe.table())
-        analysis = self.space.analysis(candidate)
-        net = build(analysis.plan, generator=new_generator(recipe.seed))
-        with threads_for(analysis.macs * recipe.train.batch_size):
-            return fit(
-                net,
-                self.data,
-                recipe.train,
-                recipe.augment,
-                seed=recipe.seed,
-                teacher=self.teacher,
-                callbacks=[RunWriter(folder, {}), *callbacks],
-                state=_load_state(folder),
-                stop=stop,
-            )
+        files.write_toml(folder.path / "recipe.toml", session.resolved_recipe.table())
+        return session.fit(
+            session.build_net(),
+            teacher=self.teacher,
+            callbacks=[RunWriter(folder, {}), *callbacks],
+            state=_load_state(folder),
+            stop=stop,
+        )
 
 
 class Deadline(Callback):

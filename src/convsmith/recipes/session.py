@@ -1,61 +1,183 @@
-"""A recipe put together with its data, and everything checked that can be before the first step."""
+"""Sessions: a recipe with its data, and the device, precision and number of threads to run it with."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+
+import torch
+from torch import nn
 
 from convsmith.briefs.checks import Check, RunMetrics
-from convsmith.data.dataset import ImageDataset, load, with_absolute_source
-from convsmith.errors import RunError
-from convsmith.models.zoo import zoo_name
+from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
+from convsmith.data.normalize import Normalizer
 from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.net.module import build
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
 from convsmith.recipes.fit import fitted, verdicts
-from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.folder import RunFolder
-from convsmith.runs.schema import DataRecord
-from convsmith.system.device import choose_device, choose_precision, threads_for
+from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
+from convsmith.system.rng import new_generator
+from convsmith.system.signals import StopRequest
+from convsmith.training.callbacks import Callback
+from convsmith.training.distillation import Teacher
+from convsmith.training.lr_find import RangeTest, range_test
+from convsmith.training.metrics import EpochMetrics
+from convsmith.training.profiler import Profile
 from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.state import TrainerState
+from convsmith.training.trainer import Trainer, fit
 
-_FEW_TOLD = 5
-_REPORT = 8 * 2**20
+_MAX_LISTED_ISSUES = 5
+_REPORT_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    """A recipe with everything settled that was left to the machine, its data, and its net's numbers."""
+class TrainingSession:
+    """A recipe with the data to train on.
+
+    Device and precision are chosen on first use, so that a session of a run that was trained on a GPU can be
+    reported on a machine without one.
+
+    Attributes:
+        recipe: The recipe.
+        data: Training images, and validation images if the recipe has them.
+        analysis: Analysis of the net.
+    """
 
     recipe: Recipe
-    data: ImageDataset
+    data: TrainingData
     analysis: SpecAnalysis
 
-    def judge(self, trained: RunMetrics) -> tuple[Check, ...]:
-        """The brief's verdicts on the trained net."""
-        return verdicts(self.recipe, self.analysis, trained)
+    @cached_property
+    def device(self) -> torch.device:
+        """The device; raises RecipeError if the recipe names one that this machine does not have."""
+        return choose_device(self.recipe.train.device)
+
+    @cached_property
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with its precision chosen for this machine."""
+        train = self.recipe.train
+        precision = choose_precision(train.precision, self.device, self._macs_per_step)
+        return self.recipe.model_copy(update={"train": train.model_copy(update={"precision": precision})})
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the forward pass."""
+        return dtype_of(self.resolved_recipe.train.precision)
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """Normalizes images on the device."""
+        return Normalizer.of(self.data, self.device)
+
+    @property
+    def _macs_per_step(self) -> int:
+        return self.analysis.macs * self.recipe.train.batch_size
 
     def threads(self) -> AbstractContextManager[None]:
-        """The number of threads that suits the net and its batches, for the block."""
-        return threads_for(self.analysis.macs * self.recipe.train.batch_size)
+        """Return a context with the number of threads for the net and its batch size."""
+        return threads_for(self._macs_per_step)
+
+    def build_net(self) -> nn.Module:
+        """Return the net with its initial weights, on the CPU."""
+        return build(self.analysis.plan, generator=new_generator(self.recipe.seed))
+
+    def to_device(self, net: nn.Module) -> nn.Module:
+        """Move a net to the device, with channels last in memory, and return it."""
+        moved: nn.Module = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return moved
+
+    def fit(
+        self,
+        net: nn.Module,
+        *,
+        teacher: Teacher | None = None,
+        callbacks: Sequence[Callback] = (),
+        profile: Profile | None = None,
+        state: TrainerState | None = None,
+        stop: StopRequest | None = None,
+    ) -> tuple[EpochMetrics, ...]:
+        """Train a net in place; see `convsmith.training.trainer.fit`."""
+        recipe = self.resolved_recipe
+        with self.threads():
+            return fit(
+                net,
+                self.data,
+                recipe.train,
+                recipe.augment,
+                seed=recipe.seed,
+                teacher=teacher,
+                callbacks=callbacks,
+                profile=profile,
+                state=state,
+                stop=stop,
+            )
+
+    def trainer(self, net: nn.Module, *, profile: Profile | None = None) -> Trainer:
+        """Return a trainer, to run single steps within `threads()`."""
+        recipe = self.resolved_recipe
+        return Trainer(net, self.data, recipe.train, recipe.augment, seed=recipe.seed, profile=profile)
+
+    def range_test(self, net: nn.Module, *, steps: int, teacher: Teacher | None = None) -> RangeTest:
+        """Run a learning-rate range test on a net; see `convsmith.training.lr_find.range_test`."""
+        recipe = self.resolved_recipe
+        with self.threads():
+            return range_test(
+                net, self.data, recipe.train, recipe.augment, seed=recipe.seed, steps=steps, teacher=teacher
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(TrainingSession):
+    """A recipe with all of its data, test images included.
+
+    Example:
+        >>> from convsmith.recipes.loader import load
+        >>> session = Session.load(load("digits"))
+        >>> len(session.data.train), session.analysis.plan.num_classes
+        (1198, 10)
+    """
+
+    data: ImageDataset
+
+    @classmethod
+    def load(cls, recipe: Recipe) -> "Session":
+        """Load the data of a recipe, and check that net and augmentation fit it.
+
+        Raises:
+            DataError: The data set does not exist or cannot be read.
+            RecipeError: Net or augmentation do not fit the images.
+        """
+        data = load(recipe.data)
+        analysis = fitted(recipe, data.info)
+        return cls(
+            recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}), data=data, analysis=analysis
+        )
+
+    def judge(self, metrics: RunMetrics) -> tuple[Check, ...]:
+        """Check the trained net against the brief."""
+        return verdicts(self.recipe, self.analysis, metrics)
 
     def summary(self) -> str:
-        """The course's summary, the receptive-field table and the totals, as text."""
+        """Return layer table, receptive-field table and totals."""
         parts = (course_summary, receptive_field_table, totals_line)
         return "\n\n".join(part(self.analysis) for part in parts)
 
     def space(self) -> int:
-        """About how many bytes the run's folder will take, a file that is being replaced included.
+        """Return an upper estimate of the size of the run folder in bytes, temporary files included.
 
-        The state has the weights, up to two numbers a weight of the optimiser, and what follows the weights;
-        predictions have a logit a class, and features. Report and pictures are a few megabytes.
+        A checkpoint has the weights, up to two values per weight of the optimizer, and averaged weights.
+        Predictions have one logit per class, and features. The report takes a few megabytes.
         """
         weights = 4 * self.analysis.parameters
         train = self.recipe.train
-        state = weights * (3 + bool(train.ema) + bool(train.lookahead))
-        return 2 * (state + weights) + len(self.data.test) * (4 * len(self.data.class_names) + 512) + _REPORT
+        checkpoint = weights * (3 + bool(train.ema) + bool(train.lookahead))
+        predictions = len(self.data.test) * (4 * len(self.data.class_names) + 512)
+        return 2 * (checkpoint + weights) + predictions + _REPORT_BYTES
 
-    def opening(self, *more: str) -> list[str]:
-        """What a run says before its first epoch; `more` are lines at its end."""
+    def describe(self, *more: str) -> list[str]:
+        """Return the first lines of the log; `more` are appended."""
         data = self.data
         validation = f"{len(data.validation):,} validation, " if data.validation else ""
         return [
@@ -64,82 +186,27 @@ class Session:
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
             f"Net: {self.recipe.model.net}",
             f"     {totals_line(self.analysis)}",
-            *(f"Note: {note}" for note in notes(self)),
+            *(f"Note: {note}" for note in self.notes()),
             *more,
             "",
         ]
 
-
-def prepare(recipe: Recipe) -> Session:
-    """Load a recipe's data and check that its net and augmentation fit it.
-
-    Raises:
-        DataError: The data set cannot be found or read.
-        RecipeError: The net or the augmentation does not fit the images, or the device is not there.
-    """
-    device = choose_device(recipe.train.device)
-    data = load(recipe.data)
-    analysis = fitted(recipe, data.info)
-    macs_per_step = analysis.macs * recipe.train.batch_size
-    precision = choose_precision(recipe.train.precision, device, macs_per_step)
-    placed = with_absolute_places(recipe)
-    settled = {"train": placed.train.model_copy(update={"precision": precision})}
-    return Session(recipe=placed.model_copy(update=settled), data=data, analysis=analysis)
-
-
-def with_absolute_places(recipe: Recipe) -> Recipe:
-    """A recipe whose data set and teacher are found from any working folder; what is not there stays.
-
-    Of a teacher that is the best of the zoo, its own name stays: another may be better one day.
-    """
-    teacher = recipe.train.teacher
-    if teacher is not None:
-        path = Path(teacher).expanduser()
-        teacher = zoo_name(teacher) or (str(path.resolve()) if path.is_dir() else teacher)
-    train = recipe.train.model_copy(update={"teacher": teacher})
-    return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
-
-
-def open_run(run: Path) -> tuple[RunFolder, Session]:
-    """A run's folder, and its recipe with the very data that it was trained on.
-
-    Raises:
-        RunError: No such run, a damaged one, or its data set has changed.
-        DataError: The data set cannot be found or read.
-    """
-    folder = RunFolder.open(run)
-    prepared = prepare(load_recipe(str(run / "recipe.toml")))
-    found, expected = prepared.data.fingerprint, folder.read(DataRecord).fingerprint
-    if found != expected:
-        raise RunError(
-            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
-            where=prepared.data.location,
-            fix="bring the data set back to what it was, or train again",
-        )
-    return folder, prepared
-
-
-def notes(prepared: Session) -> list[str]:
-    """What a reader of the accuracy must know."""
-    recipe, dropped = prepared.recipe, prepared.data.dropped
-    told = []
-    if dropped:
-        first = "; ".join(finding.line() for finding in dropped[:_FEW_TOLD])
-        told.append(
-            f"damaged images left out: {len(dropped):,}, all of them in data.json: {first}"
-            f"{'; ...' if len(dropped) > _FEW_TOLD else ''}"
-        )
-    schedule = recipe.train.schedule
-    if isinstance(schedule, Plateau):
-        told.append(
-            "the schedule saw the test set: it lowers the learning rate by test accuracy, so the test "
-            "figures are optimistic"
-            if schedule.monitor == "test"
-            else "the schedule goes by a validation split of the training set; it does not see the test set"
-        )
-    if recipe.train.stop_after:
-        told.append(
-            f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that its "
-            "schedule is planned for"
-        )
-    return told
+    def notes(self) -> list[str]:
+        """Return caveats about the accuracy."""
+        recipe, dropped = self.recipe, self.data.dropped
+        notes = []
+        if dropped:
+            first = "; ".join(issue.line() for issue in dropped[:_MAX_LISTED_ISSUES])
+            notes.append(
+                f"damaged images left out: {len(dropped):,}, all of them in data.json: {first}"
+                f"{'; ...' if len(dropped) > _MAX_LISTED_ISSUES else ''}"
+            )
+        schedule = recipe.train.schedule
+        if isinstance(schedule, Plateau):
+            notes.append(schedule.note())
+        if recipe.train.stop_after:
+            notes.append(
+                f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that "
+                "its schedule is planned for"
+            )
+        return notes

@@ -21,7 +21,7 @@ from convsmith.evaluation.results import results_of
 from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
 from convsmith.models.trained import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
-from convsmith.recipes.session import Session, notes
+from convsmith.recipes.session import Session
 from convsmith.reports import charts, galleries
 from convsmith.reports.diagram import diagram
 from convsmith.reports.galleries import Tile
@@ -222,7 +222,7 @@ def _page_data(
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(recipe.table()),
-        notes=(*notes(session), *teacher_notes(folder)),
+        notes=(*session.notes(), *teacher_notes(folder)),
         data=folder.read(DataRecord),
         environment=folder.read(Environment),
         summary=course_summary(analysis),

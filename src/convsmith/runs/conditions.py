@@ -15,7 +15,7 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
         session: Within its `threads()`, because the number of threads is a condition.
         teacher_sha256: The hash of the teacher, if the recipe names one.
     """
-    table = session.recipe.table()
+    table = session.resolved_recipe.table()
     # The content of images and teacher counts, not the place that they are read from.
     places = {"source", "keep_in", "skip_damaged"}
     data = {key: value for key, value in table["data"].items() if key not in places}

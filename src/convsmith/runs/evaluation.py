@@ -13,10 +13,8 @@ from convsmith.errors import ModuleError, ShapeError
 from convsmith.evaluation import explanation, predictions, receptive_field
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Indices, Predictions
-from convsmith.net.module import build
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
-from convsmith.system.device import choose_device, dtype_of
 from convsmith.system.rng import new_generator
 from convsmith.training.metrics import SplitMetrics, logits_of, outputs_of, score_of
 
@@ -47,12 +45,9 @@ class Evaluation:
 
 def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer, torch.dtype]:
     """Return a run's trained net on its device, the normalization of its images, and its precision."""
-    device = choose_device(session.recipe.train.device)
-    net = build(session.analysis.plan)
+    net = session.build_net()
     folder.load_weights(net)
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dtype = dtype_of(session.recipe.train.precision)
-    return net, Normalizer.of(session.data, device), dtype
+    return session.to_device(net), session.normalizer, session.dtype
 
 
 def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:

@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
-from convsmith.net.module import build
 from convsmith.recipes.session import Session
 from convsmith.runs.evaluation import Evaluation, evaluate_run
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import LogFile, LogWriter, RunWriter
-from convsmith.system.rng import new_generator
 from convsmith.system.signals import stop_on_signals
 from convsmith.training.callbacks import Callback, CallbackList
 from convsmith.training.distillation import Teacher
 from convsmith.training.profiler import Profile
 from convsmith.training.state import TrainerState
-from convsmith.training.trainer import fit
 
 
 def train_session(
@@ -43,20 +40,14 @@ def train_session(
         profile: Collects the time of each phase.
         state: The checkpoint to resume from.
     """
-    recipe = session.recipe
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
     log = LogFile(folder)
     callback = CallbackList((RunWriter(folder, conditions), LogWriter(log), *callbacks))
     callback.on_run_start(folder.path, opening)
     started = time.perf_counter() - (state.seconds if state else 0.0)
     try:
         with stop_on_signals() as stop:
-            fit(
-                net,
-                session.data,
-                recipe.train,
-                recipe.augment,
-                seed=recipe.seed,
+            session.fit(
+                session.build_net(),
                 teacher=teacher,
                 callbacks=[callback],
                 profile=profile,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convsmith.data.augment.config import AugmentConfig
-from convsmith.data.dataset import ImageDataset
+from convsmith.data.dataset import TrainingData
 from convsmith.errors import DivergedError
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
 from convsmith.training.batches import shuffled_batches
@@ -49,7 +49,7 @@ class RangeTest:
 
 def range_test(
     net: nn.Module,
-    data: ImageDataset,
+    data: TrainingData,
     config: TrainConfig,
     augment: AugmentConfig,
     *,

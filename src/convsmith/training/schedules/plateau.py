@@ -38,6 +38,15 @@ class Plateau(ScheduleTable):
             optimizer, mode="max", factor=self.factor, patience=self.patience - 1, threshold=0.0
         )
 
+    def note(self) -> str:
+        """Return whether the test set influences the training."""
+        if self.monitor == "test":
+            return (
+                "the schedule saw the test set: it lowers the learning rate by test accuracy, so the test "
+                "figures are optimistic"
+            )
+        return "the schedule goes by a validation split of the training set; it does not see the test set"
+
     def accuracy(self, metrics: "EpochMetrics") -> float:
         """Return the monitored accuracy; the next best split stands in for one that does not exist."""
         test = metrics.test if self.monitor == "test" else None
