@@ -152,7 +152,9 @@ class Session(TrainingSession):
         data = load(recipe.data)
         analysis = fitted(recipe, data.info)
         return cls(
-            recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}), data=data, analysis=analysis
+            recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}),
+            data=data,
+            analysis=analysis,
         )
 
     def judge(self, metrics: RunMetrics) -> tuple[Check, ...]:
