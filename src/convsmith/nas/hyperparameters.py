@@ -52,8 +52,8 @@ def hyperparameters_of(recipe: Recipe, info: DatasetInfo) -> tuple[Hyperparamete
 
     Example:
         >>> from convsmith.recipes.loader import load
-        >>> outline = Outline(image_shape=(1, 8, 8), num_classes=10)
-        >>> print(*(each.key for each in hyperparameters_of(load("digits"), outline)), sep="\n")
+        >>> info = DatasetInfo(image_shape=(1, 8, 8), num_classes=10)
+        >>> print(*(each.key for each in hyperparameters_of(load("digits"), info)), sep="\n")
         train.optimizer.lr
         train.optimizer.weight_decay
         train.label_smoothing

@@ -29,7 +29,7 @@ class SearchSpace:
     Attributes:
         recipe: The starting point.
         brief: The brief that every net must pass.
-        outline: Image shape and number of classes.
+        info: Image shape and number of classes.
         max_macs: Limit of multiply-accumulates per image, which bounds the cost of a trial.
         hyperparameters: The numbers of the recipe that may change.
     """
