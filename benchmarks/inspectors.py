@@ -1,4 +1,4 @@
-"""What inspectors of nets say of nets that are known: right, wrong, not given, or an error.
+"""What inspectors report for nets with measured numbers: right, wrong, none, or an error.
 
 Beside convsmith, those of `torchinfo`, `torchscan`, `ptflops` and `fvcore` that are installed. What is right
 is measured: parameters by counting each tensor once, multiply-accumulates by PyTorch's FLOP counter, the
@@ -243,18 +243,18 @@ def verdict(quantity: str, answer: Answer, expected: Answer) -> str:
         return f"fails: {answer.error}"
     if quantity == "receptive field":
         if answer.field is None or expected.field is None:
-            return "not given"
+            return "none"
         # One number is meant for both axes.
         both = answer.field * 2 if len(answer.field) == 1 else answer.field
         return "right" if both == expected.field else axes_text(both)
-    found, true = (each.parameters if quantity == "parameters" else each.macs for each in (answer, expected))
-    if found is None or true is None:
-        return "not given"
-    if found == true:
+    value, true = (each.parameters if quantity == "parameters" else each.macs for each in (answer, expected))
+    if value is None or true is None:
+        return "none"
+    if value == true:
         return "right"
-    off = 100 * (found - true) / true
-    told = ", and says so" if answer.warned and quantity == "MACs" else ""
-    return f"{off:+.0f} %{told}" if abs(off) >= 10 else f"{off:+.2g} %{told}"
+    off = 100 * (value - true) / true
+    note = ", reported" if answer.warned and quantity == "MACs" else ""
+    return f"{off:+.0f} %{note}" if abs(off) >= 10 else f"{off:+.2g} %{note}"
 
 
 def _shown(quantity: str, answer: Answer) -> str:

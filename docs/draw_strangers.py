@@ -1,8 +1,8 @@
-"""Draws pictures that are in no data set: `python docs/draw_strangers.py FOLDER`.
+"""Draw pictures that are in no data set: `python docs/draw_strangers.py FOLDER`.
 
-Eight of things that CIFAR-10 has classes for, and twelve of what it has none for, among them scikit-learn's
-two photographs. `--sheet FILE` also puts all of them on one picture. `--digits` draws the printed digits in
-their place, white on black, as MNIST has them, and black on white.
+Eight show objects of the classes of CIFAR-10, twelve show something else, two of them photographs of scikit-learn.
+`--sheet FILE` also writes all of them as one picture. `--digits` draws printed digits instead, in white on
+black, as in MNIST, and in black on white.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def horse() -> Image.Image:
 
 
 def strangers() -> dict[str, Image.Image]:
-    """What is of none of the classes."""
+    """Return pictures of none of the classes."""
     y, x = np.mgrid[0:400, 0:400]
     gradient = np.stack([x * 255 // 399, y * 255 // 399, (x + y) * 255 // 798], -1)
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3))
@@ -165,13 +165,13 @@ def strangers() -> dict[str, Image.Image]:
 
 def digits() -> dict[str, Image.Image]:
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 190)
-    drawn = {}
+    pictures = {}
     for digit in "0123456789":
         for ground, ink in (("black", 255), ("white", 0)):
             image = Image.new("L", (280, 280), ground)
             ImageDraw.Draw(image).text((140, 140), digit, fill=ink, font=font, anchor="mm")
-            drawn[f"on-{ground}-{digit}"] = image
-    return drawn
+            pictures[f"on-{ground}-{digit}"] = image
+    return pictures
 
 
 KNOWN: tuple[Callable[[], Image.Image], ...] = (airplane, bird, car, cat, frog, horse, ship, truck)
@@ -197,8 +197,8 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--digits", action="store_true")
-    asked = parser.parse_args()
-    pictures = digits() if asked.digits else {each.__name__: each() for each in KNOWN} | strangers()
-    save(pictures, asked.folder)
-    if asked.sheet:
-        save_sheet(pictures, asked.sheet)
+    arguments = parser.parse_args()
+    pictures = digits() if arguments.digits else {each.__name__: each() for each in KNOWN} | strangers()
+    save(pictures, arguments.folder)
+    if arguments.sheet:
+        save_sheet(pictures, arguments.sheet)

@@ -29,17 +29,17 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> list[str]:
-    """The lines of code blocks that call convsmith, and commands between backticks."""
-    found = []
-    # The page of the errors is full of mistakes; tests/test_errors.py makes them.
+    """Return the lines of code blocks that call convsmith, and commands between backticks."""
+    lines = []
+    # tests/test_errors.py runs the examples of docs/errors.md, which fail on purpose.
     for page in (each for each in PAGES if each.name != "errors.md"):
         text = page.read_text(encoding="utf-8")
         blocks = "\n".join(re.findall(r"```.*?\n(.*?)```", text, flags=re.DOTALL))
-        found += [
+        lines += [
             line.removeprefix("$ ") for line in blocks.splitlines() if re.match(r"(\$ )?convsmith ", line)
         ]
-        found += re.findall(r"`(convsmith (?:train|summary|check|preview|draw) [^`]+)`", text)
-    return sorted({command.split("  #")[0].strip() for command in found})
+        lines += re.findall(r"`(convsmith (?:train|summary|check|preview|draw) [^`]+)`", text)
+    return sorted({command.split("  #")[0].strip() for command in lines})
 
 
 def test_commands_are_extracted() -> None:
@@ -47,14 +47,14 @@ def test_commands_are_extracted() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_work(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(zoo_folder("digits"), "digits-bundle")
     name, *arguments = shlex.split(command)[1:]
     if name in {"recipes", "summary", "check", "format", "explain"} and not any(
         part.startswith("runs/") for part in arguments
     ):
-        write_files_that_the_documents_name(tmp_path)
+        write_example_files(tmp_path)
         wrong = "c32" in command
         failing = "model.net=C64 M2 / F10" in arguments or arguments[0].startswith("C64 C64:s2")
         assert run([name, *arguments]) == (2 if wrong else 1 if failing else 0)
@@ -71,7 +71,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     elif name == "search":
-        write_files_that_the_documents_name(tmp_path)
+        write_example_files(tmp_path)
         assert load_brief(arguments[0]).max_parameters
         assert load(arguments[arguments.index("--recipe") + 1]).name
     else:
@@ -89,7 +89,7 @@ def test_commands_of_the_documents(command: str, tmp_path: Path, monkeypatch: py
         assert name in {"evaluate", "preview", "check", "train", *later}
 
 
-def write_files_that_the_documents_name(folder: Path) -> None:
+def write_example_files(folder: Path) -> None:
     (folder / "mynet.py").write_text(
         "from torch import nn\n\n"
         "class Net(nn.Sequential):\n"
@@ -100,7 +100,7 @@ def write_files_that_the_documents_name(folder: Path) -> None:
     (folder / "mybrief.toml").write_text("max_parameters = 100_000\n", encoding="utf-8")
 
 
-def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), flags=re.DOTALL)
     scope: dict[str, object] = {}
@@ -108,7 +108,7 @@ def test_the_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.Mo
     assert (tmp_path / "runs" / "digits-1" / "README.md").is_file()
 
 
-def test_the_python_example_of_the_shipping_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_example_of_the_shipping_page(capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "shipping.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     exec(code, {})  # noqa: S102 - the example is ours
@@ -146,6 +146,25 @@ def test_tables_agree_with_the_results() -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "errors.md"], ids=lambda page: page.name
+)
+def test_quoted_output(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A block that begins with `$ convsmith` quotes the output of that command."""
+    text = page.read_text(encoding="utf-8")
+    for command, output in re.findall(r"```text\n\$ convsmith (.*?)\n(.*?)\n```", text, flags=re.DOTALL):
+        run(shlex.split(command))
+        captured = capsys.readouterr()
+        assert (captured.out + captured.err).rstrip() == output
+
+
+def test_tests_that_pages_name_exist() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in sources, f"{page.name}: {name}"
+
+
 def test_decisions_are_numbered_dated_and_listed() -> None:
     records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
     index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
@@ -156,7 +175,7 @@ def test_decisions_are_numbered_dated_and_listed() -> None:
         assert f"({record.name})" in index
 
 
-def test_the_notation_page_has_every_kind_option_and_setting() -> None:
+def test_notation_page_has_every_kind_option_and_setting() -> None:
     text = (ROOT / "docs" / "notation.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([A-Z])\d*` \| .*\|([^|]*)\|$", text, flags=re.MULTILINE))
     assert set(rows) == set(KINDS)
@@ -167,7 +186,7 @@ def test_the_notation_page_has_every_kind_option_and_setting() -> None:
         assert f"| `{name}` |" in text
 
 
-def test_the_briefs_page_has_every_brief_field_and_kind() -> None:
+def test_briefs_page_has_every_brief_field_and_kind() -> None:
     text = (ROOT / "docs" / "briefs.md").read_text(encoding="utf-8")
     for name in (*brief_names(), *Brief.model_fields, *get_args(LayerKind), *BlockPattern.model_fields):
         assert f"`{name}" in text, name
@@ -180,7 +199,7 @@ def test_every_recipe_is_in_the_readme_with_its_result() -> None:
         assert load(name).result
 
 
-def test_what_is_installed_is_pinned_and_hashed() -> None:
+def test_installed_packages_are_pinned_and_hashed() -> None:
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     hashed = re.findall(
         r"^(\S+==\S+) \\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", HASHES, flags=re.MULTILINE
@@ -196,7 +215,7 @@ def test_every_dependency_is_in_the_table_with_its_floor() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| ([\w-]+)[^|]*\| ([\d.]+)", text, flags=re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    # What only developers and the notebook need has a lowest version that was tried, no more.
+    # Packages for developers and notebooks have a tested lowest version without a reason.
     extras = {
         name: needed
         for name, needed in project["optional-dependencies"].items()

@@ -65,11 +65,11 @@ def test_verdicts() -> None:
     true = Answer(parameters=1000, macs=20_000, field=(9, 9))
     assert verdict("parameters", Answer(parameters=1080), true) == "+8 %"
     assert verdict("MACs", Answer(macs=20_000), true) == "right"
-    assert verdict("MACs", Answer(macs=0, warned=True), true) == "-100 %, and says so"
+    assert verdict("MACs", Answer(macs=0, warned=True), true) == "-100 %, reported"
     assert verdict("MACs", Answer(macs=20_001), true) == "+0.005 %"
     assert verdict("receptive field", Answer(field=(9,)), true) == "right"
     assert verdict("receptive field", Answer(field=(9, 7)), true) == "9x7"
-    assert verdict("receptive field", Answer(), true) == "not given"
+    assert verdict("receptive field", Answer(), true) == "none"
 
 
 def test_an_inspector_that_fails_is_quoted() -> None:
