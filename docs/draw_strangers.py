@@ -1,6 +1,6 @@
 """Draw pictures that are in no data set: `python docs/draw_strangers.py FOLDER`.
 
-Eight show objects of the classes of CIFAR-10, twelve show something else, two of them photographs of scikit-learn.
+Eight show objects of CIFAR-10's classes; twelve show something else, two of them scikit-learn's photographs.
 `--sheet FILE` also writes all of them as one picture. `--digits` draws printed digits instead, in white on
 black, as in MNIST, and in black on white.
 """
