@@ -1,17 +1,26 @@
-"""Each point of a brief passes at its bound and fails beyond it, with a remedy."""
+"""Each check of a brief passes at its bound and fails beyond it, with a fix."""
 
 from collections.abc import Mapping
 
 import pytest
+from torch import nn
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
-from convsmith.briefs.schema import Brief
-from convsmith.briefs.structure import LayerKind, count_kind
+from convsmith.briefs.loader import load_brief
+from convsmith.briefs.schema import BlockPattern, Brief
 from convsmith.net.arithmetic import analyze
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
+from convsmith.recipes.loader import load
+from convsmith.tracing.trace import trace
+from helpers.nets import analysis_of
+
+IMAGE = (3, 32, 32)
+
 
 NET = "C16 C16:s2 / G F10"
+
+
 ANALYSIS = analyze(plan(parse(NET), (3, 32, 32)))
 
 
@@ -32,31 +41,13 @@ def test_bounds_are_inclusive(field: str, bound: int, step: int) -> None:
     assert failed.fix
 
 
-def test_the_difference_and_the_largest_layers_are_named() -> None:
+def test_the_fix_names_the_largest_layers() -> None:
     check = only({"max_parameters": 2000})
     assert check.fix == (
         "970 over; the largest layers are C16:s2 (2,304), C16 (432), F10 (170); "
         "narrow C16 to C8 at character 1"
     )
     assert (check.actual, check.required) == ("2,970", "at most 2,000")
-
-
-@pytest.mark.parametrize(
-    ("kind", "net", "count"),
-    [
-        ("depthwise-separable", "S8 S8*2 / G F2", 3),
-        ("dilated", "C8:d2 S8:d3 M2:d2:s1 C8 / G F2", 2),
-        ("strided", "C8:s2 P8:s2 M2 / G F2", 2),
-        ("residual", "+(C3) +(C3)*2 / G F2", 3),
-        ("max-pooling", "C8 M2 A2 / G F2", 1),
-        ("average-pooling", "C8 M2 A2 / G F2", 1),
-        ("global-average-pooling", "C8 A2 / G F2", 1),
-        ("fully-connected", "C8 / G F4 F2", 2),
-    ],
-)
-def test_kinds_are_counted(kind: LayerKind, net: str, count: int) -> None:
-    assert count_kind(analyze(plan(parse(net), (3, 16, 16))).rows, kind) == count
-    assert count_kind(analyze(plan(parse("P2 A16"), (3, 16, 16))).rows[:1], kind) == 0
 
 
 def test_required_and_forbidden_kinds() -> None:
@@ -68,7 +59,7 @@ def test_required_and_forbidden_kinds() -> None:
     assert only({"forbid": ["fully-connected"]}).verdict == "fail"
 
 
-def test_augmentations_that_the_recipe_must_name() -> None:
+def test_required_augmentations() -> None:
     brief = {"augmentations": ["CoarseDropout"]}
     assert only(brief, augmentations=("CoarseDropout",)).verdict == "pass"
     assert only(brief, augmentations=("HorizontalFlip",)).verdict == "fail"
@@ -80,7 +71,7 @@ def test_accuracy_is_not_applicable_before_training() -> None:
     assert only({"min_accuracy": 0.98}, metrics=RunMetrics(accuracy=0.9799)).verdict == "fail"
 
 
-def test_calibration_is_judged_where_it_was_measured() -> None:
+def test_calibration_is_checked_if_it_was_measured() -> None:
     brief = {"max_calibration_error": 0.05}
     assert only(brief).actual == "not trained"
     assert only(brief, metrics=RunMetrics(accuracy=0.9)).actual == "not measured"
@@ -91,3 +82,85 @@ def test_calibration_is_judged_where_it_was_measured() -> None:
 
 def test_an_empty_brief_checks_nothing() -> None:
     assert judge(Brief(), ANALYSIS) == ()
+
+
+@pytest.mark.parametrize("name", ["cifar10-classic", "cifar10-rmsprop", "cifar10-sprint"])
+def test_the_course_brief_passes_on_its_nets(name: str) -> None:
+    model = load(name).model
+    analysis = analyze(plan(parse(model.net), IMAGE, model))
+    names = ("HorizontalFlip", "ShiftScaleRotate", "CoarseDropout")
+    checks = judge(
+        load_brief("course-cifar10"), analysis, augmentations=names, metrics=RunMetrics(accuracy=0.85)
+    )
+    assert {check.verdict for check in checks} == {"pass"}
+    assert len(checks) == 10
+
+
+def test_the_mnist_net_fails_many_checks_of_the_course_brief() -> None:
+    model = load("mnist-classic").model
+    analysis = analyze(plan(parse(model.net), (1, 28, 28), model))
+    checks = judge(load_brief("course-cifar10-blocks"), analysis, augmentations=("ShiftScaleRotate",))
+    assert [check.title for check in checks if check.verdict == "fail"] == [
+        "parameters",
+        "receptive field",
+        "depthwise-separable",
+        "dilated",
+        "global-average-pooling",
+        "no max-pooling",
+        "blocks of convolutions",
+        "convolutions in each block",
+        "stride or dilation at block ends",
+        "augmentation HorizontalFlip",
+        "augmentation CoarseDropout",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "failing"),
+    [
+        ("cifar10-classic", []),
+        ("cifar10-rmsprop", ["convolutions in each block"]),
+        ("cifar10-sprint", ["blocks of convolutions", "convolutions in each block"]),
+    ],
+)
+def test_the_block_pattern_of_the_course(name: str, failing: list[str]) -> None:
+    model = load(name).model
+    analysis = analyze(plan(parse(model.net), IMAGE, model))
+    brief = Brief(blocks=load_brief("course-cifar10-blocks").blocks)
+    assert [check.title for check in judge(brief, analysis) if check.verdict == "fail"] == failing
+
+
+def test_a_traced_net_passes_the_pattern_too() -> None:
+    def block(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, stride=2, padding=1)
+        )
+
+    net = nn.Sequential(block(3, 8), block(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    brief = Brief(blocks=BlockPattern(count=2, convolutions=2, shrink="strided-or-dilated"))
+    assert {check.verdict for check in judge(brief, trace(net, IMAGE))} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [
+        ("max_activation_bytes", analysis_of("C16 C16:s2 / G F10").peak_activation_bytes),
+        ("max_file_bytes", analysis_of("C16 C16:s2 / G F10").file_bytes["fp32"]),
+    ],
+)
+def test_memory_bounds_are_inclusive(field: str, number: int) -> None:
+    for bound, verdict in ((number, "pass"), (number - 1, "fail")):
+        (check,) = judge(Brief.model_validate({field: bound}), analysis_of("C16 C16:s2 / G F10"))
+        assert check.verdict == verdict
+        assert bool(check.fix) == (verdict == "fail")
+
+
+def test_coverage_of_the_image() -> None:
+    (check,) = judge(Brief(full_coverage=True), analysis_of("C8:k1:s2 / G F10"))
+    assert (check.verdict, check.actual) == ("fail", "16 and 16 rows and columns are missed")
+    (check,) = judge(Brief(full_coverage=True), analysis_of("C8:s2 / G F10"))
+    assert check.verdict == "pass"
+    # Holes of a dilation are filled by the layer before it.
+    assert analysis_of("C8:d3:s3:p0 / G F10").uncovered == (21, 21)
+    assert analysis_of("C8 C8:d3:s3:p0 / G F10").uncovered == (0, 0)
+    assert analysis_of("C8:k2:d4:s8:p0 / G F10").uncovered == (24, 24)

@@ -5,6 +5,9 @@ before the head, so that its receptive field can be measured; `forward` gives lo
 `(N, 10, H, W)`.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -336,3 +339,15 @@ ALL: tuple[type[nn.Module], ...] = (
     DirectParameters,
     Functional,
 )
+
+
+class Apply(nn.Module):
+    """A function of the images and of some layers as a module."""
+
+    def __init__(self, function: Callable[..., Any], *layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.function(images, *self.layers)

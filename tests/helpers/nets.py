@@ -1,18 +1,21 @@
-"""Random nets for property tests: legal notation, drawn by hypothesis."""
+"""Nets for tests: random notations for property tests, and modules from source text."""
 
 import os
+import types
 
 from hypothesis import assume
 from hypothesis import strategies as st
+from torch import nn
 
 from convsmith.errors import ShapeError
+from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Plan, plan
 from convsmith.net.settings import NetSettings
 
 
 def examples(count: int) -> int:
-    """How many examples a property test tries: all with `make test-all`, an eighth otherwise."""
+    """Return the number of examples of a property test: all with `make test-all`, else an eighth."""
     return count if os.environ.get("CONVSMITH_ALL_TESTS") else max(count // 8, 20)
 
 
@@ -37,7 +40,7 @@ def _convolution(draw: st.DrawFn, *, keep_size: bool) -> str:
 
 @st.composite
 def layers(draw: st.DrawFn) -> str:
-    """One item that is legal on an even number of channels."""
+    """Draw an item that fits an even number of channels."""
     choice = draw(st.integers(0, 7))
     if choice == 0:
         return draw(st.sampled_from(["M2", "A2", "M3:s2:p1", "M3:s1:p1", "A3:s2"]))
@@ -50,7 +53,7 @@ def layers(draw: st.DrawFn) -> str:
 
 @st.composite
 def notations(draw: st.DrawFn) -> str:
-    """A whole net for an input of an even number of channels and about 64 pixels a side."""
+    """Draw a net for an input with an even number of channels and about 64 pixels a side."""
     blocks = [
         " ".join(draw(layers()) for _ in range(draw(st.integers(1, 3))))
         for _ in range(draw(st.integers(1, 2)))
@@ -73,9 +76,22 @@ net_settings = st.builds(
 
 
 def legal(text: str, config: NetSettings, shape: tuple[int, int, int] = (2, 40, 40)) -> Plan:
-    """The plan of a random net; one that does not fit its input is not of interest."""
+    """Return the plan of a random net; discard a net that does not fit its input."""
     try:
         return plan(parse(text), shape, config)
     except ShapeError:
         assume(condition=False)
         raise
+
+
+def analysis_of(net: str, **settings: object) -> SpecAnalysis:
+    """Analyse a notation for images of 3x32x32."""
+    return analyze_notation(net, (3, 32, 32), NetSettings.model_validate(settings))
+
+
+def net_from_source(text: str) -> nn.Module:
+    """Create the `Net` of a source text."""
+    module = types.ModuleType("model")
+    exec(compile(text, "model.py", "exec"), module.__dict__)  # noqa: S102 - the text is convsmith's own
+    net: nn.Module = module.__dict__["Net"]()
+    return net

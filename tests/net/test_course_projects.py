@@ -170,9 +170,7 @@ def course_cifar10(dropout: float) -> nn.Module:
     ("name", "course", "shape"),
     [("mnist-classic", course_mnist(), (1, 28, 28)), ("cifar10-classic", course_cifar10(0.1), (3, 32, 32))],
 )
-def test_the_net_computes_what_the_course_net_computes(
-    name: str, course: nn.Module, shape: tuple[int, int, int]
-) -> None:
+def test_the_net_equals_the_course_net(name: str, course: nn.Module, shape: tuple[int, int, int]) -> None:
     net = build(analysis_of(name, shape).plan)
     course.load_state_dict(dict(zip(course.state_dict(), net.state_dict().values(), strict=True)))
     images = torch.randn(4, *shape)
@@ -192,7 +190,7 @@ def test_course_receptive_fields() -> None:
     assert analysis_of("cifar10-classic", (3, 32, 32)).receptive_field == 51
 
 
-def test_the_rmsprop_net_has_the_architecture_that_the_course_describes() -> None:
+def test_the_rmsprop_net_has_the_architecture_of_the_course() -> None:
     recipe = load("cifar10-rmsprop")
     first, second, third, fourth, fifth = parse(recipe.model.net).blocks
     assert [str(layer)[0] + f" stride {layer.stride}" for layer in parse_layers(first)] == [
@@ -225,7 +223,7 @@ def dropout_of(layer: Layer, default: float) -> float:
     return default if layer.dropout is None else layer.dropout
 
 
-def test_the_training_that_the_course_describes() -> None:
+def test_the_training_of_the_course() -> None:
     mnist, classic, rmsprop = (
         load(name).train for name in ("mnist-classic", "cifar10-classic", "cifar10-rmsprop")
     )

@@ -116,7 +116,7 @@ def test_errors_point_at_the_character(text: str, position: int, what: str, fix:
     assert mark.index("^") == position - 1
 
 
-def test_the_error_as_the_user_reads_it() -> None:
+def test_the_text_of_an_error() -> None:
     with pytest.raises(NotationError) as caught:
         parse("C16 / c32")
     assert str(caught.value) == (
@@ -127,7 +127,7 @@ def test_the_error_as_the_user_reads_it() -> None:
     )
 
 
-def test_a_long_text_is_shown_around_the_mistake() -> None:
+def test_a_long_text_is_cut_around_the_error() -> None:
     with pytest.raises(NotationError) as caught:
         parse("C16 " * 200 + "X1")
     line, mark = caught.value.problems[0].context.split("\n")
@@ -135,7 +135,7 @@ def test_a_long_text_is_shown_around_the_mistake() -> None:
     assert line[mark.index("^")] == "X"
 
 
-def test_an_endless_text_is_refused() -> None:
+def test_a_text_that_is_too_long() -> None:
     with pytest.raises(NotationError, match="10,001 characters"):
         parse("C" * 10_001)
 
@@ -145,7 +145,7 @@ ALPHABET = "".join(KINDS) + "".join(OPTIONS) + "0123456789:/+()*. \n\tXé\x00"
 
 @settings(max_examples=examples(1500), deadline=None)
 @given(st.one_of(st.text(ALPHABET, max_size=40), st.text(max_size=30)))
-def test_any_text_is_a_spec_or_a_clean_error(text: str) -> None:
+def test_any_text_is_a_spec_or_an_error(text: str) -> None:
     try:
         net = parse(text)
     except NotationError as error:

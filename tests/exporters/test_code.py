@@ -1,0 +1,135 @@
+"""Source code exported from notations, runs and bundles."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import convsmith as cs
+from convsmith.cli import run
+from convsmith.net.module import build
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.recipes.schema import Recipe
+from convsmith.runs.folder import RunFolder
+from helpers.imports import loaded
+from helpers.nets import net_from_source
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_the_file_runs(tmp_path: Path, capsys: Capture) -> None:
+    (path,) = cs.export(cs.load_target("C8 C16:s2 / G F10", input_shape=(3, 32, 32)), tmp_path / "new")
+    assert path == tmp_path / "new" / "model.py"
+    runpy.run_path(str(path), run_name="__main__")
+    # 3*8*9 + 16 + 8*16*9 + 32 + 16*10 + 10, worked out by hand.
+    assert capsys.readouterr().out == "output (1, 10)\nparameters 1586\n"
+
+
+def test_a_net_is_exported_without_torch(tmp_path: Path) -> None:
+    arguments = ["export", "cifar10-classic", "--code", "--out", str(tmp_path)]
+    assert not loaded(f"from convsmith.cli import run; run({arguments!r})", "torch")
+    assert (tmp_path / "model.py").is_file()
+
+
+def test_the_weights_of_a_run_are_exported(tiny: Recipe, tmp_path: Path, capsys: Capture) -> None:
+    folder = cs.train(tiny, runs=tmp_path).folder
+    out = tmp_path / "out"
+    assert run(["export", str(folder), "--code", "--out", str(out)]) == 0
+    written = capsys.readouterr().out.splitlines()
+    assert written == [str(out / "model.py"), str(out / "model.safetensors")]
+    text = (out / "model.py").read_text(encoding="utf-8")
+    net = net_from_source(text)
+    net.load_state_dict(safetensors.torch.load_file(out / "model.safetensors"))
+    own = build(plan(parse(tiny.model.net), (1, 8, 8), tiny.model))
+    own.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
+    images = torch.rand(4, 1, 8, 8)
+    assert torch.equal(net.eval()(images), own.eval()(images))
+    mean = json.loads((folder / "data.json").read_text())["mean"][0]
+    assert f"minus ({mean:.6g})" in " ".join(text.split())
+    assert "in this order: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in " ".join(text.split())
+
+
+def test_the_weights_of_a_bundle_are_exported(tiny: Recipe, tmp_path: Path) -> None:
+    folder = cs.export_bundle(cs.train(tiny, runs=tmp_path).folder, tmp_path / "bundle")
+    path, weights = cs.export(cs.load_target(str(folder)), tmp_path / "out")
+    text = path.read_text(encoding="utf-8")
+    net = net_from_source(text).eval()
+    net.load_state_dict(safetensors.torch.load_file(weights))
+    classifier = cs.load(folder)
+    images = torch.randint(256, (50, 1, 8, 8), dtype=torch.uint8)
+    learned = classifier.preprocessing
+    own = net((images / 255 - learned.mean[0]) / learned.std[0])
+    torch.testing.assert_close(
+        own, torch.from_numpy(classifier.logits(images.permute(0, 2, 3, 1).numpy())), rtol=1e-4, atol=1e-4
+    )
+    assert f"minus ({learned.mean[0]:.6g})" in " ".join(text.split())
+    assert "in this order: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in " ".join(text.split())
+
+
+def test_class_names_cannot_break_the_file(tiny: Recipe, tmp_path: Path) -> None:
+    folder = cs.train(tiny, runs=tmp_path).folder
+    record = json.loads((folder / "data.json").read_text())
+    record["class_names"][0] = '"""\nraise SystemExit\n\\'
+    (folder / "data.json").write_text(json.dumps(record))
+    # What such a folder is worth whose author wrote the manifest, too.
+    RunFolder(path=folder).write_manifest()
+    path, _ = cs.export(cs.load_target(str(folder)), tmp_path / "out")
+    net_from_source(path.read_text(encoding="utf-8"))
+
+
+def error_of(capsys: Capture, *arguments: str) -> str:
+    assert run(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path: Path, capsys: Capture) -> None:
+    first = ["export", "C8 / G F10", "--code", "--input", "3x32x32", "--out", str(tmp_path)]
+    second = ["export", "C16 / G F10", "--code", "--input", "3x32x32", "--out", str(tmp_path)]
+    assert run(first) == 0
+    before = (tmp_path / "model.py").read_bytes()
+    # The same once more changes nothing and is no mistake.
+    assert run(first) == 0
+    capsys.readouterr()
+    err = error_of(capsys, *second)
+    assert "error[E010]" in err
+    assert "another file exists already" in err
+    assert "fix: name another folder with --out, or replace the file with --force" in err
+    assert (tmp_path / "model.py").read_bytes() == before
+    assert run([*second, "--force"]) == 0
+    assert "C16 / G F10" in (tmp_path / "model.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["C8 / G F10", "--input", "3x32x32"], "nothing to write", "--code"),
+        (["C8 / G F10", "--code"], "the input's shape is missing", "--input 3x32x32"),
+        (["c8 / G F10", "--code", "--input", "3x32x32"], "unknown layer kind 'c'", "write C"),
+        (["runs/digits-99", "--code"], "no such run folder", "convsmith train"),
+        (["digit", "--code"], "unknown recipe 'digit'", "did you mean 'digits'?"),
+        (["digits", "--code", "norm=none"], "unknown field", ""),
+        (["src", "--code"], "this folder is no trained run", "convsmith train"),
+    ],
+)
+def test_errors(arguments: list[str], what: str, fix: str, capsys: Capture) -> None:
+    err = error_of(capsys, "export", *arguments)
+    assert what in err
+    assert fix in err
+
+
+def test_overrides_and_damaged_weights_are_rejected(tiny: Recipe, tmp_path: Path, capsys: Capture) -> None:
+    folder = cs.train(tiny, runs=tmp_path).folder
+    err = error_of(capsys, "export", str(folder), "model.net=C16 / G F10", "--code")
+    assert "a run's recipe cannot be changed" in err
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert "model.safetensors: damaged: found 7 bytes" in error_of(
+        capsys, "export", str(folder), "--code", "--out", str(tmp_path / "x")
+    )
+    assert not (tmp_path / "x").exists()
