@@ -22,7 +22,7 @@ from convsmith.errors import ConvsmithError, UsageError
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.parity import compared
-from convsmith.runs.log import RunWriter
+from convsmith.runs.writer import RunWriter
 from convsmith.system.memory import enough_memory
 from helpers.paths import ROOT
 

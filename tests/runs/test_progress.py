@@ -51,7 +51,7 @@ def test_a_run_that_is_not_finished(tiny: Recipe, tmp_path: Path, capsys: pytest
     (folder / "metrics.csv").write_text("\n".join(rows[:2]) + "\n")
     assert run(["watch", str(folder), "--once"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert re.fullmatch(r"tiny-1: 1 of 2 epochs, about \d\d:\d\d left, last news \d+ s ago", last)
+    assert re.fullmatch(r"tiny-1: 1 of 2 epochs, about \d\d:\d\d left, last update \d+ s ago", last)
     (folder / "log.txt").write_text("12:00:00  error[E060]: epoch 2, batch 1: the loss is nan\n")
     assert run(["watch", str(folder)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from convsmith.errors import RecipeError, RunError
 from convsmith.models.teacher import teacher_of, with_absolute_paths
-from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
@@ -15,7 +14,7 @@ from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
-from convsmith.system import files, folders
+from convsmith.system import folders
 from convsmith.training.callbacks import Callback
 from convsmith.training.state import TrainerState
 
@@ -53,7 +52,7 @@ def resume(
     with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.held(run):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
-        edited = load(str(run / "recipe.toml"))
+        edited = folder.recipe()
         recipe = lengthened(edited, epochs)
         _check_length(folder, checkpoint.state, recipe)
         session = Session.load(recipe)
@@ -67,8 +66,7 @@ def resume(
                 raise _changed(run, unexpected)
             folder.reopen(_resumption(checkpoint.state, changes))
             if recipe != edited:
-                located = with_absolute_paths(session.resolved_recipe)
-                files.write_toml(folder.path / "recipe.toml", located.table())
+                folder.write_recipe(with_absolute_paths(session.resolved_recipe))
             if any(each.field.startswith("data.") for each in unexpected):
                 folder.write(DataRecord.of(session.data, session.recipe.data))
             folder.remove(TeacherRecord)

@@ -76,7 +76,7 @@ def train(
 
 def _write_records(folder: RunFolder, session: Session, teacher: KnownTeacher | None) -> None:
     folder.write_start(
-        recipe=with_absolute_paths(session.resolved_recipe).table(),
+        recipe=with_absolute_paths(session.resolved_recipe),
         environment=Environment.current(),
         data=DataRecord.of(session.data, session.recipe.data),
         summary=session.summary(),

@@ -51,7 +51,7 @@ def classifier_of(run: Path, device: str | None = None) -> Classifier:
         RunError: No such run, a damaged one, or one that was not evaluated.
     """
     folder = RunFolder.open(run)
-    recipe, record = load_recipe(str(run / "recipe.toml")), folder.read(DataRecord)
+    recipe, record = folder.recipe(), folder.read(DataRecord)
     folder.verify(folder.predictions.name)
     confidence = fitted(predictions.read(folder.predictions), "test")
     preprocessing = _preprocessing(record, run)

@@ -129,7 +129,7 @@ def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | No
 
     run = RunFolder.open(folder)
     _check_only_brief("run", folder, overrides)
-    recipe = load(str(folder / "recipe.toml"), overrides)
+    recipe = run.recipe(overrides)
     target = of_recipe(recipe, input_shape or run.read(DataRecord).image_shape)
     return replace(target, run=folder, trained=_shown(run))
 

@@ -17,10 +17,9 @@ from convsmith.models.bundle_schema import Origin
 from convsmith.models.zoo import find_bundle, zoo_name
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
-from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import ModelConfig
 from convsmith.runs.folder import WEIGHTS, RunFolder
-from convsmith.runs.schema import DataRecord, TeacherRecord
+from convsmith.runs.schema import FILES, DataRecord, TeacherRecord
 from convsmith.system import reading
 
 
@@ -95,8 +94,8 @@ def _of_run(folder: RunFolder, student: TrainingData) -> TrainedModel:
             where=str(folder.path),
             fix=f"finish it: `convsmith resume {folder.path}`",
         )
-    folder.verify("results.json")
-    model = load_recipe(str(folder.path / "recipe.toml")).model
+    folder.verify(FILES[Results])
+    model = folder.recipe().model
     record = folder.read(DataRecord)
     net = build(analyze_notation(model.net, record.image_shape, model).plan)
     folder.load_weights(net)

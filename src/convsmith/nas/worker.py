@@ -11,7 +11,7 @@ from convsmith.nas.candidate import Candidate
 from convsmith.nas.search_space import SearchSpace
 from convsmith.recipes.session import TrainingSession
 from convsmith.runs.folder import STATE, RunFolder
-from convsmith.runs.log import RunWriter
+from convsmith.runs.writer import RunWriter
 from convsmith.system import files
 from convsmith.system.signals import ALARM, StopRequest
 from convsmith.training.callbacks import Callback
@@ -82,7 +82,7 @@ class TrialRunner:
         """
         session = self.session(candidate, until)
         folder = RunFolder(path=self.trial_folder(number))
-        files.write_toml(folder.path / "recipe.toml", session.resolved_recipe.table())
+        folder.write_recipe(session.resolved_recipe)
         return session.fit(
             session.build_net(),
             teacher=self.teacher,

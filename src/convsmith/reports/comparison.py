@@ -14,7 +14,6 @@ from convsmith.evaluation.comparison import McNemarTest, differences, group_by_r
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
-from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.compare_page import ComparisonData, GroupRow, PairRow, RunRow, html, markdown
 from convsmith.reports.sheets import Pixels, sheet
@@ -88,7 +87,7 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
 
 def _open(path: Path) -> _Run:
     folder = RunFolder.open(path)
-    recipe = load_recipe(str(path / "recipe.toml"))
+    recipe = folder.recipe()
     data = folder.read(DataRecord)
     names = data.class_names
     test = predictions.read(folder.predictions)

@@ -238,7 +238,7 @@ def _page_data(
         metrics=metrics,
         checks=checks,
         pictures=tuple(drawn),
-        log=folder.read_text("log.txt"),
+        log=folder.read_log(),
         robustness=folder.find(Robustness),
         duplicates=folder.find(Duplicates),
         label_errors=folder.find(LabelErrors),

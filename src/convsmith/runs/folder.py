@@ -8,7 +8,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors
@@ -20,6 +19,8 @@ from torch import nn
 
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.schema import Results
+from convsmith.recipes.loader import load as load_recipe
+from convsmith.recipes.schema import Recipe
 from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.runs.schema import (
     FILES,
@@ -175,6 +176,10 @@ class RunFolder:
         return "" if found == expected else f"found SHA-256 {found[:12]}, expected {expected[:12]}"
 
     @property
+    def log(self) -> Path:
+        return self.path / LOG
+
+    @property
     def report(self) -> Path:
         return self.path / "README.md"
 
@@ -226,11 +231,22 @@ class RunFolder:
         """Remove the file of a kind of record, if it exists."""
         (self.path / FILES[kind]).unlink(missing_ok=True)
 
+    def recipe(self, overrides: Sequence[str] = ()) -> Recipe:
+        """Load the recipe.
+
+        Raises:
+            RecipeError: A field is invalid.
+        """
+        return load_recipe(str(self.path / RECIPE), overrides)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        files.write_toml(self.path / RECIPE, recipe.table())
+
     def write_start(
-        self, *, recipe: dict[str, Any], environment: Environment, data: DataRecord, summary: str
+        self, *, recipe: Recipe, environment: Environment, data: DataRecord, summary: str
     ) -> None:
         """Write what is known before the first step."""
-        files.write_toml(self.path / RECIPE, recipe)
+        self.write_recipe(recipe)
         self.write(environment)
         self.write(data)
         files.write_text(self.path / "summary.txt", summary + "\n")
@@ -303,8 +319,8 @@ class RunFolder:
             raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
         return tensor
 
-    def read_text(self, name: str) -> str:
-        return reading.read_text(self.path / name)
+    def read_log(self) -> str:
+        return reading.read_text(self.log)
 
     def write_manifest(self) -> None:
         """Write the SHA-256 and the size of every other file, which marks the run as finished."""

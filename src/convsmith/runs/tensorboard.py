@@ -1,6 +1,6 @@
-"""Curves for TensorBoard: an observer that writes loss, accuracy and learning rate of each epoch.
+"""Curves for TensorBoard: loss, accuracy, learning rate and duration of each epoch.
 
-TensorBoard is an optional extra. Its files are a view of the run's history and nothing depends on them.
+TensorBoard is an optional extra. Its files are a view of the history of a run, and no command reads them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardWriter(Callback):
-    """Writes loss, accuracy, learning rate and seconds into the folder `tensorboard` of a run.
+    """Writes the curves into the folder `tensorboard` of a run; the step of a point is its epoch.
 
-    The step of a point is its epoch. A training that goes on writes the curves anew from the history in its
-    state, so that they have every epoch once, whatever was written before it was interrupted.
+    When a run is resumed, the curves are written again from the history in the checkpoint, so that each epoch
+    appears once.
 
     Raises:
         MissingExtraError: TensorBoard is not installed.
@@ -42,19 +42,19 @@ class TensorBoardWriter(Callback):
         assert self.folder is not None
         for old in self.folder.glob("events.out.tfevents.*"):
             old.unlink()
-        for facts in state.history:
-            self.write(facts)
+        for metrics in state.history:
+            self.write(metrics)
 
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         del net
         self.write(metrics)
 
-    def write(self, facts: EpochMetrics) -> None:
-        """One point on each curve, on disk at once."""
+    def write(self, metrics: EpochMetrics) -> None:
+        """Write one point of each curve, on disk at once."""
         if self.writer is None:
             self.writer = self.make_writer(str(self.folder))
-        for name, value in points(facts).items():
-            self.writer.add_scalar(name, value, facts.epoch)
+        for name, value in curve_values(metrics).items():
+            self.writer.add_scalar(name, value, metrics.epoch)
         self.writer.flush()
 
     def on_train_end(self, seconds: float) -> None:
@@ -67,16 +67,16 @@ class TensorBoardWriter(Callback):
             self.writer = None
 
 
-def points(facts: EpochMetrics) -> dict[str, float]:
-    """The values of an epoch by the names of their curves; what was not measured is absent."""
-    scores = {"train": facts.train, "validation": facts.validation, "test": facts.test}
-    measured = {name: score for name, score in scores.items() if score is not None}
+def curve_values(metrics: EpochMetrics) -> dict[str, float]:
+    """Return the values of an epoch by curve; a split that was not measured is absent."""
+    splits = {"train": metrics.train, "validation": metrics.validation, "test": metrics.test}
+    measured = {name: split for name, split in splits.items() if split is not None}
     return {
-        **{f"loss/{name}": score.loss for name, score in measured.items()},
-        **{f"accuracy/{name}": score.accuracy for name, score in measured.items()},
-        "learning-rate": facts.lr,
-        "seconds/train": facts.train_seconds,
-        "seconds/evaluation": facts.evaluation_seconds,
+        **{f"loss/{name}": split.loss for name, split in measured.items()},
+        **{f"accuracy/{name}": split.accuracy for name, split in measured.items()},
+        "learning-rate": metrics.lr,
+        "seconds/train": metrics.train_seconds,
+        "seconds/evaluation": metrics.evaluation_seconds,
     }
 
 

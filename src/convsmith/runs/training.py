@@ -9,7 +9,8 @@ from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
 from convsmith.recipes.session import Session
 from convsmith.runs.evaluation import Evaluation, evaluate_run
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.log import LogFile, LogWriter, RunWriter
+from convsmith.runs.log import LogFile, LogWriter
+from convsmith.runs.writer import RunWriter
 from convsmith.system.signals import stop_on_signals
 from convsmith.training.callbacks import Callback, CallbackList
 from convsmith.training.distillation import Teacher

@@ -21,7 +21,7 @@ from convsmith.exporters.project.readme import Shown, readme
 from convsmith.models.resolve import Target
 from convsmith.models.resolve import find as find_target
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.schema import DataRecord, Environment
+from convsmith.runs.schema import METRICS, DataRecord, Environment
 from convsmith.system import files, reading
 from convsmith.training.metrics import SplitMetrics
 
@@ -83,7 +83,7 @@ def project(run: Path) -> dict[str, bytes]:
     plots = [name for name in PICTURES if (found.folder.path / "plots" / f"{name}.png").is_file()]
     shown = _shown(found, plots)
     written["logs/train.log"] = shown.log
-    written["logs/metrics.csv"] = found.folder.read_text("metrics.csv")
+    written["logs/metrics.csv"] = reading.read_text(found.folder.path / METRICS)
     written["requirements.txt"] = requirements(storage.kind, values, found.folder.read(Environment))
     written[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
     written[f"{recipe.name}.ipynb"] = notebook(values, shown)
@@ -172,7 +172,7 @@ def _shown(found: _Run, plots: list[str]) -> Shown:
         test=SplitMetrics(loss=found.facts.loss, correct=found.facts.correct, total=found.facts.total),
         checks=found.checks,
         metrics=folder.metrics(),
-        log=plain_log(folder.read_text("log.txt")),
+        log=plain_log(folder.read_log()),
         environment=folder.read(Environment),
         plots=tuple(plots),
     )
