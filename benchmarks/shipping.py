@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from benchmarks.measure import kept
-from convsmith.exporters.bundle import Checked, images_for
-from convsmith.exporters.onnx_export import exact_classifier
 from convsmith.exporters.onnx_model import logits_of, session, to_int8, to_onnx
+from convsmith.exporters.reference_images import ReferenceImages, from_dataset
 from convsmith.models.classifier import Classifier
+from convsmith.models.resolve import resolve_trained
 from convsmith.models.zoo import zoo_folder, zoo_names
 
 FOUND = Path("runs") / "shipping" / "found.json"
@@ -51,19 +51,19 @@ class _Net:
 
     @property
     def classifier(self) -> Classifier:
-        found: Classifier = self.once("classifier", lambda: exact_classifier(self.name))
+        found: Classifier = self.once("classifier", lambda: resolve_trained(self.name).classifier("cpu"))
         return found
 
     @property
-    def checked(self) -> Checked:
-        found: Checked = self.once("checked", lambda: images_for(self.name, self.classifier))
-        return found
+    def reference(self) -> ReferenceImages:
+        reference: ReferenceImages = self.once("reference", lambda: from_dataset(resolve_trained(self.name)))
+        return reference
 
     def model(self, form: str) -> bytes:
         plain: bytes = self.once("ONNX", lambda: to_onnx(self.classifier))
         if form == "ONNX":
             return plain
-        calibration = np.asarray(self.checked.calibration)
+        calibration = np.asarray(self.reference.calibration)
         small: bytes = self.once(form, lambda: to_int8(plain, self.classifier, calibration))
         return small
 
@@ -75,7 +75,7 @@ class _Net:
         return lambda images: logits_of(running, images)[0]
 
     def accuracy(self, form: str) -> float:
-        images, labels, ask = self.checked.images, self.checked.labels, self.ask(form)
+        images, labels, ask = self.reference.images, self.reference.labels, self.ask(form)
         starts = range(0, len(images), 250)
         right = [ask(np.asarray(images[at : at + 250])).argmax(1) for at in starts]
         return float((np.concatenate(right) == labels).mean())
@@ -91,7 +91,7 @@ class _Net:
 
     def milliseconds(self, count: int) -> dict[str, list[float]]:
         """Of each form, in turns, after a few that do not count."""
-        images = np.asarray(self.checked.images[:count])
+        images = np.asarray(self.reference.images[:count])
         asks = {form: self.ask(form) for form in FORMS}
         took: dict[str, list[float]] = {form: [] for form in FORMS}
         for number in range(COUNTS[count] + 5):

@@ -21,7 +21,7 @@ from convsmith.cli import run
 from convsmith.errors import ConvsmithError, UsageError
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.predictions import Predictions
-from convsmith.exporters.parity import compared
+from convsmith.exporters.parity import compare
 from convsmith.runs.writer import RunWriter
 from convsmith.system.memory import enough_memory
 from helpers.paths import ROOT
@@ -144,7 +144,7 @@ def test_the_example_of_an_export_that_differs() -> None:
     _, told, exit_code = example("E071")
     images = np.full((2, 8, 8, 1), 128, np.uint8)
     with pytest.raises(ConvsmithError) as caught:
-        compared(digits, Halved(), images, ["test image 0", "test image 1"])
+        compare(digits, Halved(), images, ["test image 0", "test image 1"])
     assert f"{caught.value}\n" == told
     assert caught.value.exit_code == exit_code
 

@@ -24,17 +24,18 @@ if TYPE_CHECKING:
     from convsmith.api.receptive_field import receptive_field
     from convsmith.api.recipes import list_recipes, load_recipe
     from convsmith.api.report import report
+    from convsmith.api.resolve import resolve
     from convsmith.api.results import results
     from convsmith.api.resume import resume
     from convsmith.api.search import search
     from convsmith.api.summary import summary
-    from convsmith.api.targets import load_target
     from convsmith.api.train import train
     from convsmith.api.watch import progress
     from convsmith.briefs.checks import Check
     from convsmith.briefs.schema import Brief
     from convsmith.errors import ConvsmithError
     from convsmith.models.classifier import Classifier, Prediction
+    from convsmith.models.model import Model
     from convsmith.net.analysis import Analysis
     from convsmith.net.settings import NetSettings
     from convsmith.recipes.schema import Recipe
@@ -49,6 +50,7 @@ __all__ = [
     "Check",
     "Classifier",
     "ConvsmithError",
+    "Model",
     "NetSettings",
     "Prediction",
     "Recipe",
@@ -66,13 +68,13 @@ __all__ = [
     "list_recipes",
     "load",
     "load_recipe",
-    "load_target",
     "lr_find",
     "predict",
     "preview",
     "progress",
     "receptive_field",
     "report",
+    "resolve",
     "results",
     "resume",
     "search",
@@ -89,6 +91,7 @@ _MODULES = {
     "Check": "convsmith.briefs.checks",
     "Classifier": "convsmith.models.classifier",
     "ConvsmithError": "convsmith.errors",
+    "Model": "convsmith.models.model",
     "NetSettings": "convsmith.net.settings",
     "Prediction": "convsmith.models.classifier",
     "Recipe": "convsmith.recipes.schema",
@@ -106,13 +109,13 @@ _MODULES = {
     "list_recipes": "convsmith.api.recipes",
     "load": "convsmith.api.predict",
     "load_recipe": "convsmith.api.recipes",
-    "load_target": "convsmith.api.targets",
     "lr_find": "convsmith.api.lr_find",
     "predict": "convsmith.api.predict",
     "preview": "convsmith.api.preview",
     "progress": "convsmith.api.watch",
     "receptive_field": "convsmith.api.receptive_field",
     "report": "convsmith.api.report",
+    "resolve": "convsmith.api.resolve",
     "results": "convsmith.api.results",
     "resume": "convsmith.api.resume",
     "search": "convsmith.api.search",

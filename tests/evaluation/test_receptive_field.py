@@ -250,9 +250,9 @@ def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.C
     assert (out / "receptive-field.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((out / "receptive-field.json").read_text())
     assert record["theoretical_size"] == [5, 5]
-    trained, _ = cs.receptive_field(cs.load_target(str(folder)), out, num_images=32)
+    trained, _ = cs.receptive_field(cs.resolve(str(folder)), out, num_images=32)
     initial, _ = cs.receptive_field(
-        cs.load_target("digits", "model.net=C4 C8:s2 / G F10"), tmp_path / "new", num_images=32
+        cs.resolve("digits", "model.net=C4 C8:s2 / G F10"), tmp_path / "new", num_images=32
     )
     assert record["radius_of_share"]["0.5"] == trained.radius_of(0.5)
     assert not np.array_equal(trained.energy, initial.energy)
@@ -262,7 +262,7 @@ def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.C
 
 def test_a_net_alone_has_no_images(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(cs.ConvsmithError, match="a net alone has no images"):
-        cs.receptive_field(cs.load_target("C8 / G F10", input_shape=(3, 8, 8)), Path("nowhere"))
+        cs.receptive_field(cs.resolve("C8 / G F10", input_shape=(3, 8, 8)), Path("nowhere"))
     assert run(["receptive-field", "C8 / G F10"]) == 2
     assert run(["receptive-field", "runs/none-1"]) == 2
     assert "Traceback" not in capsys.readouterr().err

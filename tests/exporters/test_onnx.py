@@ -15,8 +15,9 @@ from convsmith.cli import run as command
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import ParityError
 from convsmith.exporters import onnx_model
-from convsmith.exporters.parity import compared
+from convsmith.exporters.parity import compare
 from convsmith.models import bundle
+from convsmith.models.bundle_weights import serialize
 from convsmith.models.classifier import Classifier
 from convsmith.models.zoo import zoo_folder
 from helpers.paths import ROOT
@@ -34,7 +35,7 @@ def model(digits: Classifier) -> bytes:
 
 @pytest.fixture(scope="module")
 def images() -> Any:
-    return load_data(bundle.read_facts(zoo_folder("digits")).origin.data)
+    return load_data(bundle.read(zoo_folder("digits")).metadata.origin.data)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_the_file_alone_answers_as_pytorch_does(
 
 
 def test_its_metadata_says_how_to_use_it(model: bytes) -> None:
-    facts = bundle.read_facts(zoo_folder("digits"))
+    facts = bundle.read(zoo_folder("digits")).metadata
     proto = onnx.load_from_string(model)
     told = {entry.key: entry.value for entry in proto.metadata_props}
     assert tuple(json.loads(told["labels"])) == facts.labels
@@ -127,12 +128,12 @@ def test_the_first_image_that_differs_is_named(digits: Classifier, images: Any) 
 
     names = [f"image {number}" for number in range(len(images.test))]
     with pytest.raises(ParityError) as caught:
-        compared(digits, Wrong(), images.test.images, names, images.test.labels)
+        compare(digits, Wrong(), images.test.images, names, images.test.labels)
     assert "first at image 17: " in str(caught.value)
     # Without it all is well, also for one image, and for none that is labelled.
-    parity = compared(digits, Wrong(), images.test.images[:17], names)
+    parity = compare(digits, Wrong(), images.test.images[:17], names)
     assert (parity.difference, parity.agreement, parity.accuracy) == (0, 1, None)
-    assert compared(digits, Wrong(), images.test.images[:1], names).images == 1
+    assert compare(digits, Wrong(), images.test.images[:1], names).images == 1
 
 
 def test_images_of_ones_own_are_enough(
@@ -181,11 +182,11 @@ def test_a_bundle_of_unknown_data_needs_images(
     ready: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = zoo_folder("digits")
-    facts = bundle.read_facts(folder)
+    facts = bundle.read(folder).metadata
     data = facts.origin.data.model_copy(update={"source": "owner/name"})
     other = facts.model_copy(update={"origin": facts.origin.model_copy(update={"data": data})})
-    tensors = bundle.in_format(cs.load("digits").net.state_dict(), "fp16")
-    bundle.write(tmp_path / "other", bundle.contents(other, tensors, "card"))
+    weights = serialize(cs.load("digits").net.state_dict(), "fp16")
+    bundle.write(tmp_path / "other", bundle.contents_of(other, weights, "card"))
     assert command(["export", str(tmp_path / "other"), "--onnx", str(ready)]) == 2
     assert "--images FOLDER" in capsys.readouterr().err
     assert not ready.exists()

@@ -81,7 +81,7 @@ def test_a_shape_that_is_none(run: Path, shape: str) -> None:
     record = json.loads((run / "data.json").read_text())
     text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
     (run / "data.json").write_text(text)
-    for use in (lambda: cs.load_target(str(run)), lambda: comparison._open(run)):
+    for use in (lambda: cs.resolve(str(run)), lambda: comparison._open(run)):
         with pytest.raises(RunError, match=r"data\.json: damaged: image_shape"):
             use()
 
@@ -93,7 +93,7 @@ def test_results_without_a_score(run: Path, test: object) -> None:
         json.dumps({**json.loads((run / "results.json").read_text()), "test": test})
     )
     with pytest.raises(RunError, match=r"results\.json: damaged: test"):
-        cs.load_target(str(run))
+        _ = cs.resolve(str(run)).test_metrics
 
 
 @pytest.mark.slow

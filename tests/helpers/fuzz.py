@@ -504,7 +504,7 @@ def run_readers(run: Path) -> list[Reader]:
         assert [found.line(), *map(table_row, found.rows)]
 
     def judged() -> None:
-        cs.load_target(str(run)).judge()
+        cs.resolve(str(run)).judge()
 
     arrays = {name: dict(np.load(run / f"{name}.npz")) for name in ("predictions", "explanation")}
     num_images = len(arrays["predictions"]["labels"])

@@ -127,7 +127,7 @@ def test_texts_do_not_overlap(module: type[nn.Module]) -> None:
 
 
 def test_the_diagram_shows_the_numbers() -> None:
-    shown = texts(diagram.diagram(cs.load_target("cifar10-classic").analysis, "cifar10-classic"))
+    shown = texts(diagram.diagram(cs.resolve("cifar10-classic").analysis, "cifar10-classic"))
     assert shown[0] == "cifar10-classic"
     assert "174,352 parameters, 32.3 M MACs an image, receptive field 51 pixels" in shown
     fields = [int(text) for text in shown if text.isdigit()]
@@ -160,7 +160,7 @@ def test_draw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_diagram_in_the_docs_is_current() -> None:
     page = (ROOT / "docs" / "images" / "cifar10-classic.svg").read_text(encoding="utf-8")
-    figure = diagram.diagram(cs.load_target("cifar10-classic").analysis, "cifar10-classic")
+    figure = diagram.diagram(cs.resolve("cifar10-classic").analysis, "cifar10-classic")
     # matplotlib writes each line of text, drawn as curves, as a comment too.
     written = [" ".join(text.split()) for text in re.findall(r"<!--(.*?)-->", page, flags=re.DOTALL)]
     assert sorted(written) == sorted(line for text in texts(figure) for line in text.splitlines())

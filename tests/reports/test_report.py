@@ -191,7 +191,7 @@ def test_robustness_is_measured_and_reported(run: Result, tmp_path: Path) -> Non
 
 def test_the_effective_receptive_field_is_reported(run: Result, copied: Path) -> None:
     # What `convsmith receptive-field` measures on as many images is what the report shows.
-    field, _ = cs.receptive_field(cs.load_target(str(copied)), copied / "drawn", num_images=128)
+    field, _ = cs.receptive_field(cs.resolve(str(copied)), copied / "drawn", num_images=128)
     page = run.page.read_text()
     assert f"Effective receptive field: {field.size:.1f} pixels" in page
     assert f"gradient over {field.num_images:,} test images" in page

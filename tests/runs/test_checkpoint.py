@@ -430,7 +430,7 @@ def test_damage_is_found_before_a_file_is_used(name: str, whole: Path, tmp_path:
     content[len(content) // 2] ^= 1
     uses: list[Callable[[], object]] = [
         lambda: cs.evaluate(run),
-        lambda: cs.load_target(str(run)),
+        lambda: cs.resolve(str(run)),
     ]
     if name != "recipe.toml":
         uses.append(lambda: cs.resume(run, epochs=9))
@@ -515,7 +515,7 @@ def test_results_are_looked_at_before_they_are_believed(whole: Path, tmp_path: P
     results = tmp_path / "results.json"
     results.write_text(results.read_text().replace('"correct": ', '"correct": 1'), encoding="utf-8")
     with pytest.raises(RunError, match=r"results\.json: damaged: found"):
-        cs.load_target(str(tmp_path))
+        cs.resolve(str(tmp_path))
 
 
 @pytest.mark.usefixtures("without_report")

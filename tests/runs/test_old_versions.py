@@ -70,7 +70,7 @@ def test_the_bundle_predicts_a_file_and_has_a_summary(
     Image.fromarray(images[0, :, :, 0]).save(tmp_path / "digit.png")
     (answer,) = cs.predict(str(BUNDLE), [str(tmp_path / "digit.png")])
     assert answer.label == str(saved.predicted[0])
-    assert cs.load_target(str(BUNDLE)).analysis.parameters == 438
+    assert cs.resolve(str(BUNDLE)).analysis.parameters == 438
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """A network judged by a brief."""
 
-from dataclasses import replace
-
-from convsmith.briefs.checks import Check, RunMetrics
+from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
-from convsmith.models.resolve import Target, of_recipe
+from convsmith.models.untrained import RecipeModel
 from convsmith.net.analysis import Analysis
 from convsmith.recipes.schema import Recipe
 
@@ -37,5 +35,5 @@ def check(
     """
     wanted = load_brief(brief) if isinstance(brief, str) else brief
     if isinstance(subject, Analysis):
-        return Target(name=subject.title, analysis=subject, trained=trained).judge(wanted or Brief())
-    return replace(of_recipe(subject), trained=trained).judge(wanted)
+        return judge(wanted or Brief(), subject, metrics=trained)
+    return RecipeModel(subject).judge(wanted, trained)

@@ -11,7 +11,7 @@ def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, 
     """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
 
     Args:
-        analysis: From `summary`, from `load_target(...).analysis`, or from tracing a module.
+        analysis: From `summary`, from `resolve(...).analysis`, or from tracing a module.
         folder: Is made where it is missing.
         heading: Over the picture; the net itself if left out.
     """

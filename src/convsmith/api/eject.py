@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from convsmith.exporters.project import project
+from convsmith.errors import FileError
+from convsmith.exporters.project.project import project_files
+from convsmith.models.run_model import RunModel
+from convsmith.system import files
 
 
 def eject(run: Path, folder: Path) -> tuple[Path, ...]:
@@ -22,4 +25,16 @@ def eject(run: Path, folder: Path) -> tuple[Path, ...]:
         RunError: The run is missing, damaged or not finished.
         DataError: Its data set is not where it was.
     """
-    return project.eject(run, folder)
+    _check_folder(run, folder)
+    contents = project_files(RunModel(run))
+    files.write_files({folder / name: content for name, content in contents.items()})
+    return tuple(folder / name for name in contents)
+
+
+def _check_folder(run: Path, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileError("this is a file, expected a folder", where=str(folder), fix="name a new folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileError("the folder is not empty", where=str(folder), fix="name a new or an empty folder")
+    if run.resolve() in [folder.resolve(), *folder.resolve().parents]:
+        raise FileError("the folder lies inside the run", where=str(folder), fix="name one outside of it")

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsmith.exporters.code import contents
-from convsmith.models.resolve import Target
+from convsmith.exporters.code import source_files
+from convsmith.models.model import Model
+from convsmith.models.resolve import resolve, resolve_trained
 from convsmith.system import files
 
 if TYPE_CHECKING:
     from convsmith.exporters.parity import Parity
 
 
-def export(target: Target, folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
-    """Write a net as one plain PyTorch file, `model.py`, and a run's or a bundle's weights beside it.
+def export(model: "str | Path | Model", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+    """Write a net as one plain PyTorch file, `model.py`, and its trained weights as `model.safetensors`.
 
     Args:
-        target: From `load_target`.
+        model: From `resolve`, or a name; a word that names both a recipe and a zoo model denotes the latter.
         folder: Is made where it is missing.
         replace: Whether other files of these names may be replaced.
 
@@ -28,16 +29,17 @@ def export(target: Target, folder: Path, *, replace: bool = False) -> tuple[Path
         RunError: The run's weights are damaged.
         BundleError: The bundle is damaged.
     """
-    written = contents(target)
+    written = source_files(model if isinstance(model, Model) else resolve(str(model), prefer="zoo"))
     files.write_files({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
 
 
-def export_bundle(run: Path, folder: Path, *, replace: bool = False) -> Path:
-    """Write a run's bundle: weights, spec, labels, preprocessing, calibration, card and manifest, verified.
+def export_bundle(target: str | Path, folder: Path, *, replace: bool = False) -> Path:
+    """Write a bundle: weights, spec, labels, preprocessing, calibration, card and manifest.
 
     Args:
-        run: Its folder; its data set has to be there, on whose test images the shipped weights are measured.
+        target: As for `load`. The data set of a run must be available: the weights in the bundle are
+            evaluated on its test images. A bundle or a zoo model is copied.
         folder: Appears whole, or not at all.
         replace: Whether another bundle there may be replaced.
 
@@ -52,7 +54,7 @@ def export_bundle(run: Path, folder: Path, *, replace: bool = False) -> Path:
     from convsmith.exporters.bundle import bundle_contents
     from convsmith.models import bundle
 
-    bundle.write(folder, bundle_contents(run), replace=replace)
+    bundle.write(folder, bundle_contents(resolve_trained(str(target))), replace=replace)
     return folder
 
 
@@ -81,8 +83,10 @@ def export_onnx(
         MissingExtraError: The extra `onnx` is not installed.
         ConvsmithError: As `load`; the data set cannot be found or read; another file is there.
     """
-    from convsmith.exporters.onnx_export import exported
+    from convsmith.exporters import onnx_model
+    from convsmith.exporters.onnx_export import verified_onnx
 
-    model, parity = exported(str(target), int8=int8, images=images)
-    files.write_files({path: model}, replace=replace)
+    onnx_model.require_packages()
+    content, parity = verified_onnx(resolve_trained(str(target)), int8=int8, images=images)
+    files.write_files({path: content}, replace=replace)
     return parity

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsmith.models import bundle
 from convsmith.models.classifier import Classifier, Prediction
 from convsmith.models.image_inputs import Given
-from convsmith.models.zoo import find_bundle
+from convsmith.models.resolve import resolve_trained
 
 
 def load(target: str | Path, *, device: str | None = None) -> Classifier:
@@ -25,12 +24,7 @@ def load(target: str | Path, *, device: str | None = None) -> Classifier:
         >>> cs.load("digits").labels
         ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
-    folder = find_bundle(str(target))
-    if folder is not None:
-        return bundle.load(folder, device or "cpu")
-    from convsmith.exporters.bundle import classifier_of
-
-    return classifier_of(Path(target), device)
+    return resolve_trained(str(target)).classifier(device)
 
 
 def predict(

@@ -9,7 +9,8 @@ import convsmith as cs
 from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
-    from convsmith.models.resolve import Target
+    from convsmith.models.model import Model
+    from convsmith.models.resolve import Preference
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
@@ -17,9 +18,9 @@ RecipeArgument = Annotated[
 TargetArgument = Annotated[
     str,
     typer.Argument(
-        metavar="NET|RECIPE|FILE.py:CLASS|RUN|BUNDLE",
-        help="a net in the notation, a recipe's name or TOML file, a module of your own, or the folder of a "
-        "run or a bundle",
+        metavar="NET|NAME|FILE.py:CLASS|RUN|BUNDLE",
+        help="a net in the notation, a recipe's name or TOML file, a zoo model, a module of your own, or the "
+        "folder of a run or a bundle",
     ),
 ]
 InputShape = Annotated[
@@ -45,8 +46,10 @@ TensorBoard = Annotated[
 ]
 
 
-def target_of(text: str, overrides: list[str] | None, input_shape: str | None) -> "Target":
-    return cs.load_target(text, *(overrides or []), input_shape=_shape(input_shape))
+def resolve(
+    name: str, overrides: list[str] | None, input_shape: str | None, prefer: "Preference" = "recipe"
+) -> "Model":
+    return cs.resolve(name, *(overrides or []), input_shape=_shape(input_shape), prefer=prefer)
 
 
 def _shape(text: str | None) -> tuple[int, int, int] | None:

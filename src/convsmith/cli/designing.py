@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, target_of
-from convsmith.cli.output import print_text
+from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, resolve
+from convsmith.cli.output import print_error, print_text
 
 
 class View(StrEnum):
@@ -46,7 +46,7 @@ def summary(
     """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
     from convsmith.net import tables
 
-    analysis = target_of(target, overrides, input_shape).analysis
+    analysis = resolve(target, overrides, input_shape).analysis
     if as_json:
         print_text(json.dumps(tables.record(analysis), indent=2))
         return
@@ -81,7 +81,7 @@ def check(
     from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 
     wanted = load_brief(brief) if brief else None
-    subject = target_of(target, overrides, input_shape)
+    subject = resolve(target, overrides, input_shape)
     checks, found = subject.judge(wanted), hints(subject.analysis)
     if as_json:
         print_text(json.dumps(verdict_record(checks, found), indent=2))
@@ -109,7 +109,7 @@ def draw(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
 ) -> None:
     """Draw a net: layers, shapes, branches, and the receptive field growing."""
-    found = target_of(target, overrides, input_shape)
+    found = resolve(target, overrides, input_shape)
     for path in cs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
         print_text(str(path))
 
@@ -122,7 +122,9 @@ def receptive_field(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
 ) -> None:
     """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
-    found = target_of(target, overrides, None)
+    found = resolve(target, overrides, None)
+    for note in found.notes:
+        print_error(note)
     from convsmith.reports.receptive_field import field_lines
 
     field, picture = cs.receptive_field(found, out, num_images=images)

@@ -13,9 +13,9 @@ from convsmith.cli.arguments import (
     Overrides,
     RunArgument,
     TrainedArgument,
-    target_of,
+    resolve,
 )
-from convsmith.cli.output import print_text
+from convsmith.cli.output import print_error, print_text
 from convsmith.errors import RecipeError
 
 
@@ -55,8 +55,8 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|BUNDLE|NAME|NET|RECIPE",
-            help="for --bundle a run's folder; for --onnx also a bundle's, or a net of the zoo; for --code a "
-            "run's, a bundle's, a net in the notation, a recipe's name or TOML file",
+            help="a run, a bundle or a zoo model; for --code also a net in the notation or a recipe, without "
+            "trained weights",
         ),
     ],
     overrides: Overrides = None,
@@ -91,10 +91,13 @@ def export(
             "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
         )
     if code:
-        for path in cs.export(target_of(target, overrides, input_shape), out, replace=force):
+        model = resolve(target, overrides, input_shape, prefer="zoo")
+        for note in model.notes:
+            print_error(note)
+        for path in cs.export(model, out, replace=force):
             print_text(str(path))
     if bundle:
-        print_text(str(cs.export_bundle(Path(target), bundle, replace=force)))
+        print_text(str(cs.export_bundle(target, bundle, replace=force)))
     if onnx:
         parity = cs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
         for line in (*parity.lines(), str(onnx)):

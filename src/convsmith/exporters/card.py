@@ -1,134 +1,152 @@
-"""The card of a bundle, in Markdown: what it is, how good, how far to trust it, how to repeat it."""
+"""The model card of a bundle, in Markdown."""
 
 import shlex
 
 from convsmith.models.bundle_schema import BundleMetadata
-from convsmith.net.arithmetic import analyze
-from convsmith.net.notation import parse
-from convsmith.net.plan import plan
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.text import escape_markdown, fenced, markdown_table, percent
 
 # A longer table of classes would bury the rest.
-_MOST_CLASSES = 100
+_MAX_CLASSES = 100
 
 
-def card(facts: BundleMetadata, *, on_the_shelf: bool) -> str:
-    """The card; it says nothing that `bundle.json` and the net's arithmetic do not.
+def card(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
+    """Return the card; all of it follows from `bundle.json`.
 
     Args:
-        facts: The bundle's.
-        on_the_shelf: Whether the recipe ships with convsmith as it was trained.
+        metadata: The contents of `bundle.json`.
+        is_library_recipe: Whether the recipe ships with convsmith, so that its name reproduces the training.
     """
-    parts = (_what(facts), _use(), _accuracy(facts), _confidence(facts), _limits(facts))
-    return "\n\n".join([*parts, _repeat(facts, on_the_shelf=on_the_shelf)]) + "\n"
+    sections = (
+        _summary(metadata),
+        _usage(),
+        _accuracy(metadata),
+        _confidence(metadata),
+        _limitations(metadata),
+        _reproduction(metadata, is_library_recipe=is_library_recipe),
+    )
+    return "\n\n".join(sections) + "\n"
 
 
-def _what(facts: BundleMetadata) -> str:
-    analysis = analyze(plan(parse(facts.spec.net), facts.preprocessing.shape, facts.spec))
-    shape, origin = facts.preprocessing, facts.origin
-    colours = "colour" if shape.channels == 3 else "grey"
-    labels = ", ".join(map(escape_markdown, facts.labels[:_MOST_CLASSES]))
-    more = f" and {len(facts.labels) - _MOST_CLASSES:,} more" if len(facts.labels) > _MOST_CLASSES else ""
+def _summary(metadata: BundleMetadata) -> str:
+    shape, origin, labels = metadata.preprocessing, metadata.origin, metadata.labels
+    analysis = analyze_notation(metadata.spec.net, shape.shape, metadata.spec)
+    mode = "RGB" if shape.channels == 3 else "greyscale"
+    names = ", ".join(map(escape_markdown, labels[:_MAX_CLASSES]))
+    more = f" and {len(labels) - _MAX_CLASSES:,} more" if len(labels) > _MAX_CLASSES else ""
     rows = [
-        ["answers with", f"one of {len(facts.labels):,} classes: {labels}{more}"],
-        ["sees", f"{colours} images of {shape.height} x {shape.width} pixels; others are brought to that"],
-        ["net", f"`{facts.spec.net.replace('|', ' ').replace('`', ' ')}`"],
-        ["parameters", f"{analysis.parameters:,}, kept as {facts.weights.format}"],
-        ["multiply-accumulates", f"{analysis.macs:,} an image"],
+        ["classes", f"{len(labels):,}: {names}{more}"],
+        ["input", f"{mode} images of {shape.height} x {shape.width} pixels; other images are converted"],
+        ["net", f"`{metadata.spec.net.replace('|', ' ').replace('`', ' ')}`"],
+        ["parameters", f"{analysis.parameters:,}, stored as {metadata.weights.format}"],
+        ["multiply-accumulates", f"{analysis.macs:,} per image"],
         ["receptive field", f"{analysis.receptive_field} pixels"],
         [
-            "trained on",
+            "training data",
             f"{escape_markdown(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs",
         ],
     ]
-    return f"# {escape_markdown(facts.name)}\n\n{escape_markdown(facts.description)}\n\n" + markdown_table(
-        ["", ""], rows, left=2
-    )
+    table = markdown_table(["", ""], rows, left=2)
+    return f"# {escape_markdown(metadata.name)}\n\n{escape_markdown(metadata.description)}\n\n{table}"
 
 
-def _use() -> str:
+def _usage() -> str:
     commands = "convsmith predict FOLDER picture.png\nconvsmith export FOLDER --onnx model.onnx"
     python = (
         'import convsmith as cs\n\nclassifier = cs.load("FOLDER")  # this folder\n'
         'print(classifier.predict("picture.png"))'
     )
-    return f"## Use\n\n{fenced(commands, 'sh')}\n\n{fenced(python, 'python')}"
+    return f"## Usage\n\n{fenced(commands, 'sh')}\n\n{fenced(python, 'python')}"
 
 
-def _accuracy(facts: BundleMetadata) -> str:
-    found, weights = facts.measured, facts.weights
-    interval = f"{100 * found.low:.2f} to {100 * found.high:.2f} %"
-    text = (
-        f"**{percent(found.accuracy)}** on the {found.total:,} test images: {found.correct:,} right, "
-        f"95 % interval {interval}, mean loss {found.loss:.4f}, by these weights in fp32 arithmetic.\n\n"
-        f"Of the test images {weights.correct_fp32:,} are right with weights in fp32 and "
-        f"{weights.correct_fp16:,} in fp16, so they are kept as {weights.format}. "
-        f"{percent(weights.agreement)} get the class that the evaluation after the training gave them."
-    )
-    lines = [text]
-    if len(facts.labels) <= _MOST_CLASSES:
+def _accuracy(metadata: BundleMetadata) -> str:
+    metrics, weights = metadata.measured, metadata.weights
+    interval = f"{100 * metrics.low:.2f} to {100 * metrics.high:.2f} %"
+    parts = [
+        (
+            f"**{percent(metrics.accuracy)}** on the test set: {metrics.correct:,} of {metrics.total:,} "
+            f"images, 95 % interval {interval}, mean loss {metrics.loss:.4f}. Measured with the weights of "
+            "this bundle, computing in fp32."
+        ),
+        (
+            f"Weights in fp32 classify {weights.correct_fp32:,} test images correctly, weights in fp16 "
+            f"{weights.correct_fp16:,}; the bundle stores {weights.format}. "
+            f"{percent(weights.agreement)} of the predictions are those of the evaluation after the training."
+        ),
+    ]
+    if len(metadata.labels) <= _MAX_CLASSES:
         rows = [
-            [escape_markdown(label), f"{each.correct:,} of {each.total:,}", _share(each.correct, each.total)]
-            for label, each in zip(facts.labels, found.classes, strict=True)
+            [
+                escape_markdown(label),
+                f"{each.correct:,} of {each.total:,}",
+                percent(each.correct / each.total, 1) if each.total else "n/a",
+            ]
+            for label, each in zip(metadata.labels, metrics.classes, strict=True)
         ]
-        lines.append(markdown_table(["class", "right", "share"], rows))
-    return "## Accuracy\n\n" + "\n\n".join(lines)
+        parts.append(markdown_table(["class", "correct", "accuracy"], rows))
+    return "## Accuracy\n\n" + "\n\n".join(parts)
 
 
-def _confidence(facts: BundleMetadata) -> str:
-    found, confidence = facts.measured, facts.confidence
-    split = "test images" if confidence.fitted_on == "test" else "validation images, which no training saw"
-    caught = "none is wrong" if found.unsure_among_wrong is None else percent(found.unsure_among_wrong, 1)
-    if_sure = "n/a" if found.accuracy_if_sure is None else percent(found.accuracy_if_sure)
-    hedge = ", so this is no estimate for new images" if confidence.fitted_on == "test" else ""
-    plain, warmed = percent(found.ece), percent(found.calibrated_ece)
-    calibrated = f"{plain} without it, {warmed} with it{hedge}"
+def _confidence(metadata: BundleMetadata) -> str:
+    metrics, confidence = metadata.measured, metadata.confidence
+    on_test = confidence.fitted_on == "test"
+    split = "test images" if on_test else "validation images, which were not trained on"
+    hedge = "; it was fitted on the same images, so this does not estimate new ones" if on_test else ""
+    wrong = "no prediction is wrong"
+    if metrics.unsure_among_wrong is not None:
+        wrong = f"{percent(metrics.unsure_among_wrong, 1)} of the wrong predictions"
+    accuracy = "n/a" if metrics.accuracy_if_sure is None else percent(metrics.accuracy_if_sure)
     return (
         "## Confidence\n\n"
         f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the "
-        f"temperature of the smallest loss on {confidence.images:,} {split}. The expected calibration error "
-        f"(15 bins) on the test images is {calibrated}.\n\n"
-        f"An answer is called **unsure** below a confidence of {percent(confidence.unsure_below, 1)}, which "
-        f"95 % of the right answers on those images reach. {percent(found.unsure, 1)} of the test images "
-        f"fall below it; of the wrong answers {caught}. The others are right in {if_sure}."
+        f"temperature with the smallest loss on {confidence.images:,} {split}. The expected calibration "
+        f"error (15 bins) on the test images is {percent(metrics.ece)} without the temperature and "
+        f"{percent(metrics.calibrated_ece)} with it{hedge}.\n\n"
+        f"A prediction is **unsure** below a confidence of {percent(confidence.unsure_below, 1)}; 95 % of "
+        f"the correct predictions on those images are at or above it. {percent(metrics.unsure, 1)} of the "
+        f"test images are below it ({wrong}). The accuracy on the others is {accuracy}."
     )
 
 
-def _limits(facts: BundleMetadata) -> str:
-    shape = facts.preprocessing
-    return (
-        "## Limits\n\n"
-        f"- It knows its {len(facts.labels):,} classes and no others. An image of something else gets one of "
-        "them; a low confidence warns of many such images, not of all.\n"
-        f"- It sees the middle of an image at {shape.height} x {shape.width} pixels: what is small in it, or "
-        "at its edge, is lost.\n"
-        f"- The figures hold for images like those of {escape_markdown(facts.origin.data_title)}; for "
-        "others they are lower, by an amount that nobody has measured here.\n"
-        "- One training with one seed was measured; another seed gives another figure."
-        + "".join(f"\n- {_sentence(note)}" for note in facts.origin.taught[1:])
-    )
+def _limitations(metadata: BundleMetadata) -> str:
+    shape = metadata.preprocessing
+    items = [
+        (
+            f"The net distinguishes its {len(metadata.labels):,} classes only. Any other image is assigned "
+            "to one of them; a low confidence reveals many such images, but not all."
+        ),
+        (
+            f"Images are cropped to the centre and resized to {shape.height} x {shape.width} pixels: small "
+            "details and the borders are lost."
+        ),
+        (
+            f"The metrics hold for images like those of {escape_markdown(metadata.origin.data_title)}. On "
+            "other images the accuracy is lower; by how much was not measured."
+        ),
+        "The metrics are those of one training with one seed; they vary with the seed.",
+        *map(_sentence, metadata.origin.taught[1:]),
+    ]
+    return "## Limitations\n\n" + "\n".join(f"- {item}" for item in items)
 
 
-def _repeat(facts: BundleMetadata, *, on_the_shelf: bool) -> str:
-    origin = facts.origin
+def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
+    origin = metadata.origin
     versions = f"convsmith {escape_markdown(origin.convsmith)} and PyTorch {escape_markdown(origin.torch)}"
-    text = (
-        f"Trained with {versions} on {escape_markdown(origin.processor)} in {origin.seconds:,.0f} seconds, "
-        f"seed {origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
-    )
-    lines = [text, *(_sentence(teacher) for teacher in origin.taught[:1])]
-    if on_the_shelf:
-        lines.append(fenced(f"convsmith train {shlex.quote(origin.recipe)} seed={origin.seed}", "sh"))
-        lines.append("The recipe with everything settled:")
+    parts = [
+        (
+            f"Trained with {versions} on {escape_markdown(origin.processor)} in {origin.seconds:,.0f} "
+            f"seconds, seed {origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
+        ),
+        *map(_sentence, origin.taught[:1]),
+    ]
+    if is_library_recipe:
+        parts.append(fenced(f"convsmith train {shlex.quote(origin.recipe)} seed={origin.seed}", "sh"))
+        parts.append("The complete recipe:")
     else:
-        teacher = " let `train.teacher` lead to that net," if origin.taught else ""
-        lines.append(f"Save this as `recipe.toml`,{teacher} and run `convsmith train recipe.toml`:")
-    return "## How to repeat it\n\n" + "\n\n".join([*lines, fenced(origin.recipe_toml, "toml")])
+        teacher = " set `train.teacher` to the location of the teacher," if origin.taught else ""
+        parts.append(f"Save this as `recipe.toml`,{teacher} and run `convsmith train recipe.toml`:")
+    return "## Reproduction\n\n" + "\n\n".join([*parts, fenced(origin.recipe_toml, "toml")])
 
 
 def _sentence(text: str) -> str:
     return f"{escape_markdown(text[:1].upper() + text[1:])}."
-
-
-def _share(correct: int, total: int) -> str:
-    return percent(correct / total, 1) if total else "n/a"

@@ -1,60 +1,45 @@
-"""From what names a trained net to the content of an ONNX file that was compared with it."""
+"""Export a trained model to ONNX, verified against PyTorch."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from convsmith.errors import BundleError
-from convsmith.exporters import onnx_model
-from convsmith.exporters.bundle import classifier_of, images_for
-from convsmith.exporters.parity import Parity, compared
-from convsmith.models import bundle
-from convsmith.models.classifier import Classifier
-from convsmith.models.zoo import find_bundle
+from convsmith.exporters import onnx_model, reference_images
+from convsmith.exporters.parity import Parity, compare
+from convsmith.models.model import TrainedModel
 
 
-def exported(text: str, *, int8: bool = False, images: Sequence[str] = ()) -> tuple[bytes, Parity]:
-    """The content of an ONNX file, and how it compares with PyTorch.
+def verified_onnx(
+    model: TrainedModel, *, int8: bool = False, images: Sequence[str] = ()
+) -> tuple[bytes, Parity]:
+    """Return an ONNX file, and how it compares with PyTorch.
 
     Args:
-        text: A net of the zoo, a bundle's folder, or a run's.
-        int8: Numbers of 8 bits, whose ranges are those of training images.
-        images: Images to compare on; by default the test images of the net's data set.
+        model: A model with trained weights.
+        int8: Quantize to 8 bits, calibrated on training images.
+        images: Images to compare on; by default the test images of the model's data set.
 
     Raises:
-        ParityError: The two differ.
+        ParityError: The outputs differ.
         MissingExtraError: The extra `onnx` is not installed.
-        BundleError: No such net; or its training images, which 8 bits need, are not known.
-        DataError: Its data set cannot be found or read.
+        BundleError: The training images, which int8 needs, are not known.
+        DataError: The data set cannot be found or read.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        onnx_model.need(package)
-    classifier = exact_classifier(text)
-    checked = images_for(text, classifier, images)
-    model = onnx_model.to_onnx(classifier)
-    if int8:
-        calibration = checked.calibration
-        if calibration is None:
-            calibration = images_for(text, classifier).calibration
-        if calibration is None:
-            raise BundleError("8-bit numbers need training images", where=text, fix="leave --int8 out")
-        model = onnx_model.to_int8(model, classifier, np.asarray(calibration))
-    parity = compared(
-        classifier,
-        onnx_model.session(model),
-        checked.images,
-        checked.names,
-        checked.labels,
-        int8=int8,
+    classifier = model.classifier("cpu", torch.float32)
+    reference = (
+        reference_images.from_files(images, classifier) if images else reference_images.from_dataset(model)
     )
-    return model, parity
-
-
-def exact_classifier(text: str) -> Classifier:
-    """The net on the CPU, in fp32."""
-    folder = find_bundle(text)
-    classifier = classifier_of(Path(text), "cpu") if folder is None else bundle.load(folder, "cpu")
-    classifier.dtype = torch.float32
-    return classifier
+    content = onnx_model.to_onnx(classifier)
+    if int8:
+        calibration = reference.calibration
+        if calibration is None:
+            calibration = reference_images.from_dataset(model).calibration
+        if calibration is None:
+            raise BundleError("8-bit numbers need training images", where=model.place, fix="leave --int8 out")
+        content = onnx_model.to_int8(content, classifier, np.asarray(calibration))
+    runtime = onnx_model.session(content)
+    return content, compare(
+        classifier, runtime, reference.images, reference.names, reference.labels, int8=int8
+    )

@@ -65,16 +65,17 @@ class _Shipped(nn.Module):
         return logits, torch.softmax(logits / self.temperature, dim=1)
 
 
-def need(package: str) -> None:
-    """Raises MissingExtraError where a package of the extra `onnx` is missing."""
+def require_packages(*names: str) -> None:
+    """Raise MissingExtraError if a package of the extra `onnx` is not installed; all of them by default."""
     from importlib.util import find_spec
 
-    if find_spec(package) is None:
-        raise MissingExtraError(
-            f"ONNX needs {package}, which is not installed",
-            where="--onnx",
-            fix="pip install 'convsmith[onnx]'",
-        )
+    for name in names or ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise MissingExtraError(
+                f"ONNX needs {name}, which is not installed",
+                where="--onnx",
+                fix="pip install 'convsmith[onnx]'",
+            )
 
 
 def to_onnx(classifier: Classifier) -> bytes:
@@ -83,8 +84,7 @@ def to_onnx(classifier: Classifier) -> bytes:
     Raises:
         MissingExtraError: The extra `onnx` is not installed.
     """
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        need(package)
+    require_packages()
     shape = classifier.preprocessing
     example = torch.zeros((2, shape.height, shape.width, shape.channels), dtype=torch.uint8)
     with _quiet():
@@ -133,7 +133,7 @@ def to_int8(model: bytes, classifier: Classifier, images_NHWC: NDArray[np.uint8]
         classifier: That it was made from.
         images_NHWC: Training images `(N, H, W, C)`, some hundreds.
     """
-    need("onnxruntime")
+    require_packages("onnxruntime")
     import onnx
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -195,7 +195,7 @@ def _described(model: Any, told: Mapping[str, str]) -> bytes:
 
 def session(model: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
     """A model ready to run on the CPU; `threads` 0 leaves their number to onnxruntime."""
-    need("onnxruntime")
+    require_packages("onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -60,7 +60,7 @@ class Parity:
         return told
 
 
-def compared(
+def compare(
     classifier: Classifier,
     running: "onnxruntime.InferenceSession",
     images: Images,

@@ -1,205 +1,190 @@
-"""What a command is about, and its numbers: notation, a recipe, a run, a bundle, or a module in a file."""
+"""Resolve a name to a model: the one place where names of models are interpreted.
+
+| name | model |
+| --- | --- |
+| `digits`, `recipe:digits`, `my.toml` | a recipe, with its initial weights |
+| `digits`, `zoo:digits`, `digits-best` | a trained model of the zoo |
+| `runs/digits-1`, `my-bundle/` | a run folder or a bundle, with its trained weights |
+| `model.py:Net(width=32)` | a module of the user's |
+| `"C16 C16:s2 / G F10"` | a net in the notation |
+
+A word that names both a recipe and a zoo model denotes the recipe, or the zoo model for commands that need
+weights. The prefixes choose one explicitly.
+"""
 
 import re
-import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from convsmith.briefs.checks import Check, RunMetrics, judge
-from convsmith.briefs.schema import Brief
-from convsmith.errors import BundleError, ModuleError, RecipeError
-from convsmith.net.analysis import Analysis
-from convsmith.net.arithmetic import SpecAnalysis, analyze, analyze_notation
-from convsmith.net.notation import parse
-from convsmith.net.plan import Plan, plan
-from convsmith.recipes.loader import load, load_settings, overridden, recipe_names
-from convsmith.recipes.schema import Recipe
+from convsmith.errors import BundleError, RecipeError, suggest
+from convsmith.models.bundle import METADATA, read
+from convsmith.models.bundle_model import BundleModel, ZooModel
+from convsmith.models.model import Model, TrainedModel
+from convsmith.models.zoo import best_names, unknown_zoo_model, zoo_folder, zoo_name, zoo_names
 
-if TYPE_CHECKING:
-    from convsmith.models.bundle_schema import BundleMetadata
-    from convsmith.runs.folder import RunFolder
-
+Preference = Literal["recipe", "zoo"]
 ImageShape = tuple[int, int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A net with its numbers, and where it comes from.
-
-    Attributes:
-        name: The recipe's, that of the module's class, or "net".
-        analysis: For one input shape.
-        recipe: None for a net in the notation and for a module.
-        run: The folder of a finished run, whose weights are meant.
-        bundle: The folder of a bundle, whose weights are meant.
-        trained: What a run or a bundle has shown on its test set.
-    """
-
-    name: str
-    analysis: Analysis
-    recipe: Recipe | None = None
-    run: Path | None = None
-    bundle: Path | None = None
-    trained: RunMetrics | None = None
-
-    @property
-    def plan(self) -> Plan:
-        """Raises ModuleError for a module, which has none."""
-        if isinstance(self.analysis, SpecAnalysis):
-            return self.analysis.plan
-        raise ModuleError(
-            "a module of your own is PyTorch code already", where=self.name, fix="name a net in the notation"
-        )
-
-    def judge(self, brief: Brief | None = None) -> tuple[Check, ...]:
-        """The verdicts of a brief; of the recipe's own if none is given."""
-        recipe = self.recipe
-        if brief is None:
-            brief = recipe.brief if recipe else Brief()
-        names = tuple(each.name for each in recipe.augment.transforms) if recipe else None
-        return judge(brief, self.analysis, augmentations=names, metrics=self.trained)
-
-
-def find(text: str, overrides: Sequence[str] = (), input_shape: ImageShape | None = None) -> Target:
-    """Find out what is meant. Needs no torch but for a module, and data only where its images are unknown.
+def resolve(
+    text: str,
+    overrides: Sequence[str] = (),
+    input_shape: ImageShape | None = None,
+    *,
+    prefer: Preference = "recipe",
+) -> Model:
+    """Resolve a name to a model. PyTorch is imported for runs and modules only.
 
     Args:
-        text: A recipe's name, the path of a recipe, of a run's folder or of a bundle's, `file.py:Class`, or
+        text: A recipe's name or TOML file, a zoo model, the folder of a run or a bundle, `file.py:Class`, or
             a net in the notation.
-        overrides: Fields of the recipe, or settings of the net, as `key=value`.
-        input_shape: `(C, H, W)` of one image; that of a recipe's, a run's or a bundle's own data where it is
-            left out.
+        overrides: Fields of the recipe, or settings of the net, as `key=value`; a trained model accepts
+            fields of its brief only.
+        input_shape: `(C, H, W)` of one image; by default that of the model's own data.
+        prefer: Which model a word denotes that names both a recipe and a zoo model. With overrides it is
+            always the recipe.
 
     Raises:
-        RunError: No such run, or no trained one.
-        BundleError: A damaged bundle, or one of another version.
-        RecipeError: The recipe or the overrides are wrong, or the input's shape is missing.
-        NotationError: The notation cannot be read.
+        RunError: There is no such run, or it is damaged.
+        BundleError: The bundle is damaged, or of another version.
+        RecipeError: The recipe or an override is invalid, or the input's shape is missing.
+        NotationError: The notation is invalid.
         ShapeError: The layers do not fit the input.
         ModuleError: The module cannot be found, made or run.
 
     Example:
-        >>> find("C16 C16:s2 / G F10", input_shape=(3, 32, 32)).analysis.parameters
+        >>> resolve("C16 C16:s2 / G F10", input_shape=(3, 32, 32)).analysis.parameters
         2970
+        >>> resolve("digits").kind, resolve("zoo:digits").kind, resolve("cifar10-best").kind
+        ('recipe', 'zoo', 'zoo')
     """
-    if ".py:" in text:
-        return _of_module(text, overrides, _needed(input_shape))
-    if text in recipe_names() or text.endswith(".toml"):
-        return of_recipe(load(text, overrides), input_shape)
-    if Path(text).is_dir() or _like_a_path(text):
-        return _of_folder(Path(text), overrides, input_shape)
-    if re.fullmatch(r"[a-z]{2,}[\w-]*", text):
-        # No notation: tells which recipe may be meant.
-        load(text)
-    net = parse(text)
-    return Target(name="net", analysis=analyze(plan(net, _needed(input_shape), load_settings(overrides))))
+    reference = _locate(text, "recipe" if overrides else prefer)
+    model = _open(reference, overrides, input_shape)
+    model.notes = _notes(text, reference)
+    return model
 
 
-def of_recipe(recipe: Recipe, input_shape: ImageShape | None = None) -> Target:
-    """A recipe's net, on its own data, which it then has to fit, or on images of another shape."""
-    if input_shape is not None:
-        return Target(
-            name=recipe.name,
-            analysis=analyze_notation(recipe.model.net, input_shape, recipe.model),
-            recipe=recipe,
+def resolve_trained(text: str) -> TrainedModel:
+    """Resolve a name to a model with trained weights: a zoo model, a bundle or a run.
+
+    Raises:
+        RunError: There is no such run, or it is damaged.
+        BundleError: Nothing with trained weights has this name, or the bundle is damaged.
+
+    Example:
+        >>> resolve_trained("digits").kind
+        'zoo'
+    """
+    try:
+        reference = _locate(text, "zoo")
+    except RecipeError as error:
+        raise unknown_zoo_model(text) from error
+    if reference.kind == "notation":
+        raise unknown_zoo_model(text)
+    if reference.kind == "run" and not Path(text).is_dir():
+        raise BundleError("no such folder", where=text, fix="name a run, a bundle, or a net of the zoo")
+    if reference.kind not in {"zoo", "bundle", "run"}:
+        raise BundleError(
+            f"this {reference.kind} has no trained weights",
+            where=text,
+            fix=f"name a run, a bundle or a model of the zoo: {', '.join(zoo_names())}",
         )
-    from convsmith.data.dataset import dataset_info
-    from convsmith.recipes.fit import fitted
+    model = _open(reference)
+    assert isinstance(model, TrainedModel), "as its kind says"
+    return model
 
-    return Target(name=recipe.name, analysis=fitted(recipe, dataset_info(recipe.data)), recipe=recipe)
+
+@dataclass(frozen=True, kw_only=True)
+class _Reference:
+    kind: Literal["recipe", "zoo", "bundle", "run", "module", "notation"]
+    text: str
+
+
+def _locate(text: str, prefer: Preference) -> _Reference:
+    """Decide what kind of model a name denotes, without opening it."""
+    if text.startswith("zoo:"):
+        return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
+    if text.startswith("recipe:"):
+        return _Reference(kind="recipe", text=text.removeprefix("recipe:"))
+    if ".py:" in text:
+        return _Reference(kind="module", text=text)
+    if text.endswith(".toml"):
+        return _Reference(kind="recipe", text=text)
+    named = _locate_name(text, prefer) or _locate_folder(text)
+    return named or _Reference(kind="notation", text=text)
+
+
+def _locate_name(text: str, prefer: Preference) -> _Reference | None:
+    order: tuple[Preference, ...] = ("recipe", "zoo") if prefer == "recipe" else ("zoo", "recipe")
+    for kind in order:
+        if _is_recipe(text) if kind == "recipe" else zoo_name(text):
+            return _Reference(kind=kind, text=text)
+    return None
+
+
+def _locate_folder(text: str) -> _Reference | None:
+    folder = Path(text)
+    if folder.is_dir():
+        return _Reference(kind="bundle" if (folder / METADATA).is_file() else "run", text=text)
+    if _like_a_path(text):
+        return _Reference(kind="run", text=text)
+    if _like_a_name(text):
+        from convsmith.recipes.loader import recipe_names
+
+        raise RecipeError(f"unknown recipe {text!r}", fix=suggest(text, [*recipe_names(), *best_names()]))
+    return None
+
+
+def _open(
+    reference: _Reference, overrides: Sequence[str] = (), input_shape: ImageShape | None = None
+) -> Model:
+    """Open the model of a reference; a heavy library is imported for its own kinds only."""
+    text = reference.text
+    match reference.kind:
+        case "zoo":
+            return ZooModel(read(zoo_folder(text)), zoo_name(text) or text, overrides, input_shape)
+        case "bundle":
+            return BundleModel(read(Path(text)), text, overrides, input_shape)
+        case "run":
+            from convsmith.models.run_model import RunModel
+
+            return RunModel(Path(text), overrides, input_shape)
+        case "recipe":
+            from convsmith.models.untrained import RecipeModel
+            from convsmith.recipes.loader import load
+
+            return RecipeModel(load(text, overrides), input_shape)
+        case "module":
+            from convsmith.models.untrained import ModuleModel
+
+            return ModuleModel(text, overrides, input_shape)
+        case "notation":
+            from convsmith.models.untrained import NotationModel
+
+            return NotationModel(text, overrides, input_shape)
+
+
+def _notes(text: str, reference: _Reference) -> tuple[str, ...]:
+    """Explain which of two models a word denotes."""
+    if reference.text != text or zoo_name(text) != text or not _is_recipe(text):
+        return ()
+    if reference.kind == "zoo":
+        return (f"{text}: the trained model of the zoo; recipe:{text} is the recipe, untrained",)
+    return (f"{text}: the recipe, untrained; zoo:{text} is the trained model of the zoo",)
+
+
+def _is_recipe(text: str) -> bool:
+    from convsmith.recipes.loader import recipe_names
+
+    return text in recipe_names()
 
 
 def _like_a_path(text: str) -> bool:
-    """In the notation no lower-case word stands before a slash."""
+    """Whether a text can only be a path; in the notation no lower-case word stands before a slash."""
     return re.match(r"[\w.-]*[a-z.]{2,}[\w.-]*/\S*$|[/~.]", text) is not None
 
 
-def _of_folder(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
-    from convsmith.models.bundle import FACTS
-
-    of_kind = _of_bundle if (folder / FACTS).is_file() else _of_run
-    return of_kind(folder, overrides, input_shape)
-
-
-def _of_run(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
-    from convsmith.runs.folder import RunFolder
-    from convsmith.runs.schema import DataRecord
-
-    run = RunFolder.open(folder)
-    _check_only_brief("run", folder, overrides)
-    recipe = run.recipe(overrides)
-    target = of_recipe(recipe, input_shape or run.read(DataRecord).image_shape)
-    return replace(target, run=folder, trained=_shown(run))
-
-
-def _of_bundle(folder: Path, overrides: Sequence[str], input_shape: ImageShape | None) -> Target:
-    from convsmith.models.bundle import read_facts
-
-    facts = read_facts(folder)
-    _check_only_brief("bundle", folder, overrides)
-    recipe = overridden(_recipe_of(facts, folder), overrides)
-    target = of_recipe(recipe, input_shape or facts.preprocessing.shape)
-    trained = RunMetrics(accuracy=facts.measured.accuracy, calibration_error=facts.measured.ece)
-    return replace(target, bundle=folder, trained=trained)
-
-
-def _recipe_of(facts: "BundleMetadata", folder: Path) -> Recipe:
-    """The recipe that a bundle carries, which may come from anywhere."""
-    try:
-        recipe = Recipe.model_validate(tomllib.loads(facts.origin.recipe_toml))
-        damage = "" if recipe.model.model_dump() == facts.spec.model_dump() else "its net is another"
-    except (ValueError, RecursionError) as error:
-        damage = str(error).splitlines()[0][:200]
-    if damage:
-        raise BundleError(
-            f"its recipe cannot be used: {damage}",
-            where=str(folder),
-            fix="bring convsmith up to date, or make the bundle anew",
-        )
-    return recipe
-
-
-def _check_only_brief(kind: str, folder: Path, overrides: Sequence[str]) -> None:
-    for each in overrides:
-        if not each.startswith(("brief.", "brief=")):
-            raise RecipeError(
-                f"a {kind}'s recipe cannot be changed after the training",
-                where=each,
-                fix=f"name a recipe instead of {folder}, or train again",
-            )
-
-
-def _shown(run: "RunFolder") -> RunMetrics | None:
-    """What a run has shown; nothing before it is finished."""
-    from convsmith.evaluation.schema import Results
-    from convsmith.runs.schema import FILES
-
-    if not (run.path / FILES[Results]).is_file():
-        return None
-    run.verify(FILES[Results])
-    test = run.read(Results).test
-    # Runs of older versions have no calibration.
-    error = test.calibration.ece if test.calibration else None
-    return RunMetrics(accuracy=test.correct / test.total, calibration_error=error)
-
-
-def _of_module(text: str, overrides: Sequence[str], input_shape: ImageShape) -> Target:
-    if overrides:
-        raise RecipeError(
-            "a module has no settings to override",
-            where=overrides[0],
-            fix="give the class arguments, as in 'model.py:Net(width=32)'",
-        )
-    from convsmith.tracing.load import load_module
-    from convsmith.tracing.trace import trace
-
-    analysis = trace(load_module(text), input_shape)
-    return Target(name=analysis.title, analysis=analysis)
-
-
-def _needed(input_shape: ImageShape | None) -> ImageShape:
-    if input_shape is None:
-        raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
-    return input_shape
+def _like_a_name(text: str) -> bool:
+    return re.fullmatch(r"[a-z]{2,}[\w-]*", text) is not None

@@ -1,4 +1,4 @@
-"""The teacher that a recipe names: found, verified, and checked against the student's data."""
+"""Load the teacher that a recipe names, and check it against the student's data."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from convsmith.data.dataset import TrainingData, with_absolute_source
 from convsmith.errors import Problem, RecipeError, ShapeError
-from convsmith.models.trained import TrainedModel, trained_net
+from convsmith.models.model import TrainedModel
+from convsmith.models.resolve import resolve_trained
 from convsmith.models.zoo import zoo_name
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
-from convsmith.recipes.schema import ModelConfig, Recipe
+from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import TeacherRecord
 from convsmith.system.device import choose_device
 from convsmith.training.distillation import Teacher
@@ -22,16 +23,16 @@ _EARLIER = "of an earlier teacher: "
 
 
 @dataclass(frozen=True, kw_only=True)
-class KnownTeacher:
-    """A teacher with what a run says of it.
+class TeacherModel:
+    """A teacher with its metadata.
 
     Attributes:
-        teacher: What the student asks.
-        place: Where it was found.
+        teacher: The network and the settings of the distillation.
+        place: The name in the zoo, or the folder.
         net: In the notation.
-        accuracy: What it reached on its own test set, from 0 to 1.
-        sha256: Of its weights and of all that decides what they compute.
-        notes: What a reader of the student's accuracy must know.
+        accuracy: On the teacher's own test set, from 0 to 1.
+        sha256: Of everything that determines its outputs.
+        notes: Caveats on the student's accuracy.
     """
 
     teacher: Teacher
@@ -43,7 +44,7 @@ class KnownTeacher:
     notes: tuple[str, ...]
 
     def record(self) -> TeacherRecord:
-        """Return the record for the run's folder."""
+        """Return the record for the run folder."""
         return TeacherRecord(
             place=self.place,
             net=self.net,
@@ -63,7 +64,7 @@ class KnownTeacher:
         )
 
     def lines(self) -> list[str]:
-        """What the run's log says of it."""
+        """Return the lines of the run's log."""
         return [f"Teacher: {self.sentence()}", *(f"Note: {note}" for note in self.notes)]
 
 
@@ -80,59 +81,63 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
 
 
-def teacher_of(recipe: Recipe, data: TrainingData) -> KnownTeacher | None:
-    """The teacher that a recipe names; None where it names none.
+def load_teacher(recipe: Recipe, data: TrainingData) -> TeacherModel | None:
+    """Load the teacher that a recipe names; None if it names none.
 
     Raises:
-        RunError: A run that is not finished, or a damaged one.
-        BundleError: No such place, a damaged bundle, or one of another version.
-        RecipeError: Its classes or images are not those of the student's data.
+        RunError: The teacher is a run that is not finished, or damaged.
+        BundleError: There is no such model, or its bundle is damaged or of another version.
+        RecipeError: Its classes or its image shape differ from those of the student's data.
     """
     train = recipe.train
     if train.teacher is None or train.distillation is None:
         return None
-    found = trained_net(train.teacher, data, recipe.data)
-    analysis = _fitting(found, recipe, data)
+    model = resolve_trained(train.teacher)
+    model.check_finished()
+    analysis = _analyze(model, recipe, data)
     device = choose_device(train.device)
-    net = _normalized(found, data).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return KnownTeacher(
+    net = _with_student_normalization(model, data)
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return TeacherModel(
         teacher=Teacher(net=net, config=train.distillation),
-        place=found.place,
-        net=found.model.net,
+        place=model.place,
+        net=model.spec.net,
         parameters=analysis.parameters,
-        accuracy=found.accuracy,
-        sha256=found.sha256,
-        notes=tuple(_notes(found, data)),
+        accuracy=model.accuracy,
+        sha256=model.digest(),
+        notes=tuple(_notes(model, data, recipe)),
     )
 
 
-def _fitting(found: TrainedModel, student: Recipe, data: TrainingData) -> SpecAnalysis:
-    """The teacher's numbers on the student's images, where it can teach the student."""
+def _analyze(model: TrainedModel, student: Recipe, data: TrainingData) -> SpecAnalysis:
+    """Analyze the teacher on the student's images, and check that it can teach the student."""
     fields = (
-        ("classes", found.labels, data.class_names),
-        ("images", found.image_shape, data.image_shape),
+        ("classes", model.labels, data.class_names),
+        ("images", model.preprocessing.shape, data.image_shape),
     )
     fix = "name a net that was trained on the same classes and image size, or do without: train.teacher=false"
     problems = [
         Problem(
-            what=f"the teacher's {what} are {_shown(theirs)}, the data's {_shown(own)}", where=_FIELD, fix=fix
+            what=f"the teacher's {what} are {_shortened(theirs)}, the data's {_shortened(own)}",
+            where=_FIELD,
+            fix=fix,
         )
         for what, theirs, own in fields
         if theirs != own
     ]
     if problems:
         raise RecipeError.of(problems)
-    analysis = analyze_notation(found.model.net, data.image_shape, found.model)
+    analysis = analyze_notation(model.spec.net, data.image_shape, model.spec)
     if (progressive := student.train.progressive) is not None:
         small = (data.image_shape[0], progressive.start_size, progressive.start_size)
-        _check_small(found.model, analysis, small)
+        _check_small(model, analysis, small)
     return analysis
 
 
-def _check_small(model: ModelConfig, analysis: SpecAnalysis, shape: tuple[int, int, int]) -> None:
-    """Raises RecipeError where the teacher cannot see the smaller images that a training begins with."""
+def _check_small(model: TrainedModel, analysis: SpecAnalysis, shape: tuple[int, int, int]) -> None:
+    """Raise RecipeError if the teacher cannot process the smaller images at the start of the training."""
     try:
-        small = analyze_notation(model.net, shape, model)
+        small = analyze_notation(model.spec.net, shape, model.spec)
         fits = small.parameters == analysis.parameters
     except ShapeError:
         fits = False
@@ -144,32 +149,31 @@ def _check_small(model: ModelConfig, analysis: SpecAnalysis, shape: tuple[int, i
         )
 
 
-def _shown(values: tuple[object, ...]) -> str:
+def _shortened(values: tuple[object, ...]) -> str:
     text = ", ".join(map(str, values))
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _normalized(found: TrainedModel, data: TrainingData) -> nn.Module:
-    """The teacher's net, for images that are normalised as the student's are."""
-    learned = (found.mean, found.std)
-    if learned == (data.mean, data.std):
-        return found.net
-    return _Renormalized(found.net, (data.mean, data.std), learned)
+def _with_student_normalization(model: TrainedModel, data: TrainingData) -> nn.Module:
+    """Return the teacher's net, taking images that are normalised as the student's are."""
+    own = (model.preprocessing.mean, model.preprocessing.std)
+    student = (data.mean, data.std)
+    return model.net() if own == student else _Renormalized(model.net(), student, own)
 
 
 class _Renormalized(nn.Module):
-    """A net whose training images had another mean and deviation than those that it is shown."""
+    """A net that takes images normalised with another mean and deviation than its training images."""
 
     def __init__(
         self,
         net: nn.Module,
-        shown: tuple[tuple[float, ...], tuple[float, ...]],
-        learned: tuple[tuple[float, ...], tuple[float, ...]],
+        inputs: tuple[tuple[float, ...], tuple[float, ...]],
+        own: tuple[tuple[float, ...], tuple[float, ...]],
     ) -> None:
         super().__init__()
         self.net = net
         (mean, std), (own_mean, own_std) = (
-            tuple(torch.tensor(each).view(1, -1, 1, 1) for each in pair) for pair in (shown, learned)
+            tuple(torch.tensor(each).view(1, -1, 1, 1) for each in pair) for pair in (inputs, own)
         )
         self.factor = nn.Buffer(std / own_std)
         self.offset = nn.Buffer((mean - own_mean) / own_std)
@@ -179,13 +183,14 @@ class _Renormalized(nn.Module):
         return logits
 
 
-def _notes(found: TrainedModel, data: TrainingData) -> Iterator[str]:
-    """Whether the teacher, or who taught it, may have learned from images that the student is measured by."""
+def _notes(model: TrainedModel, data: TrainingData, recipe: Recipe) -> Iterator[str]:
+    """Note each split of the student that the teacher, or a teacher of the teacher, may have trained on."""
+    unseen = model.unseen_splits(data, recipe.data)
     for name in ("validation", "test"):
-        if name in data.splits and name not in found.unseen:
+        if name in data.splits and name not in unseen:
             yield (
                 f"the teacher held out other {name} images, so it may have learned from some that the "
                 f"{name} accuracy is measured by, which is then optimistic"
             )
-    # Told once each, however many taught one another.
-    yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in found.notes)
+    # Each once, however long the chain of teachers.
+    yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in model.taught[1:])

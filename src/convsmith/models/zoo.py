@@ -1,30 +1,29 @@
-"""The trained nets that come with convsmith, as bundles."""
+"""The trained models that ship with convsmith, as bundles."""
 
 from importlib import resources
 from pathlib import Path
 
 from convsmith.errors import BundleError, suggest
-from convsmith.models.bundle import FACTS, read_facts
-from convsmith.models.bundle_schema import BundleMetadata
+from convsmith.models.bundle import METADATA, read
 
 _ZOO = Path(str(resources.files("convsmith.library"))) / "zoo"
 _BEST = "-best"
 
 
 def zoo_names() -> tuple[str, ...]:
-    """The names of the trained nets that come with convsmith.
+    """Return the names of the trained models that ship with convsmith.
 
     Example:
         >>> [name for name in zoo_names() if name.startswith("cifar10")]
         ['cifar10-100k', 'cifar10-200k', 'cifar10-31k', 'cifar10-50k', 'cifar10-classic', 'cifar10-sprint']
     """
-    return tuple(sorted(folder.name for folder in _ZOO.iterdir() if (folder / FACTS).is_file()))
+    return tuple(sorted(folder.name for folder in _ZOO.iterdir() if (folder / METADATA).is_file()))
 
 
 def zoo_name(text: str) -> str | None:
-    """The trained net that a name means: its own, or `DATA-best`, the most accurate one on a data set.
+    """Return the zoo model that a name denotes: its own name, or `DATA-best`; None for any other name.
 
-    None where it means none.
+    `DATA-best` is the model with the highest test accuracy on a data set.
 
     Example:
         >>> zoo_name("digits-best"), zoo_name("imagenet-best")
@@ -32,44 +31,29 @@ def zoo_name(text: str) -> str | None:
     """
     if text in zoo_names():
         return text
-    return _best().get(text) if text.endswith(_BEST) else None
+    return best_names().get(text) if text.endswith(_BEST) else None
 
 
-def _best() -> dict[str, str]:
-    """By `DATA-best`, the net with the highest accuracy on the test images of that data set."""
-    shipped = sorted((read_facts(_ZOO / name) for name in zoo_names()), key=_accuracy)
-    return {f"{facts.origin.data.source}{_BEST}": facts.name for facts in shipped}
-
-
-def _accuracy(facts: BundleMetadata) -> float:
-    return facts.measured.correct / facts.measured.total
+def best_names() -> dict[str, str]:
+    """Map each `DATA-best` to the model with the highest test accuracy on that data set."""
+    metadata = sorted(
+        (read(_ZOO / name).metadata for name in zoo_names()), key=lambda each: each.measured.accuracy
+    )
+    return {f"{each.origin.data.source}{_BEST}": each.name for each in metadata}
 
 
 def zoo_folder(name: str) -> Path:
-    """The bundle of a net that comes with convsmith, by its name or as the best on a data set.
+    """Return the bundle of a zoo model, by its name or as `DATA-best`.
 
     Raises:
-        BundleError: None of that name.
+        BundleError: There is no such model.
     """
     if (own := zoo_name(name)) is None:
-        fix = suggest(name, [*zoo_names(), *_best()])
-        raise BundleError(f"no trained net is called {name!r}", fix=fix)
+        raise unknown_zoo_model(name)
     return _ZOO / own
 
 
-def find_bundle(text: str) -> Path | None:
-    """The bundle that a text means: a name of the zoo, or a bundle's folder; None where it may be a run.
-
-    Raises:
-        BundleError: It is neither name nor folder.
-    """
-    if (name := zoo_name(text)) is not None:
-        return _ZOO / name
-    folder = Path(text)
-    if (folder / FACTS).is_file():
-        return folder
-    if folder.is_dir():
-        return None
-    if "/" in text or text.startswith((".", "~")):
-        raise BundleError("no such folder", where=text, fix="name a run, a bundle, or a net of the zoo")
-    return zoo_folder(text)
+def unknown_zoo_model(name: str) -> BundleError:
+    """Return the error for a name that is not in the zoo, with the nearest name that is."""
+    fix = suggest(name, [*zoo_names(), *best_names()])
+    return BundleError(f"no trained net is called {name!r}", fix=fix)

@@ -19,7 +19,7 @@ from convsmith.evaluation.predictions import EVALUATE_AGAIN, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.results import results_of
 from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
-from convsmith.models.trained import teacher_notes
+from convsmith.models.run_model import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table, totals_line
 from convsmith.recipes.session import Session
 from convsmith.reports import charts, galleries

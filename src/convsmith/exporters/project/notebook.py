@@ -5,24 +5,24 @@ import re
 from typing import Any
 
 from convsmith.exporters.project.code import environment
-from convsmith.exporters.project.readme import Shown
+from convsmith.exporters.project.readme import RunSummary
 from convsmith.text import escape_markdown
 
 _MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILINE)
 
 
-def notebook(values: dict[str, Any], shown: Shown) -> str:
+def notebook(values: dict[str, Any], summary: RunSummary) -> str:
     """The notebook as JSON, without outputs.
 
     Args:
         values: The context of the code.
-        shown: What the run came to.
+        summary: The results of the run.
     """
     templates = environment()
     templates.filters.update(md=escape_markdown)
-    shows_pictures = bool({"explanation", "confusion"} & set(shown.plots))
+    shows_pictures = bool({"explanation", "confusion"} & set(summary.plots))
     text = templates.get_template("notebook.py.j2").render(
-        **values, shown=shown, shows_pictures=shows_pictures
+        **values, run=summary, shows_pictures=shows_pictures
     )
     return as_notebook(text)
 

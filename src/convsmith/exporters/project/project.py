@@ -1,27 +1,23 @@
 """A finished run written out as a plain project: code, weights, log, plots, notebook and README."""
 
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from convsmith.briefs.checks import Check
 from convsmith.data.config import DataConfig
 from convsmith.data.folders import split_folders
 from convsmith.data.parquet import table_columns
 from convsmith.data.sources import HUB_NAMES, find_source
-from convsmith.errors import FileError, RunError
+from convsmith.errors import RunError
 from convsmith.evaluation import predictions
-from convsmith.evaluation.metrics import Metrics, compute_metrics
+from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
-from convsmith.exporters.code import notes_of
+from convsmith.exporters.code import usage_notes
 from convsmith.exporters.project.code import Storage, context, plain_log, python_files
 from convsmith.exporters.project.notebook import notebook
-from convsmith.exporters.project.readme import Shown, readme
-from convsmith.models.resolve import Target
-from convsmith.models.resolve import find as find_target
-from convsmith.runs.folder import RunFolder
-from convsmith.runs.schema import METRICS, DataRecord, Environment
+from convsmith.exporters.project.readme import RunSummary, readme
+from convsmith.models.run_model import RunModel
+from convsmith.runs.schema import METRICS, Environment
 from convsmith.system import files, reading
 from convsmith.training.metrics import SplitMetrics
 
@@ -40,59 +36,36 @@ _DATA_HELP = {
 _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "tqdm")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    folder: RunFolder
-    target: Target
-    data: DataRecord
-    facts: Metrics
-    train: SplitMetrics
-
-    @property
-    def checks(self) -> tuple[Check, ...]:
-        return self.target.judge()
-
-
-def eject(run: Path, folder: Path) -> tuple[Path, ...]:
-    """Write a project; the verb of the same name tells the rest."""
-    _check_place(run, folder)
-    contents = project(run)
-    files.write_files({folder / name: content for name, content in contents.items()})
-    return tuple(folder / name for name in contents)
-
-
-def project(run: Path) -> dict[str, bytes]:
-    """The files of a project by their paths in it.
+def project_files(model: RunModel) -> dict[str, bytes]:
+    """Return the files of a project by their paths.
 
     Raises:
-        RunError: The run is missing, damaged or not finished.
+        RunError: The run is damaged or not finished.
         DataError: Its data set is not where it was.
     """
-    found = _opened(run)
-    recipe = found.target.recipe
-    assert recipe is not None, "a run has one"
+    _check_complete(model)
+    folder, recipe, data = model.folder, model.recipe, model.data
     storage = storage_of(recipe.data)
-    values = context(recipe, found.target.plan, found.data, storage)
+    values = context(recipe, model.plan, data, storage)
     values["data_help"] = _DATA_HELP[storage.kind]
-    written = python_files(
-        values, found.target.plan, notes_of(found.data.class_names, found.data.mean, found.data.std)
-    )
-    written["model/__init__.py"] = ""
+    notes = usage_notes(data.mean, data.std, data.class_names)
+    texts = python_files(values, model.plan, notes)
+    texts["model/__init__.py"] = ""
     if values["classes_in_file"]:
-        written["utils/classes.json"] = files.json_text(found.data.class_names)
-    plots = [name for name in PICTURES if (found.folder.path / "plots" / f"{name}.png").is_file()]
-    shown = _shown(found, plots)
-    written["logs/train.log"] = shown.log
-    written["logs/metrics.csv"] = reading.read_text(found.folder.path / METRICS)
-    written["requirements.txt"] = requirements(storage.kind, values, found.folder.read(Environment))
-    written[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
-    written[f"{recipe.name}.ipynb"] = notebook(values, shown)
-    written["README.md"] = readme(values, shown)
-    pictures = {f"plots/{name}.png": found.folder.path / "plots" / f"{name}.png" for name in plots}
-    pictures["model/model.safetensors"] = found.folder.path / "model.safetensors"
+        texts["utils/classes.json"] = files.json_text(data.class_names)
+    plots = [name for name in PICTURES if (folder.path / "plots" / f"{name}.png").is_file()]
+    summary = _summary(model, plots)
+    texts["logs/train.log"] = summary.log
+    texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
+    texts["requirements.txt"] = requirements(storage.kind, values, folder.read(Environment))
+    texts[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
+    texts[f"{recipe.name}.ipynb"] = notebook(values, summary)
+    texts["README.md"] = readme(values, summary)
+    copies = {f"plots/{name}.png": folder.path / "plots" / f"{name}.png" for name in plots}
+    copies["model/model.safetensors"] = folder.path / "model.safetensors"
     return {
-        **{name: text.encode() for name, text in written.items()},
-        **{name: reading.read_bytes(path) for name, path in pictures.items()},
+        **{name: text.encode() for name, text in texts.items()},
+        **{name: reading.read_bytes(path) for name, path in copies.items()},
     }
 
 
@@ -132,56 +105,38 @@ def requirements(kind: str, values: dict[str, Any], environment: Environment) ->
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pillow"} if kind == "images" or values["resize"] else set()
     names |= {"scikit-learn"} if kind == "digits" or values["ordered"] else set()
-    trained = environment.packages
-    lines = [f"{name}=={(trained.get(name) or version(name)).split('+')[0]}" for name in sorted(names)]
+    lines = [
+        f"{name}=={(environment.packages.get(name) or version(name)).split('+')[0]}" for name in sorted(names)
+    ]
     return "\n".join(["# Python 3.11 or newer; for the notebook also: pip install notebook", *lines, ""])
 
 
-def _opened(run: Path) -> _Run:
-    folder = RunFolder.open(run)
-    if not folder.is_finished:
+def _check_complete(model: RunModel) -> None:
+    """Raise RunError for a run that is not finished, or whose files are damaged."""
+    if not model.folder.is_finished:
         raise RunError(
             "the run is not finished",
-            where=str(run),
-            fix=f"`convsmith resume {run}` goes on with it, `convsmith evaluate {run}` takes it as it is",
+            where=model.place,
+            fix=f"`convsmith resume {model.place}` continues it, `convsmith evaluate {model.place}` "
+            "evaluates it as it is",
         )
-    folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PICTURES))
-    target = find_target(str(run))
-    data = folder.read(DataRecord)
-    found = predictions.read(folder.predictions)
-    return _Run(
-        folder=folder,
-        target=target,
+    model.folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PICTURES))
+
+
+def _summary(model: RunModel, plots: list[str]) -> RunSummary:
+    folder, data = model.folder, model.data
+    metrics = compute_metrics(predictions.read(folder.predictions), data.class_names)
+    return RunSummary(
+        recipe=model.recipe,
+        analysis=model.analysis,
+        plan=model.plan,
         data=data,
-        facts=compute_metrics(found, data.class_names),
+        metrics=metrics,
         train=folder.read(Results).train,
-    )
-
-
-def _shown(found: _Run, plots: list[str]) -> Shown:
-    recipe = found.target.recipe
-    assert recipe is not None, "a run has one"
-    folder = found.folder
-    return Shown(
-        recipe=recipe,
-        analysis=found.target.analysis,
-        plan=found.target.plan,
-        data=found.data,
-        facts=found.facts,
-        train=found.train,
-        test=SplitMetrics(loss=found.facts.loss, correct=found.facts.correct, total=found.facts.total),
-        checks=found.checks,
-        metrics=folder.metrics(),
+        test=SplitMetrics(loss=metrics.loss, correct=metrics.correct, total=metrics.total),
+        checks=model.judge(),
+        epochs=folder.metrics(),
         log=plain_log(folder.read_log()),
         environment=folder.read(Environment),
         plots=tuple(plots),
     )
-
-
-def _check_place(run: Path, folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise FileError("this is a file, expected a folder", where=str(folder), fix="name a new folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise FileError("the folder is not empty", where=str(folder), fix="name a new or an empty folder")
-    if run.resolve() in [folder.resolve(), *folder.resolve().parents]:
-        raise FileError("the folder lies inside the run", where=str(folder), fix="name one outside of it")

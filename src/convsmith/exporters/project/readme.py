@@ -25,48 +25,51 @@ TITLES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """All that a README and a notebook tell of a run.
+class RunSummary:
+    """The results of a run, for README and notebook.
 
-    `data` and `environment` are its data.json and environment.json, `metrics` the rows of metrics.csv,
-    `plots` the names of its pictures.
+    Attributes:
+        data: data.json of the run; `environment` is its environment.json.
+        metrics: On the test set, by class and in total.
+        epochs: The rows of metrics.csv.
+        plots: The names of the pictures.
     """
 
     recipe: Recipe
     analysis: Analysis
     plan: Plan
     data: DataRecord
-    facts: Metrics
+    metrics: Metrics
     train: SplitMetrics
     test: SplitMetrics
     checks: tuple[Check, ...]
-    metrics: tuple[EpochRow, ...]
+    epochs: tuple[EpochRow, ...]
     log: str
     environment: Environment
     plots: tuple[str, ...]
 
 
-def readme(values: dict[str, Any], shown: Shown) -> str:
+def readme(values: dict[str, Any], summary: RunSummary) -> str:
     """The page as Markdown. Names that come from the user are escaped.
 
     Args:
         values: The context of the code.
-        shown: What the run came to.
+        summary: The results of the run.
     """
     templates = environment()
     templates.filters.update(md=escape_markdown, percent=percent, fenced=fenced)
     text = templates.get_template("README.md.j2").render(
         **values,
-        shown=shown,
-        summary=course_summary(shown.analysis),
-        receptive_field_table=receptive_field_table(shown.analysis),
-        totals=totals_line(shown.analysis),
-        blocks=descriptions.blocks(shown.plan, shown.analysis),
-        after_a_layer=descriptions.after_a_layer(shown.recipe),
-        transforms=[(each.title, each.details) for each in shown.recipe.augment.transforms],
-        strategy=descriptions.strategy(shown.recipe),
-        differences=descriptions.differences(shown.recipe),
+        run=summary,
+        layer_table=course_summary(summary.analysis),
+        receptive_field_table=receptive_field_table(summary.analysis),
+        totals=totals_line(summary.analysis),
+        blocks=descriptions.blocks(summary.plan, summary.analysis),
+        after_a_layer=descriptions.after_a_layer(summary.recipe),
+        transforms=[(each.title, each.details) for each in summary.recipe.augment.transforms],
+        strategy=descriptions.strategy(summary.recipe),
+        differences=descriptions.differences(summary.recipe),
         titles=TITLES,
-        notation=str(shown.plan.net),
+        notation=str(summary.plan.net),
     )
     return re.sub(r"\n{3,}", "\n\n", text)

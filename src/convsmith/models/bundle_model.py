@@ -1,0 +1,196 @@
+"""A bundle as a model, from a folder or from the zoo. Predicting needs neither recipe nor training code."""
+
+import tomllib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from convsmith.briefs.checks import RunMetrics
+from convsmith.errors import BundleError, DataError
+from convsmith.models import bundle as bundles
+from convsmith.models.bundle import Bundle
+from convsmith.models.bundle_schema import Confidence, Preprocessing
+from convsmith.models.model import TrainedModel
+from convsmith.models.overrides import check_only_brief
+from convsmith.net.arithmetic import analyze_notation
+from convsmith.system import reading
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from convsmith.data.config import DataConfig
+    from convsmith.data.dataset import ImageData, TrainingData
+    from convsmith.recipes.schema import Recipe
+    from convsmith.recipes.session import Session
+
+
+class BundleModel(TrainedModel):
+    """The model of a bundle."""
+
+    kind = "bundle"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        place: str,
+        overrides: Sequence[str] = (),
+        input_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        """Analyze the net of a bundle.
+
+        Args:
+            bundle: The verified bundle.
+            place: The folder, or the name in the zoo.
+            overrides: Fields of the brief, as `key=value`.
+            input_shape: `(C, H, W)`; by default that of the bundle's images.
+
+        Raises:
+            BundleError: The bundle is inconsistent.
+            RecipeError: An override is invalid.
+        """
+        check_only_brief("bundle", place, overrides)
+        metadata = bundle.metadata
+        analysis = bundle.analyze()
+        if input_shape is not None:
+            analysis = analyze_notation(metadata.spec.net, input_shape, metadata.spec)
+        super().__init__(metadata.name, analysis)
+        self.bundle, self.place, self.spec = bundle, place, metadata.spec
+        self._overrides = overrides
+        if overrides:
+            # Report an invalid override now, although the recipe may not be needed.
+            _ = self.recipe
+
+    @cached_property
+    def recipe(self) -> "Recipe":
+        """The recipe in the bundle.
+
+        Raises:
+            BundleError: It is invalid, or describes another net.
+        """
+        from convsmith.recipes.loader import overridden
+        from convsmith.recipes.schema import Recipe
+
+        metadata = self.bundle.metadata
+        try:
+            recipe = Recipe.model_validate(tomllib.loads(metadata.origin.recipe_toml))
+            damage = "" if recipe.model.model_dump() == metadata.spec.model_dump() else "its net is another"
+        except (ValueError, RecursionError) as error:
+            damage = str(error).splitlines()[0][:200]
+        if damage:
+            raise BundleError(
+                f"its recipe cannot be used: {damage}",
+                where=self.place,
+                fix="update convsmith, or export the bundle again",
+            )
+        return overridden(recipe, self._overrides)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.bundle.metadata.labels
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.bundle.metadata.preprocessing
+
+    @property
+    def confidence(self) -> Confidence:
+        return self.bundle.metadata.confidence
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        return self.bundle.metadata.origin.taught
+
+    @property
+    def test_metrics(self) -> RunMetrics:
+        measured = self.bundle.metadata.measured
+        return RunMetrics(accuracy=measured.accuracy, calibration_error=measured.ece)
+
+    @property
+    def accuracy(self) -> float:
+        return self.bundle.metadata.measured.accuracy
+
+    def check_finished(self) -> None:
+        """A bundle is always complete."""
+
+    def weights_sha256(self) -> str:
+        return reading.sha256(self.bundle.folder / bundles.WEIGHTS)
+
+    def unseen_splits(self, data: "TrainingData", config: "DataConfig") -> frozenset[str]:
+        """Return the splits that were certainly held out, by the settings that made them.
+
+        A bundle does not list its splits. The test images are split off first, then the validation images.
+        """
+        from convsmith.data.dataset import ImageData
+
+        origin = self.bundle.metadata.origin
+        if origin.fingerprint != data.fingerprint:
+            return frozenset()
+        own, requested = (
+            (each.split_seed, each.test_fraction, each.validation) for each in (origin.data, config)
+        )
+        names = {"validation"} if own == requested else set()
+        # A test set that comes with the data is never trained on.
+        comes_with_data = isinstance(data, ImageData) and not data.test_is_split_off
+        return frozenset(names | ({"test"} if own[:2] == requested[:2] or comes_with_data else set()))
+
+    def session(self) -> "Session":
+        from convsmith.recipes.session import Session
+
+        self._check_source("name the run instead")
+        train = self.recipe.train.model_copy(update={"device": "auto", "teacher": None, "distillation": None})
+        session = Session.load(self.recipe.model_copy(update={"train": train}))
+        self._check_fingerprint(session.data)
+        return session
+
+    def dataset(self) -> "ImageData":
+        """Load the data set of the bundle.
+
+        Raises:
+            BundleError: Its data set is not one of the named ones.
+            DataError: The data set cannot be read, or is another one.
+        """
+        from convsmith.data.dataset import load
+
+        self._check_source("name images to check the export on: --images FOLDER")
+        data = load(self.bundle.metadata.origin.data)
+        self._check_fingerprint(data)
+        return data
+
+    def _check_source(self, fix: str) -> None:
+        """Only data sets with a name: a bundle from elsewhere must not choose files to read."""
+        from convsmith.data.sources import NAMES
+
+        source = self.bundle.metadata.origin.data.source
+        if source not in NAMES:
+            raise BundleError(
+                f"its data set, {source!r}, is not one that is known by name",
+                where=self.place,
+                fix=fix,
+            )
+
+    def _check_fingerprint(self, data: "ImageData") -> None:
+        expected = self.bundle.metadata.origin.fingerprint
+        if data.fingerprint != expected:
+            raise DataError(
+                f"not the data set of this bundle: fingerprint {data.fingerprint[:12]}, expected "
+                f"{expected[:12]}",
+                where=data.place,
+                fix="restore the original data set, or name images: --images FOLDER",
+            )
+
+    def _load(self) -> "nn.Module":
+        from convsmith.models.bundle_weights import load_net
+
+        return load_net(self.bundle, self.plan)
+
+    def _runtime(self) -> "tuple[str, torch.dtype]":
+        import torch
+
+        return "cpu", torch.float32
+
+
+class ZooModel(BundleModel):
+    """A model that ships with convsmith."""
+
+    kind = "zoo"

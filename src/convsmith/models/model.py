@@ -1,0 +1,211 @@
+"""A model, whatever names it: its analysis, its recipe, and its network with weights."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.schema import Brief
+from convsmith.errors import ModuleError, RecipeError, ShapeError
+from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.net.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from convsmith.data.config import DataConfig
+    from convsmith.data.dataset import ImageData, TrainingData
+    from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
+    from convsmith.models.classifier import Classifier
+    from convsmith.recipes.schema import Recipe
+    from convsmith.recipes.session import Session
+
+
+class Model(ABC):
+    """A network with its analysis.
+
+    Attributes:
+        kind: "notation", "module", "recipe", "run", "bundle" or "zoo".
+        name: The name of the recipe, of the bundle or of the module's class, or "net".
+        analysis: For one input shape.
+        notes: Which meaning of an ambiguous name was chosen, and how to write the other one.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, analysis: Analysis) -> None:
+        self.name = name
+        self.analysis = analysis
+        self.notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def net(self) -> "nn.Module":
+        """Return a new module on the CPU, with trained weights where the model has some."""
+
+    @property
+    def recipe(self) -> "Recipe | None":
+        """The recipe of the model; None for notation and for modules."""
+        return None
+
+    @property
+    def test_metrics(self) -> RunMetrics | None:
+        """Accuracy and calibration error on the test set; None without trained weights."""
+        return None
+
+    @property
+    def plan(self) -> Plan:
+        """Raises ModuleError for a module, which has no plan."""
+        if isinstance(self.analysis, SpecAnalysis):
+            return self.analysis.plan
+        raise ModuleError(
+            "a module of your own is PyTorch code already", where=self.name, fix="name a net in the notation"
+        )
+
+    def judge(self, brief: Brief | None = None, metrics: RunMetrics | None = None) -> tuple[Check, ...]:
+        """Judge the model.
+
+        Args:
+            brief: By default the recipe's own.
+            metrics: Accuracy and calibration error; by default those of the model.
+        """
+        recipe = self.recipe
+        if brief is None:
+            brief = recipe.brief if recipe else Brief()
+        names = tuple(each.name for each in recipe.augment.transforms) if recipe else None
+        return judge(brief, self.analysis, augmentations=names, metrics=metrics or self.test_metrics)
+
+    def session(self) -> "Session":
+        """Load the images of the model's recipe.
+
+        Raises:
+            RecipeError: The model has no recipe.
+            DataError: The data set cannot be read, or is not the one of the training.
+        """
+        raise RecipeError(
+            "a net alone has no images to look at",
+            where=self.analysis.title,
+            fix="name a recipe, for example with model.net=..., a run or a bundle",
+        )
+
+
+class TrainedModel(Model):
+    """A model with trained weights: a run, a bundle, or a model of the zoo.
+
+    Attributes:
+        place: The name in the zoo, or the folder.
+        labels: The names of the classes, in the order of the logits.
+        preprocessing: Size, channels, mean and standard deviation of the images.
+        spec: The net in the notation, with its settings.
+        accuracy: On the model's own test set, from 0 to 1.
+        taught: A sentence about the model's teacher, then notes on its accuracy; empty without a teacher.
+    """
+
+    place: str
+    spec: "Spec"
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def preprocessing(self) -> "Preprocessing": ...
+
+    @property
+    @abstractmethod
+    def taught(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def accuracy(self) -> float: ...
+
+    @property
+    @abstractmethod
+    def confidence(self) -> "Confidence":
+        """Temperature of the softmax, and the low-confidence threshold."""
+
+    @abstractmethod
+    def check_finished(self) -> None:
+        """Raises RunError for a run whose training is not finished: its weights cannot be verified."""
+
+    @abstractmethod
+    def weights_sha256(self) -> str: ...
+
+    @abstractmethod
+    def unseen_splits(self, data: "TrainingData", config: "DataConfig") -> frozenset[str]:
+        """Return the splits of a data set that were certainly not trained on.
+
+        Args:
+            data: The data set.
+            config: The `[data]` table that it was loaded by.
+        """
+
+    @abstractmethod
+    def dataset(self) -> "ImageData":
+        """Load the data set of the training, verified by its fingerprint."""
+
+    @abstractmethod
+    def _load(self) -> "nn.Module":
+        """Build the net and load its weights."""
+
+    @abstractmethod
+    def _runtime(self) -> "tuple[str, torch.dtype]":
+        """The default device, and the data type of the forward pass."""
+
+    def net(self) -> "nn.Module":
+        """Return a new module on the CPU in evaluation mode, its parameters without gradients.
+
+        Raises:
+            ShapeError: At the requested input shape the net has other parameters.
+            RunError: The weights of a run are damaged.
+            BundleError: The weights of a bundle are damaged.
+        """
+        from convsmith.net.arithmetic import analyze_notation
+
+        trained = analyze_notation(self.spec.net, self.preprocessing.shape, self.spec)
+        if trained.parameters != self.analysis.parameters:
+            raise ShapeError(
+                f"found {trained.parameters:,} trained parameters, at this input shape the net has "
+                f"{self.analysis.parameters:,}",
+                where="--input",
+                fix="leave --input out",
+            )
+        return self._load().eval().requires_grad_(requires_grad=False)
+
+    def classifier(self, device: str | None = None, dtype: "torch.dtype | None" = None) -> "Classifier":
+        """Return a classifier, ready to predict.
+
+        Args:
+            device: "cpu", "cuda", "mps" or "auto"; by default the CPU, for a run the device of its recipe.
+            dtype: Of the forward pass; by default float32, for a run the precision of its recipe.
+
+        Raises:
+            RecipeError: The device is not available.
+            RunError: The run is damaged, or was not evaluated.
+            BundleError: The bundle is damaged.
+        """
+        from convsmith.models.classifier import Classifier
+        from convsmith.system.device import choose_device
+
+        default_device, default_dtype = self._runtime()
+        chosen = choose_device(device or default_device)
+        return Classifier(
+            name=self.name,
+            net=self.net(),
+            plan=self.plan,
+            labels=self.labels,
+            preprocessing=self.preprocessing,
+            confidence=self.confidence,
+            device=chosen,
+            dtype=dtype or default_dtype,
+        )
+
+    def digest(self) -> str:
+        """Return the SHA-256 of everything that determines the outputs: weights, spec, mean and deviation."""
+        statistics = (self.preprocessing.mean, self.preprocessing.std)
+        inputs = {"model": self.spec.model_dump(mode="json"), "statistics": statistics}
+        text = f"{self.weights_sha256()} {json.dumps(inputs, sort_keys=True)}"
+        return hashlib.sha256(text.encode()).hexdigest()

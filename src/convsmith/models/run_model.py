@@ -1,0 +1,153 @@
+"""A run folder as a model: its recipe with the weights after the last epoch."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from convsmith.briefs.checks import RunMetrics
+from convsmith.data.config import DataConfig
+from convsmith.data.dataset import ImageData, TrainingData
+from convsmith.errors import RunError
+from convsmith.evaluation.schema import Results
+from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
+from convsmith.models.model import TrainedModel
+from convsmith.models.overrides import check_only_brief
+from convsmith.net.arithmetic import analyze_notation
+from convsmith.net.module import build
+from convsmith.recipes.schema import Recipe
+from convsmith.runs.folder import WEIGHTS, RunFolder
+from convsmith.runs.schema import FILES, DataRecord, TeacherRecord
+from convsmith.system import reading
+from convsmith.system.device import dtype_of
+
+if TYPE_CHECKING:
+    from convsmith.recipes.session import Session
+
+
+class RunModel(TrainedModel):
+    """The model of a run folder."""
+
+    kind = "run"
+
+    def __init__(
+        self, path: Path, overrides: Sequence[str] = (), input_shape: tuple[int, int, int] | None = None
+    ) -> None:
+        """Open a run folder.
+
+        Args:
+            path: The folder.
+            overrides: Fields of the brief, as `key=value`.
+            input_shape: `(C, H, W)`; by default that of the run's data.
+
+        Raises:
+            RunError: There is no run, or it is damaged.
+            RecipeError: An override is invalid.
+        """
+        self.folder = RunFolder.open(path)
+        check_only_brief("run", path, overrides)
+        self._recipe = self.folder.recipe(overrides)
+        model = self._recipe.model
+        self.data = self.folder.read(DataRecord)
+        shape = input_shape or self.data.image_shape
+        super().__init__(self._recipe.name, analyze_notation(model.net, shape, model))
+        self.place = str(path)
+        self.spec = Spec(**model.model_dump())
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        channels, height, width = self.data.image_shape
+        fields = {"channels": channels, "height": height, "width": width}
+        try:
+            return Preprocessing.model_validate({**fields, "mean": self.data.mean, "std": self.data.std})
+        except ValueError as error:
+            raise RunError(
+                f"its images cannot be preprocessed: {str(error).splitlines()[-1]}",
+                where=str(self.folder.path / FILES[DataRecord]),
+            ) from error
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.data.class_names
+
+    @cached_property
+    def test_metrics(self) -> RunMetrics | None:
+        """Accuracy and calibration error; None before the run is evaluated."""
+        self.folder.verify(FILES[Results])
+        results = self.folder.find(Results)
+        if results is None:
+            return None
+        test = results.test
+        # Runs of older versions have no calibration.
+        error = test.calibration.ece if test.calibration else None
+        return RunMetrics(accuracy=test.correct / test.total, calibration_error=error)
+
+    @property
+    def accuracy(self) -> float:
+        if self.test_metrics is None:
+            raise RunError(
+                "the run was not evaluated", where=self.place, fix=f"convsmith evaluate {self.place}"
+            )
+        return self.test_metrics.accuracy
+
+    @cached_property
+    def confidence(self) -> Confidence:
+        from convsmith.evaluation import predictions
+        from convsmith.models.confidence import fitted
+
+        self.folder.verify(self.folder.predictions.name)
+        return fitted(predictions.read(self.folder.predictions), "test")
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        return teacher_notes(self.folder)
+
+    def check_finished(self) -> None:
+        if not self.folder.is_finished:
+            raise RunError(
+                "its training is not finished, so that its weights cannot be verified",
+                where=self.place,
+                fix=f"finish it: `convsmith resume {self.place}`",
+            )
+
+    def weights_sha256(self) -> str:
+        return reading.sha256(self.folder.path / WEIGHTS)
+
+    def unseen_splits(self, data: TrainingData, config: DataConfig) -> frozenset[str]:  # noqa: ARG002 - a bundle needs it
+        """Return the splits that the run held out too, by their fingerprints."""
+        fingerprints = data.split_fingerprints()
+        return frozenset(
+            name
+            for name, split in self.data.splits.items()
+            if name != "train" and split.fingerprint == fingerprints.get(name)
+        )
+
+    def session(self) -> "Session":
+        from convsmith.runs.session import open_run
+
+        return open_run(self.folder.path)[1]
+
+    def dataset(self) -> ImageData:
+        return self.session().data
+
+    def _load(self) -> nn.Module:
+        net = build(self.plan)
+        self.folder.load_weights(net)
+        return net
+
+    def _runtime(self) -> tuple[str, torch.dtype]:
+        train = self._recipe.train
+        return train.device, dtype_of(train.precision)
+
+
+def teacher_notes(folder: RunFolder) -> tuple[str, ...]:
+    """Return a sentence about the run's teacher, then notes on the accuracy; nothing without a teacher."""
+    record = folder.find(TeacherRecord)
+    return () if record is None else (record.sentence, *record.notes)

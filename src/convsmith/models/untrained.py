@@ -1,0 +1,107 @@
+"""Models without trained weights: notation, a module of the user's, a recipe."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from convsmith.errors import RecipeError
+from convsmith.models.model import Model
+from convsmith.net.arithmetic import analyze, analyze_notation
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.recipes.loader import load_settings
+from convsmith.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convsmith.recipes.session import Session
+
+ImageShape = tuple[int, int, int]
+
+
+class NotationModel(Model):
+    """A net in the notation, with settings."""
+
+    kind = "notation"
+
+    def __init__(self, text: str, overrides: Sequence[str], input_shape: ImageShape | None) -> None:
+        net = parse(text)
+        settings = load_settings(overrides)
+        super().__init__("net", analyze(plan(net, _required(input_shape), settings)))
+
+    def net(self) -> "nn.Module":
+        from convsmith.net.module import build
+
+        return build(self.plan)
+
+
+class ModuleModel(Model):
+    """A module of the user's, `file.py:Class(...)`."""
+
+    kind = "module"
+
+    def __init__(self, text: str, overrides: Sequence[str], input_shape: ImageShape | None) -> None:
+        shape = _required(input_shape)
+        if overrides:
+            raise RecipeError(
+                "a module has no settings to override",
+                where=overrides[0],
+                fix="give the class arguments, as in 'model.py:Net(width=32)'",
+            )
+        from convsmith.tracing.load import load_module
+        from convsmith.tracing.trace import trace
+
+        self._module = load_module(text)
+        analysis = trace(self._module, shape)
+        super().__init__(analysis.title, analysis)
+
+    def net(self) -> "nn.Module":
+        return self._module
+
+
+class RecipeModel(Model):
+    """The net of a recipe, with its initial weights."""
+
+    kind = "recipe"
+
+    def __init__(self, recipe: Recipe, input_shape: ImageShape | None = None) -> None:
+        """Analyze the recipe's net.
+
+        Args:
+            recipe: The recipe.
+            input_shape: `(C, H, W)`; without it the net must fit the recipe's data.
+
+        Raises:
+            RecipeError: The net does not fit the data.
+            ShapeError: The net does not fit the input shape.
+        """
+        self._recipe = recipe
+        if input_shape is None:
+            from convsmith.data.dataset import outline_of
+            from convsmith.recipes.fit import fitted
+
+            analysis = fitted(recipe, outline_of(recipe.data))
+        else:
+            analysis = analyze_notation(recipe.model.net, input_shape, recipe.model)
+        super().__init__(recipe.name, analysis)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self._recipe
+
+    def net(self) -> "nn.Module":
+        from convsmith.net.module import build
+        from convsmith.system.rng import new_generator
+
+        return build(self.plan, generator=new_generator(self._recipe.seed))
+
+    def session(self) -> "Session":
+        from convsmith.recipes.session import Session
+
+        return Session.load(self._recipe)
+
+
+def _required(input_shape: ImageShape | None) -> ImageShape:
+    if input_shape is None:
+        raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
+    return input_shape
