@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convsmith.data.config import DataConfig
-    from convsmith.data.dataset import ImageData, TrainingData
+    from convsmith.data.dataset import ImageDataset, TrainingData
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
@@ -121,7 +121,7 @@ class BundleModel(TrainedModel):
 
         A bundle does not list its splits. The test images are split off first, then the validation images.
         """
-        from convsmith.data.dataset import ImageData
+        from convsmith.data.dataset import ImageDataset
 
         origin = self.bundle.metadata.origin
         if origin.fingerprint != data.fingerprint:
@@ -131,7 +131,7 @@ class BundleModel(TrainedModel):
         )
         names = {"validation"} if own == requested else set()
         # A test set that comes with the data is never trained on.
-        comes_with_data = isinstance(data, ImageData) and not data.test_is_split_off
+        comes_with_data = isinstance(data, ImageDataset) and not data.test_is_split_off
         return frozenset(names | ({"test"} if own[:2] == requested[:2] or comes_with_data else set()))
 
     def session(self) -> "Session":
@@ -143,7 +143,7 @@ class BundleModel(TrainedModel):
         self._check_fingerprint(session.data)
         return session
 
-    def dataset(self) -> "ImageData":
+    def dataset(self) -> "ImageDataset":
         """Load the data set of the bundle.
 
         Raises:
@@ -169,7 +169,7 @@ class BundleModel(TrainedModel):
                 fix=fix,
             )
 
-    def _check_fingerprint(self, data: "ImageData") -> None:
+    def _check_fingerprint(self, data: "ImageDataset") -> None:
         expected = self.bundle.metadata.origin.fingerprint
         if data.fingerprint != expected:
             raise DataError(

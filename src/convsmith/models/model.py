@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from convsmith.data.config import DataConfig
-    from convsmith.data.dataset import ImageData, TrainingData
+    from convsmith.data.dataset import ImageDataset, TrainingData
     from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
     from convsmith.models.classifier import Classifier
     from convsmith.recipes.schema import Recipe
@@ -144,7 +144,7 @@ class TrainedModel(Model):
         """
 
     @abstractmethod
-    def dataset(self) -> "ImageData":
+    def dataset(self) -> "ImageDataset":
         """Load the data set of the training, verified by its fingerprint."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from torch import nn
 
 from convsmith.briefs.checks import RunMetrics
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import ImageData, TrainingData
+from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
 from convsmith.evaluation.schema import Results
 from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
@@ -134,7 +134,7 @@ class RunModel(TrainedModel):
 
         return open_run(self.folder.path)[1]
 
-    def dataset(self) -> ImageData:
+    def dataset(self) -> ImageDataset:
         return self.session().data
 
     def _load(self) -> nn.Module:

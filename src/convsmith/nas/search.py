@@ -9,7 +9,7 @@ from random import Random
 
 from convsmith.data.dataset import load_training_data
 from convsmith.errors import BusyError, DivergedError, RecipeError, ShapeError, StoppedError
-from convsmith.models.teacher import KnownTeacher, teacher_of
+from convsmith.models.teacher import TeacherModel, load_teacher
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, Proposal, first_candidate, next_candidate
 from convsmith.nas.halving import promotable
@@ -176,12 +176,12 @@ def _origin(candidate: Candidate) -> str:
     return f"  (from #{candidate.parent}: {'; '.join(candidate.changes)})"
 
 
-def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, KnownTeacher | None]:
+def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, TeacherModel | None]:
     data = load_training_data(settings.data)
     recipe, info = settings.recipe, data.info
     max_macs = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, info).macs)
     space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
-    teacher = teacher_of(recipe.model_copy(update={"data": settings.data}), data)
+    teacher = load_teacher(recipe.model_copy(update={"data": settings.data}), data)
     runner = TrialRunner(
         folder=folder,
         space=space,
@@ -193,7 +193,7 @@ def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, 
 
 
 def _header(
-    settings: SearchSettings, runner: TrialRunner, first: Proposal, teacher: KnownTeacher | None
+    settings: SearchSettings, runner: TrialRunner, first: Proposal, teacher: TeacherModel | None
 ) -> list[str]:
     changes = "".join(f" ({each})" for each in first.candidate.changes)
     rungs = ", ".join(map(str, settings.rungs))
