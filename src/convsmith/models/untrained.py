@@ -77,10 +77,10 @@ class RecipeModel(Model):
         """
         self._recipe = recipe
         if input_shape is None:
-            from convsmith.data.dataset import 
+            from convsmith.data.dataset import dataset_info
             from convsmith.recipes.fit import fitted
 
-            analysis = fitted(recipe, (recipe.data))
+            analysis = fitted(recipe, dataset_info(recipe.data))
         else:
             analysis = analyze_notation(recipe.model.net, input_shape, recipe.model)
         super().__init__(recipe.name, analysis)
