@@ -10,7 +10,7 @@ from statistics import median
 import torch
 
 from convsmith.data.dataset import load_training_data
-from convsmith.models.teacher import teacher_of
+from convsmith.models.teacher import load_teacher
 from convsmith.recipes.fit import fitted
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import TrainingSession
@@ -75,7 +75,7 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
 
 def whole_training(session: TrainingSession) -> tuple[EpochMetrics, ...]:
     """Train the net of a recipe without writing any file."""
-    known = teacher_of(session.recipe, session.data)
+    known = load_teacher(session.recipe, session.data)
     return session.fit(session.build_net(), teacher=known.teacher if known else None)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import convsmith as cs
 from convsmith.errors import BundleError, RecipeError, RunError, StoppedError
-from convsmith.models.teacher import teacher_of
+from convsmith.models.teacher import load_teacher
 from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
@@ -124,7 +124,7 @@ def learned(recipe: Recipe, teacher: Teacher) -> float:
 def test_a_student_learns_from_its_teacher_alone(taught: Path) -> None:
     """Without a single label; from one that says nothing it learns nothing."""
     recipe = load("digits", ["train.epochs=5", f"train.teacher={taught}", "train.distillation.alpha=1.0"])
-    known = teacher_of(recipe, Session.load(recipe).data)
+    known = load_teacher(recipe, Session.load(recipe).data)
     assert known is not None
     assert learned(recipe, known.teacher) > 0.9
     silent = Teacher(net=Silent(), config=Distillation(alpha=1.0))
@@ -236,7 +236,7 @@ def test_a_bundle_says_what_its_run_says(taught: Path, bundled: Path) -> None:
     """But for the rounding of its weights to 16 bits."""
     prepared = Session.load(student(taught))
     of_run, of_bundle = (
-        teacher_of(student(place), prepared.data) for place in (taught, bundled)
+        load_teacher(student(place), prepared.data) for place in (taught, bundled)
     )  # fmt: skip
     assert of_run is not None
     assert of_bundle is not None
@@ -288,7 +288,7 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     heirs = [student(folder, "data.split_seed=5") for folder in (runs[1], tmp_path / "bundle-1")]
     heirs.append(student(cs.train(heirs[0], runs=tmp_path / "runs").folder, "data.split_seed=5"))
     for heir in heirs:
-        known = teacher_of(heir, Session.load(heir).data)
+        known = load_teacher(heir, Session.load(heir).data)
         assert known is not None
         assert known.notes == tuple(f"of an earlier teacher: {note}" for note in record["notes"])
     # Where a teacher lies says nothing elsewhere.
@@ -307,7 +307,7 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
 )
 def test_what_a_bundle_may_have_seen_is_told(bundled: Path, overrides: list[str], told: list[str]) -> None:
     prepared = Session.load(student(bundled, *overrides))
-    known = teacher_of(prepared.recipe, prepared.data)
+    known = load_teacher(prepared.recipe, prepared.data)
     assert known is not None
     assert [note.split()[5] for note in known.notes] == told
 
@@ -342,7 +342,7 @@ def test_distillation_without_a_teacher_is_a_mistake() -> None:
 def test_a_teacher_of_another_split_is_told_of_and_renormalised(taught: Path, tmp_path: Path) -> None:
     """Its images are normalised as it learned them, and what it may have seen is said."""
     prepared = Session.load(student(taught, "data.split_seed=5", "data.validation=0.2"))
-    known = teacher_of(prepared.recipe, prepared.data)
+    known = load_teacher(prepared.recipe, prepared.data)
     assert known is not None
     assert len(known.notes) == 2
     plain = Session.load(load(str(taught / "recipe.toml")))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from convsmith.errors import RecipeError
-from convsmith.models.teacher import teacher_of
+from convsmith.models.teacher import load_teacher
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports import charts, style
@@ -29,7 +29,7 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
     if steps < FEWEST_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
     prepared = Session.load(recipe)
-    recipe, known = prepared.recipe, teacher_of(prepared.recipe, prepared.data)
+    recipe, known = prepared.recipe, load_teacher(prepared.recipe, prepared.data)
     files.make_folder(folder)
     found = prepared.range_test(prepared.build_net(), steps=steps, teacher=known.teacher if known else None)
     rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from convsmith.models.teacher import KnownTeacher, teacher_of, with_absolute_paths
+from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
@@ -56,7 +56,7 @@ def train(
     choose_device(recipe.train.device)
     with curves(enabled=tensorboard) as writers:
         session = Session.load(recipe)
-        teacher = teacher_of(session.recipe, session.data)
+        teacher = load_teacher(session.recipe, session.data)
         folders.check_destination(runs, session.space())
         with session.threads():
             folder = RunFolder.create(runs, recipe.name)
@@ -74,7 +74,7 @@ def train(
                 return write_report(folder, session, evaluation)
 
 
-def _write_records(folder: RunFolder, session: Session, teacher: KnownTeacher | None) -> None:
+def _write_records(folder: RunFolder, session: Session, teacher: TeacherModel | None) -> None:
     folder.write_start(
         recipe=with_absolute_paths(session.resolved_recipe),
         environment=Environment.current(),

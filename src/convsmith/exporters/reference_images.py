@@ -65,5 +65,5 @@ def from_dataset(model: TrainedModel) -> ReferenceImages:
         images=data.test.images,
         names=[f"test image {index} ({each})" for index, each in enumerate(ids)],
         labels=data.test.labels,
-        calibration=data.train.pick(chosen).images,
+        calibration=data.train.select(chosen).images,
     )

@@ -175,7 +175,7 @@ class BundleModel(TrainedModel):
             raise DataError(
                 f"not the data set of this bundle: fingerprint {data.fingerprint[:12]}, expected "
                 f"{expected[:12]}",
-                where=data.place,
+                where=data.location,
                 fix="restore the original data set, or name images: --images FOLDER",
             )
 
