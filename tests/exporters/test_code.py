@@ -22,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 def test_the_file_runs(tmp_path: Path, capsys: Capture) -> None:
-    (path,) = cs.export(cs.load_target("C8 C16:s2 / G F10", input_shape=(3, 32, 32)), tmp_path / "new")
+    (path,) = cs.export(cs.resolve("C8 C16:s2 / G F10", input_shape=(3, 32, 32)), tmp_path / "new")
     assert path == tmp_path / "new" / "model.py"
     runpy.run_path(str(path), run_name="__main__")
     # 3*8*9 + 16 + 8*16*9 + 32 + 16*10 + 10, worked out by hand.
@@ -55,7 +55,7 @@ def test_the_weights_of_a_run_are_exported(tiny: Recipe, tmp_path: Path, capsys:
 
 def test_the_weights_of_a_bundle_are_exported(tiny: Recipe, tmp_path: Path) -> None:
     folder = cs.export_bundle(cs.train(tiny, runs=tmp_path).folder, tmp_path / "bundle")
-    path, weights = cs.export(cs.load_target(str(folder)), tmp_path / "out")
+    path, weights = cs.export(cs.resolve(str(folder)), tmp_path / "out")
     text = path.read_text(encoding="utf-8")
     net = net_from_source(text).eval()
     net.load_state_dict(safetensors.torch.load_file(weights))
@@ -77,7 +77,7 @@ def test_class_names_cannot_break_the_file(tiny: Recipe, tmp_path: Path) -> None
     (folder / "data.json").write_text(json.dumps(record))
     # What such a folder is worth whose author wrote the manifest, too.
     RunFolder(path=folder).write_manifest()
-    path, _ = cs.export(cs.load_target(str(folder)), tmp_path / "out")
+    path, _ = cs.export(cs.resolve(str(folder)), tmp_path / "out")
     net_from_source(path.read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsmith.errors import RecipeError, RunError
-from convsmith.models.teacher import teacher_of, with_absolute_paths
+from convsmith.models.teacher import load_teacher, with_absolute_paths
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
@@ -57,7 +57,7 @@ def resume(
         _check_length(folder, checkpoint.state, recipe)
         session = Session.load(recipe)
         folders.check_destination(run, session.space())
-        teacher = teacher_of(session.recipe, session.data)
+        teacher = load_teacher(session.recipe, session.data)
         with session.threads():
             conditions = conditions_of(session, teacher.sha256 if teacher else None)
             changes = changes_of(checkpoint.conditions, conditions)
