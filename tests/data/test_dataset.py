@@ -1,4 +1,4 @@
-"""Data sets: splits, identity, outline, mean and standard deviation."""
+"""Data sets: splits, identity, info, mean and standard deviation."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_digits_are_built_in() -> None:
     assert np.asarray(data.train.images).max() == 255
 
 
-def test_one_root_is_split_by_class_and_seed(image_folder: Folder) -> None:
+def test_images_without_splits_are_split_by_class_and_seed(image_folder: Folder) -> None:
     root = image_folder({"": 12})
     data = load(config(root, test_fraction=0.25))
     assert data.test_is_split_off
@@ -43,7 +43,7 @@ def test_one_root_is_split_by_class_and_seed(image_folder: Folder) -> None:
     assert record.splits["train"].per_class == (9, 9, 9)
 
 
-def test_validation_comes_out_of_training_only(image_folder: Folder) -> None:
+def test_validation_images_come_from_the_training_split_only(image_folder: Folder) -> None:
     root = image_folder({"train": 10, "test": 4})
     plain, held = load(config(root)), load(config(root, validation=0.2))
     assert held.validation is not None
@@ -71,7 +71,7 @@ def test_mean_and_std_against_numpy() -> None:
     assert flat_std == (1.0,)
 
 
-def test_outlines_are_known_without_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_canonical_data_sets_have_their_info_without_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dataset_info(config("cifar10")) == CANONICAL["cifar10"].info
     assert dataset_info(config("mnist", resize=32)).image_shape == (1, 32, 32)
     assert dataset_info(config("digits")) == load(config("digits")).info
@@ -86,7 +86,7 @@ def test_outlines_are_known_without_reading(monkeypatch: pytest.MonkeyPatch) -> 
         ("cifar10", "CIFAR-10", (50_000, 10_000), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     ],
 )
-def test_the_canonical_data_sets_are_recognised(
+def test_canonical_data_sets_are_identified(
     real_data: Path,
     name: str,
     title: str,
@@ -99,7 +99,7 @@ def test_the_canonical_data_sets_are_recognised(
     assert (len(data.train), len(data.test)) == sizes
     assert data.info == CANONICAL[name].info
     assert np.bincount(data.test.labels).sum() == 10_000
-    # The figures that everybody uses, to their four digits.
+    # The published figures, to four digits.
     assert [round(value, 4) for value in data.mean] == list(mean)
     assert [round(value, 4) for value in data.std] == list(std)
     assert os.environ["CONVSMITH_DATA"] == str(real_data)
@@ -114,7 +114,7 @@ def test_training_from_disk_gives_the_same_weights() -> None:
         assert torch.equal(tensor, disk.state_dict()[name])
 
 
-def test_large_sets_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_data_sets_stay_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(load(config("digits")).train.images, np.ndarray)
     monkeypatch.setattr("convsmith.data.dataset._MEMORY_SHARE", 1e-9)
     assert isinstance(load(config("digits")).train.images, DiskImages)

@@ -1,4 +1,4 @@
-"""Images that stay on disk."""
+"""Images on disk."""
 
 import subprocess
 import sys
@@ -10,22 +10,22 @@ from convsmith.data.dataset import mean_and_std
 from convsmith.data.memory_mapped import DiskImages
 
 
-def test_images_on_disk_are_the_same_images(tmp_path: Path) -> None:
+def test_images_on_disk_equal_the_array(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 5, 3), dtype=np.uint8)
     np.save(tmp_path / "images.npy", images)
     on_disk = DiskImages(np.load(tmp_path / "images.npy", mmap_mode="r"))
-    places = np.array([7, 0, 49, 7])
+    indices = np.array([7, 0, 49, 7])
     assert (len(on_disk), on_disk.shape) == (50, images.shape)
-    assert np.array_equal(on_disk[places], images[places])
+    assert np.array_equal(on_disk[indices], images[indices])
     assert np.array_equal(on_disk[3:9], images[3:9])
     assert np.array_equal(on_disk[4], images[4])
     assert np.array_equal(np.stack(list(on_disk)), images)
-    assert np.array_equal(on_disk.select(places)[1:], images[places][1:])
+    assert np.array_equal(on_disk.select(indices)[1:], images[indices][1:])
     assert mean_and_std(on_disk) == mean_and_std(images)
 
 
 def test_reading_from_disk_keeps_nothing_in_memory(tmp_path: Path) -> None:
-    """Eight times 32 MB are read; what the process holds grows by less than one."""
+    """Reading 256 MB grows the peak memory by less than 32 MB."""
     script = """
 import resource, sys
 import numpy as np
@@ -40,9 +40,9 @@ print(total, peak() - before)
 """
     path = tmp_path / "images.npy"
     np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(4096, 256, 256, 1))[:] = 1
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
     )
-    total, grown = found.stdout.split()
+    total, growth = result.stdout.split()
     assert int(total) == 4096 * 256 * 256
-    assert float(grown) < 32
+    assert float(growth) < 32

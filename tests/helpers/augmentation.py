@@ -12,8 +12,8 @@ from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
 
 Images = NDArray[np.uint8]
-Change = Callable[[Images], Images]
-Make = Callable[..., Change]
+Augmentation = Callable[[Images], Images]
+Factory = Callable[..., Augmentation]
 MEAN = (0.2, 0.4, 0.6)
 COURSE: list[dict[str, object]] = [
     {"name": "HorizontalFlip"},
@@ -26,20 +26,20 @@ def tensor_of(images_NHWC: Images) -> Tensor:  # noqa: N803 - shape suffix
     return torch.from_numpy(images_NHWC).permute(0, 3, 1, 2)
 
 
-def made(
+def make_augmentation(
     engine: str, *transforms: dict[str, object], mean: tuple[float, ...] = MEAN, seed: int = 0
-) -> Change:
-    """A recipe's augmentation; each call is another batch of the training."""
+) -> Augmentation:
+    """Return the augmentation of a recipe; each call is the next batch of a training."""
     augment = augmenter(
         AugmentConfig.model_validate({"engine": engine, "transforms": list(transforms)}), mean
     )
     numbers = itertools.count(1000 * seed)
 
-    def change(images: Images) -> Images:
+    def augment_images(images: Images) -> Images:
         draw = Draw(seed=next(numbers), epoch=1, indices=torch.arange(len(images)))
         return augment(tensor_of(images), draw).permute(0, 2, 3, 1).numpy()
 
-    return change
+    return augment_images
 
 
 def noise(count: int, size: int = 32, channels: int = 3) -> Images:
@@ -47,5 +47,5 @@ def noise(count: int, size: int = 32, channels: int = 3) -> Images:
 
 
 def batch(count: int = 64, size: int = 8) -> tuple[Tensor, Tensor]:
-    """Images whose every pixel is their own class, of as many classes as images."""
+    """Return `count` images of `count` classes; each pixel is the class of its image."""
     return torch.arange(float(count)).view(-1, 1, 1, 1).repeat(1, 3, size, size), torch.eye(count)

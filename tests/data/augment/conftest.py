@@ -2,9 +2,9 @@
 
 import pytest
 
-from helpers.augmentation import Make, made
+from helpers.augmentation import Factory, make_augmentation
 
 
 @pytest.fixture(params=["batched", "albumentations"])
-def make(request: pytest.FixtureRequest) -> Make:
-    return lambda *transforms, **arguments: made(request.param, *transforms, **arguments)
+def make(request: pytest.FixtureRequest) -> Factory:
+    return lambda *transforms, **arguments: make_augmentation(request.param, *transforms, **arguments)

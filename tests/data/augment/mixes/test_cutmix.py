@@ -6,7 +6,7 @@ from convsmith.data.augment.mixes.cutmix import CutMix
 from helpers.augmentation import batch
 
 
-def test_cutmix_labels_go_by_the_pasted_area() -> None:
+def test_labels_are_blended_by_the_pasted_area() -> None:
     images, targets = batch()
     mixed, labels = CutMix(name="cutmix", p=1.0).apply(images, targets, seed=3)
     for index, (image, label) in enumerate(zip(mixed, labels, strict=True)):

@@ -6,26 +6,26 @@ from scipy import stats
 
 from convsmith.data.augment.engines import AlbumentationsEngine
 from convsmith.data.augment.transforms.coarse_dropout import CoarseDropout
-from helpers.augmentation import MEAN, Make
+from helpers.augmentation import MEAN, Factory
 
 
-def test_course_dropout_is_one_hole_of_16_by_16_in_the_mean_colour(make: Make) -> None:
+def test_defaults_cover_one_hole_of_16x16_pixels_with_the_mean_colour(make: Factory) -> None:
     images = np.zeros((200, 32, 32, 3), np.uint8)
-    changed = make({"name": "CoarseDropout", "p": 1.0})(images)
+    output = make({"name": "CoarseDropout", "p": 1.0})(images)
     corners = set()
-    for image in changed:
+    for image in output:
         rows, columns = np.nonzero(image.any(-1))
         assert [int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1, len(rows)] == [16, 16, 256]
         assert image[rows[0], columns[0]].tolist() == [51, 102, 153]
         assert np.unique(image[rows, columns], axis=0).shape == (1, 3)
         corners.add((rows.min(), columns.min()))
-    # The whole hole lies in the image, anywhere.
+    # Holes are inside the image, and anywhere in it.
     assert {min(place) for place in zip(*corners, strict=True)} <= {0, 1}
     assert len(corners) > 100
 
 
-def test_dropout_ranges_are_drawn_with_both_ends(make: Make) -> None:
-    changed = make(
+def test_ranges_include_both_ends(make: Factory) -> None:
+    output = make(
         {
             "name": "CoarseDropout",
             "p": 1.0,
@@ -36,12 +36,12 @@ def test_dropout_ranges_are_drawn_with_both_ends(make: Make) -> None:
     )(np.full((200, 32, 32, 3), 9, np.uint8))
     sizes = {
         (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
-        for rows, columns, *_ in (np.nonzero(image == 0) for image in changed)
+        for rows, columns, *_ in (np.nonzero(image == 0) for image in output)
     }
     assert sizes == {(2, 3), (3, 3), (4, 3)}
 
 
-def test_holes_are_distributed_as_those_of_albumentations() -> None:
+def test_holes_have_the_distribution_of_albumentations() -> None:
     config = CoarseDropout(
         name="CoarseDropout", num_holes_range=(1, 3), hole_height_range=(2, 5), hole_width_range=(3, 9), p=1.0
     )

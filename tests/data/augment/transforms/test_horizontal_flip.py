@@ -5,14 +5,14 @@ import torch
 
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
-from helpers.augmentation import MEAN, Make, noise, tensor_of
+from helpers.augmentation import MEAN, Factory, noise, tensor_of
 
 
-def test_flip_mirrors_about_half_of_the_images(make: Make) -> None:
+def test_flips_mirror_about_half_of_the_images(make: Factory) -> None:
     images = noise(400)
-    changed = make({"name": "HorizontalFlip"})(images)
-    flipped = [np.array_equal(after, before[:, ::-1]) for before, after in zip(images, changed, strict=True)]
-    kept = [np.array_equal(after, before) for before, after in zip(images, changed, strict=True)]
+    output = make({"name": "HorizontalFlip"})(images)
+    flipped = [np.array_equal(after, before[:, ::-1]) for before, after in zip(images, output, strict=True)]
+    kept = [np.array_equal(after, before) for before, after in zip(images, output, strict=True)]
     assert all(a != b for a, b in zip(flipped, kept, strict=True))
     # Five standard deviations of a fair coin thrown 400 times.
     assert abs(sum(flipped) - 200) < 50
@@ -27,4 +27,4 @@ def test_alternate_flips_mirror_every_image_in_every_other_epoch() -> None:
         first, second, third = (epoch[index] for epoch in epochs)
         assert torch.equal(first, third)
         assert torch.equal(first, second.flip(2))
-    assert sum(torch.equal(image, changed) for image, changed in zip(images, epochs[0], strict=True)) == 3
+    assert sum(torch.equal(image, output) for image, output in zip(images, epochs[0], strict=True)) == 3

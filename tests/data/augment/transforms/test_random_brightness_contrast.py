@@ -3,10 +3,10 @@
 import numpy as np
 from scipy import stats
 
-from helpers.augmentation import Make
+from helpers.augmentation import Factory
 
 
-def test_brightness_and_contrast_are_a_line_through_the_levels(make: Make) -> None:
+def test_output_levels_are_a_linear_function_of_input_levels(make: Factory) -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(300, axis=0)
     tone = {"name": "RandomBrightnessContrast", "brightness_limit": 0.1, "contrast_limit": 0.2, "p": 1.0}
     factors, added = [], []

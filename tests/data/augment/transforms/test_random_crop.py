@@ -5,27 +5,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.augmentation import Make, noise
+from helpers.augmentation import Factory, noise
 
 
-def test_random_crop_moves_by_whole_pixels_within_the_padding(make: Make) -> None:
+def test_crops_shift_by_whole_pixels_within_the_padding(make: Factory) -> None:
     images = np.zeros((400, 9, 9, 1), np.uint8)
     images[:, 4, 4] = 255
-    changed = make({"name": "RandomCrop", "padding": 2, "border": "black"}, mean=(0.5,))(images)
-    places = [tuple(np.argwhere(image[..., 0])[0] - 4) for image in changed]
+    output = make({"name": "RandomCrop", "padding": 2, "border": "black"}, mean=(0.5,))(images)
+    places = [tuple(np.argwhere(image[..., 0])[0] - 4) for image in output]
     assert {int(value) for place in places for value in place} == {-2, -1, 0, 1, 2}
     assert len(set(places)) == 25
-    assert all((image == 255).sum() == 1 for image in changed)
+    assert all((image == 255).sum() == 1 for image in output)
 
 
 @pytest.mark.parametrize(
     ("border", "mode"),
     [("reflect", "reflect"), ("replicate", "edge"), ("black", "constant"), ("mean", "constant")],
 )
-def test_random_crop_shows_what_numpy_pads(make: Make, border: str, mode: Any) -> None:
+def test_crops_are_windows_of_the_image_padded_by_numpy(make: Factory, border: str, mode: Any) -> None:
     images = noise(50, size=8)
-    changed = make({"name": "RandomCrop", "padding": 3, "border": border})(images)
-    for before, after in zip(images, changed, strict=True):
+    output = make({"name": "RandomCrop", "padding": 3, "border": border})(images)
+    for before, after in zip(images, output, strict=True):
         arguments = {"constant_values": -1} if mode == "constant" else {}
         padded = np.pad(before.astype(int), ((3, 3), (3, 3), (0, 0)), mode=mode, **arguments)
         colour = np.array([51, 102, 153]) if border == "mean" else np.zeros(3, int)

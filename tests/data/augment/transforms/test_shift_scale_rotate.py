@@ -7,10 +7,10 @@ from scipy import stats
 
 from convsmith.data.augment.engines import AlbumentationsEngine
 from convsmith.data.augment.transforms.shift_scale_rotate import ShiftScaleRotate
-from helpers.augmentation import MEAN, Images, Make, noise
+from helpers.augmentation import MEAN, Factory, Images, noise
 
 
-def test_zero_limits_change_nothing(make: Make) -> None:
+def test_zero_limits_change_nothing(make: Factory) -> None:
     images = noise(8)
     still = {
         "name": "ShiftScaleRotate",
@@ -36,7 +36,7 @@ def square(count: int) -> Images:
     return images
 
 
-def test_shift_stays_within_its_limit_and_uses_all_of_it(make: Make) -> None:
+def test_shifts_cover_the_range_of_their_limit(make: Factory) -> None:
     shift = {
         "name": "ShiftScaleRotate", "shift_limit": 0.2, "scale_limit": 0.0, "rotate_limit": 0.0,
         "border": "black", "p": 1.0,
@@ -48,20 +48,20 @@ def test_shift_stays_within_its_limit_and_uses_all_of_it(make: Make) -> None:
     assert np.abs(moved.mean(0)).max() < 1
 
 
-def test_scale_is_one_for_both_axes(make: Make) -> None:
+def test_both_axes_have_the_same_scale(make: Factory) -> None:
     zoom = {
         "name": "ShiftScaleRotate", "shift_limit": 0.0, "scale_limit": 0.3, "rotate_limit": 0.0,
         "border": "black", "p": 1.0,
     }  # fmt: skip
-    changed = make(zoom, mean=(0.5,))(square(300))
-    bright = changed[..., 0].astype(float) / 255
+    output = make(zoom, mean=(0.5,))(square(300))
+    bright = output[..., 0].astype(float) / 255
     heights, widths = bright[:, :, 16].sum(1), bright[:, 16, :].sum(1)
     assert np.abs(heights - widths).max() < 0.3
     assert 0.7 * 11 - 0.5 < heights.min() < 0.8 * 11
     assert 1.2 * 11 < heights.max() < 1.3 * 11 + 0.5
 
 
-def test_rotation_keeps_the_centre_and_stays_within_its_limit(make: Make) -> None:
+def test_rotations_keep_the_centre_and_stay_within_their_limit(make: Factory) -> None:
     turn = {
         "name": "ShiftScaleRotate", "shift_limit": 0.0, "scale_limit": 0.0, "rotate_limit": 30.0,
         "border": "black", "p": 1.0,
@@ -80,13 +80,13 @@ def test_rotation_keeps_the_centre_and_stays_within_its_limit(make: Make) -> Non
 @pytest.mark.parametrize(
     ("border", "corner"), [("black", 0), ("mean", 51), ("reflect", 200), ("replicate", 200)]
 )
-def test_what_comes_into_view_at_the_border(make: Make, border: str, corner: int) -> None:
+def test_borders_fill_the_area_outside_the_image(make: Factory, border: str, corner: int) -> None:
     images = np.full((40, 32, 32, 1), 200, np.uint8)
     turn = {"name": "ShiftScaleRotate", "rotate_limit": 45.0, "p": 1.0, "border": border}
     assert make(turn, mean=(0.2,))(images).min() in {corner, corner - 1, corner + 1}
 
 
-def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
+def test_parameters_have_the_distribution_of_albumentations() -> None:
     config = ShiftScaleRotate(
         name="ShiftScaleRotate", shift_limit=0.1, scale_limit=0.2, rotate_limit=20.0, p=1.0
     )
@@ -109,6 +109,6 @@ def test_affine_parameters_are_distributed_as_those_of_albumentations() -> None:
     for mine, other in pairs:
         assert stats.ks_2samp(mine, other).pvalue > 1e-3
     assert set(ours.right.tolist()) == {each["move"]["x"] for each in theirs}
-    # Drawn one by one: no parameter tells anything of another.
+    # The parameters are independent.
     correlation = np.corrcoef(np.stack([values.numpy() for values in ours]))
     assert np.abs(correlation - np.eye(4)).max() < 0.08
