@@ -1,5 +1,6 @@
 """The documentation: its commands and examples run, links resolve, tables agree with results/*.csv."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -163,6 +164,25 @@ def test_tests_that_pages_name_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8")):
             assert f"def {name}(" in sources, f"{page.name}: {name}"
+
+
+def test_contributing_lists_the_levels_of_the_structure_test() -> None:
+    source = (ROOT / "tests" / "test_structure.py").read_text(encoding="utf-8")
+    (levels,) = re.findall(r"^LEVELS = (\[.*?^\])$", source, flags=re.DOTALL | re.MULTILINE)
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("| level | content |")[1]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", table.split("\n\n")[0], flags=re.MULTILINE)
+    assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == ast.literal_eval(levels)
+
+
+def test_readme_lists_every_package() -> None:
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("src/convsmith/\n")[1].split("```")[0]
+    for path in (ROOT / "src" / "convsmith").iterdir():
+        if not path.name.startswith("__") and path.suffix in {"", ".py"}:
+            assert f"{path.name}{'/' if path.is_dir() else ''} " in tree, path.name
+
+
+def test_readme_fits_200_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
 def test_decisions_are_numbered_dated_and_listed() -> None:
