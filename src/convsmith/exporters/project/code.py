@@ -9,24 +9,15 @@ import jinja2
 from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
 from convsmith.data.folders import SUFFIXES
-from convsmith.exporters.project.optimizer import optimizer_call
 from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.muon import Muon
-from convsmith.training.schedules.annealing import Cosine, Linear
 
 # More class names than these have a file of their own.
 MOST_CLASSES = 50
-OPTIMIZER_NAMES = {
-    "sgd": "stochastic gradient descent",
-    "rmsprop": "RMSprop",
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "muon": "Muon",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,16 +173,14 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "parts": train.num_microbatches,
         "seed": recipe.seed,
         "muon": muon,
-        "rest_name": OPTIMIZER_NAMES[rest.name],
+        "rest_name": rest.title,
         "factor": factor if factor != 1 else None,
         "lr": rest.lr,
         **_optimizer_calls(train.optimizer, frozen=train.whitening, grouped=factor != 1),
         "frozen": train.whitening,
         "schedule": train.schedule,
-        "by_step": train.schedule.name in {"one-cycle", "cosine", "linear"},
-        "schedule_sentence": _schedule_sentence(train.schedule)
-        if isinstance(train.schedule, Cosine | Linear)
-        else "",
+        "by_step": train.schedule.unit == "step",
+        "schedule_source": train.schedule.source(),
         "progressive": train.progressive,
         "lookahead": train.lookahead,
         "ema": train.ema,
@@ -205,18 +194,13 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
 def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[str, str]:
     if isinstance(config, Muon):
         return {
-            "muon_call": optimizer_call(config, "filters", indent=8, after=","),
-            "rest_call": optimizer_call(config.rest, "rest", indent=8, after=","),
+            "muon_call": config.source_call("filters", indent=8, after=","),
+            "rest_call": config.rest.source_call("rest", indent=8, after=","),
         }
     learned = "learned" if frozen else "model.parameters()"
     if grouped:
         learned = f"groups(model, {'learned' if frozen else 'list(model.parameters())'})"
-    return {"muon_call": "", "rest_call": optimizer_call(config, learned, indent=4, before="return ")}
-
-
-def _schedule_sentence(schedule: Cosine | Linear) -> str:
-    way = "a half cosine" if isinstance(schedule, Cosine) else "a straight line"
-    return f"Up in a straight line, then down by {way}; told of each step"
+    return {"muon_call": "", "rest_call": config.source_call(learned, indent=4, before="return ")}
 
 
 def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -8,20 +8,9 @@ from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.tables import axes_text
 from convsmith.recipes.schema import Recipe
 from convsmith.training.config import TrainConfig
-from convsmith.training.optimizers import Optimizer
-from convsmith.training.optimizers.adam import Adam
-from convsmith.training.optimizers.muon import Muon
-from convsmith.training.optimizers.rmsprop import RMSprop
-from convsmith.training.optimizers.sgd import SGD
-from convsmith.training.schedules import Schedule
-from convsmith.training.schedules.annealing import Cosine, Linear
-from convsmith.training.schedules.one_cycle import OneCycle
-from convsmith.training.schedules.plateau import Plateau
-from convsmith.training.schedules.step import Step as StepSchedule
 
 _NORMS = {"batch": "batch norm", "group": "group norm", "instance": "instance norm"}
 _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
-_OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam", "adamw": "AdamW"}
 
 
 def blocks(plan: Plan, analysis: Analysis) -> list[str]:
@@ -75,8 +64,8 @@ def strategy(recipe: Recipe) -> list[str]:
     """How the net was trained, a sentence each."""
     train = recipe.train
     smoothing = f", label smoothing {number(train.label_smoothing)}" if train.label_smoothing else ""
-    told = [f"Cross-entropy loss{smoothing}; {_optimizer(train.optimizer)}."]
-    told.append(f"Learning rate: {_schedule(train.schedule)}.")
+    told = [f"Cross-entropy loss{smoothing}; {train.optimizer.describe()}."]
+    told.append(f"Learning rate: {train.schedule.describe()}.")
     epochs = f"{train.epochs_run} epochs"
     if train.stop_after:
         epochs += f" of the {train.epochs} that the schedule is planned for"
@@ -153,40 +142,3 @@ def differences(recipe: Recipe) -> list[str]:
     if recipe.data.keep_in == "disk":
         told.append("All images are held in memory, where they were read from disk batch by batch.")
     return told
-
-
-def _optimizer(config: Optimizer) -> str:
-    if isinstance(config, Muon):
-        filters = f"Muon for the filters of ordinary convolutions (learning rate {number(config.lr)}"
-        told = f"{filters}, momentum {number(config.momentum)}, weight decay {number(config.weight_decay)})"
-        return f"{told}, {_optimizer(config.rest)} for the rest"
-    settings = [f"learning rate {number(config.lr)}"]
-    match config:
-        case SGD() | RMSprop() if config.momentum:
-            kind = "Nesterov momentum" if isinstance(config, SGD) and config.nesterov else "momentum"
-            settings.append(f"{kind} {number(config.momentum)}")
-        case Adam() if (config.beta1, config.beta2) != (0.9, 0.999):
-            settings.append(f"betas {number(config.beta1)} and {number(config.beta2)}")
-    if config.weight_decay:
-        settings.append(f"weight decay {number(config.weight_decay)}")
-    if config.norm_bias_lr_factor != 1:
-        settings.append(f"{number(config.norm_bias_lr_factor)} times that for the norms' biases")
-    return f"{_OPTIMIZERS[config.name]} ({', '.join(settings)})"
-
-
-def _schedule(config: Schedule) -> str:
-    match config:
-        case StepSchedule():
-            return f"times {number(config.factor)} after every {config.every} epochs"
-        case Plateau():
-            seen = f"{config.monitor} accuracy"
-            return f"times {number(config.factor)} after {config.patience} epochs without a better {seen}"
-        case OneCycle():
-            return f"one cycle, up for {number(100 * config.warmup)} % of the steps and down for the rest"
-        case Cosine() | Linear():
-            way = "half a cosine" if isinstance(config, Cosine) else "a straight line"
-            warmup = config.warmup_epochs
-            rise = f"up for {number(warmup)} epoch{'s' if warmup > 1 else ''}, then " if warmup else ""
-            return f"{rise}down by {way} to {number(100 * config.end_factor)} % of the peak"
-        case _:
-            return "the same throughout"

@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from convsmith.codegen import call, number
 from convsmith.training.tables import Fraction, Rate, Table
 
 if TYPE_CHECKING:
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class OptimizerTable(Table):
-    """The `[train.optimizer]` table: hyperparameters, and how to build the optimizer from them."""
+    """The `[train.optimizer]` table: hyperparameters, and how to build the optimizer from them.
+
+    Attributes:
+        title: Name in sentences.
+    """
+
+    title: ClassVar[str]
 
     lr: Rate = Field(default=0.01, description="learning rate, the peak where a schedule rises to it")
     weight_decay: Fraction = Field(default=0.0, description="weight decay, as the optimiser defines it")
@@ -22,6 +29,26 @@ class OptimizerTable(Table):
     @abstractmethod
     def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
         """Return the optimizers that together update all trainable parameters of a net."""
+
+    @abstractmethod
+    def source(self) -> tuple[str, list[str]]:
+        """Return PyTorch's class and its keyword arguments as source text."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Describe optimizer and hyperparameters as part of a sentence."""
+
+    def source_call(self, parameters: str, *, indent: int, before: str = "", after: str = "") -> str:
+        """Return the call that creates the optimizer as source text; see `convsmith.codegen.call`.
+
+        Args:
+            parameters: Expression for the parameters.
+            indent: Number of spaces before the line on which the call begins.
+            before: Text on that line before the call.
+            after: Text after the call.
+        """
+        function, arguments = self.source()
+        return call(function, [parameters, *arguments], indent=indent, before=before, after=after)
 
 
 class ElementwiseOptimizer(OptimizerTable):
@@ -54,6 +81,18 @@ class ElementwiseOptimizer(OptimizerTable):
             },
         ]
         return self.create([group for group in groups if group["params"]])
+
+    def describe(self) -> str:
+        settings = [f"learning rate {number(self.lr)}", *self.settings()]
+        if self.weight_decay:
+            settings.append(f"weight decay {number(self.weight_decay)}")
+        if self.norm_bias_lr_factor != 1:
+            settings.append(f"{number(self.norm_bias_lr_factor)} times that for the norms' biases")
+        return f"{self.title} ({', '.join(settings)})"
+
+    @abstractmethod
+    def settings(self) -> list[str]:
+        """Describe the hyperparameters that only this optimizer has, as far as they differ from defaults."""
 
     @abstractmethod
     def create(self, groups: list[dict[str, Any]]) -> "torch.optim.Optimizer":

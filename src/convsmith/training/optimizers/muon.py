@@ -1,9 +1,10 @@
 """Muon for the filters of convolutions."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from convsmith.codegen import number
 from convsmith.training.optimizers.adam import Adam, AdamW
 from convsmith.training.optimizers.base import OptimizerTable
 from convsmith.training.optimizers.rmsprop import RMSprop
@@ -21,6 +22,8 @@ class Muon(OptimizerTable):
     Depthwise filters, the classifier, norms and biases go by `rest`. Jordan et al., "Muon: An optimizer for
     hidden layers in neural networks", https://kellerjordan.github.io/posts/muon.
     """
+
+    title: ClassVar[str] = "Muon"
 
     name: Literal["muon"] = "muon"
     lr: Rate = 0.02
@@ -45,3 +48,20 @@ class Muon(OptimizerTable):
             ns_steps=self.ns_steps,
         )
         return [muon, rest]
+
+    def source(self) -> tuple[str, list[str]]:
+        """Return the ejected project's class for the filters, and its keyword arguments."""
+        return "FilterMuon", [
+            f"lr={number(self.lr)}",
+            f"momentum={number(self.momentum)}",
+            f"nesterov={self.nesterov}",
+            f"weight_decay={number(self.weight_decay)}",
+            f"ns_steps={self.ns_steps}",
+        ]
+
+    def describe(self) -> str:
+        return (
+            f"Muon for the filters of ordinary convolutions (learning rate {number(self.lr)}, "
+            f"momentum {number(self.momentum)}, weight decay {number(self.weight_decay)}), "
+            f"{self.rest.describe()} for the rest"
+        )

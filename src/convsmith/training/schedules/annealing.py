@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from convsmith.training.schedules.base import ScheduleTable
+from convsmith.codegen import number
+from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Fraction
 
 if TYPE_CHECKING:
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
 
 
 class AnnealingTable(ScheduleTable):
-    """A linear warm-up, then annealing to a share of the peak."""
+    """A linear warm-up, then annealing to a share of the peak.
+
+    Attributes:
+        curve: The shape of the annealing, in words.
+        expression: Source text of `anneal`, as a function of `done`.
+    """
 
     unit: ClassVar[Literal["step", "epoch"]] = "step"
+    curve: ClassVar[str]
+    expression: ClassVar[str]
 
     warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
     end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
@@ -38,6 +46,33 @@ class AnnealingTable(ScheduleTable):
         progress = min((step - warmup) / max(total - warmup, 1), 1.0)
         return self.end_factor + (1 - self.end_factor) * self.anneal(progress)
 
+    def source(self) -> ScheduleSource:
+        end = "# The last learning rate, as a share of the peak.\nEND_FACTOR = "
+        result = f"return {self.expression}"
+        if self.end_factor:
+            result = f"left = {self.expression}\n    return END_FACTOR + (1 - END_FACTOR) * left"
+        return ScheduleSource(
+            body=f'''\
+"""Raise the learning rate in a straight line, then lower it by {self.curve}."""
+warmup, total = round(WARMUP_EPOCHS * steps_per_epoch), epochs * steps_per_epoch
+
+def share(step: int) -> float:
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    done = min((step - warmup) / max(total - warmup, 1), 1.0)
+    {result}
+
+return lr_scheduler.LambdaLR(optimizer, share)''',
+            modules=("math",) if "math." in self.expression else (),
+            constants=f"WARMUP_EPOCHS = {number(self.warmup_epochs)}"
+            + (f"\n{end}{number(self.end_factor)}" if self.end_factor else ""),
+        )
+
+    def describe(self) -> str:
+        warmup = self.warmup_epochs
+        rise = f"up for {number(warmup)} epoch{'s' if warmup > 1 else ''}, then " if warmup else ""
+        return f"{rise}down by {self.curve} to {number(100 * self.end_factor)} % of the peak"
+
     @abstractmethod
     def anneal(self, progress: float) -> float:
         """Return a value from 1 to 0 as `progress` goes from 0 to 1."""
@@ -49,6 +84,9 @@ class Cosine(AnnealingTable):
     Loshchilov and Hutter, "SGDR", arXiv 1608.03983.
     """
 
+    curve: ClassVar[str] = "half a cosine"
+    expression: ClassVar[str] = "(1 + math.cos(math.pi * done)) / 2"
+
     name: Literal["cosine"] = "cosine"
 
     def anneal(self, progress: float) -> float:
@@ -57,6 +95,9 @@ class Cosine(AnnealingTable):
 
 class Linear(AnnealingTable):
     """Down in a straight line over the whole training, after a linear warm-up where one is asked for."""
+
+    curve: ClassVar[str] = "a straight line"
+    expression: ClassVar[str] = "1 - done"
 
     name: Literal["linear"] = "linear"
 

@@ -17,3 +17,9 @@ class Constant(ScheduleTable):
 
     def build(self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int) -> None:
         del optimizer, epochs, steps_per_epoch
+
+    def source(self) -> None:
+        return None
+
+    def describe(self) -> str:
+        return "the same throughout"

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from convsmith.training.schedules.base import ScheduleTable
+from convsmith.codegen import number
+from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Rate, Share
 
 if TYPE_CHECKING:
@@ -39,3 +40,21 @@ class OneCycle(ScheduleTable):
             final_div_factor=1 / self.end_factor,
             cycle_momentum=False,
         )
+
+    def source(self) -> ScheduleSource:
+        return ScheduleSource(
+            body=f'''\
+"""Raise the learning rate to its peak, then lower it to nearly zero (arXiv 1708.07120)."""
+return lr_scheduler.OneCycleLR(
+    optimizer,
+    max_lr=[group["lr"] for group in optimizer.param_groups],
+    total_steps=epochs * steps_per_epoch,
+    pct_start={number(self.warmup)},
+    div_factor={number(1 / self.start_factor)},
+    final_div_factor={number(1 / self.end_factor)},
+    cycle_momentum=False,
+)'''
+        )
+
+    def describe(self) -> str:
+        return f"one cycle, up for {number(100 * self.warmup)} % of the steps and down for the rest"

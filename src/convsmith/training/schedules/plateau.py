@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from convsmith.training.schedules.base import ScheduleTable
+from convsmith.codegen import number
+from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Fraction
 
 if TYPE_CHECKING:
@@ -36,6 +37,24 @@ class Plateau(ScheduleTable):
         # PyTorch's patience is the number of epochs to ignore; ours includes the one that is not ignored.
         return lr_scheduler.ReduceLROnPlateau(
             optimizer, mode="max", factor=self.factor, patience=self.patience - 1, threshold=0.0
+        )
+
+    def source(self) -> ScheduleSource:
+        factor = number(self.factor)
+        return ScheduleSource(
+            body=f'''\
+"""Multiply the learning rate by {factor} after {self.patience} epochs without a better accuracy."""
+# PyTorch's patience is the number of epochs to ignore.
+return lr_scheduler.ReduceLROnPlateau(
+    optimizer, mode="max", factor={factor}, patience={self.patience - 1}, threshold=0.0
+)''',
+            step_argument="val_correct" if self.monitor == "validation" else "correct",
+        )
+
+    def describe(self) -> str:
+        return (
+            f"times {number(self.factor)} after {self.patience} epochs without a better "
+            f"{self.monitor} accuracy"
         )
 
     def note(self) -> str:

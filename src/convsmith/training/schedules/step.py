@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from convsmith.training.schedules.base import ScheduleTable
+from convsmith.codegen import number
+from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Rate
 
 if TYPE_CHECKING:
@@ -28,3 +29,14 @@ class Step(ScheduleTable):
 
         del epochs, steps_per_epoch
         return lr_scheduler.StepLR(optimizer, self.every, self.factor)
+
+    def source(self) -> ScheduleSource:
+        factor = number(self.factor)
+        return ScheduleSource(
+            body=f'''\
+"""Multiply the learning rate by {factor} every {self.every} epochs."""
+return lr_scheduler.StepLR(optimizer, {self.every}, {factor})'''
+        )
+
+    def describe(self) -> str:
+        return f"times {number(self.factor)} after every {self.every} epochs"
