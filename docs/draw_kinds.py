@@ -1,4 +1,4 @@
-"""Draws docs/images/kinds.png, a picture of each kind of layer: `python docs/draw_kinds.py`."""
+"""Draw docs/images/kinds.png, a picture of each kind of layer: `python docs/draw_kinds.py`."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,11 +21,11 @@ def window(top: int, left: int, kernel: int = 3, dilation: int = 1) -> list[tupl
 
 
 def maps(axes: Axes, x: float, size: int, channels: dict[int, dict[str, Cells]], *, count: int = 3) -> None:
-    """Channels below one another, around the middle of the picture; cells in colours."""
+    """Draw channels below one another, centred vertically; cells in colours."""
     height = count * (size + GAP) - GAP
     for channel in range(count):
         left, top = x, MIDDLE - height / 2 + channel * (size + GAP)
-        coloured = {cell: colour for colour, cells in channels.get(channel, {}).items() for cell in cells}
+        colours = {cell: colour for colour, cells in channels.get(channel, {}).items() for cell in cells}
         for row in range(size):
             for column in range(size):
                 axes.add_patch(
@@ -33,7 +33,7 @@ def maps(axes: Axes, x: float, size: int, channels: dict[int, dict[str, Cells]],
                         (left + column, top + row),
                         1,
                         1,
-                        facecolor=coloured.get((row, column), PLAIN),
+                        facecolor=colours.get((row, column), PLAIN),
                         edgecolor=LINE,
                         linewidth=0.5,
                     )
@@ -156,7 +156,7 @@ PANELS: tuple[tuple[str, str, Callable[[Axes], None]], ...] = (
     ("U2", "space-to-depth: 2x2 pixels become 4 channels", space_to_depth),
     ("C32:d2", "dilation 2: every second pixel", dilated),
     ("C32:s2", "stride 2: windows two pixels apart", strided),
-    ("C32:g2", "2 groups: each sees its own channels", grouped),
+    ("C32:g2", "2 groups: each has its own channels", grouped),
     ("+(C16 C16)", "residual: the input is added", residual),
 )
 

@@ -160,7 +160,7 @@ def test_coverage_of_the_image() -> None:
     assert (check.verdict, check.actual) == ("fail", "16 and 16 rows and columns are missed")
     (check,) = judge(Brief(full_coverage=True), analysis_of("C8:s2 / G F10"))
     assert check.verdict == "pass"
-    # Holes of a dilation are filled by the layer before it.
+    # The layer before it fills the gaps of a dilation.
     assert analysis_of("C8:d3:s3:p0 / G F10").uncovered == (21, 21)
     assert analysis_of("C8 C8:d3:s3:p0 / G F10").uncovered == (0, 0)
     assert analysis_of("C8:k2:d4:s8:p0 / G F10").uncovered == (24, 24)

@@ -23,8 +23,8 @@ from helpers.nets import analysis_of
 )
 def test_hints(net: str, values: dict[str, object], topic: str, layer: str) -> None:
     analysis = analysis_of(net, **values)
-    found = [hint for hint in hints(analysis) if hint.topic == topic]
-    assert found[0].layer == layer
+    first = next(hint for hint in hints(analysis) if hint.topic == topic)
+    assert first.layer == layer
     assert topic in {hint.topic for hint in hints(trace_of(analysis))}
 
 

@@ -66,6 +66,6 @@ def test_a_pool_over_the_full_map_is_global() -> None:
     ],
 )
 def test_blocks_and_their_ends(net: str, sizes: list[int], ends: list[bool]) -> None:
-    found = blocks(analysis_of(net).rows)
-    assert [len(block.convolutions) for block in found] == sizes
-    assert [block.ends_strided_or_dilated for block in found] == ends
+    parts = blocks(analysis_of(net).rows)
+    assert [len(block.convolutions) for block in parts] == sizes
+    assert [block.ends_strided_or_dilated for block in parts] == ends

@@ -25,7 +25,7 @@ def test_the_file_runs(tmp_path: Path, capsys: Capture) -> None:
     (path,) = cs.export(cs.resolve("C8 C16:s2 / G F10", input_shape=(3, 32, 32)), tmp_path / "new")
     assert path == tmp_path / "new" / "model.py"
     runpy.run_path(str(path), run_name="__main__")
-    # 3*8*9 + 16 + 8*16*9 + 32 + 16*10 + 10, worked out by hand.
+    # 3*8*9 + 16 + 8*16*9 + 32 + 16*10 + 10, computed by hand.
     assert capsys.readouterr().out == "output (1, 10)\nparameters 1586\n"
 
 
@@ -75,7 +75,7 @@ def test_class_names_cannot_break_the_file(tiny: Recipe, tmp_path: Path) -> None
     record = json.loads((folder / "data.json").read_text())
     record["class_names"][0] = '"""\nraise SystemExit\n\\'
     (folder / "data.json").write_text(json.dumps(record))
-    # What such a folder is worth whose author wrote the manifest, too.
+    # The manifest matches, as if the author of the folder were hostile.
     RunFolder(path=folder).write_manifest()
     path, _ = cs.export(cs.resolve(str(folder)), tmp_path / "out")
     net_from_source(path.read_text(encoding="utf-8"))
@@ -94,7 +94,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, capsys: Capture) ->
     second = ["export", "C16 / G F10", "--code", "--input", "3x32x32", "--out", str(tmp_path)]
     assert run(first) == 0
     before = (tmp_path / "model.py").read_bytes()
-    # The same once more changes nothing and is no mistake.
+    # Exporting the same net again changes nothing.
     assert run(first) == 0
     capsys.readouterr()
     err = error_of(capsys, *second)

@@ -1,4 +1,4 @@
-"""Numbers of a module found by running it: what the library's arithmetic and tracing are held against."""
+"""Numbers of a module measured by running it, as a reference for the arithmetic and the tracing."""
 
 import copy
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-# Central positions that are looked at: where maps are enlarged, what a position sees depends on where it is.
+# Central positions to measure: with upsampling the receptive field varies by position.
 POSITIONS = 8
 
 
 def parameters(net: nn.Module) -> int:
-    """Values of all parameters, each counted once however often it is used."""
+    """Count the values of all parameters, shared ones once."""
     return sum(each.numel() for each in {id(each): each for each in net.parameters()}.values())
 
 
 def macs(net: nn.Module, input_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates for one image, by PyTorch's own counter, which counts each as two operations."""
+    """Count the multiply-accumulates for one image by PyTorch's counter, which counts each as two."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         net.eval()(torch.zeros(1, *input_shape))
@@ -36,14 +36,14 @@ def receptive_field(
     size: int = 176,
     other: int = 32,
 ) -> tuple[int, int]:
-    """Height and width of what a position of the last map sees, the most of the central ones, by gradients.
+    """Measure the receptive field of the last map by gradients: the maximum of the central positions.
 
     Args:
-        net: Is copied; the copy gets positive weights, so that no two paths cancel.
-        features: Gives the last map before the head of a net for images.
-        channels: Of the images.
-        size: Of the images along the axis that is measured; more than the receptive field.
-        other: Of the images along the other axis.
+        net: A copy of it with positive weights is measured, so that no two paths cancel.
+        features: Returns the last map before the head of a net, for images.
+        channels: The channels of the images.
+        size: Their size along the measured axis, more than the receptive field.
+        other: Their size along the other axis.
     """
     changed = positive(net)
     height, width = (
@@ -52,16 +52,16 @@ def receptive_field(
     return height, width
 
 
-def pixels_seen(net: nn.Module, image: Tensor, position: tuple[int, int] | None = None) -> Tensor:
-    """Which pixels `(H, W)` one position of the last map depends on, or any of it where no position is given.
+def covered_pixels(net: nn.Module, image: Tensor, position: tuple[int, int] | None = None) -> Tensor:
+    """Return the pixels `(H, W)` on which one position of the last map depends, or any without a position.
 
-    A maximum passes its gradient to one pixel of its window; an average in its place shows them all.
+    Max pooling is replaced by average pooling, whose gradient reaches all pixels of the window.
     """
     image = image.double().requires_grad_()
     with patch.object(functional, "max_pool2d", _average):
         maps = net(image)
-    chosen = maps if position is None else maps[:, :, position[0], position[1]]
-    (gradient,) = torch.autograd.grad(chosen.sum(), image)
+    outputs = maps if position is None else maps[:, :, position[0], position[1]]
+    (gradient,) = torch.autograd.grad(outputs.sum(), image)
     return gradient.abs().sum((0, 1)) > 0
 
 
@@ -70,23 +70,22 @@ def _average(maps: Tensor, kernel: Any, stride: Any = None, padding: Any = 0, *_
 
 
 def positive(net: nn.Module) -> nn.Module:
-    """A copy with positive weights, in evaluation mode and double precision."""
+    """Return a copy with positive weights, in evaluation mode and double precision."""
     generator = torch.Generator().manual_seed(0)
     positive = copy.deepcopy(net).double().eval()
     for name, parameter in positive.named_parameters():
         parameter.requires_grad_(False)
         if parameter.dim() > 1:
-            # Near a mean over the inputs: values stay about as large as the images', which bounded
-            # activations pass on.
-            drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5
-            parameter.copy_(drawn / max(1, parameter[0].numel()))
+            # About a mean over the inputs: values keep their magnitude, so bounded activations pass them.
+            weights = torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5
+            parameter.copy_(weights / max(1, parameter[0].numel()))
         else:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     return positive
 
 
 def _extent(features: Callable[[Tensor], Tensor], channels: int, sizes: tuple[int, int], axis: int) -> int:
-    """What the central positions see along one axis, at the most."""
+    """Return the maximum extent of the receptive field of the central positions along one axis."""
     size, other = sizes
     shape = [4, channels, other, other]
     shape[axis] = size
@@ -94,15 +93,15 @@ def _extent(features: Callable[[Tensor], Tensor], channels: int, sizes: tuple[in
     images.requires_grad_()
     maps = features(images)
     across = [each for each in range(4) if each != axis]
-    # Over images, channels and the other axis: one of them takes each way through a max pooling.
+    # Sum over images, channels and the other axis, so that every path through a max pooling is taken.
     lines = maps.sum(dim=across)
     first = (len(lines) - POSITIONS) // 2
     largest = 0
     for position in range(max(first, 0), min(first + POSITIONS, len(lines))):
         (gradient,) = torch.autograd.grad(lines[position], images, retain_graph=True)
-        seen = gradient.abs().sum(dim=across).nonzero().flatten()
-        begin, end = int(seen.min()), int(seen.max())
-        assert begin > 0, "the image is too small to measure it"
-        assert end < size - 1, "the image is too small to measure it"
+        pixels = gradient.abs().sum(dim=across).nonzero().flatten()
+        begin, end = int(pixels.min()), int(pixels.max())
+        assert begin > 0, "the image is too small"
+        assert end < size - 1, "the image is too small"
         largest = max(largest, end - begin + 1)
     return largest

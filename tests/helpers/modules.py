@@ -1,7 +1,7 @@
-"""Nets of well-known families as plain modules, small enough for tests; none knows of convsmith.
+"""Small nets of well-known families as plain modules, independent of convsmith.
 
-Each takes images `(N, 3, H, W)`, `H` and `W` multiples of 8. `features` gives the last map `(N, C, H', W')`
-before the head, so that its receptive field can be measured; `forward` gives logits `(N, 10)`, of `UNet`
+Each takes images `(N, 3, H, W)` with `H` and `W` multiples of 8. `features` returns the last map
+`(N, C, H', W')` before the head, to measure its receptive field; `forward` returns logits `(N, 10)`, `UNet`
 `(N, 10, H, W)`.
 """
 
@@ -16,7 +16,7 @@ NUM_CLASSES = 10
 
 
 class ConvNormReLU(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU; "same" padding where the kernel is odd."""
+    """Convolution without bias, batch norm, ReLU; "same" padding if the kernel is odd."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Classifier(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a skip connection, with a 1x1 projection where the shape changes."""
+    """Two 3x3 convolutions and a skip connection, with a 1x1 projection if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class ResNet20(Classifier):
 
 
 class DenseLayer(nn.Module):
-    """Norm, ReLU and a 3x3 convolution, whose output is put beside its input."""
+    """Norm, ReLU and a 3x3 convolution, whose output is concatenated with its input."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class InceptionNet(Classifier):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, 3x3 depthwise, 1x1 back; a skip connection where the shape stays."""
+    """1x1 to more channels, 3x3 depthwise, 1x1 back; a skip connection if the shape is unchanged."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
         super().__init__()
@@ -184,8 +184,8 @@ class InvertedResidual(nn.Module):
         self.keeps_shape = stride == 1 and inputs == outputs
 
     def forward(self, maps: Tensor) -> Tensor:
-        changed: Tensor = self.project(self.depthwise(self.expand(maps)))
-        return maps + changed if self.keeps_shape else changed
+        output: Tensor = self.project(self.depthwise(self.expand(maps)))
+        return maps + output if self.keeps_shape else output
 
 
 class MobileNetBlock(Classifier):
@@ -204,15 +204,15 @@ class MobileNetBlock(Classifier):
 
 
 class Skip(nn.Module):
-    """The input plus what a function makes of it."""
+    """The input plus a function of it."""
 
     def __init__(self, function: nn.Module) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, maps: Tensor) -> Tensor:
-        changed: Tensor = self.function(maps)
-        return changed + maps
+        output: Tensor = self.function(maps)
+        return output + maps
 
 
 class ConvMixer(Classifier):
@@ -289,7 +289,7 @@ class SharedWeights(Classifier):
 
 
 class DirectParameters(nn.Module):
-    """Holds its weights as parameters and calls functions with them; there is no layer in it."""
+    """Parameters and function calls, without layers."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ class DirectParameters(nn.Module):
 
 
 class Functional(nn.Module):
-    """Has its convolutions as layers, and all else as functions, methods and operators."""
+    """Convolutions as layers, and all else as functions, methods and operators."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()

@@ -18,22 +18,22 @@ def test_file_size(tmp_path: Path) -> None:
     analysis = analysis_of("C16 C16:s2 / S8 / G F10")
     save_file(build(analysis.plan).state_dict(), tmp_path / "weights.safetensors")
     content = (tmp_path / "weights.safetensors").read_bytes()
-    # Eight bytes tell the length of the header.
+    # The first eight bytes are the length of the header.
     header = int.from_bytes(content[:8], "little")
     assert len(content) - 8 - header == analysis.file_bytes["fp32"]
     assert analysis.file_bytes["fp32"] - analysis.file_bytes["fp16"] == 2 * analysis.parameters
 
 
 def test_peak_memory_of_a_chain_and_of_a_branch() -> None:
-    # The second convolution holds 8 maps in and 16 out; elsewhere less is alive.
+    # The second convolution has 8 input maps and 16 output maps, the maximum.
     assert analysis_of("C8 C16 / G F10", norm="none").peak_activation_bytes == 4 * (8 + 16) * 32 * 32
-    # Within a residual the input is kept beside what the body makes.
+    # A residual keeps its input until its body has run.
     assert analysis_of("C8 +(C8 C8) / G F10", norm="none").peak_activation_bytes == 4 * (8 + 8 + 8) * 32 * 32
 
 
 @pytest.mark.parametrize("text", ["C8:k2:d4:s8:p0", "M3:s3 C8:k1:s2", "C4:k2:s5:p0 C8:d2:p0"])
 def test_coverage_by_gradients(text: str) -> None:
     analysis = analysis_of(f"{text} / G F10", norm="none", activation="none", bias=False)
-    seen = measured.pixels_seen(measured.positive(build(analysis.plan)[:-1]), torch.ones(1, *IMAGE))
-    missed = [int((~seen.any(across)).sum()) for across in (1, 0)]
+    mask = measured.covered_pixels(measured.positive(build(analysis.plan)[:-1]), torch.ones(1, *IMAGE))
+    missed = [int((~mask.any(across)).sum()) for across in (1, 0)]
     assert tuple(missed) == analysis.uncovered

@@ -1,4 +1,4 @@
-"""The tables of the three course projects, number by number, and their nets layer for layer."""
+"""The tables and the nets of the three course projects."""
 
 import inspect
 import re
@@ -42,7 +42,7 @@ CIFAR10_ROWS = [
     ("Conv2d", 10, 1, 640),
 ]  # fmt: skip
 
-# The MNIST project's summary lists what has parameters.
+# The MNIST project's summary lists the operations with parameters.
 MNIST_ROWS = [
     ("Conv2d", [32, 26, 26], 320),
     ("Conv2d", [64, 24, 24], 18496),
@@ -69,7 +69,7 @@ def analysis_of(recipe_name: str, shape: tuple[int, int, int]) -> SpecAnalysis:
 
 
 def table_rows(summary: str) -> list[tuple[int, str, list[int], int]]:
-    """Number, operation, shape without the batch, and parameters, read off the printed summary."""
+    """Number, operation, shape without the batch, and parameters, parsed from the printed summary."""
     pattern = r"^\s*(\w+)-(\d+)\s+\[-1, ([\d, ]+)\]\s+([\d,]+)$"
     return [
         (int(number), name, [int(n) for n in shape.split(", ")], int(count.replace(",", "")))

@@ -1,4 +1,4 @@
-"""The notation: what it means, that printing it is stable, and that errors point at the character."""
+"""The notation: parsing, canonical text, and errors that point at the character."""
 
 import pytest
 from hypothesis import given, settings
@@ -84,7 +84,7 @@ def test_structure() -> None:
         ),
         ("C16:", 5, "expected an option of C, found the end of the text", ""),
         ("C16:k", 6, "expected a value for kernel size, found the end", ""),
-        ("C16:k3:k5", 8, "option 'k' is given twice", ""),
+        ("C16:k3:k5", 8, "option 'k' appears twice", ""),
         ("C16:o1", 6, "dropout probability", ":o0.1"),
         ("C16:n2", 6, "norm, 1 with and 0 without from 0 to 1", ""),
         ("C16:arleu", 6, "expected the name of an activation, found 'rleu'", "did you mean 'relu'?"),

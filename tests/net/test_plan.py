@@ -34,7 +34,7 @@ def test_misfits(text: str, shape: tuple[int, int, int], what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fix", "mended"),
+    ("text", "fix", "fixed"),
     [
         ("C8:k9:p0 / G F2", "write C8:k8:p0 or C8:k9:p1,", ["C8:k8:p0 / G F2", "C8:k9:p1 / G F2"]),
         ("C8:d4:p0 / G F2", "write C8:k2:d4:p0 or C8:d4:p1,", ["C8:k2:d4:p0 / G F2", "C8:d4:p1 / G F2"]),
@@ -49,11 +49,11 @@ def test_misfits(text: str, shape: tuple[int, int, int], what: str) -> None:
         ("M3:p2 / C8 / G F2", "write :p1", ["M3:p1 / C8 / G F2"]),
     ],
 )
-def test_the_suggested_fix_fits(text: str, fix: str, mended: list[str]) -> None:
+def test_the_suggested_fix_fits(text: str, fix: str, fixed: list[str]) -> None:
     with pytest.raises(ShapeError) as caught:
         plan(parse(text), (1, 8, 8))
     assert fix in caught.value.problems[0].fix
-    for net in mended:
+    for net in fixed:
         assert plan(parse(net), (1, 8, 8)).num_classes == 2
 
 

@@ -17,7 +17,7 @@ IMAGE = (3, 32, 32)
 
 
 class Stateful(nn.Module):
-    """Changes itself and all random states whenever it runs."""
+    """Changes its state and all random states in every forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,14 +26,14 @@ class Stateful(nn.Module):
         self.drop = nn.Dropout(0.5)
         self.calls = 0
         self.kept: list[Tensor] = []
-        self.seen: Tensor
-        self.register_buffer("seen", torch.zeros(()))
+        self.count: Tensor
+        self.register_buffer("count", torch.zeros(()))
         self.generator = torch.Generator()
         self.last = torch.ones(2, requires_grad=True) * 2
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
-        self.seen += 1
+        self.count += 1
         maps: Tensor = self.drop(self.norm(self.conv(images)))
         self.kept.append(maps)
         self.last = maps
@@ -47,7 +47,7 @@ def test_the_module_is_not_modified() -> None:
     net.drop.eval()
     net(torch.ones(2, 3, 8, 8)).sum().backward()
     calls: list[str] = []
-    net.register_forward_hook(lambda *_: calls.append("own hook"))
+    net.register_forward_hook(lambda *_: calls.append("hook"))
     modes = [each.training for each in net.modules()]
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     gradients = [None if each.grad is None else each.grad.clone() for each in net.parameters()]

@@ -113,7 +113,7 @@ def test_attention_is_global() -> None:
     (row,) = [each for each in analysis.rows if each.operation == "MultiheadAttention"]
     assert row.out_field.axes == ()
     assert not row.out_field.unknown
-    # PyTorch's counter does not see into it: four projections of 8 to 8, and 64 tokens times 64, twice.
+    # PyTorch's counter has no attention: four projections of 8 to 8, and 64 tokens times 64, twice.
     assert row.macs == 4 * 64 * 8 * 8 + 2 * 64 * 64 * 8
     (join,) = [each for each in analysis.rows if each.operation == "Add"]
     assert "a global receptive field joins" in join.notes[0]
@@ -180,7 +180,7 @@ def test_nested_outputs() -> None:
     assert trace(net, IMAGE).macs == 3 * 8 * 9 * 32 * 32
 
 
-# Functions of a tensor of any shape; many do not fit what comes before them.
+# Functions of a tensor of any shape; many do not fit the output of the previous one.
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "conv": lambda x: functional.conv2d(x, torch.ones(4, x.shape[1], 3, 3), padding=1),
     "transposed": lambda x: functional.conv_transpose2d(x, torch.ones(x.shape[1], 4, 3, 3), stride=2),
@@ -222,7 +222,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Chain(nn.Module):
-    """Functions one after the other; those that PyTorch refuses are passed over."""
+    """Functions in sequence; those that PyTorch rejects are skipped."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__()
@@ -243,6 +243,6 @@ def test_any_chain_of_functions(names: list[str]) -> None:
     net = Chain(names)
     analysis = trace(net, (3, 12, 10))
     assert analysis.parameters == measured.parameters(net)
-    # PyTorch's counter does not know its own attention on CPUs.
+    # PyTorch's counter does not count attention on CPUs.
     if not analysis.unknown_macs and "attention" not in names:
         assert analysis.macs == measured.macs(net, (3, 12, 10))

@@ -27,7 +27,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, **values: Any) -> nn.Conv2d
 
 
 def test_published_figures() -> None:
-    # He et al. give 0.27 M parameters; 40.8 M multiply-adds, which projections raise a little.
+    # He et al. report 0.27 M parameters; 40.8 M multiply-adds, which projections raise a little.
     assert trace(modules.ResNet20(), IMAGE).parameters == 272_474
     assert trace(modules.ResNet20(), IMAGE).macs == pytest.approx(40.8e6, rel=0.01)
 
@@ -84,9 +84,9 @@ def test_arithmetic_equals_gradients(text: str) -> None:
     assume(first >= 0)
     assume(first + axis.size <= size)
     features = measured.positive(build(planned)[:-1])
-    seen = measured.pixels_seen(features, torch.ones(1, 2, size, size), (position, position))
+    mask = measured.covered_pixels(features, torch.ones(1, 2, size, size), (position, position))
     for across in (0, 1):
-        places = seen.any(across).nonzero().ravel().tolist()
+        places = mask.any(across).nonzero().ravel().tolist()
         assert (places[0], places[-1]) == (first, first + axis.size - 1)
 
 
@@ -116,7 +116,7 @@ def test_unused_parameters_are_named() -> None:
 
 
 class Gate(nn.Module):
-    """A layer that no table of layers has."""
+    """A layer that is not in `torch.nn`."""
 
     def __init__(self) -> None:
         super().__init__()

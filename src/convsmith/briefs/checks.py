@@ -181,7 +181,7 @@ def _block_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
         passed=len(parts) == pattern.count,
         actual=f"{len(parts)}",
         required=f"{pattern.count} before the output",
-        fix=lambda: "separate blocks by '/', and put the head in a block of its own",
+        fix=lambda: "separate blocks by '/', and put the head in a separate block",
     )
     if (each := pattern.convolutions) is not None:
         counts = [len(block.convolutions) for block in parts]

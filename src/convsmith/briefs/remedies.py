@@ -32,7 +32,7 @@ def over(analysis: Analysis, excess: int, number: str, fits: Callable[[Analysis]
 
 
 def enlarge(analysis: Analysis, least: int) -> str:
-    """Describe how to enlarge the receptive field to at least so many pixels."""
+    """Describe how to enlarge the receptive field to at least `least` pixels."""
     change = ""
     if isinstance(analysis, SpecAnalysis):
         change = dilate_or_stride(analysis, lambda other: (other.receptive_field or 0) >= least)

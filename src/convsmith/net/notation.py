@@ -136,7 +136,7 @@ class _Reader:
                     fix=f"{kind.letter} ({kind.name}) takes {allowed}",
                 )
             if letter in values:
-                raise self.error(f"option {letter!r} is given twice")
+                raise self.error(f"option {letter!r} appears twice")
             self.at += 1
             values[letter] = self.option_value(letter)
         return values

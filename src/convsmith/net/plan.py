@@ -159,8 +159,8 @@ class _Planner:
         if not stride or any(-(-a // stride) != b for a, b in zip(shape[1:], target[1:], strict=True)):
             raise self.error(
                 item.position,
-                f"a residual adds {_text(shape)} to {_text(target)}, and no 1x1 convolution makes them equal",
-                fix="keep the map's size inside the residual, or shrink it by a stride",
+                f"a residual adds {_text(shape)} to {_text(target)}, and no 1x1 convolution projects it",
+                fix="keep the size of the map inside the residual, or shrink it by a stride",
             )
         layer = str(item)
         normed = self.settings.norm != "none"

@@ -42,27 +42,27 @@ class Conv2d(WeightedOperation, WindowOperation):
         )
 
 
-class Convolution(Kind):
+class _ConvolutionKind(Kind):
+    options = "ksdpona"
+    kernel = 3
+    weighted = True
+    convolution = True
+
+
+class Convolution(_ConvolutionKind):
     letter = "C"
     name = "convolution"
     number = "width"
     options = "ksdpgona"
-    kernel = 3
-    weighted = True
-    convolution = True
 
     def operations(self, layer: Layer, shape: Shape) -> tuple[Operation, ...]:
         return (_convolution(layer, shape, prefix="pointwise" if layer.kernel == 1 else ""),)
 
 
-class SeparableConvolution(Kind):
+class SeparableConvolution(_ConvolutionKind):
     letter = "S"
     name = "depthwise-separable convolution"
     number = "width"
-    options = "ksdpona"
-    kernel = 3
-    weighted = True
-    convolution = True
 
     def operations(self, layer: Layer, shape: Shape) -> tuple[Operation, ...]:
         channels = shape[0]
@@ -74,26 +74,21 @@ class SeparableConvolution(Kind):
         return replace(depthwise, part="depthwise" if channels > 1 else ""), pointwise
 
 
-class DepthwiseConvolution(Kind):
+class DepthwiseConvolution(_ConvolutionKind):
     letter = "D"
     name = "depthwise convolution"
     number = "none"
-    options = "ksdpona"
-    kernel = 3
-    weighted = True
-    convolution = True
 
     def operations(self, layer: Layer, shape: Shape) -> tuple[Operation, ...]:
         return (_depthwise(layer, shape, description=_description("depthwise", layer, shape[0])),)
 
 
-class PointwiseConvolution(Kind):
+class PointwiseConvolution(_ConvolutionKind):
     letter = "P"
     name = "pointwise convolution"
     number = "width"
     options = "sgona"
-    weighted = True
-    convolution = True
+    kernel = 1
 
     def operations(self, layer: Layer, shape: Shape) -> tuple[Operation, ...]:
         return (_convolution(layer, shape, prefix="pointwise"),)

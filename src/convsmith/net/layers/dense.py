@@ -41,7 +41,7 @@ class FullyConnected(Kind):
     needs_map = False
 
     def operations(self, layer: Layer, shape: Shape) -> tuple[Operation, ...]:
-        assert layer.number is not None, "the parser gives every F its width"
+        assert layer.number is not None, "the parser requires the width of F"
         flat = (prod(shape),)
         linear = Linear(
             in_shape=flat,

@@ -152,7 +152,7 @@ class Layer:
         return height, width
 
     def _smaller(self, room: int, extent: int) -> str:
-        """The smallest change that makes the window fit its input."""
+        """Return the smallest changes with which the window fits its input."""
         kernel = (room - 1) // self.dilation + 1
         padding = self.padding_pixels + -(-(extent - room) // 2)
         if self.kind.number == "kernel":
