@@ -173,7 +173,7 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
     assert out.startswith("\nChanged: train.stop_after: was 1, is nothing\nResumed after epoch 1\nEpoch 2\n")
     assert out.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert "no such run folder" in mistake(capsys, "resume", str(tmp_path / "nowhere"))[0]
-    assert "is no trained run" in mistake(capsys, "resume", str(tmp_path))[0]
+    assert "is not a trained run" in mistake(capsys, "resume", str(tmp_path))[0]
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -115,7 +115,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, capsys: Capture) ->
         (["runs/digits-99", "--code"], "no such run folder", "convsmith train"),
         (["digit", "--code"], "unknown recipe 'digit'", "did you mean 'digits'?"),
         (["digits", "--code", "norm=none"], "unknown field", ""),
-        (["src", "--code"], "this folder is no trained run", "convsmith train"),
+        (["src", "--code"], "this folder is not a trained run", "convsmith train"),
     ],
 )
 def test_errors(arguments: list[str], what: str, fix: str, capsys: Capture) -> None:

@@ -1,256 +1,97 @@
-"""A whole run: what its folder holds, that it can be evaluated again, and what is refused."""
+"""Files of a run folder are verified before they are used, and the folder is locked."""
 
-import csv
-import json
-import re
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import safetensors.numpy
-from PIL import Image
+from torch import nn
 
 import convsmith as cs
-from convsmith.errors import ConvsmithError, RecipeError, RunError
+from convsmith.errors import ConvsmithError, RunError
 from convsmith.recipes.loader import load
-from convsmith.recipes.schema import Recipe
-from convsmith.reports.report import Result
-from convsmith.runs.folder import RunFolder
 from convsmith.system import reading
+from convsmith.training.callbacks import Callback
+from convsmith.training.metrics import EpochMetrics
 
-PICTURES = {
-    "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
-    "misclassified", "explanation", "architecture", "receptive_field",
-}  # fmt: skip
+if TYPE_CHECKING:
+    pass
+from helpers.interrupted import LONGER
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A run that makes a few mistakes."""
-    recipe = load("digits", ["train.epochs=4", "model.net=C8 C16:s2 / G F10", "name=tiny"])
-    return cs.train(recipe, runs=tmp_path_factory.mktemp("runs"))
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cs.train(load("digits", LONGER), runs=tmp_path_factory.mktemp("whole")).folder
 
 
-@pytest.fixture
-def copied(run: Result, tmp_path: Path) -> Path:
-    return shutil.copytree(run.folder, tmp_path / "copy")
+@pytest.mark.parametrize(
+    "name", ["recipe.toml", "environment.json", "data.json", "metrics.csv", "log.txt", "model.safetensors"]
+)
+def test_damage_is_detected_before_a_file_is_used(name: str, uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for path in uninterrupted.iterdir():
+        if path.is_file():
+            (run / path.name).write_bytes(path.read_bytes())
+    content = bytearray((run / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    uses: list[Callable[[], object]] = [
+        lambda: cs.evaluate(run),
+        lambda: cs.resolve(str(run)),
+    ]
+    if name != "recipe.toml":
+        uses.append(lambda: cs.resume(run, epochs=9))
+    for damaged, message in ((bytes(content), "found SHA-256"), (bytes(content[:-1]), "found ")):
+        (run / name).write_bytes(damaged)
+        before = {path.name: reading.sha256(path) for path in run.iterdir()}
+        for use in uses:
+            with pytest.raises(RunError) as caught:
+                use()
+            what = "not the recipe that was trained" if name == "recipe.toml" else "damaged"
+            assert f"{run / name}: {what}: {message}" in str(caught.value)
+            assert caught.value.exit_code == 2
+        assert before == {path.name: reading.sha256(path) for path in run.iterdir()}
 
 
-def test_everything_is_there(run: Result) -> None:
-    assert run.folder.name == "tiny-1"
-    assert {path.name for path in run.folder.iterdir()} == {
-        "README.md", "data.json", "environment.json", "explanation.npz", "log.txt", "manifest.json",
-        "metrics.csv", "model.safetensors", "plots", "predictions.npz", "receptive_field.npz", "recipe.toml",
-        "report.html",
-        "results.json", "state.safetensors", "summary.txt",
-    }  # fmt: skip
-    assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES
-
-
-def test_the_manifest_hashes_every_other_file(run: Result) -> None:
-    manifest = json.loads((run.folder / "manifest.json").read_text())
-    there = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
-    assert set(manifest) == there - {"manifest.json"}
-    for name, entry in manifest.items():
-        assert entry == {
-            "sha256": reading.sha256(run.folder / name),
-            "bytes": (run.folder / name).stat().st_size,
-        }
-
-
-def test_the_log_is_in_the_course_form(run: Result) -> None:
-    log = (run.folder / "log.txt").read_text()
-    number = r"\d+\.\d{4}"
-    assert len(re.findall(rf"Train: Loss={number} Batch_id=18 Accuracy=\d+\.\d\d: 100% 19/19 \[", log)) == 4
-    assert len(re.findall(rf"Test set: Average loss: {number}, Accuracy: \d+/599 \(\d+\.\d\d%\)", log)) == 5
-    assert re.search(rf"Train set: Average loss: {number}, Accuracy: \d+/1198", log)
-    assert "Data: scikit-learn digits, verified, fingerprint 9f2e10b14a82" in log
-    assert "Learning rate: 4.0000e-04" in log
-    assert "Remaining: about" in log
-    assert "Total time:" in log
-    assert len(re.findall(r"Accuracy of \d : ", log)) == 10
-
-
-def test_metrics_log_and_results_agree(run: Result) -> None:
-    rows = list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines()))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    logged = re.findall(
-        r"Test set: Average loss: ([\d.]+), Accuracy: (\d+)", (run.folder / "log.txt").read_text()
-    )
-    for row, (loss, correct) in zip(rows, logged[:4], strict=True):
-        assert float(row["test_loss"]) == pytest.approx(float(loss), abs=1e-4)
-        assert round(float(row["test_accuracy"]) * 599) == int(correct)
-        assert row["validation_loss"] == ""
-    results = json.loads((run.folder / "results.json").read_text())
-    assert results["test"]["correct"] == run.test.correct == int(logged[-1][1])
-    assert sum(each["correct"] for each in results["classes"]) == run.test.correct
-    assert sum(each["total"] for each in results["classes"]) == 599
-
-
-def test_predictions_lead_to_the_same_figures(run: Result) -> None:
-    saved = np.load(run.folder / "predictions.npz", allow_pickle=False)
-    predicted = saved["logits"].argmax(1)
-    assert (predicted == saved["labels"]).sum() == run.test.correct
-    for label, each in enumerate(run.classes):
-        of_class = saved["labels"] == label
-        assert (each.correct, each.total) == ((predicted[of_class] == label).sum(), of_class.sum())
-
-
-def test_the_report_says_what_was_found(run: Result) -> None:
-    report = run.report.read_text()
-    assert f"**Test accuracy {100 * run.test.accuracy:.2f} %**" in report
-    assert run.train.line("Train") in report
-    assert "| parameters | pass |" in report
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", report):
-        assert (run.folder / picture).is_file()
-    assert report.count("](plots/") == len(PICTURES)
-    assert "Total params: 1,442" in report
-    anchors = re.findall(r"\]\(#(.*?)\)", report)
-    headings = {
-        line.lstrip("# ").lower().replace(" ", "-") for line in report.splitlines() if line[:1] == "#"
-    }
-    assert set(anchors) <= headings
-
-
-def test_the_report_reproduces_the_run(run: Result, tmp_path: Path) -> None:
-    (toml,) = re.findall(r"```toml\n(.*?)\n```", run.report.read_text(), flags=re.DOTALL)
-    (tmp_path / "tiny.toml").write_text(toml, encoding="utf-8")
-    again = cs.train(load(str(tmp_path / "tiny.toml")), runs=tmp_path / "runs")
-    weights = [reading.sha256(folder / "model.safetensors") for folder in (run.folder, again.folder)]
-    assert weights[0] == weights[1]
-
-
-def test_pictures_can_be_shown(run: Result) -> None:
-    for name in PICTURES:
-        with Image.open(run.folder / "plots" / f"{name}.png") as image:
-            pixels = np.asarray(image.convert("RGB"))
-        assert pixels.shape[0] >= 300
-        assert pixels.shape[1] >= 1000
-        assert pixels.std() > 5
-
-
-def test_evaluating_again_gives_the_same(run: Result, copied: Path) -> None:
-    before = {path.name: reading.sha256(path) for path in copied.rglob("*") if path.is_file()}
-    again = cs.evaluate(copied)
-    assert (again.train, again.test, again.classes) == (run.train, run.test, run.classes)
-    after = {path.name: reading.sha256(path) for path in copied.rglob("*") if path.is_file()}
-    assert before == after
-
-
-def test_missing_pictures_are_drawn_again(copied: Path) -> None:
-    shutil.rmtree(copied / "plots")
-    cs.evaluate(copied)
-    assert {path.stem for path in (copied / "plots").iterdir()} == PICTURES
-
-
-@pytest.mark.parametrize("damage", ["truncated", "bit", "other net", "pickle", "header"])
-def test_damaged_weights_are_refused(copied: Path, damage: str) -> None:
-    path = copied / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    if damage == "truncated":
-        del content[-10:]
-    elif damage == "bit":
-        content[0] ^= 1
-    elif damage == "header":
-        content[:8] = (2**63).to_bytes(8, "little")
-    elif damage == "pickle":
-        content[:] = b"\x80\x04cos\nsystem\n(S'true'\ntR."
-    else:
-        content[:] = safetensors.numpy.save({"x": np.zeros(3, np.float32)})
-    path.write_bytes(content)
+def test_all_damaged_files_are_reported(uninterrupted: Path, tmp_path: Path) -> None:
+    for path in uninterrupted.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "log.txt").unlink()
+    (tmp_path / "data.json").write_bytes(b"{}")
+    (tmp_path / "results.json").write_bytes(b"{}")
     with pytest.raises(RunError) as caught:
-        cs.evaluate(copied)
-    assert str(path) in str(caught.value)
-
-
-def test_a_changed_data_set_is_refused(image_folder: Callable[..., Path], tmp_path: Path) -> None:
-    root = image_folder({"train": 8, "test": 4})
-    recipe = load("digits", [f"data.source={root}", "model.net=C4 / G F3", "train.epochs=1"])
-    result = cs.train(recipe, runs=tmp_path / "runs")
-    Image.new("L", (8, 8), 7).save(root / "train" / "one" / "new.png")
-    with pytest.raises(RunError, match="the data set is not the one of this run"):
-        cs.evaluate(result.folder)
-
-
-def test_what_is_no_run(tmp_path: Path, copied: Path) -> None:
-    with pytest.raises(RunError, match="no such run folder"):
-        cs.evaluate(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"recipe\.toml, data\.json, model\.safetensors missing"):
         cs.evaluate(tmp_path)
-    (copied / "metrics.csv").write_text("epoch,lr\nx,1\n")
-    with pytest.raises(ConvsmithError, match="damaged"):
-        cs.evaluate(copied)
+    assert [problem.what.split(",")[0] for problem in caught.value.problems] == [
+        "damaged: found 2 bytes",
+        "damaged: missing",
+    ]
 
 
-@pytest.mark.parametrize("seconds", ["nan", "1e999", "-3", "1e10"])
-def test_times_that_cannot_be(tmp_path: Path, seconds: str) -> None:
-    (tmp_path / "metrics.csv").write_text(f"epoch,train_loss,train_seconds\n1,nan,2.5\n2,nan,{seconds}\n")
-    with pytest.raises(RunError, match="damaged: train_seconds"):
-        RunFolder(path=tmp_path).metrics()
+def test_results_are_verified_before_they_are_used(uninterrupted: Path, tmp_path: Path) -> None:
+    for path in uninterrupted.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    results = tmp_path / "results.json"
+    results.write_text(results.read_text().replace('"correct": ', '"correct": 1'), encoding="utf-8")
+    with pytest.raises(RunError, match=r"results\.json: damaged: found"):
+        cs.resolve(str(tmp_path))
 
 
-def test_nothing_is_written_when_the_recipe_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError):
-        cs.train(load("digits", ["model.net=C8 / G F9"]), runs=tmp_path / "runs")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.usefixtures("without_report")
+def test_a_run_folder_is_locked_during_training(tmp_path: Path) -> None:
+    class OtherUse(Callback):
+        message = ""
 
+        def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
+            for use in (cs.evaluate, cs.resume):
+                with pytest.raises(ConvsmithError) as caught:
+                    use(tmp_path / "tiny-1")
+                self.message = str(caught.value)
 
-def test_runs_that_cannot_be_made(tmp_path: Path, tiny: Recipe) -> None:
-    (tmp_path / "runs").write_text("a file")
-    with pytest.raises(ConvsmithError, match="cannot write"):
-        cs.train(tiny, runs=tmp_path / "runs")
-
-
-@pytest.mark.slow
-def test_a_schedule_that_sees_the_test_set_is_told_of(tmp_path: Path) -> None:
-    overrides = ["train.epochs=1", "model.net=C4 / G F10", "train.schedule=plateau"]
-    result = cs.train(load("digits", [*overrides, "train.schedule.monitor=test"]), runs=tmp_path)
-    for name in ("log.txt", "README.md"):
-        assert "the schedule saw the test set" in (result.folder / name).read_text()
-    result = cs.train(load("digits", [*overrides, "data.validation=0.1"]), runs=tmp_path)
-    assert "saw the test set" not in result.report.read_text()
-    assert "Validation set: Average loss:" in (result.folder / "log.txt").read_text()
-
-
-def test_hostile_class_names_are_only_text(image_folder: Callable[..., Path], tmp_path: Path) -> None:
-    names = ("<script>alert(1)<", "a|b`c$x^2$", "=cmd()" + "x" * 180)
-    root = image_folder({"train": 8, "test": 4}, classes=tuple(name.replace("/", "") for name in names))
-    recipe = load("digits", [f"data.source={root}", "model.net=C4 / G F3", "train.epochs=1"])
-    report = cs.train(recipe, runs=tmp_path / "runs").report.read_text()
-    table = report.split("### Accuracy of each class")[1].split("## Pictures")[0]
-    assert "<" not in table
-    assert "&lt;script&gt;alert(1)&lt;" in table
-    assert "a\\|b\\`c$x^2$" in table
-
-
-@pytest.mark.slow
-def test_a_relative_data_folder_is_found_from_anywhere(
-    image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = image_folder({"train": 8, "test": 4})
-    monkeypatch.chdir(root.parent)
-    recipe = load("digits", [f"data.source=./{root.name}", "model.net=C4 / G F3", "train.epochs=1"])
-    result = cs.train(recipe, runs=tmp_path / "runs")
-    monkeypatch.chdir("/")
-    assert cs.evaluate(result.folder).test == result.test
-
-
-def test_a_run_without_mistakes_and_a_class_without_test_images(
-    image_folder: Callable[..., Path], tmp_path: Path
-) -> None:
-    root = image_folder({"train": 8, "test": 4})
-    shutil.rmtree(root / "test" / "two")
-    overrides = [f"data.source={root}", "model.net=C8 C8 / G F3", "train.epochs=20", "train.batch_size=4"]
-    result = cs.train(load("digits", overrides), runs=tmp_path / "runs")
-    assert {each.name: each.total for each in result.classes} == {"one": 4, "two": 0, "zero": 4}
-    assert "| two | 0 | 0 | undefined | undefined | undefined |" in result.report.read_text()
-
-
-@pytest.mark.slow
-def test_the_digits_recipe_meets_its_brief(tmp_path: Path) -> None:
-    result = cs.train(load("digits"), runs=tmp_path)
-    assert result.test.total == 599
-    assert result.test.accuracy >= 0.98
-    assert {check.verdict for check in result.checks} == {"pass"}
+    other_use = OtherUse()
+    cs.train(load("digits", [*LONGER, "train.epochs=1"]), runs=tmp_path, callbacks=[other_use])
+    assert f"in use by process {os.getpid()} on " in other_use.message
+    assert " since 20" in other_use.message
+    assert not list((tmp_path / "tiny-1").glob(".lock*"))

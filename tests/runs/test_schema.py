@@ -176,3 +176,10 @@ def test_rows_of_metrics(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,lr,train_loss\n1,x,nan\n")
     with pytest.raises(RunError, match=r"metrics\.csv: damaged: lr: found 'x', expected a valid number"):
         RunFolder(path=tmp_path).metrics()
+
+
+@pytest.mark.parametrize("seconds", ["nan", "1e999", "-3", "1e10"])
+def test_durations_out_of_range(tmp_path: Path, seconds: str) -> None:
+    (tmp_path / "metrics.csv").write_text(f"epoch,train_loss,train_seconds\n1,nan,2.5\n2,nan,{seconds}\n")
+    with pytest.raises(RunError, match="damaged: train_seconds"):
+        RunFolder(path=tmp_path).metrics()

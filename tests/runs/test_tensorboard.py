@@ -43,7 +43,7 @@ def test_curves_are_written_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixt
     folder = tmp_path / "tiny-1"
     assert curves(folder) == expected(folder)
     assert len(curves(folder)["loss/test"]) == 2
-    # What lies there is in the manifest, and a resumed run goes on with it unasked.
+    # The files are in the manifest, and a resumed run continues them without the option.
     assert "tensorboard/events" in (folder / "manifest.json").read_text()
     assert run(["resume", str(folder), "--epochs", "3"]) == 0
     assert curves(folder) == expected(folder)

@@ -99,7 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except _DAMAGE as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     if not intact:
-        raise _damaged(path, "its SHA-256 is not the one that was written")
+        raise _damaged(path, "its SHA-256 does not match")
     state = TrainerState(
         progress=header.progress,
         history=header.history,

@@ -124,7 +124,7 @@ class RunFolder:
             raise RunError("no such run folder", where=str(path), fix="`convsmith train` makes one in runs/")
         missing = [name for name in required if not (path / name).is_file()]
         if missing:
-            what = f"this folder is no trained run: {', '.join(missing)} missing"
+            what = f"this folder is not a trained run: {', '.join(missing)} missing"
             raise RunError(what, where=str(path), fix=fix)
         return cls(path=path)
 

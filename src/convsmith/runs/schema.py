@@ -42,7 +42,7 @@ class DataRecord(Record):
 
     Attributes:
         title: Its name.
-        place: Where it was found.
+        place: The folder, hub id or package that it was read from.
         identity: Its name, with ", verified" if it is known to be the canonical data set of that name.
         fingerprint: Of all images and labels.
         image_shape: `(C, H, W)`.
@@ -289,8 +289,8 @@ def _problem(details: ErrorDetails, path: Path, fix: str) -> Problem:
     field = ".".join(map(str, details["loc"]))
     if details["type"] == "missing":
         return Problem(what=f"damaged: {field} is missing", where=str(path), fix=fix)
-    found = repr(details["input"])
-    found = found if len(found) <= 60 else f"{found[:57]}..."
+    value = repr(details["input"])
+    value = value if len(value) <= 60 else f"{value[:57]}..."
     expected = details["msg"].removeprefix("Input should be ")
-    what = f"damaged: {field + ': ' if field else ''}found {found}, expected {expected}"
+    what = f"damaged: {field + ': ' if field else ''}found {value}, expected {expected}"
     return Problem(what=what, where=str(path), fix=fix)

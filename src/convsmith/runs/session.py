@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from convsmith.errors import RunError
-from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
@@ -17,7 +16,7 @@ def open_run(run: Path) -> tuple[RunFolder, Session]:
         DataError: The data set does not exist or cannot be read.
     """
     folder = RunFolder.open(run)
-    session = Session.load(load(str(run / "recipe.toml")))
+    session = Session.load(folder.recipe())
     found, expected = session.data.fingerprint, folder.read(DataRecord).fingerprint
     if found != expected:
         raise RunError(
