@@ -1,18 +1,21 @@
 """The documentation: its commands and examples run, links resolve, tables agree with results/*.csv."""
 
 import ast
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from PIL import Image
 
+import convsmith
 from convsmith.briefs.loader import brief_names, load_brief
 from convsmith.briefs.schema import BlockPattern, Brief
 from convsmith.briefs.structure import LayerKind
@@ -120,6 +123,18 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_notebooks_use_existing_names(name: str) -> None:
+    notebook = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    for node in ast.walk(ast.parse("\n".join(cells))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("convsmith"):
+            module = import_module(node.module)
+            assert all(hasattr(module, alias.name) for alias in node.names), node.module
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "cs":
+            assert node.attr in convsmith.__all__
 
 
 # The source distribution has no pictures.
