@@ -1,4 +1,4 @@
-"""Errors as an interface: every code is explained, with output that is really shown, and its exit code."""
+"""The error page: every code has a section with a real example and its exit code."""
 
 import os
 import re
@@ -40,14 +40,14 @@ CLASSES = {
 }
 PARTS = (
     r"\*\*What happened\.\*\* ",
-    r"\*\*Why(\.\*\* .*\n(.+\n)*\n\*\*How| and how) to mend it\.\*\*",
+    r"\*\*Why(\.\*\* .*\n(.+\n)*\n\*\*How| and how) to fix it\.\*\*",
     r"```text\n\$ convsmith ",
     r"Exit code: \d+",
 )
 
 
 def example(code: str) -> tuple[list[str], str, int]:
-    """The arguments of a section's example, what it prints on the error stream, its exit code."""
+    """Return the arguments of a section's example, its error output, and its exit code."""
     if code == "E022":
         Path("mynet.py").write_text("from torch import nn\nclass Net(nn.Conv2d): ...\n", encoding="utf-8")
     if code == "E040":
@@ -55,40 +55,40 @@ def example(code: str) -> tuple[list[str], str, int]:
     if code in {"E070", "E072"}:
         Image.new("RGB", (60, 40)).save("ship.png")
         Path("seven.png").write_text("7", encoding="utf-8")
-    found = re.search(r"```text\n\$ convsmith (.*)\n([^`]*(?:`[^`]+`[^`]*)*)```", SECTIONS[code])
+    block = re.search(r"```text\n\$ convsmith (.*)\n([^`]*(?:`[^`]+`[^`]*)*)```", SECTIONS[code])
     exit_code = re.search(r"^Exit code: (\d+)", SECTIONS[code], flags=re.MULTILINE)
-    assert found
+    assert block
     assert exit_code
-    return shlex.split(found[1]), found[2], int(exit_code[1])
+    return shlex.split(block[1]), block[2], int(exit_code[1])
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_every_code_has_a_section_and_every_section_a_code() -> None:
+def test_codes_and_sections_correspond() -> None:
     assert list(SECTIONS) == sorted(CLASSES)
     assert len({each.code for each in ConvsmithError.__subclasses__()}) == len(CLASSES)
 
 
 @pytest.mark.parametrize("code", SECTIONS)
-def test_a_section_says_what_why_and_how_to_mend(code: str) -> None:
-    found = [re.search(part, SECTIONS[code]) for part in PARTS]
-    places = [each.start() for each in found if each]
-    assert len(places) == len(PARTS)
-    assert places == sorted(places)
+def test_sections_have_the_same_parts(code: str) -> None:
+    matches = [re.search(part, SECTIONS[code]) for part in PARTS]
+    positions = [each.start() for each in matches if each]
+    assert len(positions) == len(PARTS)
+    assert positions == sorted(positions)
 
 
 @pytest.mark.parametrize(
     "code",
     ["E001", "E010", "E020", "E021", "E022", "E030", "E040", "E050", "E060", "E070", "E072"],
 )
-def test_an_example_is_what_the_command_says(code: str, capsys: Capture) -> None:
-    arguments, told, exit_code = example(code)
+def test_examples_equal_the_output(code: str, capsys: Capture) -> None:
+    arguments, expected, exit_code = example(code)
     assert run(arguments) == exit_code
-    assert capsys.readouterr().err == told
-    assert set(re.findall(r"^error\[(\w+)\]", told, flags=re.MULTILINE)) == {code}
+    assert capsys.readouterr().err == expected
+    assert set(re.findall(r"^error\[(\w+)\]", expected, flags=re.MULTILINE)) == {code}
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -102,50 +102,50 @@ def test_the_example_of_a_signal(
     monkeypatch.setattr(RunWriter, "on_batch_end", on_batch_end)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        arguments, told, told_code = example("E061")
+        arguments, expected, example_code = example("E061")
         assert run(arguments) == exit_code
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == told.replace("SIGTERM", number.name)
-    assert f"Exit code: {told_code}, and 130 for Ctrl-C" in SECTIONS["E061"]
-    assert told_code == 143
+    assert capsys.readouterr().err == expected.replace("SIGTERM", number.name)
+    assert f"Exit code: {example_code}, and 130 for Ctrl-C" in SECTIONS["E061"]
+    assert example_code == 143
 
 
 def test_the_example_of_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
-    nothing = Predictions(logits=np.zeros((2, 2), np.float32), labels=np.zeros(2, np.int64))
-    _, told, exit_code = example("E080")
+    predictions = Predictions(logits=np.zeros((2, 2), np.float32), labels=np.zeros(2, np.int64))
+    _, expected, exit_code = example("E080")
     with pytest.raises(ConvsmithError) as caught:
-        find_label_errors(nothing, ("cat", "dog"))
-    assert f"{caught.value}\n" == told
+        find_label_errors(predictions, ("cat", "dog"))
+    assert f"{caught.value}\n" == expected
     assert caught.value.exit_code == exit_code
 
 
-def test_the_example_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_of_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsmith.system.memory.free_memory", lambda device: 2**29)
-    _, told, exit_code = example("E062")
+    _, expected, exit_code = example("E062")
     with pytest.raises(ConvsmithError) as caught, enough_memory("training", torch.device("cpu"), 8192):
         raise RuntimeError(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 3145728000 bytes."
         )
-    assert f"{caught.value}\n" == told
+    assert f"{caught.value}\n" == expected
     assert caught.value.exit_code == exit_code
 
 
-def test_the_example_of_an_export_that_differs() -> None:
+def test_the_example_of_a_differing_export() -> None:
     class Halved:
-        """Says what the net says, at half its strength."""
+        """Returns half of the net's logits."""
 
         def run(self, _: object, given: dict[str, NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
             logits = (digits.logits(given["images"]) / 2).astype(np.float32)
             return [logits, digits.probabilities(logits).astype(np.float32)]
 
     digits = cs.load("digits")
-    _, told, exit_code = example("E071")
+    _, expected, exit_code = example("E071")
     images = np.full((2, 8, 8, 1), 128, np.uint8)
     with pytest.raises(ConvsmithError) as caught:
         compare(digits, Halved(), images, ["test image 0", "test image 1"])
-    assert f"{caught.value}\n" == told
+    assert f"{caught.value}\n" == expected
     assert caught.value.exit_code == exit_code
 
 
@@ -154,39 +154,39 @@ def test_the_example_of_a_bug(capsys: Capture, monkeypatch: pytest.MonkeyPatch) 
         raise ZeroDivisionError("oops")
 
     monkeypatch.setattr("convsmith.api.recipes.list_recipes", broken)
-    arguments, told, exit_code = example("E101")
+    arguments, expected, exit_code = example("E101")
     assert run(arguments) == exit_code
     err = capsys.readouterr().err
     trace = Path(err.rsplit(" ", 1)[-1].strip())
     assert 'raise ZeroDivisionError("oops")' in trace.read_text(encoding="utf-8")
     trace.unlink()
-    assert re.sub(r"\S+$", "", err.strip()) == re.sub(r"\S+$", "", told.strip())
+    assert re.sub(r"\S+$", "", err.strip()) == re.sub(r"\S+$", "", expected.strip())
 
 
-def outdated(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
-    """As if these packages were installed in these versions, and the command fails."""
-    true = metadata.version
-    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or true(name))
+def install(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    """Make the command fail and `importlib.metadata` report these versions."""
+    original = metadata.version
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name) or original(name))
     monkeypatch.setattr("convsmith.api.recipes.list_recipes", lambda: 1 / 0)
 
 
-def test_the_example_of_a_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    outdated(monkeypatch, torch="2.4.0")
-    arguments, told, exit_code = example("E081")
+def test_the_example_of_an_unsupported_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, torch="2.4.0")
+    arguments, expected, exit_code = example("E081")
     assert run(arguments) == exit_code
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == expected
 
 
-def test_versions_that_do_not_fit_are_told_together(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    outdated(monkeypatch, albumentations="2.1.0", optuna="4.9", torch="3.0.0.dev1+cpu")
+def test_all_unsupported_versions_are_reported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, albumentations="2.1.0", optuna="4.9", torch="3.0.0.dev1+cpu")
     assert run(["recipes"]) == 2
     err = capsys.readouterr().err
     assert "pip install 'albumentations==2.0.8' 'optuna>=5.0'" in err
     assert "torch" not in err
 
 
-def test_packages_that_cannot_be_imported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    outdated(monkeypatch, typer="0.9.0")
+def test_a_package_that_cannot_be_imported(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, typer="0.9.0")
     monkeypatch.delitem(sys.modules, "convsmith.cli.app", raising=False)
     monkeypatch.setitem(sys.modules, "typer", None)
     assert run(["recipes"]) == 2
@@ -195,7 +195,7 @@ def test_packages_that_cannot_be_imported(capsys: Capture, monkeypatch: pytest.M
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many trace files there are."""
+    """Return a function that counts trace files."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return lambda: len(list(tmp_path.glob("convsmith-trace-*")))
 
@@ -211,7 +211,7 @@ def test_only_a_bug_leaves_a_trace(
     assert traces() == 1
 
 
-def test_the_table_of_exit_codes_has_all_that_there_are(capsys: Capture) -> None:
+def test_the_table_of_exit_codes_is_complete(capsys: Capture) -> None:
     rows = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, flags=re.MULTILINE)}
     assert (
         rows

@@ -1,7 +1,7 @@
-"""Every error that a user can cause: what, where, found against expected, what to do.
+"""Exceptions for errors that a user can cause: what, where, what was found and expected, and the fix.
 
-Each class carries a stable code, which docs/errors.md explains, and the exit code of the command line. An
-error holds one or more problems, so that all the mistakes of a recipe are told at once.
+Each class has a stable code, which docs/errors.md explains, and an exit code for the command line. An error
+holds one or more problems, so that every error of a recipe is reported at once.
 
 >>> error = RecipeError("unknown field 'epoch'", where="train.epoch", fix="did you mean 'epochs'?")
 >>> print(error)
@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One mistake: `where` names a file, field or position, `context` shows it, `fix` says what to do."""
+    """One error: `where` names a file, field or position, `context` shows it, `fix` is the remedy."""
 
     what: str
     where: str = ""
@@ -26,7 +26,7 @@ class Problem:
     fix: str = ""
 
     def text(self, code: str) -> str:
-        """Two lines, or more where `context` has a picture of the place."""
+        """Format the problem, one part per line."""
         lines = [f"error[{code}]: " + ": ".join(part for part in (self.where, self.what) if part)]
         lines += [f"  {line}" for line in self.context.splitlines()]
         if self.fix:
@@ -35,7 +35,7 @@ class Problem:
 
 
 class ConvsmithError(Exception):
-    """Base of all errors that convsmith raises on purpose."""
+    """Base class of all errors that convsmith raises on purpose."""
 
     code: ClassVar[str] = "E000"
     exit_code: int = 2
@@ -46,7 +46,7 @@ class ConvsmithError(Exception):
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> Self:
-        """One error for several problems, in the order given."""
+        """Return one error for several problems, in their order."""
         problems = tuple(problems)
         error = cls(problems[0].what)
         error.problems = problems
@@ -57,13 +57,13 @@ class ConvsmithError(Exception):
 
 
 class UsageError(ConvsmithError):
-    """A command line that is none: an unknown command, option or code of an error."""
+    """The command line is invalid: unknown command, option or error code."""
 
     code = "E001"
 
 
 class FileError(ConvsmithError):
-    """A file or folder is missing, unreadable or not what it should be."""
+    """A file or folder is missing, unreadable, not writable or of the wrong format."""
 
     code = "E010"
 
@@ -73,25 +73,25 @@ class BusyError(FileError):
 
 
 class NotationError(ConvsmithError):
-    """A network's notation cannot be read."""
+    """The notation of a net cannot be parsed."""
 
     code = "E020"
 
 
 class ShapeError(ConvsmithError):
-    """A network's layers do not fit its input, or each other."""
+    """The layers of a net do not fit its input or each other."""
 
     code = "E021"
 
 
 class ModuleError(ConvsmithError):
-    """A user's own module cannot be found, made or run."""
+    """A user's own module cannot be loaded, constructed or run."""
 
     code = "E022"
 
 
 class RecipeError(ConvsmithError):
-    """A recipe is unknown, or a field of it is unknown, missing, mistyped or out of range."""
+    """A recipe is unknown, or a field of it is unknown, missing, of the wrong type or out of range."""
 
     code = "E030"
 
@@ -103,76 +103,76 @@ class DataError(ConvsmithError):
 
 
 class RunError(ConvsmithError):
-    """A run folder is missing, incomplete, damaged or does not fit its data."""
+    """A run folder is missing, incomplete or damaged, or does not fit its data."""
 
     code = "E050"
 
 
 class DivergedError(ConvsmithError):
-    """Training was stopped because the loss is no longer finite."""
+    """Training stopped because the loss is no longer finite."""
 
     code = "E060"
     exit_code = 1
 
 
 class OutOfMemoryError(ConvsmithError):
-    """The memory of the machine, of the device, or what the process may have of it, is not enough."""
+    """The memory of the machine or device, or the memory limit of the process, is exhausted."""
 
     code = "E062"
 
 
 class BundleError(ConvsmithError):
-    """A bundle is missing, damaged, of another version, or asks for what no bundle has."""
+    """A bundle is missing, damaged, of an unsupported version, or does not support a request."""
 
     code = "E070"
 
 
 class ParityError(ConvsmithError):
-    """An exported model does not answer as the net that it was made from."""
+    """The outputs of an exported model differ from those of the original net."""
 
     code = "E071"
     exit_code = 1
 
 
 class ImageError(ConvsmithError):
-    """Images to be classified that cannot be read; the others were classified."""
+    """Some input images are unreadable; the others were classified."""
 
     code = "E072"
     exit_code = 1
 
 
 class MissingExtraError(ConvsmithError):
-    """Something needs a package of an extra that is not installed."""
+    """A package of an optional extra is not installed."""
 
     code = "E080"
 
 
 class DependencyError(ConvsmithError):
-    """Something failed, and a package is installed in a version that convsmith does not work with."""
+    """An operation failed, and an installed package has an unsupported version."""
 
     code = "E081"
 
 
 class StoppedError(ConvsmithError):
-    """Training was stopped by a signal, and can go on from the state that it saved."""
+    """Training was stopped by a signal; its state is saved and it can be resumed."""
 
     code = "E061"
 
     def __init__(self, number: int, where: str) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name} {where}; the state is saved")
-        # As a shell counts a process that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
+        # The shell's convention for processes that a signal ends: 130 for Ctrl-C, 143 for SIGTERM.
         self.exit_code = 128 + number
 
 
 class InternalError(ConvsmithError):
-    """A bug of convsmith; the command line tells where the trace is."""
+    """A bug in convsmith; the command line names the trace file."""
 
     code = "E101"
     exit_code = 101
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
-    """The sentence that leads from a wrong name to a right one.
+    """Return a fix for a wrong name: the closest valid name, or all of them.
 
     >>> suggest("cifar10-clasic", ["digits", "cifar10-classic"])
     "did you mean 'cifar10-classic'?"
@@ -180,7 +180,7 @@ def suggest(name: str, options: Iterable[str]) -> str:
     "choose from 'cifar10-classic', 'digits'"
     """
     options = sorted(set(options))
-    near = get_close_matches(name, options, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
+    closest = get_close_matches(name, options, n=1, cutoff=0.6)
+    if closest:
+        return f"did you mean {closest[0]!r}?"
     return "choose from " + ", ".join(map(repr, options)) if options else ""
