@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from convsmith.evaluation.receptive_field import layer_before_head
 from convsmith.net import source
+from convsmith.net.cells import axes_text
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.net.tables import axes_text
 from convsmith.recipes.loader import load
 from convsmith.text import markdown_table
 from convsmith.tracing.trace import trace

@@ -20,11 +20,11 @@ from convsmith.evaluation.receptive_field import (
     effective_field,
     layer_before_head,
 )
-from convsmith.net.analysis import AxisReceptiveField, ReceptiveField
 from convsmith.net.arithmetic import analyze
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
+from convsmith.net.rows import AxisReceptiveField, ReceptiveField
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.receptive_field import field_lines, receptive_field_figure

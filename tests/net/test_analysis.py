@@ -1,11 +1,13 @@
-"""Sizes of files, peak memory and coverage of the image."""
+"""Sizes of files, peak memory, coverage of the image, and the printed table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from convsmith.net.module import build
+from convsmith.net.tables import compact_table
 from helpers import measured
 from helpers.nets import analysis_of
 
@@ -37,3 +39,23 @@ def test_coverage_by_gradients(text: str) -> None:
     mask = measured.covered_pixels(measured.positive(build(analysis.plan)[:-1]), torch.ones(1, *IMAGE))
     missed = [int((~mask.any(across)).sum()) for across in (1, 0)]
     assert tuple(missed) == analysis.uncovered
+
+
+def test_repr_is_the_compact_table_with_totals() -> None:
+    analysis = analysis_of("C16 C16:s2 / G F10")
+    title, *table, totals = repr(analysis).splitlines()
+    assert title == "C16 C16:s2 / G F10"
+    assert "\n".join(table) == compact_table(analysis)
+    assert totals == "2,970 parameters, 1.0 M MACs an image, receptive field 5 pixels"
+    assert str(analysis) == repr(analysis)
+
+
+def test_html_is_escaped() -> None:
+    analysis = analysis_of("C16 / G F10")
+    row = replace(analysis.rows[0], layer="<script>", notes=("<b>",))
+    page = replace(analysis, title="a & b", rows=(row, *analysis.rows[1:]))._repr_html_()
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "&lt;script&gt;" in page
+    assert "a &amp; b" in page
+    assert page.count("<tr>") == 1 + len(compact_table(analysis).splitlines()) - 2

@@ -12,8 +12,8 @@ from torch import nn
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.net.analysis import ReceptiveField
 from convsmith.net.arithmetic import analyze
+from convsmith.net.rows import ReceptiveField
 from convsmith.net.settings import NetSettings
 from convsmith.reports import diagram
 from convsmith.reports.layout import COLUMNS, Box, Kind, arrange, boxes

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convsmith.briefs.structure import is_convolution
-from convsmith.net.analysis import Analysis, Row
+from convsmith.net.analysis import Analysis
+from convsmith.net.rows import Row
 
 _LANES = 8
 _BOTTLENECK = 4

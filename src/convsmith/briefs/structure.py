@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from convsmith.net.analysis import Row
+from convsmith.net.rows import Row
 
 LayerKind = Literal[
     "depthwise-separable",

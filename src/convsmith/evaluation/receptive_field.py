@@ -23,9 +23,9 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
-from convsmith.net.analysis import ReceptiveField
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
+from convsmith.net.rows import ReceptiveField
 from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
 from convsmith.training.kernels.backward import prepared_backward

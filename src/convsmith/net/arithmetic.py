@@ -6,22 +6,15 @@ Nothing here needs torch. No formula is shared with the tracing of modules, so e
 from dataclasses import dataclass
 
 from convsmith.net import coverage
-from convsmith.net.analysis import (
-    IMAGE,
-    Analysis,
-    AxisReceptiveField,
-    ReceptiveField,
-    Row,
-    Shape,
-    misalignments,
-)
+from convsmith.net.analysis import Analysis
 from convsmith.net.layers.operation import Operation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Branch, Plan, Step, plan
+from convsmith.net.rows import IMAGE, AxisReceptiveField, ReceptiveField, Row, Shape, misalignments
 from convsmith.net.settings import NetSettings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SpecAnalysis(Analysis):
     """The analysis of a net in the notation, and its plan."""
 

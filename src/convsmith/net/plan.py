@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from convsmith.errors import ShapeError
-from convsmith.net.analysis import Shape
 from convsmith.net.layers.activations import Dropout
 from convsmith.net.layers.convolution import Conv2d
 from convsmith.net.layers.dense import Flatten
 from convsmith.net.layers.layer import Layer
 from convsmith.net.layers.operation import MisfitError, Operation, WeightedOperation
 from convsmith.net.layers.registry import ACTIVATIONS, NORMS
+from convsmith.net.rows import Shape
 from convsmith.net.settings import NetSettings
 from convsmith.net.spec import Item, Net, Repeat, Residual, caret
 

@@ -7,12 +7,13 @@ into either. Nothing here needs torch.
 from collections.abc import Sequence
 from textwrap import wrap
 
-from convsmith.net.analysis import Analysis, Row
+from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import analyze
+from convsmith.net.cells import axes_text
 from convsmith.net.layers.operation import Operation
 from convsmith.net.plan import Branch, Plan, Step
+from convsmith.net.rows import Row
 from convsmith.net.settings import NetSettings
-from convsmith.net.tables import axes_text, totals_line
 
 # The default line length of `ruff format` and `black`.
 WIDTH = 88
@@ -126,7 +127,7 @@ def _docstring(plan: Plan, analysis: Analysis, *, alone: bool) -> list[str]:
         if alone
         else "One word for each layer, a slash between blocks; README.md explains the notation.",
         f"Takes images `(N, {shape})`, returns logits `(N, {plan.num_classes})`.",
-        f"{totals_line(analysis)}.",
+        f"{analysis.totals_line()}.",
     ]
     room = WIDTH - _INDENT - 3
     notation, *others = (

@@ -1,10 +1,19 @@
 """An analysis as text: the course summary, the receptive-field table, a compact table, and totals."""
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any
 
-from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, AxisReceptiveField, ReceptiveField, Row
+from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
+from convsmith.net.cells import (
+    axes_text,
+    compact_cells,
+    field_cell,
+    macs_text,
+    note_lines,
+    receptive_field_text,
+    size_cell,
+)
+from convsmith.net.rows import ReceptiveField, Row
 from convsmith.text import markdown_table
 
 _RULE = "-" * 64
@@ -76,22 +85,9 @@ def receptive_field_table(analysis: Analysis) -> str:
 
 
 def compact_table(analysis: Analysis) -> str:
-    """Return one row for each operation with a window, a product, a pool or a join, as a Markdown table.
-
-    The parameters of the norm and the activation after an operation are included in its row.
-    """
-    lines: list[tuple[Row, int]] = []
-    for row in analysis.rows:
-        if row.elementwise and len(row.sources) == 1 and lines and not row.out_field.unknown:
-            lines[-1] = (lines[-1][0], lines[-1][1] + row.parameters)
-        else:
-            lines.append((row, row.parameters))
-    table = [
-        [*(value(row) for _, value in _COMPACT_COLUMNS), f"{count:,}" if count else ""]
-        for row, count in lines
-    ]
-    header = [*(name for name, _ in _COMPACT_COLUMNS), "parameters"]
-    return "\n\n".join([markdown_table(header, table, left=2), *_notes(analysis.rows)])
+    """Return the compact table as Markdown, with one line for each window, product, pool or join."""
+    header, *lines = compact_cells(analysis.rows)
+    return "\n\n".join([markdown_table(header, lines, left=2), *_notes(analysis.rows)])
 
 
 def totals(analysis: Analysis) -> list[str]:
@@ -100,11 +96,12 @@ def totals(analysis: Analysis) -> list[str]:
     files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
     peak = analysis.peak_activation_bytes / 1024
     frozen = analysis.parameters - analysis.trainable
+    macs = macs_text(analysis.macs, len(analysis.unknown_macs))
     lines = [
         f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not)",
         f"Buffers: {analysis.buffers:,} values",
-        f"MACs: {_macs_text(analysis)} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
-        f"Receptive field: {field_text(analysis)}",
+        f"MACs: {macs} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
+        f"Receptive field: {receptive_field_text(analysis.final_receptive_field)}",
         f"Activations: {analysis.activations:,} values for one image, peak memory {peak:,.1f} KiB (fp32)",
         f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
         f"Weights in a file: {files}",
@@ -121,13 +118,6 @@ def totals(analysis: Analysis) -> list[str]:
     else:
         lines.append("Coverage of the image: every pixel")
     return lines
-
-
-def totals_line(analysis: Analysis) -> str:
-    return (
-        f"{analysis.parameters:,} parameters, {_macs_text(analysis)} MACs an image, "
-        f"receptive field {field_text(analysis)}"
-    )
 
 
 def in_markdown(title: str, text: str) -> str:
@@ -202,79 +192,24 @@ def _field_record(field: ReceptiveField) -> dict[str, Any]:
     }
 
 
-def _macs_text(analysis: Analysis) -> str:
-    macs = f"{analysis.macs / 1e6:,.1f} M" if analysis.macs >= 100_000 else f"{analysis.macs:,}"
-    unknown = len(analysis.unknown_macs)
-    return f"at least {macs} ({unknown} operations unknown)" if unknown else macs
-
-
-def field_text(analysis: Analysis) -> str:
-    """Return the receptive field with its unit, or the reason why it is unknown."""
-    field = analysis.final_receptive_field
-    return f"unknown: {field.unknown}" if field.unknown else f"{axes_text(field.sizes)} pixels"
-
-
-def axes_text(values: Sequence[object]) -> str:
-    """Return one value if it is the same for all axes, else `height x width`.
-
-    >>> axes_text((3, 3)), axes_text((3, 5)), axes_text(())
-    ('3', '3x5', '')
-    """
-    texts = [f"{float(value):g}" if isinstance(value, Fraction) else str(value) for value in values]
-    return texts[0] if len(set(texts)) == 1 else "x".join(texts)
-
-
-def _field_text(field: ReceptiveField, pick: Callable[[AxisReceptiveField], object]) -> str:
-    if field.axes:
-        return axes_text([pick(axis) for axis in field.axes])
-    return "?" if field.unknown else "all"
-
-
-def _size(field: ReceptiveField) -> str:
-    """The receptive field; after a join, that of the narrowest path in parentheses."""
-    size, smallest = (
-        _field_text(field, pick) for pick in (lambda axis: axis.size, lambda axis: axis.min_size)
-    )
-    return size if size == smallest else f"{size} ({smallest})"
-
-
-def _macs_cell(row: Row) -> str:
-    if row.macs is None:
-        return "?"
-    return f"{row.macs:,}" if row.macs else ""
-
-
 def _notes(rows: Sequence[Row]) -> list[str]:
-    lines = [f"- {row.name or row.operation}: {note}" for row in rows for note in row.notes]
-    return ["\n".join(lines)] if lines else []
+    lines = note_lines(rows)
+    return ["\n".join(f"- {line}" for line in lines)] if lines else []
 
 
 _FIELD_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("layer", lambda row: row.layer or row.name),
     ("operation", lambda row: row.operation),
-    ("r in", lambda row: _field_text(row.in_field, lambda axis: axis.size)),
+    ("r in", lambda row: field_cell(row.in_field, lambda axis: axis.size)),
     ("n in", lambda row: axes_text(row.in_shape[1:])),
-    ("j in", lambda row: _field_text(row.in_field, lambda axis: axis.jump)),
+    ("j in", lambda row: field_cell(row.in_field, lambda axis: axis.jump)),
     ("stride", lambda row: axes_text(row.stride)),
     ("padding", lambda row: axes_text(row.padding)),
     ("kernel", lambda row: axes_text(row.kernel)),
     ("dilation", lambda row: axes_text(row.dilation)),
-    ("r out", lambda row: _size(row.out_field)),
+    ("r out", lambda row: size_cell(row.out_field)),
     ("n out", lambda row: axes_text(row.out_shape[1:])),
-    ("j out", lambda row: _field_text(row.out_field, lambda axis: axis.jump)),
-    ("start", lambda row: _field_text(row.out_field, lambda axis: axis.start)),
-    ("centre", lambda row: _field_text(row.out_field, lambda axis: axis.centre)),
-)
-
-_COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("layer", lambda row: row.layer or row.name),
-    ("operation", lambda row: row.operation),
-    ("output", lambda row: "x".join(map(str, row.out_shape))),
-    ("kernel", lambda row: axes_text(row.kernel)),
-    ("stride", lambda row: axes_text(row.stride)),
-    ("dilation", lambda row: axes_text(row.dilation)),
-    ("padding", lambda row: axes_text(row.padding)),
-    ("receptive field", lambda row: _size(row.out_field)),
-    ("activations", lambda row: f"{row.activations:,}"),
-    ("MACs", _macs_cell),
+    ("j out", lambda row: field_cell(row.out_field, lambda axis: axis.jump)),
+    ("start", lambda row: field_cell(row.out_field, lambda axis: axis.start)),
+    ("centre", lambda row: field_cell(row.out_field, lambda axis: axis.centre)),
 )

@@ -11,9 +11,10 @@ from torch import nn
 from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
 from convsmith.data.normalize import Normalizer
+from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.module import build
-from convsmith.net.tables import course_summary, receptive_field_table, totals_line
+from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.fit import fitted, verdicts
 from convsmith.recipes.schema import Recipe
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
@@ -163,7 +164,7 @@ class Session(TrainingSession):
 
     def summary(self) -> str:
         """Return layer table, receptive-field table and totals."""
-        parts = (course_summary, receptive_field_table, totals_line)
+        parts = (course_summary, receptive_field_table, Analysis.totals_line)
         return "\n\n".join(part(self.analysis) for part in parts)
 
     def space(self) -> int:
@@ -187,7 +188,7 @@ class Session(TrainingSession):
             f"Data: {data.identity}, fingerprint {data.fingerprint[:12]}",
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
             f"Net: {self.recipe.model.net}",
-            f"     {totals_line(self.analysis)}",
+            f"     {self.analysis.totals_line()}",
             *(f"Note: {note}" for note in self.notes()),
             *more,
             "",

@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path
 
 from convsmith.net.analysis import Analysis
-from convsmith.net.tables import axes_text, totals_line
+from convsmith.net.cells import axes_text
 from convsmith.reports import style
 from convsmith.reports.layout import Box, Kind, Place, arrange, boxes
 from convsmith.reports.style import INK, STYLE
@@ -97,7 +97,7 @@ class _Drawing:
         room = int(self.width * 13.5)
         title = [heading] if heading else wrap(analysis.title, int(room * 0.75))
         under = wrap(analysis.title, room) if heading else []
-        self.title, self.under = title, [*under, totals_line(analysis)]
+        self.title, self.under = title, [*under, analysis.totals_line()]
         self.levels = self.arc_levels()
         self.frames: list[_Frame] = []
 

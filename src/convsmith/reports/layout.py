@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convsmith.briefs.structure import is_depthwise
-from convsmith.net.analysis import IMAGE, Analysis, ReceptiveField, Row, Shape
-from convsmith.net.tables import axes_text
+from convsmith.net.analysis import Analysis
+from convsmith.net.cells import axes_text
+from convsmith.net.rows import IMAGE, ReceptiveField, Row, Shape
 
 Kind = Literal[
     "image",

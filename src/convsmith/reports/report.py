@@ -20,7 +20,7 @@ from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.results import results_of
 from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
 from convsmith.models.run_model import teacher_notes
-from convsmith.net.tables import course_summary, receptive_field_table, totals_line
+from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.session import Session
 from convsmith.reports import charts, galleries
 from convsmith.reports.diagram import diagram
@@ -228,7 +228,7 @@ def _page_data(
         summary=course_summary(analysis),
         receptive_field_table=receptive_field_table(analysis),
         analysis=analysis,
-        totals=totals_line(analysis),
+        totals=analysis.totals_line(),
         train=train,
         test=test,
         epochs=len(history),

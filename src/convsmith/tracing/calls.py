@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from convsmith.net.analysis import Axes, Window
+from convsmith.net.rows import Axes, Window
 from convsmith.tracing.lineage import Lineage
 
 # Operator -> name in a row: that of the equivalent module, if there is one.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.errors import ModuleError
-from convsmith.net.analysis import Shape
+from convsmith.net.rows import Shape
 
 
 def check_signature(module: nn.Module) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from convsmith.net import coverage
-from convsmith.net.analysis import AxisReceptiveField, ReceptiveField, misalignments
 from convsmith.net.coverage import Masks
+from convsmith.net.rows import AxisReceptiveField, ReceptiveField, misalignments
 from convsmith.tracing.spans import Span, Windows
 
 # A factor of a dimension: its axis of the image, None for channels and the like, and its size.

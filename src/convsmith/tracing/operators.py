@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
-from convsmith.net.analysis import FULL_MAP
+from convsmith.net.rows import FULL_MAP
 from convsmith.tracing import shape_operators as shapes
 from convsmith.tracing import window_operators as windows
 from convsmith.tracing.calls import Call, Effect, each_output, positive

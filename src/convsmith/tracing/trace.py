@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.errors import ModuleError
 from convsmith.net import coverage
-from convsmith.net.analysis import BYTES_PER_VALUE, Analysis, Row, Shape, Window
+from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
+from convsmith.net.rows import Row, Shape, Window
 from convsmith.tracing.calls import Call, Effect, tensors_in
 from convsmith.tracing.isolation import check_signature, copy_module, initialize_lazy_layers, preserved_state
 from convsmith.tracing.lineage import Lineage

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from convsmith.codegen import number
 from convsmith.net.analysis import Analysis
+from convsmith.net.cells import axes_text
 from convsmith.net.plan import Branch, Plan, Step
-from convsmith.net.tables import axes_text
 from convsmith.recipes.schema import Recipe
 from convsmith.training.config import TrainConfig
 

@@ -10,7 +10,7 @@ from convsmith.exporters.project import descriptions
 from convsmith.exporters.project.code import environment
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
-from convsmith.net.tables import course_summary, receptive_field_table, totals_line
+from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord, Environment, EpochRow
 from convsmith.text import escape_markdown, fenced, percent
@@ -63,7 +63,7 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         run=summary,
         layer_table=course_summary(summary.analysis),
         receptive_field_table=receptive_field_table(summary.analysis),
-        totals=totals_line(summary.analysis),
+        totals=summary.analysis.totals_line(),
         blocks=descriptions.blocks(summary.plan, summary.analysis),
         after_a_layer=descriptions.after_a_layer(summary.recipe),
         transforms=[(each.title, each.details) for each in summary.recipe.augment.transforms],

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from math import gcd
 
-from convsmith.net.analysis import Shape, Window
 from convsmith.net.layers.layer import Kind, Layer
 from convsmith.net.layers.operation import (
     Arguments,
@@ -13,6 +12,7 @@ from convsmith.net.layers.operation import (
     WindowOperation,
     without_defaults,
 )
+from convsmith.net.rows import Shape, Window
 
 
 @dataclass(frozen=True, kw_only=True)

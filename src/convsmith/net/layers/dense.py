@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from math import prod
 
-from convsmith.net.analysis import ReceptiveField, Shape, Window
 from convsmith.net.layers.layer import Kind, Layer
 from convsmith.net.layers.operation import Arguments, Operation, WeightedOperation, without_defaults
+from convsmith.net.rows import ReceptiveField, Shape, Window
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from convsmith.net.analysis import Shape
 from convsmith.net.layers.operation import MisfitError, Operation
+from convsmith.net.rows import Shape
 
 # The largest number in the notation, so that a typing error cannot exhaust the memory.
 MAX_NUMBER = 65_536

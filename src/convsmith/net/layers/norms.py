@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import gcd, prod
 from typing import ClassVar, Self
 
-from convsmith.net.analysis import FULL_MAP, Shape, Window
 from convsmith.net.layers.operation import Arguments, MisfitError, Operation
+from convsmith.net.rows import FULL_MAP, Shape, Window
 from convsmith.net.settings import NetSettings
 
 _FLOAT_BYTES, _COUNTER_BYTES = 4, 8

@@ -5,8 +5,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from convsmith.net import coverage
-from convsmith.net.analysis import AxisReceptiveField, ReceptiveField, Shape, Window
 from convsmith.net.coverage import Masks
+from convsmith.net.rows import AxisReceptiveField, ReceptiveField, Shape, Window
 
 if TYPE_CHECKING:
     from torch import nn

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from convsmith.net.analysis import ReceptiveField, Shape
 from convsmith.net.layers.layer import Kind, Layer
 from convsmith.net.layers.operation import (
     Arguments,
@@ -12,6 +11,7 @@ from convsmith.net.layers.operation import (
     WindowOperation,
     without_defaults,
 )
+from convsmith.net.rows import ReceptiveField, Shape
 
 
 @dataclass(frozen=True, kw_only=True)

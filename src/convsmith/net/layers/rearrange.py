@@ -2,9 +2,9 @@
 
 from math import gcd
 
-from convsmith.net.analysis import Shape
 from convsmith.net.layers.layer import Kind, Layer
 from convsmith.net.layers.operation import Arguments, MisfitError, Operation, WindowOperation
+from convsmith.net.rows import Shape
 
 
 class PixelUnshuffle(WindowOperation):

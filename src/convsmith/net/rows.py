@@ -1,0 +1,132 @@
+"""The rows of an analysis: one operation each, with its shapes, its numbers and its receptive fields.
+
+Nothing here needs torch. A multiply-accumulate (MAC) is one multiplication and one addition, two
+floating-point operations; only convolutions, fully connected layers and matrix products are counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+Shape = tuple[int, ...]
+Axes = tuple[int, ...]
+
+# The row number of the input.
+IMAGE = -1
+# The note on operations whose statistics are not constant in evaluation mode.
+FULL_MAP = "its statistics are computed over the full map"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisReceptiveField:
+    """The receptive field of the outputs of an operation, along one axis of the image.
+
+    Attributes:
+        size: Pixels, including padding; the maximum over all positions.
+        jump: Distance in pixels between the receptive fields of neighbouring outputs.
+        start: First pixel of output 0; negative if it lies in the padding.
+        min_size: The smallest size over all paths from the image.
+    """
+
+    size: int = 1
+    jump: Fraction = Fraction(1)
+    start: Fraction = Fraction(0)
+    min_size: int = 1
+
+    @property
+    def centre(self) -> Fraction:
+        """The centre of output 0, in pixels from the centre of the first pixel of the image."""
+        return self.start + Fraction(self.size - 1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceptiveField:
+    """The receptive field of the outputs of an operation, along every axis of the image.
+
+    Without axes it is the full image, as after global pooling, unless `unknown` has a reason why it could not
+    be determined.
+    """
+
+    axes: tuple[AxisReceptiveField, ...] = ()
+    unknown: str = ""
+
+    @classmethod
+    def of_image(cls, num_axes: int) -> "ReceptiveField":
+        return cls(axes=(AxisReceptiveField(),) * num_axes)
+
+    @property
+    def sizes(self) -> Axes:
+        return tuple(axis.size for axis in self.axes)
+
+
+def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tuple[str, ...]:
+    """Return a note on branches whose receptive fields are misaligned; empty if they are aligned.
+
+    Example:
+        >>> misalignments((Fraction(2), Fraction(2)), (Fraction(0), Fraction(1, 2)))
+        ('its branches are misaligned: their centres are 0.5 pixels apart',)
+    """
+    if len(set(jumps)) > 1:
+        distances = " and ".join(f"{float(jump):g}" for jump in jumps)
+        return (f"its branches are misaligned: their outputs are {distances} pixels apart",)
+    shift = max(centres) - min(centres)
+    return (f"its branches are misaligned: their centres are {float(shift):g} pixels apart",) if shift else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """The window and the channels of an operation.
+
+    Attributes:
+        kernel: Kernel, stride, dilation and padding along each axis; empty without a window.
+        groups: The groups of a convolution or of a group norm.
+        bias: Whether a convolution or fully connected layer has a bias.
+        width: `(input channels, output channels)` of a convolution or fully connected layer.
+    """
+
+    kernel: Axes = ()
+    stride: Axes = ()
+    dilation: Axes = ()
+    padding: Axes = ()
+    groups: int = 1
+    bias: bool = False
+    width: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Window):
+    """One operation and its numbers. Shapes are `(C, H, W)` or `(features,)`, without the batch.
+
+    Attributes:
+        operation: The name of its class in `torch.nn`, or of the called function.
+        name: Its path in the net, for example `block1.conv2`.
+        block: The block of the net.
+        layer: The layer in the notation, or the path of the module.
+        sources: The numbers of the rows whose outputs are its inputs; `IMAGE` is the input of the net.
+        parameters: Without those that an earlier row counts.
+        macs: Multiply-accumulates for one image; None if they are unknown.
+        elementwise: Each output value depends only on the input value at its position, so the operation can
+            run in place.
+        in_field: The receptive field of its inputs; `out_field`: of its outputs.
+        notes: Remarks, such as why a number is unknown or that two branches are misaligned.
+    """
+
+    operation: str
+    name: str
+    block: str = ""
+    layer: str = ""
+    sources: tuple[int, ...]
+    in_shape: Shape
+    out_shape: Shape
+    parameters: int = 0
+    macs: int | None = 0
+    elementwise: bool = False
+    in_field: ReceptiveField
+    out_field: ReceptiveField
+    notes: tuple[str, ...] = ()
+
+    @property
+    def activations(self) -> int:
+        """Output values for one image."""
+        return prod(self.out_shape)
