@@ -1,9 +1,8 @@
-"""Runs beside each other: groups, differences, pairs, and pages."""
+"""The comparison of runs: record and pages."""
 
 import json
 import re
 import shutil
-from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -12,67 +11,12 @@ import pytest
 import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.errors import RunError
-from convsmith.evaluation.comparison import differences, flatten_table, group_by_recipe, mcnemar_test, spread
-from convsmith.evaluation.predictions import Predictions
 from convsmith.recipes.loader import load
 from convsmith.reports.comparison import Comparison
 from helpers.browser import CHROMIUM, browser
 
 SMALL = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "name=small"]
 WIDE = ["train.epochs=2", "model.net=C8 C16:s2 / G F10", "name=wide"]
-
-
-def drawn(share_right: float, seed: int, ids: bytes = b"x") -> Predictions:
-    generator = np.random.default_rng(seed)
-    labels = np.arange(200) % 2
-    right = generator.random(200) < share_right
-    logits = np.eye(2, dtype=np.float32)[np.where(right, labels, 1 - labels)]
-    return Predictions(
-        logits=logits, labels=labels, ids=np.array([ids + str(n).encode() for n in range(200)], dtype="S16")
-    )
-
-
-@pytest.mark.parametrize("shares", [(0.9, 0.6), (0.7, 0.72), (0.8, 0.8)])
-def test_mcnemar_by_counting(shares: tuple[float, float]) -> None:
-    one, other = drawn(shares[0], 1), drawn(shares[1], 2)
-    found = mcnemar_test(0, 1, [one, other])
-    assert found is not None
-    first, second = one.predicted == one.labels, other.predicted == other.labels
-    b, c = int((first & ~second).sum()), int((~first & second).sum())
-    assert (len(found.only_first), len(found.only_second)) == (b, c)
-    tail = sum(comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
-    assert found.p_value == pytest.approx(min(2 * tail, 1.0))
-
-
-def test_pairs_that_cannot_be_compared() -> None:
-    one, other = drawn(0.9, 1), drawn(0.8, 2, ids=b"y")
-    assert mcnemar_test(0, 1, [one, other]) is None
-    without = Predictions(logits=one.logits, labels=one.labels)
-    assert mcnemar_test(0, 1, [one, without]) is None
-    same = mcnemar_test(0, 1, [one, one])
-    assert same is not None
-    assert same.p_value == 1
-
-
-def test_groups_and_differences() -> None:
-    recipes = [
-        load("digits", overrides).table()
-        for overrides in ([], ["seed=4"], ["train.epochs=3"], ["augment.transforms=[]", "name=other"])
-    ]
-    assert group_by_recipe(recipes) == [[0, 1], [2], [3]]
-    assert [each.field for each in differences(recipes[:2])] == ["seed"]
-    (epochs,) = differences([recipes[0], recipes[2]])
-    assert (epochs.field, epochs.values) == ("train.epochs", (30, 3))
-    fields = {each.field: each.values for each in differences([recipes[0], recipes[3]])}
-    assert fields["augment.transforms.0.name"] == ("ShiftScaleRotate", None)
-    assert flatten_table(recipes[0])["train.optimizer.name"] == "adamw"
-
-
-def test_spread_by_numpy() -> None:
-    values = [0.9, 0.92, 0.97]
-    found = spread(values)
-    assert found.mean == pytest.approx(np.mean(values))
-    assert found.deviation == pytest.approx(np.std(values, ddof=1))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The effective receptive field against nets whose gradient is known exactly."""
+"""The effective receptive field of nets whose gradient is known exactly."""
 
 import json
 from fractions import Fraction
@@ -32,7 +32,7 @@ from helpers.nets import legal, notations
 
 
 def ones(*convolutions: nn.Conv2d) -> nn.Sequential:
-    """Linear nets whose every weight is 1."""
+    """Return a linear net with all weights 1."""
     for each in convolutions:
         nn.init.ones_(each.weight)
     return nn.Sequential(*convolutions)
@@ -43,19 +43,19 @@ def conv(kernel: int = 3, **options: int) -> nn.Conv2d:
 
 
 def images(size: int, *, channels: int = 1, count: int = 5) -> list[Tensor]:
-    """Two batches."""
+    """Return two batches."""
     drawn = torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(0))
     return [drawn[:2], drawn[2:]]
 
 
-def test_one_convolution_sees_nine_pixels_alike() -> None:
+def test_one_convolution_weights_nine_pixels_equally() -> None:
     field = effective_field(ones(conv(padding=1)), images(9), "0")
     expected = np.zeros((9, 9))
     expected[3:6, 3:6] = 1 / 9
     np.testing.assert_allclose(field.energy, expected)
     assert field.num_images == 5
     assert field.centre == pytest.approx((4, 4))
-    # The middle; with its 4 neighbours; with the 4 corners too.
+    # The central pixel; with its 4 neighbours; with the 4 corners.
     assert [field.share_within(radius) for radius in (0, 1, 1.4, 1.5, 9)] == pytest.approx(
         [1 / 9, 5 / 9, 5 / 9, 1, 1]
     )
@@ -65,7 +65,7 @@ def test_one_convolution_sees_nine_pixels_alike() -> None:
     assert field.size == 3
 
 
-def test_two_convolutions_weigh_like_a_pyramid() -> None:
+def test_two_convolutions_give_a_pyramid() -> None:
     field = effective_field(ones(conv(padding=1), conv(padding=1)), images(11), "1")
     row = np.array([0, 0, 0, 1, 2, 3, 2, 1, 0, 0, 0]) / 9
     np.testing.assert_allclose(field.energy, np.outer(row, row), atol=1e-12)
@@ -73,18 +73,18 @@ def test_two_convolutions_weigh_like_a_pyramid() -> None:
     assert field.share_within(1) == pytest.approx((9 + 4 * 6) / 81)
 
 
-def test_many_convolutions_weigh_like_a_bell() -> None:
-    """Ten of them: the deviation along an axis is the square root of ten times that of one, 2/3."""
+def test_ten_convolutions_give_a_gaussian() -> None:
+    """The variance along an axis is ten times that of one convolution, 2/3."""
     field = effective_field(ones(*(conv(padding=1) for _ in range(10))), images(41), "9")
     across = field.energy.sum(0)
     deviation = np.sqrt((across * (np.arange(41) - 20) ** 2).sum())
     assert deviation == pytest.approx((10 * 2 / 3) ** 0.5, abs=1e-6)
-    # Of a round bell half lies within 1.1774 deviations.
+    # Half of a two-dimensional Gaussian is within 1.1774 standard deviations.
     assert field.radius_of(0.5) == pytest.approx(1.1774 * deviation, abs=0.3)
     assert field.size < 21
 
 
-def test_dilation_leaves_holes_and_strides_move_the_centre() -> None:
+def test_dilation_leaves_gaps_and_strides_move_the_centre() -> None:
     field = effective_field(ones(conv(padding=2, dilation=2)), images(9), "0")
     assert np.argwhere(field.energy > 0).tolist() == [[r, c] for r in (2, 4, 6) for c in (2, 4, 6)]
     strided = plan(parse("C1:s2 / G F2"), (1, 8, 8), NetSettings(norm="none", activation="none"))
@@ -98,8 +98,8 @@ def test_dilation_leaves_holes_and_strides_move_the_centre() -> None:
     assert not field.is_clipped
 
 
-def test_gradients_count_by_their_size_and_over_images() -> None:
-    """Of relu(w * x) only positive inputs have a gradient: each image gives its own share."""
+def test_the_energy_is_the_mean_absolute_gradient() -> None:
+    """Only positive inputs of relu(w * x) have a gradient, so each image contributes other pixels."""
     first = conv(1)
     net = nn.Sequential(first, nn.ReLU())
     nn.init.constant_(first.weight, -3.0)
@@ -116,7 +116,7 @@ def test_gradients_count_by_their_size_and_over_images() -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations())
-def test_energy_lies_in_the_square_of_any_net(text: str) -> None:
+def test_the_energy_of_any_net_is_within_the_theoretical_field(text: str) -> None:
     planned = legal(text, NetSettings(activation="silu"), (2, 64, 64))
     rows = {row.name: row for row in analyze(planned).rows}
     try:
@@ -136,7 +136,7 @@ def test_energy_lies_in_the_square_of_any_net(text: str) -> None:
     assert columns_seen.max() < field.square.left + field.square.width
 
 
-def test_the_net_is_left_as_it_was() -> None:
+def test_the_state_of_the_net_is_restored() -> None:
     first, norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
     net = nn.Sequential(first, norm, nn.ReLU(inplace=True), nn.Dropout(0.5))
     net.train()
@@ -147,7 +147,7 @@ def test_the_net_is_left_as_it_was() -> None:
     batches = images(8)
     before = [batch.clone() for batch in batches]
     random = torch.get_rng_state()
-    # The ReLU after it writes over the map.
+    # The ReLU that follows modifies the map in place.
     effective_field(net, batches, "1")
     assert [each.training for each in net] == [True, False, True, True]
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
@@ -163,7 +163,7 @@ def test_the_net_is_left_as_it_was() -> None:
     ("layer", "what"),
     [("conf", "no layer 'conf'"), ("flat", "its output is not a map: 64"), ("unused", "does not call it")],
 )
-def test_layers_that_are_none(layer: str, what: str) -> None:
+def test_invalid_layers(layer: str, what: str) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -209,7 +209,7 @@ def axis(size: int, start: int) -> AxisReceptiveField:
     return AxisReceptiveField(size=size, jump=Fraction(1), start=Fraction(start))
 
 
-def test_picture_and_text_say_what_is_clipped() -> None:
+def test_figure_and_text_show_clipping() -> None:
     net = ones(*(conv(padding=1) for _ in range(6)))
     view = ReceptiveField(axes=(axis(13, -6), axis(13, -6)))
     field = effective_field(net, images(9), "5", view)
@@ -227,7 +227,7 @@ def test_picture_and_text_say_what_is_clipped() -> None:
         assert f"{share:.0%} within {whole.radius_of(share):.1f}" in shown
 
 
-def test_without_a_square_the_centre_of_mass_counts() -> None:
+def test_the_centre_of_mass_is_the_default_centre() -> None:
     energy = np.zeros((5, 5))
     energy[1, 3] = energy[3, 3] = 0.5
     field = EffectiveReceptiveField(layer="", map_shape=(5, 5), position=(2, 2), energy=energy, num_images=1)
@@ -237,7 +237,9 @@ def test_without_a_square_the_centre_of_mass_counts() -> None:
     assert not any("Theoretical" in line for line in field_lines(field))
 
 
-def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_with_a_run_and_with_a_recipe(
+    tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = cs.train(tiny, runs=tmp_path).folder
     out = tmp_path / "out"
     assert run(["receptive-field", str(folder), "--out", str(out), "--images", "32"]) == 0
@@ -256,7 +258,7 @@ def test_of_a_run_and_of_a_recipe(tiny: Recipe, tmp_path: Path, capsys: pytest.C
     )
     assert record["radius_of_share"]["0.5"] == trained.radius_of(0.5)
     assert not np.array_equal(trained.energy, initial.energy)
-    # Five pixels a side around the centre of the fifth pixel, none outside.
+    # All energy is within 5x5 pixels around the centre.
     assert trained.share_within(2 * 2**0.5) == pytest.approx(1)
 
 

@@ -1,4 +1,4 @@
-"""Watching a run: how far it is, while it trains, when it is finished, and when it broke."""
+"""The progress of a run during training, when it is finished, and when it diverged."""
 
 import re
 import subprocess
@@ -15,27 +15,25 @@ from convsmith.runs.progress import RunProgress
 from convsmith.training.callbacks import Callback
 
 
-def test_a_run_is_seen_from_its_start_to_its_end(
-    tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What a second process would read after each event of the training."""
-    seen: list[RunProgress] = []
+def test_progress_from_start_to_end(tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Read the progress in callbacks, as a second process would."""
+    states: list[RunProgress] = []
 
     class Watcher(Callback):
         def on_run_start(self, folder: Path, opening: object) -> None:
             self.folder = folder
 
         def on_epoch_start(self, start: object) -> None:
-            seen.append(cs.progress(self.folder))
+            states.append(cs.progress(self.folder))
 
         def on_epoch_end(self, facts: object, net: object) -> None:
-            seen.append(cs.progress(self.folder))
+            states.append(cs.progress(self.folder))
 
     folder = cs.train(tiny, runs=tmp_path, callbacks=(Watcher(),)).folder
-    assert [len(state.rows) for state in seen] == [0, 1, 1, 2]
-    assert not any(state.done for state in seen)
-    assert seen[0].seconds_left is None
-    assert seen[1].seconds_left == pytest.approx(seen[1].rows[0].seconds)
+    assert [len(state.rows) for state in states] == [0, 1, 1, 2]
+    assert not any(state.done for state in states)
+    assert states[0].seconds_left is None
+    assert states[1].seconds_left == pytest.approx(states[1].rows[0].seconds)
     assert cs.progress(folder).finished
     assert run(["watch", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -44,7 +42,9 @@ def test_a_run_is_seen_from_its_start_to_its_end(
     assert lines[3] == "tiny-1: 2 of 2 epochs, finished"
 
 
-def test_a_run_that_is_not_finished(tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_of_an_unfinished_run(
+    tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = cs.train(tiny, runs=tmp_path).folder
     (folder / "manifest.json").unlink()
     rows = (folder / "metrics.csv").read_text().splitlines()
@@ -59,13 +59,13 @@ def test_a_run_that_is_not_finished(tiny: Recipe, tmp_path: Path, capsys: pytest
     )
 
 
-def test_what_cannot_be_watched(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run"):
         cs.progress(tmp_path)
 
 
 @pytest.mark.slow
-def test_another_process_is_watched_to_its_end(tmp_path: Path) -> None:
+def test_a_run_of_another_process_is_watched_to_its_end(tmp_path: Path) -> None:
     code = (
         "import convsmith as cs; from pathlib import Path; "
         "recipe = cs.load_recipe('digits', 'train.epochs=2', 'model.net=C4 / G F10'); "

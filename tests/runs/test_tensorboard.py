@@ -1,4 +1,4 @@
-"""Curves for TensorBoard, read back by TensorBoard itself and held against the run's own metrics."""
+"""Curves for TensorBoard, read by TensorBoard and compared with metrics.csv."""
 
 import shutil
 import sys
@@ -37,7 +37,7 @@ def expected(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     }
 
 
-def test_curves_are_written_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_curves_are_written_and_continued(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tensorboard")
     assert run(["train", "digits", *TINY, "--tensorboard", "--runs", str(tmp_path)]) == 0
     folder = tmp_path / "tiny-1"
@@ -51,7 +51,9 @@ def test_curves_are_written_and_go_on(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
-def test_off_by_default_and_begun_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_curves_are_off_by_default_and_can_start_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("tensorboard")
     folder = cs.train(load("digits", TINY), runs=tmp_path).folder
     assert not (folder / "tensorboard").exists()
@@ -59,7 +61,7 @@ def test_off_by_default_and_begun_later(tmp_path: Path, capsys: pytest.CaptureFi
     assert curves(folder) == expected(folder)
 
 
-def test_a_missing_extra_is_told_before_anything_is_made(
+def test_a_missing_extra_is_an_error_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [each for each in sys.modules if each.startswith("torch.utils.tensorboard")]:

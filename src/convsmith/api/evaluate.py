@@ -26,7 +26,7 @@ def evaluate(
         RunError: The run is missing or damaged, or its data set has changed.
         MissingExtraError: `label_errors` is set, but cleanlab is not installed.
     """
-    with RunFolder.held(run):
+    with RunFolder.lock(run):
         folder, session = open_run(run)
         with session.threads():
             evaluation = evaluate_run(folder, session)

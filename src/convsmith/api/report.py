@@ -13,6 +13,6 @@ def report(run: Path) -> Result:
     Raises:
         RunError: The run is missing or has no predictions, or its data set has changed.
     """
-    with RunFolder.held(run):
+    with RunFolder.lock(run):
         folder, session = open_run(run)
         return write_report(folder, session, read_evaluation(folder, session))

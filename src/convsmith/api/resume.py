@@ -49,7 +49,7 @@ def resume(
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
     """
-    with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.held(run):
+    with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.lock(run):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()

@@ -130,7 +130,8 @@ def _result_pictures(
 
 def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | None:
     """Read the effective receptive field; None if it was not measured."""
-    return receptive_field.read(folder.field, session.analysis) if folder.field.is_file() else None
+    path = folder.receptive_field
+    return receptive_field.read(path, session.analysis) if path.is_file() else None
 
 
 def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple[str, str, Figure]]:

@@ -84,13 +84,13 @@ def _write_explanations(
 
 
 def _write_receptive_field(folder: RunFolder, session: Session, net: nn.Module) -> None:
-    folder.field.unlink(missing_ok=True)
+    folder.receptive_field.unlink(missing_ok=True)
     # There is no field if the net flattens the image itself, or if no gradient reaches the image.
     with contextlib.suppress(ShapeError, ModuleError):
         field = receptive_field.measure(
             net, session.analysis, session.data, seed=session.recipe.seed, num_images=NUM_FIELD
         )
-        receptive_field.write(field, folder.field)
+        receptive_field.write(field, folder.receptive_field)
 
 
 def _images(split: Split, indices: Indices, normalize: Normalizer) -> torch.Tensor:

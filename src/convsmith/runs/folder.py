@@ -109,8 +109,8 @@ class RunFolder:
 
     @classmethod
     @contextlib.contextmanager
-    def held(cls, path: Path) -> Iterator[None]:
-        """Lock a run's folder against other processes. A folder that is not a run stays untouched.
+    def lock(cls, path: Path) -> Iterator[None]:
+        """Lock the folder of a run against other processes. A folder that is not a run stays untouched.
 
         Raises:
             FileError: Another process holds the lock.
@@ -198,7 +198,7 @@ class RunFolder:
         return self.path / "explanation.npz"
 
     @property
-    def field(self) -> Path:
+    def receptive_field(self) -> Path:
         return self.path / "receptive_field.npz"
 
     @property
