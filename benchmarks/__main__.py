@@ -1,8 +1,8 @@
-"""`python -m benchmarks [NAME]...`: measure, in one process tree, and print what was found.
+"""`python -m benchmarks [NAME]...`: measure, in one process tree, and print the results.
 
 Names: startup, augmentation, throughput, backward, precision, flops, scaling (all of these by default); and
-those that train for minutes or hours: accuracy, sprint, ablation, distillation. And shipping, which exports
-the zoo; and inspectors, which measures what is right, not how fast.
+those that train for minutes or hours: accuracy, sprint, ablation, distillation; shipping, which exports the
+zoo; and inspectors, which measures correctness instead of speed.
 """
 
 import sys

@@ -1,14 +1,14 @@
-"""What each part of `cifar10-sprint`'s training buys: accuracy on held-out training images without it.
+"""The contribution of each part of `cifar10-sprint`'s training: held-out accuracy without it.
 
-Three seeds a row, the same 45,000 and 5,000 images for each: a row differs from the recipe by a mean
-over seeds of differences within a seed. What is done is kept in `runs/ablation.json` and not done again.
+Three seeds per row, the same 45,000 and 5,000 images for each. A difference is the mean over seeds of the
+differences within a seed. Results are cached in `runs/ablation.json`.
 """
 
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.measure import held_out_accuracy, kept
+from benchmarks.measure import cached, held_out_accuracy
 
 SEEDS, DONE = range(3), Path("runs/ablation.json")
 HELD_OUT = "data.validation=0.1"
@@ -54,26 +54,26 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def main() -> str:
     # Seed by seed, so that an interrupted benchmark has as many seeds of each as possible.
-    found: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    accuracies: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for seed in SEEDS:
         for name, fields in VARIANTS.items():
             overrides = (HELD_OUT, *fields, f"seed={seed}")
-            found[name].append(
-                kept(
+            accuracies[name].append(
+                cached(
                     DONE,
                     f"cifar10-sprint {' '.join(overrides)}",
                     partial(held_out_accuracy, "cifar10-sprint", overrides),
                 )
             )
-            print(f"{found[name][-1]:.2%}  {name}, seed {seed}", flush=True)
-    base, *_ = found.values()
+            print(f"{accuracies[name][-1]:.2%}  {name}, seed {seed}", flush=True)
+    base, *_ = accuracies.values()
     return "\n".join(
         f"{name:<50} {mean(each):.2%} {stdev(each):6.2%} {difference(each, base)}"
-        for name, each in found.items()
+        for name, each in accuracies.items()
     )
 
 
-def difference(accuracies: list[float], base: list[float]) -> str:
-    """In percentage points: the mean over the seeds, and each seed's."""
-    points = [100 * (mine - theirs) for mine, theirs in zip(accuracies, base, strict=True)]
+def difference(values: list[float], base: list[float]) -> str:
+    """Return the difference in percentage points: the mean over the seeds, and that of each seed."""
+    points = [100 * (mine - theirs) for mine, theirs in zip(values, base, strict=True)]
     return f"{mean(points):+6.2f} ({', '.join(f'{each:+.2f}' for each in points)})"

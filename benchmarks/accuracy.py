@@ -1,7 +1,7 @@
 """Test accuracy of `cifar10-classic`'s net after 10 epochs, three seeds: this loop against a plain one.
 
-Both have the recipe's optimiser, its schedule over 10 epochs, and its augmentation. What is done is kept in
-`runs/accuracy.json` and not done again.
+Both have the recipe's optimiser, its schedule over 10 epochs, and its augmentation. Results are cached in
+`runs/accuracy.json`.
 """
 
 from functools import partial
@@ -10,7 +10,7 @@ from statistics import mean, stdev
 
 import torch
 
-from benchmarks.measure import kept, whole_training
+from benchmarks.measure import cached, whole_training
 from benchmarks.plain import PlainLoop
 from convsmith.data.normalize import Normalizer
 from convsmith.recipes.loader import load
@@ -21,19 +21,19 @@ SEEDS, EPOCHS, DONE = range(3), 10, Path("runs/accuracy.json")
 
 
 def main() -> str:
-    found: dict[str, list[float]] = {name: [] for name in LOOPS}
+    accuracies: dict[str, list[float]] = {name: [] for name in LOOPS}
     for seed in SEEDS:
         for name in LOOPS:
-            found[name].append(kept(DONE, f"{name}, seed {seed}", partial(accuracy, name, seed)))
+            accuracies[name].append(cached(DONE, f"{name}, seed {seed}", partial(accuracy, name, seed)))
     return "\n".join(
         f"{name:<12} {mean(each):.2%}, standard deviation {stdev(each):.2%} "
         f"({', '.join(f'{accuracy:.2%}' for accuracy in each)})"
-        for name, each in found.items()
+        for name, each in accuracies.items()
     )
 
 
 def accuracy(name: str, seed: int) -> float:
-    """On the test set, after the last epoch."""
+    """Return the test accuracy after the last epoch."""
     return LOOPS[name](Session.load(load("cifar10-classic", [f"train.epochs={EPOCHS}", f"seed={seed}"])))
 
 

@@ -1,4 +1,4 @@
-"""Images a second of the course's augmentation on one core: batched against albumentations."""
+"""Images per second of the course's augmentation on one core: batched against albumentations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +17,8 @@ from convsmith.recipes.loader import load
 BATCHES, CALLS, ROUNDS = (64, 128, 256), 8, 15
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
-# What becomes of a batch of images (N, C, H, W) uint8; the other argument is a seed.
-Change = Callable[[Tensor, int], Tensor]
+# From a batch of uint8 images (N, C, H, W) and a seed to the augmented batch.
+Augmentation = Callable[[Tensor, int], Tensor]
 
 
 def main() -> str:
@@ -33,8 +33,8 @@ def main() -> str:
     }
     try:
         return "\n\n".join(
-            f"{title}\n{table(in_turns(on_batches(changes), ROUNDS), 'images/s')}"
-            for title, changes in (
+            f"{title}\n{table(in_turns(on_batches(augmentations), ROUNDS), 'images/s')}"
+            for title, augmentations in (
                 ("From uint8 images to a normalised float32 batch", whole),
                 ("The three transforms alone", alone),
             )
@@ -44,37 +44,37 @@ def main() -> str:
         cv2.setNumThreads(threads[1])
 
 
-def course_batches() -> Change:
-    """As a course project's data set and loader make a batch, without the loader's processes."""
+def course_batches() -> Augmentation:
+    """Build a batch as a course project's data set and loader do, without the loader's processes."""
     pipeline = course_pipeline(MEAN, STD)
     return lambda images, _: torch.stack(
         [pipeline(image=image)["image"] for image in images.permute(0, 2, 3, 1).numpy()]
     )
 
 
-def augmentation(config: AugmentConfig) -> Change:
+def augmentation(config: AugmentConfig) -> Augmentation:
     augment = augmenter(config, mean=MEAN)
     return lambda images, seed: augment(images, Draw(seed=seed, epoch=1, indices=torch.arange(len(images))))
 
 
-def to_normalized(config: AugmentConfig) -> Change:
+def to_normalized(config: AugmentConfig) -> Augmentation:
     augment = augmentation(config)
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (MEAN, STD))
     normalize = Normalizer(mean=mean, std=std)
     return lambda images, seed: normalize(augment(images, seed))
 
 
-def on_batches(changes: dict[str, Change]) -> dict[str, Callable[[], int]]:
-    """Each change with each size of batch, as functions that work on some batches and say how many images."""
+def on_batches(augmentations: dict[str, Augmentation]) -> dict[str, Callable[[], int]]:
+    """Return each augmentation with each batch size, as functions that return the number of images."""
     return {
-        f"{name}, {batch} at a time": partial(repeated, change, batch)
+        f"{name}, batches of {batch}": partial(repeated, augment, batch)
         for batch in BATCHES
-        for name, change in changes.items()
+        for name, augment in augmentations.items()
     }
 
 
-def repeated(change: Change, batch: int) -> int:
+def repeated(augment: Augmentation, batch: int) -> int:
     images = torch.randint(256, (batch, 32, 32, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
     for seed in range(CALLS):
-        change(images, seed)
+        augment(images, seed)
     return batch * CALLS

@@ -1,4 +1,4 @@
-"""What share of the machine's matrix-product peak a training step reaches, and what the rest goes to."""
+"""The share of the machine's matrix-product peak that a training step reaches, and its phases."""
 
 import time
 
@@ -28,7 +28,7 @@ def main() -> str:
             trainer.gradients.train()
             images, spent = 0, 0.0
             order = enumerate(shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
-            # Of the last epoch, whose images have their own size, as the count of operations has it.
+            # Batches of the last epoch have full-size images, as the count of operations assumes.
             batches = (trainer.make_batch(indices, recipe.train.epochs, index) for index, indices in order)
             for batch, following in with_next(batches):
                 began = time.perf_counter()
@@ -40,7 +40,7 @@ def main() -> str:
                 if spent > SECONDS:
                     break
             trainer.close()
-        # Forward once, backward twice the multiply-accumulates, of two operations each.
+        # One forward pass, two for the backward pass, two operations per multiply-accumulate.
         rate = 6 * session.analysis.macs * images / spent
         total = sum(profile.seconds.values())
         shares = " ".join(f"{profile.seconds[phase] / total:>10.1%}" for phase in PHASES[:-1])
@@ -51,7 +51,7 @@ def main() -> str:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large product of square matrices."""
+    """Return the floating-point operations per second of a large product of square matrices."""
     left, right = (torch.randn(SIZE, SIZE, dtype=dtype) for _ in range(2))
     best = 0.0
     for _ in range(REPEATS):

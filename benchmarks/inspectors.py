@@ -1,6 +1,6 @@
-"""What inspectors report for nets with measured numbers: right, wrong, none, or an error.
+"""Compare inspectors of nets with measured numbers: right, wrong, none, or an error.
 
-Beside convsmith, those of `torchinfo`, `torchscan`, `ptflops` and `fvcore` that are installed. What is right
+Runs convsmith and those of `torchinfo`, `torchscan`, `ptflops` and `fvcore` that are installed. The reference
 is measured: parameters by counting each tensor once, multiply-accumulates by PyTorch's FLOP counter, the
 receptive field before the head by gradients.
 """
@@ -55,7 +55,7 @@ class Net:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an inspector says. None: it does not say; `warned`: it says that the number is incomplete."""
+    """The output of an inspector. None: not reported; `warned`: reported as incomplete."""
 
     parameters: int | None = None
     macs: int | None = None
@@ -68,10 +68,10 @@ def main() -> str:
     tools = {"convsmith": convsmith, **{name: TOOLS[name] for name in PEERS if installed(name)}}
     nets = [*course_nets(), *(family(module) for module in modules.ALL)]
     truths = {net.name: truth(net) for net in nets}
-    answers = {(net.name, tool): ask(run, net) for net in nets for tool, run in tools.items()}
+    answers = {(net.name, tool): inspect(run, net) for net in nets for tool, run in tools.items()}
     missing = [name for name in PEERS if name not in tools]
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *tools))
-    note = f"\n\nNot installed, so not asked: {', '.join(missing)}." if missing else ""
+    note = f"\n\nNot installed: {', '.join(missing)}." if missing else ""
     tables = [f"**{quantity}**\n\n{table(quantity, truths, answers, list(tools))}" for quantity in QUANTITIES]
     return "\n\n".join([f"{time.strftime('%Y-%m-%d', time.gmtime())}; {versions}.{note}", *tables])
 
@@ -88,7 +88,7 @@ def installed(name: str) -> bool:
 
 
 def course_nets() -> Iterator[Net]:
-    """The nets of the course projects as `convsmith export --code` writes them: plain modules."""
+    """Yield the nets of the course projects as `convsmith export --code` writes them: plain modules."""
     for name, input_shape in COURSE_NETS.items():
         model = load(name).model
         planned = plan(parse(model.net), input_shape, model)
@@ -107,21 +107,21 @@ def family(module: type[nn.Module]) -> Net:
 
 
 def output_of(layer: str) -> Features:
-    """What a submodule gives; the layers after it need not fit the images."""
+    """Return a function that computes the output of a submodule; later layers need not fit the images."""
 
-    class SearchResult(Exception):  # noqa: N818 - carries an answer
+    class OutputReached(Exception):  # noqa: N818 - carries a result
         def __init__(self, maps: Tensor) -> None:
             self.maps = maps
 
     def stop(_: nn.Module, __: Any, output: Tensor) -> None:
-        raise SearchResult(output)
+        raise OutputReached(output)
 
     def features(net: nn.Module, images: Tensor) -> Tensor:
         hook = net.get_submodule(layer).register_forward_hook(stop)
         try:
             net(images)
-        except SearchResult as found:
-            return found.maps
+        except OutputReached as reached:
+            return reached.maps
         finally:
             hook.remove()
         raise AssertionError(layer)
@@ -130,22 +130,22 @@ def output_of(layer: str) -> Features:
 
 
 def truth(net: Net) -> Answer:
-    made = net.make()
-    field = measured.receptive_field(made, net.features, channels=net.input_shape[0])
+    module = net.make()
+    field = measured.receptive_field(module, net.features, channels=net.input_shape[0])
     return Answer(
-        parameters=measured.parameters(made), macs=measured.macs(made, net.input_shape), field=field
+        parameters=measured.parameters(module), macs=measured.macs(module, net.input_shape), field=field
     )
 
 
 # The inspectors.
 
 
-def ask(run: Callable[[nn.Module, Shape], Answer], net: Net) -> Answer:
-    """The answer of an inspector that may print, warn and fail."""
+def inspect(run: Callable[[nn.Module, Shape], Answer], net: Net) -> Answer:
+    """Run an inspector, which may print, warn and fail."""
     with quiet():
         try:
             return run(net.make().eval(), net.input_shape)
-        except Exception as error:  # noqa: BLE001 - whatever a tool does is its answer
+        except Exception as error:  # noqa: BLE001 - any failure of a tool is its result
             return Answer(error=f"{type(error).__name__}: {' '.join(str(error).split())[:80]}")
 
 
@@ -161,22 +161,22 @@ def quiet() -> Iterator[None]:
 
 
 def convsmith(net: nn.Module, input_shape: Shape) -> Answer:
-    found = trace(net, input_shape)
+    analysis = trace(net, input_shape)
     return Answer(
-        parameters=found.parameters,
-        macs=found.macs,
-        field=found.final_receptive_field.sizes or None,
-        warned=bool(found.unknown_macs),
+        parameters=analysis.parameters,
+        macs=analysis.macs,
+        field=analysis.final_receptive_field.sizes or None,
+        warned=bool(analysis.unknown_macs),
     )
 
 
 def torchinfo(net: nn.Module, input_shape: Shape) -> Answer:
-    found = import_module("torchinfo").summary(net, input_size=(1, *input_shape), verbose=0)
-    return Answer(parameters=found.total_params, macs=found.total_mult_adds)
+    summary = import_module("torchinfo").summary(net, input_size=(1, *input_shape), verbose=0)
+    return Answer(parameters=summary.total_params, macs=summary.total_mult_adds)
 
 
 def torchscan(net: nn.Module, input_shape: Shape) -> Answer:
-    # What 0.2.0 calls receptive field is each layer's own window, not what its outputs see of the image.
+    # The "receptive field" of 0.2.0 is the window of each single layer.
     totals = import_module("torchscan").crawl_module(net, input_shape)["totals"]
     macs = totals["macs"]
     return Answer(
@@ -188,18 +188,18 @@ def torchscan(net: nn.Module, input_shape: Shape) -> Answer:
 
 def ptflops(net: nn.Module, input_shape: Shape) -> Answer:
     count = import_module("ptflops").get_model_complexity_info
-    found = count(net, input_shape, as_strings=False, print_per_layer_stat=False)
-    if found[0] is None:
+    counts = count(net, input_shape, as_strings=False, print_per_layer_stat=False)
+    if counts[0] is None:
         return Answer(error="it gives up")
-    return Answer(parameters=int(found[1]), macs=int(found[0]))
+    return Answer(parameters=int(counts[1]), macs=int(counts[0]))
 
 
 def fvcore(net: nn.Module, input_shape: Shape) -> Answer:
     counting = import_module("fvcore.nn")
-    # It calls a multiply-accumulate one flop.
-    found = counting.FlopCountAnalysis(net, torch.zeros(1, *input_shape))
-    macs = int(found.total())
-    skipped = any("conv" in name or "mm" in name for name in found.unsupported_ops())
+    # fvcore counts a multiply-accumulate as one flop.
+    flops = counting.FlopCountAnalysis(net, torch.zeros(1, *input_shape))
+    macs = int(flops.total())
+    skipped = any("conv" in name or "mm" in name for name in flops.unsupported_ops())
     return Answer(parameters=counting.parameter_count(net)[""], macs=macs, warned=skipped)
 
 
@@ -217,7 +217,7 @@ TOOLS: dict[str, Callable[[nn.Module, Shape], Answer]] = {
 def table(
     quantity: str, truths: dict[str, Answer], answers: dict[tuple[str, str], Answer], tools: list[str]
 ) -> str:
-    """A row a net, a column an inspector, and how often each is right."""
+    """Return one row per net, one column per inspector, and how often each is right."""
     right = dict.fromkeys(tools, 0)
     rows = []
     for name, expected in truths.items():
@@ -226,13 +226,13 @@ def table(
             cell = verdict(quantity, answers[name, tool], expected)
             right[tool] += cell == "right"
             cells.append(cell)
-        rows.append([name, _shown(quantity, expected), *cells])
+        rows.append([name, _format(quantity, expected), *cells])
     rows.append(["right", "", *(f"{count} of {len(truths)}" for count in right.values())])
     return markdown_table(["net", "measured", *tools], rows)
 
 
 def verdict(quantity: str, answer: Answer, expected: Answer) -> str:
-    """One cell: right, or by how much it is off.
+    """Return one cell: right, or the deviation.
 
     >>> verdict("MACs", Answer(macs=99), Answer(macs=90))
     '+10 %'
@@ -244,7 +244,7 @@ def verdict(quantity: str, answer: Answer, expected: Answer) -> str:
     if quantity == "receptive field":
         if answer.field is None or expected.field is None:
             return "none"
-        # One number is meant for both axes.
+        # One number applies to both axes.
         both = answer.field * 2 if len(answer.field) == 1 else answer.field
         return "right" if both == expected.field else axes_text(both)
     value, true = (each.parameters if quantity == "parameters" else each.macs for each in (answer, expected))
@@ -257,7 +257,7 @@ def verdict(quantity: str, answer: Answer, expected: Answer) -> str:
     return f"{off:+.0f} %{note}" if abs(off) >= 10 else f"{off:+.2g} %{note}"
 
 
-def _shown(quantity: str, answer: Answer) -> str:
+def _format(quantity: str, answer: Answer) -> str:
     if quantity == "receptive field":
         return axes_text(answer.field or ())
     return f"{answer.parameters if quantity == 'parameters' else answer.macs:,}"

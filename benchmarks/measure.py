@@ -1,4 +1,4 @@
-"""What benchmarks share: timing in turns, as medians, ranges and ratios; trainings; results that are kept."""
+"""Shared by the benchmarks: timing in turns, medians, ranges and ratios; trainings; cached results."""
 
 import platform
 import time
@@ -21,7 +21,7 @@ from convsmith.training.metrics import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What each round measured, in units a second."""
+    """The rates of every round, in units per second."""
 
     name: str
     values: tuple[float, ...]
@@ -31,15 +31,15 @@ class Rates:
         return median(self.values)
 
     def ratio_to(self, other: "Rates") -> str:
-        """The median over the rounds of the ratio within a round, and its range."""
+        """Return the median and the range of the ratios within each round."""
         ratios = [mine / theirs for mine, theirs in zip(self.values, other.values, strict=True)]
         return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def in_turns(candidates: Mapping[str, Callable[[], int]], rounds: int) -> list[Rates]:
-    """Run each candidate once per round, after one that does not count.
+    """Run each candidate once per round, after a warm-up run.
 
-    A candidate returns how many units it worked through.
+    A candidate returns the number of units that it processed.
     """
     for run in candidates.values():
         run()
@@ -49,22 +49,22 @@ def in_turns(candidates: Mapping[str, Callable[[], int]], rounds: int) -> list[R
             began = time.perf_counter()
             units = run()
             values[name].append(units / (time.perf_counter() - began))
-    return [Rates(name=name, values=tuple(found)) for name, found in values.items()]
+    return [Rates(name=name, values=tuple(rates)) for name, rates in values.items()]
 
 
-def kept(path: Path, key: str, measure: Callable[[], float]) -> float:
-    """What was measured before under this key, as a JSON file has it; else measured now, and kept there."""
+def cached(path: Path, key: str, measure: Callable[[], float]) -> float:
+    """Return the value under a key of a JSON file; measure and save it if it is missing."""
     files.make_folder(path.parent)
     done = reading.read_json(path) if path.is_file() else {}
     if key not in done:
         done[key] = measure()
         files.write_json(path, done)
-    found: float = done[key]
-    return found
+    value: float = done[key]
+    return value
 
 
 def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
-    """After the last epoch, on the images that were held out; the test set is not read."""
+    """Return the accuracy after the last epoch on the held-out images; the test set is not read."""
     loaded = load(recipe, overrides)
     data = load_training_data(loaded.data)
     session = TrainingSession(recipe=loaded, data=data, analysis=fitted(loaded, data.info))
@@ -75,12 +75,12 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
 
 def whole_training(session: TrainingSession) -> tuple[EpochMetrics, ...]:
     """Train the net of a recipe without writing any file."""
-    known = load_teacher(session.recipe, session.data)
-    return session.fit(session.build_net(), teacher=known.teacher if known else None)
+    loaded = load_teacher(session.recipe, session.data)
+    return session.fit(session.build_net(), teacher=loaded.teacher if loaded else None)
 
 
 def table(rates: list[Rates], unit: str) -> str:
-    """A row a candidate; ratios are to the first."""
+    """Return one row per candidate; ratios are to the first."""
     head = f"{'':<44} {unit:>12} {'range':>22} {'ratio to the first':>24}"
     rows = [
         f"{each.name:<44} {each.median:>12,.1f} {f'{min(each.values):,.1f} to {max(each.values):,.1f}':>22} "
@@ -91,8 +91,8 @@ def table(rates: list[Rates], unit: str) -> str:
 
 
 def machine() -> str:
-    found = machine_record()
+    record = machine_record()
     return (
-        f"{found['processor']}, {found['cores']} cores, {torch.get_num_threads()} threads, "
-        f"{platform.system()}, Python {found['python']}, PyTorch {torch.__version__}"
+        f"{record['processor']}, {record['cores']} cores, {torch.get_num_threads()} threads, "
+        f"{platform.system()}, Python {record['python']}, PyTorch {torch.__version__}"
     )

@@ -1,6 +1,6 @@
-"""The loop that a course project has: eager fp32, a `DataLoader` with workers, albumentations image by image.
+"""The loop of a course project: eager fp32, a `DataLoader` with workers, albumentations image by image.
 
-It trains the same net on the same data with the same optimiser, batch size and augmentation as a recipe.
+Trains the same net on the same data with the same optimiser, batch size and augmentation as a recipe.
 """
 
 import os
@@ -36,12 +36,12 @@ class Images(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        changed = self.pipeline(image=self.images[index])["image"]
-        return changed, int(self.labels[index])
+        augmented = self.pipeline(image=self.images[index])["image"]
+        return augmented, int(self.labels[index])
 
 
 def course_pipeline(mean: Channels, std: Channels) -> Pipeline:
-    """The course's augmentation of a `(H, W, C)` image, written as its projects write it."""
+    """Return the course's augmentation of a `(H, W, C)` image, as its projects write it."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     import albumentations
     import cv2
@@ -74,7 +74,7 @@ def course_pipeline(mean: Channels, std: Channels) -> Pipeline:
 
 
 class PlainLoop:
-    """Trains a recipe's net, a batch a call."""
+    """Train the net of a recipe, one batch per step."""
 
     def __init__(self, recipe: Recipe, data: ImageDataset) -> None:
         torch.manual_seed(recipe.seed)
@@ -97,7 +97,7 @@ class PlainLoop:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=recipe.train.label_smoothing)
 
     def epoch(self) -> Iterator[int]:
-        """Train one epoch; yields the number of images after each step."""
+        """Train one epoch; yield the number of images after each step."""
         self.net.train()
         for images, labels in self.loader:
             (optimizer,) = self.optimizers

@@ -1,4 +1,4 @@
-"""Images a second of training in bf16 autocast against fp32, by recipe and batch size."""
+"""Images per second of training in bf16 autocast against fp32, by recipe and batch size."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -33,13 +33,13 @@ def main() -> str:
 
 
 def training(plan: Plan, batch_size: int, dtype: torch.dtype, *, prepared: bool = True) -> Callable[[], int]:
-    """A function that trains a net for some steps on random images.
+    """Return a function that trains a net for some steps on random images.
 
     Args:
-        plan: Of the net.
-        batch_size: Images a step.
-        dtype: What the forward pass computes in.
-        prepared: Whether the backward pass is what a training's is, or PyTorch's own.
+        plan: The plan of the net.
+        batch_size: Images per step.
+        dtype: The data type of the forward pass.
+        prepared: Whether to use the backward pass of a training instead of PyTorch's own.
     """
     net = build(plan).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)

@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of images, their size, the net's width and the batch."""
+"""Growth of time and memory with the number of images, their size, the net's width and the batch."""
 
 import os
 import subprocess
@@ -24,14 +24,14 @@ class Point:
 
 
 def main() -> str:
-    lines = [f"{'axis':<8} {'value':>8} {'us an image':>12} {'growth':>8} {'peak MB':>9} {'growth':>8}"]
+    lines = [f"{'axis':<8} {'value':>8} {'us per image':>12} {'growth':>8} {'peak MB':>9} {'growth':>8}"]
     for axis, values in AXES.items():
         points = [measure({**BASE, axis: value}) for value in values]
-        grown = [("", ""), *(_growth(before, after) for before, after in pairwise(points))]
+        growth = [("", ""), *(_growth(before, after) for before, after in pairwise(points))]
         lines += [
             f"{axis:<8} {value:>8,} {1e6 * point.seconds_per_image:>12,.0f} {time:>8} "
             f"{point.peak_megabytes:>9,.0f} {memory:>8}"
-            for value, point, (time, memory) in zip(values, points, grown, strict=True)
+            for value, point, (time, memory) in zip(values, points, growth, strict=True)
         ]
     return "\n".join(lines)
 
@@ -44,16 +44,16 @@ def _growth(before: Point, after: Point) -> tuple[str, str]:
 
 
 def measure(case: dict[str, int]) -> Point:
-    """In a process of its own, since a peak of memory can only be asked for a whole process."""
+    """Measure in a separate process, because peak memory is only known per process."""
     arguments = [f"{key}={value}" for key, value in case.items()]
-    found = subprocess.run(  # noqa: S603 - this module itself
+    done = subprocess.run(  # noqa: S603 - this module itself
         [sys.executable, "-m", "benchmarks.scaling", *arguments],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
-    seconds, megabytes = map(float, found.stdout.split())
+    seconds, megabytes = map(float, done.stdout.split())
     return Point(seconds, megabytes)
 
 
@@ -90,7 +90,7 @@ def _measure_here(case: dict[str, int]) -> None:
 
 
 def _peak_megabytes() -> float:
-    """From the kernel's own record: what `getrusage` tells begins with the peak of the parent process."""
+    """Read the kernel's record; `getrusage` starts with the peak of the parent process."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     return int(kilobytes) / 1024

@@ -1,9 +1,9 @@
-"""What the shipped nets give as PyTorch, ONNX and 8-bit ONNX: accuracy, size, and milliseconds on the CPU.
+"""The nets of the zoo as PyTorch, ONNX and int8 ONNX: accuracy, size, and milliseconds on the CPU.
 
-`python -m benchmarks shipping`. What was measured stays in `runs/shipping/found.json`; a second call goes on
-from there, and measures anew what is removed from it. Latency is the median of rounds in which the three take
-turns, each with as many threads as PyTorch has: of one image, and of 256. Sizes are those of the files: the
-bundle's weights are fp16, ONNX has fp32.
+`python -m benchmarks shipping`. Measurements are cached in `runs/shipping/results.json`; remove an
+entry to measure it again. Latency, of one image and of 256, is the median of rounds in which the three take
+turns, each with as many threads as PyTorch uses. Sizes are those of the files: the bundle's weights are fp16,
+ONNX has fp32.
 """
 
 import time
@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.measure import kept
+from benchmarks.measure import cached
 from convsmith.exporters.onnx_model import logits_of, session, to_int8, to_onnx
 from convsmith.exporters.reference_images import ReferenceImages, from_dataset
 from convsmith.models.classifier import Classifier
 from convsmith.models.resolve import resolve_trained
 from convsmith.models.zoo import zoo_folder, zoo_names
 
-FOUND = Path("runs") / "shipping" / "found.json"
+RESULTS = Path("runs") / "shipping" / "results.json"
 COUNTS = {1: 200, 256: 20}
 FORMS = ("PyTorch eager", "ONNX", "ONNX int8")
-Ask = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Forward = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 def main() -> str:
@@ -38,21 +38,21 @@ def main() -> str:
 
 
 class _Net:
-    """A net of the zoo in its three forms, each made when it is first asked for."""
+    """A net of the zoo in its three forms, each built on first use."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.made: dict[str, Any] = {}
+        self.cache: dict[str, Any] = {}
 
-    def once(self, what: str, make: Callable[[], Any]) -> Any:
-        if what not in self.made:
-            self.made[what] = make()
-        return self.made[what]
+    def once(self, key: str, create: Callable[[], Any]) -> Any:
+        if key not in self.cache:
+            self.cache[key] = create()
+        return self.cache[key]
 
     @property
     def classifier(self) -> Classifier:
-        found: Classifier = self.once("classifier", lambda: resolve_trained(self.name).classifier("cpu"))
-        return found
+        classifier: Classifier = self.once("classifier", lambda: resolve_trained(self.name).classifier("cpu"))
+        return classifier
 
     @property
     def reference(self) -> ReferenceImages:
@@ -67,18 +67,18 @@ class _Net:
         small: bytes = self.once(form, lambda: to_int8(plain, self.classifier, calibration))
         return small
 
-    def ask(self, form: str) -> Ask:
-        """From images to logits."""
+    def forward(self, form: str) -> Forward:
+        """Return the function from images to logits."""
         if form == "PyTorch eager":
             return lambda images: self.classifier.logits(images, len(images))
         running = self.once(f"{form} running", lambda: session(self.model(form), torch.get_num_threads()))
         return lambda images: logits_of(running, images)[0]
 
     def accuracy(self, form: str) -> float:
-        images, labels, ask = self.reference.images, self.reference.labels, self.ask(form)
+        images, labels, forward = self.reference.images, self.reference.labels, self.forward(form)
         starts = range(0, len(images), 250)
-        right = [ask(np.asarray(images[at : at + 250])).argmax(1) for at in starts]
-        return float((np.concatenate(right) == labels).mean())
+        predictions = [forward(np.asarray(images[at : at + 250])).argmax(1) for at in starts]
+        return float((np.concatenate(predictions) == labels).mean())
 
     def kibibytes(self, form: str) -> float:
         if form == "PyTorch eager":
@@ -86,31 +86,33 @@ class _Net:
         return len(self.model(form)) / 1024
 
     def percentile(self, form: str, count: int, share: int) -> float:
-        took = self.once(f"milliseconds {count}", lambda: self.milliseconds(count))
-        return float(np.percentile(took[form], share))
+        times = self.once(f"milliseconds {count}", lambda: self.milliseconds(count))
+        return float(np.percentile(times[form], share))
 
     def milliseconds(self, count: int) -> dict[str, list[float]]:
-        """Of each form, in turns, after a few that do not count."""
+        """Return the times of each form, measured in turns, after a few warm-up rounds."""
         images = np.asarray(self.reference.images[:count])
-        asks = {form: self.ask(form) for form in FORMS}
-        took: dict[str, list[float]] = {form: [] for form in FORMS}
+        forwards = {form: self.forward(form) for form in FORMS}
+        times: dict[str, list[float]] = {form: [] for form in FORMS}
         for number in range(COUNTS[count] + 5):
-            for form, ask in asks.items():
+            for form, forward in forwards.items():
                 began = time.perf_counter()
-                ask(images)
+                forward(images)
                 if number >= 5:
-                    took[form].append(1000 * (time.perf_counter() - began))
-        return took
+                    times[form].append(1000 * (time.perf_counter() - began))
+        return times
 
 
 def _row(name: str, form: str, net: _Net) -> str:
-    accuracy = kept(FOUND, f"{name} {form} accuracy", lambda: net.accuracy(form))
-    size = kept(FOUND, f"{name} {form} KiB", lambda: net.kibibytes(form))
+    accuracy = cached(RESULTS, f"{name} {form} accuracy", lambda: net.accuracy(form))
+    size = cached(RESULTS, f"{name} {form} KiB", lambda: net.kibibytes(form))
     cells = []
     for count in COUNTS:
         low, middle, high = (
-            kept(
-                FOUND, f"{name} {form} {count} images {share} %", partial(net.percentile, form, count, share)
+            cached(
+                RESULTS,
+                f"{name} {form} {count} images {share} %",
+                partial(net.percentile, form, count, share),
             )
             for share in (5, 50, 95)
         )

@@ -1,8 +1,8 @@
-"""Accuracy that seconds of training buy: the sprint recipes, five seeds each; a plain loop beside them.
+"""Accuracy by seconds of training: the sprint recipes with five seeds each, and a plain loop.
 
-Accuracy is of whole runs, kept in `runs/sprint`, whose weights are the same beside other work. Seconds are
-measured apart, on the machine alone, and kept in `runs/sprint/seconds.json`: data decoded before, evaluation
-outside the format_duration, the making of the first layer and of the final statistics inside. Draws
+Accuracy is that of complete runs in `runs/sprint`, which may be trained beside other work. Seconds are
+measured separately, on an otherwise idle machine, and cached in `runs/sprint/seconds.json`: without decoding
+and evaluation, with the computation of the first layer and of the final statistics. Draws
 `docs/images/accuracy-seconds.png`.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from benchmarks.measure import kept, whole_training
+from benchmarks.measure import cached, whole_training
 from benchmarks.plain import PlainLoop
 from convsmith import train
 from convsmith.recipes.loader import load, recipe_names
@@ -28,7 +28,7 @@ from convsmith.text import format_duration
 
 SEEDS, RUNS, PICTURE = range(5), Path("runs/sprint"), Path("docs/images/accuracy-seconds.png")
 ROUNDS, PLAIN_STEPS = 1, 40
-# Test accuracy by epoch, from the log of the course project that `cifar10-classic` takes up.
+# Test accuracy by epoch, from the log of the course project that `cifar10-classic` reproduces.
 COURSE_LOG = {
     1: 0.4379, 2: 0.5367, 3: 0.5830, 4: 0.6032, 5: 0.6248,
     10: 0.7095, 20: 0.7795, 30: 0.8055, 40: 0.8287, 50: 0.8379,
@@ -37,7 +37,7 @@ COURSE_LOG = {
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of a recipe: seconds of training by round, and test accuracy after the last epoch by seed."""
+    """A recipe's seconds of training by round, and test accuracy after the last epoch by seed."""
 
     name: str
     seconds: tuple[float, ...]
@@ -46,17 +46,17 @@ class Measured:
     def line(self) -> str:
         low, high = min(self.accuracies), max(self.accuracies)
         spread = f"{mean(self.accuracies):.2%} ({low:.2%} to {high:.2%})"
-        taken = f"{mean(self.seconds):.1f} ({min(self.seconds):.1f} to {max(self.seconds):.1f})"
+        seconds = f"{mean(self.seconds):.1f} ({min(self.seconds):.1f} to {max(self.seconds):.1f})"
         each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in self.accuracies)
-        return f"{self.name:<22} {taken:>24} {spread:>28} {stdev(self.accuracies):>7.2%}  {each}"
+        return f"{self.name:<22} {seconds:>24} {spread:>28} {stdev(self.accuracies):>7.2%}  {each}"
 
 
 def main() -> str:
     names = [name for name in recipe_names() if name.startswith("cifar10-sprint")]
-    found = sorted((measured(name) for name in names), key=lambda each: mean(each.seconds))
+    recipes = sorted((measured(name) for name in names), key=lambda each: mean(each.seconds))
     epoch = plain_seconds_per_epoch()
     figure = charts.side_by_side(
-        [lambda ax: draw(ax, found, epoch)],
+        [lambda ax: draw(ax, recipes, epoch)],
         "Accuracy on CIFAR-10 by seconds of training",
         "Test images after the last epoch, mean and range of 5 seeds; 2 CPU cores",
         height=4.8,
@@ -66,8 +66,8 @@ def main() -> str:
     return "\n".join(
         [
             f"{'recipe':<22} {'seconds (range)':>24} {'accuracy (range)':>28} {'sd':>7}  seeds 0 to 4, %",
-            *(each.line() for each in found),
-            f"\nplain loop, cifar10-classic: {epoch:.0f} s an epoch, of the course's {max(COURSE_LOG)}",
+            *(each.line() for each in recipes),
+            f"\nplain loop, cifar10-classic: {epoch:.0f} s per epoch, of the course's {max(COURSE_LOG)}",
             f"drawn: {PICTURE}",
         ]
     )
@@ -76,14 +76,14 @@ def main() -> str:
 def measured(name: str) -> Measured:
     accuracies = tuple(test_accuracy(name, seed) for seed in SEEDS)
     seconds = (
-        kept(RUNS / "seconds.json", f"{name}, round {count}", partial(training_seconds, name))
+        cached(RUNS / "seconds.json", f"{name}, round {count}", partial(training_seconds, name))
         for count in range(ROUNDS)
     )
     return Measured(name=name, seconds=tuple(seconds), accuracies=accuracies)
 
 
 def test_accuracy(name: str, seed: int) -> float:
-    """After the last epoch of a run, which is trained if it is not there."""
+    """Return the accuracy after the last epoch of a run; train it if it is missing."""
     done = RUNS / f"{name}-seed{seed}"
     if not (done / "manifest.json").is_file():
         result = train(load(name, [f"seed={seed}"]), runs=RUNS)
@@ -95,13 +95,13 @@ def test_accuracy(name: str, seed: int) -> float:
 
 def training_seconds(name: str) -> float:
     session = Session.load(load(name))
-    return sum(facts.train_seconds for facts in whole_training(session))
+    return sum(metrics.train_seconds for metrics in whole_training(session))
 
 
-def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
-    """Our recipes as points with their ranges, and the course's log at a plain loop's pace."""
+def draw(ax: Axes, recipes: list[Measured], plain_epoch: float) -> None:
+    """Draw our recipes with their ranges, and the course's log at the speed of a plain loop."""
     seconds, accuracies, low, high = zip(
-        *((mean(e.seconds), mean(e.accuracies), min(e.accuracies), max(e.accuracies)) for e in found),
+        *((mean(e.seconds), mean(e.accuracies), min(e.accuracies), max(e.accuracies)) for e in recipes),
         strict=True,
     )
     reach = np.abs(np.array([low, high]) - accuracies)
@@ -114,7 +114,7 @@ def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
     course = [plain_epoch * epoch for epoch in COURSE_LOG]
     ax.plot(course, list(COURSE_LOG.values()), color=style.GREY, marker=".")
     ax.annotate(
-        "the course's net and log,\nat a plain loop's pace", (10 * plain_epoch, COURSE_LOG[10]),
+        "the course's net and log,\nat the speed of a plain loop", (10 * plain_epoch, COURSE_LOG[10]),
         xytext=(10, -6), textcoords="offset points", va="top", color=style.SOFT,
     )  # fmt: skip
     ax.set_xscale("log")
@@ -128,7 +128,7 @@ def draw(ax: Axes, found: list[Measured], plain_epoch: float) -> None:
 
 
 def plain_seconds_per_epoch() -> float:
-    """From its pace over some steps, after those in which its workers start."""
+    """Extrapolate from some steps, after those in which the workers start."""
     session = Session.load(load("cifar10-classic"))
     steps = PlainLoop(session.recipe, session.data).epoch()
     list(islice(steps, PLAIN_STEPS // 4))

@@ -1,4 +1,4 @@
-"""Seconds from the shell to the answer, of commands that do not train."""
+"""Seconds from start to exit of commands that do not train."""
 
 import subprocess
 import sys
@@ -21,11 +21,11 @@ def main() -> str:
         for name, arguments in COMMANDS:
             began = time.perf_counter()
             subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # noqa: S603
-            # The first round brings the files into memory.
+            # The first round warms the file cache.
             if round_number:
                 seconds[name].append(time.perf_counter() - began)
     rows = [
-        f"{name:<32} {median(found):>8.3f} {f'{min(found):.3f} to {max(found):.3f}':>18}"
-        for name, found in seconds.items()
+        f"{name:<32} {median(times):>8.3f} {f'{min(times):.3f} to {max(times):.3f}':>18}"
+        for name, times in seconds.items()
     ]
     return "\n".join([f"{'':<32} {'seconds':>8} {'range':>18}", *rows])

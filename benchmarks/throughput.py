@@ -1,4 +1,4 @@
-"""Images a second of training `cifar10-classic`'s net: this loop against a plain one."""
+"""Images per second of training `cifar10-classic`'s net: this loop against a plain one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

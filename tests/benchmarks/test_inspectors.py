@@ -1,15 +1,15 @@
-"""The measured numbers of well-known nets: against hand counts, and convsmith's tracing against them."""
+"""The measured numbers of well-known nets against hand counts, and tracing against the measurements."""
 
 import pytest
 import torch
-from benchmarks.inspectors import Answer, Net, ask, course_nets, family, truth, verdict
+from benchmarks.inspectors import Answer, Net, course_nets, family, inspect, truth, verdict
 from torch import Tensor, nn
 
 from benchmarks import inspectors
 from helpers import measured, modules
 
 NETS = [*course_nets(), *map(family, modules.ALL)]
-# Parameters and receptive field, worked out by hand. ResNet-20 has 0.27 million in its paper; of its stages
+# Parameters and receptive field, computed by hand. ResNet-20 has 0.27 million in its paper; of its stages
 # the first adds 6 * 2 pixels; in the others the first convolution moves over the finer map of the one before.
 BY_HAND = {
     "cifar10-classic": (174_352, 51),
@@ -25,7 +25,7 @@ def identity(net: nn.Module, images: Tensor) -> Tensor:
     return maps
 
 
-def test_the_measuring_of_fields() -> None:
+def test_measured_receptive_fields() -> None:
     cases: list[tuple[nn.Module, tuple[int, int]]] = [
         (nn.Conv2d(3, 4, (3, 5)), (3, 5)),
         (nn.Sequential(nn.Conv2d(3, 4, 3, dilation=4), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3)), (14, 14)),
@@ -36,7 +36,7 @@ def test_the_measuring_of_fields() -> None:
         assert measured.receptive_field(net, identity) == expected
 
 
-def test_the_measuring_leaves_the_net_alone() -> None:
+def test_measuring_does_not_change_the_net() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     measured.receptive_field(net, identity)
@@ -46,11 +46,11 @@ def test_the_measuring_leaves_the_net_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_tracing_gives_what_is_measured(net: Net) -> None:
+def test_tracing_equals_the_measurement(net: Net) -> None:
     expected = truth(net)
     assert expected.field is not None
-    found = ask(inspectors.convsmith, net)
-    assert [verdict(quantity, found, expected) for quantity in inspectors.QUANTITIES] == ["right"] * 3
+    answer = inspect(inspectors.convsmith, net)
+    assert [verdict(quantity, answer, expected) for quantity in inspectors.QUANTITIES] == ["right"] * 3
     if net.name in BY_HAND:
         assert (expected.parameters, expected.field[0]) == BY_HAND[net.name]
 
@@ -76,8 +76,8 @@ def test_an_inspector_that_fails_is_quoted() -> None:
     def broken(net: nn.Module, input_shape: tuple[int, int, int]) -> Answer:
         raise KeyError("no\nsuch layer")
 
-    found = ask(broken, family(modules.Functional))
-    assert verdict("MACs", found, Answer(macs=1)) == r"fails: KeyError: 'no\nsuch layer'"
+    answer = inspect(broken, family(modules.Functional))
+    assert verdict("MACs", answer, Answer(macs=1)) == r"fails: KeyError: 'no\nsuch layer'"
 
 
 @pytest.mark.slow
@@ -86,6 +86,6 @@ def test_inspectors_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(inspectors, "course_nets", lambda: iter(()))
     monkeypatch.setattr(modules, "ALL", (modules.DirectParameters,))
     text = inspectors.main()
-    assert "Not installed, so not asked: torchinfo, torchscan, ptflops, fvcore." in text
+    assert "Not installed: torchinfo, torchscan, ptflops, fvcore." in text
     assert text.count("| right") == 3
     assert "1 of 1" in text
