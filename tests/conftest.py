@@ -1,6 +1,7 @@
 """What all tests share: a cache of their own, small data made on the spot, the real data if there."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import convsmith as cs
+from convsmith.data.dataset import load as load_data
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
@@ -51,6 +54,31 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CONVSMITH_DATA", str(REAL_DATA))
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a small net on digits, to be read only."""
+    recipe = load("digits", ["train.epochs=3", "model.net=C8 C16:s2 / G F10", "name=tiny"])
+    return cs.train(recipe, runs=tmp_path_factory.mktemp("runs")).folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `tiny_run`, to be read only."""
+    return cs.export_bundle(tiny_run, tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of `tiny_bundle`, to be changed."""
+    return shutil.copytree(tiny_bundle, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def digits_test_images() -> np.ndarray:
+    """The test images of digits `(N, 8, 8, 1)`."""
+    return np.asarray(load_data(load("digits").data).test.images)
 
 
 @pytest.fixture

@@ -33,12 +33,9 @@ TRAINED = ("run", "bundle", "zoo")
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def names(tiny_run: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A name of each kind."""
     folder = tmp_path_factory.mktemp("models")
-    recipe = load_recipe("digits", ["train.epochs=2", f"model.net={NET}", "name=tiny"])
-    run = cs.train(recipe, runs=folder / "runs").folder
-    bundle = cs.export_bundle(run, folder / "bundle")
     (folder / "model.py").write_text(MODULE)
     (folder / "mine.toml").write_text(f'extends = "digits"\nmodel.net = "{NET}"\n')
     return {
@@ -46,8 +43,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "module": f"{folder / 'model.py'}:Net(width=4)",
         "recipe": "recipe:digits",
         "toml": str(folder / "mine.toml"),
-        "run": str(run),
-        "bundle": str(bundle),
+        "run": str(tiny_run),
+        "bundle": str(tiny_bundle),
         "zoo": "zoo:digits",
     }
 

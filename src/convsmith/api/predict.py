@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsmith.models.classifier import Classifier, Prediction
-from convsmith.models.image_inputs import Given
+from convsmith.models.image_inputs import ImageInput
 from convsmith.models.resolve import resolve_trained
 
 
@@ -28,7 +28,7 @@ def load(target: str | Path, *, device: str | None = None) -> Classifier:
 
 
 def predict(
-    target: str | Path | Classifier, images: Given | Sequence[Given], *, top_k: int = 3
+    target: str | Path | Classifier, images: ImageInput | Sequence[ImageInput], *, top_k: int = 3
 ) -> list[Prediction]:
     """Classify images by a trained net.
 

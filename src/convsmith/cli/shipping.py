@@ -41,11 +41,11 @@ def predict(
 ) -> None:
     """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
     from convsmith.cli.predictions import print_predictions
-    from convsmith.models.image_inputs import items_of
+    from convsmith.models.image_inputs import image_sources
 
-    items = list(items_of(images))
+    items = list(image_sources(images))
     classifier = cs.load(target, device=device)
-    answers = classifier.answers(items, top_k=top_k, batch_size=batch_size)
+    answers = classifier.classify(items, top_k=top_k, batch_size=batch_size)
     if print_predictions(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
 

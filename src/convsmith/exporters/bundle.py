@@ -16,7 +16,7 @@ from convsmith.models.bundle_model import BundleModel
 from convsmith.models.bundle_schema import BundleMetadata, Origin, Weights
 from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
-from convsmith.models.confidence import fitted, measured
+from convsmith.models.confidence import compute_test_metrics, fit_confidence
 from convsmith.models.model import TrainedModel
 from convsmith.models.run_model import RunModel
 from convsmith.net.module import build
@@ -48,9 +48,9 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     correct = {name: int((~each.wrong).sum()) for name, each in outputs.items()}
     keeps_fp16 = correct["fp32"] - correct["fp16"] < MAX_FP16_LOSS * len(saved)
     weights_format: Format = "fp16" if keeps_fp16 else "fp32"
-    confidence = fitted(outputs[weights_format], "test")
+    confidence = fit_confidence(outputs[weights_format], "test")
     if (validation := session.data.validation) is not None:
-        confidence = fitted(_predict(classifier, weights_format, validation), "validation")
+        confidence = fit_confidence(_predict(classifier, weights_format, validation), "validation")
     recipe = session.recipe
     metadata = BundleMetadata(
         name=recipe.name,
@@ -65,7 +65,7 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
             correct_fp16=correct["fp16"],
             agreement=float((outputs[weights_format].predicted == saved.predicted).mean()),
         ),
-        measured=measured(outputs[weights_format], model.labels, confidence),
+        measured=compute_test_metrics(outputs[weights_format], model.labels, confidence),
         origin=_origin(model, session),
     )
     page = card(metadata, is_library_recipe=_is_library_recipe(recipe))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from convsmith.data.dataset import image_ids
 from convsmith.data.memory_mapped import Images
 from convsmith.models.classifier import Classifier, UnreadableImage, unreadable_error
-from convsmith.models.image_inputs import items_of
+from convsmith.models.image_inputs import image_sources
 from convsmith.models.model import TrainedModel
 
 # Training images that the ranges of 8-bit numbers are calibrated on.
@@ -40,7 +40,7 @@ def from_files(paths: Sequence[str], classifier: Classifier) -> ReferenceImages:
         FileError: A path does not exist.
         ImageError: An image cannot be read.
     """
-    items = list(items_of(paths))
+    items = list(image_sources(paths))
     inputs = [classifier.read(item) for item in items]
     unreadable = [each for each in inputs if isinstance(each, UnreadableImage)]
     if unreadable:

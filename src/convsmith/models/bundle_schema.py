@@ -1,4 +1,4 @@
-"""What a bundle says of itself, `bundle.json`: a closed vocabulary, checked in full when it is read."""
+"""The schema of `bundle.json`: closed vocabularies, validated completely when it is read."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,7 +9,7 @@ from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NetSettings
 
-# Far above any image that a small net is for; a hostile file may not ask for all the memory there is.
+# Far above the images of small nets, so that a malicious file cannot allocate all memory.
 MAX_SIDE = 1024
 MAX_LABEL = 1000
 MAX_RECIPE = 100_000
@@ -17,8 +17,8 @@ MAX_RECIPE = 100_000
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Line = Annotated[str, Field(max_length=MAX_LABEL)]
-# A sentence that may hold a net.
-Told = Annotated[str, Field(max_length=MAX_TEXT + MAX_LABEL)]
+# A sentence that may quote a net.
+Sentence = Annotated[str, Field(max_length=MAX_TEXT + MAX_LABEL)]
 
 
 class _Table(BaseModel):
@@ -26,15 +26,15 @@ class _Table(BaseModel):
 
 
 class Spec(NetSettings):
-    """The net: in the notation, with its settings."""
+    """The net in the notation, with its settings."""
 
     net: str = Field(min_length=1, max_length=MAX_TEXT)
 
 
 class Preprocessing(_Table):
-    """From an image to the net's input: `(pixels / 255 - mean) / std` of `height` x `width` pixels.
+    """The conversion of an image to the net's input: resize, then `(pixels / 255 - mean) / std`.
 
-    `sizes` names the rule for images of other sizes; there is one, which `ship.images` holds.
+    `sizes` names the rule for images of other sizes; the only one is that of `models.preprocessing`.
     """
 
     channels: Literal[1, 3]
@@ -45,7 +45,7 @@ class Preprocessing(_Table):
     sizes: Literal["centre-lanczos"] = "centre-lanczos"
 
     @model_validator(mode="after")
-    def _one_a_channel(self) -> Self:
+    def _check_channels(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"expected a mean and a std for each of {self.channels} channels")
         return self
@@ -57,12 +57,13 @@ class Preprocessing(_Table):
 
 
 class Confidence(_Table):
-    """How logits become confidence, and which confidence is too low.
+    """The conversion of logits to probabilities, and the low-confidence threshold.
 
     Attributes:
-        temperature: What the logits are divided by before the softmax.
-        unsure_below: An answer with a lower confidence is unsure: 95 % of the right answers were surer.
-        fitted_on: The images that both were fitted on; how many there were.
+        temperature: The divisor of the logits before the softmax.
+        unsure_below: A prediction with a lower confidence is unsure; 95 % of the correct ones are not.
+        fitted_on: The split that both were fitted on.
+        images: The size of that split.
     """
 
     temperature: float = Field(gt=0, le=1000, allow_inf_nan=False)
@@ -72,21 +73,21 @@ class Confidence(_Table):
 
 
 class ClassCount(_Table):
-    """Test images of one class, and how many of them are right."""
+    """Test images of one class, and the correct predictions among them."""
 
     correct: Count
     total: Count
 
 
-class Measured(_Table):
-    """What the shipped weights give on the test images.
+class TestMetrics(_Table):
+    """The metrics of the weights in the bundle on the test set.
 
     Attributes:
-        low: Of the accuracy's 95 % interval, by Wilson's score; `high` likewise.
+        low: Lower end of the accuracy's 95 % Wilson interval; `high` is the upper end.
         ece: Expected calibration error of the plain softmax, 15 bins; `calibrated_ece` at the temperature.
-        unsure: The share of the test images whose answer is unsure.
-        unsure_among_wrong: The share of the wrong answers that are; None where none is wrong.
-        accuracy_if_sure: Of the answers that are not; None where there are none.
+        unsure: The share of unsure predictions.
+        unsure_among_wrong: Their share among the wrong predictions; None if no prediction is wrong.
+        accuracy_if_sure: The accuracy of the other predictions; None if there are none.
     """
 
     correct: Count
@@ -107,10 +108,10 @@ class Measured(_Table):
 
 
 class Weights(_Table):
-    """Which numbers the weights are kept as, and what that was decided by: right answers of the test images.
+    """The number format of the weights, and the correct test predictions in both formats.
 
     Attributes:
-        agreement: The share of the test images that get the class that the run's own evaluation gave them.
+        agreement: The share of test images with the same prediction as in the evaluation of the run.
     """
 
     format: Literal["fp16", "fp32"]
@@ -120,10 +121,10 @@ class Weights(_Table):
 
 
 class Origin(_Table):
-    """Where the net comes from, and how to repeat it.
+    """The training of the net, and how to reproduce it.
 
     Attributes:
-        taught: Who taught it, and what a reader of its accuracy must know of that; empty where nobody did.
+        taught: A sentence about the teacher, then caveats on the accuracy; empty without a teacher.
     """
 
     recipe: Line
@@ -137,7 +138,7 @@ class Origin(_Table):
     convsmith: Line
     torch: Line
     processor: Line
-    taught: tuple[Told, ...] = Field(default=(), max_length=10)
+    taught: tuple[Sentence, ...] = Field(default=(), max_length=10)
     recipe_toml: str = Field(max_length=MAX_RECIPE)
 
 
@@ -152,5 +153,5 @@ class BundleMetadata(_Table):
     preprocessing: Preprocessing
     confidence: Confidence
     weights: Weights
-    measured: Measured
+    measured: TestMetrics
     origin: Origin

@@ -1,4 +1,4 @@
-"""A trained net as one uses it: images in, classes with calibrated probabilities out."""
+"""The classifier: a trained net with its preprocessing, labels and calibrated confidence."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ from convsmith.data.memory_mapped import Images
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.models.bundle_schema import Confidence, Preprocessing
-from convsmith.models.image_inputs import Given, Item, items_of
+from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
 from convsmith.models.preprocessing import Pixels
 from convsmith.net.plan import Plan
 from convsmith.system.device import autocast, threads_for
 
-BATCH = 256
+BATCH_SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the net says of one image.
+    """The prediction for one image.
 
     Attributes:
-        image: Its path or address, `-`, or its number among the images that were given.
-        label: The likeliest class.
-        confidence: Its calibrated probability, 0 to 1.
-        unsure: Whether the confidence is lower than that of nearly all right answers; then the image may be
-            of none of the classes.
-        top: The likeliest classes with their probabilities, at most `top_k`, the likeliest first.
+        image: Its path or URL, `-`, or its index among the images.
+        label: The class with the highest probability.
+        confidence: The calibrated probability of this class, from 0 to 1.
+        unsure: Whether the confidence is below that of nearly all correct predictions; the image may then
+            be of none of the classes.
+        top: The most probable classes with their probabilities, in descending order, at most `top_k`.
     """
 
     image: str
@@ -43,7 +43,7 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
 
     def record(self) -> dict[str, Any]:
-        """As a plain table."""
+        """Return a table of plain values."""
         return {
             "image": self.image,
             "label": self.label,
@@ -55,25 +55,25 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadableImage:
-    """An image that cannot be read, and why."""
+    """An image that cannot be read, and the reason."""
 
     image: str
     reason: str
 
     def record(self) -> dict[str, Any]:
-        """As a plain table."""
+        """Return a table of plain values."""
         return {"image": self.image, "error": self.reason}
 
 
 class Classifier:
-    """A net with all that its use needs.
+    """A trained net, ready to predict.
 
     Attributes:
-        name: Of the bundle, or of the run's recipe.
+        name: The name of the bundle, or of the run's recipe.
         labels: The names of the classes, in the order of the logits.
-        preprocessing: Size, channels, mean and deviation of its images.
-        confidence: Temperature, and the confidence below which an answer is unsure.
-        plan: The net's, by which it can be built and counted.
+        preprocessing: Size, channels, mean and standard deviation of the images.
+        confidence: Temperature, and the low-confidence threshold.
+        plan: The plan of the net.
         net: The module, in evaluation mode.
 
     Example:
@@ -106,89 +106,92 @@ class Classifier:
         self.macs = sum(operation.macs for operation in plan.operations())
 
     @torch.inference_mode()
-    def logits(self, images_NHWC: Images, batch_size: int = BATCH) -> NDArray[np.float32]:  # noqa: N803
-        """The logits `(N, num_classes)` of images `(N, H, W, C)` uint8 of the net's size.
+    def logits(self, images_NHWC: Images, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:  # noqa: N803
+        """Compute the logits `(N, num_classes)` of images `(N, H, W, C)` uint8 of the net's size.
 
-        They are those of a run's evaluation to the last bit, whatever the batches, on the same machine.
+        On the same machine they are bit-identical to those of a run's evaluation, for any batch size.
 
         Raises:
-            BundleError: They are not finite.
+            BundleError: A logit is not finite.
         """
         parts = []
         with threads_for(self.macs * batch_size):
             for batch in normalized_batches(images_NHWC, self.normalize, batch_size):
-                # One image alone goes through other routines, whose sums differ in the last bit.
+                # PyTorch computes a batch of one by other routines, which round differently.
                 pair = batch.expand(2, -1, -1, -1) if len(batch) == 1 else batch
                 pair = pair.contiguous(memory_format=torch.channels_last)
                 with autocast(self.normalize.device, self.dtype):
                     parts.append(self.net(pair).float().cpu()[: len(batch)])
-        found: NDArray[np.float32] = torch.cat(parts).numpy()
-        if not np.isfinite(found).all():
-            raise BundleError("the net's answers are no finite numbers", where=self.name)
-        return found
+        logits: NDArray[np.float32] = torch.cat(parts).numpy()
+        if not np.isfinite(logits).all():
+            raise BundleError("the logits are not finite", where=self.name)
+        return logits
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Calibrated probabilities `(N, num_classes)`: the softmax of the logits over the temperature."""
+        """Return calibrated probabilities `(N, num_classes)`: the softmax at the temperature."""
         scaled = torch.from_numpy(logits).double() / self.confidence.temperature
-        found: NDArray[np.float64] = torch.softmax(scaled, dim=1).numpy()
-        return found
+        probabilities: NDArray[np.float64] = torch.softmax(scaled, dim=1).numpy()
+        return probabilities
 
     def predict(
-        self, images: Given | Iterable[Given], *, top_k: int = 3, batch_size: int = BATCH
+        self, images: ImageInput | Iterable[ImageInput], *, top_k: int = 3, batch_size: int = BATCH_SIZE
     ) -> list[Prediction]:
         """Classify images.
 
         Args:
-            images: One or several of: paths of files and folders, patterns, http(s) addresses, Pillow images,
-                and uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
-            top_k: How many of the likeliest classes to tell, at least 1.
-            batch_size: Images that go through the net together, at least 1.
+            images: One or several of: paths of files and folders, patterns, http(s) URLs, Pillow images, and
+                uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
+            top_k: The number of classes to return with their probabilities, at least 1.
+            batch_size: Images per forward pass, at least 1.
 
         Returns:
-            One prediction an image, in their order.
+            One prediction per image, in order.
 
         Raises:
-            FileError: Nothing is at a path.
-            ImageError: Naming all images that cannot be read; `stream` goes on beyond them.
+            FileError: A path does not exist.
+            ImageError: Images cannot be read, one problem for each; `stream` skips them.
         """
-        every = list(self.stream(images, top_k=top_k, batch_size=batch_size))
-        if unreadable := [each for each in every if isinstance(each, UnreadableImage)]:
+        results = list(self.stream(images, top_k=top_k, batch_size=batch_size))
+        if unreadable := [each for each in results if isinstance(each, UnreadableImage)]:
             raise unreadable_error(unreadable)
-        return [each for each in every if isinstance(each, Prediction)]
+        return [each for each in results if isinstance(each, Prediction)]
 
     def stream(
-        self, images: Given | Iterable[Given], *, top_k: int = 3, batch_size: int = BATCH
+        self, images: ImageInput | Iterable[ImageInput], *, top_k: int = 3, batch_size: int = BATCH_SIZE
     ) -> Iterator[Prediction | UnreadableImage]:
-        """As `predict`, one by one, with one batch in memory; what cannot be read comes as `Unreadable`."""
-        return self.answers(items_of(images), top_k=top_k, batch_size=batch_size)
+        """Classify images lazily, with one batch in memory.
 
-    def answers(
-        self, items: Iterable[Item], *, top_k: int = 3, batch_size: int = BATCH
+        As `predict`, but an image that cannot be read yields an `UnreadableImage`.
+        """
+        return self.classify(image_sources(images), top_k=top_k, batch_size=batch_size)
+
+    def classify(
+        self, sources: Iterable[ImageSource], *, top_k: int = 3, batch_size: int = BATCH_SIZE
     ) -> Iterator[Prediction | UnreadableImage]:
-        """As `stream`, for images that were found already."""
+        """Classify the images of sources lazily; see `stream`."""
         if top_k < 1 or batch_size < 1:
             raise ImageError("top_k and batch_size are at least 1", where=f"{top_k=}, {batch_size=}")
-        rest = iter(items)
+        rest = iter(sources)
         while batch := list(islice(rest, batch_size)):
-            yield from self._batch(batch, top_k, batch_size)
+            yield from self._classify_batch(batch, top_k, batch_size)
 
-    def _batch(
-        self, batch: list[Item], top_k: int, batch_size: int
+    def _classify_batch(
+        self, batch: list[ImageSource], top_k: int, batch_size: int
     ) -> Iterator[Prediction | UnreadableImage]:
-        read = [(item.name, self.read(item)) for item in batch]
-        whole = [pixels for _, pixels in read if isinstance(pixels, np.ndarray)]
-        rows = iter(self.probabilities(self.logits(np.stack(whole), batch_size)) if whole else ())
-        for name, found in read:
-            yield found if isinstance(found, UnreadableImage) else self._prediction(name, next(rows), top_k)
+        inputs = [(source.name, self.read(source)) for source in batch]
+        pixels = [each for _, each in inputs if isinstance(each, np.ndarray)]
+        rows = iter(self.probabilities(self.logits(np.stack(pixels), batch_size)) if pixels else ())
+        for name, each in inputs:
+            yield each if isinstance(each, UnreadableImage) else self._prediction(name, next(rows), top_k)
 
-    def read(self, item: Item) -> Pixels | UnreadableImage:
-        """The net's input `(H, W, C)` uint8, or why there is none."""
+    def read(self, source: ImageSource) -> Pixels | UnreadableImage:
+        """Read the net's input `(H, W, C)` uint8 from a source."""
         try:
-            return item.read(self.preprocessing)
+            return source.read(self.preprocessing)
         except UnusableImageError as error:
-            return UnreadableImage(image=item.name, reason=str(error))
+            return UnreadableImage(image=source.name, reason=str(error))
         except OSError as error:
-            return UnreadableImage(image=item.name, reason=error.strerror or str(error))
+            return UnreadableImage(image=source.name, reason=error.strerror or str(error))
 
     def _prediction(self, name: str, probabilities: NDArray[np.float64], top_k: int) -> Prediction:
         order = np.argsort(-probabilities, kind="stable")[:top_k]
@@ -204,7 +207,7 @@ class Classifier:
 
 
 def unreadable_error(unreadable: Iterable[UnreadableImage]) -> ImageError:
-    """One error that names all images that cannot be read."""
+    """Return one error with a problem for each image that cannot be read."""
     return ImageError.of(
         Problem(what=f"unreadable image: {each.reason}", where=each.image) for each in unreadable
     )

@@ -1,60 +1,64 @@
-"""How a net's answers are to be believed: its temperature, and the confidence below which it is unsure."""
+"""Temperature scaling, the low-confidence threshold, and the test metrics of a bundle."""
 
 from typing import Literal
 
 import numpy as np
 
 from convsmith.evaluation.calibration import expected_calibration_error, fit_temperature, reliability_bins
-from convsmith.evaluation.metrics import Metrics, compute_metrics
+from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.predictions import Predictions
-from convsmith.models.bundle_schema import ClassCount, Confidence, Measured
+from convsmith.models.bundle_schema import ClassCount, Confidence, TestMetrics
 
-# Of the right answers, that are surer than the threshold.
-SURER = 0.95
+# The share of correct predictions at or above the threshold.
+COVERAGE = 0.95
 
 
-def fitted(predictions: Predictions, on: Literal["validation", "test"]) -> Confidence:
-    """Fit temperature and threshold to a split's predictions.
+def fit_confidence(predictions: Predictions, split: Literal["validation", "test"]) -> Confidence:
+    """Fit temperature and threshold to the predictions for a split.
 
-    The temperature is that of the smallest loss (Guo et al., arXiv 1706.04599), 1 where none is best.
-    The threshold is the confidence that 95 % of the right answers reach: the working point at which
-    detectors of strange images are compared, with the largest probability as the score (Hendrycks and
-    Gimpel, arXiv 1610.02136).
+    The temperature minimises the loss (Guo et al., arXiv 1706.04599); it is 1 if no finite one does. The
+    threshold is the confidence that 95 % of the correct predictions reach. Detectors of out-of-distribution
+    images are usually compared at this operating point, with the largest probability as the score (Hendrycks
+    and Gimpel, arXiv 1610.02136).
 
     Example:
         >>> logits = np.array([[3.0, 0], [2, 0], [0, 1], [1, 0]], np.float32)
-        >>> found = fitted(Predictions(logits=logits, labels=np.array([0, 0, 1, 1])), "test")
-        >>> 0.5 < found.unsure_below < 0.9
+        >>> confidence = fit_confidence(Predictions(logits=logits, labels=np.array([0, 0, 1, 1])), "test")
+        >>> 0.5 < confidence.unsure_below < 0.9
         True
     """
     temperature = fit_temperature(predictions) or 1.0
-    warmed = at_temperature(predictions, temperature)
-    right = warmed.confidence[~warmed.wrong]
+    scaled = at_temperature(predictions, temperature)
+    correct = scaled.confidence[~scaled.wrong]
     # The lower neighbour, so that at least 95 % reach it.
-    threshold = float(np.quantile(right, 1 - SURER, method="lower")) if len(right) else 0.0
-    return Confidence(temperature=temperature, unsure_below=threshold, fitted_on=on, images=len(predictions))
+    threshold = float(np.quantile(correct, 1 - COVERAGE, method="lower")) if len(correct) else 0.0
+    return Confidence(
+        temperature=temperature, unsure_below=threshold, fitted_on=split, images=len(predictions)
+    )
 
 
 def at_temperature(predictions: Predictions, temperature: float) -> Predictions:
-    """The same predictions with their logits over a temperature."""
+    """Divide the logits by a temperature."""
     return Predictions(logits=predictions.logits / np.float32(temperature), labels=predictions.labels)
 
 
-def measured(predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence) -> Measured:
-    """What a net's predictions for the test images come to."""
-    facts: Metrics = compute_metrics(predictions, class_names)
-    warmed = at_temperature(predictions, confidence.temperature)
-    unsure, wrong = warmed.confidence < confidence.unsure_below, predictions.wrong
-    return Measured(
-        correct=facts.correct,
-        total=facts.total,
-        low=facts.interval.low,
-        high=facts.interval.high,
-        loss=facts.loss,
-        ece=facts.calibration.ece,
-        calibrated_ece=expected_calibration_error(reliability_bins(warmed.confidence, ~wrong)),
+def compute_test_metrics(
+    predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence
+) -> TestMetrics:
+    """Compute the metrics of a bundle from the predictions for the test set."""
+    metrics = compute_metrics(predictions, class_names)
+    scaled = at_temperature(predictions, confidence.temperature)
+    unsure, wrong = scaled.confidence < confidence.unsure_below, predictions.wrong
+    return TestMetrics(
+        correct=metrics.correct,
+        total=metrics.total,
+        low=metrics.interval.low,
+        high=metrics.interval.high,
+        loss=metrics.loss,
+        ece=metrics.calibration.ece,
+        calibrated_ece=expected_calibration_error(reliability_bins(scaled.confidence, ~wrong)),
         unsure=float(unsure.mean()),
         unsure_among_wrong=float(unsure[wrong].mean()) if wrong.any() else None,
         accuracy_if_sure=None if unsure.all() else float((~wrong)[~unsure].mean()),
-        classes=tuple(ClassCount(correct=each.correct, total=each.total) for each in facts.classes),
+        classes=tuple(ClassCount(correct=each.correct, total=each.total) for each in metrics.classes),
     )

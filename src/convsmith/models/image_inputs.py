@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, patterns, addresses, standard input, Pillow images and arrays."""
+"""Image sources for prediction: files, folders, patterns, URLs, standard input, Pillow images and arrays."""
 
 import glob
 import http.client
@@ -19,80 +19,80 @@ from convsmith.data.decode import UnusableImageError
 from convsmith.data.folders import SUFFIXES
 from convsmith.errors import FileError, Problem
 from convsmith.models.bundle_schema import Preprocessing
-from convsmith.models.preprocessing import Pixels, pixels_of, pixels_of_array, pixels_of_image
+from convsmith.models.preprocessing import Pixels, preprocess_array, preprocess_file, preprocess_image
 
-Given = str | Path | Image.Image | NDArray[np.uint8]
+ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 
-# What an address or standard input may send, and how long it may take.
+# Limits for a URL or standard input, in bytes and in seconds.
 MAX_BYTES = 64 * 1024**2
-SECONDS = 20.0
+TIMEOUT = 20.0
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
-    """One image that was asked for: what it is called, and how it is read."""
+class ImageSource:
+    """One image: its name, and a function that reads it as the net's input."""
 
     name: str
     read: Callable[[Preprocessing], Pixels]
 
 
-def items_of(given: Given | Iterable[Given]) -> Iterator[Item]:
-    """All images that are meant, in the order given; files are read when their turn comes.
+def image_sources(inputs: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSource]:
+    """Iterate over images in order; each is read on demand.
 
     Args:
-        given: Paths of files and folders, patterns such as `*.png`, http(s) addresses, `-` for standard
-            input, Pillow images, or uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
+        inputs: Paths of files and folders, patterns such as `*.png`, http(s) URLs, `-` for standard input,
+            Pillow images, or uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
 
     Raises:
-        FileError: Naming all paths at which there is nothing, before any image is read.
+        FileError: Paths do not exist; one problem for each, before any image is read.
     """
-    alone = isinstance(given, str | Path | Image.Image | np.ndarray)
-    every = [cast("Given", given)] if alone else list(cast("Iterable[Given]", given))
-    paths = iter(expanded(str(each) for each in every if isinstance(each, str | Path)))
-    return _items(every, paths)
+    is_single = isinstance(inputs, str | Path | Image.Image | np.ndarray)
+    every = [cast("ImageInput", inputs)] if is_single else list(cast("Iterable[ImageInput]", inputs))
+    paths = iter(expand_paths(str(each) for each in every if isinstance(each, str | Path)))
+    return _sources(every, paths)
 
 
-def _items(every: list[Given], names: Iterator[list[str]]) -> Iterator[Item]:
+def _sources(every: list[ImageInput], paths: Iterator[list[str]]) -> Iterator[ImageSource]:
     number = 0
     for each in every:
         if isinstance(each, str | Path):
-            yield from (Item(name=name, read=_reader(name)) for name in next(names))
+            yield from (ImageSource(name=name, read=_reader(name)) for name in next(paths))
         elif isinstance(each, Image.Image):
-            yield Item(name=f"image {number}", read=_of_image(each))
+            yield ImageSource(name=f"image {number}", read=_image_reader(each))
         else:
             count = len(each) if each.ndim == 4 else 1
             for index in range(count):
-                part = each[index] if each.ndim == 4 else each
-                yield Item(name=f"image {number + index}", read=_of_array(part))
+                image = each[index] if each.ndim == 4 else each
+                yield ImageSource(name=f"image {number + index}", read=_array_reader(image))
             number += count - 1
         number += 1
 
 
-def expanded(texts: Iterable[str]) -> list[list[str]]:
-    """What each text stands for: itself, the files of a folder, those that a pattern fits, or an address.
+def expand_paths(texts: Iterable[str]) -> list[list[str]]:
+    """Expand each text to a list of files and URLs: the images of a folder, or the matches of a pattern.
 
     Raises:
-        FileError: Naming every text that stands for nothing.
+        FileError: Texts match nothing; one problem for each.
     """
-    found, problems = [], []
+    expanded, problems = [], []
     for text in texts:
-        names = _meant(text)
+        names = _expand(text)
         if isinstance(names, Problem):
             problems.append(names)
         else:
-            found.append(names)
+            expanded.append(names)
     if problems:
         raise FileError.of(problems)
-    return found
+    return expanded
 
 
-def _meant(text: str) -> list[str] | Problem:
+def _expand(text: str) -> list[str] | Problem:
     path = Path(text)
-    if text == "-" or _is_address(text):
+    if text == "-" or _is_url(text):
         return [text]
     if path.is_dir():
-        names = images_below(path)
+        names = find_images(path)
         return names or Problem(
             what="this folder holds no images", where=text, fix=f"looked for {', '.join(sorted(SUFFIXES))}"
         )
@@ -101,14 +101,14 @@ def _meant(text: str) -> list[str] | Problem:
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - a pattern may be absolute
         names = [
-            name for each in matches for name in (images_below(Path(each)) if Path(each).is_dir() else [each])
+            name for each in matches for name in (find_images(Path(each)) if Path(each).is_dir() else [each])
         ]
         return names or Problem(what="no file fits this pattern", where=text, fix="check folder and pattern")
     return Problem(what="no such file or folder", where=text, fix="check the path")
 
 
-def images_below(folder: Path) -> list[str]:
-    """The image files of a folder and those below it by their suffixes, in order; hidden ones left out."""
+def find_images(folder: Path) -> list[str]:
+    """Return the image files below a folder, by their suffixes and sorted; hidden ones are skipped."""
     return sorted(
         str(path)
         for path in folder.rglob("*")
@@ -118,41 +118,41 @@ def images_below(folder: Path) -> list[str]:
     )
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
 def _reader(name: str) -> Callable[[Preprocessing], Pixels]:
     if name == "-":
-        return lambda rule: pixels_of(_limited(sys.stdin.buffer.read(MAX_BYTES + 1)), rule)
-    if _is_address(name):
-        return lambda rule: pixels_of(fetch(name), rule)
-    return lambda rule: pixels_of(_content(Path(name)), rule)
+        return lambda rule: preprocess_file(_limited(sys.stdin.buffer.read(MAX_BYTES + 1)), rule)
+    if _is_url(name):
+        return lambda rule: preprocess_file(fetch(name), rule)
+    return lambda rule: preprocess_file(_file_content(Path(name)), rule)
 
 
-def _content(path: Path) -> bytes:
-    # Not by way of the decoder, which would wait for a pipe without end.
+def _file_content(path: Path) -> bytes:
+    # The decoder would wait for a pipe forever.
     if not path.is_file():
         raise UnusableImageError("unreadable", "not a file" if path.exists() else "no such file")
     with path.open("rb") as file:
         return _limited(file.read(MAX_BYTES + 1))
 
 
-def _of_image(image: Image.Image) -> Callable[[Preprocessing], Pixels]:
-    return lambda rule: pixels_of_image(image, rule)
+def _image_reader(image: Image.Image) -> Callable[[Preprocessing], Pixels]:
+    return lambda rule: preprocess_image(image, rule)
 
 
-def _of_array(array: NDArray[Any]) -> Callable[[Preprocessing], Pixels]:
-    return lambda rule: next(pixels_of_array(array, rule))
+def _array_reader(array: NDArray[Any]) -> Callable[[Preprocessing], Pixels]:
+    return lambda rule: next(preprocess_array(array, rule))
 
 
-def fetch(address: str, *, seconds: float = SECONDS, most: int = MAX_BYTES) -> bytes:
-    """What an http(s) address sends; it may redirect to others of the kind.
+def fetch(url: str, *, timeout: float = TIMEOUT, limit: int = MAX_BYTES) -> bytes:
+    """Download an http(s) URL; redirects lead to http(s) only.
 
     Raises:
-        UnusableImageError: No answer, an answer that is an error, too slow, or too large.
+        UnusableImageError: The server cannot be reached, returns an error, is too slow, or sends too much.
     """
-    # No handlers for files, ftp or data: a redirect cannot lead there.
+    # Without handlers for files, ftp and data, a redirect cannot lead there.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -165,26 +165,25 @@ def fetch(address: str, *, seconds: float = SECONDS, most: int = MAX_BYTES) -> b
     ):
         opener.add_handler(handler)
     opener.addheaders = [("User-Agent", "convsmith")]
-    end = time.monotonic() + seconds
+    end = time.monotonic() + timeout
     content = bytearray()
     try:
-        with opener.open(address, timeout=seconds) as answer:
-            while chunk := answer.read1(_CHUNK):
+        with opener.open(url, timeout=timeout) as response:
+            while chunk := response.read1(_CHUNK):
                 content += chunk
-                _limited(content, most)
-                # Each wait has its limit; many short ones have theirs here.
+                _limited(content, limit)
+                # `timeout` of `open` limits each wait; this limits their sum.
                 if time.monotonic() > end:
-                    raise UnusableImageError("unreadable", f"not there after {seconds:g} seconds")
+                    raise UnusableImageError("unreadable", f"not complete after {timeout:g} seconds")
     except urllib.error.HTTPError as error:
-        raise UnusableImageError("unreadable", f"the server answers {error.code} {error.reason}") from error
+        raise UnusableImageError("unreadable", f"the server returned {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UnusableImageError(
-            "unreadable", f"cannot be fetched: {getattr(error, 'reason', error)}"
-        ) from error
+        reason = getattr(error, "reason", error)
+        raise UnusableImageError("unreadable", f"cannot be fetched: {reason}") from error
     return bytes(content)
 
 
-def _limited(content: bytes | bytearray, most: int = MAX_BYTES) -> bytes:
-    if len(content) > most:
-        raise UnusableImageError("oversized", f"more than {most:,} bytes")
+def _limited(content: bytes | bytearray, limit: int = MAX_BYTES) -> bytes:
+    if len(content) > limit:
+        raise UnusableImageError("oversized", f"more than {limit:,} bytes")
     return content  # type: ignore[return-value]

@@ -100,10 +100,10 @@ class RunModel(TrainedModel):
     @cached_property
     def confidence(self) -> Confidence:
         from convsmith.evaluation import predictions
-        from convsmith.models.confidence import fitted
+        from convsmith.models.confidence import fit_confidence
 
         self.folder.verify(self.folder.predictions.name)
-        return fitted(predictions.read(self.folder.predictions), "test")
+        return fit_confidence(predictions.read(self.folder.predictions), "test")
 
     @property
     def taught(self) -> tuple[str, ...]:

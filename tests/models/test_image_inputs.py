@@ -1,0 +1,112 @@
+"""Image sources: files, folders, patterns, URLs, standard input."""
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convsmith as cs
+from convsmith.cli import run as command
+from convsmith.data.decode import UnusableImageError
+from convsmith.errors import FileError
+from convsmith.models.image_inputs import fetch, image_sources
+from helpers.images import saved
+
+
+class _Server(BaseHTTPRequestHandler):
+    png = b""
+
+    def do_GET(self) -> None:
+        if self.path == "/to-a-file":
+            self.send_response(302)
+            self.send_header("Location", "file:///etc/hostname")
+            self.end_headers()
+        elif self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/one.png")
+            self.end_headers()
+        elif self.path == "/slow":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(40):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
+        elif self.path in {"/one.png", "/large"}:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.png * (1000 if self.path == "/large" else 1))
+        else:
+            self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    content = io.BytesIO()
+    Image.fromarray(np.tile(np.array([0, 0, 0, 255, 255, 0, 0, 0], np.uint8), (8, 1))).save(content, "PNG")
+    _Server.png = content.getvalue()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_images_are_downloaded(server: str) -> None:
+    found = cs.predict("digits", [f"{server}/one.png", f"{server}/moved"])
+    assert found[0].top == found[1].top
+    assert found[0].image == f"{server}/one.png"
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("/nothing", "404"),
+        ("/to-a-file", "not allowed"),
+        ("/slow", "0.3 seconds"),
+        ("/large", "more than 5,000 bytes"),
+    ],
+)
+def test_failing_urls_are_reported(server: str, page: str, told: str) -> None:
+    with pytest.raises(UnusableImageError, match=told):
+        fetch(server + page, timeout=0.3, limit=5000)
+
+
+def test_an_unreachable_server_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["predict", "digits", "http://127.0.0.1:9/one.png"]) == 1
+    assert (
+        "error[E072]: http://127.0.0.1:9/one.png: unreadable image: cannot be fetched"
+        in capsys.readouterr().err
+    )
+
+
+def test_files_folders_patterns_and_missing_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b/2.png", "b/1.PNG", "b/c/3.jpg", "b/.hidden/4.png", "one.png", "d[1].png"):
+        saved(Path(name), np.zeros((8, 8), np.uint8), format="JPEG" if name.endswith("jpg") else "PNG")
+    Path("b/notes.txt").write_text("x")
+    assert [item.name for item in image_sources(["one.png", "b", "*.png", Path("d[1].png")])] == [
+        "one.png", "b/1.PNG", "b/2.png", "b/c/3.jpg", "d[1].png", "one.png", "d[1].png"
+    ]  # fmt: skip
+    assert [item.name for item in image_sources("**/*.jpg")] == ["b/c/3.jpg"]
+    Path("empty").mkdir()
+    with pytest.raises(FileError) as caught:
+        image_sources(["one.png", "empty", "no.png", "*.bmp"])
+    assert [problem.where for problem in caught.value.problems] == ["empty", "no.png", "*.bmp"]
+
+
+def test_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    given = io.TextIOWrapper(io.BytesIO(_Server.png))
+    monkeypatch.setattr("sys.stdin", given)
+    found = cs.predict("digits", ["-", f"{server}/one.png"])
+    assert found[0].image == "-"
+    assert found[0].top == found[1].top
