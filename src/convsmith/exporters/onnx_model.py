@@ -1,9 +1,8 @@
-"""A classifier as one ONNX file that takes the pixels as they are.
+"""Convert a classifier to ONNX: one file that takes raw pixels.
 
-Input `images`: uint8 `(N, H, W, C)`, any N, as image decoders give them. Normalisation is part of the graph,
-so nobody can forget it or scale twice; how an image of another size is brought to H x W, the labels, the
-temperature and the threshold are in the file's metadata. Outputs: `logits` and calibrated `probabilities`,
-`(N, num_classes)` float32 each.
+The input `images` is uint8 `(N, H, W, C)` with any N, as image decoders return it; normalisation is part of
+the graph. The outputs are `logits` and calibrated `probabilities`, float32 `(N, num_classes)` each. The
+metadata of the file holds labels, temperature, threshold, and the rule for images of other sizes.
 """
 
 import contextlib
@@ -30,19 +29,19 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
 OPSET = 20
-# Only what carries the work: the few numbers of normalisation and softmax stay as they are.
-_IN_8_BITS = ["Conv", "Gemm", "MatMul", "Relu", "Add", "MaxPool", "AveragePool", "ReduceMean", "Reshape"]
+# The operations with nearly all of the work; normalisation and softmax stay in fp32.
+_QUANTIZED = ["Conv", "Gemm", "MatMul", "Relu", "Add", "MaxPool", "AveragePool", "ReduceMean", "Reshape"]
 
 
 class _Mean(nn.Module):
-    """Global average pooling as a mean: PyTorch's own layer is exported as a chain of gathers."""
+    """Global average pooling as a mean; PyTorch exports its own layer as a chain of gathers."""
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
         return maps_NCHW.mean((2, 3), keepdim=True)
 
 
-class _Shipped(nn.Module):
-    """From pixels to logits and probabilities."""
+class _PixelsToProbabilities(nn.Module):
+    """Compute logits and probabilities from pixels."""
 
     factor: Tensor
     offset: Tensor
@@ -79,7 +78,7 @@ def require_packages(*names: str) -> None:
 
 
 def to_onnx(classifier: Classifier) -> bytes:
-    """A classifier as the bytes of an ONNX file, in fp32.
+    """Return a classifier as an ONNX file in fp32.
 
     Raises:
         MissingExtraError: The extra `onnx` is not installed.
@@ -89,7 +88,7 @@ def to_onnx(classifier: Classifier) -> bytes:
     example = torch.zeros((2, shape.height, shape.width, shape.channels), dtype=torch.uint8)
     with _quiet():
         program = torch.onnx.export(
-            _Shipped(classifier).eval(),
+            _PixelsToProbabilities(classifier).eval(),
             (example,),
             dynamo=True,
             external_data=False,
@@ -100,11 +99,11 @@ def to_onnx(classifier: Classifier) -> bytes:
             verbose=False,
         )
     assert program is not None
-    return _described(program.model_proto, metadata(classifier))
+    return _serialized(program.model_proto, metadata(classifier))
 
 
 def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
-    """What a user of the file must know beside the graph: values are JSON or words."""
+    """Return the metadata of the file; values are JSON or text."""
     shape, confidence = classifier.preprocessing, classifier.confidence
     return {
         "name": classifier.name,
@@ -124,14 +123,14 @@ def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
 
 
 def to_int8(model: bytes, classifier: Classifier, images_NHWC: NDArray[np.uint8]) -> bytes:  # noqa: N803
-    """The same model with weights and maps in 8 bits, whose ranges are those of some training images.
+    """Quantize a model to 8 bits, weights and activations, calibrated on training images.
 
-    Static quantisation in the QDQ form; weights have a scale a channel.
+    Static quantisation in the QDQ format, with one scale per channel for weights.
 
     Args:
         model: From `to_onnx`.
-        classifier: That it was made from.
-        images_NHWC: Training images `(N, H, W, C)`, some hundreds.
+        classifier: The classifier of the model, for the metadata.
+        images_NHWC: Some hundred training images `(N, H, W, C)`.
     """
     require_packages("onnxruntime")
     import onnx
@@ -139,21 +138,23 @@ def to_int8(model: bytes, classifier: Classifier, images_NHWC: NDArray[np.uint8]
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="convsmith-") as scratch, _quiet():
-        plain, prepared, made = (Path(scratch) / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
-        plain.write_bytes(model)
-        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        source, simplified, quantized = (
+            Path(scratch) / f"{name}.onnx" for name in ("source", "simplified", "int8")
+        )
+        source.write_bytes(model)
+        quant_pre_process(str(source), str(simplified), skip_symbolic_shape=True)
         q.quantize_static(
-            str(prepared),
-            str(made),
+            str(simplified),
+            str(quantized),
             _reader(images_NHWC),
             quant_format=q.QuantFormat.QDQ,
             per_channel=True,
             activation_type=q.QuantType.QUInt8,
             weight_type=q.QuantType.QInt8,
-            op_types_to_quantize=_IN_8_BITS,
+            op_types_to_quantize=_QUANTIZED,
             calibrate_method=q.CalibrationMethod.MinMax,
         )
-        return _described(onnx.load(made), metadata(classifier, "int8"))
+        return _serialized(onnx.load(quantized), metadata(classifier, "int8"))
 
 
 def _reader(images_NHWC: NDArray[np.uint8], batch_size: int = 64) -> Any:  # noqa: N803
@@ -171,8 +172,8 @@ def _reader(images_NHWC: NDArray[np.uint8], batch_size: int = 64) -> Any:  # noq
     return Reader()
 
 
-def _described(model: Any, told: Mapping[str, str]) -> bytes:
-    """A model with its metadata, without the notes of its making, which name files of this machine."""
+def _serialized(model: Any, metadata: Mapping[str, str]) -> bytes:
+    """Return a model as bytes with its metadata, without debug information, which names local files."""
     import onnx
 
     graph = model.graph
@@ -187,14 +188,14 @@ def _described(model: Any, told: Mapping[str, str]) -> bytes:
     ):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    onnx.helper.set_model_props(model, dict(told))
+    onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString()
     return content
 
 
 def session(model: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
-    """A model ready to run on the CPU; `threads` 0 leaves their number to onnxruntime."""
+    """Return a session on the CPU; with `threads` 0, onnxruntime chooses their number."""
     require_packages("onnxruntime")
     import onnxruntime
 
@@ -205,17 +206,17 @@ def session(model: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
 
 
 def logits_of(
-    running: "onnxruntime.InferenceSession",
+    runtime: "onnxruntime.InferenceSession",
     images_NHWC: NDArray[np.uint8],  # noqa: N803
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Logits and probabilities of images `(N, H, W, C)`, `(N, num_classes)` each."""
-    logits, probabilities = running.run(list(OUTPUTS), {INPUT: images_NHWC})
+    """Return logits and probabilities `(N, num_classes)` of images `(N, H, W, C)`."""
+    logits, probabilities = runtime.run(list(OUTPUTS), {INPUT: images_NHWC})
     return logits, probabilities
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporters' advice to those who write exporters is off."""
+    """Silence warnings of the exporters that are not for users."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root", "")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,4 +1,4 @@
-"""Whether an exported model answers as the net that it was made from, on real images."""
+"""Compare the outputs of an exported model with those of PyTorch, on real images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,15 +16,14 @@ from convsmith.models.classifier import Classifier
 if TYPE_CHECKING:
     import onnxruntime
 
-# Of the largest logit. Other kernels sum in another order; that moves the sixth digit.
-LOGITS = 1e-4
-PROBABILITIES = 1e-4
-# Of the images: two near-equal classes may change places.
-AGREEMENT = 0.999
-# What exactness may cost, and what 8 bits may, as shares of the test images.
-ACCURACY, ACCURACY_INT8 = 0.0005, 0.01
-AGREEMENT_INT8 = 0.95
-BATCH = 250
+# Relative to the largest logit. Other kernels sum in another order, which changes the sixth digit.
+LOGIT_TOLERANCE = 1e-4
+PROBABILITY_TOLERANCE = 1e-4
+# Shares of the images: two classes with nearly equal logits may swap.
+MIN_AGREEMENT, MIN_AGREEMENT_INT8 = 0.999, 0.95
+# Shares of the test images.
+MAX_ACCURACY_LOSS, MAX_ACCURACY_LOSS_INT8 = 0.0005, 0.01
+BATCH_SIZE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +31,12 @@ class Parity:
     """How an exported model compares with PyTorch.
 
     Attributes:
-        difference: The largest of all logits; `allowed` is what it may be, None for 8-bit numbers, which are
-            judged by their answers alone.
-        probability_difference: The largest of all probabilities.
-        agreement: The share of images that get the same class.
-        accuracy: Of PyTorch, and of the exported model; None without labels.
+        images: The number of images.
+        difference: The largest difference of a logit.
+        allowed: The limit of this difference; None for int8, which is compared by its predictions only.
+        probability_difference: The largest difference of a probability.
+        agreement: The share of images with the same prediction.
+        accuracy: That of PyTorch, and that of the exported model; None without labels.
     """
 
     images: int
@@ -47,97 +47,99 @@ class Parity:
     accuracy: tuple[float, float] | None
 
     def lines(self) -> list[str]:
-        """As text."""
+        """Return the comparison as text."""
         limit = "" if self.allowed is None else f" (at most {self.allowed:.2g})"
         largest = f"{self.difference:.2g}{limit}, of a probability {self.probability_difference:.2g}"
-        told = [
+        lines = [
             f"Compared with PyTorch on {self.images:,} images: largest difference of a logit {largest}",
-            f"The same class for {100 * self.agreement:.2f} % of them",
+            f"Same prediction for {100 * self.agreement:.2f} % of them",
         ]
         if self.accuracy:
-            theirs, ours = self.accuracy
-            told.append(f"Accuracy: PyTorch {100 * theirs:.2f} %, ONNX {100 * ours:.2f} %")
-        return told
+            pytorch, exported = self.accuracy
+            lines.append(f"Accuracy: PyTorch {100 * pytorch:.2f} %, ONNX {100 * exported:.2f} %")
+        return lines
 
 
 def compare(
     classifier: Classifier,
-    running: "onnxruntime.InferenceSession",
+    runtime: "onnxruntime.InferenceSession",
     images: Images,
     names: Sequence[str],
     labels: NDArray[np.int64] | None = None,
     *,
     int8: bool = False,
 ) -> Parity:
-    """Compare a model with PyTorch, image by image.
+    """Compare an exported model with PyTorch on each image.
 
     Args:
-        classifier: In fp32.
-        running: The exported model.
+        classifier: The classifier in fp32.
+        runtime: The exported model.
         images: `(N, H, W, C)` uint8.
-        names: Of the images.
-        labels: `(N,)`; without them accuracy is not compared.
-        int8: The model's numbers have 8 bits: its logits may differ, its answers hardly.
+        names: The names of the images.
+        labels: `(N,)`; without them the accuracy is not compared.
+        int8: Whether the model is quantized: its logits may differ, its predictions hardly.
 
     Raises:
-        ParityError: They differ by more than they may; the first image that does is named.
+        ParityError: The outputs differ by more than the tolerance; the error names the first such image.
     """
-    # In batches of several sizes, one among them: the file must take any number.
-    starts = [0, 1, 3, *range(10, len(images), BATCH), len(images)]
+    # Batches of several sizes, 1 included: the file must accept any.
+    starts = [0, 1, 3, *range(10, len(images), BATCH_SIZE), len(images)]
     parts = [
-        logits_of(running, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
+        logits_of(runtime, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
     ]
     logits, probabilities = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
-    wanted = classifier.logits(images)
-    apart = np.abs(logits - wanted).max(1)
-    apart_probability = np.abs(probabilities - classifier.probabilities(wanted)).max(1)
-    other = logits.argmax(1) != wanted.argmax(1)
+    expected = classifier.logits(images)
+    differences = np.abs(logits - expected).max(1)
+    probability_differences = np.abs(probabilities - classifier.probabilities(expected)).max(1)
+    disagrees = logits.argmax(1) != expected.argmax(1)
     parity = Parity(
         images=len(images),
-        difference=float(apart.max()),
-        allowed=None if int8 else LOGITS * max(1.0, float(np.abs(wanted).max())),
-        probability_difference=float(apart_probability.max()),
-        agreement=float(1 - other.mean()),
+        difference=float(differences.max()),
+        allowed=None if int8 else LOGIT_TOLERANCE * max(1.0, float(np.abs(expected).max())),
+        probability_difference=float(probability_differences.max()),
+        agreement=float(1 - disagrees.mean()),
         accuracy=None
         if labels is None
-        else (float((wanted.argmax(1) == labels).mean()), float((logits.argmax(1) == labels).mean())),
+        else (float((expected.argmax(1) == labels).mean()), float((logits.argmax(1) == labels).mean())),
     )
-    strange = (
-        other
-        if int8
-        else ~((apart <= (parity.allowed or 0.0)) & (apart_probability <= PROBABILITIES)) | other
-    )
-    if found := _faults(parity, int8=int8):
-        first = int(strange.argmax())
-        where = f"first at {names[first]}: logits {_row(logits[first])}, expected {_row(wanted[first])}"
+    if violations := _violations(parity, int8=int8):
+        within = (differences <= (parity.allowed or 0.0)) & (probability_differences <= PROBABILITY_TOLERANCE)
+        first = int((disagrees if int8 else ~within | disagrees).argmax())
+        context = f"first at {names[first]}: logits {_row(logits[first])}, expected {_row(expected[first])}"
         raise ParityError.of(
-            Problem(what=each, where="ONNX against PyTorch", context=where, fix="nothing was written")
-            for each in found
+            Problem(what=each, where="ONNX against PyTorch", context=context, fix="nothing was written")
+            for each in violations
         )
     return parity
 
 
-def _faults(parity: Parity, *, int8: bool) -> list[str]:
-    """What is out of bounds; comparisons are such that what is not a number is."""
-    found = []
+def _violations(parity: Parity, *, int8: bool) -> list[str]:
+    """Return the violated tolerances; NaN violates each."""
+    violations = []
     if parity.allowed is not None and not parity.difference <= parity.allowed:
-        found.append(f"a logit differs by {parity.difference:.3g}, expected at most {parity.allowed:.3g}")
-    if not int8 and not parity.probability_difference <= PROBABILITIES:
-        found.append(
-            f"a probability differs by {parity.probability_difference:.3g}, "
-            f"expected at most {PROBABILITIES:g}"
+        violations.append(
+            f"a logit differs by {parity.difference:.3g}, expected at most {parity.allowed:.3g}"
         )
-    least = AGREEMENT_INT8 if int8 else AGREEMENT
-    if not parity.agreement >= least:
-        found.append(f"the same class for {parity.agreement:.2%} of the images, expected {least:.2%}")
+    if not int8 and not parity.probability_difference <= PROBABILITY_TOLERANCE:
+        violations.append(
+            f"a probability differs by {parity.probability_difference:.3g}, "
+            f"expected at most {PROBABILITY_TOLERANCE:g}"
+        )
+    min_agreement = MIN_AGREEMENT_INT8 if int8 else MIN_AGREEMENT
+    if not parity.agreement >= min_agreement:
+        violations.append(
+            f"the same prediction for {parity.agreement:.2%} of the images, expected {min_agreement:.2%}"
+        )
     if parity.accuracy:
-        theirs, ours = parity.accuracy
-        most = ACCURACY_INT8 if int8 else ACCURACY
-        if not abs(theirs - ours) <= most and (ours < theirs or not int8):
-            found.append(f"accuracy {ours:.2%} instead of {theirs:.2%}, expected within {most:.2%}")
-    return found
+        pytorch, exported = parity.accuracy
+        max_loss = MAX_ACCURACY_LOSS_INT8 if int8 else MAX_ACCURACY_LOSS
+        if not abs(pytorch - exported) <= max_loss and (exported < pytorch or not int8):
+            violations.append(
+                f"accuracy {exported:.2%} instead of {pytorch:.2%}, expected within {max_loss:.2%}"
+            )
+    return violations
 
 
 def _row(values: NDArray[np.float32]) -> str:
-    shown = ", ".join(f"{value:.4g}" for value in values[:10])
-    return f"({shown}{', ...' if len(values) > 10 else ''})"
+    text = ", ".join(f"{value:.4g}" for value in values[:10])
+    return f"({text}{', ...' if len(values) > 10 else ''})"

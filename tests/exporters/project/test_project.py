@@ -17,7 +17,7 @@ import pytest
 import convsmith as cs
 from convsmith.cli import run
 from convsmith.data.dataset import CANONICAL
-from convsmith.exporters.project.code import Storage, context, python_files
+from convsmith.exporters.project.code import Storage, python_files, template_context
 from convsmith.exporters.project.descriptions import differences, strategy
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -100,7 +100,7 @@ def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], 
         splits={},
         test_split="the source's own" if own_test else "by convsmith, stratified",
     )
-    values = context(recipe, planned, data, storage)
+    values = template_context(recipe, planned, data, storage)
     values["data_help"] = "a folder"
     for path, text in python_files(values, planned, ["Images are so and so."]).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -163,9 +163,9 @@ def test_many_classes_have_a_file_of_their_own(tmp_path: Path) -> None:
 
 def test_a_project_tells_that_its_net_had_a_teacher() -> None:
     taught = load("digits", ["train.teacher=mnist-5k", "train.distillation.temperature=2"])
-    assert any("taught this one (weight 0.9, temperature 2)" in line for line in strategy(taught))
-    assert any("learns from the labels alone" in line for line in differences(taught))
-    assert not any("taught" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
+    assert any("from a trained teacher, in addition to the labels (weight 0.9, temperature 2)" in line for line in strategy(taught))
+    assert any("learns from the labels only" in line for line in differences(taught))
+    assert not any("teacher" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
 
 
 # Run where convsmith cannot be imported: tests the weights of each project, then trains each anew.

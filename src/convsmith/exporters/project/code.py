@@ -1,4 +1,4 @@
-"""The Python files of a project: what a recipe uses, and nothing else."""
+"""The Python files of a project, reduced to what its recipe uses."""
 
 import re
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
+from convsmith.text import percent
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.muon import Muon
 
-# More class names than these have a file of their own.
-MOST_CLASSES = 50
+# More class names than these are stored in a separate file.
+MAX_CLASSES_IN_CODE = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +27,12 @@ class Storage:
 
     Attributes:
         kind: "digits", "hub", "parquet" or "images".
-        default: What is read unless another place is named.
-        train_folder: Of an image folder; empty where its classes lie at the top.
-        test_folder: Of an image folder; empty where it has none.
-        columns: Of image and label in a table, where they are known.
-        is_marked: Whether the table says that its images are images.
-        test_name: Of the test split in a table, where it is known.
+        default: The default data set.
+        train_folder: The training images of an image folder; empty if the classes are at the top level.
+        test_folder: The test images of an image folder; empty if there are none.
+        columns: The columns of image and label in a table, if known.
+        is_marked: Whether the table has the image column typed as images.
+        test_name: The test split of a table, if known.
     """
 
     kind: str
@@ -44,8 +45,8 @@ class Storage:
 
 
 def environment() -> jinja2.Environment:
-    """Templates of code and text; what comes from outside goes through `literal` or is escaped."""
-    made = jinja2.Environment(
+    """Return the templates; external text goes through `literal` or is escaped."""
+    templates = jinja2.Environment(
         loader=jinja2.PackageLoader("convsmith.exporters.project"),
         autoescape=False,  # noqa: S701 - Python and Markdown
         undefined=jinja2.StrictUndefined,
@@ -53,19 +54,19 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters.update(number=number, literal=literal)
-    made.globals.update(call=call)
-    return made
+    templates.filters.update(number=number, literal=literal, percent=percent)
+    templates.globals.update(call=call)
+    return templates
 
 
-def context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage) -> dict[str, Any]:
-    """All that the templates ask for.
+def template_context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage) -> dict[str, Any]:
+    """Return the variables of the templates.
 
     Args:
-        recipe: As it was trained.
-        plan: Of its net.
-        data: The run's data.json.
-        storage: How the data set is kept.
+        recipe: The recipe of the run.
+        plan: The plan of its net.
+        data: The data set of the run.
+        storage: How the data set is stored.
     """
     return {
         **_data_context(recipe, data, storage),
@@ -76,7 +77,7 @@ def context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage) -> d
 
 
 def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[str, str]:
-    """The files by path, from the context.
+    """Return the files by path.
 
     >>> from convsmith.net.notation import parse
     >>> from convsmith.net.plan import plan
@@ -85,7 +86,7 @@ def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[s
     >>> planned = plan(parse(recipe.model.net), (1, 8, 8), recipe.model)
     >>> from convsmith.data.dataset import load as load_data
     >>> data = DataRecord.of(load_data(recipe.data), recipe.data)
-    >>> values = context(recipe, planned, data, Storage(kind="digits"))
+    >>> values = template_context(recipe, planned, data, Storage(kind="digits"))
     >>> list(python_files(values, planned, []))
     ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
     """
@@ -124,7 +125,7 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "resize": recipe.data.resize,
         "suffixes_constant": constant("SUFFIXES", sorted(SUFFIXES)),
         "class_names": names,
-        "classes_in_file": len(names) > MOST_CLASSES,
+        "classes_in_file": len(names) > MAX_CLASSES_IN_CODE,
         "classes_constant": constant("CLASSES", names),
         "mean_constant": constant("MEAN", data.mean),
         "std_constant": constant("STD", data.std),
@@ -150,7 +151,7 @@ def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
 
 
 def _is_heavy(transforms: tuple[Transform, ...], plan: Plan) -> bool:
-    """Whether images are worth processes of their own that augment them."""
+    """Whether the augmentation is expensive enough for worker processes."""
     _, height, width = plan.input_shape
     return bool(transforms) and height * width > 400
 
@@ -197,10 +198,10 @@ def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[
             "muon_call": config.source_call("filters", indent=8, after=","),
             "rest_call": config.rest.source_call("rest", indent=8, after=","),
         }
-    learned = "learned" if frozen else "model.parameters()"
+    parameters = "learned" if frozen else "model.parameters()"
     if grouped:
-        learned = f"groups(model, {'learned' if frozen else 'list(model.parameters())'})"
-    return {"muon_call": "", "rest_call": config.source_call(learned, indent=4, before="return ")}
+        parameters = f"groups(model, {'learned' if frozen else 'list(model.parameters())'})"
+    return {"muon_call": "", "rest_call": config.source_call(parameters, indent=4, before="return ")}
 
 
 def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
@@ -235,18 +236,18 @@ _INIT_CALLS = {
 
 
 def _init_sentence(init: str, gain: float) -> str:
-    told = {
-        "default": "Weights as PyTorch starts them",
+    sentence = {
+        "default": "The default initialisation of PyTorch",
         "kaiming-normal": "Normal weights by He et al. (arXiv 1502.01852), biases 0",
         "kaiming-uniform": "Uniform weights by He et al. (arXiv 1502.01852), biases 0",
         "orthogonal": "Orthogonal weights, biases 0",
-        "dirac": "As PyTorch starts them, but hidden convolutions pass their inputs on",
+        "dirac": "The default of PyTorch, with the identity in hidden convolutions",
     }[init]
-    return f"{told}.{'' if gain == 1 else f' {number(gain)} times that before a norm.'}"
+    return f"{sentence}.{'' if gain == 1 else f' Weights before a norm are scaled by {number(gain)}.'}"
 
 
 def plain_log(log: str) -> str:
-    r"""A log without the time before each line, and without guesses of what was left.
+    r"""Return a log without timestamps and estimates of the remaining time.
 
     >>> plain_log("17:23:28  Epoch 1\n17:23:29  Remaining: about 00:11\n")
     'Epoch 1\n'

@@ -1,4 +1,4 @@
-"""A net and its training in sentences, as a hand-in tells them."""
+"""Describe a net and its training in sentences, for the README of a project."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "sil
 
 
 def blocks(plan: Plan, analysis: Analysis) -> list[str]:
-    r"""A sentence for each block: its layers, and what it makes.
+    r"""Describe each block: its layers, and the size and receptive field of its output.
 
     >>> from convsmith.net.arithmetic import analyze_notation
     >>> analysis = analyze_notation("C8 C16:s2 / G F10", (3, 32, 32))
@@ -23,7 +23,7 @@ def blocks(plan: Plan, analysis: Analysis) -> list[str]:
     global average pooling, fully connected layer to 10
     """
     rows = {row.name: row for row in analysis.rows}
-    told = []
+    lines = []
     for block in plan.blocks:
         line = ", ".join(_layers(block))
         last = block[-1]
@@ -32,8 +32,8 @@ def blocks(plan: Plan, analysis: Analysis) -> list[str]:
         if len(shape) == 3 and row is not None and row.out_field.axes:
             field = axes_text(row.out_field.sizes)
             line += f"; maps of {shape[1]}x{shape[2]} pixels, receptive field {field}"
-        told.append(line)
-    return told
+        lines.append(line)
+    return lines
 
 
 def _layers(steps: Sequence[Step]) -> Iterator[str]:
@@ -44,101 +44,106 @@ def _layers(steps: Sequence[Step]) -> Iterator[str]:
             yield step.description
 
 
-def after_a_layer(recipe: Recipe) -> str:
-    """What follows each convolution.
+def after_a_convolution(recipe: Recipe) -> str:
+    """List the operations after each convolution.
 
     >>> from convsmith.recipes.loader import load
-    >>> after_a_layer(load("cifar10-classic"))
+    >>> after_a_convolution(load("cifar10-classic"))
     'ReLU, batch norm, dropout of 2 %'
     """
     model = recipe.model
     norm = [] if model.norm == "none" else [_NORMS[model.norm]]
     activation = [] if model.activation == "none" else [_ACTIVATIONS.get(model.activation, model.activation)]
-    told = activation + norm if model.order == "conv-activation-norm" else norm + activation
+    operations = activation + norm if model.order == "conv-activation-norm" else norm + activation
     if model.dropout and model.dropout_at == "layer":
-        told.append(f"dropout of {number(round(100 * model.dropout, 6))} %")
-    return ", ".join(told)
+        operations.append(f"dropout of {number(round(100 * model.dropout, 6))} %")
+    return ", ".join(operations)
 
 
 def strategy(recipe: Recipe) -> list[str]:
-    """How the net was trained, a sentence each."""
+    """Describe the training, in one sentence per item."""
     train = recipe.train
     smoothing = f", label smoothing {number(train.label_smoothing)}" if train.label_smoothing else ""
-    told = [f"Cross-entropy loss{smoothing}; {train.optimizer.describe()}."]
-    told.append(f"Learning rate: {train.schedule.describe()}.")
+    sentences = [f"Cross-entropy loss{smoothing}; {train.optimizer.describe()}."]
+    sentences.append(f"Learning rate: {train.schedule.describe()}.")
     epochs = f"{train.epochs_run} epochs"
     if train.stop_after:
-        epochs += f" of the {train.epochs} that the schedule is planned for"
-    parts = f", each in {train.num_microbatches} parts of {train.microbatch_size} that batch norm sees apart"
-    told.append(f"{epochs}, batches of {train.batch_size}{parts if train.num_microbatches > 1 else ''}.")
+        epochs += f" of the {train.epochs} of the schedule"
+    parts = f", each in {train.num_microbatches} parts of {train.microbatch_size} normalised separately"
+    sentences.append(f"{epochs}, batches of {train.batch_size}{parts if train.num_microbatches > 1 else ''}.")
     if train.progressive:
         size, share = train.progressive.start_size, number(round(100 * train.progressive.until, 6))
-        told.append(
-            f"The first {share} % of the steps see images of {size}x{size} pixels, which take less time."
+        sentences.append(
+            f"The first {share} % of the steps use images of {size}x{size} pixels, which takes less time."
         )
     if train.whitening:
-        told.append("The first convolution whitens patches of the training images, and is not learned.")
+        sentences.append("The first convolution whitens patches of the training images; it is not trained.")
     if train.weight_standardization:
-        told.append("Weights are standardised while they are learned, since the net has no norm layers.")
-    told += _averages(train)
+        sentences.append(
+            "The weights are standardised during the training, since the net has no norm layers."
+        )
+    sentences += _averages(train)
     if recipe.augment.mix:
-        told.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
+        sentences.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
     if train.distillation:
         weight, temperature = number(train.distillation.alpha), number(train.distillation.temperature)
-        told.append(
-            f"Knowledge distillation: beside the labels, a trained net taught this one (weight {weight}, "
+        sentences.append(
+            f"Knowledge distillation from a trained teacher, in addition to the labels (weight {weight}, "
             f"temperature {temperature})."
         )
     if recipe.data.validation:
         share = number(round(100 * recipe.data.validation, 6))
-        told.append(f"{share} % of the training images are held out as a validation set.")
-    told.append("The weights are those of the last epoch; no epoch was picked by its test accuracy.")
-    return told
+        sentences.append(f"{share} % of the training images are held out as a validation set.")
+    sentences.append("The weights are those of the last epoch; no epoch was selected by its test accuracy.")
+    return sentences
 
 
 def _averages(train: TrainConfig) -> list[str]:
-    """The weights that are tested, where they are not the net's own."""
-    told = []
+    """Describe the averaged weights that are evaluated, if any."""
+    sentences = []
     if train.lookahead:
         k, alpha = train.lookahead.k, number(train.lookahead.alpha)
-        told.append(
-            f"Lookahead: after every {k} steps slow weights go {alpha} of the way to the net's, which "
-            "goes on from there."
+        sentences.append(
+            f"Lookahead: every {k} steps, slow weights move by {alpha} towards the weights of the net, which "
+            "continues from them."
         )
     if train.lookahead and not train.ema:
-        told.append("What is tested has the slow weights.")
+        sentences.append("The slow weights are evaluated.")
     if train.ema:
-        told.append(
-            f"What is tested is an exponential average of the weights (decay {number(train.ema)} a step)."
+        sentences.append(
+            f"An exponential moving average of the weights is evaluated (decay {number(train.ema)} per step)."
         )
-    return told
+    return sentences
 
 
 def differences(recipe: Recipe) -> list[str]:
-    """What this project does in another way than the training that made its weights."""
+    """List the differences between the code of the project and the training of its weights."""
     train = recipe.train
-    told = [
-        "Trained again, it draws other random numbers: the accuracy differs a little, as between two seeds."
+    sentences = [
+        "A new training draws other random numbers: the accuracy differs slightly, as between two seeds."
     ]
     if recipe.augment.engine == "batched" and recipe.augment.transforms:
-        told.append(
-            "The weights were trained with the same transforms applied to whole batches at once; here "
-            "albumentations applies them image by image."
+        sentences.append(
+            "The weights were trained with the same transforms, applied to batches; here albumentations "
+            "applies them to each image."
         )
     if train.num_microbatches > 1:
-        told.append(
-            "The parts of a batch were computed on a core each. Here they follow one another, so the running "
-            "statistics of batch norm move once for each part instead of once for each batch."
+        sentences.append(
+            "The parts of a batch were computed in parallel. Here they are computed in sequence, so the "
+            "running statistics of batch norm are updated once per part instead of once per batch."
         )
     if train.teacher:
-        told.append(
-            "The net that taught this one is not part of the project: trained again, it learns from the "
-            "labels alone, and may end lower."
+        sentences.append(
+            "The teacher is not part of the project: a new training learns from the labels only, and may "
+            "reach a lower accuracy."
         )
     if train.precision == "bf16":
-        told.append("Forward passes are in bfloat16, as they were; on a CPU without it they are slow.")
+        sentences.append(
+            "Forward passes use bfloat16, as in the original training. They are slow on CPUs without "
+            "bf16 instructions."
+        )
     if recipe.model.dropout:
-        told.append("Dropout is PyTorch's own, where a faster one of the same meaning was used.")
+        sentences.append("Dropout is that of PyTorch; the training used a faster, equivalent implementation.")
     if recipe.data.keep_in == "disk":
-        told.append("All images are held in memory, where they were read from disk batch by batch.")
-    return told
+        sentences.append("All images are held in memory; the training read them from disk.")
+    return sentences

@@ -1,4 +1,4 @@
-"""The notebook of a project: its functions called one after the other."""
+"""The notebook of a project: its functions, called in order."""
 
 import json
 import re
@@ -12,23 +12,21 @@ _MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILIN
 
 
 def notebook(values: dict[str, Any], summary: RunSummary) -> str:
-    """The notebook as JSON, without outputs.
+    """Return the notebook as JSON, without outputs.
 
     Args:
-        values: The context of the code.
+        values: The template context, from `code.template_context`.
         summary: The results of the run.
     """
     templates = environment()
     templates.filters.update(md=escape_markdown)
-    shows_pictures = bool({"explanation", "confusion"} & set(summary.plots))
-    text = templates.get_template("notebook.py.j2").render(
-        **values, run=summary, shows_pictures=shows_pictures
-    )
+    has_plots = bool({"explanation", "confusion"} & set(summary.plots))
+    text = templates.get_template("notebook.py.j2").render(**values, run=summary, has_plots=has_plots)
     return as_notebook(text)
 
 
 def as_notebook(script: str) -> str:
-    r"""A script with cells marked by `# %%` as a notebook.
+    r"""Convert a script with cells marked by `# %%` to a notebook.
 
     >>> json.loads(as_notebook("# %% [markdown]\n# Title\n# %%\nx = 1\n"))["cells"][1]["source"]
     'x = 1'

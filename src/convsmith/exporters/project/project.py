@@ -1,4 +1,4 @@
-"""A finished run written out as a plain project: code, weights, log, plots, notebook and README."""
+"""The files of an ejected project: code, weights, log, plots, notebook and README."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
-from convsmith.exporters.project.code import Storage, context, plain_log, python_files
+from convsmith.exporters.project.code import Storage, plain_log, python_files, template_context
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
@@ -21,8 +21,8 @@ from convsmith.runs.schema import METRICS, Environment
 from convsmith.system import files, reading
 from convsmith.training.metrics import SplitMetrics
 
-# The pictures of a run that a project shows, in the order of its README.
-PICTURES = (
+# The plots of a run that a project includes, in the order of its README.
+PLOTS = (
     "examples", "augmented", "architecture", "curves", "predictions", "class_accuracy", "confusion",
     "misclassified", "explanation", "receptive_field",
 )  # fmt: skip
@@ -41,19 +41,19 @@ def project_files(model: RunModel) -> dict[str, bytes]:
 
     Raises:
         RunError: The run is damaged or not finished.
-        DataError: Its data set is not where it was.
+        DataError: Its data set does not exist any more.
     """
     _check_complete(model)
     folder, recipe, data = model.folder, model.recipe, model.data
     storage = storage_of(recipe.data)
-    values = context(recipe, model.plan, data, storage)
+    values = template_context(recipe, model.plan, data, storage)
     values["data_help"] = _DATA_HELP[storage.kind]
     notes = usage_notes(data.mean, data.std, data.class_names)
     texts = python_files(values, model.plan, notes)
     texts["model/__init__.py"] = ""
     if values["classes_in_file"]:
         texts["utils/classes.json"] = files.json_text(data.class_names)
-    plots = [name for name in PICTURES if (folder.path / "plots" / f"{name}.png").is_file()]
+    plots = [name for name in PLOTS if (folder.path / "plots" / f"{name}.png").is_file()]
     summary = _summary(model, plots)
     texts["logs/train.log"] = summary.log
     texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
@@ -70,13 +70,13 @@ def project_files(model: RunModel) -> dict[str, bytes]:
 
 
 def storage_of(config: DataConfig) -> Storage:
-    """How the data set of a run is kept, and where a project finds it.
+    """Describe how the data set of a run is stored, and its default location in a project.
 
     Raises:
-        DataError: It is not where it was.
+        DataError: It does not exist any more.
     """
     source = find_source(config)
-    # What has a name is found by everyone; a folder is this machine's.
+    # Data sets with a name are available everywhere; a folder is local to this machine.
     default = HUB_NAMES.get(config.source, "data")
     test = "test" if config.source in HUB_NAMES else ""
     if source.kind == "digits":
@@ -94,13 +94,13 @@ def storage_of(config: DataConfig) -> Storage:
         return Storage(
             kind="parquet", default=default, columns=(image, label), is_marked=is_marked, test_name=test
         )
-    asked = (config.image_column, config.label_column)
-    columns = _COLUMNS.get(config.source) or ((asked[0], asked[1]) if asked[0] and asked[1] else None)
+    image, label = config.image_column, config.label_column
+    columns = _COLUMNS.get(config.source) or ((image, label) if image and label else None)
     return Storage(kind="hub", default=source.location, columns=columns, test_name=test)
 
 
 def requirements(kind: str, values: dict[str, Any], environment: Environment) -> str:
-    """The packages that the code imports, at the versions that the run was trained with."""
+    """Return the imported packages, at the versions that the run was trained with."""
     names = set(_PACKAGES)
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pillow"} if kind == "images" or values["resize"] else set()
@@ -120,7 +120,7 @@ def _check_complete(model: RunModel) -> None:
             fix=f"`convsmith resume {model.place}` continues it, `convsmith evaluate {model.place}` "
             "evaluates it as it is",
         )
-    model.folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PICTURES))
+    model.folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PLOTS))
 
 
 def _summary(model: RunModel, plots: list[str]) -> RunSummary:

@@ -1,4 +1,4 @@
-"""The README of a project, in the form that the courses ask for."""
+"""The README of a project, with the sections that the courses require."""
 
 import re
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from convsmith.text import escape_markdown, fenced, percent
 from convsmith.training.metrics import SplitMetrics
 
 TITLES = {
-    "architecture": "The net, layer by layer",
+    "architecture": "The layers of the net",
     "confusion": "Confusion matrix",
-    "explanation": "What the net looks at",
-    "receptive_field": "The effective receptive field: how much each pixel matters to the map's centre",
+    "explanation": "Class-activation and occlusion maps",
+    "receptive_field": "The effective receptive field: the gradient of the centre of the last map",
 }
 
 
@@ -50,10 +50,10 @@ class RunSummary:
 
 
 def readme(values: dict[str, Any], summary: RunSummary) -> str:
-    """The page as Markdown. Names that come from the user are escaped.
+    """Return the README in Markdown; names from the user are escaped.
 
     Args:
-        values: The context of the code.
+        values: The template context, from `code.template_context`.
         summary: The results of the run.
     """
     templates = environment()
@@ -65,7 +65,7 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         receptive_field_table=receptive_field_table(summary.analysis),
         totals=summary.analysis.totals_line(),
         blocks=descriptions.blocks(summary.plan, summary.analysis),
-        after_a_layer=descriptions.after_a_layer(summary.recipe),
+        after_a_convolution=descriptions.after_a_convolution(summary.recipe),
         transforms=[(each.title, each.details) for each in summary.recipe.augment.transforms],
         strategy=descriptions.strategy(summary.recipe),
         differences=descriptions.differences(summary.recipe),
