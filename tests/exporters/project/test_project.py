@@ -163,7 +163,10 @@ def test_many_classes_have_a_file_of_their_own(tmp_path: Path) -> None:
 
 def test_a_project_tells_that_its_net_had_a_teacher() -> None:
     taught = load("digits", ["train.teacher=mnist-5k", "train.distillation.temperature=2"])
-    assert any("from a trained teacher, in addition to the labels (weight 0.9, temperature 2)" in line for line in strategy(taught))
+    assert any(
+        "from a trained teacher, in addition to the labels (weight 0.9, temperature 2)" in line
+        for line in strategy(taught)
+    )
     assert any("learns from the labels only" in line for line in differences(taught))
     assert not any("teacher" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
 

@@ -94,8 +94,9 @@ def storage_of(config: DataConfig) -> Storage:
         return Storage(
             kind="parquet", default=default, columns=(image, label), is_marked=is_marked, test_name=test
         )
-    image, label = config.image_column, config.label_column
-    columns = _COLUMNS.get(config.source) or ((image, label) if image and label else None)
+    columns = _COLUMNS.get(config.source)
+    if columns is None and config.image_column and config.label_column:
+        columns = config.image_column, config.label_column
     return Storage(kind="hub", default=source.location, columns=columns, test_name=test)
 
 
