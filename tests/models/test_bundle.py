@@ -57,7 +57,7 @@ def test_a_missing_bundle_is_reported(
     for target, told in (
         ("cifar10-sprnt", "did you mean 'cifar10-sprint'?"),
         (str(tmp_path / "no"), "no such folder"),
-        (str(tmp_path), "no trained run"),
+        (str(tmp_path), "not a trained run"),
     ):
         assert command(["predict", target, picture]) == 2
         assert told in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""Write models in forms that others use."""
+"""Export models: source code, bundles, ONNX, projects."""

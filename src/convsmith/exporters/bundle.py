@@ -27,7 +27,7 @@ from convsmith.recipes.session import Session
 from convsmith.runs.schema import Environment
 from convsmith.training.metrics import EVALUATION_BATCH
 
-# Weights are kept in fp16 if that costs less than this share of the test images.
+# Weights are stored in fp16 if that costs less than this share of the test images.
 MAX_FP16_LOSS = 0.0005
 
 

@@ -91,7 +91,7 @@ def _confidence(metadata: BundleMetadata) -> str:
     metrics, confidence = metadata.measured, metadata.confidence
     on_test = confidence.fitted_on == "test"
     split = "test images" if on_test else "validation images, which were not trained on"
-    hedge = "; it was fitted on the same images, so this does not estimate new ones" if on_test else ""
+    hedge = "; fitted on the same images, the latter is optimistic" if on_test else ""
     wrong = "no prediction is wrong"
     if metrics.unsure_among_wrong is not None:
         wrong = f"{percent(metrics.unsure_among_wrong, 1)} of the wrong predictions"

@@ -13,7 +13,7 @@ def source_files(model: Model) -> dict[str, bytes]:
     """Return the files by name: `model.py`, and trained weights in fp32 as `model.safetensors`.
 
     Raises:
-        ModuleError: The model is a module of the user's.
+        ModuleError: The model is a module in a file.
         RunError: The weights of a run are damaged.
         BundleError: The weights of a bundle are damaged.
     """

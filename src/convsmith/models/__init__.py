@@ -1,1 +1,1 @@
-"""Trained models: resolve a name, load, predict."""
+"""Resolve names to models; load and run trained models."""

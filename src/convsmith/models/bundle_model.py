@@ -117,7 +117,7 @@ class BundleModel(TrainedModel):
         return reading.sha256(self.bundle.folder / bundles.WEIGHTS)
 
     def unseen_splits(self, data: "TrainingData", config: "DataConfig") -> frozenset[str]:
-        """Return the splits that were certainly held out, by the settings that made them.
+        """Return the splits that were certainly held out, by the settings of the split.
 
         A bundle does not list its splits. The test images are split off first, then the validation images.
         """
@@ -164,7 +164,7 @@ class BundleModel(TrainedModel):
         source = self.bundle.metadata.origin.data.source
         if source not in NAMES:
             raise BundleError(
-                f"its data set, {source!r}, is not one that is known by name",
+                f"its data set, {source!r}, is not a named one",
                 where=self.place,
                 fix=fix,
             )

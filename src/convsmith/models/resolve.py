@@ -5,7 +5,7 @@
 | `digits`, `recipe:digits`, `my.toml` | a recipe, with its initial weights |
 | `digits`, `zoo:digits`, `digits-best` | a trained model of the zoo |
 | `runs/digits-1`, `my-bundle/` | a run folder or a bundle, with its trained weights |
-| `model.py:Net(width=32)` | a module of the user's |
+| `model.py:Net(width=32)` | a PyTorch module in a file |
 | `"C16 C16:s2 / G F10"` | a net in the notation |
 
 A word that names both a recipe and a zoo model denotes the recipe, or the zoo model for commands that need
@@ -52,7 +52,7 @@ def resolve(
         RecipeError: The recipe or an override is invalid, or the input's shape is missing.
         NotationError: The notation is invalid.
         ShapeError: The layers do not fit the input.
-        ModuleError: The module cannot be found, made or run.
+        ModuleError: The module does not exist, or cannot be created or run.
 
     Example:
         >>> resolve("C16 C16:s2 / G F10", input_shape=(3, 32, 32)).analysis.parameters

@@ -1,4 +1,4 @@
-"""Models without trained weights: notation, a module of the user's, a recipe."""
+"""Models without trained weights: notation, modules in files, recipes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ class NotationModel(Model):
 
 
 class ModuleModel(Model):
-    """A module of the user's, `file.py:Class(...)`."""
+    """A PyTorch module in a file, `file.py:Class(...)`."""
 
     kind = "module"
 

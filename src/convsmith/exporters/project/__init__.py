@@ -1,1 +1,1 @@
-"""A run as a plain project without convsmith."""
+"""Eject a run as a plain PyTorch project without convsmith."""

@@ -198,9 +198,9 @@ def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[
             "muon_call": config.source_call("filters", indent=8, after=","),
             "rest_call": config.rest.source_call("rest", indent=8, after=","),
         }
-    parameters = "learned" if frozen else "model.parameters()"
+    parameters = "trainable" if frozen else "model.parameters()"
     if grouped:
-        parameters = f"groups(model, {'learned' if frozen else 'list(model.parameters())'})"
+        parameters = f"parameter_groups(model, {'trainable' if frozen else 'list(model.parameters())'})"
     return {"muon_call": "", "rest_call": config.source_call(parameters, indent=4, before="return ")}
 
 
