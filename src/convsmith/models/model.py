@@ -5,8 +5,6 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from convsmith.briefs.checks import Check, RunMetrics, judge
-from convsmith.briefs.schema import Brief
 from convsmith.errors import ModuleError, RecipeError, ShapeError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from convsmith.briefs.checks import Check, RunMetrics
+    from convsmith.briefs.schema import Brief
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
     from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
@@ -51,7 +51,7 @@ class Model(ABC):
         return None
 
     @property
-    def test_metrics(self) -> RunMetrics | None:
+    def test_metrics(self) -> "RunMetrics | None":
         """Accuracy and calibration error on the test set; None without trained weights."""
         return None
 
@@ -64,13 +64,16 @@ class Model(ABC):
             "a module of your own is PyTorch code already", where=self.name, fix="name a net in the notation"
         )
 
-    def judge(self, brief: Brief | None = None, metrics: RunMetrics | None = None) -> tuple[Check, ...]:
+    def judge(self, brief: "Brief | None" = None, metrics: "RunMetrics | None" = None) -> "tuple[Check, ...]":
         """Judge the model.
 
         Args:
             brief: By default the recipe's own.
             metrics: Accuracy and calibration error; by default those of the model.
         """
+        from convsmith.briefs.checks import judge
+        from convsmith.briefs.schema import Brief
+
         recipe = self.recipe
         if brief is None:
             brief = recipe.brief if recipe else Brief()

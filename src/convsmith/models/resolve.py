@@ -16,13 +16,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from convsmith.errors import BundleError, RecipeError, suggest
-from convsmith.models.bundle import METADATA, read
-from convsmith.models.bundle_model import BundleModel, ZooModel
-from convsmith.models.model import Model, TrainedModel
-from convsmith.models.zoo import best_names, unknown_zoo_model, zoo_folder, zoo_name, zoo_names
+
+if TYPE_CHECKING:
+    from convsmith.models.model import Model, TrainedModel
 
 Preference = Literal["recipe", "zoo"]
 ImageShape = tuple[int, int, int]
@@ -34,7 +33,7 @@ def resolve(
     input_shape: ImageShape | None = None,
     *,
     prefer: Preference = "recipe",
-) -> Model:
+) -> "Model":
     """Resolve a name to a model. PyTorch is imported for runs and modules only.
 
     Args:
@@ -66,7 +65,7 @@ def resolve(
     return model
 
 
-def resolve_trained(text: str) -> TrainedModel:
+def resolve_trained(text: str) -> "TrainedModel":
     """Resolve a name to a model with trained weights: a zoo model, a bundle or a run.
 
     Raises:
@@ -77,6 +76,9 @@ def resolve_trained(text: str) -> TrainedModel:
         >>> resolve_trained("digits").kind
         'zoo'
     """
+    from convsmith.models.model import TrainedModel
+    from convsmith.models.zoo import unknown_zoo_model, zoo_names
+
     try:
         reference = _locate(text, "zoo")
     except RecipeError as error:
@@ -117,9 +119,12 @@ def _locate(text: str, prefer: Preference) -> _Reference:
 
 
 def _locate_name(text: str, prefer: Preference) -> _Reference | None:
+    # Notation is recognized without reading the library.
+    if not _like_a_name(text):
+        return None
     order: tuple[Preference, ...] = ("recipe", "zoo") if prefer == "recipe" else ("zoo", "recipe")
     for kind in order:
-        if _is_recipe(text) if kind == "recipe" else zoo_name(text):
+        if _is_recipe(text) if kind == "recipe" else _zoo_name(text):
             return _Reference(kind=kind, text=text)
     return None
 
@@ -127,10 +132,13 @@ def _locate_name(text: str, prefer: Preference) -> _Reference | None:
 def _locate_folder(text: str) -> _Reference | None:
     folder = Path(text)
     if folder.is_dir():
+        from convsmith.models.bundle import METADATA
+
         return _Reference(kind="bundle" if (folder / METADATA).is_file() else "run", text=text)
     if _like_a_path(text):
         return _Reference(kind="run", text=text)
     if _like_a_name(text):
+        from convsmith.models.zoo import best_names
         from convsmith.recipes.loader import recipe_names
 
         raise RecipeError(f"unknown recipe {text!r}", fix=suggest(text, [*recipe_names(), *best_names()]))
@@ -139,13 +147,20 @@ def _locate_folder(text: str) -> _Reference | None:
 
 def _open(
     reference: _Reference, overrides: Sequence[str] = (), input_shape: ImageShape | None = None
-) -> Model:
+) -> "Model":
     """Open the model of a reference; a heavy library is imported for its own kinds only."""
     text = reference.text
     match reference.kind:
         case "zoo":
-            return ZooModel(read(zoo_folder(text)), zoo_name(text) or text, overrides, input_shape)
+            from convsmith.models.bundle import read
+            from convsmith.models.bundle_model import ZooModel
+            from convsmith.models.zoo import zoo_folder
+
+            return ZooModel(read(zoo_folder(text)), _zoo_name(text) or text, overrides, input_shape)
         case "bundle":
+            from convsmith.models.bundle import read
+            from convsmith.models.bundle_model import BundleModel
+
             return BundleModel(read(Path(text)), text, overrides, input_shape)
         case "run":
             from convsmith.models.run_model import RunModel
@@ -168,7 +183,9 @@ def _open(
 
 def _notes(text: str, reference: _Reference) -> tuple[str, ...]:
     """Explain which of two models a word denotes."""
-    if reference.text != text or zoo_name(text) != text or not _is_recipe(text):
+    if reference.kind not in {"recipe", "zoo"} or reference.text != text:
+        return ()
+    if _zoo_name(text) != text or not _is_recipe(text):
         return ()
     if reference.kind == "zoo":
         return (f"{text}: the trained model of the zoo; recipe:{text} is the recipe, untrained",)
@@ -179,6 +196,12 @@ def _is_recipe(text: str) -> bool:
     from convsmith.recipes.loader import recipe_names
 
     return text in recipe_names()
+
+
+def _zoo_name(text: str) -> str | None:
+    from convsmith.models.zoo import zoo_name
+
+    return zoo_name(text)
 
 
 def _like_a_path(text: str) -> bool:

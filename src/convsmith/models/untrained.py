@@ -8,12 +8,12 @@ from convsmith.models.model import Model
 from convsmith.net.arithmetic import analyze, analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.recipes.loader import load_settings
-from convsmith.recipes.schema import Recipe
+from convsmith.net.settings import NetSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
 ImageShape = tuple[int, int, int]
@@ -26,8 +26,7 @@ class NotationModel(Model):
 
     def __init__(self, text: str, overrides: Sequence[str], input_shape: ImageShape | None) -> None:
         net = parse(text)
-        settings = load_settings(overrides)
-        super().__init__("net", analyze(plan(net, _required(input_shape), settings)))
+        super().__init__("net", analyze(plan(net, _required(input_shape), _settings(overrides))))
 
     def net(self) -> "nn.Module":
         from convsmith.net.module import build
@@ -64,7 +63,7 @@ class RecipeModel(Model):
 
     kind = "recipe"
 
-    def __init__(self, recipe: Recipe, input_shape: ImageShape | None = None) -> None:
+    def __init__(self, recipe: "Recipe", input_shape: ImageShape | None = None) -> None:
         """Analyze the recipe's net.
 
         Args:
@@ -86,7 +85,7 @@ class RecipeModel(Model):
         super().__init__(recipe.name, analysis)
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> "Recipe":
         return self._recipe
 
     def net(self) -> "nn.Module":
@@ -99,6 +98,14 @@ class RecipeModel(Model):
         from convsmith.recipes.session import Session
 
         return Session.load(self._recipe)
+
+
+def _settings(overrides: Sequence[str]) -> NetSettings:
+    if not overrides:
+        return NetSettings()
+    from convsmith.recipes.loader import load_settings
+
+    return load_settings(overrides)
 
 
 def _required(input_shape: ImageShape | None) -> ImageShape:
