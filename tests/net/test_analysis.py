@@ -46,7 +46,7 @@ def test_repr_is_the_compact_table_with_totals() -> None:
     title, *table, totals = repr(analysis).splitlines()
     assert title == "C16 C16:s2 / G F10"
     assert "\n".join(table) == compact_table(analysis)
-    assert totals == "2,970 parameters, 1.0 M MACs an image, receptive field 5 pixels"
+    assert totals == "2,970 parameters, 1.0 M MACs per image, receptive field 5 pixels"
     assert str(analysis) == repr(analysis)
 
 

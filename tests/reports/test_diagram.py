@@ -129,7 +129,7 @@ def test_texts_do_not_overlap(module: type[nn.Module]) -> None:
 def test_the_diagram_shows_the_numbers() -> None:
     shown = texts(diagram.diagram(cs.resolve("cifar10-classic").analysis, "cifar10-classic"))
     assert shown[0] == "cifar10-classic"
-    assert "174,352 parameters, 32.3 M MACs an image, receptive field 51 pixels" in shown
+    assert "174,352 parameters, 32.3 M MACs per image, receptive field 51 pixels" in shown
     fields = [int(text) for text in shown if text.isdigit()]
     assert fields == [1, 3, 5, 9, 11, 13, 15, 19, 19, 23, 27, 35, 43, 51]
     assert all(a <= b for a, b in pairwise(fields))

@@ -40,7 +40,7 @@ def verdict_table(checks: Sequence[Check]) -> str:
         for number, each in enumerate(checks, start=1)
     ]
     cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return markdown_table(["#", "verdict", "check", "actual", "required"], cells, left=5)
+    return markdown_table(["#", "verdict", "check", "found", "required"], cells, left=5)
 
 
 def verdict_record(checks: Sequence[Check], hints: Sequence[Hint]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Analysis:
     def totals_line(self) -> str:
         """Return parameters, MACs and receptive field as one line of text."""
         return (
-            f"{self.parameters:,} parameters, {macs_text(self.macs, len(self.unknown_macs))} MACs an image, "
+            f"{self.parameters:,} parameters, {macs_text(self.macs, len(self.unknown_macs))} MACs per image, "
             f"receptive field {receptive_field_text(self.final_receptive_field)}"
         )
 

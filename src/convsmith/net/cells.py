@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from convsmith.net.rows import AxisReceptiveField, ReceptiveField, Row
+from convsmith.text import plural
 
 
 def axes_text(values: Sequence[object]) -> str:
@@ -43,7 +44,7 @@ def note_lines(rows: Sequence[Row]) -> list[str]:
 def macs_text(macs: int, num_unknown: int) -> str:
     """Return the multiply-accumulates of a net, some of whose operations may be unknown."""
     text = f"{macs / 1e6:,.1f} M" if macs >= 100_000 else f"{macs:,}"
-    return f"at least {text} ({num_unknown} operations unknown)" if num_unknown else text
+    return f"at least {text} ({plural(num_unknown, 'operation')} unknown)" if num_unknown else text
 
 
 def receptive_field_text(field: ReceptiveField) -> str:

@@ -116,7 +116,7 @@ class SearchData:
 def html(search: SearchData) -> str:
     """Render the page."""
     script = asset("report.js")
-    panels = {"parameters": _against(search, "parameters"), "MACs an image": _against(search, "macs")}
+    panels = {"parameters": _against(search, "parameters"), "MACs per image": _against(search, "macs")}
     return (
         environment()
         .get_template("search.html.j2")
