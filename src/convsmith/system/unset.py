@@ -1,4 +1,4 @@
-"""`false` takes away what a recipe or a brief has from another."""
+"""`false` removes a table or an optional value that a recipe or brief inherits."""
 
 from types import NoneType
 from typing import Any, get_args, get_origin
@@ -8,13 +8,13 @@ from pydantic.fields import FieldInfo
 
 
 def without_unset(table: Any, model: type[BaseModel]) -> Any:
-    """A table without the fields that are `false` and may be left out. TOML has no null to say so.
+    """Remove the optional fields that are `false` from a table, since TOML has no null.
 
-    Fields of numbers, texts and truth values that always have one keep what they have, right or wrong.
+    Required numbers, strings and booleans keep their value, valid or not.
 
     Args:
-        table: As it is read from TOML; what is no table comes back as it is.
-        model: Whose fields it has.
+        table: A table from TOML; other values are returned unchanged.
+        model: The model of the table.
 
     Example:
         >>> from convsmith.training.config import TrainConfig
@@ -28,13 +28,13 @@ def without_unset(table: Any, model: type[BaseModel]) -> Any:
         field = model.model_fields.get(name)
         if field is None:
             kept[name] = value
-        elif value is not False or not _may_be_left_out(field):
+        elif value is not False or not _is_optional(field):
             models = models_in(field.annotation)
             kept[name] = without_unset(value, models[0]) if len(models) == 1 else value
     return kept
 
 
-def _may_be_left_out(field: FieldInfo) -> bool:
+def _is_optional(field: FieldInfo) -> bool:
     return NoneType in get_args(field.annotation) or (
         not field.is_required()
         and isinstance(field.annotation, type)
@@ -43,7 +43,7 @@ def _may_be_left_out(field: FieldInfo) -> bool:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The kinds of table that a field may have, none where it has no table."""
+    """Return the models of an annotation; empty if it contains none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) is None:

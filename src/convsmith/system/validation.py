@@ -1,4 +1,4 @@
-"""Mistakes in recipes and briefs in our words: where, found against expected, the nearest legal name."""
+"""Convert pydantic's validation errors to problems with a location and a fix."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
@@ -11,11 +11,11 @@ from convsmith.system.unset import models_in
 
 
 def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    """Say a validation error in our words, with the nearest legal name where a name is wrong."""
+    """Return a validation error as a problem; for a wrong name, the fix is the closest valid name."""
     location = details["loc"]
     context = details.get("ctx", {})
     where = ".".join(map(str, _without_tags(location, model)))
-    found = _shown(details["input"])
+    value = _abbreviate(details["input"])
     match details["type"]:
         case "extra_forbidden":
             names = _field_names(location[:-1], model)
@@ -36,25 +36,25 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
                 option.strip(" '") for option in str(context["expected"]).replace(" or ", ",").split(",")
             ]
             return Problem(
-                what=f"unknown value {found}", where=where, fix=suggest(str(details["input"]), options)
+                what=f"unknown value {value}", where=where, fix=suggest(str(details["input"]), options)
             )
         case "model_type" | "model_attributes_type":
-            fix = _table(where, location, model)
-            return Problem(what=f"found {found}, expected a table", where=where, fix=fix)
+            fix = _table_hint(where, location, model)
+            return Problem(what=f"found {value}, expected a table", where=where, fix=fix)
         case "value_error":
             return Problem(what=str(context["error"]), where=where)
         case _:
             expected = details["msg"].replace("Input should be", "expected")
-            return Problem(what=f"found {found}, {expected[0].lower()}{expected[1:]}", where=where)
+            return Problem(what=f"found {value}, {expected[0].lower()}{expected[1:]}", where=where)
 
 
-def _shown(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = "a table" if isinstance(value, dict) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iterator[str | int]:
-    """Leave out of a location the names of union members, which pydantic puts in."""
+    """Remove the names of union members, which pydantic inserts, from a location."""
     annotation: Any = model
     for part in location:
         annotation, is_tag = _descend(annotation, part)
@@ -62,11 +62,11 @@ def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iter
             yield part
 
 
-def _table(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
-    """How to write the table that belongs somewhere: by its kind, where there are kinds, or by its fields."""
+def _table_hint(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
+    """Return how to write a table: by its name if it is a union member, or by its fields."""
     kinds = [kind for each in models_in(_annotation(location, model)) for kind in _tags(each)]
     if kinds:
-        return f'write {{name="{kinds[0]}"}} there, or another of {", ".join(kinds)}'
+        return f'write {{name="{kinds[0]}"}}, or another of {", ".join(kinds)}'
     return f"set its fields: {', '.join(f'{where}.{name}' for name in _field_names(location, model))}"
 
 
@@ -83,7 +83,7 @@ def _field_names(location: Sequence[str | int], model: type[BaseModel]) -> list[
 
 
 def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
-    """The annotation one step further down, and whether the step was the name of a union member."""
+    """Return the annotation of a part of a location, and whether the part names a union member."""
     models = models_in(annotation)
     if isinstance(part, int):
         return annotation, False
