@@ -52,10 +52,10 @@ def test_a_second_load_reads_the_cache(image_folder: Folder, monkeypatch: pytest
 def test_a_damaged_index_is_rebuilt(image_folder: Folder, content: str) -> None:
     root = image_folder({"train": 4, "test": 2})
     first = load(config(root))
-    (pointer,) = (path for path in (cache_folder() / "sources").iterdir() if str(root) in path.read_text())
-    pointer.write_text(content)
-    again = load(config(root))
-    assert (again.fingerprint, again.class_names) == (first.fingerprint, first.class_names)
+    (index,) = (path for path in (cache_folder() / "sources").iterdir() if str(root) in path.read_text())
+    index.write_text(content)
+    second = load(config(root))
+    assert (second.fingerprint, second.class_names) == (first.fingerprint, first.class_names)
 
 
 def test_equal_images_keep_their_own_class_names(image_folder: Folder) -> None:

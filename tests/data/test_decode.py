@@ -34,7 +34,7 @@ def test_no_truncated_file_decodes_to_other_pixels(kind: str, options: dict[str,
     pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, kind, **options)
-    whole = np.asarray(decode_image(content.getvalue()).image)
+    decoded = np.asarray(decode_image(content.getvalue()).image)
     passed = 0
     for length in range(len(content.getvalue())):
         try:
@@ -42,18 +42,18 @@ def test_no_truncated_file_decodes_to_other_pixels(kind: str, options: dict[str,
         except UnusableImageError:
             continue
         passed += 1
-        assert np.array_equal(np.asarray(part.image), whole), length
+        assert np.array_equal(np.asarray(part.image), decoded), length
     # Only what comes after the last pixel may be missing.
     assert passed <= 20
 
 
 def test_every_flipped_bit_of_a_png_is_detected() -> None:
     content = encoded(0)
-    whole = np.asarray(decode_image(content).image)
+    decoded = np.asarray(decode_image(content).image)
     for place in range(len(content)):
         flipped = bytearray(content)
         flipped[place] ^= 1 << (place % 8)
         try:
-            assert np.array_equal(np.asarray(decode_image(bytes(flipped)).image), whole), place
+            assert np.array_equal(np.asarray(decode_image(bytes(flipped)).image), decoded), place
         except UnusableImageError:
             continue

@@ -68,16 +68,16 @@ def test_names_resolve_to_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     table = datasets.Dataset.from_dict(
         {"img": [png(i) for i in range(8)], "label": [0, 1] * 4}, features=features
     )
-    asked = []
+    hub_ids = []
 
-    def answer(place: str) -> datasets.DatasetDict:
-        asked.append(place)
+    def load_dataset(hub_id: str) -> datasets.DatasetDict:
+        hub_ids.append(hub_id)
         return datasets.DatasetDict({"train": table, "test": table})
 
-    monkeypatch.setattr(datasets, "load_dataset", answer)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert len(load(config("somebody/pictures")).train) == 8
     assert load(config("cifar10")).identity == "differs from CIFAR-10"
-    assert asked == ["somebody/pictures", "uoft-cs/cifar10"]
+    assert hub_ids == ["somebody/pictures", "uoft-cs/cifar10"]
 
 
 def test_an_unreachable_hub_gives_a_two_line_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_sizes_modes_and_types_that_differ(clean: Path) -> None:
     assert listed["wrong type", "train/one/named.jpg"] == "GIF by its content"
     assert {kind for kind, _ in listed} == {"mixed sizes", "mixed modes", "wrong type"}
     assert {kind for kind, _ in verify(clean, "data.resize=8")} == {"mixed modes", "wrong type"}
-    Oracle(clean).refused(
+    Oracle(clean).expect_error(
         "train", "digits", f"data.source={clean}", *TINY,
         code="E040", names=("images of 2 sizes", "8x8: 38 images, the first is train/one/0.png", "9x12: 1"),
     )  # fmt: skip
@@ -85,7 +85,7 @@ def test_empty_and_small_classes_and_ignored_files(clean: Path) -> None:
         "test/one/lost.png": "a broken link",
         "test/one/pipe.png": "not a regular file",
     }
-    Oracle(clean).refused(
+    Oracle(clean).expect_error(
         "train", "digits", f"data.source={clean}", *TINY,
         code="E040", names=(f"{clean / 'train' / 'none'}: no training images of 'none'",),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A run that ends at any moment, at a write, by a signal or a kill, goes on to the same end."""
+"""A run that is interrupted at any write, by a signal or by a kill resumes to the same weights."""
 
 import json
 import os
@@ -16,14 +16,14 @@ import convsmith as cs
 from convsmith.errors import FileError, RunError
 from convsmith.recipes.loader import load
 from convsmith.system import reading
-from helpers.oracle import Ended, Oracle, temporaries
+from helpers.oracle import CommandResult, Oracle, temporaries
 from helpers.paths import HELPERS
 
 OVERRIDES = ["train.epochs=2", "model.net=C4 / G F10", "name=tiny", "train.ema=0.9"]
 
 
 class Crash(BaseException):
-    """Ends the process, as far as the code can see: no handler catches it."""
+    """Simulates the end of the process: no handler catches a BaseException."""
 
 
 def end_of(run: Path) -> tuple[str, list[list[str]]]:
@@ -33,12 +33,12 @@ def end_of(run: Path) -> tuple[str, list[list[str]]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_report")
-def test_a_crash_at_every_flush_and_rename_loses_nothing(
+def test_a_crash_at_any_flush_or_rename_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load("digits", OVERRIDES)
-    cs.train(recipe, runs=tmp_path / "whole")
-    expected = end_of(tmp_path / "whole" / "tiny-1")
+    cs.train(recipe, runs=tmp_path / "uninterrupted")
+    expected = end_of(tmp_path / "uninterrupted" / "tiny-1")
     calls = {"left": 0}
 
     def crashing(real: Callable[..., object]) -> Callable[..., object]:
@@ -102,19 +102,21 @@ def until_epoch(process: "subprocess.Popen[str]", epoch: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
+def test_a_signal_saves_the_state_and_the_error_names_the_command(
+    number: int, code: int, tmp_path: Path
+) -> None:
     overrides = [*OVERRIDES, "train.epochs=400"]
     with started("train", "digits", *overrides, "--runs", str(tmp_path)) as process:
         until_epoch(process, 3)
         for _ in range(5):
             process.send_signal(number)
-        _, told = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     run = tmp_path / "tiny-1"
-    said = f"interrupted by {signal.Signals(number).name} "
-    Oracle(run).judge(
-        Ended(code=process.returncode, out="", err=told), exit_code=code, code="E061", names=(said,)
+    message = f"interrupted by {signal.Signals(number).name} "
+    Oracle(run).check(
+        CommandResult(code=process.returncode, out="", err=err), exit_code=code, code="E061", names=(message,)
     )
-    first, second = told.splitlines()
+    first, second = err.splitlines()
     assert first.endswith("; the state is saved")
     assert second == f"  fix: `convsmith resume {run}` goes on from there"
     assert {path.name for path in run.iterdir()} == {
@@ -123,12 +125,14 @@ def test_a_signal_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: 
     }  # fmt: skip
     rows = len((run / "metrics.csv").read_text().splitlines()) - 1
     cs.resume(run, epochs=rows + 2)
-    whole = cs.train(load("digits", [*overrides, f"train.stop_after={rows + 2}"]), runs=tmp_path).folder
-    assert end_of(run) == end_of(whole)
+    uninterrupted = cs.train(
+        load("digits", [*overrides, f"train.stop_after={rows + 2}"]), runs=tmp_path
+    ).folder
+    assert end_of(run) == end_of(uninterrupted)
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_second_process_is_rejected_and_a_killed_one_releases_its_lock(tmp_path: Path) -> None:
     run = tmp_path / "tiny-1"
     with started("train", "digits", *OVERRIDES, "train.epochs=400", "--runs", str(tmp_path)) as process:
         until_epoch(process, 3)
@@ -167,7 +171,7 @@ def test_random_kills() -> None:
         timeout=300,
     )
     assert done.returncode == 0, f"seed {seed}: {done.stderr}"
-    told = (
+    summary = (
         rf"digits, seed {seed}: 8 kills \(.*\) over \d+ trainings? of 16 epochs: weights and metrics are eq"
     )
-    assert re.match(told, done.stdout)
+    assert re.match(summary, done.stdout)

@@ -29,14 +29,14 @@ def test_training_stops_at_a_damaged_image(damage: str, clean: Path, tmp_path: P
     path = clean / "test" / "two" / "1.png"
     path.write_bytes(DAMAGE[damage][0])
     runs = tmp_path / "runs"
-    Oracle(clean).refused(
+    Oracle(clean).expect_error(
         "train", "digits", f"data.source={clean}", *TINY, "--runs", str(runs),
         code="E040", names=(str(path), DAMAGE[damage][1], "no file was changed", "data.skip_damaged=true"),
     )  # fmt: skip
     assert not runs.exists()
 
 
-def test_damaged_images_can_be_left_out_and_are_recorded(clean: Path, tmp_path: Path) -> None:
+def test_damaged_images_can_be_skipped_and_are_recorded(clean: Path, tmp_path: Path) -> None:
     damaged = [clean / "train" / "one" / "0.png", clean / "test" / "two" / "1.png"]
     kept = tmp_path / "kept"
     shutil.copytree(clean, kept)
@@ -44,10 +44,10 @@ def test_damaged_images_can_be_left_out_and_are_recorded(clean: Path, tmp_path: 
         path.write_bytes(b"text")
         (kept / path.relative_to(clean)).unlink()
     oracle = Oracle(clean, kept)
-    ended = in_process(
+    result = in_process(
         "train", "digits", f"data.source={clean}", *TINY, "--skip-damaged", "--runs", str(tmp_path / "runs")
     )
-    oracle.judge(ended, exit_code=0)
+    oracle.check(result, exit_code=0)
     run = tmp_path / "runs" / "tiny-1"
     record = json.loads((run / "data.json").read_text())
     assert [each["file"] for each in record["dropped"]] == ["train/one/0.png", "test/two/1.png"]
@@ -62,13 +62,13 @@ def test_damaged_images_can_be_left_out_and_are_recorded(clean: Path, tmp_path: 
     shutil.rmtree(Path(os.environ["CONVSMITH_CACHE"]))
     resumed = cs.resume(run, epochs=2)
     assert json.loads((resumed.folder / "data.json").read_text())["dropped"] == record["dropped"]
-    oracle.unharmed()
+    oracle.check_files()
 
 
-def test_a_class_whose_images_are_all_damaged_is_not_left_out(clean: Path, tmp_path: Path) -> None:
+def test_a_class_without_usable_images_is_an_error(clean: Path, tmp_path: Path) -> None:
     for path in (clean / "train" / "one").iterdir():
         path.write_bytes(b"")
-    Oracle(clean).refused(
+    Oracle(clean).expect_error(
         "train", "digits", f"data.source={clean}", *TINY, "--skip-damaged", "--runs", str(tmp_path / "runs"),
         code="E040", names=("no training images of 'one'", str(clean / "train" / "one")),
     )  # fmt: skip
@@ -108,7 +108,7 @@ def test_rows_of_parquet_files_are_named(tmp_path: Path) -> None:
         ),
     }
     names = ("data/train-00000.parquet, row 5: unreadable", "row 5: bad label: label 7, expected 0 to 1")
-    Oracle(root).refused("train", "digits", f"data.source={root}", *TINY, code="E040", names=names)
+    Oracle(root).expect_error("train", "digits", f"data.source={root}", *TINY, code="E040", names=names)
     prepared = cs.load_recipe(
         "digits", f"data.source={root}", *TINY, "data.skip_damaged=true", "model.net=G F2"
     )
@@ -118,7 +118,7 @@ def test_rows_of_parquet_files_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "footer", "no columns"])
-def test_a_damaged_shard_is_named_and_the_others_are_looked_at(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named_and_the_others_are_scanned(damage: str, tmp_path: Path) -> None:
     good = [encoded(number) for number in range(20)]
     root = shards(tmp_path / "set", *(([*good[at : at + 5], b""], [0, 1] * 3) for at in (0, 5, 10)))
     path = root / "data" / "train-00000.parquet"
@@ -135,18 +135,18 @@ def test_a_damaged_shard_is_named_and_the_others_are_looked_at(damage: str, tmp_
         case _:
             pyarrow.parquet.write_table(pyarrow.table({"img": [1], "other": [2]}), path)
     if damage == "no columns":
-        # The first file's columns count; here that of the whole ones is the second.
+        # The first file determines the columns; here the damaged file comes last.
         path = path.rename(root / "data" / "train-00003.parquet")
     listed = verify(root)
     assert ("unreadable", str(path.relative_to(root))) in listed
     assert ("unreadable", "data/train-00001.parquet, row 5") in listed
     for options in ((), ("--skip-damaged",)):
-        Oracle(root).refused(
+        Oracle(root).expect_error(
             "train", "digits", f"data.source={root}", *TINY, *options, code="E040", names=(path.name,)
         )
 
 
-def test_a_shard_that_is_damaged_inside_loses_only_rows(tmp_path: Path) -> None:
+def test_a_partly_damaged_shard_loses_only_rows(tmp_path: Path) -> None:
     good = [encoded(number) for number in range(40)]
     root = shards(tmp_path / "set", (good[:12], [0, 1] * 6), (good[20:26], [0, 1] * 3))
     path = root / "data" / "train-00000.parquet"
@@ -161,7 +161,7 @@ def test_a_shard_that_is_damaged_inside_loses_only_rows(tmp_path: Path) -> None:
     assert all("damaged here" in reason for (kind, _), reason in listed.items() if kind == "unreadable")
 
 
-def test_a_row_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
+def test_paths_outside_the_data_set_are_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     digit(0).save(secret)
     root = shards(tmp_path / "set", ([encoded(1)] * 2, [0, 1]), ([encoded(2)] * 2, [0, 1]))
@@ -177,7 +177,7 @@ def test_a_row_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("names", [("a[1]", "b*?"), ("ein Vogel", "größer"), ("猫", "كلب"), ("{x}", "#y%20")])
-def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_any_folder_name_is_accepted(names: tuple[str, ...], tmp_path: Path) -> None:
     root = tmp_path / f"my {names[0]} set"
     for label, name in enumerate(names):
         (root / name).mkdir(parents=True)
@@ -190,27 +190,27 @@ def test_any_name_of_a_folder_will_do(names: tuple[str, ...], tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("without_report")
-def test_data_that_changed_since_the_run(clean: Path, tmp_path: Path) -> None:
+def test_data_changed_since_the_run(clean: Path, tmp_path: Path) -> None:
     recipe = cs.load_recipe("digits", f"data.source={clean}", *TINY)
     cs.train(recipe, runs=tmp_path / "runs")
     run = tmp_path / "runs" / "tiny-1"
     (clean / "test" / "one" / "0.png").write_bytes(encoded(1000))
     oracle = Oracle(clean, run)
-    ended = oracle.refused(
+    result = oracle.expect_error(
         "resume", str(run), "--epochs", "2", code="E050", names=("data.fingerprint.test: was",)
     )
-    assert "data.fingerprint.train" not in ended.err
-    oracle.refused(
+    assert "data.fingerprint.train" not in result.err
+    oracle.expect_error(
         "evaluate", str(run), code="E050", names=("the data set is not the one of this run", str(clean))
     )
-    # A recipe that was edited is no damage, and is told so.
+    # An edited recipe is a change, not damage.
     path = run / "recipe.toml"
     path.write_text(path.read_text().replace("epochs = 1", "epochs = 3"))
     names = ("not the recipe that was trained", f"convsmith train {path}")
-    Oracle(clean, run).refused("evaluate", str(run), code="E050", names=names)
+    Oracle(clean, run).expect_error("evaluate", str(run), code="E050", names=names)
 
 
-def test_links_are_followed_but_not_in_circles(clean: Path, tmp_path: Path) -> None:
+def test_links_are_followed_but_not_in_cycles(clean: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.mkdir()
     for split in ("train", "test"):

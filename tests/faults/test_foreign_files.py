@@ -54,7 +54,7 @@ NAMES = ("antigravity", "this.s", "antigravity.webbrowser", "__class__", "os.sys
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_imported_because_a_file_names_it(name: str, tmp_path: Path) -> None:
+def test_names_in_files_are_never_imported(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     places = {
         "model.net": (RECIPE.replace("C4 / G F10", f"{name} / G F10"), "E030"),
@@ -83,7 +83,7 @@ def test_nothing_is_imported_because_a_file_names_it(name: str, tmp_path: Path) 
         assert not ours & {"os.system", "webbrowser"}, field
         assert ended.err.count("Traceback") == 0
     before = set(sys.modules)
-    Oracle().judge(in_process("summary", f"{name} / G F10", "--input", "3x32x32"), exit_code=2, code="E020")
+    Oracle().check(in_process("summary", f"{name} / G F10", "--input", "3x32x32"), exit_code=2, code="E020")
     assert set(sys.modules) == before
 
 
@@ -120,7 +120,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_safetensors_file_that_lies_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_inconsistent_safetensors_file_is_rejected(name: str, tmp_path: Path) -> None:
     for path in (tmp_path / "model.safetensors", tmp_path / "state.safetensors"):
         path.write_bytes(FILES[name])
     oracle = Oracle(tmp_path)
@@ -134,10 +134,10 @@ def test_a_safetensors_file_that_lies_is_refused(name: str, tmp_path: Path) -> N
     assert str(tmp_path / "model.safetensors") in str(weights.value)
     assert str(tmp_path / "model.safetensors") in str(tensor.value)
     assert str(tmp_path / "state.safetensors") in str(state.value)
-    oracle.unharmed()
+    oracle.check_files()
 
 
-def test_a_pickle_by_any_name_is_not_opened(tmp_path: Path) -> None:
+def test_a_pickle_is_never_opened_whatever_its_name(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     content = pickle.dumps(Canary(canary))
     saved = io.BytesIO()
@@ -173,10 +173,10 @@ def npy(shape: tuple[int, ...], content: bytes, kind: str = "<f4") -> bytes:
 
 def archive(*members: tuple[str, bytes]) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made, warnings.catch_warnings():
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive_file, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for name, content in members:
-            made.writestr(name, content)
+            archive_file.writestr(name, content)
     return file.getvalue()
 
 
@@ -211,15 +211,13 @@ def archive(*members: tuple[str, bytes]) -> bytes:
         "empty",
     ],
 )
-def test_an_archive_that_lies_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_an_inconsistent_archive_is_rejected(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(FileError, match="not a NumPy archive"):
         reading.read_arrays(tmp_path / "a.npz")
 
 
-def test_a_thousandfold_archive_is_refused_by_its_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_bomb_is_rejected_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.npz").write_bytes(archive(("a.npy", npy((2**20,), bytes(2**22)))))
     assert (tmp_path / "a.npz").stat().st_size < 2**22 / 500
     assert reading.read_arrays(tmp_path / "a.npz")["a"].shape == (2**20,)
@@ -240,14 +238,14 @@ def test_a_thousandfold_archive_is_refused_by_its_size(
     ],
     ids=["deep list", "deep table", "a key twice", "cut", "empty", "a long number"],
 )
-def test_json_is_capped_before_it_is_parsed(text: str, what: str, tmp_path: Path) -> None:
+def test_json_is_limited_before_parsing(text: str, what: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(FileError) as caught:
         reading.read_json(tmp_path / "a.json")
     assert what in str(caught.value)
 
 
-def test_what_brackets_in_strings_do(tmp_path: Path) -> None:
+def test_brackets_in_strings_are_not_nesting(tmp_path: Path) -> None:
     value = {"a": "[[[" * 100, 'b"\\[': ["{"] * 200}
     (tmp_path / "a.json").write_text(json.dumps(value))
     assert reading.read_json(tmp_path / "a.json") == value
@@ -264,21 +262,21 @@ def test_what_brackets_in_strings_do(tmp_path: Path) -> None:
         "#" * 2**21,
     ],
 )
-def test_toml_is_capped(text: str, tmp_path: Path) -> None:
+def test_toml_is_limited(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text(text)
-    Oracle(tmp_path).refused("check", str(tmp_path / "a.toml"), code="E0[13]0", names=())
+    Oracle(tmp_path).expect_error("check", str(tmp_path / "a.toml"), code="E0[13]0", names=())
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.toml")
-    Oracle().refused("check", str(tmp_path / "a.toml"), code="E010", names=("not a regular file",))
+    Oracle().expect_error("check", str(tmp_path / "a.toml"), code="E010", names=("not a regular file",))
 
 
-def test_deep_values_of_the_command_line_are_text() -> None:
-    Oracle().refused("check", "digits", "seed=" + "[" * 20_000, code="E030", names=("seed",))
+def test_deeply_nested_overrides_are_text() -> None:
+    Oracle().expect_error("check", "digits", "seed=" + "[" * 20_000, code="E030", names=("seed",))
 
 
-def test_the_writers_own_files_pass(tmp_path: Path) -> None:
+def test_files_written_by_convsmith_pass(tmp_path: Path) -> None:
     content = safetensors.torch.save({"a": torch.arange(4.0)}, {"note": "[" * 1000})
     (tmp_path / "model.safetensors").write_bytes(content)
     assert RunFolder(path=tmp_path).weight("a").tolist() == [0, 1, 2, 3]

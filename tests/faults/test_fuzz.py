@@ -1,4 +1,4 @@
-"""Damaged and made-up input to every reader; and, one by one, what such input has found."""
+"""Damaged and generated input for every reader, and the cases that it has revealed."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from helpers import fuzz
 
 NAMES = (
     "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
-    "results", "metrics", "log", "predictions", "explanation", "cache: pointer", "cache: facts",
+    "results", "metrics", "log", "predictions", "explanation", "cache: index", "cache: metadata",
     "cache: labels", "cache: images",
 )  # fmt: skip
 
@@ -36,18 +36,18 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, fuzz
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_no_input_makes_a_reader_fail_in_a_way_of_its_own(readers: dict[str, fuzz.Reader], name: str) -> None:
+def test_no_input_makes_a_reader_fail_unexpectedly(readers: dict[str, fuzz.Reader], name: str) -> None:
     assert tuple(readers) == NAMES
-    count = 30 if name == "cache: pointer" else 200
+    count = 30 if name == "cache: index" else 200
     tally = fuzz.fuzz(readers[name], count, seed=1)
-    assert tally.tried == count
-    # Some inputs are still whole, others are not: a reader that takes or refuses everything tests nothing,
-    # unless it knows from a checksum what was written.
-    assert 0 < tally.refused < count or name in {"state", "weights"} or name.startswith("cache: ")
+    assert tally.inputs == count
+    # Some inputs are still valid, others are not: a reader that accepts or rejects all of them tests nothing,
+    # unless a checksum detects every change.
+    assert 0 < tally.rejected < count or name in {"state", "weights"} or name.startswith("cache: ")
 
 
 @pytest.mark.parametrize("failure", [KeyError("x"), fuzz.TooSlow("more than 2 s")])
-def test_an_escape_would_be_told(failure: BaseException) -> None:
+def test_unexpected_exceptions_are_reported(failure: BaseException) -> None:
     def read(content: bytes) -> None:
         raise failure
 
@@ -55,8 +55,8 @@ def test_an_escape_would_be_told(failure: BaseException) -> None:
         fuzz.fuzz(fuzz.Reader("broken", fuzz.noise, read), 1, 0)
 
 
-def test_what_takes_too_long_is_ended() -> None:
-    with pytest.raises(fuzz.TooSlow), fuzz.at_most(0.05):
+def test_slow_inputs_are_stopped() -> None:
+    with pytest.raises(fuzz.TooSlow), fuzz.time_limit(0.05):
         all(True for _ in iter(int, 1))
 
 
@@ -77,7 +77,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "shape", ["[1, Infinity, 8]", "[1, 8]", "[0, 8, 8]", '["1", 8, 8]', "[1, 1e99, 8]", "8"]
 )
-def test_a_shape_that_is_none(run: Path, shape: str) -> None:
+def test_invalid_shapes(run: Path, shape: str) -> None:
     record = json.loads((run / "data.json").read_text())
     text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
     (run / "data.json").write_text(text)
@@ -106,15 +106,15 @@ def test_metrics_without_epochs(run: Path) -> None:
 
 @pytest.mark.slow
 def test_logits_beyond_single_precision(run: Path) -> None:
-    found = dict(np.load(run / "predictions.npz"))
+    arrays = dict(np.load(run / "predictions.npz"))
     files.write_arrays(
-        run / "predictions.npz", {**found, "logits": np.full_like(found["logits"], 1e308, "f8")}
+        run / "predictions.npz", {**arrays, "logits": np.full_like(arrays["logits"], 1e308, "f8")}
     )
     with pytest.raises(RunError, match="logits are float64"):
         predictions.read(run / "predictions.npz")
-    huge = np.zeros_like(found["logits"])
+    huge = np.zeros_like(arrays["logits"])
     huge[:, 0] = 3e38
-    files.write_arrays(run / "predictions.npz", {**found, "logits": huge})
+    files.write_arrays(run / "predictions.npz", {**arrays, "logits": huge})
     assert comparison._open(run).metrics.calibration.ece > 0.5
 
 
@@ -129,7 +129,7 @@ def test_logits_beyond_single_precision(run: Path) -> None:
         ("block0", np.zeros(3, np.float32)),
     ],
 )
-def test_maps_that_are_none(
+def test_invalid_maps(
     run: Path, name: str, array: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
 ) -> None:
     path = run / "explanation.npz"
@@ -148,29 +148,29 @@ def test_a_header_that_python_cannot_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["..", "x" * 5000, "\0", "0" * 63, 7])
-def test_a_pointer_that_leads_nowhere_is_made_again(content: object, fresh_cache: Path) -> None:
+def test_an_invalid_index_entry_is_rebuilt(content: object, fresh_cache: Path) -> None:
     config = DataConfig(source="digits")
     before = load_data(config).fingerprint
-    (pointer,) = fresh_cache.glob("sources/*.json")
-    whole = pointer.read_text()
-    pointer.write_text(json.dumps({**json.loads(whole), "content": content}))
+    (index,) = fresh_cache.glob("sources/*.json")
+    valid = index.read_text()
+    index.write_text(json.dumps({**json.loads(valid), "content": content}))
     assert load_data(config).fingerprint == before
-    assert pointer.read_text() == whole
+    assert index.read_text() == valid
 
 
 @pytest.mark.parametrize(
     "text", ["[]", "{}", '{"sha256": 7}', '{"sha256": {"train-images.npy": 7}}', '{"sha256": {"../x": "0"}}']
 )
-def test_a_cache_whose_facts_are_none(text: str, fresh_cache: Path) -> None:
+def test_a_cache_with_invalid_metadata(text: str, fresh_cache: Path) -> None:
     config = DataConfig(source="digits")
     load_data(config)
-    (facts,) = fresh_cache.glob("content-*/*/meta.json")
-    facts.write_text(text)
+    (metadata,) = fresh_cache.glob("content-*/*/meta.json")
+    metadata.write_text(text)
     with pytest.raises(DataError, match="the cache is damaged"):
         load_data(config)
 
 
-def test_a_cache_of_which_a_file_is_missing(fresh_cache: Path) -> None:
+def test_a_cache_with_a_missing_file(fresh_cache: Path) -> None:
     config = DataConfig(source="digits")
     load_data(config)
     (labels,) = fresh_cache.glob("content-*/*/train-labels.npy")
@@ -200,12 +200,12 @@ def test_a_brief_that_extends_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("9" * 5000, "not valid JSON"), ("[" * 100_000, "nested 100,000 levels deep")]
+    ("text", "what"), [("9" * 5000, "not valid JSON"), ("[" * 100_000, "found 100,000 levels of nesting")]
 )
-def test_numbers_and_lists_without_end(text: str, told: str, tmp_path: Path) -> None:
+def test_huge_numbers_and_deep_lists(text: str, what: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_text(text)
-    with pytest.raises(FileError, match=told):
+    with pytest.raises(FileError, match=what):
         reading.read_json(path)
     path.write_text(f"a = {text}")
     with pytest.raises(FileError, match="not valid TOML"):

@@ -1,4 +1,4 @@
-"""Names from outside: shown as text everywhere, and taken as they are where they name a place."""
+"""Untrusted names: displayed as text everywhere, and used literally as paths."""
 
 import csv
 import errno
@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 import convsmith as cs
 from convsmith.errors import FileError
 from convsmith.system import folders
-from helpers.oracle import Ended, Oracle, in_process
+from helpers.oracle import CommandResult, Oracle, in_process
 
 TINY = ("model.net=C4 / G F10", "train.epochs=1", "name=tiny")
 NAMES = (
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CommandResult]:
     """A run of a data set whose classes have such names, in a folder of such a name, and what it printed."""
     root = tmp_path_factory.mktemp("names") / "<b>\x1b[31m ü\n'\"$(x)"
     (root / "set").mkdir(parents=True)
@@ -71,12 +71,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
         table = pyarrow.table({"img": cells, "label": labels}, schema=features.arrow_schema)
         pyarrow.parquet.write_table(table, root / "set" / f"{split}-0.parquet")
     ended = in_process("train", "digits", f"data.source={root / 'set'}", *TINY, "--runs", str(root / "runs"))
-    Oracle(root / "set").judge(ended, exit_code=0)
+    Oracle(root / "set").check(ended, exit_code=0)
     return root / "runs" / "tiny-1", ended
 
 
 @pytest.mark.slow
-def test_names_are_text_in_terminal_log_and_tables(hostile: tuple[Path, Ended]) -> None:
+def test_names_are_text_in_terminal_log_and_tables(hostile: tuple[Path, CommandResult]) -> None:
     run, ended = hostile
     assert json.loads((run / "data.json").read_text())["class_names"] == list(NAMES)
     assert "Accuracy of <script>alert(1)</script> : " in ended.out
@@ -89,13 +89,13 @@ def test_names_are_text_in_terminal_log_and_tables(hostile: tuple[Path, Ended]) 
     for row in csv.reader((run / "metrics.csv").read_text().splitlines()[1:]):
         assert all(not cell or float(cell) is not None for cell in row)
     for command in (("check",), ("evaluate",), ("watch", "--once")):
-        shown = in_process(command[0], str(run), *command[1:])
-        assert shown.code in {0, 1}, shown.err
-        assert all(char.isprintable() or char == "\n" for char in shown.out)
+        result = in_process(command[0], str(run), *command[1:])
+        assert result.code in {0, 1}, result.err
+        assert all(char.isprintable() or char == "\n" for char in result.out)
 
 
 @pytest.mark.slow
-def test_names_are_text_in_the_page(hostile: tuple[Path, Ended]) -> None:
+def test_names_are_text_in_the_page(hostile: tuple[Path, CommandResult]) -> None:
     text = (hostile[0] / "report.html").read_text()
     page = Page(text)
     assert all(char.isprintable() or char == "\n" for char in text)
@@ -114,7 +114,7 @@ def test_names_are_text_in_the_page(hostile: tuple[Path, Ended]) -> None:
 
 
 @pytest.mark.slow
-def test_names_cannot_become_code(hostile: tuple[Path, Ended], tmp_path: Path) -> None:
+def test_names_cannot_become_code(hostile: tuple[Path, CommandResult], tmp_path: Path) -> None:
     ended = in_process("export", str(hostile[0]), "--code", "--out", str(tmp_path))
     assert ended.code == 0
     # As anybody would use it; a name that left its docstring would be a mistake, or worse.
@@ -126,9 +126,9 @@ def test_names_cannot_become_code(hostile: tuple[Path, Ended], tmp_path: Path) -
 @pytest.mark.parametrize(
     "name", ["../out", "a/b", ".hidden", "<script>", "", "x" * 65, "two\nlines", "=cmd()", "\u202egnp"]
 )
-def test_a_run_has_a_plain_name(name: str, tmp_path: Path) -> None:
+def test_names_of_runs_are_plain(name: str, tmp_path: Path) -> None:
     oracle = Oracle(tmp_path)
-    oracle.refused(
+    oracle.expect_error(
         "train", "digits", f"name={name}", "--runs", str(tmp_path / "runs"), code="E030", names=("name",)
     )
     assert list(tmp_path.iterdir()) == []
@@ -140,7 +140,7 @@ PLACES = (
 
 
 def places(tmp_path: Path) -> dict[str, tuple[Path, str]]:
-    """Folders that nothing can be written to, each with what is said of it."""
+    """Return unwritable folders, each with the expected message."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "file" / "below")
     return {
@@ -154,7 +154,7 @@ def places(tmp_path: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_place_that_cannot_be_written_to_is_told_before_any_work(
+def test_an_unwritable_folder_is_reported_before_any_work(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, what = places(tmp_path)[place]
@@ -165,14 +165,14 @@ def test_a_place_that_cannot_be_written_to_is_told_before_any_work(
     monkeypatch.setattr("convsmith.recipes.session.load", never)
     oracle = Oracle(tmp_path)
     for command, option in (("train", "--runs"), ("lr-find", "--out"), ("preview", "--out")):
-        oracle.refused(command, "digits", *TINY, option, str(path), code="E010", names=(what,))
+        oracle.expect_error(command, "digits", *TINY, option, str(path), code="E010", names=(what,))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_folder_that_is_not_writable(tmp_path: Path) -> None:
+def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        Oracle(tmp_path).refused(
+        Oracle(tmp_path).expect_error(
             "train", "digits", *TINY, "--runs", str(tmp_path), code="E010", names=("denied",)
         )
     finally:
@@ -180,7 +180,7 @@ def test_a_folder_that_is_not_writable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_what_the_system_says_of_a_place_is_told(
+def test_errors_of_the_system_are_reported(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**options: object) -> None:
@@ -192,18 +192,18 @@ def test_what_the_system_says_of_a_place_is_told(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_with_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     folders.check_destination(tmp_path / "new" / "deep", usage.free // 2)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
-    Oracle(tmp_path).refused(
+    Oracle(tmp_path).expect_error(
         "train", "digits", *TINY, "--runs", str(tmp_path / "runs"),
         code="E010", names=("not enough disk space: needed ", "free are 1,000,000", str(tmp_path / "runs")),
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
-def test_file_names_that_are_no_unicode(image_folder: Folder) -> None:
+def test_file_names_that_are_not_unicode(image_folder: Folder) -> None:
     root = image_folder({"train": 6, "test": 3})
     (root / "train" / "one").rename(root / "train" / os.fsdecode(b"caf\xe9"))
     (root / "test" / "one").rename(root / "test" / os.fsdecode(b"caf\xe9"))
@@ -211,6 +211,6 @@ def test_file_names_that_are_no_unicode(image_folder: Folder) -> None:
     verification = cs.verify_data(str(root))
     assert [each.file for each in verification.issues] == [os.fsdecode(b"train/two/\xff.png")]
     ended = in_process("data", "verify", str(root))
-    Oracle(root).judge(ended, exit_code=1)
+    Oracle(root).check(ended, exit_code=1)
     assert "train/two/?.png" in ended.out
     assert json.loads(in_process("data", "verify", str(root), "--json").out)["clean"] is False

@@ -20,7 +20,7 @@ from convsmith.errors import OutOfMemoryError
 from convsmith.runs.log import LogWriter
 from convsmith.system.memory import enough_memory
 from convsmith.training.gradients import GradientWorkers
-from helpers.oracle import Ended, Oracle, in_process, in_process_of_its_own, temporaries
+from helpers.oracle import CommandResult, Oracle, in_process, in_subprocess, temporaries
 
 TINY = ("train.epochs=2", "model.net=C4 / G F10", "name=tiny")
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't al
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has ..."),
@@ -39,12 +39,12 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't al
         (MemoryError(), "out of memory"),
     ],
 )
-def test_what_was_needed_and_a_batch_size_to_try(error: Exception, told: str) -> None:
+def test_the_error_names_the_memory_needed_and_a_batch_size(error: Exception, message: str) -> None:
     with pytest.raises(OutOfMemoryError) as caught, enough_memory("training", CPU, 100):
         raise error
     text = str(caught.value)
     assert text.startswith("error[E062]: training: out of memory")
-    assert told in text
+    assert message in text
     assert "MiB of cpu memory are free" in text
     assert "try train.batch_size=32; it was 100" in text
     with pytest.raises(OutOfMemoryError, match=r"out of memory") as caught, enough_memory("evaluation", CPU):
@@ -68,9 +68,9 @@ def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.
         return compute(self, *arguments)
 
     monkeypatch.setattr(GradientWorkers, "compute", full)
-    ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+    result = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     folder = tmp_path / "tiny-1"
-    Oracle(folder).judge(ended, exit_code=2, code="E062", names=("3,000 MiB", "train.batch_size=32"))
+    Oracle(folder).check(result, exit_code=2, code="E062", names=("3,000 MiB", "train.batch_size=32"))
     assert "error[E062]" in (folder / "log.txt").read_text()
     monkeypatch.setattr(GradientWorkers, "compute", compute)
     cs.resume(folder)
@@ -78,7 +78,7 @@ def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_a_limit_of_the_address_space_is_told(tmp_path: Path) -> None:
+def test_an_address_space_limit_is_reported(tmp_path: Path) -> None:
     script = """
 import resource, sys
 import convsmith.api.lr_find
@@ -88,7 +88,7 @@ limit = pages * resource.getpagesize() + 500 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 sys.exit(run(sys.argv[1:]))
 """
-    ended = in_process_of_its_own(
+    result = in_subprocess(
         script,
         "lr-find",
         "digits",
@@ -97,12 +97,12 @@ sys.exit(run(sys.argv[1:]))
         "--out",
         str(tmp_path / "none"),
     )
-    Oracle().judge(ended, exit_code=2, code="E062", names=("MiB more were needed", "train.batch_size=512"))
+    Oracle().check(result, exit_code=2, code="E062", names=("MiB more were needed", "train.batch_size=512"))
 
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file grows beyond so many bytes, for the block: the nearest that there is to a full disk."""
+    """Limit the size of files for the block, which resembles a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
@@ -120,8 +120,10 @@ def test_a_write_that_fails_after_some_bytes(size: int, tmp_path: Path) -> None:
     folder = tmp_path / "tiny-1"
     before = (folder / "state.safetensors").read_bytes()
     with largest_file(size):
-        ended = in_process("resume", str(folder), "--epochs", "3")
-    Oracle(folder).judge(ended, exit_code=2, code="E010", names=("cannot write: File too large", str(folder)))
+        result = in_process("resume", str(folder), "--epochs", "3")
+    Oracle(folder).check(
+        result, exit_code=2, code="E010", names=("cannot write: File too large", str(folder))
+    )
     assert (folder / "state.safetensors").read_bytes() == before
     cs.resume(folder, epochs=3)
     assert temporaries(tmp_path) == []
@@ -131,7 +133,7 @@ def test_no_room_for_the_decoded_images(image_folder: Callable[..., Path], tmp_p
     root = image_folder({"train": 6, "test": 3}, size=64)
     oracle = Oracle(root)
     with largest_file(20_000):
-        oracle.refused(
+        oracle.expect_error(
             "preview", "digits", f"data.source={root}", "model.net=G F3", "--out", str(tmp_path),
             code="E010", names=("cannot write", str(cache_folder())),
         )  # fmt: skip
@@ -148,38 +150,38 @@ def full_disk() -> TextIO:
     return os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
 
 
-def unheard(output: TextIO, *arguments: str) -> Ended:
+def unheard(output: TextIO, *arguments: str) -> CommandResult:
     err = io.StringIO()
     with redirect_stderr(err), redirect_stdout(output):
         code = run(list(arguments))
     # What Python does at its end must be quiet too.
     output.close()
-    return Ended(code=code, out="", err=err.getvalue())
+    return CommandResult(code=code, out="", err=err.getvalue())
 
 
 COMMANDS = (("recipes",), ("--help",), ("summary", "cifar10-classic"), ("data", "verify", "digits", "--json"))
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: arguments[0])
-def test_output_that_nobody_takes(arguments: tuple[str, ...]) -> None:
-    Oracle().judge(unheard(closed_pipe(), *arguments), exit_code=0)
+def test_output_to_a_closed_pipe(arguments: tuple[str, ...]) -> None:
+    Oracle().check(unheard(closed_pipe(), *arguments), exit_code=0)
     full = unheard(full_disk(), *arguments)
-    Oracle().judge(full, exit_code=2, code="E010", names=("standard output", os.strerror(errno.ENOSPC)))
+    Oracle().check(full, exit_code=2, code="E010", names=("standard output", os.strerror(errno.ENOSPC)))
 
 
 @pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("full", [False, True])
-def test_a_training_goes_on_when_nobody_listens(full: bool, tmp_path: Path) -> None:
+def test_training_continues_without_a_reader(full: bool, tmp_path: Path) -> None:
     output = full_disk() if full else closed_pipe()
-    ended = unheard(output, "train", "digits", *TINY, "--runs", str(tmp_path))
-    Oracle(tmp_path).judge(ended, exit_code=0)
+    result = unheard(output, "train", "digits", *TINY, "--runs", str(tmp_path))
+    Oracle(tmp_path).check(result, exit_code=0)
     assert (tmp_path / "tiny-1" / "manifest.json").is_file()
     assert "Epoch 2" in (tmp_path / "tiny-1" / "log.txt").read_text()
 
 
 @pytest.mark.usefixtures("without_report", "usual_signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
-def test_a_lost_terminal_and_a_kill_save_the_training(
+def test_a_lost_terminal_and_sigterm_save_the_state(
     number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = LogWriter.on_batch_end
@@ -190,10 +192,10 @@ def test_a_lost_terminal_and_a_kill_save_the_training(
 
     with monkeypatch.context() as patch:
         patch.setattr(LogWriter, "on_batch_end", end)
-        ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+        result = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
     run_folder = tmp_path / "tiny-1"
     names = (signal.Signals(number).name, f"convsmith resume {run_folder}")
-    Oracle(tmp_path).judge(ended, exit_code=code, code="E061", names=names)
+    Oracle(tmp_path).check(result, exit_code=code, code="E061", names=names)
     cs.resume(run_folder)
     assert signal.getsignal(number) is signal.SIG_DFL
 
@@ -202,12 +204,12 @@ def test_a_lost_terminal_and_a_kill_save_the_training(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_while_data_is_read_leaves_nothing_behind(
+def test_a_signal_while_decoding_leaves_no_files(
     number: int, code: int, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = image_folder({"train": 4, "test": 2})
     monkeypatch.setattr("convsmith.data.cache._resized", lambda *_: os.kill(os.getpid(), number))
-    ended = in_process(
+    result = in_process(
         "train",
         "digits",
         f"data.source={root}",
@@ -217,22 +219,20 @@ def test_a_signal_while_data_is_read_leaves_nothing_behind(
         str(tmp_path / "r"),
     )
     oracle = Oracle(root)
-    assert ended.code == code
-    assert ended.err.startswith("interrupted; ")
-    assert len(ended.err.splitlines()) == 1
-    oracle.unharmed()
+    assert result.code == code
+    assert result.err.startswith("interrupted; ")
+    assert len(result.err.splitlines()) == 1
+    oracle.check_files()
     assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.usefixtures("usual_signals")
-def test_a_signal_while_the_report_is_made_ends_with_its_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_while_reporting_sets_the_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "convsmith.runs.training.evaluate_run", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
     )
-    ended = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
-    assert (ended.code, ended.err.count("\n")) == (143, 1)
-    assert "convsmith resume" in ended.err
+    result = in_process("train", "digits", *TINY, "--runs", str(tmp_path))
+    assert (result.code, result.err.count("\n")) == (143, 1)
+    assert "convsmith resume" in result.err
     assert not (tmp_path / "tiny-1" / ".lock").exists()
     assert (tmp_path / "tiny-1" / "state.safetensors").is_file()

@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive through its own protocol, over a pipe: no driver, no network."""
+"""A headless Chromium, controlled by the DevTools protocol over a pipe: no driver, no network."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_SECONDS = 180
+TIMEOUT_SECONDS = 180
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -29,7 +29,7 @@ FLAGS = [
 
 
 class Page:
-    """One open page: `evaluate` runs JavaScript in it, `messages` are its console's and its errors."""
+    """An open page: `evaluate` runs JavaScript, `messages` holds console messages and errors."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self.to_browser, self.from_browser = to_browser, from_browser
@@ -38,7 +38,7 @@ class Page:
         self.requests: list[str] = []
 
     def open(self, file: Path, *, width: int, height: int, dark: bool = False, media: str = "") -> None:
-        """Load a file as a device of a size shows it, in a colour scheme, and wait until it stands."""
+        """Load a file at a window size and in a colour scheme, and wait until it is loaded."""
         if not self.session:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -62,37 +62,37 @@ class Page:
         )
 
     def evaluate(self, script: str) -> Any:
-        """The value of an expression in the page; promises are waited for."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
+        """Return the value of an expression in the page; promises are awaited."""
+        response = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in response, response["exceptionDetails"]
+        return response["result"].get("value")
 
     def screenshot(self, path: Path) -> None:
-        """The whole page as PNG."""
-        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
-        path.write_bytes(base64.b64decode(answer["data"]))
+        """Save the full page as PNG."""
+        response = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png")
+        path.write_bytes(base64.b64decode(response["data"]))
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; events on the way are kept."""
+        """Send a command and wait for its response; record the events received meanwhile."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session:
             message["sessionId"] = self.session
         os.write(self.to_browser, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next()
-            if answer.get("id") == self.number:
-                assert "error" not in answer, answer["error"]
-                result: dict[str, Any] = answer["result"]
+            response = self._next()
+            if response.get("id") == self.number:
+                assert "error" not in response, response["error"]
+                result: dict[str, Any] = response["result"]
                 return result
-            self._event(answer)
+            self._event(response)
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
-            ready, _, _ = select.select([self.from_browser], [], [], PATIENCE_SECONDS)
-            assert ready, "the browser does not answer"
+            ready, _, _ = select.select([self.from_browser], [], [], TIMEOUT_SECONDS)
+            assert ready, "the browser does not respond"
             chunk = os.read(self.from_browser, 1 << 16)
-            assert chunk, "the browser has gone"
+            assert chunk, "the browser has exited"
             self.buffer += chunk
         message, self.buffer = self.buffer.split(b"\0", 1)
         parsed: dict[str, Any] = json.loads(message)
@@ -113,21 +113,21 @@ class Page:
 
 @contextmanager
 def browser() -> Iterator[Page]:
-    """A browser of its own for the block."""
+    """Start a browser for the block."""
     assert CHROMIUM is not None
     read_commands, to_browser = os.pipe()
-    from_browser, write_answers = os.pipe()
-    # Chromium reads commands from descriptor 3 and answers on 4; bash puts them there.
-    script = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
+    from_browser, write_responses = os.pipe()
+    # Chromium reads commands from descriptor 3 and responds on 4; bash puts them there.
+    script = f'exec "$@" 3<&{read_commands} 4>&{write_responses}'
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             ["bash", "-c", script, "bash", CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            pass_fds=(read_commands, write_answers),
+            pass_fds=(read_commands, write_responses),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         os.close(read_commands)
-        os.close(write_answers)
+        os.close(write_responses)
         page = Page(to_browser, from_browser)
         try:
             yield page

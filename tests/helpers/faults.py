@@ -53,9 +53,9 @@ def verify(root: Path | str, *overrides: str) -> dict[tuple[str, str], str]:
     oracle = Oracle(*([root] if isinstance(root, Path) else []))
     verification = cs.verify_data(str(root), *overrides)
     ended = in_process("data", "verify", str(root), *overrides, "--json")
-    oracle.judge(ended, exit_code=0 if verification.clean else 1)
+    oracle.check(ended, exit_code=0 if verification.clean else 1)
     assert json.loads(ended.out) == verification.record()
     report = in_process("data", "verify", str(root), *overrides, "--all")
-    oracle.judge(report, exit_code=0 if verification.clean else 1)
+    oracle.check(report, exit_code=0 if verification.clean else 1)
     assert all(issue.line() in report.out for issue in verification.issues)
     return {(each.kind, each.file): each.reason for each in verification.issues}

@@ -1,11 +1,11 @@
-"""Feed every reader of a file or a text with damaged and made-up input: only our own errors may come out.
+"""Feed damaged and generated input to every reader of files and text: only ConvsmithError is allowed.
 
     python tests/helpers/fuzz.py 20000
     python tests/helpers/fuzz.py 500 notation recipe --seed 7
 
-Inputs are whole ones with bytes, characters or values changed, pieces of several put together, and noise.
-Each depends on the seed, the reader's name and its number alone, so that it can be made again. An input that
-takes more than 2 seconds of the processor's time counts as an escape too.
+Inputs are valid ones with changed bytes, characters or values, combined pieces of several, and noise. Each
+depends only on the seed, the reader's name and its number, so it can be reproduced. An input that takes more
+than 2 seconds of CPU time is a failure too.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from convsmith.runs.folder import ORIGINALS, STATE, WEIGHTS, RunFolder
 from convsmith.runs.progress import table_row
 from convsmith.system import reading
 
-MOST_SECONDS = 2.0
+MAX_SECONDS = 2.0
 NET = "C4 C6:s2 / G F10"
 OVERRIDES = (f"model.net={NET}", "name=fuzzed", "train.epochs=1", "train.ema=0.9")
 
@@ -56,12 +56,12 @@ Make = Callable[[random.Random], bytes]
 
 
 class TooSlow(BaseException):
-    """The time is up; no handler takes it for an error of the input."""
+    """The time limit is reached; a BaseException, so that no reader handles it as an error of the input."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Something that reads what comes from outside: how its input is made, and what reads it."""
+    """A reader of untrusted input: the function that generates input, and the function that reads it."""
 
     name: str
     make: Make
@@ -70,39 +70,39 @@ class Reader:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many inputs were tried, how many of them refused, and the most that one took, in seconds."""
+    """The number of inputs, the number of rejected ones, and the CPU time of the slowest, in seconds."""
 
     name: str
-    tried: int
-    refused: int
+    inputs: int
+    rejected: int
     slowest: float
 
 
 def fuzz(reader: Reader, count: int, seed: int) -> Tally:
-    """Try inputs. Raises AssertionError with the first that ends in anything but our own error."""
-    refused, slowest = 0, 0.0
+    """Read `count` inputs. Raises AssertionError for the first that raises another exception."""
+    rejected, slowest = 0, 0.0
     for number in range(count):
-        key, told = f"{seed} {reader.name} {number}", "error["
-        content = reader.make(random.Random(key))  # noqa: S311 - no secret
+        key, message = f"{seed} {reader.name} {number}", "error["
+        content = reader.make(random.Random(key))  # noqa: S311 - not cryptographic
         began = time.process_time()
         try:
-            with at_most(MOST_SECONDS):
+            with time_limit(MAX_SECONDS):
                 reader.read(content)
         except ConvsmithError as error:
-            refused += 1
-            told = str(error)
+            rejected += 1
+            message = str(error)
         except (Exception, TooSlow) as error:
             raise AssertionError(
                 f"input {key!r}: {type(error).__name__}: {error}\n{content[:300]!r}"
             ) from error
-        assert told.startswith("error["), key
+        assert message.startswith("error["), key
         slowest = max(slowest, time.process_time() - began)
-    return Tally(name=reader.name, tried=count, refused=refused, slowest=slowest)
+    return Tally(name=reader.name, inputs=count, rejected=rejected, slowest=slowest)
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """End the block by TooSlow after so many seconds of the processor's time, which a busy machine keeps."""
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow after `seconds` of CPU time, which does not depend on the load of the machine."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooSlow(f"more than {seconds} s")
@@ -116,7 +116,7 @@ def at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-# --- Making inputs
+# --- Generating inputs
 
 NUMBERS = (
     0,
@@ -153,7 +153,7 @@ TEXTS = (
 
 
 def weird(chance: random.Random) -> Any:
-    """A value that few expect."""
+    """Return an unusual value."""
     kind = chance.randrange(7)
     if kind < 2:
         return chance.choice(NUMBERS)
@@ -175,44 +175,44 @@ def nested(depth: int) -> Any:
     return value
 
 
-def changed(chance: random.Random, value: Any) -> Any:
-    """A copy of nested tables and lists with a few values replaced, left out, doubled or added."""
+def mutated(chance: random.Random, value: Any) -> Any:
+    """Return a copy of nested tables and lists with a few values replaced, removed, duplicated or added."""
     value = copy.deepcopy(value)
     for _ in range(chance.choice((1, 1, 1, 2, 5))):
-        found = _place(chance, value)
-        if found is None:
+        position = _position(chance, value)
+        if position is None:
             return weird(chance)
-        place, key = found
+        container, key = position
         action = chance.randrange(8)
         if action == 0:
-            del place[key]
-        elif action == 1 and isinstance(place, dict):
-            place[chance.choice(TEXTS)] = weird(chance)
-        elif action < 4 and isinstance(place[key], int | float):
-            place[key] = chance.choice(NUMBERS)
-        elif action < 4 and isinstance(place[key], str):
-            place[key] = chance.choice(TEXTS)
+            del container[key]
+        elif action == 1 and isinstance(container, dict):
+            container[chance.choice(TEXTS)] = weird(chance)
+        elif action < 4 and isinstance(container[key], int | float):
+            container[key] = chance.choice(NUMBERS)
+        elif action < 4 and isinstance(container[key], str):
+            container[key] = chance.choice(TEXTS)
         elif action == 4:
-            other = _place(chance, value)
-            place[key] = copy.deepcopy(other[0][other[1]]) if other else None
+            other = _position(chance, value)
+            container[key] = copy.deepcopy(other[0][other[1]]) if other else None
         else:
-            place[key] = weird(chance)
+            container[key] = weird(chance)
     return value
 
 
-def _place(chance: random.Random, value: Any) -> tuple[Any, Any] | None:
-    """A table or list somewhere within, and one of its keys; those further out are likelier."""
-    found = None
+def _position(chance: random.Random, value: Any) -> tuple[Any, Any] | None:
+    """Return a nested table or list and one of its keys; outer ones are more probable."""
+    position = None
     while isinstance(value, dict | list) and value:
         key = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
-        found, value = (value, key), value[key]
+        position, value = (value, key), value[key]
         if chance.randrange(3) == 0:
             break
-    return found
+    return position
 
 
 def damaged(chance: random.Random, content: bytes, others: Sequence[bytes] = ()) -> bytes:
-    """Bytes with a few of them flipped, cut out, doubled, replaced, or with a piece of another input."""
+    """Return bytes with some flipped, removed, duplicated or replaced, or with a piece of another input."""
     data = bytearray(content)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
         at = chance.randrange(len(data) + 1)
@@ -240,7 +240,7 @@ def damaged(chance: random.Random, content: bytes, others: Sequence[bytes] = ())
 
 
 def noise(chance: random.Random) -> bytes:
-    """Nothing that is meant: random bytes, or one piece of syntax many times over."""
+    """Return random bytes, or one piece of syntax many times."""
     if chance.randrange(2):
         return chance.randbytes(chance.randrange(300))
     piece = chance.choice(
@@ -249,9 +249,9 @@ def noise(chance: random.Random) -> bytes:
     return struct.pack("<Q", 10_000) * chance.randrange(2) + piece * chance.choice((100, 1000, 20_000))
 
 
-def texts(wholes: Sequence[str], pieces: Sequence[str]) -> Make:
-    """Texts: whole ones that are damaged, pieces one after another, and noise."""
-    encoded = [whole.encode() for whole in wholes]
+def texts(valid: Sequence[str], pieces: Sequence[str]) -> Make:
+    """Return a generator of text: damaged valid texts, sequences of pieces, and noise."""
+    encoded = [text.encode() for text in valid]
 
     def make(chance: random.Random) -> bytes:
         kind = chance.randrange(10)
@@ -264,9 +264,9 @@ def texts(wholes: Sequence[str], pieces: Sequence[str]) -> Make:
     return make
 
 
-def tables(wholes: Sequence[dict[str, Any]], dump: Callable[[Any], str]) -> Make:
-    """Texts of nested tables: with values changed, and with the text itself damaged."""
-    plain = [dump(whole).encode() for whole in wholes]
+def tables(valid: Sequence[dict[str, Any]], dump: Callable[[Any], str]) -> Make:
+    """Return a generator of serialized tables: with changed values, or with damaged text."""
+    encoded = [dump(table).encode() for table in valid]
 
     def make(chance: random.Random) -> bytes:
         kind = chance.randrange(20)
@@ -274,28 +274,28 @@ def tables(wholes: Sequence[dict[str, Any]], dump: Callable[[Any], str]) -> Make
             return noise(chance)
         if kind < 14:
             try:
-                return dump(changed(chance, chance.choice(wholes))).encode("utf-8", "replace")
+                return dump(mutated(chance, chance.choice(valid))).encode("utf-8", "replace")
             except (TypeError, ValueError, RecursionError, AttributeError):
                 pass  # Not every value can be written in this format.
-        return damaged(chance, chance.choice(plain), plain)
+        return damaged(chance, chance.choice(encoded), encoded)
 
     return make
 
 
 def archives(arrays: dict[str, np.ndarray[Any, Any]]) -> Make:
-    """NumPy archives: with arrays of other shapes and types, left out, pickled; and with damaged bytes."""
-    whole = _archive(arrays)
+    """Return a generator of NumPy archives: with changed, missing or pickled arrays, or damaged bytes."""
+    valid = _archive(arrays)
 
     def make(chance: random.Random) -> bytes:
         if not chance.randrange(2):
-            return damaged(chance, whole)
-        found = dict(arrays)
+            return damaged(chance, valid)
+        content = dict(arrays)
         for _ in range(chance.choice((1, 1, 2))):
             name = chance.choice(list(arrays))
-            found[name] = _array(chance, arrays[name])
+            content[name] = _array(chance, arrays[name])
             if not chance.randrange(5):
-                del found[name]
-        return _archive(found)
+                del content[name]
+        return _archive(content)
 
     return make
 
@@ -324,25 +324,25 @@ def _archive(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:
     return content.getvalue()
 
 
-def tensors(whole: bytes) -> Make:
-    """Safetensors files: with a changed header, whose length fits or does not, and with damaged bytes."""
-    (length,) = struct.unpack("<Q", whole[:8])
-    header, rest = json.loads(whole[8 : 8 + length]), whole[8 + length :]
+def tensors(valid: bytes) -> Make:
+    """Return a generator of safetensors files: with a changed header or header length, or damaged bytes."""
+    (length,) = struct.unpack("<Q", valid[:8])
+    header, rest = json.loads(valid[8 : 8 + length]), valid[8 + length :]
 
     def make(chance: random.Random) -> bytes:
         kind = chance.randrange(4)
         if kind == 0:
-            return damaged(chance, whole) if chance.randrange(10) else noise(chance)
+            return damaged(chance, valid) if chance.randrange(10) else noise(chance)
         if kind == 1:
             size = chance.choice((0, 1, length - 1, length + 1, 2**31, 2**40, 2**63, 2**64 - 1))
-            return struct.pack("<Q", size) + whole[8:]
-        found = changed(chance, header)
-        if kind == 2 and isinstance(found, dict) and isinstance(found.get("__metadata__"), dict):
-            found["__metadata__"] = changed(chance, header["__metadata__"])
+            return struct.pack("<Q", size) + valid[8:]
+        table = mutated(chance, header)
+        if kind == 2 and isinstance(table, dict) and isinstance(table.get("__metadata__"), dict):
+            table["__metadata__"] = mutated(chance, header["__metadata__"])
         try:
-            text = json.dumps(found).encode()
+            text = json.dumps(table).encode()
         except (TypeError, ValueError, RecursionError):
-            text = damaged(chance, whole[8 : 8 + length])
+            text = damaged(chance, valid[8 : 8 + length])
         return struct.pack("<Q", len(text)) + text + rest
 
     return make
@@ -387,9 +387,9 @@ JUNK = (
 )
 
 
-def nets(wholes: Sequence[str]) -> Make:
-    """Notation: whole nets that are damaged, layers in any order, with something wrong among them or not."""
-    other = texts(wholes, JUNK)
+def nets(valid: Sequence[str]) -> Make:
+    """Return a generator of notation: damaged nets, and random layers with or without an error."""
+    other = texts(valid, JUNK)
 
     def make(chance: random.Random) -> bytes:
         if chance.randrange(2):
@@ -403,10 +403,10 @@ def nets(wholes: Sequence[str]) -> Make:
 
 
 def text_readers(folder: Path) -> list[Reader]:
-    """What reads a text or one file of text."""
+    """Return the readers of text and of single text files."""
     recipes = [load(name).table() for name in recipe_names()]
     briefs = [brief_table(name) for name in brief_names()]
-    whole_nets = [
+    valid_nets = [
         *(load(name).model.net for name in recipe_names()),
         "C16 +(C16 C16)*2 / S32:k5:s2 P10:agelu / U2 C8:o0.1 / A2 G F10",
     ]
@@ -438,12 +438,12 @@ def text_readers(folder: Path) -> list[Reader]:
         assert analyze_notation(cs.format_net(text), (3, 32, 32), None).parameters == analysis.parameters
 
     def recipe(name: str) -> None:
-        found = load(name)
-        analyze_notation(found.model.net, (3, 32, 32), found.model)
-        assert Recipe.model_validate(found.table()) == found
+        loaded = load(name)
+        analyze_notation(loaded.model.net, (3, 32, 32), loaded.model)
+        assert Recipe.model_validate(loaded.table()) == loaded
 
     return [
-        Reader("notation", nets(whole_nets), net),
+        Reader("notation", nets(valid_nets), net),
         Reader("recipe", tables(recipes, tomli_w.dumps), of_file(recipe)),
         Reader("overrides", texts(overrides, words), lambda content: load("digits", _lines(content))),
         Reader(
@@ -464,7 +464,7 @@ def _lines(content: bytes) -> list[str]:
 
 
 def run_readers(run: Path) -> list[Reader]:
-    """What reads the files of a run's folder, which has no manifest, so that what is in them counts."""
+    """Return the readers of a run folder's files; without a manifest, no checksum rejects them first."""
     folder = RunFolder(path=run)
     recipe = load(str(run / "recipe.toml"))
     net = build(analyze_notation(recipe.model.net, (1, 8, 8), recipe.model).plan)
@@ -479,64 +479,64 @@ def run_readers(run: Path) -> list[Reader]:
         return tables([value], json.dumps)
 
     def of(name: str, *uses: Callable[[], object]) -> Callable[[bytes], object]:
-        """Use the run while a file of it is what was made; every use is tried, whatever came before."""
+        """Replace a file of the run by the input, and call every function, also after errors."""
 
         def read(content: bytes) -> None:
             path = run / name
             before = path.read_bytes() if path.is_file() else None
             path.write_bytes(content)
-            refused = []
+            errors = []
             try:
                 for use in uses:
                     try:
                         use()
                     except ConvsmithError as error:
-                        refused.append(error)
+                        errors.append(error)
             finally:
                 path.unlink() if before is None else path.write_bytes(before)
-            if refused:
-                raise refused[0]
+            if errors:
+                raise errors[0]
 
         return read
 
-    def watched() -> None:
-        found = cs.progress(run)
-        assert [found.line(), *map(table_row, found.rows)]
+    def watch() -> None:
+        progress = cs.progress(run)
+        assert [progress.line(), *map(table_row, progress.rows)]
 
-    def judged() -> None:
+    def judge() -> None:
         cs.resolve(str(run)).judge()
 
     arrays = {name: dict(np.load(run / f"{name}.npz")) for name in ("predictions", "explanation")}
     num_images = len(arrays["predictions"]["labels"])
     rows, log = (run / "metrics.csv").read_text(), (run / "log.txt").read_text()
     junk = ["1", ",", "\n", "epoch", "nan", '"', "1e999", "lr"]
-    compared = partial(comparison._open, run)
+    compare = partial(comparison._open, run)
     records = {name: json_of(reading.read_json(run / f"{name}.json")) for name in ("data", "results")}
-    made = {name: archives(each) for name, each in arrays.items()}
-    saved = (partial(predictions.read, folder.predictions), compared)
-    weighed = (partial(folder.load_weights, net), partial(folder.weight, layer))
-    explained = partial(explanation.read, folder.explanation, num_images)
+    generators = {name: archives(each) for name, each in arrays.items()}
+    reads_predictions = (partial(predictions.read, folder.predictions), compare)
+    reads_weights = (partial(folder.load_weights, net), partial(folder.weight, layer))
+    read_explanation = partial(explanation.read, folder.explanation, num_images)
     return [
         Reader("state", tensors(state), of(STATE, partial(load_checkpoint, run / STATE))),
-        Reader("weights", tensors(weights), of(WEIGHTS, *weighed)),
+        Reader("weights", tensors(weights), of(WEIGHTS, *reads_weights)),
         Reader("manifest", json_of(manifest), of("manifest.json", partial(RunFolder.open, run))),
-        Reader("data record", records["data"], of("data.json", judged, compared)),
-        Reader("results", records["results"], of("results.json", judged, partial(cs.results, run))),
-        Reader("metrics", texts([rows], junk), of("metrics.csv", watched)),
-        Reader("log", texts([log], ["error[E060]: ", "\n", "x"]), of("log.txt", watched)),
-        Reader("predictions", made["predictions"], of("predictions.npz", *saved)),
-        Reader("explanation", made["explanation"], of("explanation.npz", explained)),
+        Reader("data record", records["data"], of("data.json", judge, compare)),
+        Reader("results", records["results"], of("results.json", judge, partial(cs.results, run))),
+        Reader("metrics", texts([rows], junk), of("metrics.csv", watch)),
+        Reader("log", texts([log], ["error[E060]: ", "\n", "x"]), of("log.txt", watch)),
+        Reader("predictions", generators["predictions"], of("predictions.npz", *reads_predictions)),
+        Reader("explanation", generators["explanation"], of("explanation.npz", read_explanation)),
     ]
 
 
 def cache_readers() -> list[Reader]:
-    """What reads the cache of decoded images."""
+    """Return the readers of the cache of decoded images."""
     config = DataConfig(source="digits")
     load_data(config)
 
     def reader(pattern: str, name: str) -> Reader:
         (path,) = cache_folder().glob(pattern)
-        whole = path.read_bytes()
+        valid = path.read_bytes()
 
         def read(content: bytes) -> None:
             path.write_bytes(content)
@@ -544,25 +544,25 @@ def cache_readers() -> list[Reader]:
                 load_data(config)
             finally:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(whole)
+                path.write_bytes(valid)
 
         make = (
-            tables([json.loads(whole)], json.dumps)
+            tables([json.loads(valid)], json.dumps)
             if path.suffix == ".json"
-            else lambda chance: damaged(chance, whole)
+            else lambda chance: damaged(chance, valid)
         )
         return Reader(name, make, read)
 
     return [
-        reader("sources/*.json", "cache: pointer"),
-        reader("content-*/*/meta.json", "cache: facts"),
+        reader("sources/*.json", "cache: index"),
+        reader("content-*/*/meta.json", "cache: metadata"),
         reader("content-*/*/train-labels.npy", "cache: labels"),
         reader("content-*/*/train-images.npy", "cache: images"),
     ]
 
 
 def readers(folder: Path) -> list[Reader]:
-    """All of them; a run to read is trained in the folder."""
+    """Return all readers; train the run that they read in the folder."""
     cs.train(load("digits", OVERRIDES), runs=folder)
     run = folder / "fuzzed-1"
     (run / "manifest.json").unlink()
@@ -570,19 +570,19 @@ def readers(folder: Path) -> list[Reader]:
 
 
 def main(count: int, names: Sequence[str], seed: int, folder: Path) -> None:
-    found = readers(folder)
-    unknown = set(names) - {each.name for each in found}
+    available = readers(folder)
+    unknown = set(names) - {each.name for each in available}
     if unknown:
-        sys.exit(f"no reader {', '.join(unknown)}; there are {', '.join(each.name for each in found)}")
-    for reader in found:
+        sys.exit(f"no reader {', '.join(unknown)}; choose from {', '.join(each.name for each in available)}")
+    for reader in available:
         if not names or reader.name in names:
             began = time.process_time()
             tally = fuzz(reader, count, seed)
             seconds = time.process_time() - began
             cells = (
                 tally.name,
-                f"{tally.tried:,}",
-                f"{tally.refused:,}",
+                f"{tally.inputs:,}",
+                f"{tally.rejected:,}",
                 f"{seconds:.0f} s",
                 f"{tally.slowest:.2f} s",
             )
@@ -593,10 +593,10 @@ def main(count: int, names: Sequence[str], seed: int, folder: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("count", type=int, help="inputs for each reader")
-    parser.add_argument("readers", nargs="*", help="all of them if left out")
+    parser.add_argument("readers", nargs="*", help="all of them by default")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        # Its cache is damaged on purpose.
+        # The readers damage this cache.
         os.environ["CONVSMITH_CACHE"] = str(Path(scratch, "cache"))
-        main(asked.count, asked.readers, asked.seed, Path(scratch))
+        main(arguments.count, arguments.readers, arguments.seed, Path(scratch))

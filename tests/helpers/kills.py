@@ -1,13 +1,13 @@
-"""Kill a training at random moments, go on with it each time, and compare what it ends with.
+"""Kill a training at random moments, resume it each time, and compare the final weights and metrics.
 
     python tests/helpers/kills.py 200 digits
     python tests/helpers/kills.py 20 mnist-classic --seed 3
     python tests/helpers/kills.py 8 digits train.epochs=16 train.optimizer=muon
 
-The training runs once undisturbed. Then as many moments as kills are drawn over all of its time, from the
-start of the process to the end of the report, and a second training is killed at each of them, in their
-order. The trainings run in forked processes, so that a kill costs no new start of Python, and are ended by
-SIGKILL, which nothing can handle.
+The training runs once without interruption. Then one moment per kill is drawn over its duration, from the
+start of the process to the end of the report, and a second training is killed at each of them, in order.
+The trainings run in forked processes, so that a kill needs no new start of Python, and are ended by SIGKILL,
+which cannot be handled.
 """
 
 import argparse
@@ -33,27 +33,27 @@ from convsmith.system import reading
 
 @dataclass(frozen=True)
 class Times:
-    """Of an undisturbed training, in seconds: before the first epoch, an epoch, all with the report."""
+    """Durations of an uninterrupted training in seconds: before the first epoch, one epoch, and total."""
 
     start: float
     epoch: float
-    whole: float
+    total: float
 
     def until(self, moment: float, epochs_done: int, chance: random.Random) -> float:
-        """How long a process runs that has so many epochs behind it until it is at a moment of the training.
+        """Return how long a process with `epochs_done` epochs runs until a moment of the training.
 
-        A moment that it is past already becomes one in its start.
+        A moment in the past becomes a random moment of its start.
         """
         left = moment - epochs_done * self.epoch
         return left if left > self.start else chance.uniform(0, self.start)
 
 
 def main(kills: int, recipe: Recipe, seed: int, folder: Path) -> str:
-    """What was done, as one line. Raises AssertionError where a training ends differently."""
+    """Return a summary line. Raises AssertionError if a training ends differently."""
     chance = random.Random(seed)  # noqa: S311 - no secret
-    expected, times = undisturbed(recipe, folder / "whole")
-    moments = sorted(chance.uniform(0, times.whole) for _ in range(kills))
-    places: Counter[str] = Counter()
+    expected, times = uninterrupted(recipe, folder / "uninterrupted")
+    moments = sorted(chance.uniform(0, times.total) for _ in range(kills))
+    phases: Counter[str] = Counter()
     compared, number = 0, 1
     while True:
         run = folder / "runs" / f"{recipe.name}-{number}"
@@ -64,7 +64,7 @@ def main(kills: int, recipe: Recipe, seed: int, folder: Path) -> str:
                 break
             continue
         if not (run / STATE).is_file():
-            # Killed before the training began: its folder stays as it is, and another takes the next number.
+            # Killed before training started: its folder stays, and the next training gets the next number.
             number += run.is_dir()
             child, done = fork(lambda: cs.train(recipe, runs=folder / "runs")), 0
         else:
@@ -73,41 +73,41 @@ def main(kills: int, recipe: Recipe, seed: int, folder: Path) -> str:
             time.sleep(times.until(moments.pop(0), done, chance))
             os.kill(child, signal.SIGKILL)
         if wait(child) == signal.SIGKILL:
-            places[place(folder / "runs" / f"{recipe.name}-{number}", recipe)] += 1
-        elif sum(places.values()) + len(moments) < kills:
+            phases[phase(folder / "runs" / f"{recipe.name}-{number}", recipe)] += 1
+        elif sum(phases.values()) + len(moments) < kills:
             # It was faster than the kill.
-            bisect.insort(moments, chance.uniform(0, times.whole))
-    where = ", ".join(f"{count} {name}" for name, count in sorted(places.items()))
+            bisect.insort(moments, chance.uniform(0, times.total))
+    where = ", ".join(f"{count} {name}" for name, count in sorted(phases.items()))
     return (
-        f"{recipe.name}, seed {seed}: {places.total()} kills ({where}) over {compared} "
+        f"{recipe.name}, seed {seed}: {phases.total()} kills ({where}) over {compared} "
         f"training{'s' * (compared > 1)} of {recipe.train.epochs_run} epochs: weights and metrics are equal"
     )
 
 
-def undisturbed(recipe: Recipe, runs: Path) -> tuple[object, Times]:
-    """Train in peace: what it ends with, and how long its parts took."""
+def uninterrupted(recipe: Recipe, runs: Path) -> tuple[object, Times]:
+    """Train without interruption; return the final state and the durations."""
     began = time.time()
     wait(fork(lambda: cs.train(recipe, runs=runs)))
     run = runs / f"{recipe.name}-1"
     start, trained, end = (
         (run / name).stat().st_mtime - began for name in ("summary.txt", STATE, "manifest.json")
     )
-    return ending(run), Times(start=start, epoch=(trained - start) / recipe.train.epochs_run, whole=end)
+    return ending(run), Times(start=start, epoch=(trained - start) / recipe.train.epochs_run, total=end)
 
 
 def epochs_done(run: Path) -> int:
     return len(RunFolder(path=run).load_checkpoint().state.history)
 
 
-def place(run: Path, recipe: Recipe) -> str:
-    """Where in its training a run was killed."""
+def phase(run: Path, recipe: Recipe) -> str:
+    """Return the phase of the training in which a run was killed."""
     if not (run / STATE).is_file():
         return "before the first epoch"
     return "in the report" if epochs_done(run) == recipe.train.epochs_run else "in epochs or resuming"
 
 
 def fork(action: Callable[[], object]) -> int:
-    """Do something in a process of its own; its number."""
+    """Call a function in a forked process; return its process id."""
     child = os.fork()
     if child:
         return child
@@ -120,14 +120,14 @@ def fork(action: Callable[[], object]) -> int:
 
 
 def wait(child: int) -> int:
-    """Wait for a process's end; the signal that ended it, or 0. No other failure is expected."""
+    """Wait for a process to end; return the signal that ended it, or 0. Other failures are unexpected."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code in {0, -signal.SIGKILL}, code
     return -code
 
 
 def ending(run: Path) -> tuple[str, list[list[str]]]:
-    """What must be equal: the weights, and the metrics without their times."""
+    """Return what must be equal: the weights, and the metrics without durations."""
     rows = [line.split(",")[:-2] for line in (run / "metrics.csv").read_text(encoding="utf-8").splitlines()]
     temporaries = list(run.rglob(".*"))
     assert not temporaries, temporaries
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        told = main(asked.kills, load(asked.recipe, asked.overrides), asked.seed, Path(scratch))
-        sys.stdout.write(told + "\n")
+        recipe = load(arguments.recipe, arguments.overrides)
+        sys.stdout.write(main(arguments.kills, recipe, arguments.seed, Path(scratch)) + "\n")

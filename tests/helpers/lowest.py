@@ -2,8 +2,8 @@
 
     python tests/helpers/lowest.py torch=2.13.0 > constraints-lowest.txt
 
-`make test-lowest` installs them and runs the fast tests. A version that is given replaces the floor, where
-that cannot be had.
+`make test-lowest` installs them and runs the fast tests. Versions on the command line
+replace lower bounds that are not available.
 """
 
 import re
@@ -24,8 +24,8 @@ def floors(project: Mapping[str, Any]) -> dict[str, str]:
         *project["dependencies"],
         *(line for extra in project["optional-dependencies"].values() for line in extra),
     ]
-    found = [re.fullmatch(r"([\w.-]+)(?:>=|==)([\d.]+)", line) for line in lines]
-    return {each[1]: each[2] for each in found if each}
+    matches = [re.fullmatch(r"([\w.-]+)(?:>=|==)([\d.]+)", line) for line in lines]
+    return {each[1]: each[2] for each in matches if each}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one judge of all faults: exit code, first line, what is named, and that nothing complete was harmed."""
+"""Check the result of a command after a fault: exit code, error text, and that no other file has changed."""
 
 import contextlib
 import hashlib
@@ -15,8 +15,8 @@ from convsmith.data.cache import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
-    """How a command ended: its exit code, standard output and standard error."""
+class CommandResult:
+    """The exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -24,49 +24,51 @@ class Ended:
 
 
 class Oracle:
-    """Watches folders from before a fault on, and judges what it has led to.
+    """Records the files of folders before a fault, and checks the result of a command.
 
     Args:
-        folders: Whose files must stay byte for byte as they are.
+        folders: Folders whose files must not change.
     """
 
     def __init__(self, *folders: Path) -> None:
         self.folders = folders
         self.before = contents(*folders)
 
-    def refused(self, *arguments: str, exit_code: int = 2, code: str, names: tuple[str, ...] = ()) -> Ended:
-        """Run a command in this process; it has to be refused as told."""
-        ended = in_process(*arguments)
-        self.judge(ended, exit_code=exit_code, code=code, names=names)
-        return ended
+    def expect_error(
+        self, *arguments: str, exit_code: int = 2, code: str, names: tuple[str, ...] = ()
+    ) -> CommandResult:
+        """Run a command in this process and check that it fails with an error code."""
+        result = in_process(*arguments)
+        self.check(result, exit_code=exit_code, code=code, names=names)
+        return result
 
-    def judge(
-        self, ended: Ended, *, exit_code: int, code: str | None = None, names: tuple[str, ...] = ()
+    def check(
+        self, result: CommandResult, *, exit_code: int, code: str | None = None, names: tuple[str, ...] = ()
     ) -> None:
-        """Raises AssertionError where anything of the promise is broken; `code` None: nothing is said."""
-        told = f"exit {ended.code}\n{ended.out}\n{ended.err}"
-        assert ended.code == exit_code, told
+        """Raise AssertionError unless the result is as expected; `code` None expects no error output."""
+        output = f"exit {result.code}\n{result.out}\n{result.err}"
+        assert result.code == exit_code, output
         if code is None:
-            assert ended.err == "", told
+            assert result.err == "", output
         else:
-            assert re.match(rf"error\[{code}\]: \S", ended.err), told
+            assert re.match(rf"error\[{code}\]: \S", result.err), output
         for name in names:
-            assert name in ended.err, told
-        for text in (ended.out, ended.err):
-            assert "Traceback" not in text, told
-            assert all(char.isprintable() or char == "\n" for char in text), told
-        self.unharmed()
+            assert name in result.err, output
+        for text in (result.out, result.err):
+            assert "Traceback" not in text, output
+            assert all(char.isprintable() or char == "\n" for char in text), output
+        self.check_files()
 
-    def unharmed(self) -> None:
-        """Every file is as it was, and no temporaries are left, in the cache neither."""
+    def check_files(self) -> None:
+        """Check that no file has changed and no temporary file is left, in the cache too."""
         after = contents(*self.folders)
         assert {path: after.get(path) for path in self.before} == self.before
-        left = [path for folder in (*self.folders, cache_folder()) for path in temporaries(folder)]
-        assert left == []
+        leftovers = [path for folder in (*self.folders, cache_folder()) for path in temporaries(folder)]
+        assert leftovers == []
 
 
 def contents(*folders: Path) -> dict[Path, str]:
-    """The SHA-256 of every file."""
+    """Return the SHA-256 of every file."""
     return {
         path: hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in folders
@@ -76,7 +78,7 @@ def contents(*folders: Path) -> dict[Path, str]:
 
 
 def temporaries(folder: Path) -> list[Path]:
-    """What a writer leaves behind that did not end well."""
+    """Return the files that an interrupted writer leaves behind."""
     return [
         path
         for path in folder.rglob("*")
@@ -85,16 +87,16 @@ def temporaries(folder: Path) -> list[Path]:
     ]
 
 
-def in_process(*arguments: str) -> Ended:
+def in_process(*arguments: str) -> CommandResult:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run(list(arguments))
-    return Ended(code=code, out=out.getvalue(), err=err.getvalue())
+    return CommandResult(code=code, out=out.getvalue(), err=err.getvalue())
 
 
-def in_process_of_its_own(script: str, *arguments: str) -> Ended:
-    """Run Python text in a fresh interpreter."""
-    done = subprocess.run(
+def in_subprocess(script: str, *arguments: str) -> CommandResult:
+    """Run a Python script in a new interpreter."""
+    process = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         check=False,
         capture_output=True,
@@ -102,4 +104,4 @@ def in_process_of_its_own(script: str, *arguments: str) -> Ended:
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
+    return CommandResult(code=process.returncode, out=process.stdout, err=process.stderr)

@@ -1,4 +1,4 @@
-"""The search: what it draws, what it refuses, who goes on, and that nothing is lost or trained twice."""
+"""The search: mutations, rejected candidates, promotion, resuming."""
 
 import json
 import math
@@ -66,7 +66,7 @@ def settings(
     )
 
 
-def space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> SearchSpace:
+def search_space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> SearchSpace:
     recipe = load("digits", list(overrides))
     return SearchSpace(recipe=recipe, brief=brief or Brief(), info=DIGITS, max_macs=max_macs)
 
@@ -92,8 +92,8 @@ def test_a_mutation_gives_another_net_in_canonical_form(text: str, mutation: Mut
 
 
 @pytest.mark.parametrize("text", NETS)
-def test_mutations_keep_how_far_a_map_is_shrunk(text: str) -> None:
-    """Strides move, and are inherited, but are neither made nor lost."""
+def test_mutations_keep_the_strides(text: str) -> None:
+    """Strides move or pass to neighbours, but none is added or removed."""
 
     def strides(net: str) -> Counter[int]:
         return Counter(layer.stride for layer in parse(net).layers() if layer.stride > 1)
@@ -103,7 +103,7 @@ def test_mutations_keep_how_far_a_map_is_shrunk(text: str) -> None:
             assert strides(str(change[0])) == strides(text)
 
 
-def test_fields_stay_in_their_range_and_move_by_ratios_where_they_are_logarithmic() -> None:
+def test_hyperparameters_stay_in_their_range_and_logarithmic_ones_change_by_ratios() -> None:
     rate = Hyperparameter(key="lr", start=0.01, low=0.001, high=0.1, log=True)
     size = Hyperparameter(key="size", start=6, low=4, high=7, integer=True)
     random = seeded(0)
@@ -114,7 +114,7 @@ def test_fields_stay_in_their_range_and_move_by_ratios_where_they_are_logarithmi
     assert len(set(rates)) > 200
 
 
-def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
+def test_the_hyperparameters_are_those_the_recipe_uses() -> None:
     sprint = load("cifar10-sprint")
     keys = [
         field.key
@@ -127,52 +127,52 @@ def test_the_fields_of_a_recipe_are_those_that_it_uses() -> None:
     assert "augment.transforms.1.p" in keys
 
 
-def test_a_net_is_fitted_to_the_budget_as_closely_as_widths_allow() -> None:
+def test_widths_are_fitted_to_the_budget() -> None:
     for most in (2_000, 12_000, 60_000):
-        where = space(brief=Brief(max_parameters=most))
-        fitted = where.fit_widths(parse("C16 C16 / C24:s2 C24 / G F10"))
+        space = search_space(brief=Brief(max_parameters=most))
+        fitted = space.fit_widths(parse("C16 C16 / C24:s2 C24 / G F10"))
         assert fitted is not None
         assert 0.6 * most < analyze_notation(str(fitted), (1, 8, 8)).parameters <= most
-    assert space(brief=Brief(max_parameters=50)).fit_widths(parse("C16 / G F10")) is None
+    assert search_space(brief=Brief(max_parameters=50)).fit_widths(parse("C16 / G F10")) is None
 
 
 def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
-    """The oracle follows the operators of the PyTorch module; the search only does sums."""
+    """The oracle traces the PyTorch module; the search uses arithmetic only."""
     from convsmith.net.module import build
 
     brief = Brief(max_parameters=9_000, min_receptive_field=9, forbid=("max-pooling",), require=("dilated",))
-    where = space("model.net=C16 C16:d2 / C24:s2 C24 / G F10", brief=brief)
-    start = where.starting_point()
-    taken = [first_candidate(where, 0).candidate]
+    space = search_space("model.net=C16 C16:d2 / C24:s2 C24 / G F10", brief=brief)
+    start = space.starting_point()
+    taken = [first_candidate(space, 0).candidate]
     assert taken[0].net != start.net
     refused = 0
     for number in range(40):
-        bred = next_candidate(where, [], taken, seeded(number))
-        taken.append(bred.candidate)
-        refused += bred.rejected
+        proposal = next_candidate(space, [], taken, seeded(number))
+        taken.append(proposal.candidate)
+        refused += proposal.rejected
     assert len({each.identity for each in taken}) == 41
     assert refused > 0
     for candidate in taken[::6]:
-        module = build(where.analysis(candidate).plan)
+        module = build(space.analysis(candidate).plan)
         assert {check.verdict for check in cs.check(cs.summary(module, (1, 8, 8)), brief=brief)} == {"pass"}
 
 
-def test_trials_go_on_by_asynchronous_halving() -> None:
+def test_trials_are_promoted_by_asynchronous_halving() -> None:
     assert compute_rungs(27, 3) == (1, 3, 9, 27)
     assert compute_rungs(5, 2) == (1, 2, 5)
     assert compute_rungs(2, 3) == (2,)
     rungs = (1, 2, 4)
-    # One of each two; the starting point always; nobody twice.
+    # The best half; the starting point always; no trial twice.
     scores = {0: {1: 0.1}, 1: {1: 0.5, 2: 0.6}, 2: {1: 0.4}, 3: {1: 0.3}, 4: {1: 0.2}}
     assert promotable(scores, rungs, 2) == [(1, 4), (2, 2), (0, 2)]
-    # As more fall behind, one that waited goes on.
+    # A waiting trial is promoted when more trials are worse.
     assert (3, 2) not in promotable(scores, rungs, 2)
     assert (3, 2) in promotable({**scores, 5: {1: 0.15}}, rungs, 2)
-    # At the end there is nothing to do.
+    # Nothing is left to do.
     assert promotable({0: {1: 0.1, 2: 0.1, 4: 0.1}, 1: {1: 0.05}}, rungs, 2) == []
 
 
-def test_the_frontier_is_what_nobody_beats() -> None:
+def test_the_pareto_front_is_not_dominated() -> None:
     random = seeded(0)
     points = [
         ParetoPoint(
@@ -199,10 +199,10 @@ def test_the_frontier_is_what_nobody_beats() -> None:
 
 
 class Objective:
-    """In the place of a training: nets of about 2,000 parameters and rates near 0.02 are best."""
+    """Replaces training: nets of about 2,000 parameters and learning rates near 0.02 are best."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, int]] = []
         self.nets: list[str] = []
 
     def accuracy(self, net: str, rate: float) -> float:
@@ -212,7 +212,7 @@ class Objective:
     def __call__(
         self, runner: TrialRunner, number: int, candidate: Candidate, until: int, **rest: Any
     ) -> tuple[EpochMetrics, ...]:
-        self.asked.append((number, until))
+        self.calls.append((number, until))
         self.nets.append(candidate.net)
         best = self.accuracy(candidate.net, candidate.fields["train.optimizer.lr"])
         done = []
@@ -230,27 +230,29 @@ class Objective:
 
 @pytest.fixture
 def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
-    found = Objective()
+    instance = Objective()
 
     def train(runner: TrialRunner, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
-        return found(runner, *rest, **more)
+        return instance(runner, *rest, **more)
 
     monkeypatch.setattr(TrialRunner, "train", train)
-    return found
+    return instance
 
 
-def test_it_finds_better_nets_and_trains_the_worse_ones_less(objective: Objective, tmp_path: Path) -> None:
-    found = search(settings(epochs=4), tmp_path, trials=40)
-    start, best = found.data.trials[0], max(found.data.trials, key=lambda each: each.accuracy or 0)
+def test_the_search_finds_better_nets_and_trains_worse_ones_less(
+    objective: Objective, tmp_path: Path
+) -> None:
+    result = search(settings(epochs=4), tmp_path, trials=40)
+    start, best = result.data.trials[0], max(result.data.trials, key=lambda each: each.accuracy or 0)
     assert start.net == "C4 C8:s2 / G F10"
     assert start.state == "complete"
     assert best.accuracy is not None
     assert start.accuracy is not None
     assert best.accuracy > start.accuracy + 0.2
     assert best.best
-    # Nobody was asked for the same twice, and fewer came further.
-    assert len(set(objective.asked)) == len(objective.asked)
-    counts = Counter(until for _, until in objective.asked)
+    # No rung is trained twice, and higher rungs have fewer trials.
+    assert len(set(objective.calls)) == len(objective.calls)
+    counts = Counter(until for _, until in objective.calls)
     assert counts[1] == 40
     assert counts[4] < counts[2] < counts[1]
     small = Brief(max_parameters=3_000)
@@ -258,7 +260,7 @@ def test_it_finds_better_nets_and_trains_the_worse_ones_less(objective: Objectiv
         assert all(check.verdict == "pass" for check in cs.check(cs.summary(net, (1, 8, 8)), brief=small))
 
 
-def test_equal_seeds_try_equal_candidates(objective: Objective, tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_candidates(objective: Objective, tmp_path: Path) -> None:
     nets = []
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
         search(settings(seed=seed), tmp_path / folder, trials=12)
@@ -267,23 +269,23 @@ def test_equal_seeds_try_equal_candidates(objective: Objective, tmp_path: Path) 
     assert nets[0] == nets[1] != nets[2]
 
 
-def test_a_study_goes_on_where_it_stopped(objective: Objective, tmp_path: Path) -> None:
-    search(settings(epochs=4), tmp_path / "whole", trials=12)
-    whole, objective.asked = sorted(objective.asked), []
+def test_a_study_resumes(objective: Objective, tmp_path: Path) -> None:
+    search(settings(epochs=4), tmp_path / "uninterrupted", trials=12)
+    complete, objective.calls = sorted(objective.calls), []
     search(settings(epochs=4), tmp_path / "parts", trials=5)
     search(settings(epochs=4), tmp_path / "parts", trials=12)
-    assert sorted(objective.asked) == whole
+    assert sorted(objective.calls) == complete
     assert search(settings(epochs=4), tmp_path / "parts", trials=12).data.trials
-    assert sorted(objective.asked) == whole
+    assert sorted(objective.calls) == complete
 
 
-def test_no_time_trains_nothing(objective: Objective, tmp_path: Path) -> None:
-    found = search(settings(), tmp_path, minutes=0.0)
-    assert found.data.trials == ()
-    assert "No trial has been" in found.page.read_text()
+def test_a_time_limit_of_zero_trains_nothing(objective: Objective, tmp_path: Path) -> None:
+    result = search(settings(), tmp_path, minutes=0.0)
+    assert result.data.trials == ()
+    assert "No trial has been" in result.page.read_text()
 
 
-def test_a_trial_that_fails_is_told_of_and_left(
+def test_a_failed_trial_is_reported_and_skipped(
     objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(runner: TrialRunner, number: int, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
@@ -293,65 +295,65 @@ def test_a_trial_that_fails_is_told_of_and_left(
 
     monkeypatch.setattr(TrialRunner, "train", train)
     lines: list[str] = []
-    found = search(settings(), tmp_path, trials=4, log=lines.append)
-    assert [trial.state for trial in found.data.trials] == ["complete", "failed", "complete", "complete"]
+    result = search(settings(), tmp_path, trials=4, log=lines.append)
+    assert [trial.state for trial in result.data.trials] == ["complete", "failed", "complete", "complete"]
     assert any("#1" in line and "the loss is nan" in line for line in lines)
-    assert "the loss is nan" in found.page.read_text()
+    assert "the loss is nan" in result.page.read_text()
 
 
-def test_other_settings_are_another_study(objective: Objective, tmp_path: Path) -> None:
+def test_other_settings_need_another_study(objective: Objective, tmp_path: Path) -> None:
     search(settings(), tmp_path, trials=1)
     with pytest.raises(RunError, match="other settings: recipe, seed"):
         search(settings("train.label_smoothing=0.1", seed=3), tmp_path, trials=1)
 
 
-def test_a_brief_that_nothing_fits(tmp_path: Path) -> None:
+def test_a_brief_that_no_net_passes(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="neither the starting point nor any") as caught:
         search(settings(brief=Brief(max_parameters=20)), tmp_path / "study", trials=3)
     assert "parameters: " in str(caught.value)
     assert not (tmp_path / "study").exists()
 
 
-def test_a_starting_point_that_is_too_large_is_scaled(objective: Objective, tmp_path: Path) -> None:
-    found = search(settings("model.net=C64 C64:s2 / G F10"), tmp_path, trials=2)
-    assert 2_000 < found.data.trials[0].parameters <= 3_000
-    assert "widths scaled" in found.data.trials[0].changes[0]
+def test_a_large_starting_point_is_scaled(objective: Objective, tmp_path: Path) -> None:
+    result = search(settings("model.net=C64 C64:s2 / G F10"), tmp_path, trials=2)
+    assert 2_000 < result.data.trials[0].parameters <= 3_000
+    assert "widths scaled" in result.data.trials[0].changes[0]
 
 
-def test_a_journal_that_ends_in_half_a_line_is_mended(objective: Objective, tmp_path: Path) -> None:
+def test_a_partial_line_at_the_end_of_the_journal_is_removed(objective: Objective, tmp_path: Path) -> None:
     search(settings(), tmp_path, trials=3)
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code":4,"worker_')
     assert len(search(settings(), tmp_path, trials=5).data.trials) == 5
 
 
-def test_what_is_found_is_written_as_recipes_that_load(objective: Objective, tmp_path: Path) -> None:
-    wanted = settings("data.split_seed=4", "train.epochs=7", epochs=2)
-    found = search(wanted, tmp_path, trials=20)
-    assert found.data.commands
-    for number, command in found.data.commands:
-        row = found.data.trials[number]
+def test_the_best_trials_are_written_as_recipes(objective: Objective, tmp_path: Path) -> None:
+    requested = settings("data.split_seed=4", "train.epochs=7", epochs=2)
+    result = search(requested, tmp_path, trials=20)
+    assert result.data.commands
+    for number, command in result.data.commands:
+        row = result.data.trials[number]
         path = tmp_path / row.recipe
         assert command == f"convsmith train {path}"
         recipe = load(str(path))
-        assert (recipe.model.net, recipe.train.epochs, recipe.data) == (row.net, 7, wanted.recipe.data)
+        assert (recipe.model.net, recipe.train.epochs, recipe.data) == (row.net, 7, requested.recipe.data)
         assert recipe.train.optimizer.lr == pytest.approx(row.fields["train.optimizer.lr"])
         assert "fail" not in {check.verdict for check in cs.check(recipe)}
     record = json.loads((tmp_path / "search.json").read_text())
-    assert [trial["accuracy"] for trial in record["trials"]] == [row.accuracy for row in found.data.trials]
+    assert [trial["accuracy"] for trial in record["trials"]] == [row.accuracy for row in result.data.trials]
 
 
-def test_the_page_stands_alone_and_escapes_what_is_foreign(objective: Objective, tmp_path: Path) -> None:
-    wanted = settings()
-    object.__setattr__(wanted, "brief_name", "<script>alert(1)</script>")
-    page = search(wanted, tmp_path, trials=3).page.read_text()
+def test_the_page_is_self_contained_and_escapes_names(objective: Objective, tmp_path: Path) -> None:
+    requested = settings()
+    object.__setattr__(requested, "brief_name", "<script>alert(1)</script>")
+    page = search(requested, tmp_path, trials=3).page.read_text()
     assert page.count("<script>") == 1
     assert "&lt;script&gt;" in page
     assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")
 
 
 class Interrupt:
-    """In the place of the search's deadline: does something at its `batch`th batch."""
+    """Replaces the deadline: calls a function at batch number `batch`."""
 
     def __init__(self, batch: int, act: Callable[[], None]) -> None:
         self.left, self.act = batch, act
@@ -374,57 +376,57 @@ def kill() -> None:
 def test_a_killed_or_interrupted_search_ends_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = settings(epochs=3)
-    whole = search(wanted, tmp_path / "whole", trials=3)
+    requested = settings(epochs=3)
+    complete = search(requested, tmp_path / "uninterrupted", trials=3)
     # Five batches an epoch: in the third trial's first epoch, and in the second epoch of the first trial.
     with monkeypatch.context() as patch:
         patch.setattr(Deadline, "on_batch_end", Interrupt(8, kill))
         with pytest.raises(SystemExit):
-            search(wanted, tmp_path / "cut", trials=3)
+            search(requested, tmp_path / "cut", trials=3)
     with monkeypatch.context() as patch:
         patch.setattr(Deadline, "on_batch_end", Interrupt(14, lambda: signal.raise_signal(signal.SIGINT)))
         with pytest.raises(StoppedError, match="the state is saved") as caught:
-            search(wanted, tmp_path / "cut", trials=3)
+            search(requested, tmp_path / "cut", trials=3)
     assert caught.value.exit_code == 130
     assert "the same command resumes" in str(caught.value)
     assert (tmp_path / "cut" / "search.html").is_file()
-    again = search(wanted, tmp_path / "cut", trials=3)
-    assert [row.net for row in again.data.trials] == [row.net for row in whole.data.trials]
-    assert [row.accuracy for row in again.data.trials] == [row.accuracy for row in whole.data.trials]
-    pairs = zip(weights(tmp_path / "whole"), weights(tmp_path / "cut"), strict=True)
+    resumed = search(requested, tmp_path / "cut", trials=3)
+    assert [row.net for row in resumed.data.trials] == [row.net for row in complete.data.trials]
+    assert [row.accuracy for row in resumed.data.trials] == [row.accuracy for row in complete.data.trials]
+    pairs = zip(weights(tmp_path / "uninterrupted"), weights(tmp_path / "cut"), strict=True)
     assert all(np.array_equal(one[name], other[name]) for one, other in pairs for name in one)
 
 
-def test_the_time_that_is_over_stops_a_training_which_then_goes_on(
+def test_the_time_limit_stops_a_training_that_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = settings()
+    requested = settings()
     with monkeypatch.context() as patch:
 
-        def over(deadline: Deadline, facts: BatchMetrics) -> None:
+        def expire(deadline: Deadline, facts: BatchMetrics) -> None:
             deadline.stop.signal = ALARM
 
-        patch.setattr(Deadline, "on_batch_end", over)
-        found = search(wanted, tmp_path, minutes=5.0)
-    assert [row.state for row in found.data.trials] == ["waits"]
-    assert search(wanted, tmp_path, trials=1).data.trials[0].state == "complete"
+        patch.setattr(Deadline, "on_batch_end", expire)
+        result = search(requested, tmp_path, minutes=5.0)
+    assert [row.state for row in result.data.trials] == ["waits"]
+    assert search(requested, tmp_path, trials=1).data.trials[0].state == "complete"
 
 
-def test_the_test_images_are_not_there(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
-    """Equal training images give equal searches, whatever the test images are."""
+def test_a_search_never_sees_test_images(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
+    """The result does not depend on the test images."""
     config = DataConfig(source="digits", validation=0.2)
-    whole, part = load_data(config), load_training_data(config)
+    complete, part = load_data(config), load_training_data(config)
     assert not hasattr(part, "test")
     assert part.validation is not None
     seen = {*image_ids(part.train.images), *image_ids(part.validation.images)}
-    digests = {*image_ids(whole.test.images)}
+    digests = {*image_ids(complete.test.images)}
     assert len(seen & digests) == 0
     results = []
     for name, test in (("one", 2), ("two", 9)):
         folder = image_folder({"train": 30, "test": test}, name=name)
-        wanted = settings("model.net=C4 C8:s2 / G F3", f"data.source={folder}")
-        found = search(wanted, tmp_path / f"study-{name}", trials=2)
-        results.append([row.accuracy for row in found.data.trials])
+        requested = settings("model.net=C4 C8:s2 / G F3", f"data.source={folder}")
+        result = search(requested, tmp_path / f"study-{name}", trials=2)
+        results.append([row.accuracy for row in result.data.trials])
     assert results[0] == results[1]
 
 
@@ -481,7 +483,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], objecti
     assert "unknown brief" in capsys.readouterr().err
 
 
-def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_optuna_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [*sys.modules]:
         if name == "optuna" or name.startswith(("optuna.", "convsmith.nas.")):
             monkeypatch.delitem(sys.modules, name)
@@ -492,20 +494,20 @@ def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_
     assert "convsmith[search]" in str(caught.value)
 
 
-def test_a_known_trial_is_a_parent_as_far_as_it_came() -> None:
-    """Tournaments compare who came further before who was better early."""
-    where = space(brief=Brief(max_parameters=20_000))
-    start = where.starting_point()
+def test_parents_at_higher_rungs_win_tournaments() -> None:
+    """Tournaments compare the rung first, then the accuracy."""
+    space = search_space(brief=Brief(max_parameters=20_000))
+    start = space.starting_point()
 
-    def known(number: int, epochs: int, correct: int) -> EvaluatedCandidate:
+    def evaluated(number: int, epochs: int, correct: int) -> EvaluatedCandidate:
         point = ParetoPoint(
             number=number, epochs=epochs, correct=correct, total=100, parameters=100 + number, macs=100
         )
         return EvaluatedCandidate(candidate=start, point=point)
 
-    history = [known(1, 4, 60), known(2, 1, 99), known(3, 4, 50)]
+    population = [evaluated(1, 4, 60), evaluated(2, 1, 99), evaluated(3, 4, 50)]
     parents = Counter(
-        next_candidate(where, history, [start], seeded(seed)).candidate.parent for seed in range(40)
+        next_candidate(space, population, [start], seeded(seed)).candidate.parent for seed in range(40)
     )
     assert parents[1] > parents[2]
     assert parents[1] > parents[3]
