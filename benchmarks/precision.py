@@ -10,10 +10,10 @@ from benchmarks.measure import in_turns
 from convsmith.data.dataset import dataset_info
 from convsmith.net.module import build
 from convsmith.net.plan import Plan
-from convsmith.recipes.fit import fitted
+from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.system.device import autocast
-from convsmith.training.kernels.backward import prepared_backward
+from convsmith.training.kernels.backward import backward_workarounds
 
 ROUNDS, STEPS, BATCH_SIZES = 7, 4, (16, 128)
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ def main() -> str:
     lines = [f"{'recipe':<18} {'batch':>6} {'fp32 img/s':>11} {'bf16 img/s':>11} {'ratio (range)':>22}"]
     for name in recipe_names():
         recipe = load(name)
-        plan = fitted(recipe, dataset_info(recipe.data)).plan
+        plan = analyze_recipe(recipe, dataset_info(recipe.data)).plan
         for batch_size in BATCH_SIZES:
             dtypes = (torch.float32, torch.bfloat16)
             fp32, bf16 = in_turns({str(each): training(plan, batch_size, each) for each in dtypes}, ROUNDS)
@@ -48,7 +48,7 @@ def training(plan: Plan, batch_size: int, dtype: torch.dtype, *, prepared: bool 
     labels = torch.randint(plan.num_classes, (batch_size,))
 
     def backward() -> AbstractContextManager[object]:
-        return prepared_backward(CPU, dtype) if prepared else nullcontext()
+        return backward_workarounds(CPU, dtype) if prepared else nullcontext()
 
     def run() -> int:
         for _ in range(STEPS):

@@ -64,7 +64,7 @@ def _measure_here(case: dict[str, int]) -> None:
 
     from benchmarks.throughput import trainer_steps
     from convsmith.data.dataset import ImageDataset, Split
-    from convsmith.recipes.fit import fitted
+    from convsmith.recipes.fit import analyze_recipe
     from convsmith.recipes.loader import load
     from convsmith.recipes.session import TrainingSession
 
@@ -81,7 +81,7 @@ def _measure_here(case: dict[str, int]) -> None:
     net = f"C{width} C{width}:s2 C{2 * width}:s2 / G F10"
     overrides = [f"model.net={net}", f"train.batch_size={case['batch']}", "train.precision=fp32"]
     recipe = load("cifar10-classic", [*overrides, "train.microbatch_size=32"])
-    session = TrainingSession(recipe=recipe, data=data, analysis=fitted(recipe, data.info))
+    session = TrainingSession(recipe=recipe, data=data, analysis=analyze_recipe(recipe, data.info))
     run = trainer_steps(session, STEPS)
     run()
     began = time.perf_counter()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import cached
-from convsmith.exporters.onnx_model import logits_of, session, to_int8, to_onnx
+from convsmith.exporters.onnx_model import compute_logits, session, to_int8, to_onnx
 from convsmith.exporters.reference_images import ReferenceImages, from_dataset
 from convsmith.models.classifier import Classifier
 from convsmith.models.resolve import resolve_trained
@@ -72,7 +72,7 @@ class _Net:
         if form == "PyTorch eager":
             return lambda images: self.classifier.logits(images, len(images))
         running = self.once(f"{form} running", lambda: session(self.model(form), torch.get_num_threads()))
-        return lambda images: logits_of(running, images)[0]
+        return lambda images: compute_logits(running, images)[0]
 
     def accuracy(self, form: str) -> float:
         images, labels, forward = self.reference.images, self.reference.labels, self.forward(form)

@@ -12,7 +12,7 @@ from convsmith.data.normalize import Normalizer
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.predictions import Predictions
-from convsmith.training.metrics import MAX_FEATURES, outputs_of
+from convsmith.training.metrics import MAX_FEATURES, compute_outputs
 from helpers.evaluation import random_predictions, small_net
 
 
@@ -82,7 +82,9 @@ def test_features_give_the_logits(text: str, width: int | None) -> None:
     _, net = small_net(text, norm="none")
     images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
     normalize = Normalizer(mean=torch.zeros(1, 3, 1, 1), std=torch.ones(1, 3, 1, 1))
-    outputs = outputs_of(net, Split(images=images, labels=np.zeros(30, np.int64)), normalize, torch.float32)
+    outputs = compute_outputs(
+        net, Split(images=images, labels=np.zeros(30, np.int64)), normalize, torch.float32
+    )
     if width is None:
         assert outputs.features is None
         assert MAX_FEATURES < 16**3

@@ -18,7 +18,7 @@ from itertools import product
 import torch
 from torch import nn
 
-from convsmith.training.kernels.backward import prepared_backward
+from convsmith.training.kernels.backward import backward_workarounds
 
 LARGEST_ERROR = 1e-4
 IMAGES, SIZE, REPETITIONS = 128, 8, 8
@@ -129,7 +129,7 @@ def main() -> int:
     given = parser.parse_args()
     # One thread: a process that forks has to have no others.
     torch.set_num_threads(1)
-    guard = nullcontext() if given.unguarded else prepared_backward(torch.device("cpu"), torch.float32)
+    guard = nullcontext() if given.unguarded else backward_workarounds(torch.device("cpu"), torch.float32)
     known, everything = known_bad(), list(shapes())
     random.Random(0).shuffle(everything)  # noqa: S311 - a choice of tests
     # The known class comes first: a short sweep sees some of it.

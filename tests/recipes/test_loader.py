@@ -11,7 +11,7 @@ from convsmith.briefs.schema import Brief
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import dataset_info
 from convsmith.errors import FileError, RecipeError, suggest
-from convsmith.recipes.fit import fitted, verdicts
+from convsmith.recipes.fit import analyze_recipe, check_recipe
 from convsmith.recipes.loader import load, load_settings, recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.training.config import Progressive
@@ -34,8 +34,8 @@ def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert recipe.description
-    analysis = fitted(recipe, dataset_info(recipe.data))
-    checks = verdicts(recipe, analysis)
+    analysis = analyze_recipe(recipe, dataset_info(recipe.data))
+    checks = check_recipe(recipe, analysis)
     assert [check for check in checks if check.verdict == "fail"] == []
 
 
@@ -326,15 +326,18 @@ def test_settings_of_a_net() -> None:
             ['augment.transforms=[{name="CoarseDropout"}]'],
             "holes of up to 16x16 pixels do not fit images of 8x8",
         ),
-        (["train.progressive.start_size=8"], "found 8, expected fewer pixels a side"),
-        (["model.net=C8 / F10", "train.progressive.start_size=6"], "at 6 pixels the net would have"),
+        (["train.progressive.start_size=8"], "found 8, expected a size below that of square images: 8x8"),
+        (
+            ["model.net=C8 / F10", "train.progressive.start_size=6"],
+            "with images of 6 pixels the net would have",
+        ),
         (["model.net=C8:k7:p0 / G F10", "train.progressive.start_size=4"], "7x7 window does not fit"),
     ],
 )
 def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:
     recipe = load("digits", overrides)
     with pytest.raises(RecipeError, match=what):
-        fitted(recipe, dataset_info(recipe.data))
+        analyze_recipe(recipe, dataset_info(recipe.data))
 
 
 def test_suggestions() -> None:

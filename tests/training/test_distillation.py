@@ -21,7 +21,7 @@ from convsmith.recipes.session import Session
 from convsmith.system.rng import new_generator
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Distillation
-from convsmith.training.distillation import Teacher, soft_loss
+from convsmith.training.distillation import Teacher, distillation_loss
 from convsmith.training.metrics import BatchMetrics
 from convsmith.training.trainer import fit
 
@@ -51,7 +51,7 @@ def test_the_soft_loss_is_that_of_the_paper(temperature: float) -> None:
     own, other = random.normal(size=(2, 7, 5)) * 3
     p, q = softened(other, temperature), softened(own, temperature)
     expected = temperature**2 * (p * (np.log(p) - np.log(q))).sum(1).mean()
-    found = soft_loss(torch.tensor(own), torch.tensor(other), temperature)
+    found = distillation_loss(torch.tensor(own), torch.tensor(other), temperature)
     assert found.item() == pytest.approx(expected, rel=1e-9)
 
 
@@ -60,7 +60,7 @@ def test_its_gradient_is_that_of_hintons_cross_entropy() -> None:
     random = np.random.default_rng(1)
     own, other = random.normal(size=(2, 4, 6)) * 2
     logits = torch.tensor(own, requires_grad=True)
-    (gradient,) = torch.autograd.grad(soft_loss(logits, torch.tensor(other), 3.0), logits)
+    (gradient,) = torch.autograd.grad(distillation_loss(logits, torch.tensor(other), 3.0), logits)
     expected = 3.0 * (softened(own, 3.0) - softened(other, 3.0)) / 4
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-12)
 
@@ -68,7 +68,7 @@ def test_its_gradient_is_that_of_hintons_cross_entropy() -> None:
 def test_labels_and_teacher_share_the_loss() -> None:
     teacher = Teacher(net=nn.Identity(), config=Distillation(temperature=2.0, alpha=0.3))
     own, other = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
-    expected = 0.7 * 1.5 + 0.3 * float(soft_loss(own, other, 2.0))
+    expected = 0.7 * 1.5 + 0.3 * float(distillation_loss(own, other, 2.0))
     assert float(teacher.loss(torch.tensor(1.5), own, other)) == pytest.approx(expected, rel=1e-6)
 
 
@@ -108,7 +108,7 @@ def test_the_teacher_sees_what_the_student_sees(more: list[str]) -> None:
     parts = sorted(witness.shown[: recipe.train.num_microbatches], key=len)
     assert sum(map(len, parts)) == 64
     with torch.no_grad():
-        losses = [float(soft_loss(fresh(part), part.flatten(1)[:, :10], 4.0)) for part in parts]
+        losses = [float(distillation_loss(fresh(part), part.flatten(1)[:, :10], 4.0)) for part in parts]
     assert seen.losses[0] == pytest.approx(np.mean(losses), rel=1e-4)
 
 

@@ -11,7 +11,7 @@ import convsmith as cs
 from convsmith.cli import run
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import load
-from convsmith.training.lr_find import judged, smoothed
+from convsmith.training.lr_find import analyze_losses, smooth_losses
 
 RATES = np.geomspace(1e-6, 10, 200)
 
@@ -19,19 +19,19 @@ RATES = np.geomspace(1e-6, 10, 200)
 def test_the_steepest_fall_is_suggested() -> None:
     """A loss that falls from 2.3 to 0.5 around a rate of 1e-3, and breaks at 1."""
     losses = 2.3 - 1.8 / (1 + (1e-3 / RATES) ** 2) + np.where(RATES > 1, 20 * (RATES - 1), 0)
-    found = judged(RATES, losses.tolist())
+    found = analyze_losses(RATES, losses.tolist())
     assert found.suggestion is not None
     # The smoothed loss lags behind by about ten steps, a factor of 2.2.
     assert 1e-3 <= found.suggestion <= 3e-3
     assert found.suggestion < found.best <= 1.2
-    assert found.broke
+    assert found.diverged
 
 
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
-    assert judged(RATES, np.linspace(2.3, 2.5, 200).tolist()).suggestion is None
-    short = judged(RATES, [2.3, 2.4, 9.0])
+    assert analyze_losses(RATES, np.linspace(2.3, 2.5, 200).tolist()).suggestion is None
+    short = analyze_losses(RATES, [2.3, 2.4, 9.0])
     assert short.suggestion is None
-    assert short.broke
+    assert short.diverged
 
 
 def test_smoothing_by_weights() -> None:
@@ -39,7 +39,7 @@ def test_smoothing_by_weights() -> None:
     for count in (1, 7, 30):
         weights = 0.9 ** np.arange(count)[::-1]
         expected = (weights * losses[:count]).sum() / weights.sum()
-        assert smoothed(losses.tolist())[count - 1] == pytest.approx(expected)
+        assert smooth_losses(losses.tolist())[count - 1] == pytest.approx(expected)
 
 
 def test_digits_have_a_rate_and_files_say_so(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ from convsmith.training.metrics import (
     BatchMetrics,
     EpochMetrics,
     SplitMetrics,
+    compute_logits,
     evaluate_split,
-    logits_of,
-    score_of,
+    split_metrics,
 )
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.adam import Adam, AdamW
@@ -157,7 +157,7 @@ def test_optimisers_are_pytorchs_own(config: Optimizer, expected: type[torch.opt
 def test_score_against_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(200, 5)) * 3, rng.integers(0, 5, 200)
-    score = score_of(torch.tensor(logits), torch.tensor(labels))
+    score = split_metrics(torch.tensor(logits), torch.tensor(labels))
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert score.loss == pytest.approx(log_loss(labels, probabilities, labels=range(5)))
     assert score.correct == (logits.argmax(1) == labels).sum()
@@ -183,7 +183,7 @@ def test_loss_is_the_mean_over_images_whatever_the_batches(
     assert parts.correct == whole.correct
     assert net.training
     net.eval()
-    logits_of(net, split, normalize, torch.float32)
+    compute_logits(net, split, normalize, torch.float32)
     assert not net.training
 
 

@@ -2,7 +2,7 @@
 
 from convsmith.data.issues import Verification
 from convsmith.data.verify import verify
-from convsmith.recipes.loader import load_data
+from convsmith.recipes.loader import load_data_config
 
 
 def verify_data(name: str, *overrides: str) -> Verification:
@@ -21,4 +21,4 @@ def verify_data(name: str, *overrides: str) -> Verification:
         >>> verification.clean, verification.issues
         (True, ())
     """
-    return verify(load_data(name, overrides))
+    return verify(load_data_config(name, overrides))

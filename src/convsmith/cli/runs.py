@@ -123,7 +123,7 @@ def lr_find(
         print_text("Suggestion: none; the loss never falls")
     else:
         print_text(f"Suggestion: train.optimizer.lr={test.suggestion:.2g} (the loss falls most steeply)")
-    broke = "the training broke soon after" if test.broke else "it did not break"
+    broke = "the training broke soon after" if test.diverged else "it did not break"
     print_text(f"Least loss at {test.best:.2g}; {broke}")
     print_text(f"Plot: {out / 'lr-find.png'}")
 

@@ -13,7 +13,7 @@ from convsmith.evaluation.metrics import mistakes_of_each_class
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
 from convsmith.net.plan import Plan
 from convsmith.system import files, reading
-from convsmith.training.metrics import evaluating
+from convsmith.training.metrics import eval_mode
 
 Maps = NDArray[np.float32]
 MOST_CHANNELS = 8
@@ -178,7 +178,7 @@ def explain(
         indices: `(M,)`, the indices of the images in the split.
     """
     predicted, labels = predictions.predicted[indices], predictions.labels[indices]
-    with evaluating(net):
+    with eval_mode(net):
         logits = class_activation_maps(net, plan, images_NCHW)
         occlusion = torch.stack(
             [

@@ -28,8 +28,8 @@ from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.rows import ReceptiveField
 from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
-from convsmith.training.kernels.backward import prepared_backward
-from convsmith.training.metrics import evaluating
+from convsmith.training.kernels.backward import backward_workarounds
+from convsmith.training.metrics import eval_mode
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 # Luo et al. count the pixels above 1 - 95.45 % of the maximum: two standard deviations of a Gaussian.
@@ -228,11 +228,11 @@ def _centre_gradient(
         raise ModuleError(
             f"no layer {layer!r}", where=type(net).__name__, fix=suggest(layer, filter(None, modules))
         )
-    with evaluating(net), torch.enable_grad():
+    with eval_mode(net), torch.enable_grad():
         images = images.detach().requires_grad_()
         hook = modules[layer].register_forward_hook(store_centre)
         try:
-            with prepared_backward(images.device, images.dtype):
+            with backward_workarounds(images.device, images.dtype):
                 net(images)
         finally:
             hook.remove()

@@ -205,7 +205,7 @@ def session(model: bytes, threads: int = 0) -> "onnxruntime.InferenceSession":
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def logits_of(
+def compute_logits(
     runtime: "onnxruntime.InferenceSession",
     images_NHWC: NDArray[np.uint8],  # noqa: N803
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

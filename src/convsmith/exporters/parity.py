@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from convsmith.data.memory_mapped import Images
 from convsmith.errors import ParityError, Problem
-from convsmith.exporters.onnx_model import logits_of
+from convsmith.exporters.onnx_model import compute_logits
 from convsmith.models.classifier import Classifier
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def compare(
     # Batches of several sizes, 1 included: the file must accept any.
     starts = [0, 1, 3, *range(10, len(images), BATCH_SIZE), len(images)]
     parts = [
-        logits_of(runtime, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
+        compute_logits(runtime, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
     ]
     logits, probabilities = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
     expected = classifier.logits(images)

@@ -68,7 +68,7 @@ class BundleModel(TrainedModel):
         Raises:
             BundleError: It is invalid, or describes another net.
         """
-        from convsmith.recipes.loader import overridden
+        from convsmith.recipes.loader import with_overrides
         from convsmith.recipes.schema import Recipe
 
         metadata = self.bundle.metadata
@@ -83,7 +83,7 @@ class BundleModel(TrainedModel):
                 where=self.place,
                 fix="update convsmith, or export the bundle again",
             )
-        return overridden(recipe, self._overrides)
+        return with_overrides(recipe, self._overrides)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -77,9 +77,9 @@ class RecipeModel(Model):
         self._recipe = recipe
         if input_shape is None:
             from convsmith.data.dataset import dataset_info
-            from convsmith.recipes.fit import fitted
+            from convsmith.recipes.fit import analyze_recipe
 
-            analysis = fitted(recipe, dataset_info(recipe.data))
+            analysis = analyze_recipe(recipe, dataset_info(recipe.data))
         else:
             analysis = analyze_notation(recipe.model.net, input_shape, recipe.model)
         super().__init__(recipe.name, analysis)

@@ -18,7 +18,7 @@ from convsmith.nas.search_space import SearchSpace
 from convsmith.nas.settings import SearchSettings
 from convsmith.nas.study import Trial, TrialStore
 from convsmith.nas.worker import Deadline, TrialRunner
-from convsmith.recipes.fit import fitted
+from convsmith.recipes.fit import analyze_recipe
 from convsmith.reports.search_page import SearchData
 from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
@@ -179,7 +179,7 @@ def _origin(candidate: Candidate) -> str:
 def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, TeacherModel | None]:
     data = load_training_data(settings.data)
     recipe, info = settings.recipe, data.info
-    max_macs = settings.brief.max_macs or int(settings.macs_factor * fitted(recipe, info).macs)
+    max_macs = settings.brief.max_macs or int(settings.macs_factor * analyze_recipe(recipe, info).macs)
     space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
     teacher = load_teacher(recipe.model_copy(update={"data": settings.data}), data)
     runner = TrialRunner(

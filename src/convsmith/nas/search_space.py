@@ -14,8 +14,8 @@ from convsmith.nas.mutations import MutableNet, scale_widths
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.spec import Net
-from convsmith.recipes.fit import fitted
-from convsmith.recipes.loader import changed
+from convsmith.recipes.fit import analyze_recipe
+from convsmith.recipes.loader import with_values
 from convsmith.recipes.schema import Recipe
 
 # Widths are multiples of 2 to 8: more steps of the bisection would not change them.
@@ -63,7 +63,7 @@ class SearchSpace:
         values: dict[str, Any] = {
             key: int(value) if key in integers else value for key, value in candidate.fields.items()
         }
-        recipe = changed(self.recipe, {"model.net": candidate.net, **values})
+        recipe = with_values(self.recipe, {"model.net": candidate.net, **values})
         return recipe.model_copy(update={"brief": self.brief})
 
     def violations(self, net: str) -> list[str]:
@@ -87,7 +87,7 @@ class SearchSpace:
         if self.violations(candidate.net):
             return False
         try:
-            fitted(self.recipe_of(candidate), self.info)
+            analyze_recipe(self.recipe_of(candidate), self.info)
         except ConvsmithError:
             return False
         return True

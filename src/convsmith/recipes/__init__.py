@@ -1,1 +1,1 @@
-"""Recipes: schema, loader, and whether net and data fit."""
+"""Recipes: schema, loader, checks against the data, and sessions."""

@@ -1,4 +1,4 @@
-"""Whether a recipe's net and augmentation fit its data and its brief; needs neither images nor torch."""
+"""Check that net and augmentation of a recipe fit its data and its brief, without images and torch."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +10,11 @@ from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import Recipe
 
 
-def fitted(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
-    """Return the analysis of a recipe's net on the images of a data set.
+def analyze_recipe(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
+    """Analyze the net of a recipe for the images of a data set.
 
     Raises:
-        RecipeError: The net or the augmentation does not fit them.
+        RecipeError: The net or the augmentation does not fit the images.
     """
     try:
         analysis = analyze_notation(recipe.model.net, info.image_shape, recipe.model)
@@ -31,10 +31,12 @@ def fitted(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
     return analysis
 
 
-def verdicts(recipe: Recipe, analysis: SpecAnalysis, trained: RunMetrics | None = None) -> tuple[Check, ...]:
-    """The verdicts of a recipe's brief, with a run's figures where the net is trained."""
+def check_recipe(
+    recipe: Recipe, analysis: SpecAnalysis, metrics: RunMetrics | None = None
+) -> tuple[Check, ...]:
+    """Check a net, and the metrics of a run if there are any, against the brief of its recipe."""
     names = tuple(transform.name for transform in recipe.augment.transforms)
-    return judge(recipe.brief, analysis, augmentations=names, metrics=trained)
+    return judge(recipe.brief, analysis, augmentations=names, metrics=metrics)
 
 
 def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
@@ -48,7 +50,7 @@ def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Prob
 
 
 def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
-    """Whether the net takes the smaller images that the training begins with, with the same weights."""
+    """Check that the net accepts the smaller images of progressive resizing with the same weights."""
     if recipe.train.progressive is None:
         return
     channels, height, width = info.image_shape
@@ -56,7 +58,7 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) ->
     where = "train.progressive.start_size"
     if height != width or size >= height:
         yield Problem(
-            what=f"found {size}, expected fewer pixels a side than the square images have: {height}x{width}",
+            what=f"found {size}, expected a size below that of square images: {height}x{width}",
             where=where,
         )
         return
@@ -67,7 +69,7 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) ->
         return
     if small.parameters != analysis.parameters:
         yield Problem(
-            what=f"at {size} pixels the net would have {small.parameters:,} parameters, "
+            what=f"with images of {size} pixels the net would have {small.parameters:,} parameters, "
             f"at {height} it has {analysis.parameters:,}",
             where=where,
             fix="put G, global average pooling, before the first fully connected layer",

@@ -1,4 +1,4 @@
-"""Finding, overriding and checking recipes; all mistakes are told at once."""
+"""Load, override and validate recipes. An error reports every problem at once."""
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,29 +18,30 @@ from convsmith.recipes.schema import DataOnly, Recipe
 from convsmith.system import reading
 from convsmith.system.validation import problem_of
 
-_SHELF = resources.files("convsmith.library") / "recipes"
-# Tables whose fields depend on their name: naming another one drops the fields of the old.
+_RECIPES = resources.files("convsmith.library") / "recipes"
+# Tables whose fields depend on their name: another name discards the fields of the previous one.
 _VARIANTS = ("train.optimizer", "train.optimizer.rest", "train.schedule", "augment.mix")
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The names of the recipes that ship with convsmith."""
+    """Return the names of the recipes in the library."""
     return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in _SHELF.iterdir() if entry.name.endswith(".toml"))
+        sorted(
+            entry.name.removesuffix(".toml") for entry in _RECIPES.iterdir() if entry.name.endswith(".toml")
+        )
     )
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe.
+    """Load a recipe.
 
     Args:
-        name: A name on the shelf, or the path of a TOML file.
-        overrides: Any of its fields as `key=value`, for example `train.epochs=5`. Values are read as TOML,
-            and as plain text where they are none. `false` takes a table or a value away that may be left
-            out, for example `train.progressive=false`.
+        name: A name from the library, or the path of a TOML file.
+        overrides: Fields as `key=value`, for example `train.epochs=5`. Values are TOML, or else plain text.
+            `false` removes an optional table or value, for example `train.progressive=false`.
 
     Raises:
-        RecipeError: With every mistake that the recipe and the overrides have.
+        RecipeError: The recipe or an override is invalid.
         FileError: The file cannot be read, or is not TOML.
 
     Example:
@@ -52,14 +53,14 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _validated(table, problems)
 
 
-def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """A recipe with other values of some fields, as `load` takes them.
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with overrides, as in `load`.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: An override is invalid.
 
     Example:
-        >>> overridden(load("digits"), ["brief.min_accuracy=0.5"]).brief.min_accuracy
+        >>> with_overrides(load("digits"), ["brief.min_accuracy=0.5"]).brief.min_accuracy
         0.5
     """
     table = recipe.table()
@@ -67,7 +68,7 @@ def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
-    """Raises RecipeError with these problems and all that the table has."""
+    """Validate a table; raise RecipeError with these and all further problems."""
     problems += _notation_problems(table)
     recipe = None
     try:
@@ -79,18 +80,18 @@ def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
     return recipe
 
 
-def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with other values of some fields.
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """Return a copy of a recipe with other values.
 
     Args:
-        recipe: Is left as it is.
-        values: By field, as in `train.optimizer.lr`; items of a list are named by index or by name.
+        recipe: The recipe.
+        values: Values by field, for example `train.optimizer.lr`. List items have an index or a name.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: A value is invalid.
 
     Example:
-        >>> changed(load("digits"), {"augment.transforms.0.p": 0.9}).augment.transforms[0].p
+        >>> with_values(load("digits"), {"augment.transforms.0.p": 0.9}).augment.transforms[0].p
         0.9
     """
     table = recipe.table()
@@ -99,10 +100,10 @@ def changed(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def load_settings(overrides: Sequence[str]) -> NetSettings:
-    """The settings of a net from `key=value`, for example `norm=none bias=true`.
+    """Return the settings of a net from `key=value`, for example `norm=none bias=true`.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: A setting is invalid.
     """
     table: dict[str, Any] = {}
     problems = _override(table, overrides)
@@ -116,18 +117,18 @@ def load_settings(overrides: Sequence[str]) -> NetSettings:
     return settings
 
 
-def load_data(name: str, overrides: Sequence[str] = ()) -> DataConfig:
-    """The data set of a recipe, or one that is named itself: by name, folder, or `owner/name` on the hub.
+def load_data_config(name: str, overrides: Sequence[str] = ()) -> DataConfig:
+    """Return the `[data]` table of a recipe or for a data set.
 
     Args:
-        name: Of a recipe on the shelf, of its TOML file, or what `data.source` may be.
-        overrides: Fields of the recipe, or of its `[data]` table alone, as `key=value`.
+        name: A recipe from the library or a TOML file, or a value of `data.source`.
+        overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
 
     Raises:
-        RecipeError: With every mistake at once.
+        RecipeError: The recipe or an override is invalid.
 
     Example:
-        >>> load_data("mnist-classic").source, load_data("pictures", ["data.resize=32"]).resize
+        >>> load_data_config("mnist-classic").source, load_data_config("pictures", ["data.resize=32"]).resize
         ('mnist', 32)
     """
     if name in recipe_names() or name.endswith(".toml"):
@@ -144,12 +145,12 @@ def load_data(name: str, overrides: Sequence[str] = ()) -> DataConfig:
     return config
 
 
-def _table(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A recipe's fields; where it extends another, that one's with its own set over them.
+def _table(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the fields of a recipe, including those of the recipe that it extends.
 
     Args:
-        name: On the shelf, or a TOML file.
-        above: The recipes that extend this one, to find those that extend themselves.
+        name: A name from the library, or a TOML file.
+        extended_by: The recipes that extend this one, to detect cycles.
     """
     table = _read_table(name)
     base = table.pop("extends", None)
@@ -157,10 +158,10 @@ def _table(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         if isinstance(table.get("brief"), str):
             table["brief"] = brief_table(table["brief"])
         return table
-    if not isinstance(base, str) or base in (*above, name):
+    if not isinstance(base, str) or base in (*extended_by, name):
         raise RecipeError(f"found {base!r}, expected the name of another recipe", where=f"{name}: extends")
-    extended = _table(base, (*above, name))
-    # What is said of the other recipe does not hold for this one.
+    extended = _table(base, (*extended_by, name))
+    # These describe the other recipe.
     extended = {key: value for key, value in extended.items() if key not in {"description", "result"}}
     if problems := _set_all(extended, _leaves(table)):
         raise RecipeError.of(problems)
@@ -168,7 +169,7 @@ def _table(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested tables with their dotted keys, as on the command line."""
+    """Yield the values of nested tables with dotted keys, as on the command line."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{path}{key}.")
@@ -178,7 +179,7 @@ def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
 
 def _read_table(name: str) -> dict[str, Any]:
     if name in recipe_names():
-        text = _SHELF.joinpath(f"{name}.toml").read_text("utf-8")
+        text = _RECIPES.joinpath(f"{name}.toml").read_text("utf-8")
         return {"name": name, **tomllib.loads(text)}
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
@@ -199,12 +200,12 @@ def _override(table: dict[str, Any], overrides: Sequence[str]) -> list[Problem]:
 
 
 def _set_all(table: dict[str, Any], pairs: Iterable[tuple[str, Any]]) -> list[Problem]:
-    """Set fields; variants first, the outer before the inner, whatever the order they are given in.
+    """Set fields in an order that does not depend on the arguments: variants first, outer before inner.
 
-    So `lr=1 optimizer=adam` keeps the lr, and a brief that is named comes before its fields.
+    `lr=1 optimizer=adam` keeps the lr, and the name of a brief comes before its fields.
     """
-    set_in_turn = (_set(table, key, value) for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])))
-    return [problem for problem in set_in_turn if problem]
+    results = (_set(table, key, value) for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])))
+    return [problem for problem in results if problem]
 
 
 def _rank(key: str) -> tuple[bool, bool, int]:
@@ -224,42 +225,42 @@ def _names_variant(key: str) -> bool:
 
 
 def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
-    """Set one field; tables on the way are made, items of a list are named by index or by name."""
+    """Set one field. Missing tables are created; list items have an index or a name."""
     if _names_variant(key) and isinstance(value, str):
         key, value = key.removesuffix(".name"), {"name": value}
     if key == "brief" and isinstance(value, str):
         value = brief_table(value)
     *path, last = key.split(".")
-    place: Any = table
+    container: Any = table
     for part in path:
-        inside = _inside(place, part)
-        if inside is None:
-            return _no_place(key, part, place)
-        place = inside
-    if isinstance(place, list):
-        index = next((i for i, item in enumerate(place) if item is _item(place, last)), None)
+        child = _child(container, part)
+        if child is None:
+            return _invalid_key(key, part, container)
+        container = child
+    if isinstance(container, list):
+        index = next((i for i, item in enumerate(container) if item is _item(container, last)), None)
         if index is None:
-            return _no_place(key, last, place)
-        place[index] = value
-    elif isinstance(place, dict):
-        # Naming the variant that is there already changes nothing.
-        if not (_names_variant(key) and _same_variant(place.get(last), value)):
-            place[last] = value
+            return _invalid_key(key, last, container)
+        container[index] = value
+    elif isinstance(container, dict):
+        # The name of the current variant changes nothing.
+        if not (_names_variant(key) and _same_variant(container.get(last), value)):
+            container[last] = value
     else:
-        return _no_place(key, last, place)
+        return _invalid_key(key, last, container)
     return None
 
 
-def _inside(place: Any, part: str) -> Any:
-    """What a table or a list has under a name, None where it cannot have anything.
+def _child(container: Any, part: str) -> Any:
+    """Return the item of a table or list; None if there is none.
 
-    A table that is not there, or that `false` took away, is made.
+    A table that is missing or was removed by `false` is created.
     """
-    if isinstance(place, dict):
-        if place.get(part, False) is False:
-            place[part] = {}
-        return place[part]
-    return _item(place, part) if isinstance(place, list) else None
+    if isinstance(container, dict):
+        if container.get(part, False) is False:
+            container[part] = {}
+        return container[part]
+    return _item(container, part) if isinstance(container, list) else None
 
 
 def _same_variant(current: Any, value: Any) -> bool:
@@ -272,9 +273,9 @@ def _item(items: list[Any], name: str) -> Any:
     return next((item for item in items if isinstance(item, dict) and item.get("name") == name), None)
 
 
-def _no_place(key: str, part: str, place: Any) -> Problem:
-    if isinstance(place, list):
-        names = [str(item["name"]) for item in place if isinstance(item, dict) and "name" in item]
+def _invalid_key(key: str, part: str, container: Any) -> Problem:
+    if isinstance(container, list):
+        names = [str(item["name"]) for item in container if isinstance(item, dict) and "name" in item]
         return Problem(what=f"no item {part!r}", where=key, fix=suggest(part, names) or "the list is empty")
     return Problem(what=f"{part!r} is inside a plain value, not a table", where=key)
 

@@ -1,4 +1,4 @@
-"""The whole of a recipe: its tables, put together from the levels below."""
+"""The schema of a recipe."""
 
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from convsmith.training.schedules.plateau import Plateau
 
 
 class ModelConfig(NetSettings):
-    """The `[model]` table: the net in the notation, and the settings that hold for all of it."""
+    """The `[model]` table: the net in the notation, and its settings."""
 
     net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')
 
@@ -24,29 +24,32 @@ class _Tables(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _false_is_unset(cls, table: Any) -> Any:
+    def _remove_false(cls, table: Any) -> Any:
         return without_unset(table, cls)
 
 
 class DataOnly(_Tables):
-    """The `[data]` table alone, where there is no recipe to it."""
+    """The `[data]` table without a recipe."""
 
     data: DataConfig
 
 
 class Recipe(_Tables):
-    """All that a run depends on, beside the machine."""
+    """Everything that a run depends on except the machine."""
 
     name: str = Field(
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="names the run's folder",
+        description="prefix of the run folder",
     )
-    description: str = Field(default="", description="one sentence")
-    result: str = Field(default="", description="what was measured, on what, with how many seeds")
+    description: str = Field(default="", description="description in one sentence")
+    result: str = Field(default="", description="measured result, with hardware and number of seeds")
     seed: int = Field(
-        default=0, ge=0, lt=2**32, description="of initial weights, order, augmentation and dropout"
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="seed of initial weights, order of the images, augmentation and dropout",
     )
     data: DataConfig
     model: ModelConfig
@@ -55,15 +58,15 @@ class Recipe(_Tables):
     brief: Brief = Brief()
 
     @model_validator(mode="after")
-    def _monitor_exists(self) -> Self:
+    def _check_monitor(self) -> Self:
         schedule = self.train.schedule
         if isinstance(schedule, Plateau) and schedule.monitor == "validation" and not self.data.validation:
             raise ValueError(
-                "the plateau schedule monitors a validation split, and data.validation is 0; "
+                "the plateau schedule monitors a validation split, but data.validation is 0; "
                 "write data.validation=0.1"
             )
         return self
 
     def table(self) -> dict[str, Any]:
-        """The resolved recipe as it is written to TOML, which has no null."""
+        """Return the recipe as a table for TOML, which has no null."""
         return self.model_dump(mode="json", exclude_none=True)

@@ -15,7 +15,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.module import build
 from convsmith.net.tables import course_summary, receptive_field_table
-from convsmith.recipes.fit import fitted, verdicts
+from convsmith.recipes.fit import analyze_recipe, check_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
 from convsmith.system.rng import new_generator
@@ -151,7 +151,7 @@ class Session(TrainingSession):
             RecipeError: Net or augmentation do not fit the images.
         """
         data = load(recipe.data)
-        analysis = fitted(recipe, data.info)
+        analysis = analyze_recipe(recipe, data.info)
         return cls(
             recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}),
             data=data,
@@ -160,7 +160,7 @@ class Session(TrainingSession):
 
     def judge(self, metrics: RunMetrics) -> tuple[Check, ...]:
         """Check the trained net against the brief."""
-        return verdicts(self.recipe, self.analysis, metrics)
+        return check_recipe(self.recipe, self.analysis, metrics)
 
     def summary(self) -> str:
         """Return layer table, receptive-field table and totals."""

@@ -16,7 +16,7 @@ from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.system.rng import new_generator
-from convsmith.training.metrics import SplitMetrics, logits_of, outputs_of, score_of
+from convsmith.training.metrics import SplitMetrics, compute_logits, compute_outputs, split_metrics
 
 # Test images with explanations, and test images that the receptive field is measured on.
 NUM_EXPLAINED, NUM_FIELD = 16, 128
@@ -35,7 +35,7 @@ class Evaluation:
     def test(self) -> SplitMetrics:
         """Loss and accuracy on the test images."""
         logits, labels = self.predictions.logits, self.predictions.labels
-        return score_of(torch.from_numpy(logits), torch.from_numpy(labels))
+        return split_metrics(torch.from_numpy(logits), torch.from_numpy(labels))
 
     def lines(self) -> list[str]:
         """Format the metrics as the last lines of a run's log."""
@@ -54,8 +54,8 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     """Run inference on the training and test images; save the test predictions and their explanations."""
     data = session.data
     net, normalize, dtype = load_net(folder, session)
-    train_logits = logits_of(net, data.train, normalize, dtype)
-    outputs = outputs_of(net, data.test, normalize, dtype)
+    train_logits = compute_logits(net, data.train, normalize, dtype)
+    outputs = compute_outputs(net, data.test, normalize, dtype)
     test = Predictions(
         logits=outputs.logits.numpy(),
         labels=data.test.labels,
@@ -66,7 +66,7 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     _write_explanations(folder, session, net, normalize, test)
     _write_receptive_field(folder, session, net)
     return Evaluation(
-        train=score_of(train_logits, torch.from_numpy(data.train.labels)),
+        train=split_metrics(train_logits, torch.from_numpy(data.train.labels)),
         predictions=test,
         metrics=compute_metrics(test, data.class_names),
     )

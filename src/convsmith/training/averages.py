@@ -1,4 +1,4 @@
-"""Weights that follow those of a net in training, with batch-norm statistics of their own."""
+"""Averages of the weights of a net in training, with their own batch-norm statistics."""
 
 import copy
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from convsmith.system.device import autocast
 from convsmith.training.config import Lookahead, TrainConfig
 from convsmith.training.state import copy_tensors
 
-# Enough for the statistics of a small net's channels: their error is far below that of batch statistics.
+# Enough images: the error of these statistics is far below that of batch statistics.
 STATISTICS_IMAGES, STATISTICS_BATCH = 4_000, 500
 
 
 class AveragedWeights:
-    """A copy of a net whose weights go a share of the way to the net's, whenever they are told to.
+    """A copy of a net whose weights move by a share of the distance to those of the net.
 
-    The running statistics that the net collected belong to its own weights, so those of the copy are measured
-    anew, on plain training images, before it is used.
+    The running statistics of the net belong to its own weights, so those of the copy are measured on training
+    images without augmentation before it is used.
 
     Attributes:
-        net: The copy, with the statistics that were last measured; it may be looked at, not trained.
+        net: The copy, with the statistics of the last measurement; for inference only.
     """
 
     def __init__(self, net: nn.Module, share: float) -> None:
@@ -36,24 +36,21 @@ class AveragedWeights:
         self._move(list(self.net.parameters()), list(net.parameters()), 0)
 
     def measure_statistics(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> None:
-        """Set the norms' running statistics to those of plain images in the net as it will be used."""
-        # The split's order follows the images' hashes, so that its first images are a random sample.
+        """Set the running statistics to those of images without augmentation."""
+        # A split is sorted by the hashes of its images, so the first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
         with torch.no_grad(), autocast(normalize.mean.device, dtype), _without_dropout(self.net):
             update_bn(normalized_batches(images, normalize, STATISTICS_BATCH), self.net)
 
 
 class WeightAverage(AveragedWeights):
-    """The mean of a net's weights after its steps, where each step back counts for less by a factor.
-
-    After Polyak and Juditsky (1992); exponential, as is usual for nets.
-    """
+    """Exponential moving average of the weights, after Polyak and Juditsky (1992)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__(net, 1 - decay)
 
     def update(self, net: nn.Module, steps: int) -> None:
-        """After a net's update, the `steps`-th from 1. What it began with has no part in the mean."""
+        """Update after the `steps`-th step, counted from 1. The initial weights are not included."""
         if steps == 1:
             _copy_weights(net, self.net)
         else:
@@ -61,10 +58,10 @@ class WeightAverage(AveragedWeights):
 
 
 class SlowWeights(AveragedWeights):
-    """Lookahead: every `k` steps the slow weights go towards the net's, which goes on from where they are.
+    """Lookahead: every `k` steps, the slow weights move towards those of the net, which continues from them.
 
-    Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610. What
-    the optimiser keeps, its momentum for example, stays as it is.
+    Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv 1907.08610. The
+    state of the optimizer, such as its momentum, does not change.
     """
 
     def __init__(self, net: nn.Module, config: Lookahead) -> None:
@@ -72,14 +69,19 @@ class SlowWeights(AveragedWeights):
         self.k = config.k
 
     def update(self, net: nn.Module, steps: int) -> None:
-        """After a net's update, the `steps`-th from 1."""
+        """Update after the `steps`-th step, counted from 1."""
         if steps % self.k == 0:
             self.move(net)
             _copy_weights(self.net, net)
 
 
 class WeightAverages:
-    """What follows a net's weights in a training: what its recipe asks for, which may be nothing."""
+    """The averages that the recipe of a training has, if any.
+
+    Attributes:
+        lookahead: Slow weights; None without lookahead.
+        average: Exponential moving average; None without one.
+    """
 
     def __init__(self, net: nn.Module, config: TrainConfig) -> None:
         self.lookahead = SlowWeights(net, config.lookahead) if config.lookahead else None
@@ -87,7 +89,7 @@ class WeightAverages:
 
     @property
     def kept(self) -> AveragedWeights | None:
-        """Whose weights are evaluated and kept, if they are not the net's own."""
+        """The weights to evaluate and save; None for those of the net."""
         return self.average or self.lookahead
 
     def update(self, net: nn.Module, steps: int) -> None:
@@ -121,13 +123,13 @@ class WeightAverages:
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:
     with torch.no_grad():
-        for there, here in zip(source.parameters(), target.parameters(), strict=True):
-            here.copy_(there)
+        for weights, copied in zip(source.parameters(), target.parameters(), strict=True):
+            copied.copy_(weights)
 
 
 @contextmanager
 def _without_dropout(net: nn.Module) -> Iterator[None]:
-    """Dropout makes activations vary more than they will where the statistics are used."""
+    """Disable dropout: activations vary more with it than in the evaluation."""
     dropouts = {module: module.p for module in net.modules() if isinstance(module, nn.Dropout)}
     try:
         for module in dropouts:

@@ -1,4 +1,4 @@
-"""Steps compiled by `torch.compile` before the training's clock runs."""
+"""Compilation of nets with `torch.compile`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,22 +10,22 @@ from convsmith.errors import RecipeError
 
 
 def compiled_nets(nets: Sequence[nn.Module]) -> list[nn.Module]:
-    """Nets that are compiled when they are first called, once for each shape; they share what is made.
+    """Return nets that are compiled for each input shape on its first use; they share the compiled code.
 
-    What was compiled in this process before is forgotten: PyTorch holds all nets of a class against one
-    limit, and leaves what exceeds it uncompiled.
+    Earlier compilations of this process are discarded: PyTorch has one cache limit for all nets of a class,
+    and runs those beyond it uncompiled.
     """
     torch.compiler.reset()
-    # Only a few shapes ever come. Code that takes any would be slower.
+    # There are few shapes, and code for dynamic shapes is slower.
     return [torch.compile(net, dynamic=False) for net in nets]  # type: ignore[misc]
 
 
 @contextmanager
 def compilation_errors() -> Iterator[None]:
-    """Say what is to be done where the block cannot compile a net.
+    """Replace PyTorch's errors about a failed compilation.
 
     Raises:
-        RecipeError: In place of what PyTorch raises then, as where there is no C++ compiler or no Triton.
+        RecipeError: A net cannot be compiled, for example because a C++ compiler or Triton is missing.
     """
     from torch._dynamo.exc import TorchDynamoException
 
@@ -37,5 +37,5 @@ def compilation_errors() -> Iterator[None]:
         raise RecipeError(
             f"PyTorch cannot compile the net here: {reason}",
             where="train.compile",
-            fix="train.compile=false trains without",
+            fix="to train without compilation: train.compile=false",
         ) from error

@@ -21,7 +21,7 @@ from convsmith.data.pipeline import Batch, BatchSpec, Pipeline
 from convsmith.system.device import autocast, torch_threads
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
-from convsmith.training.kernels.backward import prepared_backward
+from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout
 from convsmith.training.profiler import Profile
 from convsmith.training.state import copy_tensors
@@ -175,16 +175,16 @@ class GradientWorkers:
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return mean loss, number of correctly classified images, and gradients of a microbatch."""
         batch = inputs.result()
-        soft_targets = None if self.teacher is None else self._teacher_logits(self.teacher, batch.images)
+        teacher_logits = None if self.teacher is None else self._teacher_logits(self.teacher, batch.images)
         device = batch.images.device
         with self.profile.phase("forward"):
             self.generators[spec.part].manual_seed(spec.derive_seed(self.pipeline.seed, _DROPOUT))
-            with autocast(device, self.dtype), prepared_backward(device, self.dtype):
+            with autocast(device, self.dtype), backward_workarounds(device, self.dtype):
                 logits = self.replicas[spec.part](batch.images)
             # In fp32: the sum over the classes loses digits in bf16.
             loss = self.criterion(logits.float(), batch.targets)
-            if self.teacher is not None and soft_targets is not None:
-                loss = self.teacher.loss(loss, logits.float(), soft_targets)
+            if self.teacher is not None and teacher_logits is not None:
+                loss = self.teacher.loss(loss, logits.float(), teacher_logits)
         with self.profile.phase("backward"):
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
         return loss.detach(), (logits.argmax(1) == batch.labels).sum(), list(gradients)

@@ -1,4 +1,4 @@
-"""A learning-rate range test: train while the rate grows, and see where the loss falls and where it breaks.
+"""Learning-rate range test: train with a growing learning rate and record the loss.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv 1506.01186.
 """
@@ -20,31 +20,32 @@ from convsmith.training.distillation import Teacher
 from convsmith.training.schedules.constant import Constant
 from convsmith.training.trainer import Trainer
 
-# How much of the smoothed loss the past makes up, and by how much it may rise above its least before the end.
-SMOOTHING, BROKEN = 0.9, 3.0
-# The first steps are too noisy to be believed.
-_WARM = 10
+# Decay of the smoothed loss, and the ratio to its minimum above which the training has diverged.
+SMOOTHING, DIVERGED = 0.9, 3.0
+# The loss of the first steps is too noisy to be used.
+_NUM_NOISY_STEPS = 10
+# Key of the random stream for the order of the images.
 _ORDER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest:
-    """What a range test saw.
+    """Result of a range test.
 
     Attributes:
         rates: `(S,)`, the learning rate of each step, growing by a constant factor.
-        losses: `(S,)`, the loss of each step's batch before the step, smoothed.
-        suggestion: The rate at which the smoothed loss falls most steeply by the logarithm of the rate; None
-            where it never falls.
-        best: The rate of the least loss; beyond it training breaks soon.
-        broke: Whether the loss rose out of bounds, which ended the test.
+        losses: `(S,)`, the smoothed loss of each step.
+        suggestion: Learning rate with the steepest descent of the smoothed loss over the logarithm of the
+            rate; None if the loss never falls.
+        best: Learning rate with the lowest loss. Training diverges soon above it.
+        diverged: Whether the training diverged, which ends the test.
     """
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
     suggestion: float | None
     best: float
-    broke: bool
+    diverged: bool
 
 
 def range_test(
@@ -59,25 +60,25 @@ def range_test(
     steps: int = 200,
     teacher: Teacher | None = None,
 ) -> RangeTest:
-    """Train a net, which is spoiled by it, with a rate that grows from `low` to `high`.
+    """Train a net with a learning rate that grows from `low` to `high`. The weights are of no use afterwards.
 
     Args:
-        net: From images `(N, C, H, W)` to logits.
-        data: Its training images are used.
-        config: The `[train]` table; its schedule, average of the weights, lookahead, smaller images and
-            compiling are left out.
+        net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
+        data: Training images.
+        config: The `[train]` table; schedule, averaged weights, lookahead, progressive resizing and
+            compilation are ignored.
         augment: The `[augment]` table.
-        seed: Of the order of the images, augmentation and dropout.
-        low: The first rate, of the first optimiser; others keep their ratio to it.
-        high: The last.
-        steps: How many, at least 20.
-        teacher: What the net learns from beside the labels.
+        seed: Seed of the order of the images, augmentation and dropout.
+        low: First learning rate of the first optimizer; others keep their ratio to it.
+        high: Last learning rate.
+        steps: Number of steps, at least 20.
+        teacher: Teacher for knowledge distillation.
     """
-    plain = {"schedule": Constant(), "ema": 0.0, "lookahead": None, "progressive": None, "compile": False}
+    ignored = {"schedule": Constant(), "ema": 0.0, "lookahead": None, "progressive": None, "compile": False}
     trainer = Trainer(
         net,
         data,
-        config.model_copy(update=plain),
+        config.model_copy(update=ignored),
         augment,
         seed=seed,
         teacher=teacher,
@@ -90,33 +91,39 @@ def range_test(
             losses = _losses(trainer, rates, _batches(len(data.train), config.batch_size, seed))
         finally:
             trainer.close()
-    return judged(rates, losses)
+    return analyze_losses(rates, losses)
 
 
-def judged(rates: NDArray[np.float64], losses: list[float]) -> RangeTest:
-    """Smooth the losses of a range test and find the rates that matter.
+def analyze_losses(rates: NDArray[np.float64], losses: list[float]) -> RangeTest:
+    """Smooth the losses of a range test and derive the learning rates.
 
     Args:
         rates: `(steps,)`, growing.
-        losses: Of the first steps, at least one, as many as were made before the training broke.
+        losses: Loss of each step until the training diverged, at least one.
     """
-    smooth = smoothed(losses)
-    broke = len(losses) < len(rates) or bool(smooth[-1] > BROKEN * smooth.min())
-    tried = rates[: len(smooth)]
-    best = int(smooth[_WARM:].argmin()) + _WARM if len(smooth) > _WARM else int(smooth.argmin())
+    smooth = smooth_losses(losses)
+    diverged = len(losses) < len(rates) or bool(smooth[-1] > DIVERGED * smooth.min())
+    used = rates[: len(smooth)]
+    best = (
+        int(smooth[_NUM_NOISY_STEPS:].argmin()) + _NUM_NOISY_STEPS
+        if len(smooth) > _NUM_NOISY_STEPS
+        else int(smooth.argmin())
+    )
     suggestion = None
-    if best > _WARM:
-        slopes = np.gradient(smooth, np.log(tried))[_WARM : best + 1]
+    if best > _NUM_NOISY_STEPS:
+        slopes = np.gradient(smooth, np.log(used))[_NUM_NOISY_STEPS : best + 1]
         if slopes.min() < 0:
-            suggestion = float(tried[_WARM + int(slopes.argmin())])
-    return RangeTest(rates=tried, losses=smooth, suggestion=suggestion, best=float(tried[best]), broke=broke)
+            suggestion = float(used[_NUM_NOISY_STEPS + int(slopes.argmin())])
+    return RangeTest(
+        rates=used, losses=smooth, suggestion=suggestion, best=float(used[best]), diverged=diverged
+    )
 
 
-def smoothed(losses: list[float]) -> NDArray[np.float64]:
-    """An exponential mean, corrected for its start.
+def smooth_losses(losses: list[float]) -> NDArray[np.float64]:
+    """Return the exponential moving average, corrected for its initial bias.
 
     Example:
-        >>> smoothed([2.0, 2.0, 1.0]).round(3).tolist()
+        >>> smooth_losses([2.0, 2.0, 1.0]).round(3).tolist()
         [2.0, 2.0, 1.631]
     """
     means, mean = [], 0.0
@@ -127,7 +134,7 @@ def smoothed(losses: list[float]) -> NDArray[np.float64]:
 
 
 def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tensor]) -> list[float]:
-    """The loss of each step, until it is not finite or far above its least."""
+    """Return the loss of each step until the training diverges."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     first = float(groups[0]["lr"])
     shares = [float(group["lr"]) / first for group in groups]
@@ -140,14 +147,14 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
         except DivergedError:
             break
         losses.append(loss)
-        means = smoothed(losses)
-        if len(losses) > _WARM and means[-1] > BROKEN * means[_WARM:].min():
+        means = smooth_losses(losses)
+        if len(losses) > _NUM_NOISY_STEPS and means[-1] > DIVERGED * means[_NUM_NOISY_STEPS:].min():
             break
     return losses
 
 
 def _batches(num_images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Batches without end, each pass over the images in an order of its own."""
+    """Yield batches endlessly, in a new order for each epoch."""
     epoch = 0
     while True:
         epoch += 1

@@ -1,4 +1,4 @@
-"""Logits and features of a whole split, and the loss and accuracy that follow from them."""
+"""Logits, features, loss and accuracy of a split."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from convsmith.system.device import autocast
 from convsmith.system.memory import enough_memory
 
 EVALUATION_BATCH = 1000
-# Wider features would make the saved predictions larger than the data set.
+# Larger features would make the saved predictions larger than the data set.
 MAX_FEATURES = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitMetrics:
-    """Loss as the mean over samples of the cross-entropy, and how many samples are right."""
+    """Metrics of a split: mean cross-entropy in nats, and number of correctly classified images."""
 
     loss: float
     correct: int
@@ -28,11 +28,11 @@ class SplitMetrics:
 
     @property
     def accuracy(self) -> float:
-        """From 0 to 1."""
+        """Accuracy from 0 to 1."""
         return self.correct / self.total
 
     def line(self, name: str) -> str:
-        """One line in the course's form.
+        """Format the metrics like a classic PyTorch training log.
 
         >>> SplitMetrics(loss=0.48114, correct=8379, total=10000).line("Test")
         'Test set: Average loss: 0.4811, Accuracy: 8379/10000 (83.79%)'
@@ -78,42 +78,42 @@ class EpochMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Logits `(N, num_classes)` float32 and features `(N, F)` float16, both on the CPU.
+    """Logits `(N, num_classes)` float32 and features `(N, F)` float16, on the CPU.
 
-    The features are the input of the last layer with weights, averaged over a map; None where F is more
-    than 2,048.
+    Features are the inputs of the last convolution or linear layer, averaged over a map; None if F is above
+    2,048.
     """
 
     logits: Tensor
     features: Tensor | None
 
 
-def outputs_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Outputs:
-    """The logits and features of a whole split; net and hooks are put back as they were."""
+def compute_outputs(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Outputs:
+    """Compute logits and features of a split. Hooks and training mode of the net are restored."""
     parts: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen = inputs[0].float()
-        features = seen.mean((2, 3)) if seen.dim() == 4 else seen
+        features = inputs[0].float()
+        features = features.mean((2, 3)) if features.dim() == 4 else features
         if features.shape[1] <= MAX_FEATURES:
-            # The largest number that 16 bits hold; an untrained net may go beyond.
+            # The largest float16 value, which an untrained net may exceed.
             parts.append(features.clamp(-65504, 65504).half().cpu())
 
     weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     handle = weighted[-1].register_forward_pre_hook(keep)
     try:
-        logits = logits_of(net, split, normalize, dtype)
+        logits = compute_logits(net, split, normalize, dtype)
     finally:
         handle.remove()
     return Outputs(logits=logits, features=torch.cat(parts) if parts else None)
 
 
 @torch.inference_mode()
-def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
-    """The logits `(N, num_classes)` float32, on the CPU. The net's mode is put back as it was."""
+def compute_logits(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
+    """Compute the logits `(N, num_classes)` float32, on the CPU. The training mode of the net is restored."""
     device = normalize.mean.device
     parts = []
-    with evaluating(net):
+    with eval_mode(net):
         for images in normalized_batches(split.images, normalize, EVALUATION_BATCH):
             with enough_memory("evaluation", device), autocast(device, dtype):
                 parts.append(net(images).float().cpu())
@@ -121,8 +121,8 @@ def logits_of(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.
 
 
 @contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Evaluation mode, for the block; every module gets its own mode back."""
+def eval_mode(net: nn.Module) -> Iterator[None]:
+    """Set evaluation mode for the block, then restore the mode of every module."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
@@ -132,18 +132,19 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def score_of(logits: Tensor, labels: Tensor) -> SplitMetrics:
-    """Score logits `(N, num_classes)` against labels `(N,)`.
+def split_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
+    """Compute the metrics of logits `(N, num_classes)` for labels `(N,)`.
 
     Example:
-        >>> score_of(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
+        >>> split_metrics(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
         SplitMetrics(loss=1.126928..., correct=1, total=2)
     """
-    # In double precision, so that the mean of many samples is exact to the digits that are shown.
+    # In double precision, so that the displayed digits of the mean are exact.
     loss = functional.cross_entropy(logits.double(), labels).item()
     correct = int((logits.argmax(1) == labels).sum())
     return SplitMetrics(loss=loss, correct=correct, total=len(labels))
 
 
 def evaluate_split(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> SplitMetrics:
-    return score_of(logits_of(net, split, normalize, dtype), torch.from_numpy(split.labels))
+    """Compute the metrics of a net on a split."""
+    return split_metrics(compute_logits(net, split, normalize, dtype), torch.from_numpy(split.labels))

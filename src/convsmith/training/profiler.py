@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes."""
+"""The time that each phase of a training takes."""
 
 import threading
 import time
@@ -14,9 +14,9 @@ PHASES = ("augment", "teacher", "forward", "backward", "optimizer", "evaluation"
 
 @dataclass
 class Profile:
-    """Seconds by phase, summed over all threads that work at once.
+    """Seconds per phase, summed over all threads.
 
-    Measuring makes a GPU finish each phase before the next begins, which an ordinary run does not.
+    Profiling synchronizes the GPU after each phase, which slows the training down.
 
     Example:
         >>> profile = Profile(enabled=True)
@@ -32,19 +32,20 @@ class Profile:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """Measure the block as part of a phase."""
         if not self.enabled:
             yield
             return
-        began = _now()
+        started = _now()
         try:
             yield
         finally:
-            spent = _now() - began
+            elapsed = _now() - started
             with self.lock:
-                self.seconds[name] += spent
+                self.seconds[name] += elapsed
 
     def table(self) -> str:
-        """A row a phase, and the total.
+        """Return a table with one row per phase, and the total.
 
         >>> print(Profile(seconds=defaultdict(float, forward=1.0, backward=3.0)).table())
         Phase          Seconds    Share
@@ -56,7 +57,7 @@ class Profile:
         all               4.00  100.0 %
         """
         total = sum(self.seconds.values())
-        # Few trainings have a teacher.
+        # The teacher's phase is listed only if there is one.
         phases = [phase for phase in PHASES if phase != "teacher" or phase in self.seconds]
         rows = [(phase, self.seconds[phase]) for phase in phases]
         lines = [f"{'Phase':<12}  {'Seconds':>8}  {'Share':>7}"]

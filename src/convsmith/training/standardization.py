@@ -1,7 +1,7 @@
-"""Weight standardisation: the layers learn weights of mean 0 and fixed size, and end as plain layers.
+"""Weight standardization: the weights of a layer have mean 0 and a fixed norm during training.
 
-A net without normalisation layers trains far better so: its activations keep their scale and its gradients
-are centred. The net itself does not change: no parameter is added, and what is kept are ordinary weights.
+Nets without normalization layers train far better with it: activations keep their scale, and gradients are
+centered. It adds no parameters, and the saved weights are those of ordinary layers.
 
 Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization",
 arXiv 1903.10520; the gain is that of Brock et al., "Characterizing signal propagation to close the
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# A ReLU of a standard normal has this standard deviation's inverse; the others' are within a few percent.
+# The inverse standard deviation of the ReLU of a standard normal; other activations differ by a few percent.
 GAIN = math.sqrt(2 / (1 - 1 / math.pi))
 
 
-class Standardized(nn.Module):
-    """Brings the weights `(out, ...)` of each output channel to mean 0 and Euclidean norm `GAIN`."""
+class Standardization(nn.Module):
+    """Parametrization with mean 0 and Euclidean norm `GAIN` for the weights of each output channel."""
 
     def forward(self, weight: Tensor) -> Tensor:
         inputs = tuple(range(1, weight.dim()))
@@ -27,12 +27,12 @@ class Standardized(nn.Module):
         return (weight - mean) * (GAIN * torch.rsqrt(variance * weight[0].numel() + 1e-12))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is learned starts as the layer's initial weights."""
+        """Return the initial value of the learned tensor: the initial weights of the layer."""
         return weight
 
 
 def standardize(net: nn.Module) -> None:
-    """Make all layers with weights but the last, the classifier, learn standardised weights.
+    """Standardize the weights of all convolutions and linear layers except the last, the classifier.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
@@ -42,11 +42,11 @@ def standardize(net: nn.Module) -> None:
     """
     weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for module in weighted[:-1]:
-        parametrize.register_parametrization(module, "weight", Standardized())
+        parametrize.register_parametrization(module, "weight", Standardization())
 
 
 def remove_standardization(net: nn.Module) -> None:
-    """Turn a net's standardised layers, if it has any, into plain ones that compute the same, in place."""
+    """Replace the standardized layers of a net by plain ones with the same outputs, in place."""
     for module in net.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)

@@ -1,8 +1,8 @@
-"""A first convolution that whitens: its outputs are uncorrelated and of equal size on the training images.
+"""Whitening by the first convolution: its outputs on training images are uncorrelated, with equal variance.
 
-It needs no learning, so it is frozen: nothing is computed backward at the highest resolution. Both signs of
-each filter are there, since an activation follows that lets only one through. Jordan, "94% on CIFAR-10 in
-3.29 Seconds on a Single GPU", arXiv 2404.00498, after Page, "How to Train Your ResNet" (2018-2020).
+The filters are fixed, which saves the backward pass at the highest resolution. Each filter is used with both
+signs, because an activation follows that passes only one. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a
+Single GPU", arXiv 2404.00498, after Page, "How to Train Your ResNet" (2018-2020).
 """
 
 import torch
@@ -11,21 +11,21 @@ from torch.nn import functional
 
 from convsmith.errors import RecipeError
 
-# Enough images for the covariances of a patch of a few dozen numbers, and how many of them at a time.
-IMAGES, _AT_ONCE = 4_000, 50
-# Keeps filters of directions in which patches hardly vary, which is noise, from growing large.
+# Number of images, enough for the covariances of a patch of a few dozen values, and the batch size.
+IMAGES, _BATCH_SIZE = 4_000, 50
+# Limits the filters of directions with hardly any variance, which is noise.
 EPSILON = 5e-4
 
 
 def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N803 - shape suffix
-    """Set and freeze the first convolution of a net.
+    """Set the first convolution of a net to whitening filters, and freeze it.
 
     Args:
-        net: Its first convolution must be an ordinary one that sees the images.
-        images_NCHW: Normalised training images `(N, C, H, W)` float32.
+        net: Its first convolution must be an ungrouped one whose input are the images.
+        images_NCHW: Normalized training images `(N, C, H, W)` float32.
 
     Raises:
-        RecipeError: The layer has more filters than both signs of all directions of a patch.
+        RecipeError: The layer has more filters than a patch has directions, counted with both signs.
 
     Example:
         >>> conv = nn.Conv2d(1, 4, 2, bias=False)
@@ -51,7 +51,7 @@ def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N8
 
 
 def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
-    """Whitening filters `(C * height * width, C, height, width)`; that of the largest variance is first."""
+    """Return whitening filters `(C * height * width, C, height, width)`, by falling variance."""
     variances, directions = torch.linalg.eigh(_covariance(images_NCHW, kernel))
     filters = directions / torch.sqrt(variances + EPSILON)
     ordered: Tensor = filters.T.flip(0).float()
@@ -59,9 +59,9 @@ def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  
 
 
 def _covariance(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix
-    """Of all patches, float64 on the CPU; it takes memory for the patches of a few images only."""
+    """Return the covariance of all patches, float64 on the CPU; computed in small batches to save memory."""
     count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for images in torch.split(images_NCHW, _AT_ONCE):
+    for images in torch.split(images_NCHW, _BATCH_SIZE):
         patches = functional.unfold(images, kernel)
         count += patches.shape[0] * patches.shape[2]
         total = total + patches.sum((0, 2)).cpu().double()

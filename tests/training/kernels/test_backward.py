@@ -19,7 +19,7 @@ from convsmith.net.module import build
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load
 from convsmith.system.device import cpu_has_bf16
-from convsmith.training.kernels.backward import prepared_backward
+from convsmith.training.kernels.backward import backward_workarounds
 from helpers.paths import HELPERS
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ ROUNDING = 0.01
 
 def gradients(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
     images = images.detach().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), prepared_backward(CPU, torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), backward_workarounds(CPU, torch.bfloat16):
         made = layer(images)
     return list(torch.autograd.grad(made, [images, *layer.parameters()], gradient.to(made.dtype)))
 
@@ -129,12 +129,12 @@ def test_other_convolutions_are_pytorchs() -> None:
         nn.Conv2d(8, 8, 3, padding=(1, 2), dilation=2, groups=8),
         nn.Conv2d(8, 8, 3, stride=(1, 2), groups=8),
     ):
-        with prepared_backward(CPU, torch.bfloat16):
+        with backward_workarounds(CPU, torch.bfloat16):
             assert name_of(layer(images)) == "ConvolutionBackward0"
     layer = nn.Conv2d(8, 8, 3, dilation=2, groups=8)
-    with prepared_backward(CPU, torch.float32):
+    with backward_workarounds(CPU, torch.float32):
         assert name_of(layer(images)) == "ConvolutionBackward0"
-    with prepared_backward(CPU, torch.bfloat16):
+    with backward_workarounds(CPU, torch.bfloat16):
         assert name_of(layer(images)) == "_ConvolutionBackward"
         with torch.no_grad():
             assert name_of(layer(images)) == "NoneType"
@@ -171,7 +171,7 @@ def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) ->
         memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     images = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16), prepared_backward(CPU, dtype):
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16), backward_workarounds(CPU, dtype):
         loss = layers(images).float().square().sum()
     with Memory() as memory:
         loss.backward()
@@ -218,7 +218,7 @@ def test_no_shape_of_the_whole_sweep_does(environment: dict[str, str]) -> None:
 def test_a_point_convolution_with_a_stride_is_a_slice_and_one_without() -> None:
     layer = nn.Conv2d(4, 8, 1, 2).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.randn(2, 4, 7, 9, requires_grad=True)
-    with prepared_backward(CPU, torch.float32):
+    with backward_workarounds(CPU, torch.float32):
         made = layer(images)
     assert torch.allclose(made, layer(images))
     gradients = torch.autograd.grad(made.square().sum(), [images, *layer.parameters()])

@@ -1,4 +1,13 @@
-"""What a training step on a CPU does otherwise than PyTorch, so that its backward pass is right and fast."""
+"""Work-arounds for the backward pass on CPUs.
+
+A function mode replaces calls of PyTorch's functions during the forward pass:
+
+- Convolutions whose gradients are wrong or slow; see `convolution`, which names the conditions for removal.
+- Global average pooling and flattening. PyTorch 2.13 returns their gradients with the channels first, so that
+  all earlier operations combine gradients with the channels first and activations with the channels last, up
+  to thirty times slower. No upstream issue is known. Remove these two when both gradients have the memory
+  format of the input.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,37 +18,33 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from convsmith.training.kernels.convolution import convolved, without_stride
+from convsmith.training.kernels.convolution import convolve_bf16, slice_strides
 
-# Of `functional.conv2d`, all of which a layer gives.
-_ARGUMENTS = 7
+# Number of arguments that a layer passes to `functional.conv2d`.
+_NUM_ARGUMENTS = 7
 
 
-def prepared_backward(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """For the forward pass of a training step; the net stays as it is.
+def backward_workarounds(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return a context for the forward pass of a training step. The net is not modified.
 
     Args:
-        device: Of the images; only a CPU is helped.
-        dtype: What the forward pass computes in.
+        device: Device of the images; without effect on other devices than a CPU.
+        dtype: Data type of the forward pass.
 
     Example:
         >>> layer = torch.nn.Conv2d(24, 24, 3, padding=2, dilation=2, groups=24)
-        >>> prepared = prepared_backward(torch.device("cpu"), torch.bfloat16)
-        >>> with torch.autocast("cpu", torch.bfloat16), prepared:
-        ...     made = layer(torch.ones(1, 24, 32, 32))
-        >>> made.sum().backward()
+        >>> workarounds = backward_workarounds(torch.device("cpu"), torch.bfloat16)
+        >>> with torch.autocast("cpu", torch.bfloat16), workarounds:
+        ...     output = layer(torch.ones(1, 24, 32, 32))
+        >>> output.sum().backward()
         >>> layer.weight.grad[0, 0, 1].tolist()
         [960.0, 1024.0, 960.0]
     """
-    return _Prepared(dtype) if device.type == "cpu" else nullcontext()
+    return _Workarounds(dtype) if device.type == "cpu" else nullcontext()
 
 
-class _Prepared(TorchFunctionMode):
-    """Sees all calls of PyTorch's functions.
-
-    Where maps end, PyTorch's gradients lie in memory with the channels first, and so would all before them,
-    beside values whose channels are last. It is up to thirty times slower at two that differ.
-    """
+class _Workarounds(TorchFunctionMode):
+    """Replaces calls of PyTorch's functions."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -53,18 +58,18 @@ class _Prepared(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if func is functional.adaptive_avg_pool2d and args[1] == 1:
-            return _Mean.apply(args[0])  # type: ignore[no-untyped-call]
+            return _GlobalAveragePool.apply(args[0])  # type: ignore[no-untyped-call]
         if func is Tensor.flatten and args[0].dim() == 4:
             args = (_ChannelsLast.apply(args[0]), *args[1:])  # type: ignore[no-untyped-call]
-        elif func is functional.conv2d and len(args) == _ARGUMENTS:
+        elif func is functional.conv2d and len(args) == _NUM_ARGUMENTS:
             if self.dtype == torch.float32:
-                args = without_stride(args)
-            elif (made := convolved(args)) is not None:
-                return made
+                args = slice_strides(args)
+            elif (output := convolve_bf16(args)) is not None:
+                return output
         return func(*args, **(kwargs or {}))
 
 
-class _Mean(torch.autograd.Function):
+class _GlobalAveragePool(torch.autograd.Function):
     """Global average pooling of maps `(N, C, H, W)`."""
 
     @staticmethod
@@ -81,7 +86,7 @@ class _Mean(torch.autograd.Function):
 
 
 class _ChannelsLast(torch.autograd.Function):
-    """Nothing but the order in which the gradient lies in memory."""
+    """The identity; its gradient has the channels last in memory."""
 
     @staticmethod
     def forward(ctx, maps: Tensor) -> Tensor:  # type: ignore[no-untyped-def] # noqa: ANN001, ARG004

@@ -1,16 +1,21 @@
-"""Convolutions whose gradients are right and fast on a CPU, where PyTorch's own are not.
+"""Convolutions with correct and fast gradients on CPUs.
 
-In fp32, PyTorch 2.13 writes past its memory in the backward pass of a 1x1 convolution with a stride over 2 to
-6 channels that lie last in memory, on CPUs with AVX2 and without AVX-512. No upstream issue is known. All 1x1
-convolutions with a stride are therefore a slice and a 1x1 convolution of stride 1, which computes the same.
-The guard can go once `tests/helpers/convolution_sweep.py` finds no bad shape without it on such a CPU.
+PyTorch 2.13 has three problems; no upstream issue is known for any of them.
 
-In bf16, PyTorch 2.13 gets the gradient of dilated filters wrong, often infinite, on maps at least 31 pixels
-wide, where a layer is depthwise or its channels are no multiple of 16. It leaves unset what belongs to
-columns of a filter that a stride keeps off the image, as at a 3x3 window of stride 2 on maps one pixel wide.
-And it is slow at depthwise layers that have a stride, a dilation, or windows larger than 3x3. All are brought
-back to what it does well: a depthwise convolution of stride 1, forward, and the gradient of small filters
-without dilation.
+1. In fp32, the backward pass of a 1x1 convolution with a stride writes out of bounds for 2 to 6 channels in
+   channels-last format, on CPUs with AVX2 and without AVX-512. `slice_strides` replaces the stride of all 1x1
+   convolutions by a slice, with the same result. Remove it when `tests/helpers/convolution_sweep.py
+   --unguarded` succeeds on such a CPU.
+2. In bf16, gradients are wrong: those of dilated filters, often infinite, on maps at least 31 pixels wide if
+   the layer is depthwise or its channels are no multiple of 16; and the gradient of filter columns that never
+   overlap the image because of the stride is uninitialized, for example with a 3x3 window of stride 2 on maps
+   one pixel wide. Remove this part when `tests/training/kernels/test_backward.py` passes without it on a CPU
+   with bf16 instructions.
+3. In bf16, depthwise layers with a stride, a dilation, or windows larger than 3x3 are slow. Remove this part
+   when `python -m benchmarks backward` shows no gain.
+
+The second and third are reduced to operations that PyTorch computes well: a depthwise convolution of stride
+1, and the gradient of small filters without dilation.
 """
 
 from collections.abc import Sequence
@@ -22,14 +27,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# The largest filters whose gradient PyTorch computes fast where a layer is depthwise, and the channels that
-# its fast routines take at once.
+# The largest depthwise filters whose gradient PyTorch computes fast, and the vector width of its fast kernels
+# in channels.
 _TILE, _LANES = 3, 16
 
 
 @dataclass(frozen=True)
 class _Geometry:
-    """Of a convolution with square windows."""
+    """Parameters of a convolution with square windows."""
 
     kernel: int
     stride: int
@@ -39,20 +44,20 @@ class _Geometry:
 
     @property
     def reach(self) -> int:
-        """From the first pixel under a window to the last."""
+        """Distance between the first and the last pixel of a window."""
         return self.dilation * (self.kernel - 1)
 
-    def columns_seen(self, width: int) -> list[bool]:
-        """Of a filter: whether each ever lies on the image, not on its padding alone."""
-        places = range(-self.padding, width + self.padding - self.reach, self.stride)
+    def used_columns(self, width: int) -> list[bool]:
+        """Return for each column of a filter whether it ever overlaps the image, not just its padding."""
+        offsets = range(-self.padding, width + self.padding - self.reach, self.stride)
         return [
-            any(0 <= left + column * self.dilation < width for left in places)
+            any(0 <= left + column * self.dilation < width for left in offsets)
             for column in range(self.kernel)
         ]
 
-    def is_well_computed(self, channels: tuple[int, int], width: int) -> bool:
-        """Whether PyTorch's own gradients are right and fast; `channels` are those of input and output."""
-        if self.stride > 1 and not all(self.columns_seen(width)):
+    def is_supported(self, channels: tuple[int, int], width: int) -> bool:
+        """Return whether PyTorch's gradients are correct and fast, for channels of input and output."""
+        if self.stride > 1 and not all(self.used_columns(width)):
             return False
         if self.groups == 1:
             return self.dilation == 1 or not any(each % _LANES for each in channels)
@@ -61,14 +66,14 @@ class _Geometry:
         return self.dilation == self.stride == 1 and self.kernel <= _TILE
 
 
-def without_stride(arguments: Sequence[Any]) -> list[Any]:
-    """The arguments of `functional.conv2d` for a 1x1 convolution, its stride replaced by a slice.
+def slice_strides(arguments: Sequence[Any]) -> list[Any]:
+    """Replace the stride of a 1x1 convolution by a slice of the images.
 
     Args:
-        arguments: All seven of `functional.conv2d`, the images `(N, C, H, W)`.
+        arguments: The seven arguments of `functional.conv2d`, with images `(N, C, H, W)`.
 
     Returns:
-        The arguments as they are for all other convolutions.
+        The new arguments; for other convolutions, the same arguments.
     """
     images, filters, bias, stride, padding, dilation, groups = arguments
     is_point = tuple(filters.shape[2:]) == (1, 1)
@@ -95,12 +100,15 @@ class _Slice(torch.autograd.Function):
         return spread, None, None
 
 
-def convolved(arguments: Sequence[Any]) -> Tensor | None:
-    """A convolution in bf16; None where PyTorch's own does well.
+def convolve_bf16(arguments: Sequence[Any]) -> Tensor | None:
+    """Convolve in bf16.
 
     Args:
-        arguments: All seven of `functional.conv2d`, the images `(N, C, H, W)`. Windows that are not square,
-            and padding by name, are left to PyTorch.
+        arguments: The seven arguments of `functional.conv2d`, with images `(N, C, H, W)`.
+
+    Returns:
+        The output; None if PyTorch's gradients are correct and fast, windows are not square, or the padding
+        is a name.
     """
     images, filters, bias, *numbers, groups = arguments
     pairs = (filters.shape[2:], *numbers)
@@ -108,12 +116,12 @@ def convolved(arguments: Sequence[Any]) -> Tensor | None:
         return None
     kernel, stride, padding, dilation = (pair[0] for pair in pairs)
     geometry = _Geometry(kernel, stride, padding, dilation, groups)
-    if geometry.is_well_computed((images.shape[1], len(filters)), images.shape[3]):
+    if geometry.is_supported((images.shape[1], len(filters)), images.shape[3]):
         return None
-    # In the type that autocast brings convolutions to.
-    given = (each if each is None else each.bfloat16() for each in (images, filters, bias))
-    made: Tensor = _Convolution.apply(*given, geometry)  # type: ignore[no-untyped-call]
-    return made
+    # Like autocast.
+    inputs = (each if each is None else each.bfloat16() for each in (images, filters, bias))
+    output: Tensor = _Convolution.apply(*inputs, geometry)  # type: ignore[no-untyped-call]
+    return output
 
 
 class _Convolution(torch.autograd.Function):
@@ -130,26 +138,26 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def] # noqa: ANN001
         images, filters = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_images, of_filters, of_bias, _ = ctx.needs_input_grad
+        needs_images, needs_filters, needs_bias, _ = ctx.needs_input_grad
         return (
-            _gradient_of_images(gradient, images, filters, ctx.geometry) if of_images else None,
-            _gradient_of_filters(gradient, images, filters, ctx.geometry) if of_filters else None,
-            gradient.sum((0, 2, 3)) if of_bias else None,
+            _image_gradient(gradient, images, filters, ctx.geometry) if needs_images else None,
+            _filter_gradient(gradient, images, filters, ctx.geometry) if needs_filters else None,
+            gradient.sum((0, 2, 3)) if needs_bias else None,
             None,
         )
 
 
-def _gradient_of_images(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
+def _image_gradient(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
     padding = geometry.reach - geometry.padding
     if not _is_depthwise(images, filters, geometry) or padding < 0:
         return _native(gradient, images, filters, geometry, of_images=True)
     gradient = _spread(gradient, images, geometry)
-    # Each pixel goes back to where it came from, by the filters upside down.
-    turned = filters.flip(2, 3)
-    return functional.conv2d(gradient, turned, None, 1, padding, geometry.dilation, geometry.groups)
+    # The transposed convolution: a convolution with the flipped filters.
+    flipped = filters.flip(2, 3)
+    return functional.conv2d(gradient, flipped, None, 1, padding, geometry.dilation, geometry.groups)
 
 
-def _gradient_of_filters(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
+def _filter_gradient(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
     large = _is_depthwise(images, filters, geometry) and geometry.kernel > _TILE
     if geometry.dilation > 1 or large:
         gradient = _spread(gradient, images, geometry)
@@ -159,11 +167,11 @@ def _gradient_of_filters(gradient: Tensor, images: Tensor, filters: Tensor, geom
         geometry = replace(geometry, padding=0, dilation=1)
     if large:
         return _by_tiles(gradient, images, filters, geometry)
-    found = _native(gradient, images, filters, geometry, of_images=False)
+    result = _native(gradient, images, filters, geometry, of_images=False)
     if geometry.stride == 1:
-        return found
-    seen = found.new_tensor(geometry.columns_seen(images.shape[3]), dtype=torch.bool)
-    return found.where(seen, 0)
+        return result
+    used = result.new_tensor(geometry.used_columns(images.shape[3]), dtype=torch.bool)
+    return result.where(used, 0)
 
 
 def _is_depthwise(images: Tensor, filters: Tensor, geometry: _Geometry) -> bool:
@@ -173,19 +181,29 @@ def _is_depthwise(images: Tensor, filters: Tensor, geometry: _Geometry) -> bool:
 def _native(
     gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry, *, of_images: bool
 ) -> Tensor:
-    """PyTorch's gradient of the images, or else of the filters."""
+    """Return PyTorch's gradient of the images or of the filters."""
     stride, padding, dilation = (
         [each, each] for each in (geometry.stride, geometry.padding, geometry.dilation)
     )
-    wanted = [of_images, not of_images, False]
-    found: list[Tensor] = torch.ops.aten.convolution_backward(
-        gradient, images, filters, None, stride, padding, dilation, False, [0, 0], geometry.groups, wanted
+    output_mask = [of_images, not of_images, False]
+    gradients: list[Tensor] = torch.ops.aten.convolution_backward(
+        gradient,
+        images,
+        filters,
+        None,
+        stride,
+        padding,
+        dilation,
+        False,
+        [0, 0],
+        geometry.groups,
+        output_mask,
     )
-    return found[0 if of_images else 1]
+    return gradients[0 if of_images else 1]
 
 
 def _spread(gradient: Tensor, images: Tensor, geometry: _Geometry) -> Tensor:
-    """The gradient of the same convolution with stride 1: zero where the strides do not come."""
+    """Return the output gradient of the same convolution with stride 1: zero at skipped positions."""
     if geometry.stride == 1:
         return gradient
     height, width = (length + 2 * geometry.padding - geometry.reach for length in images.shape[2:])
@@ -196,43 +214,44 @@ def _spread(gradient: Tensor, images: Tensor, geometry: _Geometry) -> Tensor:
 
 
 def _phases(gradient: Tensor, images: Tensor, geometry: _Geometry) -> tuple[Tensor, Tensor]:
-    """Every d-th pixel of every d-th row, from each of the d x d first ones, as small images of their own.
+    """Split images and gradient into the d x d phases of a dilation d, as separate small images.
 
-    A filter with dilation d sees pixels of one of them only, side by side. The new images have their padding.
+    A phase has every d-th pixel of every d-th row. A dilated filter covers adjacent pixels of one phase. The
+    images returned include their padding.
     """
     dilation, before = geometry.dilation, geometry.padding
     missing = [-length % dilation for length in gradient.shape[2:]]
     after = [
-        more + length + geometry.reach - known - before
-        for more, length, known in zip(missing, gradient.shape[2:], images.shape[2:], strict=True)
+        more + length + geometry.reach - size - before
+        for more, length, size in zip(missing, gradient.shape[2:], images.shape[2:], strict=True)
     ]
     gradient = functional.pad(gradient, (0, missing[1], 0, missing[0]))
     images = functional.pad(images, (before, after[1], before, after[0]))
-    return _taken_apart(gradient, dilation), _taken_apart(images, dilation)
+    return _split_phases(gradient, dilation), _split_phases(images, dilation)
 
 
-def _taken_apart(images: Tensor, step: int) -> Tensor:
-    """From `(N, C, H, W)` to `(step * step * N, C, H / step, W / step)`."""
+def _split_phases(images: Tensor, step: int) -> Tensor:
+    """Reshape `(N, C, H, W)` to `(step * step * N, C, H / step, W / step)`."""
     count, channels, height, width = images.shape
-    by_place = images.permute(0, 2, 3, 1).reshape(count, height // step, step, width // step, step, channels)
-    apart = by_place.permute(2, 4, 0, 1, 3, 5).reshape(-1, height // step, width // step, channels)
-    return apart.permute(0, 3, 1, 2)
+    grid = images.permute(0, 2, 3, 1).reshape(count, height // step, step, width // step, step, channels)
+    phases = grid.permute(2, 4, 0, 1, 3, 5).reshape(-1, height // step, width // step, channels)
+    return phases.permute(0, 3, 1, 2)
 
 
 def _by_tiles(gradient: Tensor, images: Tensor, filters: Tensor, geometry: _Geometry) -> Tensor:
-    """The gradient of large filters, from those of 3x3 filters that see the images from further on."""
+    """Compose the gradient of large depthwise filters of those of 3x3 filters on shifted images."""
     kernel, padding, (height, width) = geometry.kernel, geometry.padding, gradient.shape[2:]
-    places = range(0, kernel, _TILE)
-    beyond = padding + len(places) * _TILE - kernel
-    images = functional.pad(images, (padding, beyond, padding, beyond))
+    offsets = range(0, kernel, _TILE)
+    after = padding + len(offsets) * _TILE - kernel
+    images = functional.pad(images, (padding, after, padding, after))
     small = filters.new_empty(len(filters), 1, _TILE, _TILE)
     plain = _Geometry(_TILE, 1, 0, 1, geometry.groups)
     rows = []
-    for top in places:
+    for top in offsets:
         tiles = []
-        for left in places:
-            seen = images[:, :, top : top + height + _TILE - 1, left : left + width + _TILE - 1]
-            seen = seen.contiguous(memory_format=torch.channels_last)
-            tiles.append(_native(gradient, seen, small, plain, of_images=False))
+        for left in offsets:
+            window = images[:, :, top : top + height + _TILE - 1, left : left + width + _TILE - 1]
+            window = window.contiguous(memory_format=torch.channels_last)
+            tiles.append(_native(gradient, window, small, plain, of_images=False))
         rows.append(torch.cat(tiles, 3))
     return torch.cat(rows, 2)[:, :, :kernel, :kernel]

@@ -23,8 +23,8 @@ class OptimizerTable(Table):
 
     title: ClassVar[str]
 
-    lr: Rate = Field(default=0.01, description="learning rate, the peak where a schedule rises to it")
-    weight_decay: Fraction = Field(default=0.0, description="weight decay, as the optimiser defines it")
+    lr: Rate = Field(default=0.01, description="learning rate; the peak of schedules with a warm-up")
+    weight_decay: Fraction = Field(default=0.0, description="weight decay, as defined by the optimizer")
 
     @abstractmethod
     def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
@@ -55,7 +55,7 @@ class ElementwiseOptimizer(OptimizerTable):
     """An optimizer that updates each element of a parameter independently."""
 
     norm_bias_lr_factor: Rate = Field(
-        default=1.0, description="learning rate of the norms' biases, as a factor on that of the rest"
+        default=1.0, description="factor on the learning rate for the biases of normalization layers"
     )
 
     def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":

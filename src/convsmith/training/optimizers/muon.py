@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Muon(OptimizerTable):
-    """Momentum whose steps are orthogonalised, for the filters of ordinary convolutions.
+    """Momentum with orthogonalized steps, for the filters of ungrouped convolutions.
 
-    Depthwise filters, the classifier, norms and biases go by `rest`. Jordan et al., "Muon: An optimizer for
+    `rest` is the optimizer of all other parameters. Jordan et al., "Muon: An optimizer for
     hidden layers in neural networks", https://kellerjordan.github.io/posts/muon.
     """
 
@@ -29,7 +29,7 @@ class Muon(OptimizerTable):
     lr: Rate = 0.02
     momentum: Fraction = 0.95
     nesterov: bool = True
-    ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations a step")
+    ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations per step")
     rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
 
     def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":

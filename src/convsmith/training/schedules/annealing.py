@@ -27,8 +27,8 @@ class AnnealingTable(ScheduleTable):
     curve: ClassVar[str]
     expression: ClassVar[str]
 
-    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear rise before it")
-    end_factor: Fraction = Field(default=0.0, description="last learning rate, as a share of the peak")
+    warmup_epochs: float = Field(default=0.0, ge=0, le=1000, description="epochs of linear warm-up")
+    end_factor: Fraction = Field(default=0.0, description="last learning rate as a share of the peak")
 
     def build(
         self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int
@@ -79,7 +79,7 @@ return lr_scheduler.LambdaLR(optimizer, share)''',
 
 
 class Cosine(AnnealingTable):
-    """Down by a half cosine over the whole training, after a linear warm-up where one is asked for.
+    """Half a cosine, after a linear warm-up if `warmup_epochs` is set.
 
     Loshchilov and Hutter, "SGDR", arXiv 1608.03983.
     """
@@ -94,7 +94,7 @@ class Cosine(AnnealingTable):
 
 
 class Linear(AnnealingTable):
-    """Down in a straight line over the whole training, after a linear warm-up where one is asked for."""
+    """A straight line, after a linear warm-up if `warmup_epochs` is set."""
 
     curve: ClassVar[str] = "a straight line"
     expression: ClassVar[str] = "1 - done"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Constant(ScheduleTable):
-    """The same learning rate throughout."""
+    """A constant learning rate."""
 
     unit: ClassVar[Literal["step", "epoch"]] = "epoch"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OneCycle(ScheduleTable):
-    """Up to the learning rate and down to nearly nothing, by half cosines, over the whole training.
+    """Raise the learning rate to its peak, then lower it to nearly zero, by half cosines.
 
     Smith and Topin, "Super-Convergence", arXiv 1708.07120.
     """
@@ -22,9 +22,9 @@ class OneCycle(ScheduleTable):
     unit: ClassVar[Literal["step", "epoch"]] = "step"
 
     name: Literal["one-cycle"] = "one-cycle"
-    warmup: Share = Field(default=0.3, description="share of the training that rises")
-    start_factor: Rate = Field(default=0.04, le=1, description="first learning rate, as a share of the peak")
-    end_factor: Rate = Field(default=1e-4, le=1, description="last learning rate, as a share of the first")
+    warmup: Share = Field(default=0.3, description="share of the steps with a rising learning rate")
+    start_factor: Rate = Field(default=0.04, le=1, description="first learning rate as a share of the peak")
+    end_factor: Rate = Field(default=1e-4, le=1, description="last learning rate as a share of the first")
 
     def build(
         self, optimizer: "torch.optim.Optimizer", *, epochs: int, steps_per_epoch: int

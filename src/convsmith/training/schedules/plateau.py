@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Plateau(ScheduleTable):
-    """The learning rate times `factor` once accuracy has not improved for `patience` epochs."""
+    """Multiply the learning rate by `factor` if the accuracy has not improved for `patience` epochs."""
 
     unit: ClassVar[Literal["step", "epoch"]] = "epoch"
 
@@ -25,7 +25,7 @@ class Plateau(ScheduleTable):
     patience: int = Field(default=5, ge=1, description="epochs without a better accuracy")
     monitor: Literal["validation", "test"] = Field(
         default="validation",
-        description='whose accuracy; with "test" it sees the test set, which log and report then say',
+        description='split of the monitored accuracy; "test" lets the test set influence the training',
     )
 
     def build(

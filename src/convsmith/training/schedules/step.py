@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Step(ScheduleTable):
-    """The learning rate times `factor` after every `every` epochs."""
+    """Multiply the learning rate by `factor` every `every` epochs."""
 
     unit: ClassVar[Literal["step", "epoch"]] = "epoch"
 
     name: Literal["step"] = "step"
-    every: int = Field(default=10, ge=1, description="epochs")
+    every: int = Field(default=10, ge=1, description="epochs between two changes")
     factor: Rate = 0.1
 
     def build(
