@@ -85,7 +85,9 @@ def compare(
     # Batches of several sizes, 1 included: the file must accept any.
     starts = [0, 1, 3, *range(10, len(images), BATCH_SIZE), len(images)]
     parts = [
-        compute_logits(runtime, np.asarray(images[a:b])) for a, b in pairwise(starts) if min(b, len(images)) > a
+        compute_logits(runtime, np.asarray(images[a:b]))
+        for a, b in pairwise(starts)
+        if min(b, len(images)) > a
     ]
     logits, probabilities = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
     expected = classifier.logits(images)
