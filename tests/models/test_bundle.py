@@ -39,8 +39,8 @@ def test_flipped_bytes_and_truncated_files_are_detected(bundle_copy: Path) -> No
         step = max(1, len(content) // 12)
         for place in range(0, len(content), step):
             flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-            for spoiled in (flipped, content[:place]):
-                path.write_bytes(spoiled)
+            for damaged in (flipped, content[:place]):
+                path.write_bytes(damaged)
                 with pytest.raises(BundleError):
                     cs.load(bundle_copy)
         path.write_bytes(content)
@@ -54,10 +54,10 @@ def test_a_missing_bundle_is_reported(
     with pytest.raises(BundleError, match=r"model\.safetensors is missing"):
         cs.load(bundle_copy)
     picture = saved(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
-    for target, told in (
+    for target, message in (
         ("cifar10-sprnt", "did you mean 'cifar10-sprint'?"),
         (str(tmp_path / "no"), "no such folder"),
         (str(tmp_path), "not a trained run"),
     ):
         assert command(["predict", target, picture]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

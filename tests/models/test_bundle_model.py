@@ -15,23 +15,23 @@ from helpers.bundles import rewritten
 def test_a_bundle_has_the_checks_of_its_run(
     tiny_run: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["brief.min_receptive_field=5", "brief.min_accuracy=0.5", "brief.max_calibration_error=0.9"]
-    told = []
+    overrides = ["brief.min_receptive_field=5", "brief.min_accuracy=0.5", "brief.max_calibration_error=0.9"]
+    outputs = []
     for folder in (tiny_run, tiny_bundle):
-        for command_line in (["summary", str(folder)], ["check", str(folder), *asked, "--json"]):
+        for command_line in (["summary", str(folder)], ["check", str(folder), *overrides, "--json"]):
             assert command(command_line) == 0
-            told.append(capsys.readouterr().out)
-    assert told[0] == told[2]
+            outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[2]
     of_run, of_bundle = (
         {each["title"]: (each["verdict"], each["found"]) for each in json.loads(text)["checks"]}
-        for text in (told[1], told[3])
+        for text in (outputs[1], outputs[3])
     )
     assert {"test accuracy", "calibration error"} < set(of_bundle)
     assert of_bundle == of_run
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("damage", "message"),
     [
         (lambda _: "= no TOML", "its recipe cannot be used"),
         (lambda _: "a = " + "[" * 5000, "its recipe cannot be used"),
@@ -40,14 +40,14 @@ def test_a_bundle_has_the_checks_of_its_run(
     ],
 )
 def test_an_invalid_recipe_is_refused_but_prediction_works(
-    bundle_copy: Path, spoil: Callable[[str], str], told: str
+    bundle_copy: Path, damage: Callable[[str], str], message: str
 ) -> None:
-    facts = json.loads((bundle_copy / "bundle.json").read_text())
-    facts["origin"]["recipe_toml"] = spoil(facts["origin"]["recipe_toml"])
-    rewritten(bundle_copy, "bundle.json", json.dumps(facts).encode())
-    with pytest.raises(BundleError, match=told):
+    metadata = json.loads((bundle_copy / "bundle.json").read_text())
+    metadata["origin"]["recipe_toml"] = damage(metadata["origin"]["recipe_toml"])
+    rewritten(bundle_copy, "bundle.json", json.dumps(metadata).encode())
+    with pytest.raises(BundleError, match=message):
         _ = cs.resolve(str(bundle_copy)).recipe
-    # It answers all the same: that needs no recipe.
+    # Prediction needs no recipe.
     assert cs.load(bundle_copy).name == "tiny"
 
 

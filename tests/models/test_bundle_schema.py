@@ -31,11 +31,11 @@ from helpers.bundles import rewritten
 def test_values_outside_of_the_schema_are_refused(
     bundle_copy: Path, path: tuple[str, ...], value: Any, message: str
 ) -> None:
-    facts = json.loads((bundle_copy / "bundle.json").read_text())
-    place = facts
+    metadata = json.loads((bundle_copy / "bundle.json").read_text())
+    table = metadata
     for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
+        table = table[key]
+    table[path[-1]] = value
     with pytest.raises(BundleError) as caught:
-        cs.load(rewritten(bundle_copy, "bundle.json", json.dumps(facts).encode()))
+        cs.load(rewritten(bundle_copy, "bundle.json", json.dumps(metadata).encode()))
     assert message in str(caught.value)

@@ -33,10 +33,10 @@ def test_image_files_give_the_logits_of_the_evaluation(
     assert np.array_equal(pixels, digits_test_images[:23])
     assert np.array_equal(classifier.logits(pixels, batch_size), expected)
     scaled = expected.astype(np.float64) / classifier.confidence.temperature
-    shares = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
-    found = classifier.predict(str(tmp_path), top_k=10, batch_size=batch_size)
-    assert [each.image for each in found] == names
-    for each, row in zip(found, shares, strict=True):
+    probabilities = np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
+    results = classifier.predict(str(tmp_path), top_k=10, batch_size=batch_size)
+    assert [each.image for each in results] == names
+    for each, row in zip(results, probabilities, strict=True):
         assert dict(each.top) == pytest.approx({str(n): share for n, share in enumerate(row)}, abs=1e-9)
         assert (each.label, each.confidence) == each.top[0]
         assert each.unsure == (row.max() < classifier.confidence.unsure_below)
@@ -47,10 +47,12 @@ def test_pillow_images_arrays_and_paths_in_one_call(tmp_path: Path) -> None:
     image = np.zeros((8, 8, 1), np.uint8)
     image[:, 3:5] = 255
     name = saved(tmp_path / "one.png", image)
-    found = digits.predict([Image.fromarray(image[..., 0]), np.stack([image, image]), image[..., 0], name])
-    assert [each.image for each in found] == ["image 0", "image 1", "image 2", "image 3", name]
-    assert len({each.top for each in found}) == 1
-    assert cs.predict(digits, image, top_k=1)[0].top[0][0] == found[0].label
+    predictions = digits.predict(
+        [Image.fromarray(image[..., 0]), np.stack([image, image]), image[..., 0], name]
+    )
+    assert [each.image for each in predictions] == ["image 0", "image 1", "image 2", "image 3", name]
+    assert len({each.top for each in predictions}) == 1
+    assert cs.predict(digits, image, top_k=1)[0].top[0][0] == predictions[0].label
     with pytest.raises(ImageError, match="at least 1"):
         digits.predict(image, top_k=0)
 
@@ -60,14 +62,16 @@ def mixed(tmp_path: Path, digits_test_images: np.ndarray) -> Path:
     folder = tmp_path / "mixed"
     for number in range(6):
         saved(folder / f"{number}.png", digits_test_images[number])
-    whole = (folder / "0.png").read_bytes()
-    (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    content = (folder / "0.png").read_bytes()
+    (folder / "2.png").write_bytes(content[: len(content) // 2])
     (folder / "4.png").write_bytes(b"")
     (folder / "=cmd().png").write_text("text")
     bomb = b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
     import zlib
 
-    (folder / "bomb.png").write_bytes(whole[:12] + bomb + struct.pack(">I", zlib.crc32(bomb)) + whole[33:])
+    (folder / "bomb.png").write_bytes(
+        content[:12] + bomb + struct.pack(">I", zlib.crc32(bomb)) + content[33:]
+    )
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "wide.png")
     return folder
 
@@ -118,9 +122,9 @@ def test_one_batch_at_a_time_is_read() -> None:
 
         return ImageSource(name=str(number), read=pixels)
 
-    answers = cs.load("digits").classify((item(number) for number in range(100)), batch_size=8)
-    for number, answer in enumerate(answers):
-        assert answer.image == str(number)
+    results = cs.load("digits").classify((item(number) for number in range(100)), batch_size=8)
+    for number, result in enumerate(results):
+        assert result.image == str(number)
         assert len(read) == 8 * (number // 8 + 1) or len(read) == 100
 
 

@@ -46,7 +46,7 @@ class _Server(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -62,13 +62,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_images_are_downloaded(server: str) -> None:
-    found = cs.predict("digits", [f"{server}/one.png", f"{server}/moved"])
-    assert found[0].top == found[1].top
-    assert found[0].image == f"{server}/one.png"
+    predictions = cs.predict("digits", [f"{server}/one.png", f"{server}/moved"])
+    assert predictions[0].top == predictions[1].top
+    assert predictions[0].image == f"{server}/one.png"
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "message"),
     [
         ("/nothing", "404"),
         ("/to-a-file", "not allowed"),
@@ -76,8 +76,8 @@ def test_images_are_downloaded(server: str) -> None:
         ("/large", "more than 5,000 bytes"),
     ],
 )
-def test_failing_urls_are_reported(server: str, page: str, told: str) -> None:
-    with pytest.raises(UnusableImageError, match=told):
+def test_failing_urls_are_reported(server: str, page: str, message: str) -> None:
+    with pytest.raises(UnusableImageError, match=message):
         fetch(server + page, timeout=0.3, limit=5000)
 
 
@@ -105,8 +105,8 @@ def test_files_folders_patterns_and_missing_paths(tmp_path: Path, monkeypatch: p
 
 
 def test_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch, server: str) -> None:
-    given = io.TextIOWrapper(io.BytesIO(_Server.png))
-    monkeypatch.setattr("sys.stdin", given)
-    found = cs.predict("digits", ["-", f"{server}/one.png"])
-    assert found[0].image == "-"
-    assert found[0].top == found[1].top
+    stdin = io.TextIOWrapper(io.BytesIO(_Server.png))
+    monkeypatch.setattr("sys.stdin", stdin)
+    predictions = cs.predict("digits", ["-", f"{server}/one.png"])
+    assert predictions[0].image == "-"
+    assert predictions[0].top == predictions[1].top

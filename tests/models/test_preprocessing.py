@@ -34,7 +34,7 @@ def test_an_image_of_the_right_size_and_mode_is_unchanged() -> None:
 
 def test_the_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    # By the EXIF standard: what of the stored pixels is to be seen.
+    # The upright image by orientation, as the EXIF standard defines it.
     turned = {
         1: image, 2: image[:, ::-1], 3: image[::-1, ::-1], 4: image[::-1],
         5: image.transpose(1, 0, 2), 6: np.rot90(image, -1), 7: np.rot90(image, 2).transpose(1, 0, 2),
@@ -51,10 +51,10 @@ def test_transparent_pixels_get_the_mean_colour(tmp_path: Path) -> None:
     image = np.zeros((8, 8, 4), np.uint8)
     image[:4] = (255, 0, 0, 255)
     image[4:6, :, 3] = 128
-    found = next(preprocess_array(image, COLOUR))
-    assert (found[:4] == (255, 0, 0)).all()
-    assert (found[6:] == (51, 102, 153)).all()
-    assert np.abs(found[4:6].astype(int) - (25, 51, 76)).max() <= 1
+    pixels = next(preprocess_array(image, COLOUR))
+    assert (pixels[:4] == (255, 0, 0)).all()
+    assert (pixels[6:] == (51, 102, 153)).all()
+    assert np.abs(pixels[4:6].astype(int) - (25, 51, 76)).max() <= 1
     palette = Image.fromarray(image[..., 0]).convert("P")
     name = saved(tmp_path / "p.gif", palette, transparency=palette.getpixel((0, 7)))
     assert (preprocess_file(name, COLOUR)[6:] == (51, 102, 153)).all()
@@ -68,8 +68,8 @@ def test_the_centre_is_resized(width: int, height: int) -> None:
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     square = Image.fromarray(image[top : top + side, left : left + side])
-    wanted = np.asarray(square.resize((8, 8), Image.Resampling.LANCZOS))
-    assert np.array_equal(preprocess_image(Image.fromarray(image), COLOUR), wanted)
+    expected = np.asarray(square.resize((8, 8), Image.Resampling.LANCZOS))
+    assert np.array_equal(preprocess_image(Image.fromarray(image), COLOUR), expected)
 
 
 def test_the_crop_has_the_aspect_ratio_of_the_net() -> None:
@@ -96,10 +96,10 @@ def test_resizing_equals_that_of_data_resize(tmp_path: Path) -> None:
             image = random.integers(0, 256, (20, 20, 3)).astype(np.uint8)
             saved(tmp_path / "data" / label / f"{number}.png", image)
     data = load_data(load_recipe("digits", [f"data.source={tmp_path / 'data'}", "data.resize=8"]).data)
-    theirs = {image.tobytes() for split in (data.train, data.test) for image in split.images}
+    expected = {image.tobytes() for split in (data.train, data.test) for image in split.images}
     assert {
         preprocess_file(item.name, COLOUR).tobytes() for item in image_sources(tmp_path / "data")
-    } == theirs
+    } == expected
 
 
 def test_arrays_of_other_types_and_shapes_are_refused() -> None:

@@ -25,25 +25,25 @@ def test_zoo_models_are_small_and_have_a_recipe() -> None:
     for name in zoo_names():
         folder = zoo_folder(name)
         assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-        facts = bundle.read(folder).metadata
+        metadata = bundle.read(folder).metadata
         recipe = cs.load_recipe(name)
-        assert (facts.name, facts.spec.net) == (name, recipe.model.net)
-        assert f"convsmith train {name} seed={facts.origin.seed}" in (folder / "README.md").read_text()
+        assert (metadata.name, metadata.spec.net) == (name, recipe.model.net)
+        assert f"convsmith train {name} seed={metadata.origin.seed}" in (folder / "README.md").read_text()
     with pytest.raises(ConvsmithError, match="no trained net"):
         zoo_folder("resnet")
 
 
 def test_best_is_the_most_accurate_model_of_a_data_set() -> None:
     measured = {name: bundle.read(zoo_folder(name)).metadata for name in zoo_names()}
-    for data in {facts.origin.data.source for facts in measured.values()}:
-        shares = {
-            name: facts.measured.correct / facts.measured.total
-            for name, facts in measured.items()
-            if facts.origin.data.source == data
+    for data in {metadata.origin.data.source for metadata in measured.values()}:
+        accuracies = {
+            name: metadata.measured.correct / metadata.measured.total
+            for name, metadata in measured.items()
+            if metadata.origin.data.source == data
         }
         best = zoo_name(f"{data}-best")
         assert best is not None
-        assert shares[best] == max(shares.values())
+        assert accuracies[best] == max(accuracies.values())
         assert zoo_folder(f"{data}-best") == zoo_folder(best)
     assert (zoo_name("best"), zoo_name("resnet-best")) == (None, None)
     assert cs.load("digits-best").labels == cs.load("digits").labels
@@ -54,15 +54,15 @@ def test_best_is_the_most_accurate_model_of_a_data_set() -> None:
 
 
 def stated_accuracy_holds(name: str) -> None:
-    facts = bundle.read(zoo_folder(name)).metadata
-    test = load_data(facts.origin.data).test
-    found = cs.load(name).logits(test.images).argmax(1)
-    right = found == test.labels
-    assert len(test) == facts.measured.total
-    # Another processor may sum in another order: two near-equal classes then change places.
-    assert abs(int(right.sum()) - facts.measured.correct) <= 3
-    for label, counted in enumerate(facts.measured.classes):
-        assert abs(int(right[test.labels == label].sum()) - counted.correct) <= 3
+    metadata = bundle.read(zoo_folder(name)).metadata
+    test = load_data(metadata.origin.data).test
+    predicted = cs.load(name).logits(test.images).argmax(1)
+    right = predicted == test.labels
+    assert len(test) == metadata.measured.total
+    # Other processors sum in another order, which may swap two nearly equal classes.
+    assert abs(int(right.sum()) - metadata.measured.correct) <= 3
+    for label, counts in enumerate(metadata.measured.classes):
+        assert abs(int(right[test.labels == label].sum()) - counts.correct) <= 3
 
 
 def test_the_accuracy_of_digits_is_reproduced() -> None:

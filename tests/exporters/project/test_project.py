@@ -1,6 +1,5 @@
-"""The ejected project: laid out and linted, the same predictions without convsmith, and able to learn."""
+"""Ejected projects: the same predictions without convsmith, and able to train."""
 
-import ast
 import csv
 import json
 import os
@@ -8,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import numpy as np
@@ -16,162 +14,14 @@ import pytest
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.data.dataset import CANONICAL
-from convsmith.exporters.project.code import Storage, python_files, template_context
-from convsmith.exporters.project.descriptions import differences, strategy
-from convsmith.net.notation import parse
-from convsmith.net.plan import plan
-from convsmith.recipes.loader import load, recipe_names
+from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.schema import DataRecord
+from helpers.projects import RECIPES, lint
 
 Capture = pytest.CaptureFixture[str]
-# The budgets of the sprint differ from it in numbers alone.
-RECIPES = tuple(name for name in recipe_names() if not name.startswith("cifar10-sprint-"))
-TRANSFORMS = (
-    '{name="HorizontalFlip"}',
-    '{name="ShiftScaleRotate", border="mean", rotate_limit=180.0}',
-    '{name="ShiftScaleRotate", border="replicate", shift_limit=0.123456789}',
-    '{name="CoarseDropout", hole_height_range=[2, 4], hole_width_range=[1, 3], num_holes_range=[1, 2]}',
-    '{name="CoarseDropout", hole_height_range=[2, 2], hole_width_range=[2, 2], fill="black"}',
-    '{name="RandomCrop", padding=2}',
-    '{name="RandomCrop", padding=1, border="mean", p=0.5}',
-    '{name="Cutout", size=3}',
-    '{name="RandomBrightnessContrast", brightness_limit=0.1}',
-)
-# Every branch of the templates is taken by a shelf recipe or by one of these.
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "no augmentation": ("augment.transforms=[]",),
-    "adam, constant": ("train.optimizer=adam", "train.schedule=constant"),
-    "sgd, nesterov, group rates": (
-        "train.optimizer=sgd",
-        "train.optimizer.nesterov=true",
-        "train.optimizer.norm_bias_lr_factor=4.0",
-        "train.schedule=step",
-    ),
-    "muon, group rates, plateau": (
-        "train.optimizer=muon",
-        "train.optimizer.rest.name=sgd",
-        "train.optimizer.rest.norm_bias_lr_factor=4.0",
-        "train.schedule=plateau",
-        "data.validation=0.2",
-        "train.whitening=true",
-        "model.net=C8:k2 C16 / G F10",
-    ),
-    "muon, step": ("train.optimizer=muon", "train.schedule=step", "train.microbatch_size=32"),
-    "cosine to an end": (
-        "train.schedule=cosine",
-        "train.schedule.end_factor=0.1",
-        "train.whitening=true",
-        "model.net=C8:k2 C16 / G F10",
-        "train.optimizer.beta1=0.8",
-    ),
-    "plateau by the test": ("train.schedule=plateau", "train.schedule.monitor=test", "train.ema=0.9"),
-    "one cycle, stopped": ("train.stop_after=2", "data.resize=12", "train.ema=0.9", "train.precision=bf16"),
-    "lookahead": ("train.lookahead={k=3, alpha=0.8}", "train.precision=bf16"),
-    "lookahead, averaged": ("train.lookahead={}", "train.ema=0.9", "train.microbatch_size=32"),
-    "orthogonal": ("model.init=orthogonal", "model.init_gain=2.0", "model.bias=true", "model.dropout=0.1"),
-    "uniform": ("model.init=kaiming-uniform", "model.norm=none", "train.weight_standardization=true"),
-    "gain alone": ("model.init_gain=3.0", "model.net=+(C8 C8) M2 A2 / U2 C8:g2 D P8 / G F10"),
-    "mixup": ('augment.mix={name="mixup"}', "train.progressive={start_size=6}"),
-    "cutmix": ('augment.mix={name="cutmix"}', "train.microbatch_size=16", "train.label_smoothing=0.1"),
-    "all transforms": (f"augment.transforms=[{', '.join(TRANSFORMS)}]",),
-    "alternate flips": ('augment.transforms=[{name="HorizontalFlip", alternate=true}]',),
-}
 
 
-def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], *, own_test: bool) -> None:
-    """Write the code of a recipe, whose data are not needed."""
-    shape = CANONICAL[load(recipe.name).data.source].info.image_shape
-    if recipe.data.resize:
-        shape = (shape[0], recipe.data.resize, recipe.data.resize)
-    planned = plan(parse(recipe.model.net), shape, recipe.model)
-    data = DataRecord(
-        title="",
-        place="",
-        identity="",
-        fingerprint="",
-        class_names=tuple(classes),
-        mean=(0.49139967861519596, 0.4821584083946079, 0.4465309144454657)[: shape[0]],
-        std=(0.24703223246328201, 0.24348512800005553, 0.2615878417279645)[: shape[0]],
-        image_shape=shape,
-        split_seed=0,
-        dropped=(),
-        splits={},
-        test_split="the source's own" if own_test else "by convsmith, stratified",
-    )
-    values = template_context(recipe, planned, data, storage)
-    values["data_help"] = "a folder"
-    for path, text in python_files(values, planned, ["Images are so and so."]).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-
-
-def lint(folder: Path) -> None:
-    """The formatter changes nothing, the linter finds nothing, and nothing speaks of convsmith."""
-    ruff = [sys.executable, "-m", "ruff"]
-    formatted = [*ruff, "format", "--isolated", "--diff", "."]
-    checked = [*ruff, "check", "--isolated", "--select", "E,F,I,W,B,UP,SIM,C4,RET", "--ignore", "E501", "."]
-    for command in (formatted, checked):
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
-        assert done.returncode == 0, done.stdout
-    for path in folder.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        ast.parse(text)
-        assert "convsmith" not in text
-
-
-STORAGES = {
-    "digits": Storage(kind="digits"),
-    "hub": Storage(kind="hub", default="owner/name"),
-    "parquet": Storage(kind="parquet", default="data", columns=('a"b', "label"), is_marked=False),
-    "images": Storage(kind="images", default="data", train_folder="train", test_folder="val"),
-    "flat images": Storage(kind="images", default="data"),
-}
-
-
-@pytest.mark.parametrize("name", [*RECIPES, *VARIANTS])
-def test_the_code_is_laid_out_and_linted(name: str, tmp_path: Path) -> None:
-    recipe = load(name) if name in RECIPES else load("digits", VARIANTS[name])
-    storage = STORAGES["digits" if recipe.data.source == "digits" else "hub"]
-    own_test = recipe.data.source != "digits"
-    written(recipe, storage, tmp_path, list("abcdefghij"), own_test=own_test)
-    lint(tmp_path)
-
-
-@pytest.mark.parametrize("resize", ["", "data.resize=12"])
-@pytest.mark.parametrize("storage", ["hub", "parquet", "images", "flat images"])
-@pytest.mark.parametrize("name", ["digits", "cifar10-rmsprop"])
-def test_every_way_of_reading_is_linted(name: str, storage: str, resize: str, tmp_path: Path) -> None:
-    recipe = load(name, [resize] if resize else [])
-    names = ["a", 'b"c\\', "line\nend", "naïve '\"both\"'", *(f"class {n}" for n in range(6))]
-    written(recipe, STORAGES[storage], tmp_path, names, own_test=storage in {"hub", "images"})
-    lint(tmp_path)
-    scope: dict[str, Any] = {}
-    text = (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
-    first = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign))
-    exec(ast.unparse(first), scope)  # noqa: S102 - the constant of class names
-    assert list(scope["CLASSES"]) == names
-
-
-def test_many_classes_have_a_file_of_their_own(tmp_path: Path) -> None:
-    names = [f"class {number}" for number in range(60)]
-    written(load("digits"), STORAGES["images"], tmp_path, names, own_test=True)
-    lint(tmp_path)
-    assert 'with_name("classes.json")' in (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
-
-
-def test_a_project_tells_that_its_net_had_a_teacher() -> None:
-    taught = load("digits", ["train.teacher=mnist-5k", "train.distillation.temperature=2"])
-    assert any(
-        "from a trained teacher, in addition to the labels (weight 0.9, temperature 2)" in line
-        for line in strategy(taught)
-    )
-    assert any("learns from the labels only" in line for line in differences(taught))
-    assert not any("teacher" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
-
-
-# Run where convsmith cannot be imported: tests the weights of each project, then trains each anew.
+# Runs without convsmith: tests the weights of each project, then trains it.
 DRIVER = """
 import contextlib, hashlib, io, json, os, runpy, sys
 sys.modules["convsmith"] = None
@@ -181,10 +31,10 @@ def command(*arguments):
     for name in [each for each in sys.modules if each.split(".")[0] in {"model", "utils"}]:
         del sys.modules[name]
     sys.argv = ["main.py", *arguments]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         runpy.run_path("main.py", run_name="__main__")
-    return said.getvalue()
+    return output.getvalue()
 
 def predictions(data):
     import torch
@@ -204,53 +54,53 @@ for folder, data, options in json.loads(sys.argv[1]):
     os.chdir(folder)
     sys.path[0] = folder
     place = ["--data", data] if data else []
-    said = command("test", *place, "--workers", "0")
+    output = command("test", *place, "--workers", "0")
     predictions([data] if data else [])
-    said += command("train", *place, *options, "--workers", "0")
-    open("said.txt", "w").write(said)
+    output += command("train", *place, *options, "--workers", "0")
+    open("output.txt", "w").write(output)
 """
 
 
-# Weights that are not the net's own, in layers that are not plain ones, end in a file of plain ones.
+# Slow weights of standardised layers are saved as plain layers.
 SLOW = ["name=slow-weights", "train.lookahead={}", "model.norm=none", "train.weight_standardization=true"]
 PROJECTS = (*RECIPES, "slow-weights")
 
 
 def tiny(name: str, data: str) -> Recipe:
-    """A recipe of the shelf, or a variant, short enough for a test; `data` are the images."""
+    """Return a library recipe or a variant, shortened for a test; `data` is the data set."""
     if name in {"digits", "slow-weights"}:
         return load("digits", ["train.epochs=4", *(SLOW if name == "slow-weights" else [])])
     few = ["train.epochs=1", "train.batch_size=32", f"data.source={data}"]
     if load(name).train.microbatch_size:
         few.append("train.microbatch_size=16")
-    # A teacher of digits knows other classes.
+    # The teacher is trained on the classes of digits.
     return load(name, [*few, "train.teacher=false"])
 
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """The recipes of the shelf and a variant trained on few images, ejected, and run: runs and projects."""
+    """Runs and projects of the recipes, trained on few images, ejected, and executed."""
     root = tmp_path_factory.mktemp("eject")
     grey, colour = root / "grey", root / "colour"
     write_images(grey, 28, "L")
     write_images(colour, 32, "RGB")
     table = write_parquet(colour, root / "table")
     sources = {"mnist-classic": grey, "cifar10-rmsprop": colour, "cifar10-classic": table}
-    found, jobs = {}, []
+    ejected, jobs = {}, []
     for name in PROJECTS:
         recipe = tiny(name, str(sources.get(name, colour)))
         data = "" if recipe.data.source == "digits" else recipe.data.source
         folder = cs.train(recipe, runs=root / "runs").folder
         out = root / "projects" / name
         assert out / "main.py" in cs.eject(folder, out)
-        found[name] = (folder, out)
+        ejected[name] = (folder, out)
         jobs.append((str(out), data, ["--epochs", "1" if data else "6"]))
     environment = {**os.environ, "HF_HOME": str(root / "hub"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
     environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-W", "error::SyntaxWarning", "-c", DRIVER, json.dumps(jobs)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=root)
     assert done.returncode == 0, done.stderr
-    return found
+    return ejected
 
 
 def write_images(root: Path, size: int, mode: str) -> None:
@@ -285,20 +135,24 @@ def write_parquet(images: Path, root: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTS)
-def test_the_project_says_what_the_run_said(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
+def test_the_project_has_the_predictions_of_the_run(
+    name: str, projects: dict[str, tuple[Path, Path]]
+) -> None:
     folder, project = projects[name]
-    run_said = np.load(folder / "predictions.npz")
-    project_said = np.load(project / "predictions.npz")
-    # Both know images by their pixels; the order of the files is another.
-    order = [np.argsort(ids, kind="stable") for ids in (run_said["ids"].astype(str), project_said["ids"])]
-    assert list(run_said["ids"].astype(str)[order[0]]) == list(project_said["ids"][order[1]])
-    assert (run_said["labels"][order[0]] == project_said["labels"][order[1]]).all()
-    ours, theirs = run_said["logits"][order[0]], project_said["logits"][order[1]]
-    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * max(np.abs(ours).max(), 1))
-    assert (theirs.argmax(1) == ours.argmax(1)).all()
+    run_output = np.load(folder / "predictions.npz")
+    project_output = np.load(project / "predictions.npz")
+    # Images are matched by their pixels, since the files have another order.
+    order = [np.argsort(ids, kind="stable") for ids in (run_output["ids"].astype(str), project_output["ids"])]
+    assert list(run_output["ids"].astype(str)[order[0]]) == list(project_output["ids"][order[1]])
+    assert (run_output["labels"][order[0]] == project_output["labels"][order[1]]).all()
+    run_logits, project_logits = run_output["logits"][order[0]], project_output["logits"][order[1]]
+    np.testing.assert_allclose(
+        project_logits, run_logits, rtol=0, atol=1e-4 * max(np.abs(run_logits).max(), 1)
+    )
+    assert (project_logits.argmax(1) == run_logits.argmax(1)).all()
     score = json.loads((folder / "results.json").read_text())["test"]
     line = f"Accuracy: {score['correct']}/{score['total']} ("
-    assert line in (project / "said.txt").read_text().splitlines()[0]
+    assert line in (project / "output.txt").read_text().splitlines()[0]
 
 
 @pytest.mark.slow
@@ -324,7 +178,7 @@ def test_the_project_trains(name: str, projects: dict[str, tuple[Path, Path]]) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROJECTS)
-def test_the_whole_project(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
+def test_readme_and_requirements(name: str, projects: dict[str, tuple[Path, Path]]) -> None:
     _, project = projects[name]
     lint(project)
     page = (project / "README.md").read_text(encoding="utf-8")
@@ -356,7 +210,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cs.train(load("digits", overrides), runs=tmp_path_factory.mktemp("runs")).folder
 
 
-def test_what_cannot_be_ejected(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_ejection_errors(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     out = tmp_path / "out"
     assert "no such run folder" in mistake(capsys, str(tmp_path / "nowhere"), str(out))
@@ -379,7 +233,7 @@ def test_what_cannot_be_ejected(finished: Path, tmp_path: Path, capsys: Capture)
     assert not out.exists()
 
 
-def test_the_command(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_command_writes_every_file_it_lists(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "new" / "project"
     assert run(["eject", str(finished), str(out)]) == 0
@@ -394,7 +248,7 @@ def test_the_command(finished: Path, tmp_path: Path, capsys: Capture) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_of_a_project_runs(finished: Path, tmp_path: Path) -> None:
-    """Its cells one after the other in a fresh interpreter without convsmith."""
+    """Execute the cells in a new interpreter without convsmith."""
     cs.eject(finished, tmp_path / "project")
     notebook = json.loads((tmp_path / "project" / "tiny.ipynb").read_text(encoding="utf-8"))
     cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
