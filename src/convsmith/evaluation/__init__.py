@@ -1,1 +1,1 @@
-"""What a trained net gets right and wrong, worked out from its saved predictions."""
+"""Evaluation: predictions, metrics, calibration, explanations, robustness, duplicates, label errors."""

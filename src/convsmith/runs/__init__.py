@@ -1,1 +1,1 @@
-"""The run folder and its files."""
+"""The run folder: its schema, checkpoints and log, and the training and evaluation of a run."""

@@ -32,7 +32,7 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
 
 
 def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
-    """Return the fields that differ, in their order.
+    """Return the fields that differ, in the order of the conditions.
 
     >>> [change.line() for change in changes_of({"seed": "1", "a": "2"}, {"seed": "3", "a": "2", "b": "4"})]
     ['seed: was 1, is 3', 'b: was nothing, is 4']
