@@ -76,7 +76,7 @@ def test_results_are_verified_before_they_are_used(uninterrupted: Path, tmp_path
     results = tmp_path / "results.json"
     results.write_text(results.read_text().replace('"correct": ', '"correct": 1'), encoding="utf-8")
     with pytest.raises(RunError, match=r"results\.json: damaged: found"):
-        cs.resolve(str(tmp_path))
+        cs.resolve(str(tmp_path)).judge()
 
 
 @pytest.mark.usefixtures("without_report")
