@@ -88,8 +88,8 @@ def test_dilation_leaves_gaps_and_strides_move_the_centre() -> None:
     field = effective_field(ones(conv(padding=2, dilation=2)), images(9), "0")
     assert np.argwhere(field.energy > 0).tolist() == [[r, c] for r in (2, 4, 6) for c in (2, 4, 6)]
     strided = plan(parse("C1:s2 / G F2"), (1, 8, 8), NetSettings(norm="none", activation="none"))
-    view = analyze(strided).rows[0].out_field
-    field = effective_field(ones(conv(padding=1, stride=2)), images(8), "0", view)
+    theoretical = analyze(strided).rows[0].out_field
+    field = effective_field(ones(conv(padding=1, stride=2)), images(8), "0", theoretical)
     assert field.map_shape == (4, 4)
     assert field.position == (2, 2)
     assert field.square == Square(top=3, left=3, height=3, width=3)
@@ -123,9 +123,9 @@ def test_the_energy_of_any_net_is_within_the_theoretical_field(text: str) -> Non
         layer = layer_before_head(planned)
     except ShapeError:
         return
-    view = rows[layer].out_field
+    theoretical = rows[layer].out_field
     net = build(planned, generator=torch.Generator().manual_seed(1))
-    field = effective_field(net, images(64, channels=2, count=3), layer, view)
+    field = effective_field(net, images(64, channels=2, count=3), layer, theoretical)
     assert field.energy.sum() == pytest.approx(1)
     assert field.map_shape == rows[layer].out_shape[1:]
     assert field.square is not None
@@ -211,15 +211,15 @@ def axis(size: int, start: int) -> AxisReceptiveField:
 
 def test_figure_and_text_show_clipping() -> None:
     net = ones(*(conv(padding=1) for _ in range(6)))
-    view = ReceptiveField(axes=(axis(13, -6), axis(13, -6)))
-    field = effective_field(net, images(9), "5", view)
+    theoretical = ReceptiveField(axes=(axis(13, -6), axis(13, -6)))
+    field = effective_field(net, images(9), "5", theoretical)
     assert field.is_clipped
     assert field.square == Square(top=-2, left=-2, height=13, width=13)
     assert "theoretical receptive field 13x13\nclipped to the 9x9 image" in texts(
         receptive_field_figure(field, "Field")
     )
     assert "Theoretical receptive field: 13x13 pixels, larger than the 9x9 image" in field_lines(field)
-    whole = effective_field(net, images(21), "5", view)
+    whole = effective_field(net, images(21), "5", theoretical)
     assert not whole.is_clipped
     shown = texts(receptive_field_figure(whole, "Field"))
     assert "clipped" not in shown

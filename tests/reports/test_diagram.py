@@ -64,7 +64,7 @@ def test_box_texts() -> None:
         ("avg", "all"),
         ("FC",),
     ]
-    assert [box.view.sizes for box in result[1:4]] == [(5, 5), (7, 7), (11, 11)]
+    assert [box.field.sizes for box in result[1:4]] == [(5, 5), (7, 7), (11, 11)]
 
 
 def test_skip_connections_are_inputs_of_joins() -> None:

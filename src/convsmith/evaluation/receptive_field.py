@@ -130,7 +130,7 @@ class EffectiveReceptiveField:
 
 
 def effective_field(
-    net: nn.Module, batches: Iterable[Tensor], layer: str, view: ReceptiveField | None = None
+    net: nn.Module, batches: Iterable[Tensor], layer: str, theoretical: ReceptiveField | None = None
 ) -> EffectiveReceptiveField:
     """Measure the effective receptive field of the centre of a layer's output.
 
@@ -141,7 +141,7 @@ def effective_field(
         net: Takes images `(N, C, H, W)`.
         batches: Normalized images of one size.
         layer: The path of a submodule whose output is `(N, C, H, W)`; "" is the net itself.
-        view: The theoretical receptive field of the layer, from a row of an `Analysis`.
+        theoretical: The theoretical receptive field of the layer, from a row of an `Analysis`.
 
     Raises:
         ModuleError: There is no such layer, its output is not a map, or no gradient reaches the images.
@@ -173,7 +173,7 @@ def effective_field(
         position=position,
         energy=total / total.sum(),
         num_images=count,
-        square=square(view, position),
+        square=square(theoretical, position),
     )
 
 
@@ -242,11 +242,11 @@ def _centre_gradient(
     return gradient, places[0]
 
 
-def square(view: ReceptiveField | None, position: tuple[int, int]) -> Square | None:
+def square(theoretical: ReceptiveField | None, position: tuple[int, int]) -> Square | None:
     """Return the theoretical receptive field of one position of a map; None if it is unknown."""
-    if view is None or len(view.axes) != 2:
+    if theoretical is None or len(theoretical.axes) != 2:
         return None
-    rows, columns = view.axes
+    rows, columns = theoretical.axes
     return Square(
         top=float(rows.start + position[0] * rows.jump),
         left=float(columns.start + position[1] * columns.jump),
@@ -276,7 +276,7 @@ def measure(
     drawn = torch.randperm(len(data.test), generator=new_generator(seed, _SAMPLE))
     sample = data.test.select(drawn[:num_images].sort().values.numpy())
     batches = normalized_batches(sample.images, Normalizer.of(data, device), _BATCH)
-    return effective_field(net, batches, layer, _view(analysis, layer))
+    return effective_field(net, batches, layer, _theoretical(analysis, layer))
 
 
 def write(field: EffectiveReceptiveField, path: Path) -> None:
@@ -313,11 +313,11 @@ def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
             position=(rows, columns),
             energy=energy / energy.sum(),
             num_images=int(arrays["num_images"]),
-            square=square(_view(analysis, layer), (rows, columns)),
+            square=square(_theoretical(analysis, layer), (rows, columns)),
         )
     except (FileError, ValueError, TypeError, KeyError) as error:
         raise RunError("damaged receptive field", where=str(path), fix=EVALUATE_AGAIN) from error
 
 
-def _view(analysis: SpecAnalysis, layer: str) -> ReceptiveField:
+def _theoretical(analysis: SpecAnalysis, layer: str) -> ReceptiveField:
     return next(row.out_field for row in analysis.rows if row.name == layer)

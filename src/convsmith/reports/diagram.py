@@ -92,7 +92,7 @@ class _Drawing:
         self.num_lines = max(place.line for place in self.places) + 1
         self.width = max(2 * MARGIN + self.columns * PITCH, 7.6)
         self.largest_map = max(math.prod(box.shape[1:]) for box in self.boxes)
-        sizes = [max(box.view.sizes, default=0) for box in self.boxes]
+        sizes = [max(box.field.sizes, default=0) for box in self.boxes]
         self.largest_field = max(*sizes, *analysis.input_shape[1:], 1)
         room = int(self.width * 13.5)
         title = [heading] if heading else wrap(analysis.title, int(room * 0.75))
@@ -338,9 +338,9 @@ class _Drawing:
         for box, place in zip(self.boxes, self.places, strict=True):
             if (place.line, place.lane) != (line, 0):
                 continue
-            size = max(box.view.sizes, default=0)
-            text = axes_text(box.view.sizes) or ("?" if box.view.unknown else "all")
-            share = size / self.largest_field if size else float(not box.view.unknown)
+            size = max(box.field.sizes, default=0)
+            text = axes_text(box.field.sizes) or ("?" if box.field.unknown else "all")
+            share = size / self.largest_field if size else float(not box.field.unknown)
             x, height = self.x(place), STRIP * share
             ax.add_patch(Rectangle((x - WIDTH / 2, floor), WIDTH, height, facecolor=_FIELD))
             # A white background keeps the mark of the image size out of the number.

@@ -43,7 +43,7 @@ class Box:
     text: tuple[str, ...]
     sources: tuple[int, ...]
     shape: Shape
-    view: ReceptiveField
+    field: ReceptiveField
     block: str = ""
 
 
@@ -69,7 +69,7 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
         [('convolution', '3x3', 's2'), ('pooling', 'avg', 'all'), ('fully connected', 'FC')]
     """
     image = ReceptiveField.of_image(len(analysis.input_shape) - 1)
-    result = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, view=image)]
+    result = [Box(kind="image", text=("image",), sources=(), shape=analysis.input_shape, field=image)]
     box_of = {IMAGE: 0}
     for index, row in enumerate(analysis.rows):
         sources = tuple(dict.fromkeys(box_of[source] for source in row.sources))
@@ -84,7 +84,7 @@ def boxes(analysis: Analysis) -> tuple[Box, ...]:
                 text=_text(row, kind),
                 sources=sources,
                 shape=row.out_shape,
-                view=row.out_field,
+                field=row.out_field,
                 block=row.block,
             )
         )
@@ -140,7 +140,7 @@ def arrange(boxes: Sequence[Box], columns: int = COLUMNS) -> tuple[Place, ...]:
 
     Example:
         >>> def box(*sources):
-        ...     return Box(kind="other", text=("",), sources=sources, shape=(1,), view=ReceptiveField())
+        ...     return Box(kind="other", text=("",), sources=sources, shape=(1,), field=ReceptiveField())
         >>> branch = arrange([box(), box(0), box(1), box(0), box(2, 3)])
         >>> [(place.rank, place.lane) for place in branch]
         [(0, 0), (1, 0), (2, 0), (1, 1), (3, 0)]
