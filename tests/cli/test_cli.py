@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from convsmith.cli import run
+from helpers.imports import loaded
 
 TINY = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"]
 Capture = pytest.CaptureFixture[str]
@@ -41,6 +42,32 @@ def test_version_and_help(capsys: Capture) -> None:
     out = capsys.readouterr().out
     for command in ("recipes", "summary", "check", "preview", "train", "evaluate", "report", "compare"):
         assert command in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_without_a_command_the_help_is_printed(arguments: list[str], capsys: Capture) -> None:
+    assert run(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: {' '.join(['convsmith', *arguments])} ")
+    assert err == ""
+
+
+def test_the_help_imports_neither_pydantic_nor_rich() -> None:
+    code = "from convsmith.cli import run; run(['--help'])"
+    for module in ("pydantic", "rich", "convsmith.net", "numpy"):
+        assert not loaded(code, module)
+    assert loaded(code, "convsmith.cli.app")
+
+
+def test_shell_completion() -> None:
+    environment = {
+        **os.environ,
+        "_CONVSMITH_COMPLETE": "complete_bash",
+        "COMP_WORDS": "convsmith su",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(command(), check=False, capture_output=True, text=True, env=environment)
+    assert (done.stdout.split(), done.stderr) == (["summary"], "")
 
 
 def test_summary_of_a_notation_and_of_a_recipe(capsys: Capture) -> None:

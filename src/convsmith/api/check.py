@@ -1,4 +1,4 @@
-"""A network judged by a brief."""
+"""Judge networks by briefs."""
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.briefs.loader import load_brief
@@ -14,15 +14,15 @@ def check(
     brief: str | Brief | None = None,
     trained: RunMetrics | None = None,
 ) -> tuple[Check, ...]:
-    """Judge a net by a brief.
+    """Judge a network by a brief.
 
     Args:
-        subject: A recipe from `load_recipe`, or the numbers of a net from `summary`.
-        brief: The name or file of a brief, or a brief; the recipe's own if left out.
-        trained: A run's accuracy and calibration where they are known; else those checks are not applicable.
+        subject: A recipe, or the analysis of a network from `summary`.
+        brief: A brief, or its name or file; by default the recipe's brief.
+        trained: Accuracy and calibration of a run. Without them, their checks are not applicable.
 
     Raises:
-        RecipeError: No such brief, or the recipe's net does not fit its data.
+        RecipeError: The brief is unknown, or the network does not fit the recipe's data.
 
     Example:
         >>> import convsmith as cs
@@ -33,7 +33,8 @@ def check(
         >>> [check.title for check in checks if check.verdict == "pass"]
         ['parameters']
     """
-    wanted = load_brief(brief) if isinstance(brief, str) else brief
+    if isinstance(brief, str):
+        brief = load_brief(brief)
     if isinstance(subject, Analysis):
-        return judge(wanted or Brief(), subject, metrics=trained)
-    return RecipeModel(subject).judge(wanted, trained)
+        return judge(brief or Brief(), subject, metrics=trained)
+    return RecipeModel(subject).judge(brief, trained)

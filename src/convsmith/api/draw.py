@@ -8,11 +8,11 @@ from convsmith.system import files
 
 
 def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
-    """Draw a net as a block diagram with the receptive field growing under it: `net.svg` and `net.png`.
+    """Draw a network as a block diagram with its receptive fields: `net.svg` and `net.png`.
 
     Args:
-        analysis: From `summary`, from `resolve(...).analysis`, or from tracing a module.
-        folder: Is made where it is missing.
-        heading: Over the picture; the net itself if left out.
+        analysis: From `summary`, or `resolve(...).analysis`.
+        folder: Created if necessary.
+        heading: The heading; by default the title of the analysis.
     """
     return save(diagram(analysis, heading), files.make_folder(folder))

@@ -9,21 +9,21 @@ from convsmith.system import files
 
 
 def eject(run: Path, folder: Path) -> tuple[Path, ...]:
-    """Write a finished run out as a plain project: code, weights, log, plots, notebook and README.
+    """Write a finished run as a plain project: code, weights, log, plots, notebook and README.
 
-    Nothing in it needs convsmith: it trains and tests by itself, with PyTorch and albumentations.
+    The project does not need convsmith; it trains and tests with PyTorch and albumentations.
 
     Args:
-        run: Its folder, which is only read.
+        run: The run folder, which is not modified.
         folder: New or empty.
 
     Returns:
-        The paths of what was written.
+        The paths of the files.
 
     Raises:
-        FileError: The folder is not empty, lies inside the run, or cannot be written to.
+        FileError: The folder is not empty, lies inside the run, or is not writable.
         RunError: The run is missing, damaged or not finished.
-        DataError: Its data set is not where it was.
+        DataError: The data set is unavailable.
     """
     _check_folder(run, folder)
     contents = project_files(RunModel(run))

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def export(model: "str | Path | Model", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
-    """Write a net as one plain PyTorch file, `model.py`, and its trained weights as `model.safetensors`.
+    """Write a network as a plain PyTorch file, `model.py`, and trained weights as `model.safetensors`.
 
     Args:
         model: From `resolve`, or a name; a word that names both a recipe and a zoo model denotes the latter.
-        folder: Is made where it is missing.
-        replace: Whether other files of these names may be replaced.
+        folder: Created if necessary.
+        replace: Whether to replace existing files.
 
     Returns:
-        The paths of what was written.
+        The paths of the files.
 
     Raises:
-        FileError: A different file is there already.
-        RunError: The run's weights are damaged.
+        FileError: A different file exists.
+        RunError: The weights of the run are damaged.
         BundleError: The bundle is damaged.
     """
     written = source_files(model if isinstance(model, Model) else resolve(str(model), prefer="zoo"))
@@ -40,16 +40,16 @@ def export_bundle(target: str | Path, folder: Path, *, replace: bool = False) ->
     Args:
         target: As for `load`. The data set of a run must be available: the weights in the bundle are
             evaluated on its test images. A bundle or a zoo model is copied.
-        folder: Appears whole, or not at all.
-        replace: Whether another bundle there may be replaced.
+        folder: Written atomically.
+        replace: Whether to replace an existing bundle.
 
     Returns:
         The folder.
 
     Raises:
-        RunError: No such run, a damaged one, one that was not evaluated, or its data set has changed.
-        DataError: The data set cannot be found or read.
-        FileError: Something else is there already.
+        RunError: The run is missing, damaged or not evaluated, or its data set has changed.
+        DataError: The data set does not exist or is unreadable.
+        FileError: The folder exists and is not a bundle.
     """
     from convsmith.exporters.bundle import bundle_contents
     from convsmith.models import bundle
@@ -66,22 +66,22 @@ def export_onnx(
     images: Sequence[str] = (),
     replace: bool = False,
 ) -> "Parity":
-    """Write a trained net as one ONNX file, once its answers have been compared with PyTorch's.
+    """Write a trained model as an ONNX file, after comparing its outputs with PyTorch's.
 
     Args:
         target: As for `load`.
-        path: Of the file.
-        int8: Keep weights and maps as 8-bit numbers, set by training images.
-        images: Images to compare on, as for `predict`; by default the test images of its data set.
-        replace: Whether another file there may be replaced.
+        path: The file.
+        int8: Quantize weights and activations to 8 bits, calibrated on training images.
+        images: Images for the comparison, as for `predict`; by default the test images of the data set.
+        replace: Whether to replace an existing file.
 
     Returns:
-        How well the two agree.
+        The comparison.
 
     Raises:
-        ParityError: They do not; nothing is written.
+        ParityError: The outputs differ too much; nothing is written.
         MissingExtraError: The extra `onnx` is not installed.
-        ConvsmithError: As `load`; the data set cannot be found or read; another file is there.
+        ConvsmithError: As `load`; or the data set is unavailable, or another file exists.
     """
     from convsmith.exporters import onnx_model
     from convsmith.exporters.onnx_export import verified_onnx

@@ -1,4 +1,4 @@
-"""A learning-rate range test of a recipe, with its plot and its table."""
+"""Find a learning rate by a range test."""
 
 from pathlib import Path
 
@@ -10,33 +10,33 @@ from convsmith.reports import charts, style
 from convsmith.system import files, folders
 from convsmith.training.lr_find import RangeTest
 
-FEWEST_STEPS = 20
+MIN_STEPS = 20
 
 
 def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
-    """Find a learning rate: train a fresh net while the rate grows, and see where the loss falls.
+    """Train a new network while the learning rate grows, and find where the loss falls fastest.
 
     Args:
-        recipe: From `load_recipe`; its batch size and optimiser count, its schedule does not.
-        folder: Where lr-find.png and lr-find.csv go; made where it is missing.
-        steps: Of the test, at least 20.
+        recipe: Its batch size and optimizer are used, its schedule is not.
+        folder: The folder for lr-find.png and lr-find.csv, created if necessary.
+        steps: Number of steps, at least 20.
 
     Raises:
-        RecipeError: The net does not fit the data, or there are too few steps.
-        DataError: The data set cannot be found or read.
+        RecipeError: The network does not fit the data, or there are too few steps.
+        DataError: The data set does not exist or is unreadable.
     """
     folders.check_destination(folder)
-    if steps < FEWEST_STEPS:
-        raise RecipeError(f"found {steps} steps, expected at least {FEWEST_STEPS}", where="--steps")
-    prepared = Session.load(recipe)
-    recipe, known = prepared.recipe, load_teacher(prepared.recipe, prepared.data)
+    if steps < MIN_STEPS:
+        raise RecipeError(f"found {steps} steps, expected at least {MIN_STEPS}", where="--steps")
+    session = Session.load(recipe)
+    recipe, teacher = session.recipe, load_teacher(session.recipe, session.data)
     files.make_folder(folder)
-    found = prepared.range_test(prepared.build_net(), steps=steps, teacher=known.teacher if known else None)
-    rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(found.rates, found.losses, strict=True)]
+    test = session.range_test(session.build_net(), steps=steps, teacher=teacher.teacher if teacher else None)
+    rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(test.rates, test.losses, strict=True)]
     files.write_text(folder / "lr-find.csv", "\n".join(["learning_rate,smoothed_loss", *rows]) + "\n")
-    chart = charts.range_test(found, recipe.train.optimizer.lr)
+    chart = charts.range_test(test, recipe.train.optimizer.lr)
     train = recipe.train
-    told = f"{recipe.name}, {train.optimizer.name}: {len(found.rates)} steps of {train.batch_size} images"
-    figure = charts.side_by_side([chart], "Learning-rate range test", told, width=7.5)
+    subtitle = f"{recipe.name}, {train.optimizer.name}: {len(test.rates)} steps of {train.batch_size} images"
+    figure = charts.side_by_side([chart], "Learning-rate range test", subtitle, width=7.5)
     style.save(figure, folder / "lr-find.png")
-    return found
+    return test

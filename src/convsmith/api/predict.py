@@ -9,15 +9,15 @@ from convsmith.models.resolve import resolve_trained
 
 
 def load(target: str | Path, *, device: str | None = None) -> Classifier:
-    """A trained net, ready to predict: of the zoo by its name, of a bundle or of a run by its folder.
+    """Load a trained model: a zoo model, a bundle or a run.
 
     Args:
-        target: A name such as "cifar10-sprint", or a folder.
-        device: "cpu", "cuda", "mps" or "auto"; by default the CPU, for a run that of its recipe.
+        target: The name of a zoo model, such as "cifar10-sprint", or the folder of a bundle or a run.
+        device: "cpu", "cuda", "mps" or "auto"; by default the CPU, or the device of a run's recipe.
 
     Raises:
-        BundleError: No such net, or a damaged bundle.
-        RunError: A damaged run, or one that was not evaluated.
+        BundleError: The model is unknown, or the bundle is damaged.
+        RunError: The run is damaged or was not evaluated.
 
     Example:
         >>> import convsmith as cs
@@ -30,20 +30,19 @@ def load(target: str | Path, *, device: str | None = None) -> Classifier:
 def predict(
     target: str | Path | Classifier, images: ImageInput | Sequence[ImageInput], *, top_k: int = 3
 ) -> list[Prediction]:
-    """Classify images by a trained net.
+    """Classify images with a trained model.
 
     Args:
-        target: As for `load`, or what it returned, which spares loading it again.
+        target: As for `load`, or a classifier that it returned.
         images: One or several of: paths of files and folders, patterns, http(s) addresses, Pillow images, and
-            uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`; of any size.
-        top_k: How many of the likeliest classes to tell.
+            uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
+        top_k: Number of top classes in each prediction.
 
     Returns:
-        One prediction an image, in their order.
+        One prediction per image, in order.
 
     Raises:
-        ConvsmithError: As `load`; FileError where nothing is at a path; ImageError where an image cannot be
-            read.
+        ConvsmithError: As `load`; FileError if a path does not exist; ImageError if an image is unreadable.
 
     Example:
         >>> import convsmith as cs

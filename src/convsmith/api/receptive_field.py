@@ -1,4 +1,4 @@
-"""The effective receptive field of a network."""
+"""Measure the effective receptive field."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ from convsmith.system import files, folders
 def receptive_field(
     model: Model, folder: Path, *, num_images: int = 256
 ) -> tuple[EffectiveReceptiveField, Path]:
-    """Measure what the centre of the last map before the head looks at, and draw it.
+    """Measure and draw the effective receptive field of the last map before the head.
 
     Args:
-        model: From `resolve`: a run, a bundle, a zoo model, or a recipe, whose net has its initial weights.
-        folder: Where `receptive-field.png` and `receptive-field.json` go; is made where it is missing.
-        num_images: Test images that the measurement is over.
+        model: From `resolve`: a run, bundle or zoo model, or a recipe with its initial weights.
+        folder: The folder for `receptive-field.png` and `.json`, created if necessary.
+        num_images: Number of test images.
 
     Raises:
-        RecipeError: The model is a net alone, without images.
-        RunError: The run's weights are damaged.
+        RecipeError: The model is a network without images.
+        RunError: The weights of the run are damaged.
     """
     folders.check_destination(folder)
     field = _measure(model, num_images)

@@ -93,6 +93,7 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
         RecipeError: The number is out of range.
 
     Example:
+        >>> from convsmith.recipes.loader import load
         >>> recipe = lengthened(load("digits", ["train.stop_after=10"]), 20)
         >>> recipe.train.epochs, recipe.train.stop_after
         (30, 20)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import convsmith
-from convsmith.cli import data, designing, runs, shipping
+from convsmith.cli import data, models, networks, runs
 from convsmith.cli.output import print_text
 
 app = typer.Typer(
@@ -45,10 +45,10 @@ def print_help(context: typer.Context) -> None:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
-    "recipes": designing.recipes,
-    "summary": designing.summary,
-    "check": designing.check,
-    "format": designing.format_,
+    "recipes": networks.recipes,
+    "summary": networks.summary,
+    "check": networks.check,
+    "format": networks.format_,
     "preview": data.preview,
     "train": runs.train,
     "resume": runs.resume,
@@ -58,12 +58,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "lr-find": runs.lr_find,
     "compare": runs.compare,
     "search": runs.search,
-    "predict": shipping.predict,
-    "export": shipping.export,
-    "eject": shipping.eject,
-    "draw": designing.draw,
-    "receptive-field": designing.receptive_field,
-    "explain": designing.explain,
+    "predict": models.predict,
+    "export": models.export,
+    "eject": models.eject,
+    "draw": networks.draw,
+    "receptive-field": networks.receptive_field,
+    "explain": networks.explain,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

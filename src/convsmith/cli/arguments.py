@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from convsmith.models.resolve import Preference
 
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="a recipe's name (see `convsmith recipes`), or a TOML file")
+    str, typer.Argument(metavar="RECIPE", help="name of a recipe (see `convsmith recipes`), or a TOML file")
 ]
 TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="NET|NAME|FILE.py:CLASS|RUN|BUNDLE",
-        help="a net in the notation, a recipe's name or TOML file, a zoo model, a module of your own, or the "
-        "folder of a run or a bundle",
+        help="notation, name or TOML file of a recipe, zoo model, module in a file, or the folder of a run "
+        "or a bundle",
     ),
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option("--input", metavar="CxHxW", help="one image; a recipe's own data if left out"),
+    typer.Option("--input", metavar="CxHxW", help="shape of one image; by default that of the recipe's data"),
 ]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a README.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -34,15 +34,17 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="fields of the recipe, for example train.epochs=5 seed=3"),
 ]
 TrainedArgument = Annotated[
-    str, typer.Argument(metavar="NAME|BUNDLE|RUN", help="a net of the zoo, a bundle's folder, or a run's")
+    str, typer.Argument(metavar="NAME|BUNDLE|RUN", help="a zoo model, or the folder of a bundle or a run")
 ]
 Device = Annotated[
-    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, mps or auto; the CPU if left out")
+    str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, mps or auto; by default the CPU")
 ]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a folder that `convsmith train` made")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 TensorBoard = Annotated[
     bool,
-    typer.Option("--tensorboard", help="Also write curves for TensorBoard; needs the extra of that name."),
+    typer.Option(
+        "--tensorboard", help="Also write curves for TensorBoard; requires the extra `tensorboard`."
+    ),
 ]
 
 

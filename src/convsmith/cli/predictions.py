@@ -79,20 +79,9 @@ def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> 
     return sinks
 
 
-def line(result: Prediction) -> str:
-    """Format a prediction as one line.
-
-    >>> line(Prediction(image="a.png", label="cat", confidence=0.9, unsure=False,
-    ...                 top=(("cat", 0.9), ("dog", 0.06))))
-    'a.png: cat 90.0 %, dog 6.0 %'
-    """
-    ranking = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in result.top)
-    return f"{result.image}: {'unsure: ' if result.unsure else ''}{ranking}"
-
-
 def _print_line(result: PredictionResult) -> None:
     if isinstance(result, Prediction):
-        print_text(line(result))
+        print_text(repr(result))
 
 
 @contextlib.contextmanager

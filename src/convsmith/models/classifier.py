@@ -23,7 +23,7 @@ from convsmith.system.device import autocast, threads_for
 BATCH_SIZE = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction:
     """The prediction for one image.
 
@@ -41,6 +41,11 @@ class Prediction:
     confidence: float
     unsure: bool
     top: tuple[tuple[str, float], ...]
+
+    def __repr__(self) -> str:
+        """Return the classes with their probabilities, as in 'a.png: cat 90.0 %, dog 6.0 %'."""
+        ranking = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in self.top)
+        return f"{self.image}: {'unsure: ' if self.unsure else ''}{ranking}"
 
     def record(self) -> dict[str, Any]:
         """Return a table of plain values."""

@@ -44,7 +44,7 @@ _SAMPLE = 101
 _Drawn = list[Picture]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
     """The result of a run. Losses are means over images; the weights are those of the last epoch."""
 
@@ -56,6 +56,13 @@ class Result:
     classes: tuple[ClassMetrics, ...]
     checks: tuple[Check, ...]
     metrics: Metrics
+
+    def __repr__(self) -> str:
+        return (
+            f"Test accuracy: {self.test.accuracy:.2%}, 95% interval {self.metrics.interval.text()}\n"
+            f"Run folder: {self.folder}\n"
+            f"Report: {self.page}"
+        )
 
 
 def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:

@@ -1,4 +1,4 @@
-"""The commands that need no trained net: recipes, numbers, briefs, drawings."""
+"""Commands for networks: recipes, summary, check, format, draw, receptive-field, explain."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from convsmith.cli.output import print_error, print_text
 
 
 class View(StrEnum):
-    """The tables that `summary` can show."""
+    """The tables of `summary`."""
 
     ALL = "all"
     COURSE = "course"
@@ -24,10 +24,10 @@ class View(StrEnum):
 
 
 def recipes() -> None:
-    """List the recipes on the shelf, each with its measured result."""
-    recipe_names = cs.list_recipes()
-    width = max(len(recipe.name) for recipe in recipe_names)
-    for recipe in recipe_names:
+    """List the recipes of the library with their measured results."""
+    library = cs.list_recipes()
+    width = max(len(recipe.name) for recipe in library)
+    for recipe in library:
         print_text(f"{recipe.name:<{width}} {recipe.description}")
         if recipe.result:
             print_text(f"{'':<{width}} {recipe.result}")
@@ -39,11 +39,11 @@ def summary(
     *,
     input_shape: InputShape = None,
     view: Annotated[View, typer.Option(help="Which tables to show.")] = View.ALL,
-    weights_only: Annotated[bool, typer.Option(help="Show only layers that have parameters.")] = False,
+    weights_only: Annotated[bool, typer.Option(help="Show only layers with parameters.")] = False,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a net's layers, shapes, parameters, MACs, memory and receptive field."""
+    """Show layers, shapes, parameters, MACs, memory and receptive field of a network."""
     from convsmith.net import tables
 
     analysis = resolve(target, overrides, input_shape).analysis
@@ -56,11 +56,13 @@ def summary(
         View.RECEPTIVE_FIELD: lambda: tables.receptive_field_table(analysis),
         View.TOTALS: lambda: "\n".join(tables.totals(analysis)),
     }
-    shown = [each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)]
+    selected = [
+        each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)
+    ]
     if as_markdown:
-        print_text("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in shown))
+        print_text("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in selected))
     else:
-        print_text("\n\n".join(parts[each]() for each in shown))
+        print_text("\n\n".join(parts[each]() for each in selected))
 
 
 def check(
@@ -69,35 +71,35 @@ def check(
     *,
     brief: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="a brief's name or TOML file; the recipe's own if left out"),
+        typer.Option(metavar="NAME|FILE", help="name or TOML file of a brief; by default the recipe's brief"),
     ] = None,
     input_shape: InputShape = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a recipe, a net, a module, a run or a bundle by a brief; exit code 1 if a check fails."""
+    """Judge a network by a brief; exit with code 1 if a check fails."""
     from convsmith.briefs.hints import hints
     from convsmith.briefs.loader import load_brief
     from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 
-    wanted = load_brief(brief) if brief else None
-    subject = resolve(target, overrides, input_shape)
-    checks, found = subject.judge(wanted), hints(subject.analysis)
+    model = resolve(target, overrides, input_shape)
+    checks = model.judge(load_brief(brief) if brief else None)
+    suggestions = hints(model.analysis)
     if as_json:
-        print_text(json.dumps(verdict_record(checks, found), indent=2))
+        print_text(json.dumps(verdict_record(checks, suggestions), indent=2))
     elif as_markdown:
         print_text(verdict_table(checks))
     else:
-        for line in [*verdict_lines(checks), *hint_lines(found)]:
+        for line in [*verdict_lines(checks), *hint_lines(suggestions)]:
             print_text(line)
         if not checks:
-            print_text(f"{subject.name} has no brief: nothing to check; name one with --brief")
+            print_text(f"{model.name} has no brief: nothing to check; name one with --brief")
     if any(each.verdict == "fail" for each in checks):
         raise typer.Exit(1)
 
 
-def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a net in the notation")]) -> None:
-    """Print a net in the notation's canonical form."""
+def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a network in notation")]) -> None:
+    """Print notation in its canonical form."""
     print_text(cs.format_net(net))
 
 
@@ -106,11 +108,11 @@ def draw(
     overrides: Overrides = None,
     *,
     input_shape: InputShape = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where net.svg and net.png go")] = Path("drawn"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for net.svg and net.png")] = Path("drawn"),
 ) -> None:
-    """Draw a net: layers, shapes, branches, and the receptive field growing."""
-    found = resolve(target, overrides, input_shape)
-    for path in cs.draw(found.analysis, out, heading=found.name if found.recipe else ""):
+    """Draw a network: layers, shapes, branches and receptive field."""
+    model = resolve(target, overrides, input_shape)
+    for path in cs.draw(model.analysis, out, heading=model.name if model.recipe else ""):
         print_text(str(path))
 
 
@@ -119,19 +121,19 @@ def receptive_field(
     overrides: Overrides = None,
     *,
     images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where picture and numbers go")] = Path("drawn"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for picture and numbers")] = Path("drawn"),
 ) -> None:
-    """Measure what a net really looks at: a run's with its weights, a recipe's with initial ones."""
-    found = resolve(target, overrides, None)
-    for note in found.notes:
+    """Measure the effective receptive field of a trained model, or of a recipe's initial weights."""
+    model = resolve(target, overrides, None)
+    for note in model.notes:
         print_error(note)
     from convsmith.reports.receptive_field import field_lines
 
-    field, picture = cs.receptive_field(found, out, num_images=images)
+    field, picture = cs.receptive_field(model, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
         print_text(line)
 
 
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:
-    """Explain the code of an error: what happened, why, how to mend it."""
+    """Explain an error code: what happened, why, and how to fix it."""
     print_text(cs.explain_error(code))

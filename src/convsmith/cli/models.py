@@ -1,4 +1,4 @@
-"""The commands that use trained nets and write them in forms that others use."""
+"""Commands for trained models: predict, export, eject."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,25 +28,25 @@ def predict(
         ),
     ],
     *,
-    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="likeliest classes to tell")] = 3,
+    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="number of top classes")] = 3,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row an image.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per image.")
     ] = None,
     jsonl_file: Annotated[
-        Path | None, typer.Option("--jsonl", metavar="FILE", help="Write a JSON object an image.")
+        Path | None, typer.Option("--jsonl", metavar="FILE", help="Write one JSON object per line and image.")
     ] = None,
     as_json: AsJson = False,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images at once")] = 256,
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images per batch")] = 256,
     device: Device = None,
 ) -> None:
-    """Classify images by a trained net; exit code 1 if one cannot be read, the others are classified."""
+    """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
     from convsmith.models.image_inputs import image_sources
 
     items = list(image_sources(images))
     classifier = cs.load(target, device=device)
-    answers = classifier.classify(items, top_k=top_k, batch_size=batch_size)
-    if print_predictions(answers, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
+    results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
+    if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
 
 
@@ -55,40 +55,40 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|BUNDLE|NAME|NET|RECIPE",
-            help="a run, a bundle or a zoo model; for --code also a net in the notation or a recipe, without "
-            "trained weights",
+            help="a run, a bundle or a zoo model; for --code also notation or a recipe, without trained "
+            "weights",
         ),
     ],
     overrides: Overrides = None,
     *,
     bundle: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a run's bundle: all that predicting needs.")
+        Path | None, typer.Option(metavar="DIR", help="Write a bundle: everything that prediction needs.")
     ] = None,
     onnx: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write one ONNX file, compared with PyTorch first.")
+        Path | None, typer.Option(metavar="FILE", help="Write an ONNX file, after comparing it with PyTorch.")
     ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="With --onnx: 8-bit numbers.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="With --onnx: quantize to 8 bits.")] = False,
     images: Annotated[
         list[str] | None,
         typer.Option(metavar="IMAGES", help="With --onnx: compare on these instead of the test images."),
     ] = None,
     code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
     input_shape: InputShape = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where --code writes")] = Path("exported"),
-    force: Annotated[bool, typer.Option("--force", help="Replace what is there under the names.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for --code")] = Path("exported"),
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
-    """Write a net in a form that others use: a run's bundle, ONNX, or plain PyTorch code."""
+    """Export a model as a bundle, as ONNX, or as plain PyTorch code."""
     if (int8 or images) and not onnx:
         raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
     if not (bundle or onnx or code):
         raise RecipeError(
             "nothing to write",
             where="export",
-            fix="say what: --bundle DIR, --onnx FILE, or --code for model.py",
+            fix="add --bundle DIR, --onnx FILE, or --code for model.py",
         )
     if overrides and not code:
         raise RecipeError(
-            "a trained net cannot be changed", where=overrides[0], fix="train it so, then export it"
+            "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
         )
     if code:
         model = resolve(target, overrides, input_shape, prefer="zoo")
@@ -106,8 +106,8 @@ def export(
 
 def eject(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
 ) -> None:
-    """Write a run out as a plain project without convsmith: code, weights, log, plots, notebook, README."""
+    """Write a run as a plain PyTorch project: code, weights, log, plots, notebook, README."""
     for path in cs.eject(run, folder):
         print_text(str(path))
