@@ -26,8 +26,8 @@ def main() -> str:
     )
     candidates = {
         "plain loop, fp32, DataLoader, albumentations": lambda: sum(islice(plain, STEPS)),
-        "convsmith, albumentations, whole batches": trainer_steps(replace(session, recipe=slow)),
-        "convsmith, whole batches": trainer_steps(replace(session, recipe=whole)),
+        "convsmith, albumentations, full batches": trainer_steps(replace(session, recipe=slow)),
+        "convsmith, full batches": trainer_steps(replace(session, recipe=whole)),
         "convsmith": trainer_steps(session),
     }
     return table(in_turns(candidates, ROUNDS), "images/s")
