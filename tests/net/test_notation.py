@@ -68,7 +68,7 @@ def test_structure() -> None:
     ("text", "position", "what", "fix"),
     [
         ("", 1, "expected a layer, found the end of the text", "the kinds are C (convolution)"),
-        ("C16 X32", 5, "unknown layer kind 'X'", "the kinds are"),
+        ("C16 ?32", 5, "unknown layer kind '?'", "the kinds are"),
         ("C16 c32", 5, "unknown layer kind 'c'", "write C for convolution"),
         ("C", 2, "expected channels after C (convolution), found the end of the text", ""),
         ("C0", 2, "expected channels after C (convolution) from 1", ""),
@@ -129,10 +129,10 @@ def test_the_text_of_an_error() -> None:
 
 def test_a_long_text_is_cut_around_the_error() -> None:
     with pytest.raises(NotationError) as caught:
-        parse("C16 " * 200 + "X1")
+        parse("C16 " * 200 + "?1")
     line, mark = caught.value.problems[0].context.split("\n")
     assert len(line) < 130
-    assert line[mark.index("^")] == "X"
+    assert line[mark.index("^")] == "?"
 
 
 def test_a_text_that_is_too_long() -> None:

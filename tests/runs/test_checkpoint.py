@@ -4,7 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
 from convsmith.training.callbacks import Callback
+from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import fit
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
 
 
-OPTIMIZERS = ("sgd", "rmsprop", "adam", "adamw", "muon")
-
-
-SCHEDULES = ("constant", "step", "plateau", "one-cycle", "cosine", "linear")
+OPTIMIZERS, SCHEDULES = (
+    [table.model_fields["name"].default for table in get_args(TrainConfig.model_fields[field].annotation)]
+    for field in ("optimizer", "schedule")
+)
 
 
 TINY = ["train.epochs=3", "train.batch_size=32", "model.net=C4 C6:s2 / G F10", "name=tiny"]

@@ -4,9 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from convsmith.training.optimizers.adam import Adam, AdamW
+from convsmith.training.optimizers.elementwise import Elementwise
 from convsmith.training.optimizers.muon import Muon
-from convsmith.training.optimizers.rmsprop import RMSprop
-from convsmith.training.optimizers.sgd import SGD
 
-Optimizer = Annotated[SGD | RMSprop | Adam | AdamW | Muon, Field(discriminator="name")]
+Optimizer = Annotated[Elementwise | Muon, Field(discriminator="name")]

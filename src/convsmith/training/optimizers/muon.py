@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import number
-from convsmith.training.optimizers.adam import Adam, AdamW
 from convsmith.training.optimizers.base import OptimizerTable
-from convsmith.training.optimizers.rmsprop import RMSprop
+from convsmith.training.optimizers.elementwise import Elementwise
 from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.tables import Fraction, Rate
 
@@ -30,7 +29,7 @@ class Muon(OptimizerTable):
     momentum: Fraction = 0.95
     nesterov: bool = True
     ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations per step")
-    rest: Annotated[SGD | RMSprop | Adam | AdamW, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
+    rest: Annotated[Elementwise, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
 
     def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
         from convsmith.training.optimizers.filter_muon import FilterMuon, orthogonalizable_filters
