@@ -229,7 +229,7 @@ def _page_data(
         name=recipe.name,
         description=recipe.description,
         net=recipe.model.net,
-        recipe_toml=tomli_w.dumps(recipe.table()),
+        recipe_toml=tomli_w.dumps(folder.recipe().table()),
         notes=(*session.notes(), *teacher_notes(folder)),
         data=folder.read(DataRecord),
         environment=folder.read(Environment),
