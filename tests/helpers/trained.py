@@ -1,4 +1,4 @@
-"""Trainings that tests look at."""
+"""Trainings for tests."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from convsmith.data.dataset import Split
+from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -34,22 +36,22 @@ class Recorder(Callback):
         self.weights.append({name: tensor.clone() for name, tensor in net.state_dict().items()})
 
 
-def reading_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainers read what a step found after the next one, as they do on CUDA."""
+def delay_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make trainers read the metrics of a step after the next step, as on CUDA."""
     monkeypatch.setattr(Trainer, "max_pending_steps", 1)
 
 
 def trained(
     recipe: Recipe, profile: Profile | None = None, callbacks: Sequence[Callback] = ()
 ) -> tuple[nn.Module, Recorder]:
-    """A net trained by a recipe, and what an observer saw."""
-    prepared = Session.load(recipe)
-    net = build(prepared.analysis.plan, generator=new_generator(recipe.seed))
+    """Train a net by a recipe; return it with a recorder of the training."""
+    session = Session.load(recipe)
+    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
     recorder = Recorder()
     history = fit(
         net,
-        prepared.data,
-        prepared.resolved_recipe.train,
+        session.data,
+        session.resolved_recipe.train,
         recipe.augment,
         seed=recipe.seed,
         callbacks=[recorder, *callbacks],
@@ -57,3 +59,8 @@ def trained(
     )
     assert list(history) == recorder.epochs
     return net, recorder
+
+
+def normalize_all(split: Split, normalize: Normalizer) -> torch.Tensor:
+    """Return all images of a split, normalized: `(N, C, H, W)` float32."""
+    return next(normalized_batches(split.images, normalize, len(split)))

@@ -1,4 +1,4 @@
-"""Recipes: those on the shelf, overrides, and all mistakes told at once."""
+"""Recipes: the library, overrides and validation."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ from convsmith.training.schedules.plateau import Plateau
 
 
 def problems(name: str, *overrides: str) -> list[str]:
-    """First and last line of each problem, joined."""
+    """Return the first and last line of each problem, joined."""
     with pytest.raises(RecipeError) as caught:
         load(name, overrides)
     return [f"{problem.where}: {problem.what} | {problem.fix}" for problem in caught.value.problems]
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
+def test_every_library_recipe_is_valid(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name
     assert recipe.description
@@ -40,7 +40,7 @@ def test_every_recipe_on_the_shelf_is_sound(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_the_resolved_recipe_is_the_same_recipe(name: str, tmp_path: Path) -> None:
+def test_a_written_recipe_loads_unchanged(name: str, tmp_path: Path) -> None:
     recipe = load(name, ["seed=7", "train.optimizer=adamw"])
     path = tmp_path / "other name.toml"
     path.write_text(tomli_w.dumps(recipe.table()), encoding="utf-8")
@@ -48,7 +48,7 @@ def test_the_resolved_recipe_is_the_same_recipe(name: str, tmp_path: Path) -> No
 
 
 def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
-    """Every field of a recipe by its dotted name, lists by index."""
+    """Return every field of a recipe by its dotted name; list items have an index."""
     found: list[tuple[str, object]] = []
     for name in type(model).model_fields:
         value = getattr(model, name)
@@ -59,7 +59,7 @@ def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
     return found
 
 
-def test_every_field_can_be_overridden_by_its_own_value() -> None:
+def test_every_field_can_be_overridden() -> None:
     recipe = load("cifar10-classic")
     fields = fields_of(recipe)
     assert len(fields) > 40
@@ -86,7 +86,7 @@ def test_transforms_are_addressed_by_name_or_index() -> None:
         assert [transform.p for transform in recipe.augment.transforms] == [0.5, 0.25, 0.5]
 
 
-def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
+def test_another_variant_has_its_defaults() -> None:
     classic = load("cifar10-classic", ["train.optimizer=adam"])
     assert classic.train.optimizer == Adam()
     keeps_lr = load("mnist-classic", ["train.optimizer.lr=0.5", "train.optimizer.name=adamw"])
@@ -99,10 +99,10 @@ def test_another_optimiser_or_schedule_brings_its_own_defaults() -> None:
     assert same.momentum == 0.9
 
 
-def test_fields_of_an_optimiser_that_is_not_named_are_the_defaults(tmp_path: Path) -> None:
+def test_variant_without_name_overrides_the_default(tmp_path: Path) -> None:
     rest = load("mnist-5k", ["train.optimizer.rest.weight_decay=0.005"]).train.optimizer
     assert isinstance(rest, Muon)
-    # What Muon's other parameters go by where nothing is said.
+    # The default optimizer of Muon's other parameters.
     assert rest.rest == SGD(lr=0.1, nesterov=True, weight_decay=0.005)
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -115,7 +115,7 @@ def test_fields_of_an_optimiser_that_is_not_named_are_the_defaults(tmp_path: Pat
     assert told[0] == "augment.mix: missing name | set it: augment.mix.name=..."
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     told = problems(
         "digits",
         "train.epoch=3",
@@ -165,20 +165,20 @@ def test_all_mistakes_are_told_at_once() -> None:
         ("model.net=os.system", "model.net, character 1: unknown layer kind 'o'"),
     ],
 )
-def test_one_mistake(override: str, expected: str) -> None:
+def test_single_problem(override: str, expected: str) -> None:
     told = problems("digits", override)
     assert len(told) == 1
     assert expected in told[0]
 
 
-def test_plateau_may_monitor_the_test_set_only_by_name() -> None:
+def test_plateau_monitors_the_test_set_on_request_only() -> None:
     recipe = load("digits", ["train.schedule=plateau", "train.schedule.monitor=test"])
     assert isinstance(recipe.train.schedule, Plateau)
     assert isinstance(load("cifar10-rmsprop").train.schedule, Plateau)
     assert load("cifar10-rmsprop").train.schedule.monitor == "validation"  # type: ignore[union-attr]
 
 
-def test_an_unknown_recipe_and_a_missing_file() -> None:
+def test_unknown_recipe_and_missing_file() -> None:
     with pytest.raises(RecipeError, match="unknown recipe 'digit'") as caught:
         load("digit")
     assert "did you mean 'digits'?" in str(caught.value)
@@ -186,7 +186,7 @@ def test_an_unknown_recipe_and_a_missing_file() -> None:
         load("nowhere/recipe.toml")
 
 
-def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
+def test_recipe_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         '[data]\nsource = "digits"\n[model]\nnet = "C8 / G F10"\n[train]\nepochs = 1\n', encoding="utf-8"
@@ -209,7 +209,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     ]
 
 
-def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
+def test_recipe_extends_another(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         'extends = "cifar10-sprint"\nseed = 3\n'
@@ -224,7 +224,7 @@ def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
         "train.optimizer.lr=0.2",
     ]
     expected = load("cifar10-sprint", fields)
-    # What was measured with the other recipe says nothing of this one.
+    # The result of the other recipe does not apply.
     assert load(str(path)) == expected.model_copy(update={"name": "mine", "description": "", "result": ""})
     (further := tmp_path / "further.toml").write_text(
         f'extends = "{path}"\nbrief = "course-cifar10-blocks"\n'
@@ -233,7 +233,7 @@ def test_a_recipe_that_extends_another(tmp_path: Path) -> None:
     assert load(str(further)).brief != expected.brief
 
 
-def test_false_takes_away_what_may_be_left_out(tmp_path: Path) -> None:
+def test_false_removes_optional_values(tmp_path: Path) -> None:
     sprint = load("cifar10-sprint", ["train.microbatch_size=64"])
     without = load(
         "cifar10-sprint", ["train.progressive=false", "train.microbatch_size=false", "data.resize=false"]
@@ -249,7 +249,7 @@ def test_false_takes_away_what_may_be_left_out(tmp_path: Path) -> None:
     (again := tmp_path / "again.toml").write_text(
         f'extends = "{base}"\n[brief]\nmax_macs = 9\n[train]\nprogressive = false\n'
     )
-    # What was taken away is set again as if it had never been there.
+    # A removed value can be set again.
     assert load(str(again), ["train.progressive.start_size=20"]).train.progressive == Progressive(
         start_size=20
     )
@@ -269,7 +269,7 @@ def test_false_takes_away_what_may_be_left_out(tmp_path: Path) -> None:
         ("seed=false", "seed: found False"),
     ],
 )
-def test_false_takes_nothing_away_that_must_be_there(override: str, expected: str) -> None:
+def test_false_cannot_remove_required_values(override: str, expected: str) -> None:
     (told,) = problems("digits", override)
     assert expected in told
 
@@ -284,7 +284,7 @@ def test_false_takes_nothing_away_that_must_be_there(override: str, expected: st
         ('extends = "digits"\n[train]\nepoch = 1', "train.epoch: unknown field"),
     ],
 )
-def test_a_recipe_that_extends_wrongly(text: str, expected: str, tmp_path: Path) -> None:
+def test_invalid_extends(text: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text.replace("PATH", str(path)))
     assert expected in " ".join(problems(str(path)))
@@ -298,7 +298,7 @@ def test_a_recipe_that_extends_wrongly(text: str, expected: str, tmp_path: Path)
         ("augment.transforms=[5]", 'write {name="HorizontalFlip"} there, or another of HorizontalFlip, '),
     ],
 )
-def test_a_value_in_the_place_of_a_table(override: str, fix: str) -> None:
+def test_value_instead_of_a_table(override: str, fix: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load("digits", [override])
     (problem,) = caught.value.problems
@@ -334,7 +334,7 @@ def test_settings_of_a_net() -> None:
         (["model.net=C8:k7:p0 / G F10", "train.progressive.start_size=4"], "7x7 window does not fit"),
     ],
 )
-def test_what_does_not_fit_the_data(overrides: list[str], what: str) -> None:
+def test_recipe_does_not_fit_the_data(overrides: list[str], what: str) -> None:
     recipe = load("digits", overrides)
     with pytest.raises(RecipeError, match=what):
         analyze_recipe(recipe, dataset_info(recipe.data))

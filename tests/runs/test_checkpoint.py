@@ -24,7 +24,7 @@ from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import fit
-from helpers.trained import reading_late
+from helpers.trained import delay_metrics
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -180,7 +180,7 @@ def test_metrics_that_are_read_late_are_equal(
     """Reading late is the default on CUDA. A stop requested at batch 7 takes effect after batch 8."""
     expected = train(overrides, small_data)
     before = [stopped_after(overrides, small_data, batches) for batches in (2, 8, 10)]
-    reading_late(monkeypatch)
+    delay_metrics(monkeypatch)
     late = train(overrides, small_data)
     assert late.equals(expected)
     assert late.states.losses == expected.states.losses

@@ -1,4 +1,4 @@
-"""`train.compile`: all is compiled before the first epoch, and the training is the same."""
+"""`train.compile`: the step is compiled before the first epoch, and the result is the same."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from helpers.trained import Recorder, trained
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
 
-# PyTorch uses what it deprecates, when it traces and when it loads its compiler.
+# PyTorch's tracer and compiler use deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 
 TINY = ["model.net=C4 C8:s2:d2 / G F10", "train.epochs=2", "train.batch_size=64"]
@@ -25,7 +25,7 @@ PARTS = ["train.microbatch_size=32", "train.progressive={start_size=6, until=0.6
 
 
 class Compilations(Callback):
-    """How much was compiled when the loop said that it is."""
+    """Records the number of compilations at `on_compile_end`."""
 
     def __init__(self, compiler: "CompileCounterWithBackend") -> None:
         self.compiler, self.ahead, self.lines = compiler, 0, list[str]()
@@ -45,7 +45,7 @@ def tiny_net(overrides: Sequence[str], *watchers: Callback) -> tuple[dict[str, T
 @pytest.mark.parametrize(
     ("more", "shapes"),
     [
-        # Parts of 32 and of 23, of 6x6 and of 8x8 pixels.
+        # Microbatches of 32 and 23 images, of 6x6 and 8x8 pixels.
         (PARTS, 4),
         (["train.precision=bf16", "train.ema=0.9"], 2),
         (["train.weight_standardization=true", "model.norm=none"], 2),
@@ -53,7 +53,7 @@ def tiny_net(overrides: Sequence[str], *watchers: Callback) -> tuple[dict[str, T
     ],
     ids=["parts", "bf16", "standardised", "whitened"],
 )
-def test_the_same_training_and_nothing_compiled_in_it(
+def test_compiled_training_equals_eager_training(
     more: list[str], shapes: int, compiler: "CompileCounterWithBackend"
 ) -> None:
     plain, expected = tiny_net(more)
@@ -70,17 +70,15 @@ def test_the_same_training_and_nothing_compiled_in_it(
     )
 
 
-def test_a_second_training_is_compiled_too(compiler: "CompileCounterWithBackend") -> None:
-    """PyTorch compiles so many shapes of a class of nets, all nets together, and then no more."""
+def test_a_second_training_is_compiled(compiler: "CompileCounterWithBackend") -> None:
+    """PyTorch limits the number of compilations for all nets of a class together."""
     with torch._dynamo.config.patch(recompile_limit=2):
         for training in (1, 2):
             tiny_net(["train.epochs=1", "train.compile=true"])
             assert compiler.frame_count == 2 * training
 
 
-def test_a_net_that_cannot_be_compiled(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compilation_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no compiler here")
 
@@ -99,7 +97,7 @@ def test_a_net_that_cannot_be_compiled(
     not torch.cuda.is_available() and not shutil.which("g++"),
     reason="no CUDA device and no C++ compiler",
 )
-def test_with_the_compiler_of_pytorch() -> None:
+def test_with_inductor() -> None:
     plain, _ = tiny_net(["train.epochs=1", "train.batch_size=599"])
     compiled, _ = tiny_net(["train.epochs=1", "train.batch_size=599", "train.compile=true"])
     for name, tensor in plain.items():

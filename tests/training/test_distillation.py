@@ -1,4 +1,4 @@
-"""A student that learns from a teacher: the loss by hand, who taught on record, and what is refused."""
+"""Knowledge distillation: the loss, records of the teacher, and invalid teachers."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ TINY = ["train.epochs=2", "model.net=C4 C8:s2 / G F10"]
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of a net that knows the digits well."""
+    """A finished run with a high accuracy."""
     recipe = load("digits", ["train.epochs=10", "name=teacher"])
     return cs.train(recipe, runs=tmp_path_factory.mktemp("teachers")).folder
 
@@ -46,7 +46,7 @@ def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_the_soft_loss_is_that_of_the_paper(temperature: float) -> None:
+def test_distillation_loss_against_the_paper(temperature: float) -> None:
     random = np.random.default_rng(0)
     own, other = random.normal(size=(2, 7, 5)) * 3
     p, q = softened(other, temperature), softened(own, temperature)
@@ -55,7 +55,7 @@ def test_the_soft_loss_is_that_of_the_paper(temperature: float) -> None:
     assert found.item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_its_gradient_is_that_of_hintons_cross_entropy() -> None:
+def test_distillation_gradient_against_the_paper() -> None:
     """T (softmax(z / T) - softmax(v / T)) / N : equation 2 of the paper, times T**2."""
     random = np.random.default_rng(1)
     own, other = random.normal(size=(2, 4, 6)) * 2
@@ -65,7 +65,7 @@ def test_its_gradient_is_that_of_hintons_cross_entropy() -> None:
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_labels_and_teacher_share_the_loss() -> None:
+def test_loss_combines_labels_and_teacher() -> None:
     teacher = Teacher(net=nn.Identity(), config=Distillation(temperature=2.0, alpha=0.3))
     own, other = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     expected = 0.7 * 1.5 + 0.3 * float(distillation_loss(own, other, 2.0))
@@ -81,7 +81,7 @@ class Losses(Callback):
 
 
 class Witness(nn.Module):
-    """A teacher that keeps what it was shown."""
+    """A teacher that records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,16 +94,16 @@ class Witness(nn.Module):
 
 
 @pytest.mark.parametrize("more", [[], ["train.microbatch_size=16"], ["augment.mix=mixup"]], ids=str)
-def test_the_teacher_sees_what_the_student_sees(more: list[str]) -> None:
-    """The student's first loss, worked out anew from the images that the teacher was shown."""
+def test_teacher_and_student_see_the_same_images(more: list[str]) -> None:
+    """The first loss of the student, recomputed from the inputs of the teacher."""
     recipe = load("digits", [*TINY, "train.epochs=1", "train.precision=fp32", "train.batch_size=64", *more])
-    prepared = Session.load(recipe)
+    session = Session.load(recipe)
     witness, seen = Witness(), Losses()
-    net = build(prepared.analysis.plan, generator=new_generator(0))
-    fresh = build(prepared.analysis.plan, generator=new_generator(0)).train()
+    net = build(session.analysis.plan, generator=new_generator(0))
+    fresh = build(session.analysis.plan, generator=new_generator(0)).train()
     teacher = Teacher(net=witness, config=Distillation(temperature=4.0, alpha=1.0))
     fit(
-        net, prepared.data, recipe.train, recipe.augment, seed=0, teacher=teacher, callbacks=[seen]
+        net, session.data, recipe.train, recipe.augment, seed=0, teacher=teacher, callbacks=[seen]
     )  # fmt: skip
     parts = sorted(witness.shown[: recipe.train.num_microbatches], key=len)
     assert sum(map(len, parts)) == 64
@@ -113,16 +113,16 @@ def test_the_teacher_sees_what_the_student_sees(more: list[str]) -> None:
 
 
 def learned(recipe: Recipe, teacher: Teacher) -> float:
-    """The test accuracy of a student."""
-    prepared = Session.load(recipe)
-    net = build(prepared.analysis.plan, generator=new_generator(0))
-    facts = fit(net, prepared.data, recipe.train, recipe.augment, seed=0, teacher=teacher)[-1]
+    """Return the test accuracy of a student."""
+    session = Session.load(recipe)
+    net = build(session.analysis.plan, generator=new_generator(0))
+    facts = fit(net, session.data, recipe.train, recipe.augment, seed=0, teacher=teacher)[-1]
     assert facts.test is not None
     return facts.test.accuracy
 
 
-def test_a_student_learns_from_its_teacher_alone(taught: Path) -> None:
-    """Without a single label; from one that says nothing it learns nothing."""
+def test_a_student_learns_without_labels(taught: Path) -> None:
+    """With alpha = 1; from constant logits it learns nothing."""
     recipe = load("digits", ["train.epochs=5", f"train.teacher={taught}", "train.distillation.alpha=1.0"])
     known = load_teacher(recipe, Session.load(recipe).data)
     assert known is not None
@@ -136,7 +136,7 @@ class Silent(nn.Module):
         return torch.zeros(len(images), 10)
 
 
-def test_who_taught_is_on_record(taught: Path, tmp_path: Path) -> None:
+def test_run_records_the_teacher(taught: Path, tmp_path: Path) -> None:
     run = cs.train(student(taught), runs=tmp_path).folder
     record = json.loads((run / "teacher.json").read_text())
     accuracy = json.loads((taught / "results.json").read_text())["test"]["accuracy"]
@@ -152,11 +152,11 @@ def test_who_taught_is_on_record(taught: Path, tmp_path: Path) -> None:
         assert "taught by teacher-1" in text
         assert record["sha256"][:12] in text
     assert "teacher.json" in json.loads((run / "manifest.json").read_text())
-    # The report is made again without the teacher.
+    # A new report does not need the teacher.
     cs.report(run)
 
 
-def test_a_net_teaches_another_of_its_recipe(taught: Path, tmp_path: Path) -> None:
+def test_self_distillation(taught: Path, tmp_path: Path) -> None:
     again = ["train.epochs=1", "train.microbatch_size=32", "train.precision=bf16", f"train.teacher={taught}"]
     assert cs.train(load("digits", again), runs=tmp_path).test.accuracy > 0.15
 
@@ -172,13 +172,13 @@ class Stop(Callback):
 
 
 @pytest.mark.slow
-def test_resumed_it_ends_with_the_same_weights(taught: Path, tmp_path: Path) -> None:
+def test_resumed_distillation_has_the_same_weights(taught: Path, tmp_path: Path) -> None:
     recipe = student(taught)
     whole = cs.train(recipe, runs=tmp_path / "whole").folder
     with pytest.raises(StoppedError):
         cs.train(recipe, runs=tmp_path / "cut", callbacks=[Stop(25)])
     cut = tmp_path / "cut" / "student-1"
-    # The same teacher may have moved.
+    # The teacher may be in another folder.
     moved = shutil.copytree(taught, tmp_path / "moved")
     text = (cut / "recipe.toml").read_text()
     (cut / "recipe.toml").write_text(text.replace(str(taught), str(moved)))
@@ -187,7 +187,7 @@ def test_resumed_it_ends_with_the_same_weights(taught: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_another_teacher_is_a_change(taught: Path, tmp_path: Path) -> None:
+def test_resume_detects_another_teacher(taught: Path, tmp_path: Path) -> None:
     other = cs.train(load("digits", [*TINY, "name=other"]), runs=tmp_path).folder
     with pytest.raises(StoppedError):
         cs.train(student(taught), runs=tmp_path, callbacks=[Stop(25)])
@@ -215,9 +215,7 @@ def _unfinish(run: Path) -> None:
     ("spoil", "message"),
     [(_flip_a_weight, "damaged"), (_unfinish, "is not finished"), (shutil.rmtree, "no such folder")],
 )
-def test_a_teacher_that_cannot_be_trusted(
-    spoil: Callable[[Path], None], message: str, taught: Path, tmp_path: Path
-) -> None:
+def test_invalid_teacher(spoil: Callable[[Path], None], message: str, taught: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(taught, tmp_path / "copy")
     spoil(copy)
     with pytest.raises((RunError, BundleError), match=message):
@@ -232,11 +230,11 @@ def bundled(taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_bundle_says_what_its_run_says(taught: Path, bundled: Path) -> None:
-    """But for the rounding of its weights to 16 bits."""
-    prepared = Session.load(student(taught))
+def test_bundle_and_run_teach_alike(taught: Path, bundled: Path) -> None:
+    """Except for the rounding of the weights to 16 bits."""
+    session = Session.load(student(taught))
     of_run, of_bundle = (
-        load_teacher(student(place), prepared.data) for place in (taught, bundled)
+        load_teacher(student(place), session.data) for place in (taught, bundled)
     )  # fmt: skip
     assert of_run is not None
     assert of_bundle is not None
@@ -249,7 +247,7 @@ def test_a_bundle_says_what_its_run_says(taught: Path, bundled: Path) -> None:
     assert of_bundle.accuracy == pytest.approx(of_run.accuracy, abs=0.01)
 
 
-def test_a_damaged_bundle_does_not_teach(bundled: Path, tmp_path: Path) -> None:
+def test_damaged_bundle_is_rejected(bundled: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(bundled, tmp_path / "copy")
     _flip_a_weight(copy)
     with pytest.raises(BundleError, match="damaged"):
@@ -257,8 +255,8 @@ def test_a_damaged_bundle_does_not_teach(bundled: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_net_of_the_zoo_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where a folder has its name."""
+def test_teacher_from_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if a folder has the same name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     run = cs.train(student(Path("digits")), runs=tmp_path / "runs").folder
@@ -269,7 +267,7 @@ def test_a_net_of_the_zoo_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) -> None:
+def test_bundle_records_the_teacher(taught: Path, bundled: Path, tmp_path: Path) -> None:
     runs = [
         cs.train(student(teacher, *more), runs=tmp_path / "runs").folder
         for teacher, more in ((taught, ()), (bundled, ("data.split_seed=5",)))
@@ -284,14 +282,14 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     assert f'teacher = "{taught.name}"' in cards[0]
     assert "may have learned from" not in cards[0]
     assert "- The teacher held out other test images, so it may have learned from some" in cards[1]
-    # So do those whom it teaches in turn, from its run or from its bundle.
+    # Nets that it teaches record it too, from its run and from its bundle.
     heirs = [student(folder, "data.split_seed=5") for folder in (runs[1], tmp_path / "bundle-1")]
     heirs.append(student(cs.train(heirs[0], runs=tmp_path / "runs").folder, "data.split_seed=5"))
     for heir in heirs:
         known = load_teacher(heir, Session.load(heir).data)
         assert known is not None
         assert known.notes == tuple(f"of an earlier teacher: {note}" for note in record["notes"])
-    # Where a teacher lies says nothing elsewhere.
+    # The path of the teacher is not recorded.
     assert not any(str(folder.parent) in text for folder in (taught, bundled) for text in (*cards, facts))
 
 
@@ -299,20 +297,22 @@ def test_a_bundle_tells_who_taught(taught: Path, bundled: Path, tmp_path: Path) 
     ("overrides", "told"),
     [
         ([], []),
-        # What is held out now, the teacher learned from.
+        # The teacher was trained on images that are now held out.
         (["data.validation=0.2"], ["validation"]),
         (["data.split_seed=5"], ["test"]),
         (["data.test_fraction=0.25", "data.validation=0.2"], ["validation", "test"]),
     ],
 )
-def test_what_a_bundle_may_have_seen_is_told(bundled: Path, overrides: list[str], told: list[str]) -> None:
-    prepared = Session.load(student(bundled, *overrides))
-    known = load_teacher(prepared.recipe, prepared.data)
+def test_notes_name_splits_that_the_teacher_may_have_seen(
+    bundled: Path, overrides: list[str], told: list[str]
+) -> None:
+    session = Session.load(student(bundled, *overrides))
+    known = load_teacher(session.recipe, session.data)
     assert known is not None
     assert [note.split()[5] for note in known.notes] == told
 
 
-def test_a_teacher_of_other_classes_or_images(
+def test_teacher_with_other_classes_or_images(
     taught: Path, tmp_path: Path, image_folder: Callable[..., Path]
 ) -> None:
     folder = image_folder({"train": 12, "test": 4}, size=12)
@@ -326,23 +326,23 @@ def test_a_teacher_of_other_classes_or_images(
     assert "1, 12, 12" in str(caught.value)
 
 
-def test_a_teacher_must_take_the_smaller_images_too(tmp_path: Path) -> None:
+def test_teacher_must_accept_the_smaller_images(tmp_path: Path) -> None:
     flat = cs.train(load("digits", ["train.epochs=1", "model.net=C4:s2 / F10", "name=flat"]), runs=tmp_path)
     small = student(flat.folder, "train.progressive={start_size=6, until=0.5}")
     with pytest.raises(RecipeError, match="takes no images of 6 pixels"):
         cs.train(small, runs=tmp_path)
 
 
-def test_distillation_without_a_teacher_is_a_mistake() -> None:
+def test_distillation_needs_a_teacher() -> None:
     with pytest.raises(RecipeError, match="distillation needs a teacher"):
         load("digits", ["train.distillation.temperature=2.0"])
     assert load("digits", ["train.teacher=runs/x"]).train.distillation == Distillation()
 
 
-def test_a_teacher_of_another_split_is_told_of_and_renormalised(taught: Path, tmp_path: Path) -> None:
-    """Its images are normalised as it learned them, and what it may have seen is said."""
-    prepared = Session.load(student(taught, "data.split_seed=5", "data.validation=0.2"))
-    known = load_teacher(prepared.recipe, prepared.data)
+def test_teacher_of_another_split_is_renormalized_and_noted(taught: Path, tmp_path: Path) -> None:
+    """Its inputs have the normalization of its training, and a note names the splits it may have seen."""
+    session = Session.load(student(taught, "data.split_seed=5", "data.validation=0.2"))
+    known = load_teacher(session.recipe, session.data)
     assert known is not None
     assert len(known.notes) == 2
     plain = Session.load(load(str(taught / "recipe.toml")))
@@ -355,6 +355,6 @@ def test_a_teacher_of_another_split_is_told_of_and_renormalised(taught: Path, tm
     cpu = torch.device("cpu")
     with torch.no_grad():
         expected = net.eval()(Normalizer.of(plain.data, cpu)(pixels))
-    found = known.teacher.logits(Normalizer.of(prepared.data, cpu)(pixels))
-    assert plain.data.mean != prepared.data.mean
+    found = known.teacher.logits(Normalizer.of(session.data, cpu)(pixels))
+    assert plain.data.mean != session.data.mean
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The learning-rate range test: what it suggests, and that it does not depend on chance."""
+"""The learning-rate range test."""
 
 import csv
 from pathlib import Path
@@ -16,8 +16,8 @@ from convsmith.training.lr_find import analyze_losses, smooth_losses
 RATES = np.geomspace(1e-6, 10, 200)
 
 
-def test_the_steepest_fall_is_suggested() -> None:
-    """A loss that falls from 2.3 to 0.5 around a rate of 1e-3, and breaks at 1."""
+def test_suggestion_is_the_steepest_descent() -> None:
+    """A loss that falls from 2.3 to 0.5 around a rate of 1e-3, and diverges at 1."""
     losses = 2.3 - 1.8 / (1 + (1e-3 / RATES) ** 2) + np.where(RATES > 1, 20 * (RATES - 1), 0)
     found = analyze_losses(RATES, losses.tolist())
     assert found.suggestion is not None
@@ -27,14 +27,14 @@ def test_the_steepest_fall_is_suggested() -> None:
     assert found.diverged
 
 
-def test_a_loss_that_never_falls_suggests_nothing() -> None:
+def test_rising_loss_has_no_suggestion() -> None:
     assert analyze_losses(RATES, np.linspace(2.3, 2.5, 200).tolist()).suggestion is None
     short = analyze_losses(RATES, [2.3, 2.4, 9.0])
     assert short.suggestion is None
     assert short.diverged
 
 
-def test_smoothing_by_weights() -> None:
+def test_smoothing_against_its_formula() -> None:
     losses = np.random.default_rng(0).random(30)
     for count in (1, 7, 30):
         weights = 0.9 ** np.arange(count)[::-1]
@@ -42,7 +42,7 @@ def test_smoothing_by_weights() -> None:
         assert smooth_losses(losses.tolist())[count - 1] == pytest.approx(expected)
 
 
-def test_digits_have_a_rate_and_files_say_so(tmp_path: Path) -> None:
+def test_range_test_writes_files(tmp_path: Path) -> None:
     recipe = load("digits", ["model.net=C8 C16:s2 / G F10", "train.optimizer=sgd"])
     found = cs.lr_find(recipe, tmp_path / "new")
     again = cs.lr_find(recipe, tmp_path / "again")
@@ -56,7 +56,7 @@ def test_digits_have_a_rate_and_files_say_so(tmp_path: Path) -> None:
         assert image.size[0] >= 1000
 
 
-def test_every_optimiser_follows(tmp_path: Path) -> None:
+def test_range_test_with_several_optimizers(tmp_path: Path) -> None:
     recipe = load("digits", ["model.net=C8 C16:s2 / G F10", "train.optimizer=muon"])
     assert cs.lr_find(recipe, tmp_path, steps=60).suggestion is not None
 

@@ -1,4 +1,4 @@
-"""Gradients of convolutions, held against PyTorch's in fp64."""
+"""Gradients of convolutions, against PyTorch's in fp64."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from convsmith.training.kernels.backward import backward_workarounds
 from helpers.paths import HELPERS
 
 CPU = torch.device("cpu")
-# A number in bf16 is off by at most one part in 256; sums of many are off by less.
+# The relative error of bf16 is at most 1/256; that of sums is smaller.
 ROUNDING = 0.01
 
 
@@ -35,7 +35,7 @@ def gradients(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor
 
 
 def expected(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
-    """From the same rounded numbers."""
+    """From the same rounded values."""
     rounded = images.bfloat16().double().requires_grad_()
     numbers = [each.bfloat16().double().requires_grad_() for each in layer.parameters()]
     exact = nn.functional.conv2d(
@@ -85,7 +85,7 @@ def test_gradients_are_right(
     seed: int,
 ) -> None:
     reach = dilation * (kernel - 1)
-    # More would be windows of nothing but padding, at some of which PyTorch 2.13 crashes.
+    # More padding would give windows without any pixel, at some of which PyTorch 2.13 crashes.
     padding = min(padding, reach)
     if min(size) + 2 * padding <= reach:
         return
@@ -102,7 +102,7 @@ def test_gradients_are_right(
 def test_gradients_of_wide_maps_are_right(
     width: int, kernel: int, dilation: int, stride: int, groups: int
 ) -> None:
-    """PyTorch's own of dilated filters are not, from 31 pixels on."""
+    """PyTorch's gradients of dilated filters are not, from 31 pixels on."""
     layer = nn.Conv2d(24, 24, kernel, stride, dilation * (kernel // 2), dilation, groups, bias=False)
     check(layer, torch.randn(4, 24, width, width))
 
@@ -112,7 +112,7 @@ def test_gradients_of_wide_maps_are_right(
 def test_columns_that_never_see_the_image_get_no_gradient(
     channels: tuple[int, int, int], kernel: int, padding: int
 ) -> None:
-    """PyTorch leaves whatever lay in memory there."""
+    """PyTorch leaves that memory uninitialized."""
     layer = nn.Conv2d(*channels[:2], kernel, 2, padding, groups=channels[2], bias=False)
     for height in (1, 2, 3, 8):
         left_behind = [torch.full((size,), float("nan")) for size in (64, 256, 1024, 4096, 16384)]
@@ -121,7 +121,7 @@ def test_columns_that_never_see_the_image_get_no_gradient(
 
 
 def test_other_convolutions_are_pytorchs() -> None:
-    """Windows that are not square, padding by name, other types, and no gradient at all."""
+    """Windows that are not square, padding by name, other types, and inputs without gradients."""
     images = torch.randn(2, 8, 9, 9)
     for layer in (
         nn.Conv2d(8, 8, (3, 1), groups=8),
@@ -145,7 +145,7 @@ def name_of(made: Tensor) -> str:
 
 
 class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the maps that reach a kind of operation with their channels first."""
+    """Records the operations whose input has the channels first."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -181,14 +181,14 @@ def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) ->
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated on this CPU: minutes an epoch")
 def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: Path) -> None:
-    """On maps of 32 pixels PyTorch's own gradients are not finite."""
+    """On maps of 32 pixels, PyTorch's gradients are not finite."""
     net = "C24 C24:d2 S24:d2 / G F10"
     recipe = load("digits", [f"model.net={net}", "data.resize=32", "train.epochs=2", "train.precision=bf16"])
     assert cs.train(recipe, runs=tmp_path).test.accuracy > 0.3
 
 
 def sweep(count: str, **environment: str) -> str:
-    """The output of a sweep over shapes in fp32, each in a process of its own."""
+    """Return the output of a sweep over shapes in fp32, each in a separate process."""
     script = HELPERS / "convolution_sweep.py"
     finished = subprocess.run(
         [sys.executable, str(script), count],
@@ -205,7 +205,7 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def test_no_shape_of_a_short_sweep_corrupts_memory_or_has_wrong_gradients() -> None:
-    """With AVX2 alone, PyTorch's own backward pass of 1x1 convolutions with a stride dies."""
+    """With AVX2 only, PyTorch's backward pass of 1x1 convolutions with a stride crashes."""
     assert sweep("60", **AVX2).endswith("60 shapes tried on AVX2, 0 bad\n")
 
 
