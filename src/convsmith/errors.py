@@ -12,7 +12,6 @@ error[E030]: train.epoch: unknown field 'epoch'
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import ClassVar, Self
 
 
@@ -179,6 +178,8 @@ def suggest(name: str, options: Iterable[str]) -> str:
     >>> suggest("resnet", ["digits", "cifar10-classic"])
     "choose from 'cifar10-classic', 'digits'"
     """
+    from difflib import get_close_matches
+
     options = sorted(set(options))
     closest = get_close_matches(name, options, n=1, cutoff=0.6)
     if closest:

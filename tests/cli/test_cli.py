@@ -1,4 +1,4 @@
-"""The command line as a user meets it: output, exit codes, mistakes in two lines, no traceback."""
+"""The command line: output, exit codes, errors in two lines, no traceback."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ TINY = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "name=tiny"]
 Capture = pytest.CaptureFixture[str]
 
 
-def mistake(capsys: Capture, *arguments: str) -> list[str]:
-    """The lines of a user's mistake: exit code 2, nothing on standard output."""
+def error_lines(capsys: Capture, *arguments: str) -> list[str]:
+    """Return the lines of an error: exit code 2, nothing on standard output."""
     assert run(list(arguments)) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -88,7 +88,7 @@ NET = ["C16 C16:s2 / G F10", "--input", "3x32x32"]
 
 
 @pytest.mark.parametrize(
-    ("view", "shown", "hidden"),
+    ("view", "visible", "hidden"),
     [
         ("course", "BatchNorm2d-2", "r in"),
         ("compact", "| receptive field |", "Total params"),
@@ -96,10 +96,10 @@ NET = ["C16 C16:s2 / G F10", "--input", "3x32x32"]
         ("totals", "Parameters: 2,970", "Conv2d"),
     ],
 )
-def test_views_of_a_summary(view: str, shown: str, hidden: str, capsys: Capture) -> None:
+def test_views_of_a_summary(view: str, visible: str, hidden: str, capsys: Capture) -> None:
     assert run(["summary", *NET, "--view", view]) == 0
     out = capsys.readouterr().out
-    assert shown in out
+    assert visible in out
     assert hidden not in out
 
 
@@ -138,7 +138,7 @@ def test_a_module_from_a_file(capsys: Capture, tmp_path: Path) -> None:
         ([f"{path}:Net(4)", "norm=none", "--input", "3x8x8"], "a module has no settings to override"),
         ([f"{path}:Net(4)", "--input", "1x8x8"], "the forward pass fails"),
     ):
-        assert what in mistake(capsys, "summary", *arguments)[0]
+        assert what in error_lines(capsys, "summary", *arguments)[0]
 
 
 def test_check_by_a_named_brief_in_json_and_markdown(capsys: Capture) -> None:
@@ -149,12 +149,12 @@ def test_check_by_a_named_brief_in_json_and_markdown(capsys: Capture) -> None:
     assert [each["number"] for each in values["checks"]] == list(range(1, 11))
     assert run([*arguments, "--markdown"]) == 1
     assert "| 1  | ✅ pass" in capsys.readouterr().out
-    assert mistake(capsys, "check", *NET, "--brief", "course-cifar")[0].endswith(
+    assert error_lines(capsys, "check", *NET, "--brief", "course-cifar")[0].endswith(
         "unknown brief 'course-cifar'"
     )
 
 
-def test_check_answers_by_its_exit_code(capsys: Capture) -> None:
+def test_exit_code_of_check(capsys: Capture) -> None:
     assert run(["check", "cifar10-classic"]) == 0
     out = capsys.readouterr().out
     assert "174,352 (required: at most 199,999)" in out
@@ -179,7 +179,7 @@ def test_train_evaluate_check(tmp_path: Path, capsys: Capture) -> None:
     *_, accuracy, report = out.splitlines()
     assert re.fullmatch(r"Test accuracy: \d+\.\d\d%", accuracy)
     assert report == f"Report: {folder / 'report.html'}"
-    # A pipe gets text alone: no colours, no cursor movements, no carriage returns.
+    # A pipe receives plain text: no colours, cursor movements or carriage returns.
     assert all(char.isprintable() or char == "\n" for char in out)
     assert run(["evaluate", str(folder)]) == 0
     assert capsys.readouterr().out.splitlines()[-2:] == [accuracy, report]
@@ -191,7 +191,7 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
     assert run(["train", "digits", *TINY, "train.stop_after=1", "--runs", str(tmp_path)]) == 0
     folder = tmp_path / "tiny-1"
     capsys.readouterr()
-    assert mistake(capsys, "resume", str(folder)) == [
+    assert error_lines(capsys, "resume", str(folder)) == [
         f"error[E050]: {folder}: already complete: 1 of 1 epochs are done",
         "  fix: train on with --epochs 2",
     ]
@@ -199,8 +199,8 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
     out = capsys.readouterr().out
     assert out.startswith("\nChanged: train.stop_after: was 1, is nothing\nResumed after epoch 1\nEpoch 2\n")
     assert out.splitlines()[-1] == f"Report: {folder / 'report.html'}"
-    assert "no such run folder" in mistake(capsys, "resume", str(tmp_path / "nowhere"))[0]
-    assert "is not a trained run" in mistake(capsys, "resume", str(tmp_path))[0]
+    assert "no such run folder" in error_lines(capsys, "resume", str(tmp_path / "nowhere"))[0]
+    assert "is not a trained run" in error_lines(capsys, "resume", str(tmp_path))[0]
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -233,7 +233,7 @@ def test_preview(tmp_path: Path, capsys: Capture) -> None:
         (["check", "nowhere.toml"], "nowhere.toml: cannot read: No such file", ""),
     ],
 )
-def test_a_mistake_is_two_lines(
+def test_an_error_is_two_lines(
     arguments: list[str],
     what: str,
     fix: str,
@@ -242,7 +242,7 @@ def test_a_mistake_is_two_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first, *rest = mistake(capsys, *arguments)
+    first, *rest = error_lines(capsys, *arguments)
     assert re.match(r"error\[E\d{3}\]: ", first)
     assert what in first
     assert len(rest) <= 1
@@ -251,24 +251,24 @@ def test_a_mistake_is_two_lines(
 
 
 def test_a_wrong_notation_shows_the_place(capsys: Capture) -> None:
-    assert mistake(capsys, "summary", "C16 x3", "--input", "3x32x32")[:3] == [
+    assert error_lines(capsys, "summary", "C16 x3", "--input", "3x32x32")[:3] == [
         "error[E020]: net, character 5: unknown layer kind 'x'",
         "  C16 x3",
         "      ^",
     ]
 
 
-def test_several_mistakes_are_told_together(capsys: Capture) -> None:
-    lines = mistake(capsys, "train", "digits", "train.epoch=3", "seed=x", "model.net=Q")
+def test_several_errors_are_reported_together(capsys: Capture) -> None:
+    lines = error_lines(capsys, "train", "digits", "train.epoch=3", "seed=x", "model.net=Q")
     assert [line.split(":")[0] for line in lines if not line.startswith(" ")] == ["error[E030]"] * 3
 
 
 def test_names_cannot_steer_the_terminal(capsys: Capture) -> None:
-    lines = mistake(capsys, "train", "digits", "data.source=./\x1b[31mred")
+    lines = error_lines(capsys, "train", "digits", "data.source=./\x1b[31mred")
     assert "\x1b" not in "".join(lines)
 
 
-def test_a_bug_of_ours_leaves_a_trace(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_saves_its_traceback(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError("oops")
 
@@ -294,7 +294,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "convsmith", *arguments]
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     line = f"{sys.executable} -m convsmith summary cifar10-classic | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -311,7 +311,7 @@ def test_a_plain_locale_is_enough() -> None:
 
 
 def in_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[int, str]:
-    """Run a command in a terminal of its own; exit code and all that it showed."""
+    """Run a command in a pseudo-terminal; return its exit code and output."""
     leader, follower = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
     with subprocess.Popen(
@@ -319,41 +319,41 @@ def in_a_terminal(*arguments: str, interrupt_at: bytes | None = None) -> tuple[i
         stdout=follower,
         stderr=subprocess.STDOUT,
         env=environment,
-        # A shell in the background hands down an ignored SIGINT; a terminal's own does not.
+        # A background shell passes on an ignored SIGINT; an interactive one does not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         os.close(follower)
-        shown = b""
-        # Linux ends the reading of a terminal that nobody writes to any more with an error.
+        output = b""
+        # On Linux, reading a terminal whose writers have closed it raises an error.
         with contextlib.suppress(OSError):
             while chunk := os.read(leader, 65536):
-                shown += chunk
-                if interrupt_at and interrupt_at in shown:
+                output += chunk
+                if interrupt_at and interrupt_at in output:
                     interrupt_at = None
                     process.send_signal(signal.SIGINT)
     os.close(leader)
-    return process.returncode, shown.decode()
+    return process.returncode, output.decode()
 
 
 @pytest.mark.slow
 def test_in_a_terminal_a_bar_shows_the_epoch(tmp_path: Path) -> None:
-    code, shown = in_a_terminal("train", "digits", *TINY, "--runs", str(tmp_path))
+    code, output = in_a_terminal("train", "digits", *TINY, "--runs", str(tmp_path))
     assert code == 0
-    assert re.search(r"Train: Loss=\d\.\d{4} Batch_id=\d+ Accuracy=\d+\.\d\d", shown)
-    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, \d+\.\d\dit/s\]", shown)
-    assert "Test set: Average loss:" in shown
-    assert "\x1b[?25h" in shown
+    assert re.search(r"Train: Loss=\d\.\d{4} Batch_id=\d+ Accuracy=\d+\.\d\d", output)
+    assert re.search(r"\[\d\d:\d\d<\d\d:\d\d, \d+\.\d\dit/s\]", output)
+    assert "Test set: Average loss:" in output
+    assert "\x1b[?25h" in output
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_gives_the_terminal_back(tmp_path: Path) -> None:
-    code, shown = in_a_terminal(
+def test_an_interrupted_training_restores_the_terminal(tmp_path: Path) -> None:
+    code, output = in_a_terminal(
         "train", "digits", *TINY, "train.epochs=500", "--runs", str(tmp_path), interrupt_at=b"Epoch 2"
     )
     assert code == 130
-    assert "interrupted" in shown
-    assert "Traceback" not in shown
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert "interrupted" in output
+    assert "Traceback" not in output
+    assert output.rindex("\x1b[?25h") > output.rindex("\x1b[?25l")
     assert (tmp_path / "tiny-1" / "model.safetensors").is_file()
     assert len((tmp_path / "tiny-1" / "metrics.csv").read_text().splitlines()) >= 2
 
