@@ -8,94 +8,84 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+# The imports are for type checkers; at run time a module is imported when one of its names is first used.
 if TYPE_CHECKING:
-    from convsmith.api.check import check
-    from convsmith.api.compare import compare
-    from convsmith.api.data_verify import verify_data
-    from convsmith.api.draw import draw
-    from convsmith.api.eject import eject
-    from convsmith.api.evaluate import evaluate
-    from convsmith.api.explain import explain_error
-    from convsmith.api.export import export, export_bundle, export_onnx
-    from convsmith.api.format import format_net
-    from convsmith.api.lr_find import lr_find
-    from convsmith.api.predict import load, predict
-    from convsmith.api.preview import preview
-    from convsmith.api.receptive_field import receptive_field
-    from convsmith.api.recipes import list_recipes, load_recipe
-    from convsmith.api.report import report
-    from convsmith.api.resolve import resolve
-    from convsmith.api.results import results
-    from convsmith.api.resume import resume
-    from convsmith.api.search import search
-    from convsmith.api.summary import summary
-    from convsmith.api.train import train
-    from convsmith.api.watch import progress
-    from convsmith.briefs.checks import Check
-    from convsmith.briefs.schema import Brief
-    from convsmith.errors import ConvsmithError
-    from convsmith.models.classifier import Classifier, Prediction
-    from convsmith.models.model import Model
-    from convsmith.net.analysis import Analysis
-    from convsmith.net.settings import NetSettings
-    from convsmith.recipes.schema import Recipe
-    from convsmith.reports.report import Result
-    from convsmith.training.callbacks import Callback
+    from convsmith.api.check import check as check
+    from convsmith.api.compare import compare as compare
+    from convsmith.api.data_verify import verify_data as verify_data
+    from convsmith.api.draw import draw as draw
+    from convsmith.api.eject import eject as eject
+    from convsmith.api.evaluate import evaluate as evaluate
+    from convsmith.api.explain import explain_error as explain_error
+    from convsmith.api.export import export as export
+    from convsmith.api.export import export_bundle as export_bundle
+    from convsmith.api.export import export_onnx as export_onnx
+    from convsmith.api.format import format_net as format_net
+    from convsmith.api.lr_find import lr_find as lr_find
+    from convsmith.api.predict import load as load
+    from convsmith.api.predict import predict as predict
+    from convsmith.api.preview import preview as preview
+    from convsmith.api.receptive_field import receptive_field as receptive_field
+    from convsmith.api.recipes import list_recipes as list_recipes
+    from convsmith.api.recipes import load_recipe as load_recipe
+    from convsmith.api.report import report as report
+    from convsmith.api.resolve import resolve as resolve
+    from convsmith.api.results import results as results
+    from convsmith.api.resume import resume as resume
+    from convsmith.api.search import search as search
+    from convsmith.api.summary import summary as summary
+    from convsmith.api.train import train as train
+    from convsmith.api.watch import progress as progress
+    from convsmith.briefs.checks import Check as Check
+    from convsmith.briefs.checks import RunMetrics as RunMetrics
+    from convsmith.briefs.schema import Brief as Brief
+    from convsmith.data.issues import Verification as Verification
+    from convsmith.errors import ConvsmithError as ConvsmithError
+    from convsmith.evaluation.receptive_field import EffectiveReceptiveField as EffectiveReceptiveField
+    from convsmith.exporters.parity import Parity as Parity
+    from convsmith.models.classifier import Classifier as Classifier
+    from convsmith.models.classifier import Prediction as Prediction
+    from convsmith.models.model import Model as Model
+    from convsmith.nas.search import SearchResult as SearchResult
+    from convsmith.net.analysis import Analysis as Analysis
+    from convsmith.net.settings import NetSettings as NetSettings
+    from convsmith.recipes.schema import Recipe as Recipe
+    from convsmith.reports.comparison import Comparison as Comparison
+    from convsmith.reports.report import Result as Result
+    from convsmith.runs.progress import RunProgress as RunProgress
+    from convsmith.training.callbacks import Callback as Callback
+    from convsmith.training.callbacks import EpochStart as EpochStart
+    from convsmith.training.lr_find import RangeTest as RangeTest
+    from convsmith.training.metrics import BatchMetrics as BatchMetrics
+    from convsmith.training.metrics import EpochMetrics as EpochMetrics
+    from convsmith.training.profiler import Profile as Profile
+    from convsmith.training.state import TrainerState as TrainerState
 
-__version__ = "0.1.0"
-__all__ = [
-    "Analysis",
-    "Brief",
-    "Callback",
-    "Check",
-    "Classifier",
-    "ConvsmithError",
-    "Model",
-    "NetSettings",
-    "Prediction",
-    "Recipe",
-    "Result",
-    "check",
-    "compare",
-    "draw",
-    "eject",
-    "evaluate",
-    "explain_error",
-    "export",
-    "export_bundle",
-    "export_onnx",
-    "format_net",
-    "list_recipes",
-    "load",
-    "load_recipe",
-    "lr_find",
-    "predict",
-    "preview",
-    "progress",
-    "receptive_field",
-    "report",
-    "resolve",
-    "results",
-    "resume",
-    "search",
-    "summary",
-    "train",
-    "verify_data",
-]
-
-# The module that defines each public name. It is imported when the name is first used.
 _MODULES = {
     "Analysis": "convsmith.net.analysis",
+    "BatchMetrics": "convsmith.training.metrics",
     "Brief": "convsmith.briefs.schema",
     "Callback": "convsmith.training.callbacks",
     "Check": "convsmith.briefs.checks",
     "Classifier": "convsmith.models.classifier",
+    "Comparison": "convsmith.reports.comparison",
     "ConvsmithError": "convsmith.errors",
+    "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
+    "EpochMetrics": "convsmith.training.metrics",
+    "EpochStart": "convsmith.training.callbacks",
     "Model": "convsmith.models.model",
     "NetSettings": "convsmith.net.settings",
+    "Parity": "convsmith.exporters.parity",
     "Prediction": "convsmith.models.classifier",
+    "Profile": "convsmith.training.profiler",
+    "RangeTest": "convsmith.training.lr_find",
     "Recipe": "convsmith.recipes.schema",
     "Result": "convsmith.reports.report",
+    "RunMetrics": "convsmith.briefs.checks",
+    "RunProgress": "convsmith.runs.progress",
+    "SearchResult": "convsmith.nas.search",
+    "TrainerState": "convsmith.training.state",
+    "Verification": "convsmith.data.issues",
     "check": "convsmith.api.check",
     "compare": "convsmith.api.compare",
     "draw": "convsmith.api.draw",
@@ -123,6 +113,9 @@ _MODULES = {
     "train": "convsmith.api.train",
     "verify_data": "convsmith.api.data_verify",
 }
+
+__version__ = "0.1.0"
+__all__ = list(_MODULES)
 
 if not TYPE_CHECKING:
 

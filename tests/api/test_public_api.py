@@ -1,8 +1,10 @@
 """The public API: exports, annotations, docstrings and their page."""
 
+import ast
 import inspect
 import re
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,29 @@ def test_dir_lists_the_public_names() -> None:
     assert len(set(cs.__all__)) == len(cs.__all__)
 
 
+def test_type_checkers_import_every_public_name() -> None:
+    tree = ast.parse(Path(cs.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname: node.module for node in imports for alias in node.names if alias.asname}
+    assert names == {name: getattr(cs, name).__module__ for name in cs.__all__}
+
+
+@pytest.mark.parametrize("owner", [cs, Callback])
+def test_types_in_public_signatures_are_public(owner: object) -> None:
+    functions = [value for name in dir(owner) if inspect.isfunction(value := getattr(owner, name))]
+    hints = [typing.get_type_hints(function, localns={"nn": nn, **_deferred()}) for function in functions]
+    types = {each for hint in hints for annotation in hint.values() for each in _classes(annotation)}
+    assert {each.__name__ for each in types if each.__module__.startswith("convsmith.")} <= set(cs.__all__)
+
+
+def _classes(annotation: object) -> Iterator[type]:
+    arguments = typing.get_args(annotation)
+    if isinstance(annotation, type) and not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from _classes(argument)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = cs.trian  # type: ignore[attr-defined]
@@ -43,10 +68,7 @@ def test_functions_are_annotated_and_documented(name: str) -> None:
 
 def _deferred() -> dict[str, object]:
     """The types that modules of the API import for type checkers only."""
-    from convsmith.exporters.parity import Parity
-    from convsmith.nas.search import SearchResult
-
-    return {"Parity": Parity, "SearchResult": SearchResult}
+    return {"Parity": cs.Parity, "SearchResult": cs.SearchResult}
 
 
 def test_the_page_lists_every_public_name() -> None:
