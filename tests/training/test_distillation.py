@@ -280,8 +280,8 @@ def test_bundle_records_the_teacher(taught: Path, bundled: Path, tmp_path: Path)
     cards = [(tmp_path / f"bundle-{number}" / "README.md").read_text() for number in range(2)]
     assert "\nTaught by teacher-1 (C16 C16 / C24:s2 C24 / G F10; 11,498" in cards[0]
     assert f'teacher = "{taught.name}"' in cards[0]
-    assert "may have learned from" not in cards[0]
-    assert "- The teacher held out other test images, so it may have learned from some" in cards[1]
+    assert "may have been trained on" not in cards[0]
+    assert "- The teacher held out other test images, so it may have been trained on some" in cards[1]
     # Nets that it teaches record it too, from its run and from its bundle.
     heirs = [student(folder, "data.split_seed=5") for folder in (runs[1], tmp_path / "bundle-1")]
     heirs.append(student(cs.train(heirs[0], runs=tmp_path / "runs").folder, "data.split_seed=5"))
@@ -329,7 +329,7 @@ def test_teacher_with_other_classes_or_images(
 def test_teacher_must_accept_the_smaller_images(tmp_path: Path) -> None:
     flat = cs.train(load("digits", ["train.epochs=1", "model.net=C4:s2 / F10", "name=flat"]), runs=tmp_path)
     small = student(flat.folder, "train.progressive={start_size=6, until=0.5}")
-    with pytest.raises(RecipeError, match="takes no images of 6 pixels"):
+    with pytest.raises(RecipeError, match="cannot process images of 6 pixels"):
         cs.train(small, runs=tmp_path)
 
 

@@ -10,8 +10,7 @@ from convsmith.errors import BundleError, DataError
 from convsmith.models import bundle as bundles
 from convsmith.models.bundle import Bundle
 from convsmith.models.bundle_schema import Confidence, Preprocessing
-from convsmith.models.model import TrainedModel
-from convsmith.models.overrides import check_only_brief
+from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.system import reading
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from convsmith.errors import ModuleError, RecipeError, ShapeError
@@ -212,3 +214,14 @@ class TrainedModel(Model):
         inputs = {"model": self.spec.model_dump(mode="json"), "statistics": statistics}
         text = f"{self.weights_sha256()} {json.dumps(inputs, sort_keys=True)}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_only_brief(kind: str, place: str | Path, overrides: Sequence[str]) -> None:
+    """Raise RecipeError for an override of another field than the brief's."""
+    for each in overrides:
+        if not each.startswith(("brief.", "brief=")):
+            raise RecipeError(
+                f"a {kind}'s recipe cannot be changed after the training",
+                where=each,
+                fix=f"name a recipe instead of {place}, or train again",
+            )

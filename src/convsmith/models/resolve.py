@@ -108,11 +108,9 @@ def _locate(text: str, prefer: Preference) -> _Reference:
     """Decide what kind of model a name denotes, without opening it."""
     if text.startswith("zoo:"):
         return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
-    if text.startswith("recipe:"):
-        return _Reference(kind="recipe", text=text.removeprefix("recipe:"))
     if ".py:" in text:
         return _Reference(kind="module", text=text)
-    if text.endswith(".toml"):
+    if text.startswith("recipe:") or text.endswith(".toml"):
         return _Reference(kind="recipe", text=text)
     named = _locate_name(text, prefer) or _locate_folder(text)
     return named or _Reference(kind="notation", text=text)

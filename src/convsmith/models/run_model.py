@@ -14,8 +14,7 @@ from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
 from convsmith.evaluation.schema import Results
 from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
-from convsmith.models.model import TrainedModel
-from convsmith.models.overrides import check_only_brief
+from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe

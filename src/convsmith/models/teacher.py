@@ -115,7 +115,7 @@ def _analyze(model: TrainedModel, student: Recipe, data: TrainingData) -> SpecAn
         ("classes", model.labels, data.class_names),
         ("images", model.preprocessing.shape, data.image_shape),
     )
-    fix = "name a net that was trained on the same classes and image size, or do without: train.teacher=false"
+    fix = "name a net trained on the same classes and image size, or remove the teacher: train.teacher=false"
     problems = [
         Problem(
             what=f"the teacher's {what} are {_shortened(theirs)}, the data's {_shortened(own)}",
@@ -143,7 +143,7 @@ def _check_small(model: TrainedModel, analysis: SpecAnalysis, shape: tuple[int, 
         fits = False
     if not fits:
         raise RecipeError(
-            f"the teacher's net takes no images of {shape[1]} pixels, which the training begins with",
+            f"the teacher cannot process images of {shape[1]} pixels, the size at the start of the training",
             where=_FIELD,
             fix="name a teacher with global average pooling, or leave train.progressive out",
         )
@@ -189,8 +189,8 @@ def _notes(model: TrainedModel, data: TrainingData, recipe: Recipe) -> Iterator[
     for name in ("validation", "test"):
         if name in data.splits and name not in unseen:
             yield (
-                f"the teacher held out other {name} images, so it may have learned from some that the "
-                f"{name} accuracy is measured by, which is then optimistic"
+                f"the teacher held out other {name} images, so it may have been trained on some of the "
+                f"student's; the {name} accuracy is then optimistic"
             )
     # Each once, however long the chain of teachers.
     yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in model.taught[1:])

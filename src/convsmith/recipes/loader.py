@@ -48,7 +48,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         >>> load("mnist-classic", ["train.epochs=2", "seed=7"]).train.epochs
         2
     """
-    table = _table(name)
+    # Where a zoo model has the same name, `recipe:NAME` is the recipe.
+    table = _table(name.removeprefix("recipe:"))
     problems = _override(table, overrides)
     return _validated(table, problems)
 
@@ -131,7 +132,7 @@ def load_data_config(name: str, overrides: Sequence[str] = ()) -> DataConfig:
         >>> load_data_config("mnist-classic").source, load_data_config("pictures", ["data.resize=32"]).resize
         ('mnist', 32)
     """
-    if name in recipe_names() or name.endswith(".toml"):
+    if name in recipe_names() or name.endswith(".toml") or name.startswith("recipe:"):
         return load(name, overrides).data
     table: dict[str, Any] = {"data": {"source": name}}
     problems = _override(table, overrides)

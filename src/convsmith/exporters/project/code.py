@@ -13,7 +13,6 @@ from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
-from convsmith.text import percent
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.muon import Muon
 
@@ -54,7 +53,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.filters.update(number=number, literal=literal, percent=percent)
+    templates.filters.update(number=number, literal=literal)
     templates.globals.update(call=call)
     return templates
 
