@@ -294,8 +294,8 @@ def test_invalid_extends(text: str, expected: str, tmp_path: Path) -> None:
     ("override", "fix"),
     [
         ("train.lookahead=5", "set its fields: train.lookahead.alpha, train.lookahead.k"),
-        ("train.optimizer=5", 'write {name="sgd"} there, or another of sgd, rmsprop, '),
-        ("augment.transforms=[5]", 'write {name="HorizontalFlip"} there, or another of HorizontalFlip, '),
+        ("train.optimizer=5", 'write {name="sgd"}, or another of sgd, rmsprop, '),
+        ("augment.transforms=[5]", 'write {name="HorizontalFlip"}, or another of HorizontalFlip, '),
     ],
 )
 def test_value_instead_of_a_table(override: str, fix: str) -> None:
