@@ -30,7 +30,7 @@ def test_the_file_runs(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_a_net_is_exported_without_torch(tmp_path: Path) -> None:
-    arguments = ["export", "cifar10-classic", "--code", "--out", str(tmp_path)]
+    arguments = ["export", "recipe:cifar10-classic", "--code", "--out", str(tmp_path)]
     assert not loaded(f"from convsmith.cli import run; run({arguments!r})", "torch")
     assert (tmp_path / "model.py").is_file()
 
