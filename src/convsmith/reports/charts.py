@@ -125,9 +125,9 @@ def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
         ax.text(*place, f" all classes {overall:.2%}", color=ORANGE, va="bottom", ha="center", fontsize=9)
         ax.grid(visible=False, axis="y")
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        cut = " (axis cut)" if low else ""
-        many = f"; {left_out} classes between left out" if left_out > 0 else ""
-        ax.set_xlabel(f"share of the class's test images that are recognised{cut}{many}", fontsize=8.5)
+        cut = " (the axis does not start at 0)" if low else ""
+        many = f"; {left_out} classes between are not shown" if left_out > 0 else ""
+        ax.set_xlabel(f"recall{cut}{many}", fontsize=8.5)
 
     return draw
 
