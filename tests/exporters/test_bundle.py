@@ -87,7 +87,7 @@ def test_equal_runs_give_equal_bundles_and_other_folders_are_kept(
     [
         ([], "--bundle DIR, --onnx FILE, or --code"),
         (["--int8"], "--onnx model.onnx"),
-        (["train.epochs=3", "--onnx", "a.onnx"], "train.epochs=3: a trained net cannot be changed"),
+        (["train.epochs=3", "--onnx", "a.onnx"], "train.epochs=3: a trained model cannot be changed"),
     ],
 )
 def test_contradictory_options_are_refused(

@@ -55,5 +55,5 @@ def interrupted_run(tmp_path: Path, interrupt: Interrupt, *overrides: str) -> Pa
     if isinstance(caught.value, StoppedError):
         assert caught.value.exit_code == 143
         assert f"fix: `convsmith resume {run}` goes on from there" in str(caught.value)
-        assert "error[E061]: interrupted_run by SIGTERM in epoch" in (run / "log.txt").read_text()
+        assert "error[E061]: interrupted by SIGTERM in epoch" in (run / "log.txt").read_text()
     return run
