@@ -37,6 +37,14 @@ def copied(run: Result, tmp_path: Path) -> Path:
     return shutil.copytree(run.folder, tmp_path / "copy")
 
 
+def test_a_result_prints_accuracy_and_paths(run: Result) -> None:
+    accuracy, folder, report = repr(run).splitlines()
+    interval = run.metrics.interval
+    low, high = 100 * interval.low, 100 * interval.high
+    assert accuracy == f"Test accuracy: {run.test.accuracy:.2%}, 95% interval {low:.2f} to {high:.2f} %"
+    assert (folder, report) == (f"Run folder: {run.folder}", f"Report: {run.folder / 'report.html'}")
+
+
 def test_all_files_are_written(run: Result) -> None:
     assert run.folder.name == "tiny-1"
     assert {path.name for path in run.folder.iterdir()} == {

@@ -147,6 +147,14 @@ def test_printed_lines_and_interrupted_output_files(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mixed", "rows.txt"]
 
 
+def test_a_prediction_prints_classes_and_probabilities() -> None:
+    top = (("cat", 0.9), ("dog", 0.06))
+    sure = Prediction(image="a.png", label="cat", confidence=0.9, unsure=False, top=top)
+    assert repr(sure) == "a.png: cat 90.0 %, dog 6.0 %"
+    unsure = Prediction(image="a.png", label="cat", confidence=0.9, unsure=True, top=top)
+    assert repr(unsure) == "a.png: unsure: cat 90.0 %, dog 6.0 %"
+
+
 def test_logits_that_are_not_finite_are_an_error() -> None:
     digits = cs.load("digits")
     with torch.no_grad():
