@@ -43,7 +43,7 @@ def resume(
         tensorboard: Write curves for TensorBoard, as runs that have such curves do in any case.
 
     Raises:
-        MissingExtraError: Curves are to be written, but TensorBoard is not installed.
+        MissingExtraError: The curves need TensorBoard, which is not installed.
         RunError: The run is missing, damaged or complete, or the conditions have changed.
         FileError: Another process uses the folder.
         DivergedError: A loss is not finite.

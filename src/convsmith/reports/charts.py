@@ -133,7 +133,7 @@ def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
 
 
 def class_accuracy_height(classes: Sequence[ClassMetrics]) -> float:
-    """How high the chart of the classes is to be, in inches."""
+    """Return the height of the chart of the classes in inches."""
     return 1.0 + 0.3 * min(max(len(classes), 3), MOST_BARS)
 
 
