@@ -74,9 +74,10 @@ def test_a_crash_at_any_flush_or_rename_loses_nothing(
         else:
             with pytest.raises(RunError, match="missing"):
                 cs.resume(run)
-    # A file is flushed, renamed, and its folder flushed: 4 files before the first state, 7 later, a manifest.
-    assert points - 1 == 3 * (4 + 7 + 1)
-    assert resumed == points - 1 - 3 * 4 - 2
+    # A file is flushed and renamed, then its folder is flushed: the lock's holder and 4 files before the first
+    # state, 7 files later, a manifest.
+    assert points - 1 == 3 * (5 + 7 + 1)
+    assert resumed == points - 1 - 3 * 5 - 2
 
 
 def command(*arguments: str) -> list[str]:

@@ -55,5 +55,5 @@ def test_the_cifar10_notebook(
     assert "Total params: 156,736" in text
     assert "| receptive field" in text
     assert "Test set: Average loss:" in text
-    assert "of the energy lies within" in text
+    assert "of the energy is within" in text
     assert "cifar10-sprint-1-project/main.py" in text
