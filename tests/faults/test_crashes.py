@@ -74,8 +74,8 @@ def test_a_crash_at_any_flush_or_rename_loses_nothing(
         else:
             with pytest.raises(RunError, match="missing"):
                 cs.resume(run)
-    # A file is flushed and renamed, then its folder is flushed: the lock's holder and 4 files before the first
-    # state, 7 files later, a manifest.
+    # A file is flushed and renamed, then its folder is flushed: the holder of the lock and 4 files before the
+    # first state, 7 files later, a manifest.
     assert points - 1 == 3 * (5 + 7 + 1)
     assert resumed == points - 1 - 3 * 5 - 2
 
