@@ -24,6 +24,7 @@ from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import fit
+from helpers.markers import needs_bf16
 from helpers.trained import delay_metrics
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def test_every_optimizer_with_every_schedule(
         ["augment.mix=cutmix", "model.dropout=0.2"],
         ["train.microbatch_size=8", "model.dropout=0.2", "train.optimizer=muon", "train.ema=0.9"],
         ["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10"],
-        ["train.precision=bf16", "model.dropout=0.1"],
+        pytest.param(["train.precision=bf16", "model.dropout=0.1"], marks=needs_bf16),
         ["augment.engine=albumentations"],
         ['augment.transforms=[{name="HorizontalFlip", alternate=true, p=0.5}]'],
         ["train.optimizer=sgd", "train.optimizer.momentum=0.0"],

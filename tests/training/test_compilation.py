@@ -12,6 +12,7 @@ from convsmith.cli import run
 from convsmith.recipes.loader import load
 from convsmith.runs.log import LogWriter
 from convsmith.training.callbacks import Callback
+from helpers.markers import needs_bf16
 from helpers.trained import Recorder, trained
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def tiny_net(overrides: Sequence[str], *watchers: Callback) -> tuple[dict[str, T
     [
         # Microbatches of 32 and 23 images, of 6x6 and 8x8 pixels.
         (PARTS, 4),
-        (["train.precision=bf16", "train.ema=0.9"], 2),
+        pytest.param(["train.precision=bf16", "train.ema=0.9"], 2, marks=needs_bf16),
         (["train.weight_standardization=true", "model.norm=none"], 2),
         (["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10", "train.optimizer=muon"], 2),
     ],

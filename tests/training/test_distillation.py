@@ -24,6 +24,7 @@ from convsmith.training.config import Distillation
 from convsmith.training.distillation import Teacher, distillation_loss
 from convsmith.training.metrics import BatchMetrics
 from convsmith.training.trainer import fit
+from helpers.markers import needs_bf16
 
 TINY = ["train.epochs=2", "model.net=C4 C8:s2 / G F10"]
 
@@ -156,6 +157,7 @@ def test_run_records_the_teacher(taught: Path, tmp_path: Path) -> None:
     cs.report(run)
 
 
+@needs_bf16
 def test_self_distillation(taught: Path, tmp_path: Path) -> None:
     again = ["train.epochs=1", "train.microbatch_size=32", "train.precision=bf16", f"train.teacher={taught}"]
     assert cs.train(load("digits", again), runs=tmp_path).test.accuracy > 0.15

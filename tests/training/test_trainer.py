@@ -26,6 +26,7 @@ from convsmith.training.metrics import (
 )
 from convsmith.training.schedules.plateau import Plateau
 from convsmith.training.trainer import Trainer, fit
+from helpers.markers import needs_bf16
 from helpers.trained import delay_metrics, trained
 
 
@@ -36,7 +37,7 @@ from helpers.trained import delay_metrics, trained
         ["train.optimizer=sgd", "train.schedule=step", "train.schedule.every=1"],
         ["train.optimizer=rmsprop", "train.schedule=plateau", "data.validation=0.1"],
         ["train.optimizer=adam", "train.schedule=cosine", "train.label_smoothing=0.1"],
-        ["train.precision=bf16"],
+        pytest.param(["train.precision=bf16"], marks=needs_bf16),
         ["train.ema=0.9"],
         ["train.microbatch_size=16", "model.dropout=0.2", "train.optimizer=muon"],
         ["train.weight_standardization=true", "train.ema=0.9", "model.norm=none"],

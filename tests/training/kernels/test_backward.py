@@ -18,8 +18,8 @@ from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load
-from convsmith.system.device import cpu_has_bf16
 from convsmith.training.kernels.backward import backward_workarounds
+from helpers.markers import needs_bf16
 from helpers.paths import HELPERS
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) ->
     assert memory.channels_first == 0
 
 
-@pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated on this CPU: minutes an epoch")
+@needs_bf16
 def test_a_net_of_dilated_layers_learns_in_bf16(tmp_path: Path) -> None:
     """On maps of 32 pixels, PyTorch's gradients are not finite."""
     net = "C24 C24:d2 S24:d2 / G F10"
