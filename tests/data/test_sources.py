@@ -3,12 +3,21 @@
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from convsmith.data.dataset import load
 from helpers.sources import Folder, config, png, problems
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", refuse)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +79,7 @@ def test_names_resolve_to_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     hub_ids = []
 
-    def load_dataset(hub_id: str) -> datasets.DatasetDict:
+    def load_dataset(hub_id: str, **_: object) -> datasets.DatasetDict:
         hub_ids.append(hub_id)
         return datasets.DatasetDict({"train": table, "test": table})
 
@@ -81,7 +90,7 @@ def test_names_resolve_to_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unreachable_hub_gives_a_two_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(place: str) -> None:
+    def refuse(place: str, **_: object) -> None:
         raise ConnectionError(f"Couldn't reach '{place}' on the Hub")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)

@@ -10,9 +10,9 @@ import pytest
 
 import convsmith as cs
 from convsmith.briefs.loader import load_brief
-from convsmith.data.cache import cache_folder
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
+from convsmith.data.index import cache_folder
 from convsmith.errors import DataError, FileError, RecipeError, RunError
 from convsmith.evaluation import explanation, predictions
 from convsmith.recipes.loader import load

@@ -15,7 +15,7 @@ import torch
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.data.cache import cache_folder
+from convsmith.data.index import cache_folder
 from convsmith.errors import OutOfMemoryError
 from convsmith.runs.log import LogWriter
 from convsmith.system.memory import enough_memory

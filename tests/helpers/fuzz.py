@@ -33,9 +33,9 @@ import tomli_w
 
 import convsmith as cs
 from convsmith.briefs.loader import brief_names, brief_table, load_brief
-from convsmith.data.cache import cache_folder
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
+from convsmith.data.index import cache_folder
 from convsmith.errors import ConvsmithError
 from convsmith.evaluation import explanation, predictions
 from convsmith.net.arithmetic import analyze_notation

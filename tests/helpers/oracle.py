@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith.cli import run
-from convsmith.data.cache import cache_folder
+from convsmith.data.index import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,13 @@ from convsmith.data.verify import verify
 from convsmith.recipes.loader import load_data_config
 
 
-def verify_data(name: str, *overrides: str) -> Verification:
+def verify_data(name: str, *overrides: str, refresh: bool = False) -> Verification:
     """Decode every image of a data set as a training does, and report every issue. Nothing is modified.
 
     Args:
         name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`.
         overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
+        refresh: Also remove the data set from the cache, so that every command decodes it again.
 
     Raises:
         DataError: The data set does not exist or is unreadable.
@@ -21,4 +22,4 @@ def verify_data(name: str, *overrides: str) -> Verification:
         >>> verification.clean, verification.issues
         (True, ())
     """
-    return verify(load_data_config(name, overrides))
+    return verify(load_data_config(name, overrides), refresh=refresh)

@@ -12,7 +12,12 @@ from convsmith.runs.session import open_run
 
 
 def evaluate(
-    run: Path, *, robustness: bool = False, duplicates: bool = False, label_errors: bool = False
+    run: Path,
+    *,
+    robustness: bool = False,
+    duplicates: bool = False,
+    label_errors: bool = False,
+    refresh: bool = False,
 ) -> Result:
     """Evaluate a run on its training and test images, and rewrite its plots and report.
 
@@ -21,13 +26,14 @@ def evaluate(
         robustness: Also evaluate corrupted test images: six corruptions at five strengths.
         duplicates: Also list near-duplicates of test images in the training set.
         label_errors: Also list test labels that are probably wrong. This requires cleanlab.
+        refresh: Decode the images again, even if the cache has them.
 
     Raises:
         RunError: The run is missing or damaged, or its data set has changed.
         MissingExtraError: `label_errors` is set, but cleanlab is not installed.
     """
     with RunFolder.lock(run):
-        folder, session = open_run(run)
+        folder, session = open_run(run, refresh=refresh)
         with session.threads():
             evaluation = evaluate_run(folder, session)
             data = session.data

@@ -13,13 +13,14 @@ from convsmith.training.lr_find import RangeTest
 MIN_STEPS = 20
 
 
-def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
+def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200, refresh: bool = False) -> RangeTest:
     """Train a new network while the learning rate grows, and find where the loss falls fastest.
 
     Args:
         recipe: Its batch size and optimizer are used, its schedule is not.
         folder: The folder for lr-find.png and lr-find.csv, created if necessary.
         steps: Number of steps, at least 20.
+        refresh: Decode the images again, even if the cache has them.
 
     Raises:
         RecipeError: The network does not fit the data, or there are too few steps.
@@ -28,7 +29,7 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200) -> RangeTest:
     folders.check_destination(folder)
     if steps < MIN_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {MIN_STEPS}", where="--steps")
-    session = Session.load(recipe)
+    session = Session.load(recipe, refresh=refresh)
     recipe, teacher = session.recipe, load_teacher(session.recipe, session.data)
     files.make_folder(folder)
     test = session.range_test(session.build_net(), steps=steps, teacher=teacher.teacher if teacher else None)

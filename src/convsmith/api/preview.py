@@ -8,14 +8,19 @@ from convsmith.reports.samples import preview_images, sample_pictures
 from convsmith.system import files, folders
 
 
-def preview(recipe: Recipe, folder: Path) -> tuple[Path, ...]:
+def preview(recipe: Recipe, folder: Path, *, refresh: bool = False) -> tuple[Path, ...]:
     """Draw sample images, and training images as the network receives them.
+
+    Args:
+        recipe: From `load_recipe`.
+        folder: Where the pictures are written.
+        refresh: Decode the images again, even if the cache has them.
 
     Returns:
         The paths of the pictures in `folder`, which is created if necessary.
     """
     folders.check_destination(folder)
-    session = Session.load(recipe)
+    session = Session.load(recipe, refresh=refresh)
     files.make_folder(folder)
     augmented = preview_images(session.recipe, session.data)
     pictures = sample_pictures(session.recipe, session.data, augmented, folder)

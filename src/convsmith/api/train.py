@@ -25,6 +25,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
     tensorboard: bool = False,
+    refresh: bool = False,
 ) -> Result:
     """Train and evaluate a recipe, and write a run folder with weights, log, metrics, plots and report.
 
@@ -34,6 +35,7 @@ def train(
         callbacks: Called after the callbacks that write the run folder.
         profile: Collects the time of each phase; the run folder then has a profile.txt.
         tensorboard: Write curves for TensorBoard into `tensorboard/` of the run folder.
+        refresh: Decode the images again, even if the cache has them.
 
     Raises:
         MissingExtraError: `tensorboard` is set, but TensorBoard is not installed.
@@ -55,7 +57,7 @@ def train(
     folders.check_destination(runs)
     choose_device(recipe.train.device)
     with curves(enabled=tensorboard) as writers:
-        session = Session.load(recipe)
+        session = Session.load(recipe, refresh=refresh)
         teacher = load_teacher(session.recipe, session.data)
         folders.check_destination(runs, session.space())
         with session.threads():

@@ -39,6 +39,9 @@ TrainedArgument = Annotated[
 Device = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, mps or auto; by default the CPU")
 ]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Decode the images again, even if the cache has them.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 TensorBoard = Annotated[
     bool,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument
+from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh
 from convsmith.cli.output import print_text
 
 
@@ -16,9 +16,10 @@ def preview(
     overrides: Overrides = None,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the pictures")] = Path("preview"),
+    refresh: Refresh = False,
 ) -> None:
     """Draw sample images, and augmented images as the network receives them."""
-    for path in cs.preview(cs.load_recipe(recipe, *(overrides or [])), out):
+    for path in cs.preview(cs.load_recipe(recipe, *(overrides or [])), out, refresh=refresh):
         print_text(str(path))
 
 
@@ -33,12 +34,13 @@ def verify_data(
     overrides: Overrides = None,
     *,
     show_all: Annotated[bool, typer.Option("--all", help="List every file.")] = False,
+    refresh: Refresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a data set; exit with code 1 if there are issues."""
     from convsmith.data.issues import DEFAULT_LIMIT, report_lines
 
-    verification = cs.verify_data(source, *(overrides or []))
+    verification = cs.verify_data(source, *(overrides or []), refresh=refresh)
     if as_json:
         print_text(json.dumps(verification.record(), indent=2))
     else:

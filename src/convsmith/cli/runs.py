@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, RunArgument, TensorBoard
+from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh, RunArgument, TensorBoard
 from convsmith.cli.output import print_error, print_text
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def train(
     ] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each phase.")] = False,
     tensorboard: TensorBoard = False,
+    refresh: Refresh = False,
 ) -> None:
     """Train a recipe and write a run folder with weights, log, metrics, plots and report."""
     values = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
@@ -34,7 +35,14 @@ def train(
 
     profiler = Profile(enabled=True) if profile else None
     with closing(progress_callback()) as callback:
-        result = cs.train(loaded, runs=runs, callbacks=(callback,), profile=profiler, tensorboard=tensorboard)
+        result = cs.train(
+            loaded,
+            runs=runs,
+            callbacks=(callback,),
+            profile=profiler,
+            tensorboard=tensorboard,
+            refresh=refresh,
+        )
     if profiler:
         print_text(f"{profiler.table()}\n")
     _print_result(result)
@@ -91,10 +99,13 @@ def evaluate(
     label_errors: Annotated[
         bool, typer.Option("--label-errors", help="Also list test labels that are probably wrong.")
     ] = False,
+    refresh: Refresh = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
 ) -> None:
     """Evaluate a run on its training and test images, and rewrite its plots and report."""
-    result = cs.evaluate(run, robustness=robustness, duplicates=duplicates, label_errors=label_errors)
+    result = cs.evaluate(
+        run, robustness=robustness, duplicates=duplicates, label_errors=label_errors, refresh=refresh
+    )
     if as_json:
         print_text(json.dumps(cs.results(run), indent=2))
     else:
@@ -114,10 +125,11 @@ def lr_find(
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for plot and table")] = Path("lr-find"),
     steps: Annotated[int, typer.Option(help="number of steps")] = 200,
+    refresh: Refresh = False,
 ) -> None:
     """Run a learning-rate range test, with a plot and a suggested learning rate."""
     loaded = cs.load_recipe(recipe, *(overrides or []))
-    test = cs.lr_find(loaded, out, steps=steps)
+    test = cs.lr_find(loaded, out, steps=steps, refresh=refresh)
     print_text(f"Recipe: {loaded.train.optimizer.lr:g}")
     if test.suggestion is None:
         print_text("Suggestion: none; the loss never falls")

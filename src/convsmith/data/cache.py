@@ -1,36 +1,33 @@
 """The uint8 cache: images decoded once, in an order and under a fingerprint that follow from the content."""
 
-import contextlib
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 from PIL import Image
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import UnusableImageError, decode_each
+from convsmith.data.index import Entry, cache_folder, forget, read_entry, write_entry
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages
 from convsmith.data.parquet import unreadable_files
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.scan import ScanResult, scan
+from convsmith.data.signatures import decode_signature
 from convsmith.data.sources import read_source
 from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
 
 # Incremented when the layout below changes, so that an older cache is not used.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 MAX_LISTED = 5
-# The name of a folder of decoded images: their fingerprint, and the size they were resized to.
-_CONTENT_NAME = re.compile(r"[0-9a-f]{64}(-[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,63 +53,37 @@ class CachedData:
     dropped: tuple[DataIssue, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _SourceEntry:
-    """The content of a source, with its own class names: equal images may have other names elsewhere."""
-
-    content: Path
-    class_names: tuple[str, ...]
-    dropped: tuple[DataIssue, ...]
-
-
-def cache_folder() -> Path:
-    """Return `$CONVSMITH_CACHE`, or `convsmith` in the user's cache folder."""
-    if folder := os.environ.get("CONVSMITH_CACHE"):
-        return Path(folder)
-    return platformdirs.user_cache_path("convsmith", appauthor=False)
-
-
 def _content_folder() -> Path:
     return cache_folder() / f"content-{CACHE_VERSION}"
 
 
-def load_cached(source: Source, config: DataConfig) -> CachedData:
+def load_cached(source: Source, config: DataConfig, *, refresh: bool = False) -> CachedData:
     """Return a source's decoded images from the cache; decode them into it if they are missing.
+
+    Args:
+        source: From `find_source`. Other files, or another decoder, have another entry in the cache.
+        config: The `[data]` table of a recipe.
+        refresh: Decode the images even if they are in the cache, and replace them there.
 
     Raises:
         DataError: Images are unreadable or of mixed sizes, labels are out of range, or the cache is damaged.
     """
-    options = f"{CACHE_VERSION} {config.resize} {config.image_column} {config.label_column}"
-    options += " skip damaged" if config.skip_damaged else ""
-    key = hashlib.sha256(f"{source.signature} {options}".encode()).hexdigest()
-    path = cache_folder() / "sources" / f"{key}.json"
-    entry = _read_entry(path)
-    if entry is None:
-        raw = read_source(source, config)
+    key = hashlib.sha256(
+        f"{CACHE_VERSION} {source.signature} {decode_signature(config)}".encode()
+    ).hexdigest()
+    if refresh:
+        forget(source.location)
+    entry = read_entry(key)
+    if entry is None or not os.path.isdir(_content_folder() / entry.content):  # noqa: PTH112 - never raises
+        raw = read_source(source, config, refresh=refresh)
         try:
             entry = _store(raw, source, config)
         except OSError as error:
             # Exceptions of NumPy's writers do not name the file.
             raise files.write_error(cache_folder(), error) from error
-        files.make_folder(path.parent)
-        record = {**asdict(entry), "content": entry.content.name, "source": source.location}
-        files.write_json(path, record)
+        if source.identified:
+            write_entry(key, entry)
     return _load(entry)
-
-
-def _read_entry(path: Path) -> _SourceEntry | None:
-    """Return the entry of a source; None if it is missing or unusable."""
-    with contextlib.suppress(FileError, TypeError):
-        match reading.read_json(path):
-            # The name of the content cannot leave the cache.
-            case {"content": str(name), "class_names": list(names)} as record if _CONTENT_NAME.fullmatch(
-                name
-            ):
-                content = _content_folder() / name
-                dropped = tuple(DataIssue(**each) for each in record.get("dropped", ()))
-                if content.is_dir():
-                    return _SourceEntry(content=content, class_names=tuple(map(str, names)), dropped=dropped)
-    return None
 
 
 def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> str:
@@ -137,7 +108,7 @@ def _combined(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _store(raw: RawData, source: Source, config: DataConfig) -> _SourceEntry:
+def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
     """Decode all images, one at a time, into files sorted by their digests.
 
     A copy with other file names, or in another order, therefore trains identically.
@@ -159,8 +130,7 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _SourceEntry:
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
         text = "".join(f"{name} {prints[name]} " for name in sorted(prints))
         total = hashlib.sha256(text.encode()).hexdigest()
-        content = _content_folder() / (total + (f"-{config.resize}" if config.resize else ""))
-        with folders.atomic_folder(content) as folder:
+        with folders.scratch_folder(_content_folder(), name="sorted") as folder:
             for name, (unsorted, digests) in decoded_splits.items():
                 order = sorted(range(len(digests)), key=digests.__getitem__)
                 _write_in_order(folder / f"{name}-images.npy", unsorted, order)
@@ -168,7 +138,33 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> _SourceEntry:
                 np.save(folder / f"{name}-labels.npy", labels[order])
             sums = {path.name: reading.sha256(path) for path in sorted(folder.iterdir())}
             files.write_json(folder / "meta.json", {"fingerprint": total, "sha256": sums})
-    return _SourceEntry(content=content, class_names=raw.class_names, dropped=result.damaged)
+            meta_sha256 = reading.sha256(folder / "meta.json")
+            # Equal images are stored once, whatever files and options they come from.
+            content = _content_folder() / f"{total}-{meta_sha256[:16]}"
+            _publish(folder, content)
+    return Entry(
+        content=content.name,
+        meta_sha256=meta_sha256,
+        source=source.location,
+        class_names=raw.class_names,
+        dropped=result.damaged,
+    )
+
+
+def _publish(folder: Path, content: Path) -> None:
+    """Move decoded images to their place, in steps that leave every file whole.
+
+    Files that are there already had the same bytes when they were written, and may be in use.
+    """
+    try:
+        folder.chmod(0o755)
+        folder.rename(content)
+    except OSError:
+        if not content.is_dir():
+            raise
+        for path in folder.iterdir():
+            path.replace(content / path.name)
+    files.sync_folder(content.parent)
 
 
 def _decode(
@@ -203,11 +199,10 @@ def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
     target.flush()
 
 
-def _load(entry: _SourceEntry) -> CachedData:
-    content = entry.content
+def _load(entry: Entry) -> CachedData:
+    content = _content_folder() / entry.content
     try:
-        meta = reading.read_json(content / "meta.json")
-        _check(content, meta["fingerprint"], meta["sha256"])
+        meta = _verified_meta(content, entry.meta_sha256)
         splits = {
             name: CachedSplit(
                 images=np.load(content / f"{name}-images.npy", mmap_mode="r"),
@@ -220,7 +215,7 @@ def _load(entry: _SourceEntry) -> CachedData:
         raise DataError(
             f"the cache is damaged: {error}",
             where=str(content),
-            fix="remove this folder; it is created again",
+            fix="decode the images again with --refresh (in Python refresh=True), or remove this folder",
         ) from error
     return CachedData(
         splits=splits,
@@ -230,19 +225,18 @@ def _load(entry: _SourceEntry) -> CachedData:
     )
 
 
-def _check(content: Path, stored: str, sums: Mapping[str, str]) -> None:
-    """Raise ValueError if a file is not what `_store` wrote.
+def _verified_meta(content: Path, meta_sha256: str) -> Any:
+    """Return meta.json; raise ValueError if a file is not what `_store` wrote.
 
     This reads every byte, as training does anyway, at a gigabyte per second or more.
     """
-    if stored != content.name.partition("-")[0]:
-        raise ValueError("meta.json has a different fingerprint")
-    train, test = ({f"{split}-images.npy", f"{split}-labels.npy"} for split in ("train", "test"))
-    if set(sums) not in (train, train | test):
-        raise ValueError(f"meta.json lists {', '.join(sums)}")
-    for name, expected in sums.items():
+    if reading.sha256(content / "meta.json") != meta_sha256:
+        raise ValueError("the SHA-256 of meta.json differs")
+    meta = reading.read_json(content / "meta.json")
+    for name, expected in meta["sha256"].items():
         if reading.sha256(content / name) != expected:
             raise ValueError(f"the SHA-256 of {name} differs")
+    return meta
 
 
 def _bytes_needed(result: ScanResult, channels: int, config: DataConfig) -> int:

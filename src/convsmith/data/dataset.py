@@ -138,11 +138,12 @@ class ImageDataset(TrainingData):
         return {**super().splits, "test": self.test}
 
 
-def load(config: DataConfig) -> ImageDataset:
+def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
     """Find, decode, verify and split a data set.
 
     Args:
         config: The `[data]` table of a recipe.
+        refresh: Decode the images again, even if the cache has them.
 
     Raises:
         DataError: The data set cannot be found or read, or is too small to be split.
@@ -153,7 +154,7 @@ def load(config: DataConfig) -> ImageDataset:
         ((1, 8, 8), 1347, 450)
     """
     source = find_source(config)
-    cached = load_cached(source, config)
+    cached = load_cached(source, config, refresh=refresh)
     training, split_off = _training_data(source, cached, config)
     test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
     fields = {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}

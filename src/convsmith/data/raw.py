@@ -51,12 +51,20 @@ class RawData:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A location that a data set can be read from. `signature` changes when its files do."""
+    """A location that a data set can be read from.
+
+    Attributes:
+        signature: Changes when its files do.
+        identified: Whether the signature is known to be that of the present content.
+        revision: The commit of a data set on the hub, if it is known.
+    """
 
     title: str
     location: str
     signature: str
     kind: str
+    identified: bool = True
+    revision: str | None = None
 
 
 def is_class_index(value: Any) -> bool:

@@ -1,7 +1,5 @@
 """Data sources: the built-in digits, parquet and image folders, and the Hugging Face hub."""
 
-import hashlib
-import json
 import logging
 import os
 import re
@@ -15,6 +13,7 @@ import numpy as np
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import LAYOUT_HINT, is_image, list_files, read_image_folder
+from convsmith.data.hub import current_revision
 from convsmith.data.parquet import (
     class_names,
     encoded_image,
@@ -24,6 +23,7 @@ from convsmith.data.parquet import (
     read_parquet,
 )
 from convsmith.data.raw import RawData, RawSplit, Source, select_splits
+from convsmith.data.signatures import file_signature, package_signature
 from convsmith.errors import DataError, suggest
 
 HUB_NAMES = {
@@ -47,7 +47,8 @@ def find_source(config: DataConfig) -> Source:
     """
     name = config.source
     if name == "digits":
-        return Source(title="digits", location="scikit-learn", signature="scikit-learn digits", kind="digits")
+        signature = f"digits {package_signature('scikit-learn')}"
+        return Source(title="digits", location="scikit-learn", signature=signature, kind="digits")
     if name in HUB_NAMES:
         return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
     folder = Path(name).expanduser()
@@ -66,8 +67,13 @@ def find_source(config: DataConfig) -> Source:
     raise DataError(f"unknown data set {name!r}", where="data.source", fix=suggest(name, NAMES))
 
 
-def read_source(source: Source, config: DataConfig) -> RawData:
+def read_source(source: Source, config: DataConfig, *, refresh: bool = False) -> RawData:
     """Return a source's encoded images, which are read lazily, and its unchecked labels.
+
+    Args:
+        source: From `find_source`.
+        config: The `[data]` table of a recipe.
+        refresh: Download a data set on the hub again.
 
     Raises:
         DataError: Nothing can be read, or columns are missing or ambiguous.
@@ -80,7 +86,7 @@ def read_source(source: Source, config: DataConfig) -> RawData:
         case "parquet":
             return read_parquet(source, parquet_files(Path(source.location)), config)
         case _:
-            return _read_hub(source, config)
+            return _read_hub(source, config, refresh=refresh)
 
 
 def _local_copy(name: str) -> Source | None:
@@ -97,7 +103,16 @@ def _local_copy(name: str) -> Source | None:
 
 
 def _hub_source(title: str, hub_id: str) -> Source:
-    return Source(title=title, location=hub_id, signature=f"hub {hub_id}", kind="hub")
+    revision = current_revision(hub_id)
+    return Source(
+        title=title,
+        location=hub_id,
+        signature=f"hub {hub_id} {revision.commit}",
+        kind="hub",
+        # Offline, `datasets` reads its newest copy, whatever revision that has.
+        identified=revision.confirmed,
+        revision=revision.commit if revision.confirmed else None,
+    )
 
 
 def _folder_source(title: str, folder: Path) -> Source:
@@ -114,9 +129,8 @@ def _folder_source(title: str, folder: Path) -> Source:
             where=str(folder),
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )
-    stats = [(str(file.relative_to(folder)), (s := file.stat()).st_size, s.st_mtime_ns) for file in files]
-    digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    return Source(title=title, location=str(folder), signature=f"{kind} {folder} {digest}", kind=kind)
+    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(files, folder)}"
+    return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 
 def _unsupported_hint(file: Path) -> str:
@@ -157,12 +171,13 @@ def _read_digits() -> RawData:
     return RawData(splits={"train": split}, class_names=tuple(map(str, digits.target_names)))
 
 
-def _read_hub(source: Source, config: DataConfig) -> RawData:
+def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
     import datasets
 
+    mode = datasets.DownloadMode.FORCE_REDOWNLOAD if refresh else None
     with _quiet(datasets):
         try:
-            splits = datasets.load_dataset(source.location)
+            splits = datasets.load_dataset(source.location, revision=source.revision, download_mode=mode)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
             raise DataError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
+from convsmith.data.index import forget
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Verification
 from convsmith.data.raw import RawData
 from convsmith.data.scan import ScanResult, scan
@@ -36,7 +37,7 @@ FEW, FEW_SHARE = 5, 0.1
 _DIGEST_BYTES = 16
 
 
-def verify(config: DataConfig) -> Verification:
+def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
     """Decode every image of a data set as training would, and report every issue.
 
     Files are named by their path relative to the source, rows of parquet files by their index. Images with
@@ -44,6 +45,7 @@ def verify(config: DataConfig) -> Verification:
 
     Args:
         config: The `[data]` table of a recipe. With `resize`, mixed sizes are no issue.
+        refresh: Also remove the data set from the cache, so that it is decoded again when it is used.
 
     Raises:
         DataError: The data set does not exist or is unreadable.
@@ -54,7 +56,9 @@ def verify(config: DataConfig) -> Verification:
         ({'train': 1797}, True)
     """
     source = find_source(config)
-    raw = read_source(source, config)
+    if refresh:
+        forget(source.location)
+    raw = read_source(source, config, refresh=refresh)
     table = _ImageTable(raw)
     result = scan(raw, table)
     issues = [

@@ -143,14 +143,18 @@ class Session(TrainingSession):
     data: ImageDataset
 
     @classmethod
-    def load(cls, recipe: Recipe) -> "Session":
+    def load(cls, recipe: Recipe, *, refresh: bool = False) -> "Session":
         """Load the data of a recipe, and check that net and augmentation fit it.
+
+        Args:
+            recipe: The recipe.
+            refresh: Decode the images again, even if the cache has them.
 
         Raises:
             DataError: The data set does not exist or cannot be read.
             RecipeError: Net or augmentation do not fit the images.
         """
-        data = load(recipe.data)
+        data = load(recipe.data, refresh=refresh)
         analysis = analyze_recipe(recipe, data.info)
         return cls(
             recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}),

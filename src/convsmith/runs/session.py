@@ -8,15 +8,19 @@ from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
 
 
-def open_run(run: Path) -> tuple[RunFolder, Session]:
+def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
     """Open a run, and load its recipe with the data that it was trained on.
+
+    Args:
+        run: The run folder.
+        refresh: Decode the images again, even if the cache has them.
 
     Raises:
         RunError: The run does not exist or is damaged, or its data set has changed.
         DataError: The data set does not exist or cannot be read.
     """
     folder = RunFolder.open(run)
-    session = Session.load(folder.recipe())
+    session = Session.load(folder.recipe(), refresh=refresh)
     found, expected = session.data.fingerprint, folder.read(DataRecord).fingerprint
     if found != expected:
         raise RunError(
