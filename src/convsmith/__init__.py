@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from convsmith.models.model import Model as Model
     from convsmith.nas.search import SearchResult as SearchResult
     from convsmith.net.analysis import Analysis as Analysis
+    from convsmith.net.inputs import Input as Input
     from convsmith.net.settings import NetSettings as NetSettings
     from convsmith.recipes.schema import Recipe as Recipe
     from convsmith.reports.comparison import Comparison as Comparison
@@ -73,6 +74,7 @@ _MODULES = {
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",
+    "Input": "convsmith.net.inputs",
     "Model": "convsmith.models.model",
     "NetSettings": "convsmith.net.settings",
     "Parity": "convsmith.exporters.parity",

@@ -157,7 +157,7 @@ def test_memory_bounds_are_inclusive(field: str, number: int) -> None:
 
 def test_coverage_of_the_image() -> None:
     (check,) = judge(Brief(full_coverage=True), analysis_of("C8:k1:s2 / G F10"))
-    assert (check.verdict, check.actual) == ("fail", "16 and 16 rows and columns are missed")
+    assert (check.verdict, check.actual) == ("fail", "16 rows and 16 columns are missed")
     (check,) = judge(Brief(full_coverage=True), analysis_of("C8:s2 / G F10"))
     assert check.verdict == "pass"
     # The layer before it fills the gaps of a dilation.

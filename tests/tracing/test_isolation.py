@@ -105,7 +105,7 @@ class Locked(nn.Module):
             "2 operations ran before it, the last was gt",
         ),
         (Apply(lambda x: x[x > 0]), "branches on the values", "Apply", "the last was gt"),
-        (NeedsMore(), "forward takes images, mask, expected one batch of images", "NeedsMore", ""),
+        (NeedsMore(), "forward(images, mask) cannot be called with 1 input: missing", "NeedsMore", ""),
         (Locked(), "cannot be copied: TypeError", "Locked", ""),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from convsmith.briefs import remedies
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.structure import LAYER_KINDS, blocks, count_kind
 from convsmith.net.analysis import Analysis
+from convsmith.net.remarks import lines_text
 from convsmith.text import plural
 
 Verdict = Literal["pass", "fail", "not applicable"]
@@ -141,11 +142,12 @@ def _receptive_field_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]
         if analysis.uncovered is None:
             yield _unknown("coverage of the image", "every pixel", "the receptive field of an operation")
         else:
-            missed = " and ".join(map(str, analysis.uncovered))
             yield _check(
                 "coverage of the image",
                 passed=not any(analysis.uncovered),
-                actual=f"{missed} rows and columns are missed" if any(analysis.uncovered) else "every pixel",
+                actual=f"{lines_text(analysis.uncovered)} are missed"
+                if any(analysis.uncovered)
+                else "every pixel",
                 required="every pixel",
                 fix=lambda: "keep strides within kernels, and add padding if the last pixels are cut off",
             )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import convsmith as cs
-from convsmith.errors import RecipeError
 
 if TYPE_CHECKING:
     from convsmith.models.model import Model
@@ -24,8 +23,13 @@ TargetArgument = Annotated[
     ),
 ]
 InputShape = Annotated[
-    str | None,
-    typer.Option("--input", metavar="CxHxW", help="shape of one image; by default that of the recipe's data"),
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=]CxHxW[:DTYPE]",
+        help="shape of one image; by default that of the recipe's data. For a module also other inputs, one "
+        "option each: --input 3x32x32 --input 16:int64 --input mask=1x32x32",
+    ),
 ]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a README.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -52,22 +56,6 @@ TensorBoard = Annotated[
 
 
 def resolve(
-    name: str, overrides: list[str] | None, input_shape: str | None, prefer: "Preference" = "recipe"
+    name: str, overrides: list[str] | None, input_shape: list[str] | None, prefer: "Preference" = "recipe"
 ) -> "Model":
-    return cs.resolve(name, *(overrides or []), input_shape=_shape(input_shape), prefer=prefer)
-
-
-def _shape(text: str | None) -> tuple[int, int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) == 3 and all(
-        part.isascii() and part.isdigit() and 1 <= int(part[:6]) <= 16384 for part in parts
-    ):
-        channels, height, width = map(int, parts)
-        return channels, height, width
-    raise RecipeError(
-        f"found {text!r}, expected channels x height x width",
-        where="--input",
-        fix="for example --input 3x32x32",
-    )
+    return cs.resolve(name, *(overrides or []), input_shape=input_shape or None, prefer=prefer)

@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from convsmith.errors import BundleError, RecipeError, suggest
+from convsmith.net.inputs import Input, Inputs, image_shape, inputs_of
 
 if TYPE_CHECKING:
     from convsmith.models.model import Model, TrainedModel
 
 Preference = Literal["recipe", "zoo"]
-ImageShape = tuple[int, int, int]
 
 
 def resolve(
     text: str,
     overrides: Sequence[str] = (),
-    input_shape: ImageShape | None = None,
+    input_shape: Inputs | None = None,
     *,
     prefer: Preference = "recipe",
 ) -> "Model":
@@ -41,7 +41,8 @@ def resolve(
             a net in the notation.
         overrides: Fields of the recipe, or settings of the net, as `key=value`; a trained model accepts
             fields of its brief only.
-        input_shape: `(C, H, W)` of one image; by default that of the model's own data.
+        input_shape: `(C, H, W)` of one image; by default that of the model's own data. A module may have
+            several inputs, see `inputs_of`.
         prefer: Which model a word denotes that names both a recipe and a zoo model. With overrides it is
             always the recipe.
 
@@ -60,7 +61,7 @@ def resolve(
         ('recipe', 'zoo', 'zoo')
     """
     reference = _locate(text, "recipe" if overrides else prefer)
-    model = _open(reference, overrides, input_shape)
+    model = _open(reference, overrides, None if input_shape is None else inputs_of(input_shape))
     model.notes = _notes(text, reference)
     return model
 
@@ -144,10 +145,15 @@ def _locate_folder(text: str) -> _Reference | None:
 
 
 def _open(
-    reference: _Reference, overrides: Sequence[str] = (), input_shape: ImageShape | None = None
+    reference: _Reference, overrides: Sequence[str] = (), inputs: tuple[Input, ...] | None = None
 ) -> "Model":
     """Open the model of a reference; a heavy library is imported for its own kinds only."""
     text = reference.text
+    if reference.kind == "module":
+        from convsmith.models.untrained import ModuleModel
+
+        return ModuleModel(text, overrides, inputs)
+    input_shape = None if inputs is None else image_shape(inputs)
     match reference.kind:
         case "zoo":
             from convsmith.models.bundle import read
@@ -169,11 +175,7 @@ def _open(
             from convsmith.recipes.loader import load
 
             return RecipeModel(load(text, overrides), input_shape)
-        case "module":
-            from convsmith.models.untrained import ModuleModel
-
-            return ModuleModel(text, overrides, input_shape)
-        case "notation":
+        case _:
             from convsmith.models.untrained import NotationModel
 
             return NotationModel(text, overrides, input_shape)

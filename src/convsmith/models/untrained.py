@@ -1,11 +1,12 @@
 """Models without trained weights: notation, modules in files, recipes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from convsmith.errors import RecipeError
 from convsmith.models.model import Model
 from convsmith.net.arithmetic import analyze, analyze_notation
+from convsmith.net.inputs import Input
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.net.settings import NetSettings
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from convsmith.recipes.session import Session
 
 ImageShape = tuple[int, int, int]
+_Given = TypeVar("_Given")
 
 
 class NotationModel(Model):
@@ -39,8 +41,8 @@ class ModuleModel(Model):
 
     kind = "module"
 
-    def __init__(self, text: str, overrides: Sequence[str], input_shape: ImageShape | None) -> None:
-        shape = _required(input_shape)
+    def __init__(self, text: str, overrides: Sequence[str], inputs: tuple[Input, ...] | None) -> None:
+        required = _required(inputs)
         if overrides:
             raise RecipeError(
                 "a module has no settings to override",
@@ -51,7 +53,7 @@ class ModuleModel(Model):
         from convsmith.tracing.trace import trace
 
         self._module = load_module(text)
-        analysis = trace(self._module, shape)
+        analysis = trace(self._module, required)
         super().__init__(analysis.title, analysis)
 
     def net(self) -> "nn.Module":
@@ -108,7 +110,7 @@ def _settings(overrides: Sequence[str]) -> NetSettings:
     return load_settings(overrides)
 
 
-def _required(input_shape: ImageShape | None) -> ImageShape:
-    if input_shape is None:
+def _required(given: _Given | None) -> _Given:
+    if given is None:
         raise RecipeError("the input's shape is missing", where="--input", fix="for example --input 3x32x32")
-    return input_shape
+    return given

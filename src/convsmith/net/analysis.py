@@ -11,6 +11,8 @@ from html import escape
 from math import prod
 
 from convsmith.net.cells import compact_cells, macs_text, note_lines, receptive_field_text
+from convsmith.net.inputs import Input
+from convsmith.net.remarks import input_remarks, member_remarks
 from convsmith.net.rows import IMAGE, Axes, ReceptiveField, Row, Shape
 from convsmith.text import markdown_table
 
@@ -26,13 +28,19 @@ class Analysis:
 
     Attributes:
         title: The net in the notation, or the module's class.
-        input_shape: `(C, H, W)` of one image.
+        input_shape: `(C, H, W)` of one image, to whose pixels receptive fields refer.
         rows: In the order of execution.
         trainable: Parameters that require gradients.
         buffers: Values of running statistics and other state that is saved with the parameters.
         buffer_bytes: Their size in a file.
         uncovered: Rows and columns of the image that no output depends on, along each axis; None if unknown.
         unused: Names and sizes of the parameters that no operation uses.
+        inputs: All inputs of a module; empty if the image is the only one.
+        unit: What MACs and activations are for: one "image", one "sample" of inputs that are no images, or a
+            "call" with a batch of several.
+        unregistered: Names and sizes of weights in plain lists and dictionaries. `parameters()` does not
+            return them, so that they are neither trained nor saved.
+        hidden_methods: Attributes of a module that hide methods of `nn.Module`, as `modules`.
     """
 
     title: str
@@ -43,6 +51,10 @@ class Analysis:
     buffer_bytes: int
     uncovered: Axes | None
     unused: tuple[tuple[str, int], ...] = ()
+    inputs: tuple[Input, ...] = ()
+    unit: str = "image"
+    unregistered: tuple[tuple[str, int], ...] = ()
+    hidden_methods: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         header, *lines = compact_cells(self.rows)
@@ -58,7 +70,15 @@ class Analysis:
         return f"<p><code>{escape(self.title)}</code></p>{table}{remarks}"
 
     def _remarks(self) -> list[str]:
-        return [self.totals_line(), *note_lines(self.rows)]
+        return [self.totals_line(), *self.remarks, *note_lines(self.rows)]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader must know about inputs, weights and attributes, one line each."""
+        return (
+            *input_remarks(self.input_shape, self.inputs),
+            *member_remarks(self.unused, self.unregistered, self.hidden_methods),
+        )
 
     def totals_line(self) -> str:
         """Return parameters, MACs and receptive field as one line of text."""

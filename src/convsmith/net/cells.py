@@ -49,7 +49,12 @@ def macs_text(macs: int, num_unknown: int) -> str:
 
 def receptive_field_text(field: ReceptiveField) -> str:
     """Return the receptive field with its unit, or the reason why it is unknown."""
-    return f"unknown: {field.unknown}" if field.unknown else f"{axes_text(field.sizes)} pixels"
+    if field.unknown:
+        return f"unknown: {field.unknown}"
+    if not field.sizes:
+        return "none, the input has no rows and columns"
+    text = axes_text(field.sizes)
+    return f"{text} pixel{'' if text == '1' else 's'}"
 
 
 def compact_cells(rows: Sequence[Row]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from convsmith.net.cells import (
     receptive_field_text,
     size_cell,
 )
+from convsmith.net.remarks import lines_text
 from convsmith.net.rows import ReceptiveField, Row
 from convsmith.text import markdown_table
 
@@ -95,10 +96,12 @@ def totals(analysis: Analysis) -> list[str]:
     fixed, each = analysis.training_bytes
     files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
     peak = analysis.peak_activation_bytes / 1024
-    frozen = analysis.parameters - analysis.trainable
+    unregistered = sum(count for _, count in analysis.unregistered)
+    frozen = analysis.parameters - analysis.trainable - unregistered
+    extra = f", {unregistered:,} unregistered" if unregistered else ""
     macs = macs_text(analysis.macs, len(analysis.unknown_macs))
     lines = [
-        f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not)",
+        f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not{extra})",
         f"Buffers: {analysis.buffers:,} values",
         f"MACs: {macs} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
         f"Receptive field: {receptive_field_text(analysis.final_receptive_field)}",
@@ -106,15 +109,11 @@ def totals(analysis: Analysis) -> list[str]:
         f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
         f"Weights in a file: {files}",
     ]
-    if analysis.unused:
-        names = ", ".join(f"{name} ({count:,})" for name, count in analysis.unused)
-        lines.append(f"Parameters that no operation uses: {names}")
+    lines += analysis.remarks
     if analysis.uncovered is None:
         lines.append("Coverage of the image: unknown")
     elif any(analysis.uncovered):
-        lines.append(
-            f"Coverage of the image: no output depends on {axes_text(analysis.uncovered)} rows and columns"
-        )
+        lines.append(f"Coverage of the image: no output depends on {lines_text(analysis.uncovered)}")
     else:
         lines.append("Coverage of the image: every pixel")
     return lines
@@ -137,10 +136,13 @@ def record(analysis: Analysis) -> dict[str, Any]:
     return {
         "title": analysis.title,
         "input_shape": list(analysis.input_shape),
+        "inputs": [str(each) for each in analysis.inputs],
+        "unit": analysis.unit,
         "totals": {
             "parameters": analysis.parameters,
             "trainable_parameters": analysis.trainable,
             "unused_parameters": dict(analysis.unused),
+            "unregistered_parameters": dict(analysis.unregistered),
             "buffers": analysis.buffers,
             "macs": None if analysis.unknown_macs else analysis.macs,
             "known_macs": analysis.macs,

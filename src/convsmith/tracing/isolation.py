@@ -1,11 +1,11 @@
 """Run a copy of a module without side effects on the module or the process."""
 
 import copy
-import inspect
 import logging
 import random
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,34 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.errors import ModuleError
-from convsmith.net.rows import Shape
+from convsmith.tracing.arguments import Arguments
+from convsmith.tracing.members import first_weight, named_buffers, named_modules, named_parameters
 
 
-def check_signature(module: nn.Module) -> None:
-    """Raise a `ModuleError` if `forward` cannot be called with images alone."""
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind in (*positional, each.KEYWORD_ONLY)
-    ]
-    variadic = any(each.kind is each.VAR_POSITIONAL for each in parameters)
-    takes_one = variadic or any(each.kind in positional for each in parameters)
-    if len(needed) > 1 or not takes_one:
-        names = ", ".join(each.name for each in parameters) or "nothing"
-        raise ModuleError(
-            f"forward takes {names}, expected one batch of images",
-            where=type(module).__name__,
-            fix="wrap it in a module whose forward takes only the images",
-        )
-
-
-def initialize_lazy_layers(module: nn.Module, input_shape: Shape) -> None:
+def initialize_lazy_layers(module: nn.Module, arguments: Arguments) -> None:
     """Initialise lazy layers, which take their width from their first input, with an image of zeros."""
-    if any(nn.parameter.is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+    members = (*named_parameters(module).values(), *named_buffers(module).values())
+    if any(map(nn.parameter.is_lazy, members)):
+        inputs = arguments.zeros(first_weight(module).device)
         with preserved_state(), torch.no_grad():
-            module(torch.zeros(1, *input_shape))
+            module(*inputs.args, **inputs.kwargs)
 
 
 def copy_module(module: nn.Module) -> nn.Module:
@@ -50,7 +33,7 @@ def copy_module(module: nn.Module) -> nn.Module:
         ModuleError: The module cannot be copied.
     """
     memo: dict[int, Any] = {}
-    for child in module.modules():
+    for child in named_modules(module).values():
         for value in vars(child).values():
             # PyTorch does not copy results of earlier operations and random generators.
             if isinstance(value, Tensor) and not value.is_leaf:
@@ -67,20 +50,30 @@ def copy_module(module: nn.Module) -> nn.Module:
         ) from error
 
 
+def _without_compilation() -> AbstractContextManager[None]:
+    """Run compiled parts as they are written; without them, save the time to import the compiler."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 @contextmanager
 def preserved_state() -> Iterator[None]:
-    """Restore the process-wide state: random states, PyTorch's failure logs, fast attention."""
+    """Restore the state of the process: random states, failure logs, fast attention, distributions."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     # Fused attention hides its parts.
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(value=False)
+    # A distribution checks the values of its parameters, which fake tensors do not have.
+    validate = torch.distributions.Distribution._validate_args  # noqa: SLF001 - has a setter only
+    torch.distributions.Distribution.set_default_validate_args(value=False)
     python, numbers, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     try:
-        yield
+        with _without_compilation():
+            yield
     finally:
+        torch.distributions.Distribution.set_default_validate_args(value=validate)
         logger.setLevel(level)
         torch.backends.mha.set_fastpath_enabled(value=fast_path)
         random.setstate(python)

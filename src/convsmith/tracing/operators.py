@@ -109,6 +109,13 @@ def _global(lineage: Lineage, shape: Sequence[int]) -> Lineage:
     return replace(lineage.without(range(len(lineage.axes))), dims=plain_dims(shape))
 
 
+def _embedding(call: Call) -> Effect:
+    """Each index selects one vector, along a new last dimension."""
+    lineage = call.lineage("indices") or call.lineages[0]
+    size = call.shape[-1]
+    return Effect(lineages=(replace(lineage, dims=(*lineage.dims, ((None, size),))),), operation="Embedding")
+
+
 def _gate(call: Call) -> Effect:
     """GLU: one half of the channels times a function of the other."""
     (lineage, *_) = call.lineages
@@ -123,7 +130,7 @@ _POINTWISE = {
 }  # fmt: skip
 
 _RULES: dict[str, Callable[[Call], Effect]] = {
-    "convolution": windows.convolution,
+    **dict.fromkeys(("convolution", "_convolution"), windows.convolution),
     **dict.fromkeys(
         ("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d",
          "avg_pool2d", "avg_pool3d"),
@@ -162,6 +169,7 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
          "_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math"),
         _attention,
     ),
+    "embedding": _embedding,
     "cat": shapes.concatenation,
     "stack": shapes.stack,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten", "alias", "detach",

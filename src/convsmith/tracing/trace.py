@@ -5,7 +5,7 @@ module itself is unchanged: a copy runs, on fake tensors, with global hooks inst
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -23,26 +23,40 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convsmith.errors import ModuleError
 from convsmith.net import coverage
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
+from convsmith.net.inputs import Inputs
 from convsmith.net.rows import Row, Shape, Window
+from convsmith.tracing.arguments import Arguments, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
-from convsmith.tracing.isolation import check_signature, copy_module, initialize_lazy_layers, preserved_state
-from convsmith.tracing.lineage import Lineage
+from convsmith.tracing.isolation import copy_module, initialize_lazy_layers, preserved_state
+from convsmith.tracing.lineage import Lineage, plain_dims
+from convsmith.tracing.members import Members, first_weight, named_parameters, unwrap
 from convsmith.tracing.operators import effect_of
 
 _NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
+def trace(
+    module: nn.Module,
+    input_shape: Inputs | None = None,
+    *,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Analysis:
     """Analyse a module in evaluation mode, for one image.
 
     A number that cannot be determined is marked as unknown, with the reason, in its row.
 
     Args:
-        module: Any module whose `forward` takes images `(N, C, H, W)`; it is not modified.
-        input_shape: `(C, H, W)` of one image; `(C, L)` or `(C, D, H, W)` for nets with one or three axes.
+        module: Any module; it is not modified.
+        input_shape: `(C, H, W)` of one image; `(C, L)` or `(C, D, H, W)` for nets with one or three axes; or
+            a list of several inputs, each a shape or a text such as "16:int64".
+        args: Instead of shapes, the positional arguments of `forward`: tensors with their batch, and any
+            other values. Tensors may be nested in lists, dictionaries and dataclasses.
+        kwargs: Its keyword arguments.
 
     Raises:
-        ModuleError: The forward pass fails, needs more than images, or branches on their values.
+        ModuleError: The forward pass fails, takes other arguments, or branches on the values of the image.
+        ShapeError: The shapes are invalid, or no input is given.
 
     Example:
         >>> from torch import nn
@@ -51,32 +65,38 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
         >>> analysis.parameters, analysis.macs, analysis.final_receptive_field.sizes
         (1192, 185880, (7, 11))
     """
-    check_signature(module)
+    module = unwrap(module)
+    weight = first_weight(module)
+    arguments = Arguments.of(input_shape, args, kwargs, weight.dtype)
+    arguments.check(module)
     # In inference mode operators are not decomposed.
     with torch.inference_mode(mode=False):
-        return _trace(module, input_shape)
+        return _trace(module, arguments, weight.device)
 
 
-def _trace(module: nn.Module, input_shape: tuple[int, ...]) -> Analysis:
-    runner = copy_module(module).eval()
+def _trace(module: nn.Module, arguments: Arguments, device: torch.device) -> Analysis:
+    title = type(module).__name__
+    runner = copy_module(module)
+    tracer = _Tracer(runner, arguments)
     try:
-        initialize_lazy_layers(runner, input_shape)
+        runner.eval()
+        initialize_lazy_layers(runner, arguments)
     except Exception as error:
-        raise _Tracer(runner).failure(error, type(module).__name__) from error
-    tracer = _Tracer(runner)
-    weight = next((each for each in runner.parameters() if each.is_floating_point()), torch.empty(0))
+        raise tracer.failure(error, title) from error
+    # Lazy layers have their parameters now.
+    tracer = _Tracer(runner, arguments)
     with preserved_state(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        image = torch.zeros(1, *input_shape, dtype=weight.dtype, device=weight.device)
-        tracer.follow(image, Lineage.of_image(image.shape))
+        fake = arguments.zeros(device)
+        tracer.follow_inputs(fake)
         try:
             with tracer.module_hooks(), tracer, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                runner(image)
+                runner(*fake.args, **fake.kwargs)
         except ModuleError:
             raise
         except Exception as error:
-            raise tracer.failure(error, type(module).__name__) from error
-    return tracer.analysis(type(module).__name__, input_shape)
+            raise tracer.failure(error, title) from error
+    return tracer.analysis(title)
 
 
 @dataclass
@@ -87,14 +107,20 @@ class _Frame:
     inputs: list[Tensor]
     effects: list[Effect] | None
 
+    def add_inputs(self, call: Call, lineage_of: Callable[[Tensor], Lineage | None]) -> None:
+        """Take the inputs from the first operator, if the layer is called with keyword arguments alone."""
+        if not any(map(lineage_of, self.inputs)):
+            self.inputs += [tensor for tensor in call.tensors if lineage_of(tensor)]
+
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Traces every operator of a forward pass."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, arguments: Arguments) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.module = module
-        self.names = {id(child): name for name, child in module.named_modules()}
+        self.arguments = arguments
+        self.members = Members.of(module)
+        self.names = self.members.paths
         self.counted: dict[int, str] = {}
         self.rows: list[Row] = []
         self.row_lineages: list[Lineage] = []
@@ -104,11 +130,23 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.lineages: dict[int, Lineage] = {}
         # The parameters from which a tensor that does not depend on the image was computed, as standardised
         # weights are.
-        self.origins: dict[int, dict[int, nn.Parameter]] = {}
+        self.origins: dict[int, dict[int, Tensor]] = {}
 
     def follow(self, tensor: Tensor, lineage: Lineage) -> None:
         self.alive[id(tensor)] = tensor
         self.lineages[id(tensor)] = lineage
+
+    def follow_inputs(self, fake: Arguments) -> None:
+        """Follow the inputs; those of the size of the image share its axes."""
+        image = fake.image
+        lineage = Lineage.of_image(image.shape)
+        for tensor in fake.tensors:
+            if tensor.dim() == image.dim() and tensor.shape[2:] == image.shape[2:]:
+                self.follow(tensor, Lineage.of_image(tensor.shape))
+            else:
+                self.follow(
+                    tensor, replace(lineage, dims=plain_dims(tensor.shape), axes=(None,) * len(lineage.axes))
+                )
 
     def lineage_of(self, tensor: Tensor) -> Lineage | None:
         return self.lineages.get(id(tensor))
@@ -143,6 +181,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sources = frozenset().union(*(lineage.rows for lineage in call.lineages))
         if leaf is not None and leaf.effects is not None:
             leaf.effects.append(effect)
+            leaf.add_inputs(call, self.lineage_of)
         elif not effect.is_view:
             sources = frozenset({self.add_operator(call, effect, sources)})
         for output, lineage in zip(call.outputs, effect.lineages, strict=True):
@@ -197,7 +236,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sources=frozenset().union(*(each.rows for each in befores)),
             in_shape=inputs[0].shape,
             out_shape=output.shape,
-            parameters={id(each): each for each in frame.module.parameters()},
+            parameters={id(each): each for each in named_parameters(frame.module).values()},
             before=befores[0],
             after=lineage,
         )
@@ -214,13 +253,14 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         sources: frozenset[int],
         in_shape: Shape,
         out_shape: Shape,
-        parameters: dict[int, nn.Parameter],
+        parameters: dict[int, Tensor],
         before: Lineage,
         after: Lineage,
     ) -> Row:
         new = {key: each for key, each in parameters.items() if key not in self.counted}
         shared = sorted({self.counted[key] for key in parameters if key in self.counted})
         self.counted |= dict.fromkeys(new, name)
+        self.alive |= new
         notes = tuple(f"shares the weights of {owner}, where they are counted" for owner in shared)
         return Row(
             operation=operation,
@@ -228,8 +268,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             block=path.split(".", maxsplit=1)[0],
             layer=path,
             sources=tuple(sorted(sources)),
-            in_shape=tuple(in_shape[1:]),
-            out_shape=tuple(out_shape[1:]),
+            in_shape=without_batch(in_shape),
+            out_shape=without_batch(out_shape),
             **{each.name: getattr(effect, each.name) for each in fields(Window)},
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
@@ -244,12 +284,12 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.row_lineages.append(lineage)
         return len(self.rows) - 1
 
-    def parameters_of(self, tensors: list[Tensor]) -> dict[int, nn.Parameter]:
+    def parameters_of(self, tensors: list[Tensor]) -> dict[int, Tensor]:
         """Return the parameters among tensors, and those from which they were computed."""
-        parameters: dict[int, nn.Parameter] = {}
+        parameters: dict[int, Tensor] = {}
         for tensor in tensors:
             parameters |= self.origins.get(id(tensor), {})
-            if isinstance(tensor, nn.Parameter):
+            if self.members.is_weight(tensor):
                 parameters[id(tensor)] = tensor
         return parameters
 
@@ -297,26 +337,39 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             f"the forward pass fails: {type(error).__name__}: {message[0][:200]}",
             where=where,
             context=context,
-            fix="check that --input is the input shape of the net, and that the layer fits its input",
+            fix=self.members.fix or self.arguments.fix(message[0]),
         )
 
-    def analysis(self, title: str, input_shape: Shape) -> Analysis:
-        parameters = {id(each): (name, each) for name, each in self.module.named_parameters()}
-        unused = {key: each for key, each in parameters.items() if key not in self.counted}
-        buffers = {id(each): each for each in self.module.buffers()}.values()
-        rows = tuple(self.rows)
+    def analysis(self, title: str) -> Analysis:
+        members, arguments = self.members, self.arguments
+        input_shape = tuple(arguments.image.shape[1:])
         local = [lineage for lineage in self.row_lineages if lineage.receptive_field.axes]
         unknown = any(lineage.unknown for lineage in self.row_lineages)
         return Analysis(
             title=title,
-            input_shape=tuple(input_shape),
-            rows=rows,
-            trainable=sum(each.numel() for _, each in parameters.values() if each.requires_grad),
-            buffers=sum(each.numel() for each in buffers),
-            buffer_bytes=sum(each.numel() * _bytes_in_file(each) for each in buffers),
+            input_shape=input_shape,
+            inputs=arguments.inputs,
+            unit=arguments.unit,
+            rows=tuple(self.rows),
+            trainable=sum(each.numel() for _, each in members.parameters.values() if each.requires_grad),
+            buffers=sum(each.numel() for each in members.buffers),
+            buffer_bytes=sum(each.numel() * _bytes_in_file(each) for each in members.buffers),
             uncovered=None if unknown else _uncovered(local[-1] if local else None, input_shape),
-            unused=tuple((name, each.numel()) for name, each in unused.values()),
+            unused=tuple((name, each.numel()) for name, each in self.unused_weights()),
+            unregistered=tuple((name, each.numel()) for name, each in self.unregistered_weights()),
+            hidden_methods=members.hidden,
         )
+
+    def unused_weights(self) -> Iterator[tuple[str, Tensor]]:
+        return (each for key, each in self.members.parameters.items() if key not in self.counted)
+
+    def unregistered_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the weights that `parameters()` does not return; the forward pass may create some."""
+        yield from self.members.unregistered.values()
+        known = {*self.members.parameters, *self.members.unregistered}
+        for key, tensor in self.alive.items():
+            if key in self.counted and key not in known:
+                yield self.counted[key], tensor
 
 
 def _bytes_in_file(buffer: Tensor) -> int:

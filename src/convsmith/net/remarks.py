@@ -1,0 +1,55 @@
+"""Remarks on the inputs and the members of a module, as lines of text."""
+
+from collections.abc import Iterable, Iterator
+
+from convsmith.net.inputs import Input, channels_first, is_channels_last
+from convsmith.net.rows import Shape
+from convsmith.text import plural
+
+Weights = tuple[tuple[str, int], ...]
+
+_AXES = {1: ("position",), 2: ("row", "column"), 3: ("slice", "row", "column")}
+_SHOWN = 8
+
+
+def input_remarks(input_shape: Shape, inputs: tuple[Input, ...]) -> Iterator[str]:
+    """Yield all inputs, if there are several, and what looks like a mistake."""
+    if len(inputs) > 1:
+        yield f"Inputs: {', '.join(map(str, inputs))}"
+    if is_channels_last(input_shape):
+        yield (
+            f"The input {'x'.join(map(str, input_shape))} looks like height x width x channels; "
+            f"expected channels x height x width, {channels_first(input_shape)}"
+        )
+
+
+def member_remarks(unused: Weights, unregistered: Weights, hidden_methods: tuple[str, ...]) -> Iterator[str]:
+    """Yield weights that are not used, or not trained, and attributes in the place of methods."""
+    if unused:
+        yield f"Parameters that no operation uses: {_sizes(unused)}"
+    if unregistered:
+        yield (
+            f"Unregistered parameters, neither trained nor saved: {_sizes(unregistered)}; "
+            "keep layers in nn.ModuleList or nn.ModuleDict, weights in nn.ParameterList"
+        )
+    for path in hidden_methods:
+        name = path.rpartition(".")[2]
+        yield f"The attribute {path} hides the method {name} of torch.nn.Module: rename it"
+
+
+def _sizes(weights: Weights) -> str:
+    shown = ", ".join(f"{name} ({count:,})" for name, count in weights[:_SHOWN])
+    rest = weights[_SHOWN:]
+    return f"{shown} and {len(rest):,} more ({sum(count for _, count in rest):,})" if rest else shown
+
+
+def lines_text(counts: Iterable[int]) -> str:
+    """Return numbers of rows and columns of the image.
+
+    >>> lines_text((1, 2)), lines_text((0, 1)), lines_text((3,))
+    ('1 row and 2 columns', '1 column', '3 positions')
+    """
+    counts = tuple(counts)
+    names = _AXES.get(len(counts), ("value",) * len(counts))
+    texts = [plural(count, name) for count, name in zip(counts, names, strict=True) if count]
+    return " and ".join(texts)
