@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+# The longest parts of an error that are shown, in characters; a context may hold a net.
+_MAX_LENGTH, _MAX_CONTEXT, _MAX_PROBLEMS = 2_000, 30_000, 1_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
@@ -26,11 +29,17 @@ class Problem:
 
     def text(self, code: str) -> str:
         """Format the problem, one part per line."""
-        lines = [f"error[{code}]: " + ": ".join(part for part in (self.where, self.what) if part)]
-        lines += [f"  {line}" for line in self.context.splitlines()]
+        where = _shortened(self.where).replace("\n", "?")
+        lines = [f"error[{code}]: " + ": ".join(part for part in (where, _shortened(self.what)) if part)]
+        lines += [f"  {line}" for line in _shortened(self.context, _MAX_CONTEXT).splitlines()]
         if self.fix:
-            lines.append(f"  fix: {self.fix}")
+            lines.append(f"  fix: {_shortened(self.fix)}")
         return "\n".join(lines)
+
+
+def _shortened(text: str, length: int = _MAX_LENGTH) -> str:
+    """Return a text whose end is left out if it is too long to be read; it may quote a file of any size."""
+    return text if len(text) <= length else f"{text[:length]}... and {len(text) - length:,} more characters"
 
 
 class ConvsmithError(Exception):
@@ -52,7 +61,10 @@ class ConvsmithError(Exception):
         return error
 
     def __str__(self) -> str:
-        return "\n".join(problem.text(self.code) for problem in self.problems)
+        texts = [problem.text(self.code) for problem in self.problems[:_MAX_PROBLEMS]]
+        if more := len(self.problems) - len(texts):
+            texts.append(f"and {more:,} more errors")
+        return "\n".join(texts)
 
 
 class UsageError(ConvsmithError):

@@ -7,15 +7,31 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 _MAX_NAME_LENGTH = 200
+# The first characters of a formula; the wide ones count in Japanese and Chinese spreadsheets.
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+# The bytes of a file name that are not UTF-8, as Python decodes them.
+_FOREIGN_BYTES = range(0xDC80, 0xDD00)
 
 
 def printable(text: str) -> str:
     r"""Replace characters that could control a terminal: all but printable ones and newlines become `?`.
 
+    The byte 0xE9 of a file name that is not UTF-8 becomes the six characters `\udce9`, as in JSON.
+
     >>> printable("a\x1b[31mb\u202ec\nd")
     'a?[31mb?c\nd'
+    >>> print(printable("caf\udce9.png"))
+    caf\udce9.png
     """
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else _spelled(char) for char in text)
+
+
+def _spelled(char: str) -> str:
+    return f"\\u{ord(char):x}" if ord(char) in _FOREIGN_BYTES else "?"
 
 
 def printable_value(value: Any) -> Any:
@@ -23,13 +39,22 @@ def printable_value(value: Any) -> Any:
     return printable(value) if type(value) is str and not value.isprintable() else value
 
 
-def one_line(name: str) -> str:
-    r"""Return an untrusted name as part of a line: printable, without newlines, at most 200 characters.
+def in_line(text: str) -> str:
+    r"""Return untrusted text as part of a line: printable, without newlines.
 
-    >>> one_line("cat\ndog"), len(one_line("x" * 10_000))
-    ('cat?dog', 200)
+    >>> in_line("cat\ndog")
+    'cat?dog'
     """
-    line = printable(name).replace("\n", "?")
+    return printable(text).replace("\n", "?")
+
+
+def one_line(name: str) -> str:
+    """Return an untrusted name as part of a line, of at most 200 characters.
+
+    >>> len(one_line("x" * 10_000))
+    200
+    """
+    line = in_line(name)
     return line if len(line) <= _MAX_NAME_LENGTH else line[: _MAX_NAME_LENGTH - 1] + "…"
 
 
@@ -68,12 +93,14 @@ def escape_markdown(text: object) -> str:
     >>> escape_markdown("<b>a|b</b>")
     '&lt;b&gt;a\\|b&lt;/b&gt;'
     """
-    plain = " ".join(str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
-    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain)
+    plain = printable(" ".join(str(text).split()))
+    escaped = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", escaped)
 
 
 def fenced(text: str, language: str = "text") -> str:
-    """Return a Markdown code block whose fence is longer than any fence in the text."""
+    """Return printable text as a Markdown code block whose fence is longer than any fence in it."""
+    text = printable(text.expandtabs(4))
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
@@ -102,13 +129,18 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left
 
 
 def csv_row(cells: Iterable[Any]) -> str:
-    r"""Format a CSV row in which no spreadsheet takes a cell for a formula.
+    r"""Format a CSV row of one line in which text is printable and no spreadsheet takes it for a formula.
 
-    >>> csv_row(["a,b", "=1+1", 2])
-    '"a,b",\'=1+1,2\n'
+    >>> csv_row(["a,b", "=1+1", -2, "two\nlines"])
+    '"a,b",\'=1+1,-2,two?lines\n'
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(
-        f"'{cell}" if str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in cells
+        _csv_text(cell) if isinstance(cell, str) else cell for cell in cells
     )
     return text.getvalue()
+
+
+def _csv_text(cell: str) -> str:
+    quoted = f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
+    return in_line(quoted)

@@ -1,6 +1,9 @@
 """Atomic writes."""
 
 import os
+import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,107 @@ def test_several_new_files_or_none(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileError):
         files.write_files({tmp_path / "folder": b""}, replace=True)
+
+
+def received(pipe: Path, write: Callable[[], object]) -> bytes:
+    """Return what a function writes into a pipe."""
+    parts: list[bytes] = []
+    reader = threading.Thread(target=lambda: parts.append(pipe.read_bytes()))
+    reader.start()
+    write()
+    reader.join()
+    return parts[0]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        assert received(pipe, lambda: files.write_bytes(path, b"x" * 200_000)) == b"x" * 200_000  # noqa: B023
+        assert received(pipe, lambda: files.write_files({path: b"file"})) == b"file"  # noqa: B023
+
+        def rows() -> None:
+            with files.atomic_text(path) as append:  # noqa: B023
+                append("a\n")
+                append("b\n")
+
+        assert received(pipe, rows) == b"a\nb\n"
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+def test_a_terminal_and_a_device_are_written_to(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    files.write_bytes(Path(os.ttyname(slave)), b"shown")
+    assert os.read(master, 100) == b"shown"
+    os.close(slave)
+    os.close(master)
+    if os.geteuid() == 0:
+        device = tmp_path / "null"
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        files.write_bytes(device, b"gone")
+        files.write_files({device: b"gone"})
+        assert device.is_char_device()
+        disk = tmp_path / "disk"
+        # No driver has this number.
+        os.mknod(disk, 0o600 | stat.S_IFBLK, os.makedev(240, 99))
+        with pytest.raises(FileError, match="a disk, expected a file"):
+            files.write_bytes(disk, b"x")
+        assert disk.is_block_device()
+        assert sorted(tmp_path.iterdir()) == [disk, device]
+
+
+@pytest.mark.parametrize("place", ["absolute", "relative", "dangling", "chain"])
+def test_a_link_is_followed(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    target, link = tmp_path / "deep" / "target", tmp_path / "link"
+    target.parent.mkdir()
+    if place != "dangling":
+        target.write_text("old")
+    if place == "chain":
+        (tmp_path / "between").symlink_to("deep/target")
+    link.symlink_to({"absolute": str(target), "chain": "between"}.get(place, "deep/target"))
+    files.write_text(Path("link"), "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    with files.atomic_text(link) as append:
+        append("rows\n")
+    assert target.read_text() == "rows\n"
+    assert link.is_symlink()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_open_file_keeps_its_content_and_position(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb", buffering=0) as file:
+        file.write(b"first ")
+        files.write_bytes(Path(f"/dev/fd/{file.fileno()}"), b"second ")
+        file.write(b"third")
+    assert (tmp_path / "out").read_bytes() == b"first second third"
+
+
+def test_folders_and_loops_are_refused_before_a_line_is_written(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    for name, reason in (
+        ("folder", "Is a directory"),
+        ("link", "Is a directory"),
+        ("loop", "symbolic links"),
+    ):
+        for write in (files.write_text, lambda path, text: files.atomic_text(path).__enter__()(text)):
+            with pytest.raises(FileError, match=f"cannot write: .*{reason}"):
+                write(tmp_path / name, "x")
+    with pytest.raises(FileError, match="cannot write"):
+        files.write_text(tmp_path / "a\0b", "x")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("length", [1, 240, 255])
+def test_the_longest_name_can_be_written(length: int, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * length)
+    files.write_text(path, "x")
+    assert path.read_text() == "x"
+    with pytest.raises(FileError, match="File name too long"):
+        files.write_text(tmp_path / ("x" * 256), "x")

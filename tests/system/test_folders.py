@@ -1,12 +1,16 @@
 """Numbered, atomic and temporary folders."""
 
+import itertools
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from convsmith.system import folders
+from convsmith.system import files, folders
+from helpers.killed import killed_before
 
 
 def test_folders_are_numbered_upwards(tmp_path: Path) -> None:
@@ -46,3 +50,71 @@ def test_scratch_folders_of_dead_processes_are_removed(tmp_path: Path) -> None:
         with folders.scratch_folder(tmp_path, name="y"):
             assert alive.is_dir()
     assert {path.name for path in tmp_path.iterdir()} == {"mine"}
+
+
+def filled(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("name", ["target", "x" * 200])
+def test_a_folder_is_replaced(
+    name: str, exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    target = filled(tmp_path / name, "old")
+    (tmp_path / "link").symlink_to(name)
+    for place in (target, tmp_path / "link"):
+        with pytest.raises(ValueError, match="halfway"), folders.atomic_folder(place, replace=True) as new:  # noqa: PT012
+            filled(new, "halfway")
+            raise ValueError("halfway")
+        with folders.atomic_folder(place, replace=True) as new:
+            filled(new, f"new {place}")
+        assert (target / "a").read_text() == f"new {place}"
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["link", name])
+        assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems need two steps")
+def test_linux_exchanges_folders_in_one_step(tmp_path: Path) -> None:
+    one, other = filled(tmp_path / "one", "1"), filled(tmp_path / "other", "2")
+    assert folders._exchange(one, other)
+    assert [(path / "a").read_text() for path in (one, other)] == ["2", "1"]
+    with pytest.raises(FileNotFoundError):
+        folders._exchange(one, tmp_path / "absent")
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
+    exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(folders, "_exchange", lambda *_: False)
+    target = tmp_path / "target"
+
+    def replace() -> None:
+        with folders.atomic_folder(target, replace=True) as new:
+            for name in ("a", "b"):
+                files.write_text(new / name, "new")
+
+    found = set()
+    for call in itertools.count(1):
+        folders.restore(target)
+        shutil.rmtree(target, ignore_errors=True)
+        for name in ("a", "b"):
+            filled(target, "old").joinpath(name).write_text("old")
+        ended = killed_before(call, replace)
+        folders.restore(target)
+        texts = {path.read_text() for path in (target / "a", target / "b")}
+        assert texts in ({"old"}, {"new"}), call
+        found |= texts
+        if not ended:
+            break
+    assert found == {"old", "new"}
+    assert call > 15
+    # The next start removes what the killed ones left.
+    replace()
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]

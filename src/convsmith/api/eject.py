@@ -5,7 +5,7 @@ from pathlib import Path
 from convsmith.errors import FileError
 from convsmith.exporters.project.project import project_files
 from convsmith.models.run_model import RunModel
-from convsmith.system import files
+from convsmith.system import files, folders, paths
 
 
 def eject(run: Path, folder: Path) -> tuple[Path, ...]:
@@ -27,14 +27,15 @@ def eject(run: Path, folder: Path) -> tuple[Path, ...]:
     """
     _check_folder(run, folder)
     contents = project_files(RunModel(run))
-    files.write_files({folder / name: content for name, content in contents.items()})
+    with folders.atomic_folder(folder, replace=True) as new:
+        files.write_files({new / name: content for name, content in contents.items()})
     return tuple(folder / name for name in contents)
 
 
 def _check_folder(run: Path, folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
+    if paths.exists(folder) and not paths.is_folder(folder):
         raise FileError("this is a file, expected a folder", where=str(folder), fix="name a new folder")
-    if folder.is_dir() and any(folder.iterdir()):
+    if paths.is_folder(folder) and paths.children(folder):
         raise FileError("the folder is not empty", where=str(folder), fix="name a new or an empty folder")
     if run.resolve() in [folder.resolve(), *folder.resolve().parents]:
         raise FileError("the folder lies inside the run", where=str(folder), fix="name one outside of it")

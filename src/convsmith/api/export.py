@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from convsmith.exporters.code import source_files
 from convsmith.models.model import Model
-from convsmith.models.resolve import resolve, resolve_trained
-from convsmith.system import files
+from convsmith.models.resolve import model_files, resolve, resolve_trained
+from convsmith.system import files, paths
 
 if TYPE_CHECKING:
     from convsmith.exporters.parity import Parity
@@ -29,7 +29,9 @@ def export(model: "str | Path | Model", folder: Path, *, replace: bool = False) 
         RunError: The weights of the run are damaged.
         BundleError: The bundle is damaged.
     """
-    written = source_files(model if isinstance(model, Model) else resolve(str(model), prefer="zoo"))
+    model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo")
+    written = source_files(model)
+    paths.check_outputs([folder / name for name in written], model_files(model.reference))
     files.write_files({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
 
@@ -87,6 +89,8 @@ def export_onnx(
     from convsmith.exporters.onnx_export import verified_onnx
 
     onnx_model.require_packages()
-    content, parity = verified_onnx(resolve_trained(str(target)), int8=int8, images=images)
+    model = resolve_trained(str(target))
+    paths.check_outputs([path], model_files(model.reference))
+    content, parity = verified_onnx(model, int8=int8, images=images)
     files.write_files({path: content}, replace=replace)
     return parity

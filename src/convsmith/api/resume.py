@@ -14,7 +14,7 @@ from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
-from convsmith.system import folders
+from convsmith.system import folders, paths
 from convsmith.training.callbacks import Callback
 from convsmith.training.state import TrainerState
 
@@ -49,7 +49,7 @@ def resume(
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
     """
-    with curves(enabled=tensorboard or (run / FOLDER).is_dir()) as writers, RunFolder.lock(run):
+    with curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers, RunFolder.lock(run):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()

@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
     except _TerminatedError as error:
         return _interrupted(error.number)
     except OSError as error:
-        return _output_failed(error) if _is_output_error(error) else _fail(_unexpected(error))
+        return _output_failed(error) if _is_output_error(error) else _fail(_system_error(error))
     except MemoryError:
         return _fail(
             OutOfMemoryError(
@@ -119,6 +119,18 @@ def _is_output_error(error: OSError) -> bool:
     """Whether a write to standard output failed: errors of files have a filename or are a FileError."""
     numbers = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
     return error.errno in numbers and error.filename is None
+
+
+def _system_error(error: OSError) -> ConvsmithError:
+    """Describe what the system refused, such as a permission; without the name of a file it is a bug."""
+    if error.filename is None:
+        return _unexpected(error)
+    name = error.filename
+    return FileError(
+        f"cannot read or write: {error.strerror or error}",
+        where=os.fsdecode(name) if isinstance(name, bytes) else str(name),
+        fix="check the path and its permissions",
+    )
 
 
 def _output_failed(error: OSError) -> int:

@@ -17,6 +17,7 @@ from convsmith.cli.arguments import (
 )
 from convsmith.cli.output import print_error, print_text
 from convsmith.errors import RecipeError
+from convsmith.system import paths
 
 
 def predict(
@@ -42,8 +43,11 @@ def predict(
     """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
     from convsmith.models.image_inputs import image_sources
+    from convsmith.models.resolve import model_files
 
     items = list(image_sources(images))
+    outputs = [each for each in (csv_file, jsonl_file) if each]
+    paths.check_outputs(outputs, [*(Path(item.name) for item in items), *model_files(target)])
     classifier = cs.load(target, device=device)
     results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
     if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
@@ -81,11 +85,8 @@ def export(
     if (int8 or images) and not onnx:
         raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
     if not (bundle or onnx or code):
-        raise RecipeError(
-            "nothing to write",
-            where="export",
-            fix="add --bundle DIR, --onnx FILE, or --code for model.py",
-        )
+        fix = "add --bundle DIR, --onnx FILE, or --code for model.py"
+        raise RecipeError("nothing to write", where="export", fix=fix)
     if overrides and not code:
         raise RecipeError(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
@@ -100,8 +101,10 @@ def export(
         print_text(str(cs.export_bundle(target, bundle, replace=force)))
     if onnx:
         parity = cs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
+        # The file itself may go to standard output.
+        show = print_error if paths.is_stream(onnx) else print_text
         for line in (*parity.lines(), str(onnx)):
-            print_text(line)
+            show(line)
 
 
 def eject(

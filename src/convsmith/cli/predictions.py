@@ -13,8 +13,8 @@ from rich.progress import track
 
 from convsmith.cli.output import print_error, print_text
 from convsmith.models.classifier import Prediction, UnreadableImage, unreadable_error
-from convsmith.system import files
-from convsmith.text import csv_row
+from convsmith.system import files, paths
+from convsmith.text import csv_row, one_line
 
 PredictionResult = Prediction | UnreadableImage
 Sink = Callable[[PredictionResult], None]
@@ -59,7 +59,7 @@ def print_predictions(
             for sink in sinks:
                 sink(result)
     for path in (csv_file, jsonl_file):
-        if path and not as_json:
+        if path and not as_json and not paths.is_stream(path):
             print_text(str(path))
     if unreadable:
         print_error(str(unreadable_error(unreadable)))
@@ -75,7 +75,7 @@ def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> 
         sinks.append(lambda result: write(csv_row(_cells(result))))
     if jsonl_file:
         append = stack.enter_context(files.atomic_text(jsonl_file))
-        sinks.append(lambda result: append(json.dumps(result.record()) + "\n"))
+        sinks.append(lambda result: append(json.dumps(result.record(), allow_nan=False) + "\n"))
     return sinks
 
 
@@ -91,7 +91,7 @@ def _json_list() -> Iterator[Sink]:
 
     def write(result: PredictionResult) -> None:
         nonlocal before
-        sys.stdout.write(before + json.dumps(result.record()))
+        sys.stdout.write(before + json.dumps(result.record(), allow_nan=False))
         before = ",\n  "
 
     yield write
@@ -101,7 +101,7 @@ def _json_list() -> Iterator[Sink]:
 def _cells(result: PredictionResult) -> list[Any]:
     if isinstance(result, UnreadableImage):
         return [result.image, "", "", "", "", result.reason]
-    top = "; ".join(f"{label} {probability:.4f}" for label, probability in result.top)
+    top = "; ".join(f"{one_line(label)} {probability:.4f}" for label, probability in result.top)
     return [result.image, result.label, f"{result.confidence:.6f}", str(result.unsure).lower(), top, ""]
 
 

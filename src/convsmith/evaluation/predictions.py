@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from convsmith.errors import FileError, RunError
-from convsmith.system import files, reading
+from convsmith.system import files, paths, reading
 
 Indices = NDArray[np.int64]
 # The fix for a damaged file that an evaluation writes.
@@ -92,7 +92,7 @@ def read(path: Path) -> Predictions:
     Raises:
         RunError: The file is missing or damaged, or its arrays do not match.
     """
-    if not path.is_file():
+    if not paths.is_file(path):
         raise RunError("the run has no saved predictions", where=str(path), fix=EVALUATE_AGAIN)
     try:
         arrays = reading.read_arrays(path)

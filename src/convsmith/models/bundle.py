@@ -7,8 +7,6 @@ tables, and sizes are checked before anything is built.
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from convsmith.errors import BundleError, ConvsmithError, FileError, Problem
 from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
-from convsmith.system import files, folders, reading
+from convsmith.system import files, folders, paths, reading
 
 METADATA, WEIGHTS, CARD, MANIFEST = "bundle.json", "model.safetensors", "README.md", "manifest.json"
 CONTENTS = (METADATA, WEIGHTS, CARD)
@@ -98,30 +96,29 @@ def write(folder: Path, contents: Mapping[str, bytes], *, replace: bool = False)
     Raises:
         FileError: The folder holds something else, or cannot be written to.
     """
-    if folder.is_dir() and all(_holds(folder / name, content) for name, content in contents.items()):
+    folders.restore(folder)
+    if paths.is_folder(folder) and all(_holds(folder / name, content) for name, content in contents.items()):
         return
-    is_bundle = (folder / METADATA).is_file()
-    empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not empty and not (replace and is_bundle):
+    is_bundle = paths.is_file(folder / METADATA)
+    present = {path.name for path in paths.children(folder)} if paths.is_folder(folder) else set()
+    if is_bundle and (others := sorted(present - {*CONTENTS, MANIFEST})):
+        raise FileError(
+            f"the folder holds other files than those of a bundle: {', '.join(others[:5])}",
+            where=str(folder),
+            fix="move them, or name another folder",
+        )
+    if paths.exists(folder) and (present or not paths.is_folder(folder)) and not (replace and is_bundle):
         raise FileError(
             "another bundle is there already" if is_bundle else "this is no bundle, and not empty",
             where=str(folder),
             fix="name another folder" + (", or replace it with --force" if is_bundle else ""),
         )
-    backup = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        if folder.exists():
-            folder.rename(backup)
-        with folders.atomic_folder(folder) as new:
+        with folders.atomic_folder(folder, replace=True) as new:
             for name, content in contents.items():
                 files.write_bytes(new / name, content)
     except OSError as error:
         raise files.write_error(folder, error) from error
-    finally:
-        # After a failure the previous bundle is restored.
-        if backup.exists() and not folder.exists():
-            backup.rename(folder)
-        shutil.rmtree(backup, ignore_errors=True)
 
 
 def read(folder: Path) -> Bundle:
@@ -130,9 +127,11 @@ def read(folder: Path) -> Bundle:
     Raises:
         BundleError: There is no bundle, it is damaged, or of another version.
     """
-    if not (folder / METADATA).is_file():
+    if not paths.is_file(folder / METADATA):
         raise BundleError(
-            f"this folder is no bundle: {METADATA} is missing" if folder.is_dir() else "no such bundle",
+            f"this folder is no bundle: {METADATA} is missing"
+            if paths.is_folder(folder)
+            else "no such bundle",
             where=str(folder),
             fix="`convsmith export RUN --bundle DIR` writes one",
         )
@@ -167,7 +166,7 @@ def _verified_contents(folder: Path) -> dict[str, bytes]:
 def _read_bounded(folder: Path, name: str) -> bytes:
     path = folder / name
     # Reading a pipe or a device would not end.
-    if not path.is_file():
+    if not paths.is_file(path):
         raise BundleError(f"damaged: {name} is missing", where=str(folder), fix=_FIX)
     if (size := path.stat().st_size) > MAX_BYTES[name]:
         raise damaged(path, f"found {size:,} bytes, expected at most {MAX_BYTES[name]:,}")
@@ -198,7 +197,7 @@ def damaged(path: Path, what: str) -> BundleError:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(content) and reading.read_bytes(path) == content
+    return paths.is_file(path) and path.stat().st_size == len(content) and reading.read_bytes(path) == content
 
 
 def _sha256(content: bytes) -> str:

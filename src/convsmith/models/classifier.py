@@ -19,6 +19,7 @@ from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
 from convsmith.models.preprocessing import Pixels
 from convsmith.net.plan import Plan
 from convsmith.system.device import autocast, threads_for
+from convsmith.text import in_line, one_line
 
 BATCH_SIZE = 256
 
@@ -44,8 +45,8 @@ class Prediction:
 
     def __repr__(self) -> str:
         """Return the classes with their probabilities, as in 'a.png: cat 90.0 %, dog 6.0 %'."""
-        ranking = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in self.top)
-        return f"{self.image}: {'unsure: ' if self.unsure else ''}{ranking}"
+        ranking = ", ".join(f"{one_line(label)} {100 * probability:.1f} %" for label, probability in self.top)
+        return f"{in_line(self.image)}: {'unsure: ' if self.unsure else ''}{ranking}"
 
     def record(self) -> dict[str, Any]:
         """Return a table of plain values."""

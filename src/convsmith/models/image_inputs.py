@@ -20,6 +20,7 @@ from convsmith.data.folders import SUFFIXES
 from convsmith.errors import FileError, Problem
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.preprocessing import Pixels, preprocess_array, preprocess_file, preprocess_image
+from convsmith.system import paths
 
 ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 
@@ -91,17 +92,19 @@ def _expand(text: str) -> list[str] | Problem:
     path = Path(text)
     if text == "-" or _is_url(text):
         return [text]
-    if path.is_dir():
+    if paths.is_folder(path):
         names = find_images(path)
         return names or Problem(
             what="this folder holds no images", where=text, fix=f"looked for {', '.join(sorted(SUFFIXES))}"
         )
-    if path.exists():
+    if paths.exists(path):
         return [text]
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - a pattern may be absolute
         names = [
-            name for each in matches for name in (find_images(Path(each)) if Path(each).is_dir() else [each])
+            name
+            for each in matches
+            for name in (find_images(Path(each)) if paths.is_folder(Path(each)) else [each])
         ]
         return names or Problem(what="no file fits this pattern", where=text, fix="check folder and pattern")
     return Problem(what="no such file or folder", where=text, fix="check the path")
@@ -114,7 +117,7 @@ def find_images(folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
+        and paths.is_file(path)
     )
 
 

@@ -34,6 +34,7 @@ class Model(ABC):
         name: The name of the recipe, of the bundle or of the module's class, or "net".
         analysis: For one input shape.
         notes: Which meaning of an ambiguous name was chosen, and how to write the other one.
+        reference: The name that it was resolved from; empty for a model that was made otherwise.
     """
 
     kind: ClassVar[str]
@@ -42,6 +43,7 @@ class Model(ABC):
         self.name = name
         self.analysis = analysis
         self.notes: tuple[str, ...] = ()
+        self.reference = ""
 
     @abstractmethod
     def net(self) -> "nn.Module":

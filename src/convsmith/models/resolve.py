@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from convsmith.errors import BundleError, RecipeError, suggest
 from convsmith.net.inputs import Input, Inputs, image_shape, inputs_of
+from convsmith.system import folders, paths
 
 if TYPE_CHECKING:
     from convsmith.models.model import Model, TrainedModel
@@ -62,7 +63,7 @@ def resolve(
     """
     reference = _locate(text, "recipe" if overrides else prefer)
     model = _open(reference, overrides, None if input_shape is None else inputs_of(input_shape))
-    model.notes = _notes(text, reference)
+    model.notes, model.reference = _notes(text, reference), text
     return model
 
 
@@ -86,7 +87,7 @@ def resolve_trained(text: str) -> "TrainedModel":
         raise unknown_zoo_model(text) from error
     if reference.kind == "notation":
         raise unknown_zoo_model(text)
-    if reference.kind == "run" and not Path(text).is_dir():
+    if reference.kind == "run" and not paths.is_folder(Path(text)):
         raise BundleError("no such folder", where=text, fix="name a run, a bundle, or a net of the zoo")
     if reference.kind not in {"zoo", "bundle", "run"}:
         raise BundleError(
@@ -96,7 +97,21 @@ def resolve_trained(text: str) -> "TrainedModel":
         )
     model = _open(reference)
     assert isinstance(model, TrainedModel), "as its kind says"
+    model.reference = text
     return model
+
+
+def model_files(text: str) -> tuple[Path, ...]:
+    """Return the files that the model of a name is read from, whether they exist or not."""
+    if not text:
+        return ()
+    named = Path(f"{text.partition('.py:')[0]}.py"), Path(text)
+    if not paths.is_folder(Path(text)):
+        return named
+    from convsmith.models.bundle import CONTENTS, MANIFEST
+    from convsmith.runs.folder import ORIGINALS
+
+    return *named, *(Path(text) / name for name in (*CONTENTS, MANIFEST, *ORIGINALS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +145,11 @@ def _locate_name(text: str, prefer: Preference) -> _Reference | None:
 
 def _locate_folder(text: str) -> _Reference | None:
     folder = Path(text)
-    if folder.is_dir():
+    folders.restore(folder)
+    if paths.is_folder(folder):
         from convsmith.models.bundle import METADATA
 
-        return _Reference(kind="bundle" if (folder / METADATA).is_file() else "run", text=text)
+        return _Reference(kind="bundle" if paths.is_file(folder / METADATA) else "run", text=text)
     if _like_a_path(text):
         return _Reference(kind="run", text=text)
     if _like_a_name(text):

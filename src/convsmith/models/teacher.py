@@ -15,6 +15,7 @@ from convsmith.models.zoo import zoo_name
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import TeacherRecord
+from convsmith.system import paths
 from convsmith.system.device import choose_device
 from convsmith.training.distillation import Teacher
 
@@ -76,7 +77,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     teacher = recipe.train.teacher
     if teacher is not None:
         path = Path(teacher).expanduser()
-        teacher = zoo_name(teacher) or (str(path.resolve()) if path.is_dir() else teacher)
+        teacher = zoo_name(teacher) or (str(path.resolve()) if paths.is_folder(path) else teacher)
     train = recipe.train.model_copy(update={"teacher": teacher})
     return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
 

@@ -10,7 +10,7 @@ from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError, RunError
 from convsmith.nas.halving import compute_rungs
 from convsmith.recipes.schema import Recipe
-from convsmith.system import files, reading
+from convsmith.system import files, paths, reading
 
 STUDY = "study.json"
 # Share of the training images that is held out if the recipe has no validation split.
@@ -67,7 +67,7 @@ class SearchSettings:
             RunError: The study has other settings.
         """
         path, record = folder / STUDY, self.record()
-        if not path.is_file():
+        if not paths.is_file(path):
             files.write_json(path, record)
         stored = reading.read_json(path)
         if not isinstance(stored, dict):

@@ -25,7 +25,7 @@ from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, Proposal
 from convsmith.nas.pareto import ParetoPoint
 from convsmith.nas.search_space import SearchSpace
-from convsmith.system import reading
+from convsmith.system import paths, reading
 
 JOURNAL, _STUDY_NAME = "journal.log", "convsmith"
 # User attributes of a trial. The candidate is one attribute, so that no reader sees a part of it.
@@ -227,7 +227,7 @@ def _trial(trial: FrozenTrial) -> Trial:
 
 def _truncate_partial_line(path: Path, lock: JournalFileSymlinkLock) -> None:
     """Remove the partial line that a crash has left at the end of a journal; Optuna cannot read past it."""
-    if not path.is_file():
+    if not paths.is_file(path):
         return
     lock.acquire()
     try:

@@ -12,7 +12,7 @@ from convsmith.nas.search_space import SearchSpace
 from convsmith.recipes.session import TrainingSession
 from convsmith.runs.folder import STATE, RunFolder
 from convsmith.runs.writer import RunWriter
-from convsmith.system import files
+from convsmith.system import files, paths
 from convsmith.system.signals import ALARM, StopRequest
 from convsmith.training.callbacks import Callback
 from convsmith.training.distillation import Teacher
@@ -111,7 +111,7 @@ class Deadline(Callback):
 
 def _load_state(folder: RunFolder) -> TrainerState | None:
     """Return the checkpoint of a trial; None if it is missing or damaged."""
-    if not (folder.path / STATE).is_file():
+    if not paths.is_file(folder.path / STATE):
         return None
     try:
         return folder.load_checkpoint().state

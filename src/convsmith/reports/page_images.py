@@ -28,6 +28,7 @@ from convsmith.reports.sheets import (
 )
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder
+from convsmith.system import paths
 
 # Maximum and minimum number of mistakes on the page, and the budget of their pixels in bytes.
 MOST_MISTAKES, FEWEST_MISTAKES, MISTAKE_BYTES = 300, 60, 4_000_000
@@ -49,7 +50,7 @@ def explanations(folder: RunFolder, session: Session, predictions: Predictions) 
     Raises:
         RunError: The file is damaged.
     """
-    if not folder.explanation.is_file():
+    if not paths.is_file(folder.explanation):
         return None
     maps = explanation.read(folder.explanation, len(predictions))
     return Explanations(maps=maps, rows=_explained_rows(session.data, predictions, maps))

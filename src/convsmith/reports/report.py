@@ -34,7 +34,7 @@ from convsmith.reports.style import short
 from convsmith.runs.evaluation import Evaluation
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
-from convsmith.system import files
+from convsmith.system import files, paths
 from convsmith.text import format_duration
 from convsmith.training.metrics import SplitMetrics
 
@@ -138,7 +138,7 @@ def _result_pictures(
 def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | None:
     """Read the effective receptive field; None if it was not measured."""
     path = folder.receptive_field
-    return receptive_field.read(path, session.analysis) if path.is_file() else None
+    return receptive_field.read(path, session.analysis) if paths.is_file(path) else None
 
 
 def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple[str, str, Figure]]:

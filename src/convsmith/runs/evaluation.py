@@ -15,6 +15,7 @@ from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
+from convsmith.system import files
 from convsmith.system.rng import new_generator
 from convsmith.training.metrics import SplitMetrics, compute_logits, compute_outputs, split_metrics
 
@@ -84,7 +85,7 @@ def _write_explanations(
 
 
 def _write_receptive_field(folder: RunFolder, session: Session, net: nn.Module) -> None:
-    folder.receptive_field.unlink(missing_ok=True)
+    files.remove(folder.receptive_field)
     # There is no field if the net flattens the image itself, or if no gradient reaches the image.
     with contextlib.suppress(ShapeError, ModuleError):
         field = receptive_field.measure(

@@ -38,7 +38,7 @@ from convsmith.runs.schema import (
     row_cells,
     write_record,
 )
-from convsmith.system import files, folders, locks, reading
+from convsmith.system import files, folders, locks, paths, reading
 from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
@@ -115,14 +115,14 @@ class RunFolder:
         Raises:
             FileError: Another process holds the lock.
         """
-        with locks.lock_folder(path) if (path / RECIPE).is_file() else contextlib.nullcontext():
+        with locks.lock_folder(path) if paths.is_file(path / RECIPE) else contextlib.nullcontext():
             yield
 
     @classmethod
     def _with(cls, path: Path, required: Sequence[str], fix: str) -> "RunFolder":
-        if not path.is_dir():
+        if not paths.is_folder(path):
             raise RunError("no such run folder", where=str(path), fix="`convsmith train` makes one in runs/")
-        missing = [name for name in required if not (path / name).is_file()]
+        missing = [name for name in required if not paths.is_file(path / name)]
         if missing:
             what = f"this folder is not a trained run: {', '.join(missing)} missing"
             raise RunError(what, where=str(path), fix=fix)
@@ -131,7 +131,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the manifest, which is written last, exists."""
-        return (self.path / FILES[Manifest]).is_file()
+        return paths.is_file(self.path / FILES[Manifest])
 
     def verify(self, *names: str) -> None:
         """Compare files with the manifest, if there is one yet.
@@ -152,7 +152,7 @@ class RunFolder:
 
     def _problem(self, name: str, difference: str) -> Problem:
         path = self.path / name
-        if name == RECIPE and path.is_file():
+        if name == RECIPE and paths.is_file(path):
             # Damaged or edited: nothing distinguishes the two, and an edit is more probable.
             return Problem(
                 what=f"not the recipe that was trained: {difference}",
@@ -168,7 +168,7 @@ class RunFolder:
     def _difference(self, name: str, entry: FileEntry) -> str:
         """How a file differs from its entry in the manifest; empty if it does not."""
         path = self.path / name
-        if not path.is_file():
+        if not paths.is_file(path):
             return "missing"
         if (size := path.stat().st_size) != entry.bytes:
             return f"found {size} bytes, expected {entry.bytes}"
@@ -185,9 +185,7 @@ class RunFolder:
 
     @property
     def plots(self) -> Path:
-        folder = self.path / "plots"
-        folder.mkdir(exist_ok=True)
-        return folder
+        return files.make_folder(self.path / "plots")
 
     @property
     def predictions(self) -> Path:
@@ -221,7 +219,7 @@ class RunFolder:
             FileError: Its file is not JSON.
             RunError: Its file does not fit the schema.
         """
-        return self.read(kind) if (self.path / FILES[kind]).is_file() else None
+        return self.read(kind) if paths.is_file(self.path / FILES[kind]) else None
 
     def write(self, record: BaseModel) -> None:
         """Write a record to the file of its kind."""
@@ -229,7 +227,7 @@ class RunFolder:
 
     def remove(self, kind: type[BaseModel]) -> None:
         """Remove the file of a kind of record, if it exists."""
-        (self.path / FILES[kind]).unlink(missing_ok=True)
+        files.remove(self.path / FILES[kind])
 
     def recipe(self, overrides: Sequence[str] = ()) -> Recipe:
         """Load the recipe.
@@ -329,6 +327,6 @@ class RunFolder:
                 sha256=reading.sha256(path), bytes=path.stat().st_size
             )
             for path in sorted(self.path.rglob("*"))
-            if path.is_file() and path.name != FILES[Manifest] and not path.name.startswith(".")
+            if paths.is_file(path) and path.name != FILES[Manifest] and not path.name.startswith(".")
         }
         self.write(Manifest(entries))

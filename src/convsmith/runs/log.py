@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files, reading
+from convsmith.system import files, paths, reading
 from convsmith.text import format_duration, printable
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
@@ -98,7 +98,7 @@ class LogFile:
     def __init__(self, folder: RunFolder) -> None:
         self.path = folder.log
         # A killed process may have left an incomplete line.
-        if self.path.is_file() and reading.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
+        if paths.is_file(self.path) and reading.read_bytes(self.path)[-1:] not in {b"", b"\n"}:
             self("")
 
     def __call__(self, line: str) -> None:

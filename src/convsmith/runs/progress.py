@@ -9,6 +9,7 @@ from convsmith.errors import RunError
 from convsmith.runs.folder import RECIPE, RunFolder
 from convsmith.runs.log import remaining_seconds
 from convsmith.runs.schema import METRICS, EpochRow
+from convsmith.system import paths
 from convsmith.text import format_duration
 
 
@@ -62,15 +63,15 @@ def progress(run: Path) -> RunProgress:
     Raises:
         RunError: The folder is not a run.
     """
-    if not (run / RECIPE).is_file():
+    if not paths.is_file(run / RECIPE):
         raise RunError("no such run", where=str(run), fix="name a folder that `convsmith train` made")
     folder = RunFolder(path=run)
-    has_log = folder.log.is_file()
+    has_log = paths.is_file(folder.log)
     lines = folder.read_log().splitlines() if has_log else []
     return RunProgress(
         name=run.resolve().name,
         epochs=folder.recipe().train.epochs_run,
-        rows=folder.metrics() if (run / METRICS).is_file() else (),
+        rows=folder.metrics() if paths.is_file(run / METRICS) else (),
         quiet_seconds=max(time.time() - folder.log.stat().st_mtime, 0.0) if has_log else 0.0,
         finished=folder.is_finished,
         diverged=next((line.split("  ", 1)[-1] for line in lines if "error[E060]" in line), ""),

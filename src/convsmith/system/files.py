@@ -1,4 +1,8 @@
-"""Write files atomically: a reader, or a crash, sees the old content or the new one."""
+"""Write files atomically: a reader, or a crash, sees the old content or the new one.
+
+One rule for every output: links are followed, a regular file is replaced, and a device, a pipe or an open
+file such as /dev/stdout is written to. Disks and folders are refused.
+"""
 
 import contextlib
 import errno
@@ -7,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import tomli_w
 
 from convsmith.errors import FileError
-from convsmith.system import reading
+from convsmith.system import paths, reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,19 +29,17 @@ TEMPORARY_GLOB, TEMPORARY = ".*.tmp", r"\..+\.[0-9a-f]{8}\.tmp"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a file atomically.
+    """Write a file: links are followed, a regular file is replaced, devices and pipes are written to.
 
     Raises:
-        FileError: The folder is not writable, or the disk is full.
+        FileError: The path is a folder, its folder is not writable, or the disk is full.
     """
-    temporary = _temporary_path(path)
     try:
-        with temporary.open("xb") as file:
+        with _stream(path) if paths.is_stream(path) else _replacement(path) as file:
             file.write(content)
-            _commit(file, temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
         raise write_error(path, error, len(content)) from error
 
 
@@ -56,37 +59,83 @@ def append_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def atomic_text(path: Path) -> Iterator[Callable[[str], None]]:
-    """Write a text file line by line; it replaces `path` when the block ends, with an exception too.
+    """Write a file as `write_bytes`, line by line; it is complete when the block ends, by an exception too.
 
     Yields:
-        A function that appends complete lines.
+        A function that appends complete lines. To a device or pipe it writes them at once.
 
     Raises:
-        FileError: The folder is not writable, or the disk is full.
+        FileError: As `write_bytes`.
     """
-    temporary = _temporary_path(path)
+    flows = paths.is_stream(path)
     try:
-        with temporary.open("x", encoding="utf-8", newline="") as file:
+        with _stream(path) if flows else _replacement(path, partial=True) as file:
 
             def append(lines: str) -> None:
                 try:
-                    file.write(lines)
+                    file.write(lines.encode(errors="backslashreplace"))
+                    if flows:
+                        file.flush()
+                except BrokenPipeError:
+                    raise
                 except OSError as error:
                     raise write_error(path, error, len(lines)) from error
 
+            yield append
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def _replacement(path: Path, *, partial: bool = False) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces a path when the block ends; with `partial`, by an exception too."""
+    target = _followed(path)
+    temporary = _temporary_path(target)
+    try:
+        with temporary.open("xb") as file:
             try:
-                yield append
-            finally:
-                _commit(file, temporary, path)
-    except OSError as error:
+                yield file
+            except BaseException:
+                if partial:
+                    _commit(file, temporary, target)
+                raise
+            _commit(file, temporary, target)
+    except (OSError, FileError):
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise write_error(path, error) from error
+        raise
+
+
+@contextlib.contextmanager
+def _stream(path: Path) -> Iterator[IO[bytes]]:
+    """Open a device, a pipe, or an open file of this process for writing."""
+    if (number := paths.descriptor(path)) is not None:
+        # Another opening of a redirected /dev/stdout would overwrite its first bytes.
+        sys.stdout.flush()
+        handle = os.dup(number)
+    elif path.is_block_device():
+        raise OSError(errno.ENOTSUP, "a disk, expected a file")
+    else:
+        handle = os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+    with os.fdopen(handle, "wb") as file:
+        yield file
+
+
+def _followed(path: Path) -> Path:
+    """Return the file that a path leads to, through links. Raises OSError for a folder or a loop of links."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    for wrong, number in ((target.is_symlink(), errno.ELOOP), (paths.is_folder(target), errno.EISDIR)):
+        if wrong:
+            raise OSError(number, os.strerror(number))
+    return target
 
 
 def _temporary_path(path: Path) -> Path:
     """Return a path next to the target, since a rename is atomic only within one file system."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Longer names would leave no room for the rest.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
 
 
 def _commit(file: IO[Any], temporary: Path, path: Path) -> None:
@@ -121,8 +170,20 @@ def write_files(contents: Mapping[Path, bytes], *, replace: bool = False) -> Non
 
 
 def _differs(path: Path, content: bytes) -> bool:
-    """Return whether a path holds something other than this content."""
-    return path.exists() and (not path.is_file() or reading.read_bytes(path) != content)
+    """Return whether a path is a file with another content."""
+    return paths.is_file(path) and not paths.is_stream(path) and reading.read_bytes(path) != content
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it exists.
+
+    Raises:
+        FileError: The folder is not writable.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def make_folder(folder: Path) -> Path:

@@ -1,6 +1,7 @@
-"""Create folders: numbered, atomic and temporary ones; check a destination before long work."""
+"""Create and replace folders: numbered, atomic and temporary ones; check a destination before long work."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convsmith.errors import FileError
-from convsmith.system import files, locks
+from convsmith.system import files, locks, paths
 
 _SCRATCH, _LOCK = ".scratch-", ".lock"
 
@@ -83,21 +84,92 @@ def new_numbered_folder(parent: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Fill a temporary folder that becomes `target` when the block ends without an exception.
 
-    If another process has created `target` meanwhile, that one stays: both hold the same content.
+    Args:
+        target: A link is followed. A mounted disk, or a folder in a read-only one, cannot be replaced; it is
+            filled in its place.
+        replace: Whether to replace an existing folder, in one step. Otherwise that one stays: another process
+            has created it meanwhile, and both hold the same content.
+
+    Raises:
+        FileError: The folder or its parent cannot be written to.
     """
-    with scratch_folder(target.parent, name=target.name) as temporary:
+    target = Path(os.path.realpath(target))
+    if replace and paths.is_folder(target) and (target.is_mount() or not os.access(target.parent, os.W_OK)):
+        yield target
+        return
+    with scratch_folder(target.parent, name=target.name[:50]) as temporary:
         yield temporary
         try:
             temporary.chmod(0o755)
-            if not target.exists():
+            if not paths.exists(target):
                 temporary.rename(target)
-                files.sync_folder(target.parent)
+            elif replace:
+                _replace(temporary, target)
+            files.sync_folder(target.parent)
         except OSError as error:
-            if not target.exists():
+            if replace or not paths.exists(target):
                 raise files.write_error(target, error) from error
+
+
+def _replace(new: Path, target: Path) -> None:
+    """Put a scratch folder in the place of another folder, which is removed."""
+    if _exchange(new, target):
+        return
+    backup = _backup_of(target)
+    with locks.lock_file(_lock_of(backup), wait=True):
+        shutil.rmtree(backup, ignore_errors=True)
+        target.rename(backup)
+        try:
+            new.rename(target)
+        except OSError:
+            backup.rename(target)
+            raise
+    shutil.rmtree(backup, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; return False where the system or its disk cannot."""
+    # Python has no such function. Linux has it since 3.15, the C library since 2018.
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2
+    if rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def restore(target: Path) -> None:
+    """Bring a folder back that a process was replacing, in two steps, when it was killed between them.
+
+    Raises:
+        FileError: The parent is not writable.
+    """
+    try:
+        target = Path(os.path.realpath(target))
+    except ValueError:
+        # No path has a null character.
+        return
+    backup = _backup_of(target)
+    if paths.exists(target) or not paths.is_folder(backup):
+        return
+    with locks.lock_file(_lock_of(backup), wait=True):
+        try:
+            if not paths.exists(target) and paths.is_folder(backup):
+                backup.rename(target)
+        except OSError as error:
+            raise files.write_error(target, error) from error
+
+
+def _backup_of(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.previous"
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convsmith.errors import FileError
+from convsmith.system import paths
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,7 @@ _MAX_TOML, _MAX_JSON, _MAX_HEADER = 2**20, 2**28, 10**8
 _MAX_DEPTH, _MAX_HEADER_DEPTH = 100, 4
 # `tomllib` takes minutes for keys of thousands of parts.
 _LONG_DOTTED_KEY = re.compile(r"""(?<![\w-])(?:(?:"[^"\n]*+"|'[^'\n]*+'|[\w-]++)[ \t]*+\.[ \t]*+){50}""")
+_MAX_BITS = 64
 _MAX_ARRAYS, _MAX_UNPACKED = 1000, 2**33
 # NumPy's kinds for booleans, integers, floats and bytes: the only ones that are written or read.
 _ARRAY_KINDS = "biufS"
@@ -33,18 +35,14 @@ def read_bytes(path: Path, limit: int | None = None) -> bytes:
     """
     try:
         # Reading a pipe would block.
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if paths.exists(path) and not paths.is_file(path) and not paths.is_folder(path):
             raise FileError("cannot read: not a regular file", where=str(path))
         if limit is not None and (size := path.stat().st_size) > limit:
             raise FileError(f"found {size:,} bytes, expected at most {limit:,}", where=str(path))
         return path.read_bytes()
     # ValueError: a name with a null character.
     except (OSError, ValueError) as error:
-        raise FileError(
-            f"cannot read: {getattr(error, 'strerror', None) or error}",
-            where=str(path),
-            fix="check the path and its permissions",
-        ) from error
+        raise paths.read_error(path, error) from error
 
 
 def read_text(path: Path, limit: int | None = None) -> str:
@@ -59,23 +57,61 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read TOML. Raises FileError with line and column for invalid TOML, duplicate keys included."""
     try:
         text = read_text(path, _MAX_TOML)
-        if _LONG_DOTTED_KEY.search(text):
-            raise FileError("a key of 50 parts or more", where=str(path))
-        return tomllib.loads(text)
-    # Besides TOMLDecodeError: numbers of thousands of digits, and lists nested without end.
-    except (ValueError, RecursionError) as error:
+        return parse_toml(text)
+    except ValueError as error:
         raise FileError(f"not valid TOML: {error}", where=str(path)) from error
 
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises FileError for invalid JSON, deep nesting and duplicate keys."""
-    text = read_text(path, _MAX_JSON)
-    if (depth := json_depth(text)) > _MAX_DEPTH:
-        raise FileError(f"found {depth:,} levels of nesting, expected at most {_MAX_DEPTH}", where=str(path))
     try:
-        return json.loads(text, object_pairs_hook=unique_keys)
+        return parse_json(read_text(path, _MAX_JSON))
     except ValueError as error:
         raise FileError(f"not valid JSON: {error}", where=str(path)) from error
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ValueError: It is invalid or nested too deeply, has a duplicate key, or a number over 64 bits.
+    """
+    if _LONG_DOTTED_KEY.search(text):
+        raise ValueError("a key of 50 parts or more")
+    try:
+        table = tomllib.loads(text)
+        _check_numbers(table)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return table
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON by the standard, which has no NaN.
+
+    Raises:
+        ValueError: It is invalid or nested too deeply, has a duplicate key, or a number over 64 bits.
+    """
+    if (depth := json_depth(text)) > _MAX_DEPTH:
+        raise ValueError(f"found {depth:,} levels of nesting, expected at most {_MAX_DEPTH}")
+    value = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
+    _check_numbers(value, finite=True)
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"found {name}, expected a number")
+
+
+def _check_numbers(value: Any, *, finite: bool = False) -> None:
+    """Raise ValueError for integers of more than 64 bits and, with `finite`, for floats such as 1e999."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            _check_numbers(each, finite=finite)
+    elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise ValueError(f"a number of {value.bit_length():,} bits, expected at most {_MAX_BITS}")
+    elif finite and isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number too large for 64 bits")
 
 
 def json_depth(text: str) -> int:
@@ -175,6 +211,13 @@ def check_safetensors(content: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file in hexadecimal digits.
+
+    Raises:
+        FileError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise paths.read_error(path, error) from error

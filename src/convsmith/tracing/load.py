@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from convsmith.errors import FileError, ModuleError, suggest
+from convsmith.system import paths
 
 
 def load_module(text: str) -> nn.Module:
@@ -25,7 +26,7 @@ def load_module(text: str) -> nn.Module:
     """
     path_text, _, call = text.partition(".py:")
     path = Path(f"{path_text}.py")
-    if not path.is_file():
+    if not paths.is_file(path):
         raise FileError("no such file", where=str(path), fix="write path/to/model.py:Net")
     name, args, kwargs = _parse(call)
     module = _run(path)

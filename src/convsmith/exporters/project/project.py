@@ -18,7 +18,7 @@ from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
 from convsmith.runs.schema import METRICS, Environment
-from convsmith.system import files, reading
+from convsmith.system import files, paths, reading
 from convsmith.training.metrics import SplitMetrics
 
 # The plots of a run that a project includes, in the order of its README.
@@ -53,7 +53,7 @@ def project_files(model: RunModel) -> dict[str, bytes]:
     texts["model/__init__.py"] = ""
     if values["classes_in_file"]:
         texts["utils/classes.json"] = files.json_text(data.class_names)
-    plots = [name for name in PLOTS if (folder.path / "plots" / f"{name}.png").is_file()]
+    plots = [name for name in PLOTS if paths.is_file(folder.path / "plots" / f"{name}.png")]
     summary = _summary(model, plots)
     texts["logs/train.log"] = summary.log
     texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
