@@ -67,13 +67,26 @@ def percent(share: float | None, decimals: int = 2) -> str:
     return "undefined" if share is None else f"{100 * share:.{decimals}f} %"
 
 
+def short_percent(share: float) -> str:
+    """Format a setting that is a share as a percentage in its shortest form, free of binary rounding.
+
+    >>> short_percent(0.07), short_percent(0.125), short_percent(1 / 3), short_percent(1e-7)
+    ('7 %', '12.5 %', '33.3333 %', '1e-05 %')
+    """
+    return f"{100 * share:.6g} %"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count and its noun.
 
-    >>> plural(1, "issue"), plural(1200, "issue")
-    ('1 issue', '1,200 issues')
+    >>> plural(1, "issue"), plural(1200, "issue"), plural(2, "class"), plural(0, "copy"), plural(9, "epoch")
+    ('1 issue', '1,200 issues', '2 classes', '0 copies', '9 epochs')
     """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    if count == 1:
+        return f"1 {noun}"
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{count:,} {noun[:-1]}ies"
+    return f"{count:,} {noun}{'es' if re.search(r'(s|x|sh|[^o]ch)$', noun) else 's'}"
 
 
 def format_duration(seconds: float) -> str:

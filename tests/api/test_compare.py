@@ -50,6 +50,7 @@ def test_the_record_agrees_with_the_runs(compared: Comparison, folders: list[Pat
     assert group["mean"] == pytest.approx(np.mean([row["accuracy"] for row in record["runs"][:2]]))
     assert {each["field"] for each in record["differences"]} == {
         "data.split_seed",
+        "images",
         "model.net",
         "train.epochs",
     }
@@ -77,6 +78,39 @@ def test_the_pages_say_so(compared: Comparison) -> None:
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert len(tables) > 15
     assert re.search(r"^\| small \| 2 \| ", text, flags=re.MULTILINE)
+
+
+def test_runs_on_different_test_sets_are_kept_apart(compared: Comparison) -> None:
+    first, second = compared.record["test_sets"]
+    assert not compared.record["comparable"]
+    groups = compared.record["groups"]
+    names = [[run for place in each["groups"] for run in groups[place]["runs"]] for each in (first, second)]
+    assert names == [["small-1", "small-2", "wide-1"], ["other-1"]]
+    page, text = compared.page.read_text(), compared.markdown.read_text()
+    for content in (page, text):
+        assert "These runs have 2 different test sets" in content
+        one, two = content.split("Test set 2: ")
+        assert "wide-1" in one.split("Test set 1: ")[1]
+        assert "other-1" not in one.split("Test set 1: ")[1].split("</table>")[0].split("## ")[0]
+        assert "other-1" in two
+    # No chart has lines of both test sets.
+    charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert len(charts) == 8
+    assert not [each for each in charts if ">other" in each and (">small" in each or ">wide" in each)]
+
+
+def test_equal_pixels_with_other_class_names_are_another_test_set(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(folders[0], tmp_path / "renamed")
+    record = json.loads((copy / "data.json").read_text())
+    record["class_names"][0] = "nought"
+    (copy / "data.json").write_text(json.dumps(record))
+    (copy / "manifest.json").unlink()
+    found = cs.compare([folders[0], copy], tmp_path / "out")
+    assert not found.record["comparable"]
+    assert found.record["pairs"] == []
+    assert "classes" in {each["field"] for each in found.record["differences"]}
 
 
 def test_the_page_in_a_browser(compared: Comparison) -> None:
@@ -123,4 +157,9 @@ def test_the_command(folders: list[Path], tmp_path: Path, capsys: pytest.Capture
     assert re.search(r"^small +2 runs +\d+\.\d\d%, deviation", out, flags=re.MULTILINE)
     assert "small-1 against small-2: " in out
     assert run_command(["compare", *names, "--out", str(tmp_path / "out"), "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["runs"]) == 3
+    record = json.loads(capsys.readouterr().out)
+    assert (len(record["runs"]), record["comparable"]) == (3, True)
+    assert run_command(["compare", *map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "These runs have 2 different test sets, whose accuracies cannot be compared" in out
+    assert re.search(r"Test set 1: .*\nsmall .*\nwide .*\n\nTest set 2: .*\nother ", out)

@@ -47,7 +47,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(kill: bool, uninterrupted: Pa
     assert ("Resumed after epoch 2" if kill else "Resumed in epoch 3, after 4 of 19 batches") in log
     (note,) = json.loads((run / "resumed.json").read_text())
     assert (note["epochs_done"], note["batches_done"], note["changes"]) == (2, 0 if kill else 4, [])
-    with pytest.raises(RunError, match="already complete: 4 of 4 epochs are done"):
+    with pytest.raises(RunError, match="already complete: 4 epochs of 4"):
         cs.resume(run)
     assert cs.evaluate(run).test == again.test
 

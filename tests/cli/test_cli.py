@@ -192,7 +192,7 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "tiny-1"
     capsys.readouterr()
     assert error_lines(capsys, "resume", str(folder)) == [
-        f"error[E050]: {folder}: already complete: 1 of 1 epochs are done",
+        f"error[E050]: {folder}: already complete: 1 epoch of 1",
         "  fix: train on with --epochs 2",
     ]
     assert run(["resume", str(folder), "--epochs", "2"]) == 0

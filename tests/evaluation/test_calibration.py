@@ -4,12 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.metrics import (
     log_loss,
 )
 
-from convsmith.evaluation.calibration import fit_temperature, measure_calibration, risk_coverage_curve
+from convsmith.evaluation.calibration import (
+    fit_temperature,
+    measure_calibration,
+    merge_bins,
+    reliability_bins,
+    risk_coverage_curve,
+)
 from convsmith.evaluation.predictions import Predictions
 from helpers.evaluation import SOURCES, predictions_of, softmax
 
@@ -47,6 +55,21 @@ def test_the_temperature_of_scaled_logits() -> None:
     calibration = measure_calibration(predictions)
     assert calibration.ece_at_temperature is not None
     assert calibration.ece_at_temperature < 0.02 < calibration.ece
+
+
+@given(counts=st.lists(st.integers(0, 60), min_size=15, max_size=15).filter(any), least=st.integers(1, 50))
+def test_merged_bins_hold_the_same_predictions(counts: list[int], least: int) -> None:
+    generator = np.random.default_rng(0)
+    confidence = np.concatenate([(n + generator.random(count)) / 15 for n, count in enumerate(counts)])
+    correct = generator.random(len(confidence)) < confidence
+    merged = merge_bins(reliability_bins(confidence, correct), least)
+    assert sum(each.count for each in merged) == len(confidence)
+    assert len(merged) == 1 or all(each.count >= least for each in merged)
+    for each in merged:
+        inside = (confidence > each.low) & (confidence <= each.high)
+        assert each.count == inside.sum()
+        assert each.accuracy == pytest.approx(correct[inside].mean())
+        assert each.confidence == pytest.approx(confidence[inside].mean())
 
 
 def test_no_temperature_without_mistakes() -> None:

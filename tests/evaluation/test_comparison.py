@@ -47,7 +47,9 @@ def test_groups_and_differences() -> None:
         load("digits", overrides).table()
         for overrides in ([], ["seed=4"], ["train.epochs=3"], ["augment.transforms=[]", "name=other"])
     ]
-    assert group_by_recipe(recipes) == [[0, 1], [2], [3]]
+    assert group_by_recipe(recipes, ["a"] * 4) == [[0, 1], [2], [3]]
+    # The same recipe with other images is another group.
+    assert group_by_recipe(recipes, ["a", "b", "a", "a"]) == [[0], [1], [2], [3]]
     assert [each.field for each in differences(recipes[:2])] == ["seed"]
     (epochs,) = differences([recipes[0], recipes[2]])
     assert (epochs.field, epochs.values) == ("train.epochs", (30, 3))

@@ -61,6 +61,19 @@ def test_the_mode_of_the_net_is_restored(tmp_path: Path) -> None:
         explanation.read(tmp_path / "e.npz", 3)
 
 
+def test_chosen_images_are_of_as_many_classes_as_possible() -> None:
+    predictions = random_predictions(count=300, classes=30)
+    order = np.random.default_rng(1).permutation(300)
+    chosen = explanation.choose_images(predictions, order, 40)
+    right = [index for index in chosen if not predictions.wrong[index]]
+    # By hand: the first correct image of each class, then the rest, in the order.
+    correct = [index for index in order if predictions.predicted[index] == predictions.labels[index]]
+    labels = predictions.labels[correct].tolist()
+    first = [index for place, index in enumerate(correct) if labels[place] not in labels[:place]]
+    assert right == [*first, *(index for index in correct if index not in first)][: len(right)]
+    assert len(chosen) == len(set(chosen)) == 40
+
+
 def test_block_maps_are_the_outputs_of_the_blocks() -> None:
     _, net = small_net("C12 C6:s2 / C4 M2 / G F5", activation="relu")
     image = torch.randn(3, 16, 16)

@@ -85,11 +85,45 @@ def test_confused_pairs_are_counted() -> None:
         if label != other
     ]
     best = sorted(counts, key=lambda entry: -entry[2])[:10]
-    pairs = confused_pairs(compute_metrics(predictions, NAMES).confusion, NAMES)
+    pairs = confused_pairs(predictions, NAMES)
     assert [pair.count for pair in pairs] == [count for _, _, count in best]
     assert {(pair.true, pair.predicted, pair.count) for pair in pairs[:3]} <= {
         (NAMES[label], NAMES[other], count) for label, other, count in counts
     }
+
+
+@pytest.mark.parametrize("classes", [3, 100, 101, 700])
+def test_metrics_do_not_depend_on_blocks(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = random_predictions(3, count=400, classes=classes)
+    names = tuple(map(str, range(classes)))
+    whole = compute_metrics(one, names)
+    # Blocks of one image, some of them, and an odd rest.
+    for size in (1, 7 * classes):
+        monkeypatch.setattr("convsmith.evaluation.predictions._BLOCK_VALUES", size)
+        again = compute_metrics(Predictions(logits=one.logits, labels=one.labels), names)
+        assert again.loss == whole.loss
+        assert (again.calibration, again.top_accuracy) == (whole.calibration, whole.top_accuracy)
+        assert (again.classes, again.confused_pairs) == (whole.classes, whole.confused_pairs)
+    shares = softmax(one.logits)
+    assert one.confidence == pytest.approx(shares.max(1))
+    assert one.losses == pytest.approx(-np.log(shares[np.arange(400), one.labels]))
+    halved = softmax((one.logits / 2).astype(np.float32))
+    assert one.confidence_at(2.0) == pytest.approx(halved.max(1))
+    assert one.losses_at(2.0) == pytest.approx(-np.log(halved[np.arange(400), one.labels]))
+    # Computed once, and no matrix that grows with the square of many classes.
+    assert one.predicted is one.predicted
+    assert one.confidence is one.confidence
+    assert (whole.confusion is None) == (classes > 100)
+    assert len(whole.confused_pairs) <= (30 if classes > 100 else 10)
+
+
+def test_many_classes_are_summarised() -> None:
+    names = tuple(f"class {number}" for number in range(200))
+    lines = compute_metrics(random_predictions(classes=200, count=900), names).class_lines()
+    assert len(lines) == 31
+    recalls = [float(line.split(" : ")[1].split(" %")[0]) for line in lines[:-1]]
+    assert recalls == sorted(recalls)
+    assert lines[-1] == "(the other 170 classes are in results.json)"
 
 
 def test_mistakes_are_ordered() -> None:

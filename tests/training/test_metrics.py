@@ -42,6 +42,11 @@ def test_loss_does_not_depend_on_the_batch_size(tiny: Recipe, monkeypatch: pytes
     parts = evaluate_split(net, split, normalize, torch.float32)
     assert parts.loss == pytest.approx(whole.loss)
     assert parts.correct == whole.correct
+    # Blocks of 30 images, and one that has the rest.
+    monkeypatch.setattr("convsmith.training.metrics._BLOCK_VALUES", 300)
+    blocks = evaluate_split(net, split, normalize, torch.float32)
+    assert blocks.loss == pytest.approx(whole.loss)
+    assert (blocks.correct, blocks.total) == (whole.correct, 103)
     assert net.training
     net.eval()
     compute_logits(net, split, normalize, torch.float32)

@@ -1,6 +1,8 @@
 """Evaluate a run."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
@@ -37,11 +39,14 @@ def evaluate(
         with session.threads():
             evaluation = evaluate_run(folder, session)
             data = session.data
+            analyses: dict[str, Any] = {}
             if label_errors:
-                folder.write(find_label_errors(evaluation.predictions, data.class_names))
+                analyses["label_errors"] = find_label_errors(evaluation.predictions, data.class_names)
             if duplicates:
-                folder.write(find_duplicates(data.train, data.test))
+                analyses["duplicates"] = find_duplicates(data.train, data.test)
             if robustness:
                 net, normalize, dtype = load_net(folder, session)
-                folder.write(evaluate_robustness(net, data.test, normalize, dtype))
-            return write_report(folder, session, evaluation)
+                analyses["robustness"] = evaluate_robustness(net, data.test, normalize, dtype)
+            for record in analyses.values():
+                folder.write(record)
+            return replace(write_report(folder, session, evaluation), **analyses)

@@ -7,6 +7,7 @@ from convsmith.models.model import Model, TrainedModel
 from convsmith.reports.receptive_field import receptive_field_figure
 from convsmith.reports.style import save
 from convsmith.system import files, folders
+from convsmith.text import plural
 
 
 def receptive_field(
@@ -26,7 +27,9 @@ def receptive_field(
     folders.check_destination(folder)
     field = _measure(model, num_images)
     weights = "trained" if isinstance(model, TrainedModel) else "initial"
-    subtitle = f"{model.name}, {weights} weights, {field.num_images:,} test images, layer {field.layer}"
+    subtitle = (
+        f"{model.name}, {weights} weights, {plural(field.num_images, 'test image')}, layer {field.layer}"
+    )
     files.make_folder(folder)
     files.write_json(folder / "receptive-field.json", field.record())
     figure = receptive_field_figure(field, "Effective receptive field", subtitle)

@@ -15,6 +15,7 @@ from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
 from convsmith.system import folders, paths
+from convsmith.text import plural
 from convsmith.training.callbacks import Callback
 from convsmith.training.state import TrainerState
 
@@ -115,13 +116,13 @@ def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> Non
     started = done + bool(state.progress.step)
     if requested < started:
         raise RunError(
-            f"{started} epochs are done or begun, asked for {requested}",
+            f"{plural(started, 'epoch')} done or begun, asked for {requested}",
             where=str(folder.path),
             fix=f"ask for more with --epochs {2 * started}",
         )
     if requested == done and folder.is_finished:
         raise RunError(
-            f"already complete: {done} of {done} epochs are done",
+            f"already complete: {plural(done, 'epoch')} of {done}",
             where=str(folder.path),
             fix=f"train on with --epochs {2 * done}",
         )

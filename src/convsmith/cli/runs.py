@@ -10,6 +10,7 @@ import typer
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh, RunArgument, TensorBoard
 from convsmith.cli.output import print_error, print_text
+from convsmith.text import plural
 
 if TYPE_CHECKING:
     from convsmith.reports.report import Result
@@ -108,8 +109,11 @@ def evaluate(
     )
     if as_json:
         print_text(json.dumps(cs.results(run), indent=2))
-    else:
-        _print_result(result)
+        return
+    _print_result(result)
+    for analysis in (result.robustness, result.duplicates, result.label_errors):
+        if analysis is not None:
+            print_text("\n" + "\n".join(analysis.lines()))
 
 
 def report(run: RunArgument) -> None:
@@ -153,11 +157,22 @@ def compare(
         return
     from convsmith.reports.compare_page import format_p
 
-    for group in comparison.record["groups"]:
-        accuracy = group["accuracy"]
-        spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
-        count = f"{accuracy['count']} run{'' if accuracy['count'] == 1 else 's'}"
-        print_text(f"{group['label']:<24} {count:<8} {accuracy['mean']:.2%}{spread}")
+    record = comparison.record
+    if not record["comparable"]:
+        count = len(record["test_sets"])
+        print_text(f"These runs have {count} different test sets, whose accuracies cannot be compared")
+    for number, test_set in enumerate(record["test_sets"], start=1):
+        if not record["comparable"]:
+            images, classes = plural(test_set["images"], "image"), plural(test_set["classes"], "class")
+            print_text(f"\nTest set {number}: {test_set['title']}, {images}, {classes}")
+        for group in (record["groups"][place] for place in test_set["groups"]):
+            accuracy = group["accuracy"]
+            spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
+            print_text(
+                f"{group['label']:<24} {plural(accuracy['count'], 'run'):<8} {accuracy['mean']:.2%}{spread}"
+            )
+    if not record["comparable"]:
+        print_text("")
     for pair in comparison.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
         print_text(f"{pair['first']} against {pair['second']}: {counts}, p {format_p(pair['mcnemar_p'])}")
@@ -213,8 +228,8 @@ def _print_result(result: "Result") -> None:
     print_text(result.train.line("Train"))
     print_text(result.test.line("Test"))
     print_text("")
-    for each in result.classes:
-        print_text(each.line())
+    for line in result.metrics.class_lines():
+        print_text(line)
     print_text("")
     if result.checks:
         for line in verdict_lines(result.checks):

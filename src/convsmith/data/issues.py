@@ -94,8 +94,8 @@ class Verification:
 
 def report_lines(verification: Verification, *, limit: int | None = DEFAULT_LIMIT) -> list[str]:
     """Format a verification as lines of text, with at most `limit` files of each kind of issue."""
-    images = ", ".join(f"{count:,} {name}" for name, count in verification.images.items())
-    lines = [f"{verification.title}: {images} images, {len(verification.classes):,} classes"]
+    images = ", ".join(plural(count, f"{name} image") for name, count in verification.images.items())
+    lines = [f"{verification.title}: {images}, {plural(len(verification.classes), 'class')}"]
     for kind, count in verification.counts.items():
         consequence = "; training stops" if STOPS_TRAINING[kind] else ""
         lines += ["", f"{kind} ({count:,}{consequence})"]

@@ -53,7 +53,7 @@ def find_source(config: DataConfig) -> Source:
         return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _folder_source(folder.name or str(folder), folder)
+        return _folder_source(folder_title(folder), folder)
     if folder.is_file():
         raise DataError(
             "found a file, expected a folder",
@@ -100,6 +100,17 @@ def _local_copy(name: str) -> Source | None:
         if folder.is_dir():
             return _folder_source(name, folder)
     return None
+
+
+def folder_title(folder: Path) -> str:
+    """Return the name of a folder; with its parent's if the name alone is that of a well-known data set.
+
+    >>> folder_title(Path("pets")), folder_title(Path("/data/mini/MNIST"))
+    ('pets', 'mini/MNIST')
+    """
+    *_, parent, name = ("", *folder.absolute().parts)
+    is_well_known = re.sub(r"[^a-z0-9]", "", name.lower()) in {each.replace("-", "") for each in NAMES}
+    return f"{parent}/{name}" if is_well_known else name
 
 
 def _hub_source(title: str, hub_id: str) -> Source:

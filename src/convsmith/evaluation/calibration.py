@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import Bin, Calibration
@@ -50,8 +49,7 @@ def measure_calibration(predictions: Predictions) -> Calibration:
     temperature = fit_temperature(predictions)
     ece_at_temperature = None
     if temperature is not None:
-        logits = predictions.logits.astype(np.float64) / temperature
-        confidence = np.exp(log_softmax(logits, axis=1)).max(1)
+        confidence = predictions.confidence_at(temperature)
         ece_at_temperature = expected_calibration_error(reliability_bins(confidence, correct))
     return Calibration(
         bins=bins,
@@ -87,6 +85,38 @@ def reliability_bins(confidence: NDArray[np.float64], correct: NDArray[np.bool_]
     return tuple(bins)
 
 
+def merge_bins(bins: tuple[Bin, ...], least: int) -> tuple[Bin, ...]:
+    """Merge neighbouring bins until each has at least `least` predictions, or there is only one.
+
+    Example:
+        >>> low = Bin(low=0.0, high=0.5, count=1, confidence=0.4, accuracy=0.0)
+        >>> high = Bin(low=0.5, high=1.0, count=3, confidence=0.8, accuracy=1.0)
+        >>> [(each.low, each.high, each.count, each.accuracy) for each in merge_bins((low, high), 2)]
+        [(0.0, 1.0, 4, 0.75)]
+    """
+    merged: list[Bin] = []
+    # From the highest confidence down: most predictions are there, and the lowest are the few.
+    for each in sorted((each for each in bins if each.count), key=lambda each: -each.low):
+        if merged and merged[-1].count < least:
+            merged[-1] = _merged(each, merged[-1])
+        else:
+            merged.append(each)
+    if len(merged) > 1 and merged[-1].count < least:
+        merged[-2:] = [_merged(merged[-1], merged[-2])]
+    return tuple(reversed(merged))
+
+
+def _merged(low: Bin, high: Bin) -> Bin:
+    count = low.count + high.count
+
+    def mean(name: str) -> float:
+        return sum(each.count * (getattr(each, name) or 0.0) for each in (low, high)) / count
+
+    return Bin(
+        low=low.low, high=high.high, count=count, confidence=mean("confidence"), accuracy=mean("accuracy")
+    )
+
+
 def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
     """Average the gaps between confidence and accuracy, weighted by the counts of the bins; from 0 to 1."""
     total = sum(each.count for each in bins)
@@ -103,12 +133,9 @@ def fit_temperature(predictions: Predictions) -> float | None:
     if not predictions.wrong.any():
         # The loss falls with the temperature without end.
         return None
-    logits, labels = predictions.logits.astype(np.float64), predictions.labels
-    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-logs[rows, labels].mean())
+        return float(predictions.losses_at(np.exp(log_temperature)).mean())
 
     low, high = float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE))
     best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)

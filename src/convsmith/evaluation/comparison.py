@@ -1,6 +1,6 @@
 """Comparison of runs: groups of seeds, differences of recipes, and McNemar's test of two runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -88,13 +88,32 @@ def flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return fields
 
 
-def group_by_recipe(recipes: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Group the indices of recipes that differ only in their seed, in the order of their first."""
-    groups: dict[str, list[int]] = {}
-    for place, recipe in enumerate(recipes):
-        fields = flatten_table(recipe)
-        key = repr(sorted((k, repr(v)) for k, v in fields.items() if k != SEED and k not in _IGNORED))
-        groups.setdefault(f"{recipe.get('name')} {key}", []).append(place)
+def group_by_recipe(recipes: Sequence[Mapping[str, Any]], data: Sequence[Hashable]) -> list[list[int]]:
+    """Group the indices of runs whose recipes differ only in their seed, in the order of their first.
+
+    Args:
+        recipes: The recipe of each run.
+        data: What identifies the images and classes of each run; other images are another group.
+    """
+
+    def key(place: int) -> Hashable:
+        fields = flatten_table(recipes[place])
+        compared = sorted((k, repr(v)) for k, v in fields.items() if k != SEED and k not in _IGNORED)
+        return recipes[place].get("name"), repr(compared), data[place]
+
+    return group_equal([key(place) for place in range(len(recipes))])
+
+
+def group_equal(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Group the indices of equal keys, in the order of their first.
+
+    Example:
+        >>> group_equal(["a", "b", "a"])
+        [[0, 2], [1]]
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
     return list(groups.values())
 
 

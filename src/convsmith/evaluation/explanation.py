@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convsmith.errors import FileError, RunError
-from convsmith.evaluation.metrics import mistakes_of_each_class
+from convsmith.evaluation.metrics import mistakes_of_each_class, rank_in_class
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
 from convsmith.net.plan import Plan
 from convsmith.system import files, reading
@@ -57,12 +57,11 @@ def choose_images(predictions: Predictions, order: Indices, count: int) -> Indic
         order: Its indices, in the order in which correct images are considered.
         count: The maximum number of images.
     """
-    correct = [index for index in order if not predictions.wrong[index]]
-    _, first_of_class = np.unique(predictions.labels[correct], return_index=True)
-    first = [correct[place] for place in sorted(first_of_class)]
-    rest = [index for index in correct if index not in set(first)]
+    correct = order[~predictions.wrong[order]]
+    is_first = rank_in_class(predictions.labels[correct]) == 0
     wrong = mistakes_of_each_class(predictions, count // 2)
-    return np.array([*[*first, *rest][: count - len(wrong)], *wrong], dtype=np.int64)
+    right = np.concatenate([correct[is_first], correct[~is_first]])[: count - len(wrong)]
+    return np.concatenate([right, wrong]).astype(np.int64)
 
 
 @torch.no_grad()

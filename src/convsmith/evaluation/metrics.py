@@ -3,20 +3,23 @@
 What is undefined, such as the precision of a class that is never predicted, is None, never 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix
 
 from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import Calibration, ClassMetrics, ConfusedPair
+from convsmith.text import plural
 
 CONFIDENCE_LEVEL = 0.95
 TOP = (1, 2, 3, 5)
-NUM_PAIRS = 10
+# A larger confusion matrix is neither stored nor drawn: a list of pairs is readable, and linear in images.
+LARGEST_MATRIX = 100
+NUM_PAIRS, NUM_PAIRS_OF_MANY, NUM_WORST = 10, 30, 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +49,9 @@ class Metrics:
         loss: Mean cross-entropy in nats.
         top_accuracy: For each k, the share of images whose label is among the k most probable classes.
         classes: In the order of the labels.
-        confusion: `(num_classes, num_classes)`, rows are labels, columns predictions.
-        confused_pairs: The most frequent confusions, at most ten.
+        confusion: `(num_classes, num_classes)`, rows are labels, columns predictions; None with more than 100
+            classes.
+        confused_pairs: The most frequent confusions, at most ten, and 30 with more than 100 classes.
     """
 
     correct: int
@@ -56,7 +60,7 @@ class Metrics:
     loss: float
     top_accuracy: dict[int, float]
     classes: tuple[ClassMetrics, ...]
-    confusion: Indices
+    confusion: Indices | None
     confused_pairs: tuple[ConfusedPair, ...]
     calibration: Calibration
     risk_coverage: RiskCoverage
@@ -73,6 +77,27 @@ class Metrics:
         defined = [score for score in scores if score is not None]
         return sum(defined) / len(defined) if len(defined) == len(scores) else None
 
+    def class_lines(self) -> list[str]:
+        """Format the accuracy of each class as the course does; of the worst 30 of more than 100 classes."""
+        if len(self.classes) <= LARGEST_MATRIX:
+            return [each.line() for each in self.classes]
+        worst = worst_classes(self.classes, NUM_WORST)
+        rest = len(self.classes) - len(worst)
+        return [*(each.line() for each in worst), f"(the other {plural(rest, 'class')} are in results.json)"]
+
+
+def worst_classes(classes: Sequence[ClassMetrics], count: int) -> list[ClassMetrics]:
+    """Return the classes with the lowest recall, the lowest first; those without images are left out.
+
+    Example:
+        >>> names = {"cat": 3, "dog": 1, "owl": 2}
+        >>> classes = [ClassMetrics(name=name, correct=n, total=4, predicted=n) for name, n in names.items()]
+        >>> [each.name for each in worst_classes(classes, 2)]
+        ['dog', 'owl']
+    """
+    with_images = [each for each in classes if each.accuracy is not None]
+    return sorted(with_images, key=lambda each: each.accuracy or 0.0)[:count]
+
 
 def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
     """Compute all metrics of the predictions for a split.
@@ -88,19 +113,16 @@ def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> M
         >>> metrics.accuracy, metrics.classes[1].precision, metrics.confused_pairs[0].count
         (0.5, None, 1)
     """
-    matrix: Indices = confusion_matrix(
-        predictions.labels, predictions.predicted, labels=np.arange(len(class_names))
-    )
-    correct, total = int(matrix.trace()), int(matrix.sum())
+    correct, total = int((~predictions.wrong).sum()), len(predictions)
     return Metrics(
         correct=correct,
         total=total,
         interval=wilson_interval(correct, total),
         loss=float(predictions.losses.mean()),
         top_accuracy=top_accuracies(predictions),
-        classes=class_metrics_of(matrix, class_names),
-        confusion=matrix,
-        confused_pairs=confused_pairs(matrix, class_names),
+        classes=class_metrics_of(predictions, class_names),
+        confusion=confusion_matrix(predictions) if predictions.num_classes <= LARGEST_MATRIX else None,
+        confused_pairs=confused_pairs(predictions, class_names),
         calibration=measure_calibration(predictions),
         risk_coverage=risk_coverage_curve(predictions),
     )
@@ -117,40 +139,52 @@ def wilson_interval(correct: int, total: int) -> Interval:
     return Interval(low=float(interval.low), high=float(interval.high))
 
 
-def class_metrics_of(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
-    """Count each class in a confusion matrix `(num_classes, num_classes)` whose rows are labels."""
+def confusion_matrix(predictions: Predictions) -> Indices:
+    """Count the images by label and predicted class: `(num_classes, num_classes)`, rows are labels."""
+    count = predictions.num_classes
+    cells = predictions.labels * count + predictions.predicted
+    matrix: Indices = np.bincount(cells, minlength=count * count).reshape(count, count)
+    return matrix
+
+
+def class_metrics_of(predictions: Predictions, class_names: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
+    """Count the images of each class, the correct ones among them, and the predictions of the class."""
+    right = predictions.labels[~predictions.wrong]
+    totals, correct, predicted = (
+        np.bincount(each, minlength=len(class_names)).tolist()
+        for each in (predictions.labels, right, predictions.predicted)
+    )
     return tuple(
-        ClassMetrics(
-            name=name,
-            correct=int(matrix[index, index]),
-            total=int(matrix[index].sum()),
-            predicted=int(matrix[:, index].sum()),
-        )
+        ClassMetrics(name=name, correct=correct[index], total=totals[index], predicted=predicted[index])
         for index, name in enumerate(class_names)
     )
 
 
 def top_accuracies(predictions: Predictions) -> dict[int, float]:
     """Compute the top-k accuracy for each k in `TOP` that is below the number of classes."""
-    own = predictions.logits[np.arange(len(predictions)), predictions.labels][:, None]
-    # Equal logits rank by class, as for `argmax`, so that the top-1 accuracy is the accuracy.
-    before = np.arange(predictions.num_classes) < predictions.labels[:, None]
-    rank = ((predictions.logits > own) | ((predictions.logits == own) & before)).sum(1)
+    ranks = []
+    for rows in predictions.row_blocks():
+        logits, labels = predictions.logits[rows], predictions.labels[rows]
+        own = logits[np.arange(len(labels)), labels][:, None]
+        # Equal logits rank by class, as for `argmax`, so that the top-1 accuracy is the accuracy.
+        before = np.arange(predictions.num_classes) < labels[:, None]
+        ranks.append(((logits > own) | ((logits == own) & before)).sum(1))
+    rank = np.concatenate(ranks)
     return {k: float((rank < k).mean()) for k in TOP if k < predictions.num_classes or k == 1}
 
 
-def confused_pairs(matrix: Indices, class_names: tuple[str, ...]) -> tuple[ConfusedPair, ...]:
-    """Return the most frequent confusions of a confusion matrix, at most ten."""
-    confusions = matrix.copy()
-    np.fill_diagonal(confusions, 0)
-    order = np.argsort(-confusions, axis=None, kind="stable")[:NUM_PAIRS]
-    places = zip(*np.unravel_index(order, matrix.shape), strict=True)
+def confused_pairs(predictions: Predictions, class_names: tuple[str, ...]) -> tuple[ConfusedPair, ...]:
+    """Return the most frequent confusions; equally frequent ones in the order of their classes."""
+    count = predictions.num_classes
+    wrong = predictions.wrong
+    cells, counts = np.unique(
+        predictions.labels[wrong] * count + predictions.predicted[wrong], return_counts=True
+    )
+    most = NUM_PAIRS if count <= LARGEST_MATRIX else NUM_PAIRS_OF_MANY
+    order = np.argsort(-counts, kind="stable")[:most]
     return tuple(
-        ConfusedPair(
-            true=class_names[true], predicted=class_names[predicted], count=int(confusions[true, predicted])
-        )
-        for true, predicted in places
-        if confusions[true, predicted]
+        ConfusedPair(true=class_names[cell // count], predicted=class_names[cell % count], count=int(images))
+        for cell, images in zip(cells[order].tolist(), counts[order].tolist(), strict=True)
     )
 
 
@@ -174,14 +208,24 @@ def mistakes_of_each_class(predictions: Predictions, count: int) -> Indices:
     is ordered by confidence.
     """
     wrong = mistakes(predictions)
-    labels = predictions.labels[wrong]
-    rank = np.zeros(len(wrong), dtype=np.int64)
-    for label in np.unique(labels):
-        of_class = labels == label
-        rank[of_class] = np.arange(of_class.sum())
+    rank = rank_in_class(predictions.labels[wrong])
     selection = np.sort(np.argsort(rank, kind="stable")[:count])
     result: Indices = wrong[selection]
     return result
+
+
+def rank_in_class(labels: Indices) -> Indices:
+    """Return for each image how many images of its class come before it, `(N,)`.
+
+    Example:
+        >>> rank_in_class(np.array([5, 3, 5, 5, 3])).tolist()
+        [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(labels, kind="stable")
+    ordered = labels[order]
+    rank: Indices = np.empty(len(labels), dtype=np.int64)
+    rank[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered, side="left")
+    return rank
 
 
 def normalize_rows(matrix: Indices) -> NDArray[np.float64]:

@@ -4,7 +4,9 @@ All metrics and pages are computed from this file, without inference. It holds p
 is unpickled.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from convsmith.system import files, paths, reading
 Indices = NDArray[np.int64]
 # The fix for a damaged file that an evaluation writes.
 EVALUATE_AGAIN = "write it again by `convsmith evaluate` on the run's folder"
+# Logits that are converted to float64 at once, few enough for a processor's cache.
+_BLOCK_VALUES = 2**17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class Predictions:
         ids: `(N,)`, 16 hexadecimal digits of the pixels of each image; None in runs of older versions.
         features: `(N, F)` float16, the input of the last layer with weights, averaged over a map; None in
             runs of older versions, and for F above 2,048.
+
+    What follows from the logits is computed once, in blocks of images. The arrays must not be modified.
     """
 
     logits: NDArray[np.float32]
@@ -43,13 +49,13 @@ class Predictions:
     def num_classes(self) -> int:
         return int(self.logits.shape[1])
 
-    @property
+    @cached_property
     def predicted(self) -> Indices:
         """The class of the largest logit, `(N,)`."""
         result: Indices = self.logits.argmax(1)
         return result
 
-    @property
+    @cached_property
     def wrong(self) -> NDArray[np.bool_]:
         """Whether the predicted class differs from the label, `(N,)`."""
         result: NDArray[np.bool_] = self.predicted != self.labels
@@ -57,22 +63,51 @@ class Predictions:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """Softmax of the logits, `(N, num_classes)`."""
+        """Softmax of the logits, `(N, num_classes)`; computed anew each time, since it can be large."""
         result: NDArray[np.float64] = np.exp(log_softmax(self.logits.astype(np.float64), axis=1))
         return result
 
-    @property
+    @cached_property
     def confidence(self) -> NDArray[np.float64]:
         """The probability of the predicted class, `(N,)`."""
-        result: NDArray[np.float64] = self.probabilities.max(1)
-        return result
+        return self.confidence_at(1.0)
 
-    @property
+    @cached_property
     def losses(self) -> NDArray[np.float64]:
         """The cross-entropy of each image in nats, `(N,)`."""
-        logs = log_softmax(self.logits.astype(np.float64), axis=1)
-        result: NDArray[np.float64] = -logs[np.arange(len(self)), self.labels]
-        return result
+        return self.losses_at(1.0)
+
+    def confidence_at(self, temperature: float) -> NDArray[np.float64]:
+        """The probability of the predicted class with the logits divided by a temperature, `(N,)`."""
+        parts = [np.exp(-log_sums) for _, _, log_sums in self._below_largest(temperature)]
+        return np.concatenate(parts)
+
+    def losses_at(self, temperature: float) -> NDArray[np.float64]:
+        """The cross-entropy of each image in nats with the logits divided by a temperature, `(N,)`."""
+        parts = [
+            log_sums - scaled[np.arange(len(scaled)), self.labels[rows]]
+            for rows, scaled, log_sums in self._below_largest(temperature)
+        ]
+        return np.concatenate(parts)
+
+    def row_blocks(self) -> Iterator[slice]:
+        """Yield slices of images whose logits are few enough to be converted at once."""
+        size = max(_BLOCK_VALUES // self.num_classes, 1)
+        for start in range(0, len(self), size):
+            yield slice(start, start + size)
+
+    def _below_largest(
+        self, temperature: float
+    ) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield blocks of the logits minus the largest of each image, and the log of the sum of their powers.
+
+        Both are those of the logits divided by the temperature.
+        """
+        for rows in self.row_blocks():
+            scaled = self.logits[rows].astype(np.float64)
+            scaled -= scaled.max(1, keepdims=True)
+            scaled /= temperature
+            yield rows, scaled, np.log(np.exp(scaled).sum(1))
 
 
 def write(predictions: Predictions, path: Path) -> None:
@@ -116,7 +151,7 @@ def _check(predictions: Predictions) -> None:
         raise ValueError(f"logits are {logits.dtype} and labels {labels.dtype}, expected float32 and int64")
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, expected 0 to {logits.shape[1] - 1}")
-    if not np.isfinite(logits).all():
+    if not all(np.isfinite(logits[rows]).all() for rows in predictions.row_blocks()):
         raise ValueError("some logits are not finite")
     for name, array in (("ids", predictions.ids), ("features", predictions.features)):
         if array is not None and len(array) != len(labels):

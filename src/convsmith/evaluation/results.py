@@ -8,8 +8,6 @@ from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import PredictedImage, Results, RiskCoverageSummary, SplitResults
 from convsmith.training.metrics import SplitMetrics
 
-# A larger confusion matrix is omitted; predictions.npz has all that it follows from.
-LARGEST_MATRIX = 100
 NUM_LISTED = 25
 COVERAGES = (0.5, 0.8, 0.9, 0.95, 1.0)
 
@@ -31,7 +29,6 @@ def results_of(
         train: On the plain training images.
         test_loss: Mean cross-entropy of the test images in nats, as the training log has it.
     """
-    small = len(metrics.classes) <= LARGEST_MATRIX
     test = SplitResults(
         loss=test_loss,
         correct=metrics.correct,
@@ -45,7 +42,7 @@ def results_of(
         risk_coverage=_summary(metrics.risk_coverage),
         most_confident_mistakes=_images(predictions, mistakes(predictions)[:NUM_LISTED], class_names),
         highest_losses=_images(predictions, highest_losses(predictions, NUM_LISTED), class_names),
-        confusion=tuple(map(tuple, metrics.confusion.tolist())) if small else None,
+        confusion=None if metrics.confusion is None else tuple(map(tuple, metrics.confusion.tolist())),
     )
     return Results(train=train, test=test, classes=metrics.classes)
 

@@ -6,8 +6,11 @@ is never predicted, is None.
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field
 
-from convsmith.text import one_line
+from convsmith.text import one_line, percent, plural
 from convsmith.training.metrics import SplitMetrics
+
+# Rows of an analysis that a terminal shows.
+_PRINTED = 10
 
 
 class Record(BaseModel):
@@ -187,6 +190,21 @@ class Robustness(Record):
     corruptions: dict[str, tuple[CorruptedAccuracy, ...]]
     mean_accuracy: float
 
+    def lines(self) -> list[str]:
+        """Format the accuracies for a terminal, a line for each corruption."""
+        width = max(map(len, self.corruptions), default=0)
+        first = (
+            f"Robustness: {percent(self.mean_accuracy)} on average, {percent(self.clean.accuracy)} without "
+            f"corruption; {plural(self.images, 'test image')}"
+        )
+        return [
+            first,
+            *(
+                f"{name:<{width}}  {'  '.join(percent(level.accuracy, 1) for level in levels)}"
+                for name, levels in self.corruptions.items()
+            ),
+        ]
+
 
 class DuplicatePair(Record):
     """A test image and the training image that it nearly equals, by index.
@@ -215,6 +233,23 @@ class Duplicates(Record):
     other_label: int
     pairs: tuple[DuplicatePair, ...]
 
+    def lines(self) -> list[str]:
+        """Format the pairs for a terminal, the first ten of them."""
+        shown = self.pairs[:_PRINTED]
+        first = (
+            f"Near-duplicates: {plural(self.count, 'test image')} within {self.largest_difference:g} of 255 "
+            f"levels of a training image, {self.other_label:,} with another label"
+        )
+        return [
+            first,
+            *(
+                f"test image {each.test}, training image {each.train}: {each.difference:.1f} levels, "
+                f"{'the same label' if each.same_label else 'another label'}"
+                for each in shown
+            ),
+            *_rest(self.count - len(shown), "pair", "duplicates.json"),
+        ]
+
 
 class LabelError(Record):
     """A test image whose label is probably wrong."""
@@ -237,3 +272,20 @@ class LabelErrors(Record):
     version: str
     count: int
     images: tuple[LabelError, ...]
+
+    def lines(self) -> list[str]:
+        """Format the images for a terminal, the first ten of them."""
+        shown = self.images[:_PRINTED]
+        return [
+            f"Likely label errors: {plural(self.count, 'test image')}",
+            *(
+                f"test image {each.index}: label {one_line(each.label)}, "
+                f"predicted {one_line(each.predicted)} ({percent(each.confidence)})"
+                for each in shown
+            ),
+            *_rest(self.count - len(shown), "image", "label_errors.json"),
+        ]
+
+
+def _rest(count: int, noun: str, file: str) -> list[str]:
+    return [f"({plural(count, f'more {noun}')}; {file} lists the first ones)"] if count else []

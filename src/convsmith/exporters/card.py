@@ -4,7 +4,7 @@ import shlex
 
 from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import analyze_notation
-from convsmith.text import escape_markdown, fenced, markdown_table, percent
+from convsmith.text import escape_markdown, fenced, markdown_table, percent, plural
 
 # A longer table of classes would bury the rest.
 _MAX_CLASSES = 100
@@ -40,10 +40,16 @@ def _summary(metadata: BundleMetadata) -> str:
         ["net", f"`{metadata.spec.net.replace('|', ' ').replace('`', ' ')}`"],
         ["parameters", f"{analysis.parameters:,}, stored as {metadata.weights.format}"],
         ["multiply-accumulates", f"{analysis.macs:,} per image"],
-        ["receptive field", f"{analysis.receptive_field} pixels"],
+        ["receptive field", plural(analysis.receptive_field, "pixel")],
         [
             "training data",
-            f"{escape_markdown(origin.data_title)}, {origin.train_images:,} images, {origin.epochs} epochs",
+            ", ".join(
+                [
+                    escape_markdown(origin.data_title),
+                    plural(origin.train_images, "image"),
+                    plural(origin.epochs, "epoch"),
+                ]
+            ),
         ],
     ]
     table = markdown_table(["", ""], rows, left=2)

@@ -12,6 +12,7 @@ from convsmith.data.memory_mapped import Images
 from convsmith.errors import ParityError, Problem
 from convsmith.exporters.onnx_model import compute_logits
 from convsmith.models.classifier import Classifier
+from convsmith.text import plural
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -51,7 +52,7 @@ class Parity:
         limit = "" if self.allowed is None else f" (at most {self.allowed:.2g})"
         largest = f"{self.difference:.2g}{limit}, of a probability {self.probability_difference:.2g}"
         lines = [
-            f"Compared with PyTorch on {self.images:,} images: largest difference of a logit {largest}",
+            f"Compared on {plural(self.images, 'image')} with PyTorch: logits differ by at most {largest}",
             f"Same prediction for {100 * self.agreement:.2f} % of them",
         ]
         if self.accuracy:

@@ -17,7 +17,7 @@ from convsmith.nas.worker import TrialRunner
 from convsmith.reports.search_page import SearchData, TrialRow, html, picture
 from convsmith.reports.style import save
 from convsmith.system import files
-from convsmith.text import percent
+from convsmith.text import percent, plural
 
 # The number of recipes that are written, the most accurate ones of the Pareto front.
 _MAX_RECIPES = 8
@@ -93,7 +93,7 @@ def record(data: SearchData) -> dict[str, Any]:
 def table(data: SearchData) -> list[str]:
     """Format the Pareto front as lines of text, with the starting point marked."""
     if not data.frontier:
-        return [f"No trial has been trained for all {data.epochs} epochs yet."]
+        return [f"No trial has been trained for {plural(data.epochs, 'epoch')} yet."]
     rows = list(data.frontier)
     start = data.start
     if start is not None and start.accuracy is not None and start not in rows:
@@ -169,7 +169,7 @@ def _recipe_text(data: SearchData, settings: SearchSettings, runner: TrialRunner
     assert point is not None
     description = (
         f"Found by `convsmith search` from {data.recipe}: {percent(point.accuracy)} of {data.held_out:,} "
-        f"held-out training images after {point.epochs} epochs, {trial.parameters:,} parameters"
+        f"held-out training images after {plural(point.epochs, 'epoch')}, {trial.parameters:,} parameters"
     )
     recipe = runner.space.recipe_of(trial.candidate)
     changed = {"name": _name(settings, trial.number), "description": description, "result": ""}

@@ -22,7 +22,7 @@ from convsmith.recipes.fit import analyze_recipe
 from convsmith.reports.search_page import SearchData
 from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
-from convsmith.text import percent
+from convsmith.text import percent, plural
 
 Log = Callable[[str], None]
 
@@ -201,7 +201,7 @@ def _header(
     return [
         f"Brief: {settings.brief_name}; at most {runner.space.max_macs:,} MACs per image",
         f"Data: {runner.data.identity}; {images}; no test images",
-        f"Trials of {settings.epochs} epochs, compared after {rungs}; 1/{settings.factor} is promoted",
+        f"Full trials: {plural(settings.epochs, 'epoch')}; at {rungs}, 1/{settings.factor} is promoted",
         f"Starting point: {first.candidate.net}{changes}",
         *(teacher.lines() if teacher else ()),
         "",

@@ -8,6 +8,7 @@ from convsmith.data.dataset import DatasetInfo
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import Recipe
+from convsmith.text import plural
 
 
 def analyze_recipe(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
@@ -43,9 +44,9 @@ def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Prob
     found, expected = analysis.plan.num_classes, info.num_classes
     if found != expected:
         yield Problem(
-            what=f"the net has {found} outputs, the data has {expected} classes",
+            what=f"the net has {plural(found, 'output')}, the data has {plural(expected, 'class')}",
             where="model.net",
-            fix=f"give the last layer {expected} channels",
+            fix=f"give the last layer {plural(expected, 'channel')}",
         )
 
 

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.calibration import RiskCoverage
-from convsmith.evaluation.metrics import Metrics, normalize_rows
+from convsmith.evaluation.metrics import normalize_rows
+from convsmith.evaluation.predictions import Indices
 from convsmith.evaluation.schema import Calibration, ClassMetrics, Robustness
 from convsmith.reports.style import (
     BLUE,
@@ -137,10 +138,10 @@ def class_accuracy_height(classes: Sequence[ClassMetrics]) -> float:
     return 1.0 + 0.3 * min(max(len(classes), 3), MOST_BARS)
 
 
-def confusion(facts: Metrics) -> Draw:
-    """The confusion matrix as shares of each class: right ones blue, mistakes orange."""
-    rates = np.nan_to_num(normalize_rows(facts.confusion))
-    names = [short(each.name) for each in facts.classes]
+def confusion(matrix: Indices, classes: Sequence[ClassMetrics]) -> Draw:
+    """Draw the confusion matrix as shares of each class: correct ones blue, mistakes orange."""
+    rates = np.nan_to_num(normalize_rows(matrix))
+    names = [short(each.name) for each in classes]
 
     def draw(ax: Axes) -> None:
         count = len(names)
@@ -159,7 +160,7 @@ def confusion(facts: Metrics) -> Draw:
             ax.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
             ax.set_yticks(range(count), names, fontsize=size, parse_math=False)
         if count <= MOST_NUMBERS:
-            _numbers(ax, facts.confusion, pixels[..., 3])
+            _numbers(ax, matrix, pixels[..., 3])
 
     return draw
 

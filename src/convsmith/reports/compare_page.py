@@ -18,7 +18,7 @@ from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import INK, SERIES, short
 from convsmith.runs.schema import EpochRow
-from convsmith.text import escape_markdown, percent, printable_value
+from convsmith.text import escape_markdown, one_line, percent, plural, printable_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,24 @@ class GroupRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TestSetRow:
+    """A test set, and the indices of the groups whose runs were evaluated on it."""
+
+    title: str
+    fingerprint: str
+    images: int
+    classes: int
+    groups: tuple[int, ...]
+
+    def text(self) -> str:
+        """Describe the test set in a line."""
+        return (
+            f"{one_line(self.title)}, {plural(self.images, 'image')}, {plural(self.classes, 'class')}, "
+            f"fingerprint {self.fingerprint[:8]}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairRow:
     """Two runs on the same test images: how many only one classifies correctly, and McNemar's exact p."""
 
@@ -71,12 +89,22 @@ class ComparisonData:
 
     runs: tuple[RunRow, ...]
     groups: tuple[GroupRow, ...]
+    test_sets: tuple[TestSetRow, ...]
     differences: tuple[Difference, ...]
     difference_labels: tuple[str, ...]
     pairs: tuple[PairRow, ...]
     pairs_left_out: int
     not_comparable: tuple[tuple[str, str], ...]
     examples: Sheet | None
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether all runs were evaluated on the same test set."""
+        return len(self.test_sets) == 1
+
+    def runs_on(self, test_set: TestSetRow) -> tuple[RunRow, ...]:
+        """Return the runs that were evaluated on a test set."""
+        return tuple(run for run in self.runs if run.group in test_set.groups)
 
 
 def html(comparison: ComparisonData) -> str:
@@ -107,6 +135,7 @@ def markdown(comparison: ComparisonData) -> str:
     templates.filters |= {
         "md": escape_markdown,
         "percent": percent,
+        "plural": plural,
         "format_value": format_value,
         "format_p": format_p,
     }
@@ -138,30 +167,35 @@ def colour(group: int) -> str:
     return SERIES[group % len(SERIES)]
 
 
-def _charts(comparison: ComparisonData) -> dict[str, Markup]:
-    drawn = {
-        "loss": one(_curves(comparison, "loss"), 3.6),
-        "accuracy": one(_curves(comparison, "accuracy"), 3.6),
-        "parameters": one(_against(comparison, "parameters", "parameters"), 3.6),
-        "seconds": one(_against(comparison, "seconds", "seconds of training and evaluation"), 3.6),
-    }
-    return {name: drawing(figure) for name, figure in drawn.items()}
+def _charts(comparison: ComparisonData) -> list[dict[str, Markup]]:
+    """Draw the charts of each test set; no chart mixes accuracies of different test sets."""
+    charts = []
+    for test_set in comparison.test_sets:
+        runs, groups = comparison.runs_on(test_set), comparison.groups
+        drawn = {
+            "loss": one(_curves(runs, groups, "loss"), 3.6),
+            "accuracy": one(_curves(runs, groups, "accuracy"), 3.6),
+            "parameters": one(_against(runs, groups, "parameters", "parameters"), 3.6),
+            "seconds": one(_against(runs, groups, "seconds", "seconds of training and evaluation"), 3.6),
+        }
+        charts.append({name: drawing(figure) for name, figure in drawn.items()})
+    return charts
 
 
-def _curves(comparison: ComparisonData, kind: str) -> Draw:
+def _curves(runs: Sequence[RunRow], groups: Sequence[GroupRow], kind: str) -> Draw:
     """Draw test loss or accuracy by epoch: one line per run, one colour and label per group."""
 
     def draw(ax: Axes) -> None:
         ends: dict[int, tuple[float, str, str]] = {}
         last = 1.0
-        for run in comparison.runs:
+        for run in runs:
             epochs = [row.epoch for row in run.metrics]
             values = values_of(run.metrics, "test", kind)
             if not epochs or not np.isfinite(values).any():
                 continue
             marker = "o" if len(epochs) < 3 else None
             ax.plot(epochs, values, color=colour(run.group), linewidth=1.5, alpha=0.85, marker=marker)
-            ends[run.group] = (values[-1], short(comparison.groups[run.group].label), colour(run.group))
+            ends[run.group] = (values[-1], short(groups[run.group].label), colour(run.group))
             last = max(last, float(epochs[-1]))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         end_labels(ax, last, list(ends.values()), kind, decimals=1, room=0.62)
@@ -173,17 +207,17 @@ def _curves(comparison: ComparisonData, kind: str) -> Draw:
     return draw
 
 
-def _against(comparison: ComparisonData, field: str, label: str) -> Draw:
+def _against(runs: Sequence[RunRow], groups: Sequence[GroupRow], field: str, label: str) -> Draw:
     """Draw accuracy with its interval by cost, on a logarithmic axis."""
 
     def draw(ax: Axes) -> None:
         named: set[int] = set()
-        for run in comparison.runs:
+        for run in runs:
             x, y = max(getattr(run, field), 1e-3), run.accuracy
             bars = [[y - run.interval.low], [run.interval.high - y]]
             ax.errorbar([x], [y], yerr=bars, color=colour(run.group), marker="o", markersize=5, linewidth=1.2)
             if run.group not in named:
-                text = short(comparison.groups[run.group].label)
+                text = short(groups[run.group].label)
                 ax.annotate(
                     text,
                     (x, y),

@@ -10,12 +10,28 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
-from convsmith.evaluation.comparison import McNemarTest, differences, group_by_recipe, mcnemar_test, spread
+from convsmith.evaluation.comparison import (
+    Difference,
+    McNemarTest,
+    differences,
+    group_by_recipe,
+    group_equal,
+    mcnemar_test,
+    spread,
+)
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.recipes.schema import Recipe
-from convsmith.reports.compare_page import ComparisonData, GroupRow, PairRow, RunRow, html, markdown
+from convsmith.reports.compare_page import (
+    ComparisonData,
+    GroupRow,
+    PairRow,
+    RunRow,
+    TestSetRow,
+    html,
+    markdown,
+)
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
 from convsmith.runs.folder import RunFolder
@@ -45,6 +61,16 @@ class _Run:
     predictions: Predictions
     metrics: Metrics
 
+    @property
+    def test_set(self) -> tuple[str, tuple[str, ...]]:
+        """What identifies the test set: pixels, labels, and the names of the labels."""
+        return self.data.splits["test"].fingerprint, self.data.class_names
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What identifies the images of all splits, and the names of the labels."""
+        return *(split.fingerprint for split in self.data.splits.values()), *self.data.class_names
+
 
 def compare(runs: Sequence[Path], out: Path) -> Comparison:
     """Compare runs, and write compare.html, compare.md and compare.json.
@@ -59,18 +85,20 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
     if len(runs) < 2:
         raise RunError("found one run, expected at least two", where="runs", fix="convsmith compare runs/*")
     loaded_runs = _named([_open(path) for path in runs])
-    grouped = group_by_recipe([run.recipe.table() for run in loaded_runs])
+    grouped = group_by_recipe(
+        [run.recipe.table() for run in loaded_runs], [run.identity for run in loaded_runs]
+    )
     labels = _labels(loaded_runs, grouped)
     tests, incomparable = _pair_tests(loaded_runs, grouped)
     sheets, pairs = _examples(loaded_runs, tests)
-    first_of_group = [loaded_runs[places[0]].recipe.table() for places in grouped]
     data = ComparisonData(
         runs=tuple(_row(run, _group_of(place, grouped)) for place, run in enumerate(loaded_runs)),
         groups=tuple(
             _group(label, [loaded_runs[place] for place in places])
             for label, places in zip(labels, grouped, strict=True)
         ),
-        differences=tuple(each for each in differences(first_of_group) if each.field != "seed"),
+        test_sets=_test_sets(loaded_runs, grouped),
+        differences=_differences([loaded_runs[places[0]] for places in grouped]),
         difference_labels=labels,
         pairs=pairs[:MOST_PAIRS],
         pairs_left_out=max(len(pairs) - MOST_PAIRS, 0),
@@ -172,10 +200,39 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
     )
 
 
+def _test_sets(runs: list[_Run], grouped: list[list[int]]) -> tuple[TestSetRow, ...]:
+    """Describe the test sets, with the groups of runs that were evaluated on each."""
+    of_groups = [runs[places[0]] for places in grouped]
+    return tuple(
+        TestSetRow(
+            title=of_groups[numbers[0]].data.title,
+            fingerprint=of_groups[numbers[0]].test_set[0],
+            images=of_groups[numbers[0]].data.splits["test"].images,
+            classes=len(of_groups[numbers[0]].data.class_names),
+            groups=tuple(numbers),
+        )
+        for numbers in group_equal([run.test_set for run in of_groups])
+    )
+
+
+def _differences(runs: list[_Run]) -> tuple[Difference, ...]:
+    """Return what differs between the first runs of all groups: their recipes, images and classes."""
+    images = tuple(
+        "; ".join(
+            f"{name} {split.images:,} ({split.fingerprint[:8]})" for name, split in run.data.splits.items()
+        )
+        for run in runs
+    )
+    names = tuple(list(run.data.class_names) for run in runs)
+    content = differences([{"images": one, "classes": each} for one, each in zip(images, names, strict=True)])
+    recipes = differences([run.recipe.table() for run in runs])
+    return *content, *(each for each in recipes if each.field != "seed")
+
+
 def _pair_tests(
     runs: list[_Run], grouped: list[list[int]]
 ) -> tuple[list[McNemarTest], tuple[tuple[str, str], ...]]:
-    """Test each pair of runs with equal test images, and return the names of the other pairs.
+    """Test each pair of runs with equal test sets, and return the names of the other pairs.
 
     Pairs of different recipes with the same seed come first, then with different seeds. Pairs of one recipe,
     which differ by chance alone, come last.
@@ -189,7 +246,8 @@ def _pair_tests(
         return same_recipe, runs[first].recipe.seed != runs[second].recipe.seed
 
     for first, second in sorted(combinations(range(len(runs)), 2), key=rank):
-        test = mcnemar_test(first, second, outputs)
+        equal = runs[first].test_set == runs[second].test_set
+        test = mcnemar_test(first, second, outputs) if equal else None
         if test is None:
             others.append((runs[first].name, runs[second].name))
         else:
@@ -255,6 +313,8 @@ def _record(data: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]:
     return {
         "runs": runs,
         "groups": [asdict(group) for group in data.groups],
+        "comparable": data.is_comparable,
+        "test_sets": [asdict(each) for each in data.test_sets],
         "differences": [
             {
                 "field": each.field,

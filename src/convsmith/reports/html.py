@@ -19,7 +19,7 @@ from convsmith.reports.page import PageData
 from convsmith.reports.receptive_field import energy_curve, field_lines, field_map
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
-from convsmith.text import percent, printable_value
+from convsmith.text import percent, plural, printable_value
 
 _TEMPLATES = resources.files("convsmith.reports") / "templates"
 
@@ -101,6 +101,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     templates.filters["percent"] = percent
+    templates.filters["plural"] = plural
     return templates
 
 
@@ -140,10 +141,12 @@ def _charts(page: PageData) -> dict[str, Markup]:
             charts.class_accuracy(metrics.classes, metrics.accuracy),
             charts.class_accuracy_height(metrics.classes),
         ),
-        "confusion": charts.one(charts.confusion(metrics), charts.PAGE_WIDTH),
         "reliability": charts.one(charts.reliability(metrics.calibration)),
         "risk": charts.one(charts.risk(metrics.risk_coverage)),
     }
+    if metrics.confusion is not None:
+        matrix = charts.confusion(metrics.confusion, metrics.classes)
+        drawn["confusion"] = charts.one(matrix, charts.PAGE_WIDTH)
     drawn["architecture"] = diagram(page.analysis)
     if page.history:
         drawn |= {kind: charts.one(charts.curve(page.history, kind)) for kind in ("loss", "accuracy")}

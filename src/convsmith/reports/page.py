@@ -12,7 +12,7 @@ from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Robustness
 from convsmith.net.analysis import Analysis
 from convsmith.runs.schema import DataRecord, Environment, EpochRow
-from convsmith.text import escape_markdown, fenced, percent, printable_value
+from convsmith.text import escape_markdown, fenced, percent, plural, printable_value
 from convsmith.training.metrics import SplitMetrics
 
 
@@ -72,5 +72,6 @@ def markdown(page: PageData) -> str:
     )
     environment.filters["md"] = escape_markdown
     environment.filters["percent"] = percent
+    environment.filters["plural"] = plural
     environment.filters["fenced"] = fenced
     return environment.get_template("README.md.j2").render(page=page)

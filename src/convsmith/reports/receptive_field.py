@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from convsmith.evaluation.receptive_field import SHARES, EffectiveReceptiveField
 from convsmith.reports.charts import LIGHT, Draw
 from convsmith.reports.style import BLUE, INK, ORANGE, STYLE, add_heading
+from convsmith.text import plural
 
 
 def field_lines(field: EffectiveReceptiveField) -> list[str]:
@@ -16,7 +17,7 @@ def field_lines(field: EffectiveReceptiveField) -> list[str]:
     height, width = field.energy.shape
     row, column = field.position
     lines = [f"Layer: {field.layer}, feature map of {field.map_shape[0]}x{field.map_shape[1]}"]
-    lines.append(f"Position: row {row}, column {column}, mean over {field.num_images:,} images")
+    lines.append(f"Position: row {row}, column {column}, mean over {plural(field.num_images, 'image')}")
     lines += [
         f"{share:.0%} of the energy is within {field.radius_of(share):.1f} pixels of the centre"
         for share in SHARES

@@ -46,7 +46,10 @@ _Drawn = list[Picture]
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """The result of a run. Losses are means over images; the weights are those of the last epoch."""
+    """The result of a run. Losses are means over images; the weights are those of the last epoch.
+
+    `robustness`, `duplicates` and `label_errors` are None unless the evaluation was run with them.
+    """
 
     folder: Path
     report: Path
@@ -56,6 +59,9 @@ class Result:
     classes: tuple[ClassMetrics, ...]
     checks: tuple[Check, ...]
     metrics: Metrics
+    robustness: Robustness | None = None
+    duplicates: Duplicates | None = None
+    label_errors: LabelErrors | None = None
 
     def __repr__(self) -> str:
         return (
@@ -157,17 +163,16 @@ def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple
             charts.side_by_side([by_class], "Accuracy of each class", height=height, width=7.5),
         ),
         (
-            "confusion",
-            "Confusion matrix",
-            charts.side_by_side([charts.confusion(metrics)], "Confusion matrix", height=7, width=7.5),
-        ),
-        (
             "architecture",
             "Network",
             diagram(session.analysis, session.recipe.name),
         ),
         ("confidence", "Confidence", charts.side_by_side(confidence, "Confidence")),
     ]
+    if metrics.confusion is not None:
+        matrix = charts.confusion(metrics.confusion, metrics.classes)
+        figure = charts.side_by_side([matrix], "Confusion matrix", height=7, width=7.5)
+        drawn.insert(1, ("confusion", "Confusion matrix", figure))
     if history:
         panels = [charts.curve(history, kind) for kind in ("loss", "accuracy")]
         drawn.insert(0, ("curves", "Loss and accuracy", charts.side_by_side(panels, "Training", subtitle)))

@@ -13,6 +13,7 @@ from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, one, side_by_side
 from convsmith.reports.html import asset, drawing, environment, policy
 from convsmith.reports.style import BLUE, GREY, INK, ORANGE
+from convsmith.text import plural
 
 # Number of points of the Pareto front that are labelled, the most accurate first.
 _MOST_NAMED = 6
@@ -133,8 +134,8 @@ def html(search: SearchData) -> str:
 def picture(search: SearchData) -> Figure:
     """Draw accuracy by parameters and by MACs."""
     subtitle = (
-        f"{search.recipe}, {len(search.trials)} trials of up to {search.epochs} epochs; accuracy on "
-        f"{search.held_out:,} held-out training images"
+        f"{search.recipe}, {plural(len(search.trials), 'trial')} of up to {plural(search.epochs, 'epoch')}; "
+        f"accuracy on {search.held_out:,} held-out training images"
     )
     return side_by_side([_against(search, "parameters"), _against(search, "macs")], "Search", subtitle)
 

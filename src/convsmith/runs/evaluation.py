@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
 from convsmith.system.rng import new_generator
-from convsmith.training.metrics import SplitMetrics, compute_logits, compute_outputs, split_metrics
+from convsmith.training.metrics import SplitMetrics, compute_outputs, evaluate_split, split_metrics
 
 # Test images with explanations, and test images that the receptive field is measured on.
 NUM_EXPLAINED, NUM_FIELD = 16, 128
@@ -32,7 +33,7 @@ class Evaluation:
     predictions: Predictions
     metrics: Metrics
 
-    @property
+    @cached_property
     def test(self) -> SplitMetrics:
         """Loss and accuracy on the test images."""
         logits, labels = self.predictions.logits, self.predictions.labels
@@ -40,8 +41,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """Format the metrics as the last lines of a run's log."""
-        classes = (each.line() for each in self.metrics.classes)
-        return [self.train.line("Train"), self.test.line("Test"), "", *classes]
+        return [self.train.line("Train"), self.test.line("Test"), "", *self.metrics.class_lines()]
 
 
 def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer, torch.dtype]:
@@ -55,7 +55,7 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     """Run inference on the training and test images; save the test predictions and their explanations."""
     data = session.data
     net, normalize, dtype = load_net(folder, session)
-    train_logits = compute_logits(net, data.train, normalize, dtype)
+    train = evaluate_split(net, data.train, normalize, dtype)
     outputs = compute_outputs(net, data.test, normalize, dtype)
     test = Predictions(
         logits=outputs.logits.numpy(),
@@ -67,7 +67,7 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     _write_explanations(folder, session, net, normalize, test)
     _write_receptive_field(folder, session, net)
     return Evaluation(
-        train=split_metrics(train_logits, torch.from_numpy(data.train.labels)),
+        train=train,
         predictions=test,
         metrics=compute_metrics(test, data.class_names),
     )

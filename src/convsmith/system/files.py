@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 # A glob pattern and a regular expression for the names of temporary files.
 TEMPORARY_GLOB, TEMPORARY = ".*.tmp", r"\..+\.[0-9a-f]{8}\.tmp"
+# Bytes of arrays that are compressed; larger ones are stored.
+_MOST_COMPRESSED = 2**27
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file: links are followed, a regular file is replaced, devices and pipes are written to.
 
     Raises:
@@ -208,13 +210,17 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> None:
-    """Write arrays as a NumPy archive without those that are None; equal arrays give equal bytes."""
+    """Write arrays as a NumPy archive without those that are None; equal arrays give equal bytes.
+
+    Large arrays are not compressed: the logits of thousands of classes take minutes and hardly shrink.
+    """
     import numpy as np
 
     content = io.BytesIO()
     present: Any = {name: array for name, array in arrays.items() if array is not None}
-    np.savez_compressed(content, **present)
-    write_bytes(path, content.getvalue())
+    is_large = sum(array.nbytes for array in present.values()) > _MOST_COMPRESSED
+    (np.savez if is_large else np.savez_compressed)(content, **present)
+    write_bytes(path, content.getbuffer())
 
 
 def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileError:

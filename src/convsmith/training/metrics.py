@@ -1,6 +1,6 @@
 """Logits, features, loss and accuracy of a split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from convsmith.system.memory import enough_memory
 EVALUATION_BATCH = 1000
 # Larger features would make the saved predictions larger than the data set.
 MAX_FEATURES = 2048
+# Logits of which metrics are computed at once; with many classes, the images of a split take several blocks.
+_BLOCK_VALUES = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +110,28 @@ def compute_outputs(net: nn.Module, split: Split, normalize: Normalizer, dtype: 
     return Outputs(logits=logits, features=torch.cat(parts) if parts else None)
 
 
-@torch.inference_mode()
 def compute_logits(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
     """Compute the logits `(N, num_classes)` float32, on the CPU. The training mode of the net is restored."""
+    logits, done = torch.empty(0), 0
+    for batch in _batches_of_logits(net, split, normalize, dtype):
+        if not done:
+            # Allocated once: with thousands of classes, joining the batches would take the same memory again.
+            logits = batch.new_empty((len(split), batch.shape[1]))
+        logits[done : done + len(batch)] = batch
+        done += len(batch)
+    return logits
+
+
+@torch.inference_mode()
+def _batches_of_logits(
+    net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype
+) -> Iterator[Tensor]:
     device = normalize.mean.device
-    parts = []
     with eval_mode(net):
         for images in normalized_batches(split.images, normalize, EVALUATION_BATCH):
             with enough_memory("evaluation", device), autocast(device, dtype):
-                parts.append(net(images).float().cpu())
-    return torch.cat(parts)
+                logits = net(images).float().cpu()
+            yield logits
 
 
 @contextmanager
@@ -139,12 +153,40 @@ def split_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
         >>> split_metrics(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
         SplitMetrics(loss=1.126928..., correct=1, total=2)
     """
+    rows = max(_BLOCK_VALUES // logits.shape[1], 1)
+    blocks = zip(torch.split(logits, rows), torch.split(labels, rows), strict=True)
+    return _sum_metrics([_block_metrics(*block) for block in blocks])
+
+
+def _block_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
     # In double precision, so that the displayed digits of the mean are exact.
     loss = functional.cross_entropy(logits.double(), labels).item()
     correct = int((logits.argmax(1) == labels).sum())
     return SplitMetrics(loss=loss, correct=correct, total=len(labels))
 
 
+def _sum_metrics(parts: Sequence[SplitMetrics]) -> SplitMetrics:
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(part.total for part in parts)
+    return SplitMetrics(
+        loss=sum(part.loss * part.total for part in parts) / total,
+        correct=sum(part.correct for part in parts),
+        total=total,
+    )
+
+
 def evaluate_split(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> SplitMetrics:
-    """Compute the metrics of a net on a split."""
-    return split_metrics(compute_logits(net, split, normalize, dtype), torch.from_numpy(split.labels))
+    """Compute the metrics of a net on a split, without holding the logits of all images at once."""
+    labels = torch.from_numpy(split.labels)
+    parts: list[SplitMetrics] = []
+    block: list[Tensor] = []
+    done = 0
+    for batch in _batches_of_logits(net, split, normalize, dtype):
+        block.append(batch)
+        count = sum(map(len, block))
+        if done + count == len(split) or (count + len(batch)) * batch.shape[1] > _BLOCK_VALUES:
+            parts.append(_block_metrics(torch.cat(block), labels[done : done + count]))
+            done += count
+            block = []
+    return _sum_metrics(parts)

@@ -7,6 +7,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.cells import axes_text
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.recipes.schema import Recipe
+from convsmith.text import plural, short_percent
 from convsmith.training.config import TrainConfig
 
 _NORMS = {"batch": "batch norm", "group": "group norm", "instance": "instance norm"}
@@ -56,7 +57,7 @@ def after_a_convolution(recipe: Recipe) -> str:
     activation = [] if model.activation == "none" else [_ACTIVATIONS.get(model.activation, model.activation)]
     operations = activation + norm if model.order == "conv-activation-norm" else norm + activation
     if model.dropout and model.dropout_at == "layer":
-        operations.append(f"dropout of {number(round(100 * model.dropout, 6))} %")
+        operations.append(f"dropout of {short_percent(model.dropout)}")
     return ", ".join(operations)
 
 
@@ -66,15 +67,15 @@ def strategy(recipe: Recipe) -> list[str]:
     smoothing = f", label smoothing {number(train.label_smoothing)}" if train.label_smoothing else ""
     sentences = [f"Cross-entropy loss{smoothing}; {train.optimizer.describe()}."]
     sentences.append(f"Learning rate: {train.schedule.describe()}.")
-    epochs = f"{train.epochs_run} epochs"
+    epochs = plural(train.epochs_run, "epoch")
     if train.stop_after:
         epochs += f" of the {train.epochs} of the schedule"
     parts = f", each in {train.num_microbatches} parts of {train.microbatch_size} normalised separately"
     sentences.append(f"{epochs}, batches of {train.batch_size}{parts if train.num_microbatches > 1 else ''}.")
     if train.progressive:
-        size, share = train.progressive.start_size, number(round(100 * train.progressive.until, 6))
+        size, share = train.progressive.start_size, short_percent(train.progressive.until)
         sentences.append(
-            f"The first {share} % of the steps use images of {size}x{size} pixels, which takes less time."
+            f"The first {share} of the steps use images of {size}x{size} pixels, which takes less time."
         )
     if train.whitening:
         sentences.append("The first convolution whitens patches of the training images; it is not trained.")
@@ -92,8 +93,8 @@ def strategy(recipe: Recipe) -> list[str]:
             f"temperature {temperature})."
         )
     if recipe.data.validation:
-        share = number(round(100 * recipe.data.validation, 6))
-        sentences.append(f"{share} % of the training images are held out as a validation set.")
+        share = short_percent(recipe.data.validation)
+        sentences.append(f"{share} of the training images are held out as a validation set.")
     sentences.append("The weights are those of the last epoch; no epoch was selected by its test accuracy.")
     return sentences
 

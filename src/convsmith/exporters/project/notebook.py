@@ -6,7 +6,7 @@ from typing import Any
 
 from convsmith.exporters.project.code import environment
 from convsmith.exporters.project.readme import RunSummary
-from convsmith.text import escape_markdown
+from convsmith.text import escape_markdown, plural
 
 _MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILINE)
 
@@ -19,7 +19,7 @@ def notebook(values: dict[str, Any], summary: RunSummary) -> str:
         summary: The results of the run.
     """
     templates = environment()
-    templates.filters.update(md=escape_markdown)
+    templates.filters.update(md=escape_markdown, plural=plural)
     has_plots = bool({"explanation", "confusion"} & set(summary.plots))
     text = templates.get_template("notebook.py.j2").render(**values, run=summary, has_plots=has_plots)
     return as_notebook(text)

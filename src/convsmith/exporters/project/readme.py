@@ -13,7 +13,7 @@ from convsmith.net.plan import Plan
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord, Environment, EpochRow
-from convsmith.text import escape_markdown, fenced, percent
+from convsmith.text import escape_markdown, fenced, percent, plural
 from convsmith.training.metrics import SplitMetrics
 
 TITLES = {
@@ -57,7 +57,7 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         summary: The results of the run.
     """
     templates = environment()
-    templates.filters.update(md=escape_markdown, percent=percent, fenced=fenced)
+    templates.filters.update(md=escape_markdown, percent=percent, fenced=fenced, plural=plural)
     text = templates.get_template("README.md.j2").render(
         **values,
         run=summary,

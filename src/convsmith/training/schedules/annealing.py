@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import number
+from convsmith.text import short_percent
 from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Fraction
 
@@ -71,7 +72,7 @@ return lr_scheduler.LambdaLR(optimizer, share)''',
     def describe(self) -> str:
         warmup = self.warmup_epochs
         rise = f"up for {number(warmup)} epoch{'s' if warmup > 1 else ''}, then " if warmup else ""
-        return f"{rise}down by {self.curve} to {number(100 * self.end_factor)} % of the peak"
+        return f"{rise}down by {self.curve} to {short_percent(self.end_factor)} of the peak"
 
     @abstractmethod
     def anneal(self, progress: float) -> float:

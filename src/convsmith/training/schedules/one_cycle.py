@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import number
+from convsmith.text import short_percent
 from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Rate, Share
 
@@ -57,4 +58,4 @@ return lr_scheduler.OneCycleLR(
         )
 
     def describe(self) -> str:
-        return f"one cycle, up for {number(100 * self.warmup)} % of the steps and down for the rest"
+        return f"one cycle, up for {short_percent(self.warmup)} of the steps and down for the rest"

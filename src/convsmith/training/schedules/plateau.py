@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import number
+from convsmith.text import plural
 from convsmith.training.schedules.base import ScheduleSource, ScheduleTable
 from convsmith.training.tables import Fraction
 
@@ -43,7 +44,7 @@ class Plateau(ScheduleTable):
         factor = number(self.factor)
         return ScheduleSource(
             body=f'''\
-"""Multiply the learning rate by {factor} after {self.patience} epochs without a better accuracy."""
+"""Multiply the learning rate by {factor} after {plural(self.patience, "epoch")} without a better accuracy."""
 # PyTorch's patience is the number of epochs to ignore.
 return lr_scheduler.ReduceLROnPlateau(
     optimizer, mode="max", factor={factor}, patience={self.patience - 1}, threshold=0.0
@@ -53,7 +54,7 @@ return lr_scheduler.ReduceLROnPlateau(
 
     def describe(self) -> str:
         return (
-            f"times {number(self.factor)} after {self.patience} epochs without a better "
+            f"times {number(self.factor)} after {plural(self.patience, 'epoch')} without a better "
             f"{self.monitor} accuracy"
         )
 

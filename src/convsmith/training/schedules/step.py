@@ -39,4 +39,5 @@ return lr_scheduler.StepLR(optimizer, {self.every}, {factor})'''
         )
 
     def describe(self) -> str:
-        return f"times {number(self.factor)} after every {self.every} epochs"
+        period = "epoch" if self.every == 1 else f"{self.every} epochs"
+        return f"times {number(self.factor)} after every {period}"

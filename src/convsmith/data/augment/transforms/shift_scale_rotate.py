@@ -8,6 +8,7 @@ from pydantic import Field
 from convsmith.codegen import call, number
 from convsmith.data.augment.padding import Border, albumentations_border, border_source
 from convsmith.data.augment.transform import Limit, Transform
+from convsmith.text import short_percent
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +32,9 @@ class ShiftScaleRotate(Transform):
 
     @property
     def details(self) -> str:
-        shift, scale = number(100 * self.shift_limit), number(100 * self.scale_limit)
+        shift, scale = short_percent(self.shift_limit), short_percent(self.scale_limit)
         degrees = number(self.rotate_limit)
-        return f"{shift} %, {scale} %, {degrees} degrees to either side; {self.frequency}"
+        return f"{shift}, {scale}, {degrees} degrees to either side; {self.frequency}"
 
     def draw(self, count: int, size: tuple[int, int], generator: "torch.Generator") -> "Affine":
         import torch
