@@ -19,6 +19,7 @@ from convsmith.data.dataset import load as load_data
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
+from convsmith.system.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -146,8 +147,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> "CompileCounterWithBackend":
 def usual_signals() -> Iterator[None]:
     """As a terminal hands signals down: `nohup` and shells in the background let some be ignored."""
     usual: dict[signal.Signals, Any] = {
-        signal.SIGHUP: signal.SIG_DFL,
-        signal.SIGTERM: signal.SIG_DFL,
+        **dict.fromkeys(STOP_SIGNALS, signal.SIG_DFL),
         signal.SIGINT: signal.default_int_handler,
     }
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}

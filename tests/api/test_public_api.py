@@ -93,3 +93,32 @@ def test_the_callback_of_the_page(
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(code, {})  # noqa: S102 - the example is ours
     assert re.fullmatch(r"\[0\.\d+, 0\.\d+\]\n", capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_paths_can_be_text(tmp_path: Path) -> None:
+    recipe = cs.load_recipe("digits", "train.epochs=1", "model.net=C4 / G F10")
+    run = str(cs.train(recipe, runs=str(tmp_path / "runs")).folder)
+    assert cs.resume(run, epochs=2).folder == Path(run)
+    assert cs.evaluate(run).folder == cs.report(run).folder == Path(run)
+    assert cs.results(run)["test"]["total"] == 599
+    other = str(cs.train(recipe, runs=str(tmp_path / "runs")).folder)
+    for paths in (
+        cs.eject(run, str(tmp_path / "project")),
+        cs.preview(recipe, str(tmp_path / "drawn")),
+        cs.draw(cs.resolve("digits").analysis, str(tmp_path / "net")),
+    ):
+        assert all(path.is_file() for path in paths)
+    assert cs.export_bundle(run, str(tmp_path / "bundle")) == tmp_path / "bundle"
+    cs.compare([run, other], str(tmp_path / "comparison"))
+    assert (tmp_path / "comparison" / "compare.html").is_file()
+
+
+def test_every_path_of_the_api_can_be_text() -> None:
+    for name in FUNCTIONS:
+        hints = typing.get_type_hints(getattr(cs, name), localns={"nn": nn, **_deferred()})
+        hints.pop("return")
+        for hint in hints.values():
+            for part in (hint, *typing.get_args(hint)):
+                accepted = {part, *typing.get_args(part)} | {*typing.get_args(hint)}
+                assert part is not Path or str in accepted, name

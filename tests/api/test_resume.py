@@ -13,6 +13,7 @@ import convsmith as cs
 from convsmith.errors import DivergedError, FileError, RecipeError, RunError
 from convsmith.recipes.loader import load
 from convsmith.runs.checkpoint import load_checkpoint
+from convsmith.runs.conditions import changes_of
 from convsmith.system import reading
 from convsmith.system.device import machine_record
 from convsmith.training.trainer import Trainer
@@ -139,6 +140,28 @@ def test_another_number_of_threads_is_a_change(tmp_path: Path, monkeypatch: pyte
     # Small steps use one thread, whatever the number of cores.
     assert lines[0] == "  machine.torch_threads: was 1, is 64"
     assert lines[1].startswith("  machine.packages.torch: was ")
+
+
+@pytest.mark.usefixtures("without_report")
+def test_other_instructions_are_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = interrupted_run(tmp_path, Interrupt(2))
+    here = machine_record()
+    there = {**here, "instructions": "AVX2, ONEDNN_MAX_CPU_ISA=AVX2"}
+    monkeypatch.setattr("convsmith.runs.schema.machine_record", lambda: there)
+    with pytest.raises(RunError) as caught:
+        cs.resume(run)
+    line = f"machine.instructions: was {here['instructions']}, is AVX2, ONEDNN_MAX_CPU_ISA=AVX2"
+    assert str(caught.value).splitlines()[1].strip().replace('"', "") == line
+    cs.resume(run, accept_changes=True)
+    assert "Changed: machine.instructions: was" in (run / "log.txt").read_text()
+
+
+def test_conditions_that_older_checkpoints_lack_are_no_change() -> None:
+    now = {"seed": "1", "machine.instructions": '"AVX2"'}
+    assert changes_of({"seed": "1"}, now) == []
+    assert [each.field for each in changes_of({**now, "machine.instructions": '"AVX512"'}, now)] == [
+        "machine.instructions"
+    ]
 
 
 @pytest.mark.usefixtures("without_report")

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import pytest
 import torch
+from PIL import Image
 
 import convsmith as cs
 from convsmith.cli import run
@@ -180,7 +181,16 @@ def test_training_continues_without_a_reader(full: bool, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("without_report", "usual_signals")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGHUP, 129),
+        (signal.SIGTERM, 143),
+        (signal.SIGUSR1, 138),
+        (signal.SIGUSR2, 140),
+        (signal.SIGXCPU, 152),
+    ],
+)
 def test_a_lost_terminal_and_sigterm_save_the_state(
     number: int, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +212,14 @@ def test_a_lost_terminal_and_sigterm_save_the_state(
 
 @pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGHUP, 129), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+    ("number", "code"),
+    [
+        (signal.SIGHUP, 129),
+        (signal.SIGTERM, 143),
+        (signal.SIGINT, 130),
+        (signal.SIGUSR1, 138),
+        (signal.SIGXCPU, 152),
+    ],
 )
 def test_a_signal_while_decoding_leaves_no_files(
     number: int, code: int, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -236,3 +253,41 @@ def test_a_signal_while_reporting_sets_the_exit_code(tmp_path: Path, monkeypatch
     assert "convsmith resume" in result.err
     assert not (tmp_path / "tiny-1" / ".lock").exists()
     assert (tmp_path / "tiny-1" / "state.safetensors").is_file()
+
+
+# A process without HOME whose user has no name, as containers start it: nothing knows a home folder.
+HOMELESS = """
+import os, pwd, sys
+os.environ.pop("CONVSMITH_CACHE", None); os.environ.pop("XDG_CACHE_HOME", None); os.environ.pop("HOME", None)
+def nameless(*_):
+    raise KeyError("getpwuid(): uid not found")
+pwd.getpwuid = pwd.getpwnam = nameless
+os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = sys.argv.pop(1)
+os.chdir(os.environ["TMPDIR"])
+from convsmith.cli import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("preview", "digits", "--out", "drawn"),
+        ("train", "digits", *TINY, "--runs", "runs"),
+        ("data", "verify", "digits"),
+        ("check", "digits"),
+        ("lr-find", "digits", *TINY, "--steps", "20"),
+        ("predict", "digits", "image.png"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_commands_need_no_home(command: tuple[str, ...], tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    result = in_subprocess(HOMELESS, str(tmp_path), *command)
+    assert result.code == 0, result.err
+    assert "error" not in result.err
+
+
+def test_a_source_below_an_unknown_home_is_a_missing_folder(tmp_path: Path) -> None:
+    result = in_subprocess(HOMELESS, str(tmp_path), "preview", "digits", "data.source=~/pictures")
+    Oracle().check(result, exit_code=2, code="E040", names=("~/pictures",))

@@ -1,5 +1,9 @@
 """Choice of device, precision and number of threads."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,3 +38,24 @@ def test_auto_precision_is_bf16_if_it_is_faster(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(device, "cpu_has_bf16", lambda has=has: has)
         assert choose_precision("auto", cpu, macs) == expected
     assert (dtype_of("bf16"), dtype_of("fp32")) == (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"ATEN_CPU_CAPABILITY": "default"}, {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}],
+    ids=str,
+)
+def test_the_instructions_are_recorded(variables: dict[str, str]) -> None:
+    # PyTorch reads the variables once.
+    script = (
+        "import torch; from convsmith.system.device import cpu_instructions as now; "
+        "print(now()); print(torch.backends.cpu.get_cpu_capability())"
+    )
+    clean = {name: value for name, value in os.environ.items() if "ISA" not in name and "ATEN" not in name}
+    printed = subprocess.run(
+        [sys.executable, "-c", script], env={**clean, **variables}, capture_output=True, text=True, check=True
+    ).stdout
+    instructions, capability = printed.splitlines()
+    shown = [f"{name}={value}" for name, value in variables.items() if name != "ATEN_CPU_CAPABILITY"]
+    assert instructions == ", ".join([capability, *shown])
+    assert ("ATEN_CPU_CAPABILITY" in variables) == (capability in {"DEFAULT", "NO AVX"})

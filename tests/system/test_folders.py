@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from convsmith.errors import FileError
 from convsmith.system import files, folders
 from helpers.killed import killed_before
 
@@ -118,3 +119,42 @@ def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
     # The next start removes what the killed ones left.
     replace()
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def _without_home(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    """As for a process without HOME whose user has no name."""
+
+    def no_home(*_: object, **__: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("convsmith.system.folders.platformdirs.user_cache_path", no_home)
+    monkeypatch.setattr("convsmith.system.folders.tempfile.gettempdir", lambda: str(temporary))
+
+
+def test_the_cache_of_a_user_without_a_home_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_home(monkeypatch, tmp_path)
+    folder = folders.user_cache_folder("convsmith")
+    assert folder == folders.user_cache_folder("convsmith") == tmp_path / f"convsmith-{os.getuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("trap", ["link", "writable"])
+def test_a_folder_of_another_user_is_no_cache(
+    trap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_home(monkeypatch, tmp_path)
+    folder = tmp_path / f"convsmith-{os.getuid()}"
+    if trap == "link":
+        folder.symlink_to(tmp_path)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with pytest.raises(FileError, match="set HOME or CONVSMITH_CACHE"):
+        folders.user_cache_folder("convsmith")
+
+
+def test_a_home_that_does_not_exist_stays_in_the_path() -> None:
+    assert folders.expand_user("~no-such-user/a") == Path("~no-such-user/a")
+    assert folders.expand_user("~/a") == Path.home() / "a"

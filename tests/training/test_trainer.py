@@ -58,7 +58,7 @@ def test_equal_seeds_give_equal_weights(overrides: list[str]) -> None:
 
 def test_callback_hooks(tiny: Recipe) -> None:
     net, recorder = trained(tiny)
-    per_epoch = num_batches(Session.load(tiny).data.train, tiny.train.batch_size)
+    per_epoch = num_batches(len(Session.load(tiny).data.train), tiny.train.batch_size)
     assert [start.epoch for start in recorder.starts] == [1, 2]
     assert {start.num_batches for start in recorder.starts} == {per_epoch}
     assert [batch.index for batch in recorder.batches] == [*range(per_epoch)] * 2

@@ -8,7 +8,7 @@ from convsmith.reports.comparison import Comparison
 from convsmith.system import folders
 
 
-def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> Comparison:
+def compare(runs: Sequence[str | Path], out: str | Path = "comparison") -> Comparison:
     """Compare runs by their saved predictions: table, groups, differing fields, curves, pairs.
 
     Args:
@@ -18,5 +18,6 @@ def compare(runs: Sequence[Path], out: Path = Path("comparison")) -> Comparison:
     Raises:
         RunError: A run is missing, damaged or not evaluated, or there are fewer than two.
     """
+    out = Path(out)
     folders.check_destination(out)
-    return comparison.compare(runs, out)
+    return comparison.compare([Path(run) for run in runs], out)

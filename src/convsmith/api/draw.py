@@ -7,7 +7,7 @@ from convsmith.reports.diagram import diagram, save
 from convsmith.system import files
 
 
-def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, Path]:
+def draw(analysis: Analysis, folder: str | Path, *, heading: str = "") -> tuple[Path, Path]:
     """Draw a network as a block diagram with its receptive fields: `net.svg` and `net.png`.
 
     Args:
@@ -15,4 +15,4 @@ def draw(analysis: Analysis, folder: Path, *, heading: str = "") -> tuple[Path, 
         folder: Created if necessary.
         heading: The heading; by default the title of the analysis.
     """
-    return save(diagram(analysis, heading), files.make_folder(folder))
+    return save(diagram(analysis, heading), files.make_folder(Path(folder)))

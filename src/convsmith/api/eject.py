@@ -8,7 +8,7 @@ from convsmith.models.run_model import RunModel
 from convsmith.system import files, folders, paths
 
 
-def eject(run: Path, folder: Path) -> tuple[Path, ...]:
+def eject(run: str | Path, folder: str | Path) -> tuple[Path, ...]:
     """Write a finished run as a plain project: code, weights, log, plots, notebook and README.
 
     The project does not need convsmith; it trains and tests with PyTorch and albumentations.
@@ -25,6 +25,7 @@ def eject(run: Path, folder: Path) -> tuple[Path, ...]:
         RunError: The run is missing, damaged or not finished.
         DataError: The data set is unavailable.
     """
+    run, folder = Path(run), Path(folder)
     _check_folder(run, folder)
     contents = project_files(RunModel(run))
     with folders.atomic_folder(folder, replace=True) as new:

@@ -14,7 +14,7 @@ from convsmith.runs.session import open_run
 
 
 def evaluate(
-    run: Path,
+    run: str | Path,
     *,
     robustness: bool = False,
     duplicates: bool = False,
@@ -34,6 +34,7 @@ def evaluate(
         RunError: The run is missing or damaged, or its data set has changed.
         MissingExtraError: `label_errors` is set, but cleanlab is not installed.
     """
+    run = Path(run)
     with RunFolder.lock(run):
         folder, session = open_run(run, refresh=refresh)
         with session.threads():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from convsmith.exporters.parity import Parity
 
 
-def export(model: "str | Path | Model", folder: Path, *, replace: bool = False) -> tuple[Path, ...]:
+def export(model: "str | Path | Model", folder: str | Path, *, replace: bool = False) -> tuple[Path, ...]:
     """Write a network as a plain PyTorch file, `model.py`, and trained weights as `model.safetensors`.
 
     Args:
@@ -31,12 +31,13 @@ def export(model: "str | Path | Model", folder: Path, *, replace: bool = False) 
     """
     model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo")
     written = source_files(model)
+    folder = Path(folder)
     paths.check_outputs([folder / name for name in written], model_files(model.reference))
     files.write_files({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
 
 
-def export_bundle(target: str | Path, folder: Path, *, replace: bool = False) -> Path:
+def export_bundle(target: str | Path, folder: str | Path, *, replace: bool = False) -> Path:
     """Write a bundle: weights, spec, labels, preprocessing, calibration, card and manifest.
 
     Args:
@@ -56,13 +57,14 @@ def export_bundle(target: str | Path, folder: Path, *, replace: bool = False) ->
     from convsmith.exporters.bundle import bundle_contents
     from convsmith.models import bundle
 
+    folder = Path(folder)
     bundle.write(folder, bundle_contents(resolve_trained(str(target))), replace=replace)
     return folder
 
 
 def export_onnx(
     target: str | Path,
-    path: Path,
+    path: str | Path,
     *,
     int8: bool = False,
     images: Sequence[str] = (),
@@ -89,6 +91,7 @@ def export_onnx(
     from convsmith.exporters.onnx_export import verified_onnx
 
     onnx_model.require_packages()
+    path = Path(path)
     model = resolve_trained(str(target))
     paths.check_outputs([path], model_files(model.reference))
     content, parity = verified_onnx(model, int8=int8, images=images)

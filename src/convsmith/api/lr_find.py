@@ -13,7 +13,7 @@ from convsmith.training.lr_find import RangeTest
 MIN_STEPS = 20
 
 
-def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200, refresh: bool = False) -> RangeTest:
+def lr_find(recipe: Recipe, folder: str | Path, *, steps: int = 200, refresh: bool = False) -> RangeTest:
     """Train a new network while the learning rate grows, and find where the loss falls fastest.
 
     Args:
@@ -26,6 +26,7 @@ def lr_find(recipe: Recipe, folder: Path, *, steps: int = 200, refresh: bool = F
         RecipeError: The network does not fit the data, or there are too few steps.
         DataError: The data set does not exist or is unreadable.
     """
+    folder = Path(folder)
     folders.check_destination(folder)
     if steps < MIN_STEPS:
         raise RecipeError(f"found {steps} steps, expected at least {MIN_STEPS}", where="--steps")

@@ -8,7 +8,7 @@ from convsmith.reports.samples import preview_images, sample_pictures
 from convsmith.system import files, folders
 
 
-def preview(recipe: Recipe, folder: Path, *, refresh: bool = False) -> tuple[Path, ...]:
+def preview(recipe: Recipe, folder: str | Path, *, refresh: bool = False) -> tuple[Path, ...]:
     """Draw sample images, and training images as the network receives them.
 
     Args:
@@ -19,6 +19,7 @@ def preview(recipe: Recipe, folder: Path, *, refresh: bool = False) -> tuple[Pat
     Returns:
         The paths of the pictures in `folder`, which is created if necessary.
     """
+    folder = Path(folder)
     folders.check_destination(folder)
     session = Session.load(recipe, refresh=refresh)
     files.make_folder(folder)

@@ -11,7 +11,7 @@ from convsmith.text import plural
 
 
 def receptive_field(
-    model: Model, folder: Path, *, num_images: int = 256
+    model: Model, folder: str | Path, *, num_images: int = 256
 ) -> tuple[EffectiveReceptiveField, Path]:
     """Measure and draw the effective receptive field of the last map before the head.
 
@@ -24,6 +24,7 @@ def receptive_field(
         RecipeError: The model is a network without images.
         RunError: The weights of the run are damaged.
     """
+    folder = Path(folder)
     folders.check_destination(folder)
     field = _measure(model, num_images)
     weights = "trained" if isinstance(model, TrainedModel) else "initial"

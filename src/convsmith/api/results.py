@@ -8,13 +8,13 @@ from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robust
 from convsmith.runs.folder import RunFolder
 
 
-def results(run: Path) -> dict[str, Any]:
+def results(run: str | Path) -> dict[str, Any]:
     """Return the results of a run as plain values: results.json and the optional analyses.
 
     Raises:
         RunError: The run is missing or was not evaluated.
     """
-    folder = RunFolder.open(run)
+    folder = RunFolder.open(Path(run))
     evaluation = folder.find(Results)
     if evaluation is None:
         raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")

@@ -25,7 +25,7 @@ _MAX_EPOCHS = 100_000
 
 
 def resume(
-    run: Path,
+    run: str | Path,
     *,
     epochs: int | None = None,
     accept_changes: bool = False,
@@ -48,8 +48,9 @@ def resume(
         RunError: The run is missing, damaged or complete, or the conditions have changed.
         FileError: Another process uses the folder.
         DivergedError: A loss is not finite.
-        StoppedError: Ctrl-C or SIGTERM; a checkpoint is saved.
+        StoppedError: Ctrl-C, SIGTERM or a batch system's signal; a checkpoint is saved.
     """
+    run = Path(run)
     with curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers, RunFolder.lock(run):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()

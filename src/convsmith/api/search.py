@@ -20,7 +20,7 @@ def search(
     trials: int | None = None,
     minutes: float | None = None,
     epochs: int = 5,
-    study: Path = Path("study"),
+    study: str | Path = "study",
     seed: int = 0,
     factor: int = 3,
     macs_factor: float = 1.5,
@@ -47,7 +47,7 @@ def search(
         RecipeError: The brief is unknown, the recipe does not fit its data, or no candidate passes the brief.
         RunError: The folder holds a search with other settings.
         DataError: The data set does not exist or is unreadable.
-        StoppedError: Ctrl-C or SIGTERM; completed work is kept.
+        StoppedError: Ctrl-C, SIGTERM or a batch system's signal; completed work is kept.
     """
     try:
         from convsmith.nas.search import search as run
@@ -70,4 +70,4 @@ def search(
         seed=seed,
     )
     length = 60.0 if trials is None and minutes is None else minutes
-    return run(settings, study, trials=trials, minutes=length, log=log)
+    return run(settings, Path(study), trials=trials, minutes=length, log=log)

@@ -21,7 +21,7 @@ from convsmith.training.profiler import Profile
 def train(
     recipe: Recipe,
     *,
-    runs: Path = Path("runs"),
+    runs: str | Path = "runs",
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
     tensorboard: bool = False,
@@ -44,7 +44,7 @@ def train(
         FileError: The folder is not writable, or its disk has too little space.
         DivergedError: A loss is not finite.
         OutOfMemoryError: A batch does not fit into memory; the error suggests a batch size.
-        StoppedError: Ctrl-C or SIGTERM; `resume` continues from the checkpoint.
+        StoppedError: Ctrl-C, SIGTERM or a batch system's signal; `resume` continues from the checkpoint.
 
     Example:
         >>> import convsmith as cs
@@ -54,6 +54,7 @@ def train(
         0.86
     """
     # Before the data is read, which can take minutes.
+    runs = Path(runs)
     folders.check_destination(runs)
     choose_device(recipe.train.device)
     with curves(enabled=tensorboard) as writers:

@@ -6,10 +6,10 @@ from convsmith.runs import progress as progress_file
 from convsmith.runs.progress import RunProgress
 
 
-def progress(run: Path) -> RunProgress:
+def progress(run: str | Path) -> RunProgress:
     """Return the progress of a run, which another process may be training.
 
     Raises:
         RunError: The folder is not a run folder.
     """
-    return progress_file.progress(run)
+    return progress_file.progress(Path(run))

@@ -12,9 +12,10 @@ from types import FrameType
 from typing import Any
 
 from convsmith.errors import ConvsmithError, FileError, InternalError, OutOfMemoryError, UsageError, suggest
+from convsmith.system.signals import STOP_SIGNALS
 
-# Sent by `kill`, and by a terminal or connection that closes.
-_TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# Sent by `kill`, by a terminal or connection that closes, and by batch systems.
+_TERMINATION_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
 
 
 class _TerminatedError(BaseException):
@@ -29,8 +30,8 @@ def main() -> None:
     """Run the command line and exit.
 
     Exit codes: 0 for success; 1 for a negative result (a check failed, the training diverged, the data is
-    damaged); 2 for an error that the user can correct; 101 for an internal error; 129, 130 and 143 after
-    SIGHUP, Ctrl-C and SIGTERM.
+    damaged); 2 for an error that the user can correct; 101 for an internal error; 128 plus its number after
+    a signal, such as 130 after Ctrl-C and 143 after SIGTERM.
     """
     if "_CONVSMITH_COMPLETE" in os.environ:
         from convsmith.cli.app import app

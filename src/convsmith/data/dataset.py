@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source
 from convsmith.data.sources import find_source
 from convsmith.errors import DataError
+from convsmith.system.folders import expand_user
 
 # Images read at once in a pass over all of them, and the share of memory that images may take.
 _CHUNK, _MEMORY_SHARE = 4096, 0.25
@@ -218,7 +218,7 @@ def dataset_info(config: DataConfig) -> DatasetInfo:
 
 def with_absolute_source(config: DataConfig) -> DataConfig:
     """Return a config with an absolute path, if the source is a folder."""
-    folder = Path(config.source).expanduser()
+    folder = expand_user(config.source)
     if config.source not in CANONICAL and folder.is_dir():
         return config.model_copy(update={"source": str(folder.resolve())})
     return config

@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from convsmith.data.issues import DataIssue
 from convsmith.errors import FileError
-from convsmith.system import files, reading
+from convsmith.system import files, folders, reading
 
 # The name of a folder of decoded images: their fingerprint, and the start of the hash of its meta.json.
 _CONTENT_NAME = re.compile(r"[0-9a-f]{64}-[0-9a-f]{16}")
@@ -41,7 +39,7 @@ def cache_folder() -> Path:
     """Return `$CONVSMITH_CACHE`, or `convsmith` in the user's cache folder."""
     if folder := os.environ.get("CONVSMITH_CACHE"):
         return Path(folder)
-    return platformdirs.user_cache_path("convsmith", appauthor=False)
+    return folders.user_cache_folder("convsmith")
 
 
 def write_entry(key: str, entry: Entry) -> None:

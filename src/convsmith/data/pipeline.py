@@ -40,8 +40,12 @@ class BatchSpec:
         return len(self.indices)
 
     def split(self, num_parts: int) -> list["BatchSpec"]:
-        """Return parts of nearly equal size, in order."""
-        chunks = self.indices.chunk(num_parts)
+        """Return up to `num_parts` parts of nearly equal size, in order, of at least two images each."""
+        size = max(-(-len(self) // num_parts), 2)
+        # A last part of one image joins the one before.
+        starts = range(0, max(len(self) - 1, 1), size)
+        ends = [*starts[1:], len(self)]
+        chunks = [self.indices[start:end] for start, end in zip(starts, ends, strict=True)]
         return [replace(self, indices=indices, part=part) for part, indices in enumerate(chunks)]
 
     def derive_seed(self, seed: int, purpose: int) -> int:

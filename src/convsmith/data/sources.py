@@ -25,6 +25,7 @@ from convsmith.data.parquet import (
 from convsmith.data.raw import RawData, RawSplit, Source, select_splits
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.errors import DataError, suggest
+from convsmith.system.folders import expand_user
 
 HUB_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -51,7 +52,7 @@ def find_source(config: DataConfig) -> Source:
         return Source(title="digits", location="scikit-learn", signature=signature, kind="digits")
     if name in HUB_NAMES:
         return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
-    folder = Path(name).expanduser()
+    folder = expand_user(name)
     if folder.is_dir():
         return _folder_source(folder_title(folder), folder)
     if folder.is_file():

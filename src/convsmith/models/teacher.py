@@ -17,6 +17,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import TeacherRecord
 from convsmith.system import paths
 from convsmith.system.device import choose_device
+from convsmith.system.folders import expand_user
 from convsmith.training.distillation import Teacher
 
 _FIELD = "train.teacher"
@@ -76,7 +77,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """
     teacher = recipe.train.teacher
     if teacher is not None:
-        path = Path(teacher).expanduser()
+        path = expand_user(teacher)
         teacher = zoo_name(teacher) or (str(path.resolve()) if paths.is_folder(path) else teacher)
     train = recipe.train.model_copy(update={"teacher": teacher})
     return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})

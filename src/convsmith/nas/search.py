@@ -56,7 +56,7 @@ def search(
         RecipeError: The starting point does not fit its data, or no net near it passes the brief.
         RunError: The study has other settings.
         DataError: The data set is missing or unreadable.
-        StoppedError: Ctrl-C or SIGTERM; the state is saved and the report is written.
+        StoppedError: Ctrl-C, SIGTERM or a batch system's signal; state and report are written.
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
     runner, teacher = _trial_runner(settings, folder)

@@ -2,20 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.data.dataset import DatasetInfo
 from convsmith.errors import Problem, RecipeError, ShapeError
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.net.layers.norms import BatchNorm2d
 from convsmith.recipes.schema import Recipe
 from convsmith.text import plural
 
 
-def analyze_recipe(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
+def analyze_recipe(recipe: Recipe, info: DatasetInfo, num_images: int | None = None) -> SpecAnalysis:
     """Analyze the net of a recipe for the images of a data set.
 
+    Args:
+        recipe: The recipe.
+        info: The shape of the images, and the number of classes.
+        num_images: The number of training images, if it is known.
+
     Raises:
-        RecipeError: The net or the augmentation does not fit the images.
+        RecipeError: The net, the augmentation or the batch size does not fit the images.
     """
     try:
         analysis = analyze_notation(recipe.model.net, info.image_shape, recipe.model)
@@ -26,6 +33,7 @@ def analyze_recipe(recipe: Recipe, info: DatasetInfo) -> SpecAnalysis:
         *_output_problems(analysis, info),
         *_transform_problems(recipe, info),
         *_size_problems(recipe, analysis, info),
+        *_batch_problems(recipe, analysis, num_images),
     ]
     if problems:
         raise RecipeError.of(problems)
@@ -74,6 +82,25 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) ->
             f"at {height} it has {analysis.parameters:,}",
             where=where,
             fix="put G, global average pooling, before the first fully connected layer",
+        )
+
+
+def _batch_problems(recipe: Recipe, analysis: SpecAnalysis, num_images: int | None) -> Iterator[Problem]:
+    """Check that no batch norm has a single value for each channel, which it cannot normalise.
+
+    Only the first batch can be of one image: a last one joins the batch before.
+    """
+    if min(recipe.train.batch_size, num_images or recipe.train.batch_size) > 1:
+        return
+    norms = (each for each in analysis.plan.operations() if isinstance(each, BatchNorm2d))
+    shapes = ["x".join(map(str, norm.in_shape)) for norm in norms if prod(norm.in_shape[1:]) == 1]
+    if shapes:
+        single = recipe.train.batch_size == 1
+        yield Problem(
+            what=f"batch norm cannot normalise one value for each channel: its input is {shapes[0]}, "
+            "and a batch has one image",
+            where="train.batch_size" if single else "the training set",
+            fix=f"{'set train.batch_size=2' if single else 'add training images'}, or set model.norm=none",
         )
 
 

@@ -155,7 +155,7 @@ class Session(TrainingSession):
             RecipeError: Net or augmentation do not fit the images.
         """
         data = load(recipe.data, refresh=refresh)
-        analysis = analyze_recipe(recipe, data.info)
+        analysis = analyze_recipe(recipe, data.info, len(data.train))
         return cls(
             recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}),
             data=data,

@@ -83,7 +83,7 @@ def preview_images(recipe: Recipe, data: ImageDataset) -> PreviewImages | None:
 def preview_specs(recipe: Recipe, data: ImageDataset) -> list[BatchSpec]:
     """Return the batches of a preview: the same few images at steps spread evenly over the training."""
     indices = torch.from_numpy(sample_indices(len(data.train), PREVIEW_ROWS, recipe.seed, _PREVIEW))
-    train, per_epoch = recipe.train, num_batches(data.train, recipe.train.batch_size)
+    train, per_epoch = recipe.train, num_batches(len(data.train), recipe.train.batch_size)
     specs = []
     for number in np.linspace(0, train.epochs_run * per_epoch - 1, PREVIEW_COLUMNS).round().astype(int):
         epoch, step = int(number) // per_epoch + 1, int(number) % per_epoch

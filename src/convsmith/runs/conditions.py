@@ -7,6 +7,9 @@ from typing import Any
 from convsmith.recipes.session import Session
 from convsmith.runs.schema import Change, Environment
 
+# Not in the checkpoints of convsmith 0.1.0.
+_LATER_FIELDS = {"machine.instructions"}
+
 
 def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[str, str]:
     """Return the conditions by field: recipe, data, teacher, machine and package versions.
@@ -20,7 +23,7 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
     places = {"source", "keep_in", "skip_damaged"}
     data = {key: value for key, value in table["data"].items() if key not in places}
     images = session.data.split_fingerprints()
-    machine = {"python", "processor", "torch_threads", "device", "packages"}
+    machine = {"python", "processor", "instructions", "torch_threads", "device", "packages"}
     fields = {
         **{key: table[key] for key in ("seed", "model", "augment")},
         "train": {key: value for key, value in table["train"].items() if key != "teacher"},
@@ -34,13 +37,15 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
 def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
     """Return the fields that differ, in the order of the conditions.
 
+    A field that checkpoints of older versions lack cannot be compared.
+
     >>> [change.line() for change in changes_of({"seed": "1", "a": "2"}, {"seed": "3", "a": "2", "b": "4"})]
     ['seed: was 1, is 3', 'b: was nothing, is 4']
     """
     return [
         Change(field=field, before=before.get(field, "nothing"), now=now.get(field, "nothing"))
         for field in dict.fromkeys([*before, *now])
-        if before.get(field) != now.get(field)
+        if before.get(field) != now.get(field) and not (field in _LATER_FIELDS and field not in before)
     ]
 
 

@@ -103,11 +103,16 @@ class DataRecord(Record):
 
 
 class Environment(Record):
-    """The machine and the versions of the packages that a run was trained with."""
+    """The machine and the versions of the packages that a run was trained with.
+
+    Attributes:
+        instructions: From `cpu_instructions`; empty in runs of older versions.
+    """
 
     python: str
     system: str
     processor: str
+    instructions: str = ""
     cores: int | None
     torch_threads: int
     device: str

@@ -95,11 +95,38 @@ def machine_record() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": _processor(),
+        "instructions": cpu_instructions(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "packages": {name: version(name) for name in packages},
     }
+
+
+# Variables that limit the instructions of PyTorch's libraries, or choose less precise ones.
+_INSTRUCTION_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "MKL_DEBUG_CPU_TYPE",
+    "OPENBLAS_CORETYPE",
+)
+
+
+def cpu_instructions() -> str:
+    """Return the CPU instructions that PyTorch computes with, and what limits those of its libraries.
+
+    `ATEN_CPU_CAPABILITY` is in effect, not as written. Other instructions round differently.
+
+    Example:
+        >>> cpu_instructions().split(", ")[0] == torch.backends.cpu.get_cpu_capability()
+        True
+    """
+    limits = (f"{name}={value}" for name in _INSTRUCTION_VARIABLES if (value := os.environ.get(name)))
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *limits])
 
 
 def _processor() -> str:

@@ -6,14 +6,61 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import platformdirs
 
 from convsmith.errors import FileError
 from convsmith.system import files, locks, paths
 
 _SCRATCH, _LOCK = ".scratch-", ".lock"
+
+
+def user_cache_folder(name: str) -> Path:
+    """Return the user's cache folder of a program; it need not exist.
+
+    Without a home folder, as for a user without a name in a container, it is a private one among the
+    temporary files.
+
+    Raises:
+        FileError: The one among the temporary files belongs to another user.
+    """
+    try:
+        return platformdirs.user_cache_path(name, appauthor=False)
+    except RuntimeError:
+        return _private_folder(Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}")
+
+
+def expand_user(path: str) -> Path:
+    """Return a path with the home folder in place of `~`; unchanged if there is no such folder.
+
+    Example:
+        >>> expand_user("pictures"), expand_user("~no-such-user/pictures")
+        (PosixPath('pictures'), PosixPath('~no-such-user/pictures'))
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def _private_folder(path: Path) -> Path:
+    """Create a folder that only this user can write to, where others can create files."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+    except OSError as error:
+        raise files.write_error(path, error) from error
+    if status.st_uid != os.getuid() or stat.S_ISLNK(status.st_mode) or status.st_mode & 0o022:
+        raise FileError(
+            "no home folder, and this one is not private to the user",
+            where=str(path),
+            fix="set HOME or CONVSMITH_CACHE to a folder of your own",
+        )
+    return path
 
 
 def check_destination(folder: Path, needed: int = 0) -> None:

@@ -9,10 +9,9 @@ from types import FrameType
 
 # The number that stands for "the time limit is reached", on systems without SIGALRM too.
 ALARM = int(getattr(signal, "SIGALRM", 14))
-# Windows has no SIGHUP.
-_STOP_SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+# Batch systems announce the end of a job by the last three. Windows has the first two only.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+STOP_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 @dataclass
@@ -28,7 +27,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into a stop request for the block.
+    """Turn Ctrl-C and the signals of `STOP_SIGNALS` into a stop request for the block.
 
     The first signal counts. Signal handlers belong to the main thread: in other threads nothing changes.
     """
@@ -41,7 +40,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         del frame
         request.signal = request.signal or number
 
-    previous = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     for number, handler in previous.items():
         # A signal that the parent process ignores, such as SIGINT in a shell's background job, stays ignored.
         if handler is not signal.SIG_IGN:

@@ -1,12 +1,13 @@
 """Averages of the weights of a net in training, with their own batch-norm statistics."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized_batches
@@ -39,8 +40,9 @@ class AveragedWeights:
         """Set the running statistics to those of images without augmentation."""
         # A split is sorted by the hashes of its images, so the first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
-        with torch.no_grad(), autocast(normalize.mean.device, dtype), _without_dropout(self.net):
-            update_bn(normalized_batches(images, normalize, STATISTICS_BATCH), self.net)
+        size = statistics_batch_size(len(images))
+        with autocast(normalize.mean.device, dtype), _without_dropout(self.net):
+            set_statistics(self.net, normalized_batches(images, normalize, size))
 
 
 class WeightAverage(AveragedWeights):
@@ -119,6 +121,41 @@ class WeightAverages:
         state.get("average", {}).pop("n_averaged", None)
         for component, tensors in self.state_dict().items():
             copy_tensors(component, state.pop(component, {}), tensors)
+
+
+def statistics_batch_size(num_images: int) -> int:
+    """Return the size of batches that are nearly equal, so that no last batch is too small to normalise.
+
+    Example:
+        >>> statistics_batch_size(4000), statistics_batch_size(1001), statistics_batch_size(300)
+        (500, 334, 300)
+    """
+    count = -(-num_images // STATISTICS_BATCH)
+    return -(-num_images // count)
+
+
+@torch.no_grad()
+def set_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of a net to the means of those of batches, each image with the same weight.
+
+    Args:
+        net: Its training mode and the momenta of its norms are restored.
+        batches: Images `(N, C, H, W)`, each batch of any size that its norms can normalise.
+    """
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+    seen, training = 0, net.training
+    net.train()
+    for images in batches:
+        seen += len(images)
+        for norm in norms:
+            norm.momentum = len(images) / seen
+        net(images)
+    net.train(training)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:

@@ -1,4 +1,8 @@
-"""The order of the images in an epoch."""
+"""The order of the images in an epoch, and its batches.
+
+A last batch of a single image joins the batch before: batch norm cannot normalise one value, and the
+statistics of one image say little about the others (pytorch#7716).
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -6,21 +10,39 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from convsmith.data.dataset import Split
-
 Item = TypeVar("Item")
 
 
 def shuffled_batches(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of one epoch in random order; the last batch may be smaller."""
+    """Yield the indices of one epoch in random order; the last batch may be smaller, or larger by one."""
     order = torch.randperm(num_images, generator=generator)
-    for start in range(0, num_images, batch_size):
-        yield order[start : start + batch_size]
+    last = num_batches(num_images, batch_size) - 1
+    for step in range(last):
+        yield order[step * batch_size : (step + 1) * batch_size]
+    yield order[last * batch_size :]
 
 
-def num_batches(split: Split, batch_size: int) -> int:
-    """Return the number of batches of an epoch."""
-    return -(-len(split) // batch_size)
+def num_batches(num_images: int, batch_size: int) -> int:
+    """Return the number of batches of an epoch.
+
+    Example:
+        >>> num_batches(12, 5), num_batches(11, 5), num_batches(11, 1)
+        (3, 2, 11)
+    """
+    full, rest = divmod(num_images, batch_size)
+    joins = rest == 1 and full > 0
+    return full + (rest > 0 and not joins)
+
+
+def batch_sizes(num_images: int, batch_size: int) -> set[int]:
+    """Return the sizes of the batches of an epoch.
+
+    Example:
+        >>> batch_sizes(12, 5) == {5, 2}, batch_sizes(11, 5) == {5, 6}, batch_sizes(3, 5) == {3}
+        (True, True, True)
+    """
+    last = num_batches(num_images, batch_size) - 1
+    return {num_images - last * batch_size, *((batch_size,) if last else ())}
 
 
 def with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:

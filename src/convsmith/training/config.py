@@ -54,7 +54,10 @@ class TrainConfig(Table):
 
     epochs: int = Field(ge=1, le=100_000, description="passes over the training set")
     batch_size: int = Field(
-        default=128, ge=1, le=1_000_000, description="images per step; the last batch may be smaller"
+        default=128,
+        ge=1,
+        le=1_000_000,
+        description="images per step; the last batch may be smaller, or larger by one image",
     )
     microbatch_size: int | None = Field(
         default=None,

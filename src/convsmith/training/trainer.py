@@ -28,7 +28,7 @@ from convsmith.system.rng import (
 )
 from convsmith.system.signals import StopRequest
 from convsmith.training.averages import WeightAverages
-from convsmith.training.batches import num_batches, shuffled_batches, with_next
+from convsmith.training.batches import batch_sizes, num_batches, shuffled_batches, with_next
 from convsmith.training.callbacks import Callback, CallbackList, EpochStart
 from convsmith.training.compilation import compilation_errors
 from convsmith.training.config import TrainConfig
@@ -156,7 +156,7 @@ class Trainer:
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval_net: nn.Module = net
         self.plain_net = self._prepare_layers()
-        self.num_batches = num_batches(data.train, config.batch_size)
+        self.num_batches = num_batches(len(data.train), config.batch_size)
         self.optimizers = config.optimizer.build(net)
         self.schedule = LearningRate(
             config.schedule, self.optimizers, epochs=config.epochs, steps_per_epoch=self.num_batches
@@ -260,8 +260,8 @@ class Trainer:
         started = time.perf_counter()
         profile, self.gradients.profile = self.gradients.profile, Profile()
         self.gradients.train()
-        total, batch_size = len(self.data.train), self.config.batch_size
-        counts = {min(batch_size, total), total - (self.num_batches - 1) * batch_size}
+        batch_size = self.config.batch_size
+        counts = sorted(batch_sizes(len(self.data.train), batch_size), reverse=True)
         progress = self.progress
         sizes = {self.config.image_size(progress.epoch, progress.step, self.num_batches), None}
         memory = enough_memory("compiling", self.device, batch_size)
