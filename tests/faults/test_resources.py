@@ -273,10 +273,10 @@ sys.exit(run(sys.argv[1:]))
     "command",
     [
         ("preview", "digits", "--out", "drawn"),
-        ("train", "digits", *TINY, "--runs", "runs"),
+        pytest.param(("train", "digits", *TINY, "--runs", "runs"), marks=pytest.mark.slow),
         ("data", "verify", "digits"),
         ("check", "digits"),
-        ("lr-find", "digits", *TINY, "--steps", "20"),
+        pytest.param(("lr-find", "digits", *TINY, "--steps", "20"), marks=pytest.mark.slow),
         ("predict", "digits", "image.png"),
     ],
     ids=lambda command: command[0],
