@@ -10,8 +10,8 @@ from convsmith.recipes.loader import load
 
 
 def test_built_in_briefs_and_briefs_in_files(tmp_path: Path) -> None:
-    sizes = ("course-cifar10-100k", "course-cifar10-31k", "course-cifar10-50k")
-    course = ("course-cifar10", *sizes, "course-cifar10-blocks")
+    variants = ("100k", "31k", "50k", "blocks", "dilated", "relaxed")
+    course = ("course-cifar10", *(f"course-cifar10-{variant}" for variant in variants))
     assert brief_names() == (*course, "mlperf-tiny-image-classification")
     plain, blocks_too = load_brief("course-cifar10"), load_brief("course-cifar10-blocks")
     assert blocks_too.model_copy(update={"blocks": None}) == plain
@@ -35,4 +35,5 @@ def test_built_in_briefs_and_briefs_in_files(tmp_path: Path) -> None:
 def test_a_recipe_names_a_brief_and_changes_a_field() -> None:
     recipe = load("digits", ["brief.min_accuracy=0.5", "brief=course-cifar10"])
     assert (recipe.brief.max_parameters, recipe.brief.min_accuracy) == (199_999, 0.5)
-    assert load("cifar10-sprint").brief == load_brief("course-cifar10")
+    assert load("cifar10-classic").brief == load_brief("course-cifar10-blocks")
+    assert load("cifar10-sprint").brief == load_brief("course-cifar10-relaxed")

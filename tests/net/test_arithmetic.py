@@ -1,5 +1,6 @@
 """The integer arithmetic against PyTorch: shapes, parameters and MACs."""
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,3 +44,21 @@ def test_shapes_parameters_and_macs(text: str, config: NetSettings) -> None:
 
 def test_receptive_field_of_a_dilated_pool() -> None:
     assert analyze(plan(parse("M2:s1:d3 / G F10"), (2, 16, 16))).receptive_field == 4
+
+
+@pytest.mark.parametrize(
+    "text", ["C4 +(G P4) F10", "C4:p0 / +(G) F10", "C4 +(G P8:s1) P10 / G", "C4:k1:s2 +(G P4) F10"]
+)
+def test_a_residual_around_global_average_pooling(text: str) -> None:
+    """Its output sees every pixel that the map before it sees."""
+    planned = plan(parse(text), (3, 16, 16))
+    analysis = analyze(planned)
+    net = build(planned).double().eval()
+    for parameter in net.parameters():
+        parameter.data.uniform_(0.1, 1)
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    net(image).sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1)) > 0
+    rows, columns = 16 - seen.any(1).sum().item(), 16 - seen.any(0).sum().item()
+    assert analysis.uncovered == (rows, columns)

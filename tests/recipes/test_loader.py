@@ -6,6 +6,7 @@ import pytest
 import tomli_w
 from pydantic import BaseModel
 
+from convsmith.briefs.augmentations import AugmentationRule
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.data.augment.config import AugmentConfig
@@ -55,7 +56,11 @@ def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
         items = enumerate(value) if isinstance(value, tuple) else [("", value)]
         for index, item in items:
             path = f"{prefix}{name}" + (f".{index}" if isinstance(value, tuple) else "")
-            found += fields_of(item, f"{path}.") if isinstance(item, BaseModel) else [(path, item)]
+            if isinstance(item, AugmentationRule):
+                # A rule without limits is written as its name.
+                found += [] if item.limits else [(path, item.name)]
+            else:
+                found += fields_of(item, f"{path}.") if isinstance(item, BaseModel) else [(path, item)]
     return found
 
 

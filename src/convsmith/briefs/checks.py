@@ -1,13 +1,14 @@
 """A brief as numbered checks: each has a verdict, the actual and the required value, and a fix."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
-from convsmith.briefs import remedies
+from convsmith.briefs.fixes import Fixes, plain_block_ends
 from convsmith.briefs.schema import Brief
-from convsmith.briefs.structure import LAYER_KINDS, blocks, count_kind
+from convsmith.briefs.structure import blocks, count_kind
+from convsmith.data.augment.transform import Augmentation
 from convsmith.net.analysis import Analysis
 from convsmith.net.remarks import lines_text
 from convsmith.text import plural
@@ -43,7 +44,7 @@ def judge(
     brief: Brief,
     analysis: Analysis,
     *,
-    augmentations: tuple[str, ...] | None = None,
+    augmentations: Sequence[Augmentation] | None = None,
     metrics: RunMetrics | None = None,
 ) -> tuple[Check, ...]:
     """Check a net, and the metrics of a run if there is one, against a brief.
@@ -51,8 +52,7 @@ def judge(
     Args:
         brief: The requirements.
         analysis: The analysis of the net.
-        augmentations: Names of the transforms of the recipe; without a recipe checks of them are not
-            applicable.
+        augmentations: The augmentations of the recipe; without a recipe checks of them are not applicable.
         metrics: The metrics of a run; without a run checks of them are not applicable.
 
     Example:
@@ -65,26 +65,33 @@ def judge(
         pass | parameters | 165,706
         fail | no max-pooling | 1 layer
     """
+
+    def failing(other: Analysis) -> frozenset[str]:
+        checks = _net_checks(brief, other, Fixes(other, failing))
+        return frozenset(check.title for check in checks if check.verdict == "fail")
+
     return (
-        *_size_checks(brief, analysis),
-        *_receptive_field_checks(brief, analysis),
-        *_kind_checks(brief, analysis),
-        *_block_checks(brief, analysis),
-        *_augmentation_checks(brief, augmentations),
+        *_net_checks(brief, analysis, Fixes(analysis, failing)),
+        *_augmentation_checks(brief, analysis, augmentations),
         *_metric_checks(brief, metrics),
     )
 
 
-def _size_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _net_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
+    yield from _size_checks(brief, analysis, fixes)
+    yield from _receptive_field_checks(brief, analysis, fixes)
+    yield from _kind_checks(brief, analysis, fixes)
+    yield from _block_checks(brief, analysis, fixes)
+
+
+def _size_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     parameters = analysis.parameters
     if (most := brief.max_parameters) is not None:
         yield _bound(
             "parameters",
             parameters,
             most,
-            lambda: remedies.over(
-                analysis, parameters - most, "parameters", lambda other: other.parameters <= most
-            ),
+            lambda: fixes.smaller("parameters", parameters - most, "parameters"),
         )
     if (least := brief.min_parameters) is not None:
         yield _check(
@@ -92,7 +99,7 @@ def _size_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
             passed=parameters >= least,
             actual=f"{parameters:,}",
             required=f"at least {least:,}",
-            fix=lambda: f"{least - parameters:,} too few: widen layers, or add some",
+            fix=lambda: fixes.wider("parameters", least - parameters),
         )
     if (macs := brief.max_macs) is not None:
         if analysis.unknown_macs:
@@ -100,31 +107,18 @@ def _size_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
             yield _unknown("MACs", f"at most {macs:,}", f"no rule for {names}")
         else:
             yield _bound(
-                "MACs",
-                analysis.macs,
-                macs,
-                lambda: remedies.over(
-                    analysis, analysis.macs - macs, "macs", lambda other: other.macs <= macs
-                ),
+                "MACs", analysis.macs, macs, lambda: fixes.smaller("MACs", analysis.macs - macs, "macs")
             )
     if (room := brief.max_activation_bytes) is not None:
-        yield _bound(
-            "activation memory in bytes",
-            analysis.peak_activation_bytes,
-            room,
-            lambda: "stride earlier, or narrow the layers on large maps",
-        )
+        title = "activation memory in bytes"
+        yield _bound(title, analysis.peak_activation_bytes, room, lambda: fixes.less_memory(title))
     if (file := brief.max_file_bytes) is not None:
-        size = analysis.file_bytes[brief.file_format]
-        yield _bound(
-            f"weights in {brief.file_format}, bytes",
-            size,
-            file,
-            lambda: "narrow the layers, or use a smaller format",
-        )
+        name = f"weights in {brief.file_format}, bytes"
+        advice = "narrow the layers, or use a smaller format"
+        yield _bound(name, analysis.file_bytes[brief.file_format], file, lambda: fixes.narrower(name, advice))
 
 
-def _receptive_field_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _receptive_field_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     if (least := brief.min_receptive_field) is not None:
         required = f"at least {least} pixels"
         field = analysis.receptive_field
@@ -136,24 +130,25 @@ def _receptive_field_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]
                 passed=field >= least,
                 actual=f"{field} pixels",
                 required=required,
-                fix=lambda: remedies.enlarge(analysis, least),
+                fix=lambda: fixes.larger_field("receptive field"),
             )
     if brief.full_coverage:
+        title = "coverage of the image"
         if analysis.uncovered is None:
-            yield _unknown("coverage of the image", "every pixel", "the receptive field of an operation")
+            yield _unknown(title, "every pixel", "the receptive field of an operation")
         else:
             yield _check(
-                "coverage of the image",
+                title,
                 passed=not any(analysis.uncovered),
                 actual=f"{lines_text(analysis.uncovered)} are missed"
                 if any(analysis.uncovered)
                 else "every pixel",
                 required="every pixel",
-                fix=lambda: "keep strides within kernels, and add padding if the last pixels are cut off",
+                fix=lambda: fixes.covering(title),
             )
 
 
-def _kind_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _kind_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     for kind in brief.require:
         count = count_kind(analysis.rows, kind)
         yield _check(
@@ -161,65 +156,73 @@ def _kind_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
             passed=count > 0,
             actual=plural(count, "layer"),
             required="at least 1 layer",
-            fix=lambda kind=kind: LAYER_KINDS[kind].adding,  # type: ignore[misc]
+            fix=partial(fixes.with_kind, kind, kind),
         )
     for kind in brief.forbid:
         count = count_kind(analysis.rows, kind)
+        title = f"no {kind}"
         yield _check(
-            f"no {kind}",
+            title,
             passed=not count,
             actual=plural(count, "layer"),
             required="none",
-            fix=lambda kind=kind: f"replace them: {LAYER_KINDS[kind].replacing}",  # type: ignore[misc]
+            fix=partial(fixes.without_kind, title, kind),
         )
 
 
-def _block_checks(brief: Brief, analysis: Analysis) -> Iterator[Check]:
+def _block_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     if (pattern := brief.blocks) is None:
         return
     parts = blocks(analysis.rows)
+    title = "blocks of convolutions"
     yield _check(
-        "blocks of convolutions",
+        title,
         passed=len(parts) == pattern.count,
         actual=f"{len(parts)}",
         required=f"{pattern.count} before the output",
-        fix=lambda: "separate blocks by '/', and put the head in a separate block",
+        fix=partial(fixes.block_count, title, pattern),
     )
     if (each := pattern.convolutions) is not None:
         counts = [len(block.convolutions) for block in parts]
         wrong = [block.name for block in parts if len(block.convolutions) != each]
+        title = "convolutions in each block"
         yield _check(
-            "convolutions in each block",
+            title,
             passed=bool(counts) and set(counts) == {each},
             actual=", ".join(map(str, counts)) or "none",
             required=f"{each} each",
-            fix=lambda: _block_names(f"give {each} to", wrong),
+            fix=partial(fixes.block_lengths, title, pattern, wrong),
         )
     if pattern.shrink == "strided-or-dilated":
-        plain = [block.name for block in parts[:-1] if not block.ends_strided_or_dilated]
+        plain = plain_block_ends(analysis)
+        title = "stride or dilation at block ends"
         yield _check(
-            "stride or dilation at block ends",
+            title,
             passed=not plain and bool(parts),
             actual=f"none in {', '.join(plain)}" if plain else "all",
             required="in every block but the last",
-            fix=lambda: _block_names("write :s2 or :d2 at the last convolution of", plain),
+            fix=partial(fixes.block_ends, title, plain),
         )
 
 
-def _augmentation_checks(brief: Brief, augmentations: tuple[str, ...] | None) -> Iterator[Check]:
-    for name in brief.augmentations:
-        title = f"augmentation {name}"
+def _augmentation_checks(
+    brief: Brief, analysis: Analysis, augmentations: Sequence[Augmentation] | None
+) -> Iterator[Check]:
+    height, width = (*analysis.input_shape[1:], 1, 1)[:2]
+    for rule in brief.augmentations:
+        title = f"augmentation {rule.name}"
         if augmentations is None:
-            yield Check(title=title, verdict="not applicable", actual="no recipe", required="named")
-        else:
-            present = name in augmentations
-            yield _check(
-                title,
-                passed=present,
-                actual="named" if present else "not named",
-                required="named",
-                fix=lambda name=name: f'add a table [[augment.transforms]] with name = "{name}"',  # type: ignore[misc]
-            )
+            yield Check(title=title, verdict="not applicable", actual="no recipe", required=rule.requirement)
+            continue
+        present = rule.best(augmentations, (height, width))
+        violations = rule.violations(present, (height, width)) if present else ["not named"]
+        yield _check(
+            title,
+            passed=not violations,
+            actual=", ".join(violations) or (present.details if present else ""),
+            required=rule.requirement,
+            fix=partial(rule.fix, present, (height, width)),
+        )
 
 
 def _metric_checks(brief: Brief, metrics: RunMetrics | None) -> Iterator[Check]:
@@ -282,7 +285,3 @@ def _unknown(title: str, required: str, reason: str) -> Check:
         required=required,
         remedy=lambda: "write that part with operations that can be analysed",
     )
-
-
-def _block_names(what: str, names: list[str]) -> str:
-    return f"{what} {', '.join(names)}" if names else "the net has no block of convolutions"

@@ -1,98 +1,148 @@
-"""Search for the smallest change of a notation that passes a failed check."""
+"""Search for the smallest change of a notation that passes a failed check, by trying changes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from convsmith.errors import ShapeError
+from convsmith.briefs import edits
+from convsmith.briefs.edits import Change, Changes
+from convsmith.errors import ConvsmithError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze
 from convsmith.net.layers.layer import Layer
+from convsmith.net.notation import parse
 from convsmith.net.plan import plan
-from convsmith.net.spec import Item, Net, Repeat, Residual
+from convsmith.net.spec import Net
 
-# Widths are tried in steps that fill vector lanes.
-_STEP = 8
-_PARTS = 8
+# More changes than this are no small correction.
+_MAX_STEPS = 8
+# Widths of all layers are reduced in this many steps.
+_PARTS = 64
+
+Failing = Callable[[Analysis], frozenset[str]]
 
 
-def over(analysis: Analysis, excess: int, number: str, fits: Callable[[Analysis], bool]) -> str:
-    """Describe how to reduce the sum of a number of all rows: by how much, the largest rows, and a change.
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    change: Change
+    net: Net
+    analysis: SpecAnalysis
+    failing: frozenset[str]
 
-    Args:
-        analysis: The analysis of the net.
-        excess: How much the sum is over its limit.
-        number: The attribute of a row.
-        fits: Whether the analysis of a changed net is within the limit.
+
+class Remedy:
+    """The search for a change that passes one check of a brief, and fails none that passes now.
+
+    The smallest change edits the fewest places; among these it leaves the first layer alone if it can, and
+    changes the parameters, then the MACs, then the receptive field by the least. If no single change is
+    enough, the most effective one is taken, and the search goes on from there.
     """
-    rows = sorted(analysis.rows, key=lambda row: getattr(row, number) or 0, reverse=True)[:3]
-    largest = ", ".join(f"{row.layer or row.name} ({getattr(row, number):,})" for row in rows)
-    text = f"{excess:,} over; the largest layers are {largest}"
-    change = narrow(analysis, fits) if isinstance(analysis, SpecAnalysis) else ""
-    return f"{text}; {change}" if change else text
+
+    def __init__(self, analysis: SpecAnalysis, title: str, failing: Failing) -> None:
+        """Prepare a search.
+
+        Args:
+            analysis: The analysis of the net.
+            title: The title of the failed check.
+            failing: Returns the titles of the failed checks of another net.
+        """
+        self._analysis = analysis
+        self._title = title
+        self._failing = failing
+        self._allowed = failing(analysis)
+        self._net = analysis.plan.net if analysis.plan.net.text else parse(str(analysis.plan.net))
+
+    def smallest(self, changes: Changes, value: Callable[[Analysis], float]) -> str:
+        """Return the smallest change in words; empty if no change was found.
+
+        Args:
+            changes: Yields the single changes of a net.
+            value: The number that the check is about; smaller is better.
+        """
+        net, analysis = self._net, self._analysis
+        for step in range(_MAX_STEPS):
+            candidates = list(self._candidates(net, changes))
+            passing = [each for each in candidates if self._title not in each.failing]
+            if passing:
+                best = min(passing, key=lambda each: self._cost(each, analysis))
+                return _text(best.change) if step == 0 else f'write the net as "{best.net.text}"'
+            if not candidates:
+                return ""
+            best = min(candidates, key=lambda each: (value(each.analysis), self._cost(each, analysis)))
+            if value(best.analysis) >= value(analysis):
+                return ""
+            net, analysis = best.net, best.analysis
+        return ""
+
+    def resize_one(self, *, wider: bool = False) -> str:
+        """Return the smallest change of the width of one layer; empty if none is enough."""
+        found = []
+        for layer in edits.written_layers(self._net)[:-1]:
+            widths = edits.widths(layer, wider=wider)
+            low, high = 0, len(widths)
+            while low < high:  # The further from the present width, the more likely it passes.
+                middle = (low + high) // 2
+                candidate = self._with_width(layer, widths[middle])
+                if candidate is not None and self._title not in candidate.failing:
+                    found.append(candidate)
+                    high = middle
+                else:
+                    low = middle + 1
+        best = min(found, key=lambda each: self._cost(each, self._analysis), default=None)
+        return "" if best is None else _text(best.change)
+
+    def narrow_all(self) -> str:
+        """Return the largest share of the channels that every layer may keep; empty if no share is enough."""
+        layers = [layer for layer in edits.written_layers(self._net) if edits.widths(layer, wider=False)][:-1]
+        for parts in range(_PARTS - 1, 0, -1):
+            change = tuple(
+                edits.replacement(
+                    self._net, layer, _with_number(layer, max(1, (layer.number or 0) * parts // _PARTS))
+                )
+                for layer in layers
+            )
+            candidate = self._candidate(self._net, change)
+            if candidate is not None and self._title not in candidate.failing:
+                return f'keep {parts}/{_PARTS} of the channels: "{candidate.net.text}"'
+        return ""
+
+    def _with_width(self, layer: Layer, width: int) -> _Candidate | None:
+        return self._candidate(self._net, (edits.replacement(self._net, layer, _with_number(layer, width)),))
+
+    def _candidates(self, net: Net, changes: Changes) -> Iterator[_Candidate]:
+        for change in changes(net):
+            candidate = self._candidate(net, change)
+            if candidate is not None:
+                yield candidate
+
+    def _candidate(self, net: Net, change: Change) -> _Candidate | None:
+        """Return the changed net; None if it is none, or if it fails a check that passes now."""
+        old = self._analysis
+        try:
+            changed = parse(" ".join(edits.apply(net.text, change).split()))
+            analysis = analyze(plan(changed, old.input_shape, old.plan.settings))
+        except ConvsmithError:
+            return None
+        failing = self._failing(analysis)
+        if analysis.num_outputs != old.num_outputs or not failing <= self._allowed:
+            return None
+        return _Candidate(change=change, net=changed, analysis=analysis, failing=failing)
+
+    def _cost(self, candidate: _Candidate, old: Analysis) -> tuple[float, ...]:
+        new = candidate.analysis
+        first = min(edit.start for edit in candidate.change)
+        return (
+            len(candidate.change),
+            first == 0,
+            abs(new.parameters - old.parameters),
+            abs(new.macs - old.macs),
+            abs((new.receptive_field or 0) - (old.receptive_field or 0)),
+            first,
+        )
 
 
-def enlarge(analysis: Analysis, least: int) -> str:
-    """Describe how to enlarge the receptive field to at least `least` pixels."""
-    change = ""
-    if isinstance(analysis, SpecAnalysis):
-        change = dilate_or_stride(analysis, lambda other: (other.receptive_field or 0) >= least)
-    return change or "dilate 3x3 convolutions, stride earlier, or add layers"
+def _with_number(layer: Layer, number: int) -> str:
+    return str(replace(layer, number=number))
 
 
-def narrow(analysis: SpecAnalysis, fits: Callable[[Analysis], bool]) -> str:
-    """Narrow one layer by as few channels as possible, at most half; else all layers in one proportion.
-
-    Returns:
-        The change, or an empty text if narrowing does not help.
-    """
-    layers = [layer for layer in analysis.plan.net.layers() if layer.kind.number == "width"][:-1]
-    widest = max((layer.number or 0 for layer in layers), default=0)
-    for step in range(_STEP, widest // 2 + 1, _STEP):
-        for layer in layers:
-            width = (layer.number or 0) - step
-            if width >= step and _passes(analysis, {layer.position: _narrowed(layer, width)}, fits):
-                changed = _narrowed(layer, width)
-                return f"narrow {layer} to {changed} at character {layer.position + 1}"
-    for parts in range(_PARTS - 1, 0, -1):
-        changes = {
-            layer.position: _narrowed(layer, (layer.number or 0) * parts // _PARTS) for layer in layers
-        }
-        if _passes(analysis, changes, fits):
-            return f"keep {parts}/{_PARTS} of the channels in every layer"
-    return ""
-
-
-def dilate_or_stride(analysis: SpecAnalysis, fits: Callable[[Analysis], bool]) -> str:
-    """Find a dilation or a stride that enlarges the receptive field enough; empty if there is none."""
-    layers = [layer for layer in analysis.plan.net.layers() if layer.kind.convolution]
-    dilated = [(layer, replace(layer, dilation=2)) for layer in layers if "d" in layer.kind.options]
-    strided = [(layer, replace(layer, stride=2)) for layer in layers]
-    for layer, changed in dilated + strided:
-        plain = layer.stride == layer.dilation == 1 and layer.padding is None
-        if plain and _passes(analysis, {layer.position: changed}, fits):
-            return f"change {layer} to {changed} at character {layer.position + 1}"
-    return ""
-
-
-def _narrowed(layer: Layer, width: int) -> Layer:
-    """The layer with a width that fills vector lanes, at least one."""
-    return replace(layer, number=max(_STEP, width // _STEP * _STEP))
-
-
-def _passes(analysis: SpecAnalysis, changes: dict[int, Layer], fits: Callable[[Analysis], bool]) -> bool:
-    old = analysis.plan
-    net = Net(blocks=tuple(tuple(_changed(block, changes)) for block in old.net.blocks))
-    try:
-        changed = analyze(plan(net, old.input_shape, old.settings))
-    except ShapeError:
-        return False
-    return changed.num_outputs == analysis.num_outputs and fits(changed)
-
-
-def _changed(items: tuple[Item, ...], changes: dict[int, Layer]) -> Iterator[Item]:
-    for item in items:
-        match item:
-            case Layer():
-                yield changes.get(item.position, item)
-            case Residual() | Repeat():
-                yield replace(item, items=tuple(_changed(item.items, changes)))
+def _text(change: Change) -> str:
+    return "; ".join(map(str, sorted(change)))

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from convsmith.briefs.augmentations import AugmentationRule
 from convsmith.briefs.structure import LayerKind
 
-TransformName = Literal["HorizontalFlip", "ShiftScaleRotate", "CoarseDropout"]
 FileFormat = Literal["fp32", "fp16", "int8"]
 
 
@@ -53,8 +53,9 @@ class Brief(BaseModel):
         default=(), description="kinds of layers that the net must not have"
     )
     blocks: BlockPattern | None = Field(default=None, description="the pattern of the net's blocks")
-    augmentations: Annotated[tuple[TransformName, ...], Field(strict=False)] = Field(
-        default=(), description="transforms that the recipe must name"
+    augmentations: Annotated[tuple[AugmentationRule, ...], Field(strict=False)] = Field(
+        default=(),
+        description="augmentations that the recipe must apply: names, or tables with limits of settings",
     )
     min_accuracy: float | None = Field(
         default=None, gt=0, le=1, description="minimum test accuracy of the last epoch, from 0 to 1"

@@ -28,12 +28,12 @@ _MAX_POOL = re.compile(r"(Adaptive)?MaxPool[123]d|amax")
 
 @dataclass(frozen=True, kw_only=True)
 class LayerKindRule:
-    """How a kind of layer is recognised, and how a net gets one or gets rid of it.
+    """How a kind of layer is recognised, and how a module gets one or does without it.
 
     Attributes:
         count: Counts the layers of this kind.
-        adding: The change that adds one.
-        replacing: The change that removes it.
+        adding: How a PyTorch module gets one.
+        replacing: How a PyTorch module does without them.
     """
 
     count: Callable[[Sequence[Row]], int]
@@ -141,48 +141,46 @@ def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], int]:
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "depthwise-separable": LayerKindRule(
         count=lambda rows: len(separable_pairs(rows)),
-        adding="write S32 in place of a C32",
-        replacing="write C32 for S32",
+        adding="replace a convolution by one with groups equal to its input channels, and a 1x1 convolution",
+        replacing="convolve with groups=1",
     ),
     "dilated": LayerKindRule(
-        count=_rows(_is_dilated), adding="write C32:d2 in place of a C32", replacing="leave :d2 out"
+        count=_rows(_is_dilated), adding="give a convolution dilation=2", replacing="convolve with dilation=1"
     ),
     "strided": LayerKindRule(
-        count=_rows(_is_strided), adding="write C32:s2 in place of a C32", replacing="leave :s2 out"
+        count=_rows(_is_strided), adding="give a convolution stride=2", replacing="convolve with stride=1"
     ),
     "transposed": LayerKindRule(
-        count=_rows(_is_transposed),
-        adding="the notation has none; use a PyTorch module",
-        replacing="upsample, then convolve",
+        count=_rows(_is_transposed), adding="add a ConvTranspose2d", replacing="upsample, then convolve"
     ),
     "residual": LayerKindRule(
         count=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
-        adding="put layers of equal width into +( ... )",
-        replacing="write the layers without +( )",
+        adding="add the input of layers of equal width to their output",
+        replacing="return the output of the layers without their input",
     ),
     "concatenation": LayerKindRule(
         count=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
-        adding="the notation has none; use a PyTorch module",
+        adding="concatenate the channels of two branches",
         replacing="add the branches instead",
     ),
     "max-pooling": LayerKindRule(
         count=_rows(lambda row: _MAX_POOL.fullmatch(row.operation) is not None),
-        adding="add M2",
-        replacing="give the convolution before it a stride, C32:s2",
+        adding="add a MaxPool2d(2)",
+        replacing="give the convolution before each stride=2",
     ),
     "average-pooling": LayerKindRule(
         count=_rows(_is_average_pool),
-        adding="add A2",
-        replacing="give the convolution before it a stride, C32:s2",
+        adding="add an AvgPool2d(2)",
+        replacing="give the convolution before each stride=2",
     ),
     "global-average-pooling": LayerKindRule(
         count=_rows(_is_global_average_pool),
-        adding="add G before the classifier",
-        replacing="flatten into a fully connected layer, F10",
+        adding="add AdaptiveAvgPool2d(1) before the classifier",
+        replacing="flatten into a fully connected layer",
     ),
     "fully-connected": LayerKindRule(
         count=_rows(lambda row: row.operation == "Linear"),
-        adding="end the net with F10",
-        replacing="end with a pointwise convolution, P10, after or before G",
+        adding="end with a Linear layer",
+        replacing="end with a 1x1 convolution",
     ),
 }

@@ -81,8 +81,8 @@ class Model(ABC):
         recipe = self.recipe
         if brief is None:
             brief = recipe.brief if recipe else Brief()
-        names = tuple(each.name for each in recipe.augment.transforms) if recipe else None
-        return judge(brief, self.analysis, augmentations=names, metrics=metrics or self.test_metrics)
+        augmentations = recipe.augment.all if recipe else None
+        return judge(brief, self.analysis, augmentations=augmentations, metrics=metrics or self.test_metrics)
 
     def session(self) -> "Session":
         """Load the images of the model's recipe.

@@ -72,10 +72,9 @@ class SearchSpace:
             analysis = analyze_notation(net, self.info.image_shape, self.recipe.model)
         except ConvsmithError as error:
             return [problem.what for problem in error.problems]
-        names = tuple(transform.name for transform in self.recipe.augment.transforms)
         reasons = [
             f"{check.title}: found {check.actual}, required {check.required}"
-            for check in judge(self.brief, analysis, augmentations=names)
+            for check in judge(self.brief, analysis, augmentations=self.recipe.augment.all)
             if check.verdict == "fail"
         ]
         if analysis.macs > self.max_macs:

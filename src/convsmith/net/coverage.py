@@ -29,7 +29,18 @@ def through(masks: Masks, windows: Sequence[Sequence[int]]) -> Masks:
 
 
 def union(first: Masks, second: Masks) -> Masks:
-    """Return the masks of the sum of two maps of one size."""
+    """Return the masks of the sum of two maps of one size.
+
+    A branch that ends in a single value, for example a globally pooled one, is added to each position.
+
+    >>> union((1, 2, 4), (8,))
+    (9, 10, 12)
+    """
+    if len(first) != len(second):
+        whole = min(first, second, key=len)
+        # Only one value reaches every position; a longer list is of the map before that value.
+        longer, all_of_it = max(first, second, key=len), reduce(or_, whole, 0)
+        return tuple(mask | all_of_it for mask in longer)
     return tuple(a | b for a, b in zip(first, second, strict=True))
 
 

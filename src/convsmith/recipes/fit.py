@@ -44,8 +44,7 @@ def check_recipe(
     recipe: Recipe, analysis: SpecAnalysis, metrics: RunMetrics | None = None
 ) -> tuple[Check, ...]:
     """Check a net, and the metrics of a run if there are any, against the brief of its recipe."""
-    names = tuple(transform.name for transform in recipe.augment.transforms)
-    return judge(recipe.brief, analysis, augmentations=names, metrics=metrics)
+    return judge(recipe.brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
 
 
 def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:

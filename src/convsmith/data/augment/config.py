@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.data.augment.mix import Mix
 from convsmith.data.augment.registry import MIXES, TRANSFORMS
-from convsmith.data.augment.transform import Transform
+from convsmith.data.augment.transform import Augmentation, Transform
 
 if TYPE_CHECKING:
     AnyTransform = Transform
@@ -30,6 +30,11 @@ class AugmentConfig(BaseModel):
     mix: AnyMix | None = Field(
         default=None, description="mixing of images and labels of a batch, after the transforms"
     )
+
+    @property
+    def all(self) -> tuple[Augmentation, ...]:
+        """The transforms, and the mix if there is one."""
+        return (*self.transforms, *filter(None, [self.mix]))
 
     @model_validator(mode="after")
     def _check_engine(self) -> Self:

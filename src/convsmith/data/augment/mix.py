@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from convsmith.codegen import number
 from convsmith.data.augment.transform import Augmentation
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ class Mix(Augmentation):
     source_body: ClassVar[str]
 
     alpha: float = Field(gt=0, le=100)
+
+    @property
+    def details(self) -> str:
+        return f"alpha = {number(self.alpha)}; {self.frequency}"
+
+    def inactive_reason(self, height: int, width: int) -> str:
+        # Beta(alpha, alpha) with a small alpha is 0 or 1 nearly always: no mixing.
+        reason = "" if self.alpha >= 0.01 else f"alpha is {number(self.alpha)}"
+        return super().inactive_reason(height, width) or reason
 
     def apply(
         self,

@@ -24,6 +24,15 @@ def fill_pixel(images: "Tensor", fill: str, mean: tuple[float, ...]) -> "Tensor"
     return (fill_colour(images, fill, mean) + 0.5).to(torch.uint8).flatten()
 
 
+def too_small(area: int, height: int, width: int) -> str:
+    """Return why holes of an area in pixels hardly change an image; empty if they do.
+
+    >>> too_small(16, 32, 32), too_small(1, 32, 32)
+    ('', 'its holes cover less than 1/256 of the image')
+    """
+    return "its holes cover less than 1/256 of the image" if 256 * area < height * width else ""
+
+
 def is_inside(coordinates: "Tensor", length: int) -> "Tensor":
     """Return which coordinates, in pixels, are inside the image."""
     return (coordinates >= 0) & (coordinates < length)

@@ -3,7 +3,7 @@
 Recipes are read without PyTorch, so modules of transforms import it inside their methods.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Limit = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
+# An augmentation that changes fewer images than this share has no effect on a training.
+MIN_PROBABILITY = 0.01
 
-class Augmentation(BaseModel):
+
+class Augmentation(BaseModel, ABC):
     """A named table of a recipe that changes images with probability `p`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -31,6 +34,16 @@ class Augmentation(BaseModel):
     def frequency(self) -> str:
         """How often images are changed, for example `p = 0.5`."""
         return f"p = {number(self.p)}"
+
+    @property
+    @abstractmethod
+    def details(self) -> str:
+        """The settings in words, for reports and for the README of an ejected project."""
+
+    def inactive_reason(self, height: int, width: int) -> str:
+        """Return why the settings have no effect on images of a size; empty if they have one."""
+        del height, width
+        return f"p is {number(self.p)}" if self.p < MIN_PROBABILITY else ""
 
 
 class Transform(Augmentation):
@@ -48,11 +61,6 @@ class Transform(Augmentation):
     def alternates(self) -> bool:
         """Whether every image is changed in every other epoch, instead of at random."""
         return False
-
-    @property
-    @abstractmethod
-    def details(self) -> str:
-        """The settings in words, for the README of an ejected project."""
 
     def problem(self, height: int, width: int) -> Problem | None:
         """Return why the transform cannot be applied to images of a size, or None."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from convsmith.codegen import call, number
-from convsmith.data.augment.padding import Fill, fill_source
+from convsmith.data.augment.padding import Fill, fill_source, too_small
 from convsmith.data.augment.transform import Transform
 from convsmith.errors import Problem
 
@@ -44,6 +44,10 @@ class CoarseDropout(Transform):
         )
         colour = "the mean colour" if self.fill == "mean" else "black"
         return f"holes: {holes} of {height} x {width} pixels; {colour}; {self.frequency}"
+
+    def inactive_reason(self, height: int, width: int) -> str:
+        area = self.num_holes_range[1] * self.hole_height_range[1] * self.hole_width_range[1]
+        return super().inactive_reason(height, width) or too_small(area, height, width)
 
     def problem(self, height: int, width: int) -> Problem | None:
         tallest, widest = self.hole_height_range[1], self.hole_width_range[1]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import call, number
-from convsmith.data.augment.padding import Fill, fill_source
+from convsmith.data.augment.padding import Fill, fill_source, too_small
 from convsmith.data.augment.transform import Transform
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class Cutout(A.ImageOnlyTransform):
     def details(self) -> str:
         colour = "the mean colour" if self.fill == "mean" else "black"
         return f"a square of {self.size} x {self.size} pixels; {colour}; {self.frequency}"
+
+    def inactive_reason(self, height: int, width: int) -> str:
+        return super().inactive_reason(height, width) or too_small(self.size**2, height, width)
 
     def draw(self, count: int, size: tuple[int, int], generator: "torch.Generator") -> "Holes":
         import torch

@@ -35,6 +35,9 @@ class HorizontalFlip(Transform):
     def details(self) -> str:
         return "every image in every other epoch" if self.alternate else self.frequency
 
+    def inactive_reason(self, height: int, width: int) -> str:
+        return "" if self.alternate else super().inactive_reason(height, width)
+
     def select(self, indices: "Tensor", epoch: int, generator: "torch.Generator") -> "Tensor":
         if self.alternate:
             # The order of the training set is by hashes of the images, so parity is random.

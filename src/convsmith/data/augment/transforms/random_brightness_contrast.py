@@ -33,6 +33,11 @@ class RandomBrightnessContrast(Transform):
         limits = f"{number(self.brightness_limit)}, {number(self.contrast_limit)}"
         return f"{limits} to either side; {self.frequency}"
 
+    def inactive_reason(self, height: int, width: int) -> str:
+        # Half a level of 255 is lost by rounding.
+        small = 255 * (self.brightness_limit + self.contrast_limit) < 0.5
+        return super().inactive_reason(height, width) or ("its limits are 0" if small else "")
+
     def draw(self, count: int, size: tuple[int, int], generator: "torch.Generator") -> Tone:
         import torch
 

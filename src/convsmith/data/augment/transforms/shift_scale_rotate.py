@@ -36,6 +36,13 @@ class ShiftScaleRotate(Transform):
         degrees = number(self.rotate_limit)
         return f"{shift}, {scale}, {degrees} degrees to either side; {self.frequency}"
 
+    def inactive_reason(self, height: int, width: int) -> str:
+        radius = math.hypot(height, width) / 2
+        moves = radius * max(self.scale_limit, math.radians(self.rotate_limit)) >= 0.5
+        shifts = self.shift_limit * max(height, width) >= 1  # whole pixels
+        reason = "" if moves or shifts else "its limits move no pixel"
+        return super().inactive_reason(height, width) or reason
+
     def draw(self, count: int, size: tuple[int, int], generator: "torch.Generator") -> "Affine":
         import torch
 

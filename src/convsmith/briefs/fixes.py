@@ -1,0 +1,176 @@
+"""The fix of each failed check: the smallest change of a notation, found by trying, or advice in words."""
+
+from collections.abc import Callable
+
+from convsmith.briefs import edits
+from convsmith.briefs.edits import Changes
+from convsmith.briefs.remedies import Failing, Remedy
+from convsmith.briefs.schema import BlockPattern
+from convsmith.briefs.structure import LAYER_KINDS, LayerKind, blocks, count_kind
+from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import SpecAnalysis
+
+_INSERT_CONVOLUTION = edits.insertions(
+    lambda layer: [f"C{layer.number}"] if layer.kind.convolution and layer.number else []
+)
+
+# The single changes that add a layer of a kind.
+_ADDING: dict[LayerKind, Changes] = {
+    "depthwise-separable": edits.any_of(
+        edits.replacements(edits.separable),
+        edits.insertions(lambda layer: [f"S{layer.number}"] if layer.number else []),
+    ),
+    "dilated": edits.any_of(
+        edits.replacements(edits.dilated),
+        edits.insertions(
+            lambda layer: [f"C{layer.number}:d2"] if layer.kind.convolution and layer.number else []
+        ),
+    ),
+    "strided": edits.replacements(edits.strided),
+    "residual": edits.residuals,
+    "max-pooling": edits.any_of(
+        edits.replacements(edits.pool_kind("M")),
+        edits.insertions(lambda layer: ["M2"] if layer.kind.convolution else []),
+    ),
+    "average-pooling": edits.any_of(
+        edits.replacements(edits.pool_kind("A")),
+        edits.insertions(lambda layer: ["A2"] if layer.kind.convolution else []),
+    ),
+    "global-average-pooling": edits.head_changes,
+    "fully-connected": edits.head_changes,
+}
+
+# The single changes that remove one.
+_REMOVING: dict[LayerKind, Changes] = {
+    "depthwise-separable": edits.any_of(
+        edits.replacements(edits.dense), edits.removals(lambda layer: layer.kind.letter == "D")
+    ),
+    "dilated": edits.replacements(edits.undilated),
+    "strided": edits.replacements(edits.unstrided),
+    "residual": edits.without_residuals,
+    "max-pooling": edits.any_of(
+        edits.replacements(edits.pool_kind("A")),
+        edits.pool_to_stride,
+        edits.removals(lambda layer: layer.kind.letter == "M"),
+    ),
+    "average-pooling": edits.any_of(
+        edits.replacements(edits.pool_kind("M")),
+        edits.pool_to_stride,
+        edits.removals(lambda layer: layer.kind.letter == "A"),
+    ),
+    "global-average-pooling": edits.head_changes,
+    "fully-connected": edits.head_changes,
+}
+
+
+class Fixes:
+    """The fixes of one net. For a module, which cannot be changed by trying, they are advice in words."""
+
+    def __init__(self, analysis: Analysis, failing: Failing) -> None:
+        """Prepare the fixes.
+
+        Args:
+            analysis: The analysis of the net.
+            failing: Returns the titles of the failed checks of another net.
+        """
+        self._analysis = analysis
+        self._failing = failing
+
+    def smaller(self, title: str, excess: int, attribute: str) -> str:
+        """Return how to reduce a sum over the rows: by how much, the largest rows, and a change."""
+        rows = sorted(self._analysis.rows, key=lambda row: getattr(row, attribute) or 0, reverse=True)[:3]
+        largest = ", ".join(f"{row.layer or row.name} ({getattr(row, attribute):,})" for row in rows)
+        text = f"{excess:,} over; the largest layers are {largest}"
+        change = self._narrower(title)
+        return f"{text}; {change}" if change else text
+
+    def narrower(self, title: str, advice: str) -> str:
+        """Return how to narrow layers until the check passes."""
+        return self._narrower(title) or advice
+
+    def wider(self, title: str, missing: int) -> str:
+        remedy = self._remedy(title)
+        change = remedy.resize_one(wider=True) if remedy else ""
+        return f"{missing:,} too few; {change or 'widen layers, or add some'}"
+
+    def less_memory(self, title: str) -> str:
+        found = self._smallest(
+            title, edits.replacements(edits.strided), lambda other: other.peak_activation_bytes
+        )
+        return self._narrower(title) or found or "stride earlier, or narrow the layers on large maps"
+
+    def larger_field(self, title: str) -> str:
+        changes = edits.any_of(
+            edits.replacements(edits.dilated),
+            edits.replacements(edits.strided),
+            edits.replacements(edits.larger_kernels),
+        )
+        found = self._smallest(title, changes, lambda other: -(other.receptive_field or 0))
+        return found or "dilate 3x3 convolutions, stride earlier, or add layers"
+
+    def covering(self, title: str) -> str:
+        variants = (edits.padded, edits.larger_kernels, edits.unstrided, edits.undilated)
+        changes = edits.any_of(*map(edits.replacements, variants))
+        found = self._smallest(title, changes, lambda other: sum(other.uncovered or (0,)))
+        return found or "keep strides within kernels, and add padding if the last pixels are cut off"
+
+    def with_kind(self, title: str, kind: LayerKind) -> str:
+        found = self._smallest(
+            title, _ADDING.get(kind, edits.any_of()), lambda other: -count_kind(other.rows, kind)
+        )
+        return found or self._advice(kind, LAYER_KINDS[kind].adding)
+
+    def without_kind(self, title: str, kind: LayerKind) -> str:
+        found = self._smallest(
+            title, _REMOVING.get(kind, edits.any_of()), lambda other: count_kind(other.rows, kind)
+        )
+        return found or self._advice(kind, LAYER_KINDS[kind].replacing)
+
+    def block_count(self, title: str, pattern: BlockPattern) -> str:
+        found = self._smallest(
+            title, edits.block_borders, lambda other: abs(len(blocks(other.rows)) - pattern.count)
+        )
+        return found or "separate blocks of convolutions by '/'"
+
+    def block_lengths(self, title: str, pattern: BlockPattern, wrong: list[str]) -> str:
+        each = pattern.convolutions or 0
+        changes = edits.any_of(_INSERT_CONVOLUTION, edits.removals(lambda layer: layer.kind.convolution))
+        found = self._smallest(
+            title,
+            changes,
+            lambda other: sum(abs(len(block.convolutions) - each) for block in blocks(other.rows)),
+        )
+        return found or _block_names(f"give {each} to", wrong)
+
+    def block_ends(self, title: str, plain: list[str]) -> str:
+        changes = edits.any_of(edits.replacements(edits.dilated), edits.replacements(edits.strided))
+        found = self._smallest(title, changes, lambda other: len(plain_block_ends(other)))
+        return found or _block_names("give a stride or a dilation to the last convolution of", plain)
+
+    def _narrower(self, title: str) -> str:
+        remedy = self._remedy(title)
+        return (remedy.resize_one() or remedy.narrow_all()) if remedy else ""
+
+    def _smallest(self, title: str, changes: Changes, value: Callable[[Analysis], float]) -> str:
+        remedy = self._remedy(title)
+        return remedy.smallest(changes, value) if remedy else ""
+
+    def _remedy(self, title: str) -> Remedy | None:
+        analysis = self._analysis
+        return Remedy(analysis, title, self._failing) if isinstance(analysis, SpecAnalysis) else None
+
+    def _advice(self, kind: LayerKind, in_pytorch: str) -> str:
+        if not isinstance(self._analysis, SpecAnalysis):
+            return in_pytorch
+        if kind in _ADDING:
+            return "no change of up to eight layers was found"
+        return f"the notation has no {kind} layers; in PyTorch, {in_pytorch}"
+
+
+def plain_block_ends(analysis: Analysis) -> list[str]:
+    """Return the blocks, but the last, whose last convolution has neither a stride nor a dilation."""
+    return [block.name for block in blocks(analysis.rows)[:-1] if not block.ends_strided_or_dilated]
+
+
+def _block_names(what: str, names: list[str]) -> str:
+    return f"{what} {', '.join(names)}" if names else "the net has no block of convolutions"
