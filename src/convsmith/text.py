@@ -89,6 +89,19 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'es' if re.search(r'(s|x|sh|[^o]ch)$', noun) else 's'}"
 
 
+def size_text(count: int) -> str:
+    """Format a number of bytes in the largest unit of which there is at least one.
+
+    >>> size_text(700), size_text(26_310_554), size_text(3 * 2**40)
+    ('700 bytes', '25.1 MiB', '3,072.0 GiB')
+    """
+    if count < 1024:
+        return plural(count, "byte")
+    # 1,023.96 KiB would be printed as 1,024.0 KiB.
+    power = 1 + sum(count >= 1023.95 * 1024**power for power in (1, 2))
+    return f"{count / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration as minutes and seconds, with hours if there are any.
 

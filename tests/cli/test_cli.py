@@ -107,9 +107,9 @@ def test_a_summary_in_markdown_and_in_json(capsys: Capture) -> None:
     assert run(["summary", *NET, "--markdown"]) == 0
     out = capsys.readouterr().out
     assert [line for line in out.splitlines() if line.startswith("## ")] == [
+        "## Totals",
         "## Course",
         "## Receptive field",
-        "## Totals",
     ]
     assert "- Parameters: 2,970 (2,970 trainable, 0 not)" in out
     assert run(["summary", *NET, "--json"]) == 0

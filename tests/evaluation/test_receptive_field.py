@@ -262,9 +262,104 @@ def test_the_command_with_a_run_and_with_a_recipe(
     assert trained.share_within(2 * 2**0.5) == pytest.approx(1)
 
 
-def test_a_net_alone_has_no_images(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(cs.ConvsmithError, match="a net alone has no images"):
-        cs.receptive_field(cs.resolve("C8 / G F10", input_shape=(3, 8, 8)), Path("nowhere"))
-    assert run(["receptive-field", "C8 / G F10"]) == 2
-    assert run(["receptive-field", "runs/none-1"]) == 2
-    assert "Traceback" not in capsys.readouterr().err
+MODULES = """
+import torch
+from torch import nn
+
+class Plain(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 8, 5, stride=2),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 4, 3, padding=1), Block()
+        self.head = nn.Linear(4, 10)
+    def forward(self, x):
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+    def forward(self, x):
+        return torch.relu(x + self.conv(x))
+
+class Two(Residual):
+    def forward(self, x, y):
+        return super().forward(x + y)
+
+class Flat(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3072, 10))
+
+class Half(Plain):
+    def __init__(self):
+        super().__init__()
+        self.bfloat16()
+
+class Lazy(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(10))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "size"),
+    [("Plain", "2", 7), ("Residual", "body", 5), ("Half", "2", 7), ("Lazy", "0", 3)],
+)
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_module_is_measured_on_noise(
+    name: str, layer: str, size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(MODULES)
+    out = tmp_path / "out"
+    target = ["receptive-field", f"{path}:{name}", "--input", "3x32x32", "--out", str(out), "--images", "100"]
+    assert run(target) == 0
+    shown = capsys.readouterr().out
+    assert f"Layer: {layer}, feature map of" in shown
+    assert "mean over 100 images" in shown
+    assert f"Theoretical receptive field: {size}x{size} pixels" in shown
+    field, _ = cs.receptive_field(cs.resolve(f"{path}:{name}", input_shape=(3, 32, 32)), out, num_images=70)
+    # All of the energy is within the square, and in every line of it.
+    assert field.square is not None
+    top, left = int(field.square.top), int(field.square.left)
+    inside = field.energy[top : top + size, left : left + size]
+    assert inside.sum() == pytest.approx(1)
+    assert (inside.sum(0) > 0).all()
+    assert (inside.sum(1) > 0).all()
+
+
+def test_notation_is_measured_on_noise(tmp_path: Path) -> None:
+    model = cs.resolve("C8 C8:s2 / G F10", input_shape=(3, 16, 16))
+    field, _ = cs.receptive_field(model, tmp_path, num_images=10)
+    assert field.layer == "block1.activation2"
+    assert field.record()["theoretical_size"] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["net.py:Two", "--input", "3x32x32", "--input", "3x32x32"], "other inputs than one image"),
+        (["net.py:Flat", "--input", "3x32x32"], "no layer returns a map"),
+        (["net.py:Plain"], "the input's shape is missing"),
+        (["C8 / G F10"], "the input's shape is missing"),
+        (["runs/none-1"], "no such run folder"),
+        (["digits", "--input", "1x16x16"], "the images of digits are 1x8x8"),
+    ],
+)
+def test_models_without_a_field(
+    arguments: list[str],
+    what: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(MODULES)
+    assert run(["receptive-field", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert what in error
+    assert "Traceback" not in error

@@ -11,6 +11,7 @@ import typer
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, resolve
 from convsmith.cli.output import print_error, print_text
+from convsmith.system import files
 
 
 class View(StrEnum):
@@ -20,7 +21,13 @@ class View(StrEnum):
     COURSE = "course"
     COMPACT = "compact"
     RECEPTIVE_FIELD = "receptive-field"
+    OUTLINE = "outline"
     TOTALS = "totals"
+
+
+# The tables of `all`, in their order; with a depth the outline instead of the long ones.
+_ALL = (View.TOTALS, View.COURSE, View.RECEPTIVE_FIELD)
+_ALL_WITH_DEPTH = (View.TOTALS, View.OUTLINE)
 
 
 def recipes() -> None:
@@ -39,14 +46,28 @@ def summary(
     *,
     input_shape: InputShape = None,
     view: Annotated[View, typer.Option(help="Which tables to show.")] = View.ALL,
+    depth: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Group layers by N parts of their path, and fold equal ones."),
+    ] = None,
     weights_only: Annotated[bool, typer.Option(help="Show only layers with parameters.")] = False,
+    csv_file: Annotated[
+        str | None,
+        typer.Option("--csv", metavar="FILE", help="Write one line for each layer; - prints it instead."),
+    ] = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
     """Show layers, shapes, parameters, MACs, memory and receptive field of a network."""
-    from convsmith.net import tables
+    from convsmith.net import spreadsheet, tables
 
     analysis = resolve(target, overrides, input_shape).analysis
+    if csv_file:
+        text = spreadsheet.outline_csv(analysis, depth) if depth else spreadsheet.rows_csv(analysis)
+        if csv_file == "-":
+            print_text(text.removesuffix("\n"))
+            return
+        files.write_text(Path(csv_file), text)
     if as_json:
         print_text(json.dumps(tables.record(analysis), indent=2))
         return
@@ -54,11 +75,11 @@ def summary(
         View.COURSE: lambda: tables.course_summary(analysis, weights_only=weights_only),
         View.COMPACT: lambda: tables.compact_table(analysis),
         View.RECEPTIVE_FIELD: lambda: tables.receptive_field_table(analysis),
+        View.OUTLINE: lambda: tables.outline_table(analysis, depth),
         View.TOTALS: lambda: "\n".join(tables.totals(analysis)),
     }
-    selected = [
-        each for each in parts if view in {View.ALL, each} and (each, view) != (View.COMPACT, View.ALL)
-    ]
+    every = _ALL_WITH_DEPTH if depth else _ALL
+    selected = every if view is View.ALL else (view,)
     if as_markdown:
         print_text("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in selected))
     else:
@@ -120,11 +141,15 @@ def receptive_field(
     target: TargetArgument,
     overrides: Overrides = None,
     *,
-    images: Annotated[int, typer.Option(metavar="N", min=1, help="test images to average over")] = 256,
+    input_shape: InputShape = None,
+    images: Annotated[int, typer.Option(metavar="N", min=1, help="images to average over")] = 256,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for picture and numbers")] = Path("drawn"),
 ) -> None:
-    """Measure the effective receptive field of a trained model, or of a recipe's initial weights."""
-    model = resolve(target, overrides, None)
+    """Measure the effective receptive field of a trained model, or of initial weights.
+
+    It is measured on test images; for notation and modules, on noise.
+    """
+    model = resolve(target, overrides, input_shape)
     for note in model.notes:
         print_error(note)
     from convsmith.reports.receptive_field import field_lines

@@ -23,11 +23,13 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
+from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.rows import ReceptiveField
 from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
+from convsmith.tracing.members import first_weight, unwrap
 from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.metrics import eval_mode
 
@@ -277,6 +279,69 @@ def measure(
     sample = data.test.select(drawn[:num_images].sort().values.numpy())
     batches = normalized_batches(sample.images, Normalizer.of(data, device), _BATCH)
     return effective_field(net, batches, layer, _theoretical(analysis, layer))
+
+
+def measure_noise(
+    net: nn.Module, analysis: Analysis, *, seed: int, num_images: int
+) -> EffectiveReceptiveField:
+    """Measure the field of the last map before the head on normally distributed noise; see `measure`.
+
+    Args:
+        net: Any module that takes one image, on the CPU.
+        analysis: Of the same module.
+        seed: Of the noise.
+        num_images: At least 1.
+
+    Raises:
+        ModuleError: The module takes other inputs, no layer returns a map, or no gradient reaches the images.
+    """
+    net = unwrap(net)
+    if len(analysis.inputs) > 1 or len(analysis.input_shape) != 3 or analysis.unit != "image":
+        raise ModuleError(
+            "it takes other inputs than one image",
+            where=analysis.title,
+            fix="wrap it in a module that takes the image and sets the others",
+        )
+    dtype = first_weight(net).dtype
+    layer, theoretical = _last_map(net, analysis, torch.zeros(1, *analysis.input_shape, dtype=dtype))
+    generator = new_generator(seed, _SAMPLE)
+    batches = (
+        torch.randn(min(_BATCH, num_images - start), *analysis.input_shape, generator=generator).to(dtype)
+        for start in range(0, num_images, _BATCH)
+    )
+    return effective_field(net, batches, layer, theoretical)
+
+
+def _last_map(net: nn.Module, analysis: Analysis, image: Tensor) -> tuple[str, ReceptiveField]:
+    """Return the layer of the last map before the head, and its theoretical receptive field."""
+    shapes = _output_shapes(net, image)
+    for row in reversed(analysis.rows):
+        if len(row.out_shape) == 3 and row.out_field.axes and all(row.out_field.sizes):
+            # The output of a function is that of the module that calls it, if nothing follows.
+            for path in (row.name, row.layer):
+                if shapes.get(path) == row.out_shape:
+                    return path, row.out_field
+    raise ModuleError(
+        "no layer returns a map before the head", where=analysis.title, fix="name another module"
+    )
+
+
+def _output_shapes(net: nn.Module, image: Tensor) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each layer's last output, without the batch."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _, __, output, path=path: shapes.update({path: tuple(getattr(output, "shape", ())[1:])})
+        )
+        for path, module in net.named_modules()
+    ]
+    try:
+        with eval_mode(net), torch.no_grad():
+            net(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shapes
 
 
 def write(field: EffectiveReceptiveField, path: Path) -> None:

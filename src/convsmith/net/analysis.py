@@ -82,8 +82,9 @@ class Analysis:
 
     def totals_line(self) -> str:
         """Return parameters, MACs and receptive field as one line of text."""
+        macs = macs_text(self.macs, len(self.unknown_macs))
         return (
-            f"{self.parameters:,} parameters, {macs_text(self.macs, len(self.unknown_macs))} MACs per image, "
+            f"{self.parameters:,} parameters, {macs} MACs per {self.unit}, "
             f"receptive field {receptive_field_text(self.final_receptive_field)}"
         )
 
@@ -131,7 +132,8 @@ class Analysis:
 
     @property
     def input_bytes(self) -> int:
-        return prod(self.input_shape) * BYTES_PER_VALUE
+        """The size of all inputs, those of floating-point numbers in fp32."""
+        return sum(each.bytes for each in self.inputs) or prod(self.input_shape) * BYTES_PER_VALUE
 
     @property
     def parameter_bytes(self) -> int:
@@ -143,7 +145,8 @@ class Analysis:
 
         Elementwise operations run in place if no later operation needs their input.
         """
-        return peak_activations(self.rows, self.input_shape) * BYTES_PER_VALUE
+        sizes = [each.shape for each in self.inputs] or [self.input_shape]
+        return peak_activations(self.rows, (sum(map(prod, sizes)),)) * BYTES_PER_VALUE
 
     @property
     def training_bytes(self) -> tuple[int, int]:

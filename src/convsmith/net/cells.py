@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from convsmith.net.rows import AxisReceptiveField, ReceptiveField, Row
-from convsmith.text import plural
+from convsmith.text import percent, plural
 
 
 def axes_text(values: Sequence[object]) -> str:
@@ -31,10 +31,21 @@ def size_cell(field: ReceptiveField) -> str:
     return size if size == smallest else f"{size} ({smallest})"
 
 
-def _macs_cell(row: Row) -> str:
-    if row.macs is None:
+def macs_cell(macs: int | None) -> str:
+    if macs is None:
         return "?"
-    return f"{row.macs:,}" if row.macs else ""
+    return f"{macs:,}" if macs else ""
+
+
+def share_cell(count: int, total: int) -> str:
+    """The share of the parameters of a net.
+
+    >>> share_cell(1, 3), share_cell(1, 100_000), share_cell(0, 3)
+    ('33.3 %', '<0.1 %', '')
+    """
+    if not count:
+        return ""
+    return percent(count / total, 1) if count / total >= 0.0005 else "<0.1 %"
 
 
 def note_lines(rows: Sequence[Row]) -> list[str]:
@@ -85,5 +96,5 @@ _COMPACT_COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("padding", lambda row: axes_text(row.padding)),
     ("receptive field", lambda row: size_cell(row.out_field)),
     ("activations", lambda row: f"{row.activations:,}"),
-    ("MACs", _macs_cell),
+    ("MACs", lambda row: macs_cell(row.macs)),
 )

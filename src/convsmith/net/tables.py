@@ -13,9 +13,10 @@ from convsmith.net.cells import (
     receptive_field_text,
     size_cell,
 )
+from convsmith.net.outline import outline_cells
 from convsmith.net.remarks import lines_text
 from convsmith.net.rows import ReceptiveField, Row
-from convsmith.text import markdown_table
+from convsmith.text import markdown_table, size_text
 
 _RULE = "-" * 64
 _MIB = 1024**2
@@ -91,11 +92,22 @@ def compact_table(analysis: Analysis) -> str:
     return "\n\n".join([markdown_table(header, lines, left=2), *_notes(analysis.rows)])
 
 
+def outline_table(analysis: Analysis, depth: int | None = None) -> str:
+    """Return the outline as Markdown, with one line for each part of a net and its equal neighbours.
+
+    Args:
+        analysis: The analysis of a net.
+        depth: Parts of a path, such as 2 for `layer1.0`; None for one line for each row.
+    """
+    header, *lines = outline_cells(analysis.rows, analysis.parameters, depth)
+    return "\n\n".join([markdown_table(header, lines, left=2), *_notes(analysis.rows)])
+
+
 def totals(analysis: Analysis) -> list[str]:
     """Return the totals, one line each, with their units."""
     fixed, each = analysis.training_bytes
-    files = ", ".join(f"{size / 1024:,.1f} KiB in {name}" for name, size in analysis.file_bytes.items())
-    peak = analysis.peak_activation_bytes / 1024
+    files = ", ".join(f"{size_text(size)} in {name}" for name, size in analysis.file_bytes.items())
+    peak, one = size_text(analysis.peak_activation_bytes), f"one {analysis.unit}"
     unregistered = sum(count for _, count in analysis.unregistered)
     frozen = analysis.parameters - analysis.trainable - unregistered
     extra = f", {unregistered:,} unregistered" if unregistered else ""
@@ -103,10 +115,10 @@ def totals(analysis: Analysis) -> list[str]:
     lines = [
         f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not{extra})",
         f"Buffers: {analysis.buffers:,} values",
-        f"MACs: {macs} for one image; 1 MAC (multiply-accumulate) is 2 FLOPs",
+        f"MACs: {macs} for {one}; 1 MAC (multiply-accumulate) is 2 FLOPs",
         f"Receptive field: {receptive_field_text(analysis.final_receptive_field)}",
-        f"Activations: {analysis.activations:,} values for one image, peak memory {peak:,.1f} KiB (fp32)",
-        f"Training, estimated: {fixed / _MIB:,.2f} MiB + {each / _MIB:,.2f} MiB for each image (fp32)",
+        f"Activations: {analysis.activations:,} values for {one}, peak memory {peak} (fp32)",
+        f"Training, estimated: {size_text(fixed)} + {size_text(each)} for each {analysis.unit} (fp32)",
         f"Weights in a file: {files}",
     ]
     lines += analysis.remarks
