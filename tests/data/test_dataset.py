@@ -58,7 +58,7 @@ def test_validation_images_come_from_the_training_split_only(image_folder: Folde
 
 
 def test_too_few_images_to_split(image_folder: Folder) -> None:
-    assert "cannot be split" in problems(image_folder({"": 1}))
+    assert "one image only of 'one', 'two', 'zero'" in problems(image_folder({"": 1}))
 
 
 def test_mean_and_std_against_numpy() -> None:

@@ -25,10 +25,14 @@ def test_image_folder_with_splits(image_folder: Folder, colour: bool) -> None:
     assert any(np.array_equal(image, written) for image in images)
 
 
-def test_a_class_folder_may_be_named_like_a_split(image_folder: Folder) -> None:
-    data = load(config(image_folder({"": 6}, classes=("car", "train"))))
+def test_a_class_folder_may_be_named_like_a_split_if_the_recipe_says_so(image_folder: Folder) -> None:
+    root = image_folder({"": 6}, classes=("car", "train"))
+    assert 'data.splits.train="."' in problems(root)
+    data = load(config(root, splits={"train": "."}))
     assert data.class_names == ("car", "train")
     assert len(data.train) + len(data.test) == 12
+    inside = image_folder({"train": 6, "test": 2}, classes=("car", "train"), name="inside")
+    assert load(config(inside)).class_names == ("car", "train")
 
 
 def test_folders_without_images(tmp_path: Path, image_folder: Folder) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 from convsmith.data import signatures
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
-from convsmith.data.folders import list_files
+from convsmith.data.listing import list_files
 from convsmith.data.signatures import decode_signature, file_signature
 from helpers.sources import Folder, config, parquet, png
 

@@ -13,6 +13,7 @@ import pytest
 import convsmith as cs
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
+from convsmith.data.decode import FORMATS
 from convsmith.data.issues import Verification
 from helpers.faults import DAMAGE, TINY, digit, encoded, verify
 from helpers.oracle import Oracle, contents, in_process
@@ -99,7 +100,7 @@ def test_rows_of_parquet_files_are_named(tmp_path: Path) -> None:
     )
     assert verify(root) == {
         ("unreadable", "data/train-00000.parquet, row 5"): (
-            "not an image in one of the formats PNG, JPEG, BMP, WEBP, GIF, TIFF, PPM: text"
+            f"not an image in one of the formats {', '.join(FORMATS)}: text"
         ),
         ("unreadable", "data/train-00001.parquet, row 4"): "no image",
         ("bad label", "data/train-00001.parquet, row 5"): "label 7, expected 0 to 1",

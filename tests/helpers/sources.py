@@ -1,7 +1,7 @@
 """Data sets that tests write and load."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
@@ -23,6 +23,26 @@ def problems(source: object, **values: object) -> str:
     with pytest.raises(DataError) as caught:
         load(config(source, **values))
     return str(caught.value)
+
+
+def tree(root: Path, *paths: str) -> Path:
+    """Write files: an image of another grey for each path that ends in a suffix, a folder for the others."""
+    for number, text in enumerate(paths):
+        path = root / text
+        if not path.suffix:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in {".csv", ".txt", ".heic"}:
+            path.write_text("text")
+        else:
+            Image.new("L", (4, 4), number % 256).save(path, format="PNG")
+    return root
+
+
+def classes(parent: str, names: Sequence[str] = ("cat", "dog"), images: int = 2) -> list[str]:
+    """Return the paths of images in class folders, for `tree`."""
+    return [f"{parent}/{name}/{number}.png".lstrip("/") for name in names for number in range(images)]
 
 
 def parquet(folder: Path, columns: dict[str, object], features: datasets.Features | None = None) -> Path:

@@ -71,7 +71,9 @@ OPTIONAL = {
 
 def valid(kind: type[BaseModel]) -> Any:
     """Return the content of a valid file."""
-    return copy.deepcopy(OTHERS[kind]) if kind in OTHERS else reading.read_json(RUN / FILES[kind])
+    value = copy.deepcopy(OTHERS[kind]) if kind in OTHERS else reading.read_json(RUN / FILES[kind])
+    # Runs of version 0.1.0 did not record what was not read.
+    return {**value, "left_out": {"hidden": 2}, "notes": ["a note"]} if kind is DataRecord else value
 
 
 def fields(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -101,7 +103,7 @@ def error_of(kind: type[BaseModel], value: Any, folder: Path) -> str:
 
 def keys_are_data(kind: type[BaseModel], path: tuple[str | int, ...]) -> bool:
     """Whether the last part of a path is the key of a table with arbitrary keys."""
-    tables = {"splits", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
+    tables = {"splits", "left_out", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
     return (len(path) > 1 and path[-2] in tables) or (kind is Manifest and len(path) == 1)
 
 

@@ -1,5 +1,6 @@
 """Resume a run."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from convsmith.reports.report import Result, write_report
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
+from convsmith.runs.session import changed_classes
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
 from convsmith.system import folders, paths
@@ -63,6 +65,7 @@ def resume(
         with session.threads():
             conditions = conditions_of(session, teacher.sha256 if teacher else None)
             changes = changes_of(checkpoint.conditions, conditions)
+            changes += _class_changes(folder, session)
             unexpected = [each for each in changes if each.field not in _LENGTH]
             if unexpected and not accept_changes:
                 raise _changed(run, unexpected)
@@ -127,6 +130,14 @@ def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> Non
             where=str(folder.path),
             fix=f"train on with --epochs {2 * done}",
         )
+
+
+def _class_changes(folder: RunFolder, session: Session) -> list[Change]:
+    """Return the class names that differ from those of the run's record."""
+    before, now = folder.read(DataRecord).class_names, session.data.class_names
+    if not changed_classes(before, now):
+        return []
+    return [Change(field="data.class_names", before=json.dumps(before), now=json.dumps(now))]
 
 
 def _changed(run: Path, changes: Sequence[Change]) -> RunError:

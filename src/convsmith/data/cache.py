@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from convsmith.data.index import Entry, cache_folder, forget, read_entry, write_
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages
 from convsmith.data.parquet import unreadable_files
-from convsmith.data.raw import RawData, RawSplit, Source
+from convsmith.data.raw import RawData, RawSplit, Source, SourceLayout
 from convsmith.data.scan import ScanResult, scan
 from convsmith.data.signatures import decode_signature
 from convsmith.data.sources import read_source
@@ -45,12 +45,14 @@ class CachedData:
     Attributes:
         fingerprint: A hash of its content, independent of order and file names.
         dropped: Unusable images that were left out, if the recipe allows it.
+        layout: What was decided about the source's splits and names, and what is not read.
     """
 
     splits: Mapping[str, CachedSplit]
     class_names: tuple[str, ...]
     fingerprint: str
     dropped: tuple[DataIssue, ...] = ()
+    layout: SourceLayout = field(default_factory=SourceLayout)
 
 
 def _content_folder() -> Path:
@@ -148,6 +150,7 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
         source=source.location,
         class_names=raw.class_names,
         dropped=result.damaged,
+        layout=raw.layout(result.more_pages),
     )
 
 
@@ -222,6 +225,7 @@ def _load(entry: Entry) -> CachedData:
         class_names=entry.class_names,
         fingerprint=meta["fingerprint"],
         dropped=entry.dropped,
+        layout=entry.layout,
     )
 
 
@@ -276,7 +280,11 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
             fix="add images of every class, or remove the class",
         )
     if len(raw.class_names) < 2:
-        raise DataError("found one class, expected at least two", where=source.location)
+        raise DataError(
+            f"found one class, {', '.join(map(repr, raw.class_names))}, expected at least two",
+            where=source.location,
+            fix="add images of another class, or name another column of labels: data.label_column=NAME",
+        )
 
 
 def _check_sizes(result: ScanResult, source: Source, config: DataConfig) -> None:

@@ -5,6 +5,28 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class SplitNames(BaseModel):
+    """The `[data.splits]` table: where the splits of a source are, if their names do not tell.
+
+    A folder of images has folders, relative to the source, in which every folder is a class. Parquet files
+    have the beginnings of their paths. Hub data sets have splits.
+
+    >>> SplitNames(train="seg_train", test="seg_test").by_role()
+    {'train': 'seg_train', 'test': 'seg_test'}
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    train: str = Field(min_length=1, max_length=4096, description="the training set")
+    test: str | None = Field(
+        default=None, min_length=1, max_length=4096, description="the test set; by default split off"
+    )
+
+    def by_role(self) -> dict[str, str]:
+        """Return the names of the splits that are given."""
+        return {"train": self.train, **({"test": self.test} if self.test else {})}
+
+
 class DataConfig(BaseModel):
     """The `[data]` table of a recipe."""
 
@@ -36,3 +58,4 @@ class DataConfig(BaseModel):
     )
     image_column: str | None = Field(default=None, description="the images' column, if ambiguous by type")
     label_column: str | None = Field(default=None, description="the labels' column, if ambiguous by type")
+    splits: SplitNames | None = Field(default=None, description="where the splits are, if ambiguous by name")

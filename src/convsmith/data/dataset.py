@@ -2,18 +2,20 @@
 
 import dataclasses
 import hashlib
+import math
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from convsmith.data.cache import CachedData, CachedSplit, fingerprint, load_cached
+from convsmith.data.cache import MAX_LISTED, CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages, Images
-from convsmith.data.raw import Source
+from convsmith.data.raw import Source, SourceLayout
 from convsmith.data.sources import find_source
 from convsmith.errors import DataError
 from convsmith.system.folders import expand_user
@@ -87,6 +89,7 @@ class TrainingData:
         mean: Per channel over the training split, pixels scaled to 0..1.
         std: Standard deviation, as `mean`; never 0.
         dropped: Issues of the damaged images that were left out.
+        layout: What was decided about the source's splits and names, and what is not read.
     """
 
     title: str
@@ -99,6 +102,7 @@ class TrainingData:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dropped: tuple[DataIssue, ...] = ()
+    layout: SourceLayout = field(default_factory=SourceLayout)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -157,7 +161,7 @@ def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
     cached = load_cached(source, config, refresh=refresh)
     training, split_off = _training_data(source, cached, config)
     test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
-    fields = {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
+    fields = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}
     return ImageDataset(**fields, test=test, test_is_split_off=split_off is not None)
 
 
@@ -183,9 +187,9 @@ def _training_data(
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
     split_off = validation = None
     if "test" not in cached.splits:
-        train, split_off = _stratified(train, config.test_fraction, config, source.location)
+        train, split_off = _stratified(train, config.test_fraction, config, cached, source.location)
     if config.validation:
-        train, validation = _stratified(train, config.validation, config, source.location)
+        train, validation = _stratified(train, config.validation, config, cached, source.location)
     mean, std = mean_and_std(train.images)
     training = TrainingData(
         title=source.title,
@@ -198,6 +202,7 @@ def _training_data(
         mean=mean,
         std=std,
         dropped=cached.dropped,
+        layout=cached.layout,
     )
     return training, split_off
 
@@ -272,19 +277,37 @@ def _split(cached: CachedSplit, *, resident: bool) -> Split:
     return Split(images=images, labels=cached.labels)
 
 
-def _stratified(split: Split, fraction: float, config: DataConfig, location: str) -> tuple[Split, Split]:
-    try:
-        rest, held_out = train_test_split(
-            np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
-        )
-    except ValueError as error:
-        raise DataError(
-            f"{len(split):,} images cannot be split with a share of {fraction}: {error}",
-            where=location,
-            fix="give every class at least two images, or hold out a larger share",
-        ) from error
+def _stratified(
+    split: Split, fraction: float, config: DataConfig, cached: CachedData, location: str
+) -> tuple[Split, Split]:
+    _check_divisible(split, fraction, cached.class_names, location)
+    rest, held_out = train_test_split(
+        np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
+    )
     rest, held_out = np.sort(rest), np.sort(held_out)
     return split.select(rest), split.select(held_out)
+
+
+def _check_divisible(split: Split, fraction: float, names: Sequence[str], location: str) -> None:
+    """Raise DataError unless each class has an image for both parts."""
+    counts = np.bincount(split.labels, minlength=len(names))
+    single = [name for name, count in zip(names, counts, strict=True) if count == 1]
+    if single:
+        rest = len(single) - MAX_LISTED
+        raise DataError(
+            f"one image only of {', '.join(map(repr, single[:MAX_LISTED]))}"
+            f"{f' and {rest:,} more classes' if rest > 0 else ''}, so that no other part can have one",
+            where=location,
+            fix="give every class at least two images, or remove the class",
+        )
+    held_out = math.ceil(len(split) * fraction)
+    if min(held_out, len(split) - held_out) < len(names):
+        raise DataError(
+            f"a share of {fraction} of {len(split):,} images is {held_out:,}, expected at least one image of "
+            f"each of the {len(names):,} classes in both parts",
+            where=location,
+            fix="hold out a larger share, or add images",
+        )
 
 
 def _identity(name: str, title: str, digest: str) -> str:

@@ -9,11 +9,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 Encoded = bytes | str | NDArray[np.uint8] | None
 # Formats that Pillow decodes without external programs; a PSD or FITS file named .png is rejected.
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+FORMATS = (
+    *("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM"),
+    # Since Pillow 11.3, where it was built with libavif.
+    *(("AVIF",) if "avif" in features.modules and features.check("avif") else ()),
+)
 MAX_PIXELS = 50_000_000
 GREY_MODES = frozenset({"1", "L", "LA"})
 WIDE_MODES = ("I", "F")
@@ -39,11 +43,15 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """A decoded image, in mode L or RGB by default, with the mode and format of its file."""
+    """A decoded image, in mode L or RGB by default, with the mode and format of its file.
+
+    `pages` counts the images in the file; the first one is decoded.
+    """
 
     image: Image.Image
     mode: str
     format: str | None = None
+    pages: int = 1
 
 
 class UnusableImageError(Exception):
@@ -121,12 +129,20 @@ def _decode(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> 
             if mode.startswith(WIDE_MODES):
                 raise UnusableImageError("unreadable", f"mode {mode} has more than 8 bits per channel")
             file_format = image.format
-            decoded = DecodedImage(image=convert(image), mode=mode, format=file_format)
+            decoded = DecodedImage(image=convert(image), mode=mode, format=file_format, pages=_pages(image))
         if file_format == "PNG":
             # Decoding does not check the checksums of the pixels.
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.verify()
     return decoded
+
+
+def _pages(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    # Damage after the first page, which is used.
+    except Exception:  # noqa: BLE001 - decoders raise nearly any exception
+        return 1
 
 
 def _oversized() -> UnusableImageError:

@@ -1,105 +1,117 @@
-"""Image folders: `root/<split>/<class>/*`, or `root/<class>/*`, which is split later."""
+"""Image folders: the files of each class and split, and what is left out."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from convsmith.data.raw import SPLIT_NAMES, RawData, RawSplit, select_splits
+from convsmith.data.config import SplitNames
+from convsmith.data.labels import canonical_name, name_notes, nearly_equal
+from convsmith.data.layout import Layout, Tree, find_layout
+from convsmith.data.listing import SUFFIXES, Listing, is_image, list_folder
+from convsmith.data.raw import RawData, RawSplit
 from convsmith.errors import DataError
+from convsmith.system import paths
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-LAYOUT_HINT = "expected root/train/<class>/*.png and root/test/<class>/*.png, or root/<class>/*.png"
+# The files of each class; and of each class, the spellings of its folders.
+Classes = dict[str, list[Path]]
+Spellings = dict[str, set[str]]
 
 
-def read_image_folder(root: Path) -> RawData:
+def read_image_folder(root: Path, named: SplitNames | None = None) -> RawData:
     """Return the files of an image folder by split and class. Subfolders belong to their class.
 
+    Args:
+        root: The folder.
+        named: The folders of the splits, if the recipe names them.
+
     Raises:
-        DataError: There are no class folders, no split is named train, or the folder cannot be listed.
+        DataError: The layout is unknown or ambiguous, or the folder cannot be listed.
     """
-    splits = _split_folders(root)
-    classes = {target: _folders(folder) for target, folder in splits.items()}
-    names = tuple(sorted({path.name for folders in classes.values() for path in folders}))
-    raw: dict[str, RawSplit] = {
-        target: _split(root, splits[target], classes[target], names)
-        for target in ("train", "test")
-        if target in splits
+    listing = list_folder(root)
+    images = [path for path in listing.files if is_image(path)]
+    layout = find_layout(_tree(root, listing, images), named)
+    spellings: Spellings = {}
+    splits = {
+        name: _classes(root / folder, listing, images, spellings) for name, folder in layout.folders.items()
     }
-    used = {root / location for split in raw.values() for location in split.locations}
-    ignored = {
-        str(path.relative_to(root)): _ignored_reason(path) for path in list_files(root) if path not in used
+    _check_spelling(root, splits)
+    names = tuple(sorted(spellings))
+    raw = {
+        name: _split(root, root / layout.folders[name], classes, names) for name, classes in splits.items()
     }
-    return RawData(splits=raw, class_names=names, ignored=ignored)
+    used = {path for classes in splits.values() for files in classes.values() for path in files}
+    ignored = {path: _ignored_reason(root, path, layout) for path in listing.files if path not in used}
+    return RawData(
+        splits=raw,
+        class_names=names,
+        ignored={
+            str(path.relative_to(root)): why for path, why in sorted((listing.skipped | ignored).items())
+        },
+        notes=(*layout.notes, *_spelling_notes(spellings), *name_notes(names)),
+        test_is_validation=layout.test_is_validation,
+    )
 
 
-def split_folders(root: Path) -> dict[str, str]:
+def split_folders(root: Path, named: SplitNames | None = None) -> dict[str, str]:
     """Return the folders of the splits "train" and "test"; "" if the class folders are at the top.
 
     Raises:
-        DataError: The folder does not have the expected layout.
+        DataError: The layout is unknown or ambiguous.
     """
-    return {target: "" if folder == root else folder.name for target, folder in _split_folders(root).items()}
+    listing = list_folder(root)
+    layout = find_layout(_tree(root, listing, list(filter(is_image, listing.files))), named)
+    return {name: folder.as_posix() if folder.parts else "" for name, folder in layout.folders.items()}
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Return all files below a folder, sorted, without hidden ones.
-
-    Raises:
-        DataError: The folder cannot be listed.
-    """
-    paths, visited = [], set()
-    try:
-        # Links to folders are followed, but not in cycles.
-        for top, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-            real = os.path.realpath(top)
-            folders[:] = [] if real in visited else [name for name in folders if not name.startswith(".")]
-            if real not in visited:
-                paths += [Path(top, name) for name in names if not name.startswith(".")]
-            visited.add(real)
-    except OSError as error:
-        raise DataError(f"cannot be listed: {error.strerror}", where=str(error.filename or folder)) from error
-    return sorted(paths)
+def _tree(root: Path, listing: Listing, images: Sequence[Path]) -> Tree:
+    pictures = set(images)
+    return Tree(
+        str(root),
+        images=[path.relative_to(root).parts for path in images],
+        folders=[path.relative_to(root).parts for path in listing.folders],
+        files=[path.relative_to(root).parts for path in listing.files if path not in pictures],
+    )
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _classes(parent: Path, listing: Listing, images: Sequence[Path], spellings: Spellings) -> Classes:
+    """Return the images of each folder in `parent`; folders of one name in two spellings are one class."""
+    classes: Classes = {}
+    for folder in listing.folders:
+        if folder.parent == parent:
+            name = canonical_name(folder.name)
+            spellings.setdefault(name, set()).add(folder.name)
+            classes.setdefault(name, [])
+    depth = len(parent.parts)
+    for path in images:
+        if path.is_relative_to(parent) and len(path.parts) > depth + 1:
+            classes[canonical_name(path.parts[depth])].append(path)
+    return classes
 
 
-def is_image(path: Path) -> bool:
-    """Return whether a path is a regular file with the suffix of an image."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+def _check_spelling(root: Path, splits: Mapping[str, Classes]) -> None:
+    """Raise DataError if a test class has no training images but for its case or separators."""
+    train, test = splits["train"], splits.get("test", {})
+    for group in nearly_equal([*train, *test]):
+        own, other = ([name for name in group if name in classes] for classes in (train, test))
+        if set(other) - set(own):
+            raise DataError(
+                f"found the class {', '.join(map(repr, own)) or 'none'} in the training set and "
+                f"{', '.join(map(repr, other))} in the test set, apart only in case, spaces or separators",
+                where=str(root),
+                fix="give the folders of one class one name",
+            )
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the parent folders of the classes, by the split that they are used as."""
-    folders = _folders(root)
-    if not folders:
-        raise DataError("found no class folders", where=str(root), fix=LAYOUT_HINT)
-    if not all(folder.name.lower() in SPLIT_NAMES for folder in folders):
-        return {"train": root}
-    named = {folder.name.lower(): folder for folder in folders}
-    if "train" not in named:
-        raise DataError(
-            f"found the splits {', '.join(named)}, expected one named train", where=str(root), fix=LAYOUT_HINT
-        )
-    splits = {target: named[name] for name, target in select_splits(list(named)).items()}
-    for folder in splits.values():
-        if not _folders(folder):
-            raise DataError("found no class folders", where=str(folder), fix=LAYOUT_HINT)
-    return splits
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"cannot be listed: {error.strerror}", where=str(folder)) from error
-
-
-def _split(root: Path, folder: Path, classes: Sequence[Path], names: Sequence[str]) -> RawSplit:
-    files = [
-        (path, names.index(each.name)) for each in classes for path in list_files(each) if is_image(path)
+def _spelling_notes(spellings: Spellings) -> list[str]:
+    return [
+        f"one class, whose folders spell its letters in two ways (NFC and NFD): {name!r}"
+        for name, found in sorted(spellings.items())
+        if len(found) > 1
     ]
+
+
+def _split(root: Path, folder: Path, classes: Classes, names: Sequence[str]) -> RawSplit:
+    labels = {name: index for index, name in enumerate(names)}
+    files = [(path, labels[name]) for name in sorted(classes) for path in classes[name]]
     return RawSplit(
         images=[str(path) for path, _ in files],
         labels=[label for _, label in files],
@@ -108,11 +120,13 @@ def _split(root: Path, folder: Path, classes: Sequence[Path], names: Sequence[st
     )
 
 
-def _ignored_reason(path: Path) -> str:
-    if path.is_symlink() and not path.exists():
+def _ignored_reason(root: Path, path: Path, layout: Layout) -> str:
+    if path.is_symlink() and not paths.exists(path):
         return "a broken link"
-    if not path.is_file():
+    if not paths.is_file(path):
         return "not a regular file"
     if path.suffix.lower() not in SUFFIXES:
         return f"not an image: {f'suffix {path.suffix}' if path.suffix else 'no suffix'}"
-    return "not in a class folder of a used split"
+    relative = path.relative_to(root)
+    reasons = [why for folder, why in layout.left_out.items() if relative.is_relative_to(folder)]
+    return reasons[0] if reasons else "not in a class folder of a used split"

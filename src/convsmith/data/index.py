@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from convsmith.data.issues import DataIssue
+from convsmith.data.raw import SourceLayout
 from convsmith.errors import FileError
 from convsmith.system import files, folders, reading
 
@@ -26,6 +27,7 @@ class Entry:
         content: The name of the folder of the images.
         meta_sha256: Of the folder's meta.json, which has the hashes of its other files.
         source: The location of the source.
+        layout: What was decided about its splits and names, and what is not read.
     """
 
     content: str
@@ -33,6 +35,7 @@ class Entry:
     source: str
     class_names: tuple[str, ...]
     dropped: tuple[DataIssue, ...]
+    layout: SourceLayout
 
 
 def cache_folder() -> Path:
@@ -91,6 +94,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
             "source": str(source),
             "class_names": list(names),
             "dropped": list(dropped),
+            "layout": {"notes": list(notes), "left_out": dict(left_out), "test_is_validation": bool(swapped)},
             # The name of the content cannot leave the cache.
         } if _CONTENT_NAME.fullmatch(content) and _SHA256.fullmatch(meta):
             issues = tuple(DataIssue(**each) for each in dropped)
@@ -100,6 +104,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
                 source=source,
                 class_names=tuple(map(str, names)),
                 dropped=issues,
+                layout=SourceLayout(notes=tuple(notes), left_out=left_out, test_is_validation=swapped),
             )
         case _:
             return None

@@ -58,6 +58,7 @@ class Verification:
         classes: The number of usable images of each class in each split: `{class: {split: count}}`.
         issues: The most severe first.
         ignored: Files that are not read, with the reason; they are not issues.
+        notes: What the layout and the class names were taken for.
     """
 
     title: str
@@ -66,6 +67,7 @@ class Verification:
     classes: Mapping[str, Mapping[str, int]]
     issues: tuple[DataIssue, ...]
     ignored: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -89,6 +91,7 @@ class Verification:
             "counts": self.counts,
             "issues": [asdict(issue) for issue in self.issues],
             "ignored": dict(self.ignored),
+            "notes": list(self.notes),
         }
 
 
@@ -96,6 +99,7 @@ def report_lines(verification: Verification, *, limit: int | None = DEFAULT_LIMI
     """Format a verification as lines of text, with at most `limit` files of each kind of issue."""
     images = ", ".join(plural(count, f"{name} image") for name, count in verification.images.items())
     lines = [f"{verification.title}: {images}, {plural(len(verification.classes), 'class')}"]
+    lines += [f"note: {one_line(note)}" for note in verification.notes]
     for kind, count in verification.counts.items():
         consequence = "; training stops" if STOPS_TRAINING[kind] else ""
         lines += ["", f"{kind} ({count:,}{consequence})"]

@@ -3,14 +3,17 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from convsmith.data.config import DataConfig
+from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.folders import list_files
-from convsmith.data.raw import RawData, RawSplit, Source, is_class_index, select_splits
-from convsmith.errors import DataError, suggest
+from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
+from convsmith.data.listing import list_files
+from convsmith.data.raw import RawData, RawSplit, Source
+from convsmith.data.splits import VALIDATION_NOTE, Role, choose_splits, role_of
+from convsmith.data.tables import declared_names, encoded_image, features_of, find_columns, reason_of
+from convsmith.errors import DataError
 
 # Rows in memory at once.
 _BATCH_ROWS = 256
@@ -23,52 +26,142 @@ class Shard:
     path: Path
     location: str
     num_rows: int
-    labels: list[Any]
+    labels: TableLabels
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSplit:
+    """What the path of a parquet file says.
+
+    Attributes:
+        name: The beginning of the path up to the split's name, which names the split in `data.splits`.
+        role: The split that the name stands for.
+        configuration: The other folders: the hub has one for each version of a data set.
+    """
+
+    name: str
+    role: Role | None
+    configuration: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenFiles:
+    """The files of the splits that are used, the others with a reason, and notes for the log."""
+
+    files: Mapping[str, Sequence[str]]
+    ignored: Mapping[str, str]
+    notes: tuple[str, ...]
+    test_is_validation: bool
 
 
 def read_parquet(source: Source, files: Sequence[Path], config: DataConfig) -> RawData:
     """Return the rows of a folder's parquet files, by split.
 
-    The name of a file, or of the folder it is in, determines its split; the default is train.
+    The name of a file, or of the folder it is in, determines its split.
 
     Raises:
-        DataError: No file can be read, or columns are missing or ambiguous.
+        DataError: No file can be read, or splits, configurations or columns are missing or ambiguous.
     """
-    import datasets
-    import pyarrow.parquet
-
     root = Path(source.location)
+    locations = [path.relative_to(root).as_posix() for path in files]
+    chosen = choose_files(locations, config.splits, source.location)
     unreadable: dict[str, str] = {}
-    schemas = {}
-    for path in files:
+    features = {}
+    for location in (each for used in chosen.files.values() for each in used):
         try:
-            schemas[path] = pyarrow.parquet.read_schema(path)
+            features[location] = _read_features(root / location)
         except (OSError, ValueError) as error:
-            unreadable[str(path.relative_to(root))] = _reason(error)
-    if not schemas:
+            unreadable[location] = reason_of(error)
+    if not features:
         raise unreadable_files(source, unreadable)
-    features = datasets.Features.from_arrow_schema(next(iter(schemas.values())))
-    image, label = find_columns(features, source, config)
+    image, label = find_columns(next(iter(features.values())), source, config)
     shards: dict[str, list[Shard]] = {}
-    for path, schema in schemas.items():
-        location = str(path.relative_to(root))
-        if missing := [name for name in (image, label) if name not in schema.names]:
-            unreadable[location] = f"no column {missing[0]!r}"
-            continue
-        try:
-            labels = pyarrow.parquet.read_table(path, columns=[label])[label].to_pylist()
-        except (OSError, ValueError) as error:
-            unreadable[location] = _reason(error)
-        else:
-            shard = Shard(path=path, location=location, num_rows=len(labels), labels=labels)
-            shards.setdefault(split_of(location), []).append(shard)
-    used = select_splits(list(shards))
-    raw = {target: _split(shards[name], image, root) for name, target in used.items()}
-    if "train" not in raw:
-        if unreadable:
-            raise unreadable_files(source, unreadable)
-        raise missing_train_split(source, list(shards))
-    return RawData(splits=raw, class_names=class_names(features[label], raw, source), unreadable=unreadable)
+    for split, names in chosen.files.items():
+        read = (
+            _shard(root, name, features[name], (image, label), unreadable)
+            for name in names
+            if name in features
+        )
+        shards[split] = [shard for shard in read if shard]
+    if not shards["train"]:
+        raise unreadable_files(source, unreadable)
+    parts = [[shard.labels for shard in shards.get(split, ())] for split in ("train", "test")]
+    names, labels = combined(*parts)
+    return RawData(
+        splits={
+            split: _split(
+                each, labels[: len(each)] if split == "train" else labels[len(parts[0]) :], image, root
+            )
+            for split, each in shards.items()
+        },
+        class_names=names,
+        unreadable=unreadable,
+        ignored=chosen.ignored,
+        notes=(*chosen.notes, *name_notes(names)),
+        test_is_validation=chosen.test_is_validation,
+    )
+
+
+def choose_files(locations: Sequence[str], named: SplitNames | None, where: str) -> ChosenFiles:
+    """Choose the parquet files of the training and the test set by their paths, relative to the source.
+
+    Raises:
+        DataError: There is no training set, or there are several.
+
+    >>> chosen = choose_files(["train-00000-of-00001.parquet", "holdout-0.parquet"], None, "set")
+    >>> chosen.files, chosen.ignored
+    ({'train': ['train-00000-of-00001.parquet']}, {'holdout-0.parquet': 'in the split holdout'})
+    """
+    if named:
+        return _named_files(locations, named)
+    found = {location: file_split(location) for location in locations}
+    configuration = _configuration(found, where)
+    inside = {place: each for place, each in found.items() if each.configuration == configuration}
+    roles = {each.name: each.role for each in inside.values()}
+    notes = []
+    unknown = [name for name, role in roles.items() if role is None]
+    if "train" not in roles.values() and len(unknown) == 1:
+        roles[unknown[0]] = "train"
+        if len(roles) > 1:
+            notes.append(f"the training set is {unknown[0]}: no other name of a split is unknown")
+    chosen = choose_splits(roles, {}, where)
+    used = chosen.by_role()
+    if chosen.test_is_validation:
+        notes.append(VALIDATION_NOTE.format(chosen.test))
+    return ChosenFiles(
+        files={
+            split: [place for place, each in inside.items() if each.name == name]
+            for split, name in used.items()
+        },
+        ignored={
+            place: f"in the split {each.name}"
+            if place in inside
+            else f"in another configuration, {_text(each)}"
+            for place, each in found.items()
+            if place not in inside or each.name not in used.values()
+        },
+        notes=tuple(notes),
+        test_is_validation=chosen.test_is_validation,
+    )
+
+
+def file_split(location: str) -> FileSplit:
+    """Return what a path says: the name of the file, or of the nearest folder that names a split, decides.
+
+    >>> [file_split(path).name for path in ("data/train-00000-of-5.parquet", "test/0.parquet", "a.parquet")]
+    ['data/train', 'test', 'a']
+    """
+    *folders, stem = PurePosixPath(location).with_suffix("").parts
+    # train-00000-of-00005, train_2
+    stem = re.sub(r"[-_. ]*\d+([-_. ]*of[-_. ]*\d+)?$", "", stem)
+    parts = [*folders, stem]
+    place = next((index for index in reversed(range(len(parts))) if role_of(parts[index])), len(parts) - 1)
+    aside = any(role_of(part) == "aside" for part in parts)
+    return FileSplit(
+        name="/".join(parts[: place + 1]),
+        role="aside" if aside else role_of(parts[place]),
+        configuration=tuple(folder for folder in folders if role_of(folder) is None),
+    )
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -83,13 +176,12 @@ def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
         DataError: Columns are missing or ambiguous, or the first file is damaged.
     """
     import datasets
-    import pyarrow.parquet
 
     first = parquet_files(Path(source.location))[0]
     try:
-        features = datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(first))
+        features = _read_features(first)
     except (OSError, ValueError) as error:
-        raise unreadable_files(source, {first.name: _reason(error)}) from error
+        raise unreadable_files(source, {first.name: reason_of(error)}) from error
     image, label = find_columns(features, source, config)
     return image, label, isinstance(features.get(image), datasets.Image)
 
@@ -101,29 +193,6 @@ def unreadable_files(source: Source, unreadable: Mapping[str, str]) -> DataError
         where=source.location,
         fix="download the damaged files again, or remove them",
     )
-
-
-def missing_train_split(source: Source, splits: Sequence[str]) -> DataError:
-    return DataError(f"found the splits {', '.join(splits)}, expected one named train", where=source.location)
-
-
-def split_of(location: str) -> str:
-    """Return the split that a file's name or its nearest named parent folder indicates.
-
-    >>> [split_of(path) for path in ("data/train-00000-of-00005.parquet", "test/0.parquet", "a.parquet")]
-    ['train', 'test', 'train']
-    """
-    names = {
-        "train": ("train", "training"),
-        "test": ("test", "testing", "eval", "evaluation"),
-        "validation": ("validation", "valid", "val", "dev"),
-    }
-    for part in reversed(Path(location).with_suffix("").parts):
-        words = re.split(r"[^a-z]+", part.lower())
-        for name, synonyms in names.items():
-            if any(word in synonyms for word in words):
-                return name
-    return "train"
 
 
 class ShardImages:
@@ -149,14 +218,30 @@ class ShardImages:
         done = 0
         try:
             with pyarrow.parquet.ParquetFile(shard.path) as file:
-                for batch in file.iter_batches(_BATCH_ROWS, columns=[self.column]):
-                    for cell in batch.column(0).to_pylist():
-                        yield encoded_image(cell, self.root)
-                        done += 1
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    yield from self._group(file, group, rows)
+                    done += rows
         except (OSError, ValueError) as error:
-            damaged = UnusableImageError("unreadable", f"the file is damaged here: {_reason(error)}")
-            for _ in range(done, shard.num_rows):
-                yield damaged
+            yield from [_damaged(error)] * (shard.num_rows - done)
+
+    def _group(self, file: Any, group: int, rows: int) -> Iterator[Encoded | UnusableImageError]:
+        """Yield one item per row of a group; damage in one group does not concern the others."""
+        done = 0
+        try:
+            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[self.column]):
+                for cell in batch.column(0):
+                    yield self._image(cell)
+                    done += 1
+        except (OSError, ValueError) as error:
+            yield from [_damaged(error)] * (rows - done)
+
+    def _image(self, cell: Any) -> Encoded | UnusableImageError:
+        try:
+            return encoded_image(cell.as_py(), self.root)
+        # A path that is no UTF-8.
+        except ValueError as error:
+            return _damaged(error)
 
 
 class ShardLocations(Sequence[str]):
@@ -176,107 +261,97 @@ class ShardLocations(Sequence[str]):
         raise IndexError(index)
 
 
-def encoded_image(cell: Any, root: Path | None) -> Encoded | UnusableImageError:
-    """Return the image of a cell: its bytes, or the path that it names, which must be inside `root`."""
-    if isinstance(cell, dict):
-        content, path = cell.get("bytes"), cell.get("path")
-        if isinstance(content, bytes):
-            return content
-        if isinstance(path, str):
-            inside = root is None or (root / path).resolve().is_relative_to(root.resolve())
-            return str(root / path if root else path) if inside else _outside(path)
-    return cell if isinstance(cell, bytes) else None
+def _damaged(error: Exception) -> UnusableImageError:
+    return UnusableImageError("unreadable", f"the file is damaged here: {reason_of(error)}")
 
 
-def _outside(path: str) -> UnusableImageError:
-    return UnusableImageError("unreadable", f"no image, only a path outside the data set: {path}")
-
-
-def find_columns(features: Mapping[str, Any], source: Source, config: DataConfig) -> tuple[str, str]:
-    """Return the names of the image and label column: the configured ones, or the only ones of their type.
-
-    Raises:
-        DataError: They are missing or ambiguous.
-    """
-    image = config.image_column or _image_column(features, source)
-    label = config.label_column or _label_column(features, source)
-    for column in (image, label):
-        if column not in features:
-            raise DataError(
-                f"no column {column!r}, found {_describe(features)}",
-                where=source.location,
-                fix=suggest(column, features),
-            )
-    return image, label
-
-
-def class_names(feature: Any, raw: Mapping[str, RawSplit], source: Source) -> tuple[str, ...]:
-    """Return the class names that a label column declares, or the numbers from 0 to the largest label.
-
-    Raises:
-        DataError: The largest label exceeds the number of images, so most classes would be empty.
-    """
-    names = getattr(feature, "names", None)
-    if names:
-        return tuple(map(str, names))
-    labels = [label for split in raw.values() for label in split.labels if is_class_index(label)]
-    count = max(labels, default=0) + 1
-    if count > len(labels):
+def _configuration(found: Mapping[str, FileSplit], where: str) -> tuple[str, ...]:
+    """Return the configuration with the training set, or the only one."""
+    every = list(dict.fromkeys(each.configuration for each in found.values() if each.role != "aside"))
+    training = list(dict.fromkeys(each.configuration for each in found.values() if each.role == "train"))
+    several = training if len(training) > 1 else (every if not training else ())
+    if len(several) > 1:
+        names = {each.configuration: each.name for each in reversed(list(found.values()))}
         raise DataError(
-            f"found labels up to {count - 1:,} for {len(labels):,} images, "
-            "expected class indices from 0 without gaps",
-            where=source.location,
-            fix="correct the labels, or name another column: data.label_column=NAME",
+            f"found {len(several)} configurations: {', '.join('/'.join(each) or '.' for each in several)}",
+            where=where,
+            fix=f'name one by the beginning of its paths: data.splits.train="{names[several[0]]}"',
         )
-    return tuple(map(str, range(count)))
+    return (training or every or [()])[0]
 
 
-def _split(shards: Sequence[Shard], image: str, root: Path) -> RawSplit:
+def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
+    files = {}
+    for split, prefix in named.by_role().items():
+        start = prefix.strip("/")
+        rest = {place: place.removeprefix(start) for place in locations if place.startswith(start)}
+        files[split] = [
+            place
+            for place, end in rest.items()
+            if start in {"", "."} or re.match(r"[-_. ]*\d|/|\.parquet$", end)
+        ]
+        if not files[split]:
+            raise DataError(
+                f"no parquet file has a path that starts with {prefix!r}",
+                where=f"data.splits.{split}",
+                fix=f"the first file is {locations[0]}",
+            )
+    used = {place for each in files.values() for place in each}
+    ignored = {place: "not named in data.splits" for place in locations if place not in used}
+    return ChosenFiles(files=files, ignored=ignored, notes=(), test_is_validation=False)
+
+
+def _read_features(path: Path) -> Mapping[str, Any]:
+    import pyarrow.parquet
+
+    return features_of(pyarrow.parquet.read_schema(path))
+
+
+def _shard(
+    root: Path,
+    location: str,
+    features: Mapping[str, Any],
+    columns: tuple[str, str],
+    unreadable: dict[str, str],
+) -> Shard | None:
+    """Read the labels of a file; None if it is unreadable, with the reason in `unreadable`."""
+    import pyarrow.parquet
+
+    label = columns[1]
+    if missing := [name for name in columns if name not in features]:
+        unreadable[location] = f"no column {missing[0]!r}"
+        return None
+    try:
+        values = _values(pyarrow.parquet.read_table(root / location, columns=[label])[label])
+    except (OSError, ValueError) as error:
+        unreadable[location] = reason_of(error)
+        return None
+    labels = TableLabels.of(location, values, declared_names(features[label]))
+    return Shard(path=root / location, location=location, num_rows=len(values), labels=labels)
+
+
+def _values(column: Any) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    # Text that is no UTF-8 in some rows.
+    except UnicodeDecodeError:
+        return [_value(each) for each in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return BadLabel("text that is no UTF-8")
+
+
+def _split(shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str, root: Path) -> RawSplit:
     return RawSplit(
         images=ShardImages(shards, image, root),
-        labels=[label for shard in shards for label in shard.labels],
+        labels=[label for each in labels for label in each],
         locations=ShardLocations(shards),
     )
 
 
-def _image_column(features: Mapping[str, Any], source: Source) -> str:
-    import datasets
-
-    names = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, datasets.Image)
-        or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature))
-    ]
-    return _only(names, "image", features, source)
-
-
-def _label_column(features: Mapping[str, Any], source: Source) -> str:
-    import datasets
-
-    names = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if not names:
-        names = [
-            name
-            for name, feature in features.items()
-            if str(getattr(feature, "dtype", "")).startswith(("int", "uint"))
-        ]
-    return _only(names, "label", features, source)
-
-
-def _only(names: list[str], content: str, features: Mapping[str, Any], source: Source) -> str:
-    if len(names) == 1:
-        return names[0]
-    raise DataError(
-        f"{len(names) or 'no'} columns could hold the {content}s, found {_describe(features)}",
-        where=source.location,
-        fix=f"name it: data.{content}_column={names[0] if names else 'NAME'}",
-    )
-
-
-def _describe(features: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _text(split: FileSplit) -> str:
+    return "/".join(split.configuration) or "."

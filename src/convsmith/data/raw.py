@@ -1,14 +1,12 @@
 """A data set before its images are decoded and its labels are checked."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
 from convsmith.data.decode import Encoded, UnusableImageError
-
-# The names of splits and what they are used as; "test" takes precedence over the validation splits.
-SPLIT_NAMES = {"train": "train", "test": "test", "validation": "test", "valid": "test", "val": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +39,42 @@ class RawData:
         class_names: In the order of the labels.
         unreadable: Files of images that cannot be read, with the reason.
         ignored: Files that are not read, with the reason: not images, or not in a class folder.
+        notes: What the layout and the names were taken for, for the log.
+        test_is_validation: Whether the test set is the validation split of a source without a test split.
     """
 
     splits: Mapping[str, RawSplit]
     class_names: tuple[str, ...]
     unreadable: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    test_is_validation: bool = False
+
+    def layout(self, more_pages: int = 0) -> "SourceLayout":
+        """Return what was decided about the source, with the number of pages after the first of its files."""
+        left_out = Counter(self.ignored.values())
+        if more_pages:
+            left_out["pages or frames of a file after the first"] = more_pages
+        return SourceLayout(
+            left_out=dict(sorted(left_out.items())),
+            notes=self.notes,
+            test_is_validation=self.test_is_validation,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceLayout:
+    """What was decided about a source, for the records of a run.
+
+    Attributes:
+        left_out: How many files, rows or pages are not read, by reason.
+        notes: What the layout and the names were taken for.
+        test_is_validation: Whether the test set is the validation split of a source without a test split.
+    """
+
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    test_is_validation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +102,3 @@ def is_class_index(value: Any) -> bool:
     [True, False, False, False, False]
     """
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def select_splits(names: Collection[str]) -> dict[str, str]:
-    """Return the splits of a source that are used: `{its name: "train" or "test"}`, the training set first.
-
-    A validation split serves as the test set if the source has no test split.
-
-    >>> select_splits(["train", "val", "test", "extra"]), select_splits(["val", "train"])
-    ({'train': 'train', 'test': 'test'}, {'train': 'train', 'val': 'test'})
-    """
-    targets = {name: SPLIT_NAMES[name] for name in names if name in SPLIT_NAMES}
-    validation = [name for name, target in targets.items() if target == "test" and name != "test"]
-    unused = validation if "test" in targets else validation[1:]
-    ordered = sorted(targets, key=lambda name: targets[name] != "train")
-    return {name: targets[name] for name in ordered if name not in unused}

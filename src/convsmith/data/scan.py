@@ -24,6 +24,7 @@ class ScanResult:
         sizes: The number of usable images of each size `(width, height)`.
         examples: The location of the first image of each size.
         grey: Whether all usable images are grey.
+        more_pages: The number of pages after the first of usable images, and animation frames likewise.
     """
 
     damaged: tuple[DataIssue, ...]
@@ -31,6 +32,7 @@ class ScanResult:
     sizes: Counter[tuple[int, int]]
     examples: dict[tuple[int, int], str]
     grey: bool
+    more_pages: int = 0
 
     def labels(self, raw: RawData, split: str) -> list[int]:
         """Return the labels of the usable images of a split, in their order."""
@@ -47,6 +49,7 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
     """
     damaged: list[DataIssue] = []
     usable, sizes, examples, grey = {}, Counter[tuple[int, int]](), dict[tuple[int, int], str](), True
+    more_pages = 0
     for name, split in raw.splits.items():
         usable[name] = np.zeros(len(split.labels), dtype=np.bool_)
         for index, (image, label) in enumerate(zip(decode_each(split.images), split.labels, strict=True)):
@@ -61,6 +64,14 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
                 if sizes[image.image.size] == 1:
                     examples[image.image.size] = split.locations[index]
                 grey = grey and image.mode in GREY_MODES
+                more_pages += image.pages - 1
                 if visit:
                     visit(name, index, image)
-    return ScanResult(damaged=tuple(damaged), usable=usable, sizes=sizes, examples=examples, grey=grey)
+    return ScanResult(
+        damaged=tuple(damaged),
+        usable=usable,
+        sizes=sizes,
+        examples=examples,
+        grey=grey,
+        more_pages=more_pages,
+    )

@@ -12,19 +12,18 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.folders import LAYOUT_HINT, is_image, list_files, read_image_folder
+from convsmith.data.folders import read_image_folder
 from convsmith.data.hub import current_revision
-from convsmith.data.parquet import (
-    class_names,
-    encoded_image,
-    find_columns,
-    missing_train_split,
-    parquet_files,
-    read_parquet,
-)
-from convsmith.data.raw import RawData, RawSplit, Source, select_splits
+from convsmith.data.labels import TableLabels, combined, name_notes
+from convsmith.data.layout import LAYOUT_HINT
+from convsmith.data.listing import is_image, list_files
+from convsmith.data.parquet import parquet_files, read_parquet
+from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.signatures import file_signature, package_signature
+from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
+from convsmith.data.tables import declared_names, encoded_image, find_columns
 from convsmith.errors import DataError, suggest
+from convsmith.system import paths
 from convsmith.system.folders import expand_user
 
 HUB_NAMES = {
@@ -83,7 +82,7 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case "digits":
             return _read_digits()
         case "images":
-            return read_image_folder(Path(source.location))
+            return read_image_folder(Path(source.location), config.splits)
         case "parquet":
             return read_parquet(source, parquet_files(Path(source.location)), config)
         case _:
@@ -129,7 +128,7 @@ def _hub_source(title: str, hub_id: str) -> Source:
 
 def _folder_source(title: str, folder: Path) -> Source:
     folder = folder.resolve()
-    files = [path for path in list_files(folder) if path.is_file()]
+    files = [path for path in list_files(folder) if paths.is_file(path)]
     if any(file.suffix == ".parquet" for file in files):
         kind = "parquet"
     elif any(map(is_image, files)):
@@ -197,21 +196,53 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
                 where=source.location,
                 fix="check the name and the network, or set CONVSMITH_DATA to a folder with a copy of it",
             ) from error
-        features = next(iter(splits.values())).features
-        image, label = find_columns(features, source, config)
-        used = select_splits(list(splits))
-        raw = {target: _hub_split(splits[name], name, image, label) for name, target in used.items()}
-    if "train" not in raw:
-        raise missing_train_split(source, list(splits))
-    return RawData(splits=raw, class_names=class_names(features[label], raw, source))
+        chosen = _hub_splits(splits, source, config)
+        used = chosen.by_role()
+        image, label = find_columns(splits[chosen.train].features, source, config)
+        labels = {role: _hub_labels(splits[name], name, label, source) for role, name in used.items()}
+        names, values = combined([labels["train"]], [labels["test"]] if "test" in labels else [])
+        raw = {
+            role: _hub_split(splits[name], name, image, each)
+            for (role, name), each in zip(used.items(), values, strict=True)
+        }
+    notes = [VALIDATION_NOTE.format(chosen.test)]
+    return RawData(
+        splits=raw,
+        class_names=names,
+        ignored={name: f"in the split {name}" for name in splits if name not in used.values()},
+        notes=(*(notes if chosen.test_is_validation else ()), *name_notes(names)),
+        test_is_validation=chosen.test_is_validation,
+    )
 
 
-def _hub_split(table: Any, name: str, image: str, label: str) -> RawSplit:
+def _hub_splits(splits: Any, source: Source, config: DataConfig) -> Chosen:
+    if config.splits is None:
+        sizes = {name: len(table) for name, table in splits.items()}
+        return choose_splits({name: role_of(name) for name in splits}, sizes, source.location)
+    for name in config.splits.by_role().values():
+        if name not in splits:
+            raise DataError(f"no split {name!r}", where="data.splits", fix=suggest(name, splits))
+    return Chosen(train=config.splits.train, test=config.splits.test, test_is_validation=False)
+
+
+def _hub_labels(table: Any, name: str, label: str, source: Source) -> TableLabels:
+    if label not in table.features:
+        raise DataError(
+            f"the split {name} has no column {label!r}",
+            where=source.location,
+            fix=suggest(label, table.features),
+        )
+    return TableLabels.of(
+        f"{source.location}, split {name}", list(table[label]), declared_names(table.features[label])
+    )
+
+
+def _hub_split(table: Any, name: str, image: str, labels: list[Any]) -> RawSplit:
     import datasets
 
     return RawSplit(
         images=_HubImages(table.cast_column(image, datasets.Image(decode=False)), image),
-        labels=list(table[label]),
+        labels=labels,
         locations=[f"{name}, row {index}" for index in range(len(table))],
     )
 

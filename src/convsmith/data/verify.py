@@ -22,15 +22,15 @@ from convsmith.text import plural
 # The formats that belong to a suffix.
 _FORMATS = {
     ".png": ("PNG",),
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
+    ".apng": ("PNG",),
+    ".avif": ("AVIF",),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), ("JPEG", "MPO")),
     ".bmp": ("BMP", "DIB"),
     ".webp": ("WEBP",),
     ".gif": ("GIF",),
     ".tif": ("TIFF",),
     ".tiff": ("TIFF",),
-    ".ppm": ("PPM",),
-    ".pgm": ("PPM",),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), ("PPM",)),
 }
 # A class has few training images below this number, or below this share of the median class.
 FEW, FEW_SHARE = 5, 0.1
@@ -82,7 +82,13 @@ def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
         },
         issues=tuple(sorted(issues, key=lambda issue: order.index(issue.kind))),
         ignored=raw.ignored,
+        notes=_notes(raw, result),
     )
+
+
+def _notes(raw: RawData, result: ScanResult) -> tuple[str, ...]:
+    pages = plural(result.more_pages, "page") + " or frames after the first of a file are not read"
+    return (*raw.notes, *([pages] if result.more_pages else []))
 
 
 class _ImageTable:

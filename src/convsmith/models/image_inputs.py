@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convsmith.data.decode import UnusableImageError
-from convsmith.data.folders import SUFFIXES
+from convsmith.data.listing import SUFFIXES, is_image, list_files
 from convsmith.errors import FileError, Problem
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.preprocessing import Pixels, preprocess_array, preprocess_file, preprocess_image
@@ -111,14 +111,12 @@ def _expand(text: str) -> list[str] | Problem:
 
 
 def find_images(folder: Path) -> list[str]:
-    """Return the image files below a folder, by their suffixes and sorted; hidden ones are skipped."""
-    return sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and paths.is_file(path)
-    )
+    """Return the image files below a folder, sorted: those that training reads.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be listed.
+    """
+    return [str(path) for path in list_files(folder) if is_image(path)]
 
 
 def _is_url(text: str) -> bool:

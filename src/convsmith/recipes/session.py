@@ -200,8 +200,11 @@ class Session(TrainingSession):
 
     def notes(self) -> list[str]:
         """Return caveats about the accuracy."""
-        recipe, dropped = self.recipe, self.data.dropped
-        notes = []
+        recipe, dropped, layout = self.recipe, self.data.dropped, self.data.layout
+        notes = list(layout.notes)
+        if layout.left_out:
+            reasons = "; ".join(f"{reason}: {count:,}" for reason, count in layout.left_out.items())
+            notes.append(f"not read: {sum(layout.left_out.values()):,} files or pages: {reasons}")
         if dropped:
             first = "; ".join(issue.line() for issue in dropped[:_MAX_LISTED_ISSUES])
             notes.append(

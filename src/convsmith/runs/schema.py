@@ -26,6 +26,7 @@ Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
 # Thirty years.
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 _SPLIT_OFF, _OWN_SPLIT = "by convsmith, stratified", "the source's own"
+_OWN_VALIDATION = "the source's validation split"
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -50,6 +51,8 @@ class DataRecord(Record):
         dropped: Damaged images that were left out.
         splits: By name.
         test_split: How the test set was made, in words.
+        left_out: How many files, rows or pages of the source are not read, by reason.
+        notes: What the layout and the class names of the source were taken for.
     """
 
     title: str
@@ -64,6 +67,8 @@ class DataRecord(Record):
     dropped: tuple[DataIssue, ...]
     splits: dict[str, SplitRecord]
     test_split: str
+    left_out: dict[str, int] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: ImageDataset, config: DataConfig) -> "DataRecord":
@@ -88,7 +93,9 @@ class DataRecord(Record):
                 )
                 for name, split in data.splits.items()
             },
-            test_split=_SPLIT_OFF if data.test_is_split_off else _OWN_SPLIT,
+            test_split=_test_split(data),
+            left_out=dict(data.layout.left_out),
+            notes=data.layout.notes,
         )
 
     @property
@@ -100,6 +107,12 @@ class DataRecord(Record):
     def test_is_split_off(self) -> bool:
         """Whether convsmith split the test set off the images, which had none of their own."""
         return self.test_split == _SPLIT_OFF
+
+
+def _test_split(data: ImageDataset) -> str:
+    if data.test_is_split_off:
+        return _SPLIT_OFF
+    return _OWN_VALIDATION if data.layout.test_is_validation else _OWN_SPLIT
 
 
 class Environment(Record):

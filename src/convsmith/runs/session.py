@@ -1,11 +1,28 @@
 """The session of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from convsmith.data.labels import canonical_name
 from convsmith.errors import RunError
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
+
+
+def changed_classes(before: Sequence[str], now: Sequence[str]) -> str:
+    """Return the first class whose name has changed; empty if none has, regardless of composed letters.
+
+    >>> changed_classes(["cat", "dog"], ["dog", "cat"])
+    "class 0 was 'cat', is 'dog'"
+    """
+    if len(before) != len(now):
+        return f"found {len(now):,}, expected {len(before):,}"
+    for index, names in enumerate(zip(before, now, strict=True)):
+        old, new = map(canonical_name, names)
+        if old != new:
+            return f"class {index} was {old!r}, is {new!r}"
+    return ""
 
 
 def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
@@ -21,7 +38,14 @@ def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
     """
     folder = RunFolder.open(run)
     session = Session.load(folder.recipe(), refresh=refresh)
-    found, expected = session.data.fingerprint, folder.read(DataRecord).fingerprint
+    record = folder.read(DataRecord)
+    if changed := changed_classes(record.class_names, session.data.class_names):
+        raise RunError(
+            f"the class names are not those of this run: {changed}",
+            where=session.data.location,
+            fix="bring the data set back to what it was, or train again",
+        )
+    found, expected = session.data.fingerprint, record.fingerprint
     if found != expected:
         raise RunError(
             f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",

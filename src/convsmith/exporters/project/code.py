@@ -8,7 +8,7 @@ import jinja2
 
 from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
-from convsmith.data.folders import SUFFIXES
+from convsmith.data.listing import SUFFIXES
 from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe

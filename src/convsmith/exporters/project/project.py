@@ -82,7 +82,7 @@ def storage_of(config: DataConfig) -> Storage:
     if source.kind == "digits":
         return Storage(kind="digits")
     if source.kind == "images":
-        split_names = split_folders(Path(source.location))
+        split_names = split_folders(Path(source.location), config.splits)
         return Storage(
             kind="images",
             default="data",

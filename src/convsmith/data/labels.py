@@ -1,0 +1,186 @@
+"""Class names in one spelling, and labels of tables that mean the same in every file."""
+
+import decimal
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convsmith.data.raw import is_class_index
+from convsmith.errors import DataError
+
+# Floats above have no exact neighbours.
+_MAX_INTEGER = 2**53
+
+
+class BadLabel:
+    """A label that is no class; it shows itself as it was found."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        text = repr(self.value)
+        return text if len(text) <= 80 else text[:77] + "..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableLabels:
+    """The labels of one file or table.
+
+    Attributes:
+        location: The file, for errors.
+        values: A class index, or an index of `names`, for each row; anything else is no class.
+        names: The names that the indices stand for; None if the table has plain numbers.
+        is_declared: Whether the table declares the names, in their order; otherwise its rows have them.
+    """
+
+    location: str
+    values: Sequence[Any]
+    names: tuple[str, ...] | None
+    is_declared: bool = False
+
+    @classmethod
+    def of(cls, location: str, values: Sequence[Any], declared: Sequence[str] | None = None) -> "TableLabels":
+        """Return the labels of a column: declared classes, texts, truth values, or numbers.
+
+        >>> labels = TableLabels.of("a.parquet", ["dog", "cat", None])
+        >>> labels.names, labels.values
+        (('cat', 'dog'), [1, 0, None])
+        >>> TableLabels.of("a.parquet", [True, False]).names
+        ('false', 'true')
+        >>> TableLabels.of("a.parquet", [1.0, 0.5]).values
+        [1, 0.5]
+        """
+        if declared is not None:
+            names = tuple(canonical_name(str(name)) for name in declared)
+            return cls(location=location, values=values, names=names, is_declared=True)
+        texts = {canonical_name(value) for value in values if isinstance(value, str) and value.strip()}
+        if texts:
+            names = tuple(sorted(texts))
+            index = {name: number for number, name in enumerate(names)}
+            found = [
+                index.get(canonical_name(value), BadLabel(value)) if isinstance(value, str) else _bad(value)
+                for value in values
+            ]
+            return cls(location=location, values=found, names=names)
+        if any(isinstance(value, bool) for value in values):
+            truth = [int(value) if isinstance(value, bool) else value for value in values]
+            return cls(location=location, values=truth, names=("false", "true"))
+        return cls(location=location, values=[_whole(value) for value in values], names=None)
+
+
+def combined(
+    train: Sequence[TableLabels], test: Sequence[TableLabels]
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Map the labels of all files to one list of class names, by name.
+
+    Args:
+        train: The files of the training set, in order.
+        test: The files of the test set.
+
+    Returns:
+        The class names, and the labels of each file, those of `train` first. The names are in the order that
+        the first file declares, or sorted if they are texts. Plain numbers are their own names.
+
+    Raises:
+        DataError: Some files name their classes and others number them, so that no mapping is known.
+
+    Example:
+        >>> a = TableLabels.of("a", [0, 1], ["cat", "dog"])
+        >>> b = TableLabels.of("b", [0, 1], ["dog", "cat"])
+        >>> combined([a], [b])
+        (('cat', 'dog'), [[0, 1], [1, 0]])
+    """
+    files = [*train, *test]
+    named = [file for file in files if file.names is not None]
+    if not named:
+        return _numbered(files), [list(file.values) for file in files]
+    if len(named) < len(files):
+        numbered = next(file for file in files if file.names is None)
+        raise DataError(
+            f"{named[0].location} names its classes and {numbered.location} has plain numbers, so that no "
+            "label of one can be compared with one of the other",
+            where=numbered.location,
+            fix="write both files with the same type of label",
+        )
+    names = list(dict.fromkeys(name for file in train for name in file.names or ()))
+    # A test file may declare classes that it has no images of.
+    used = {name for file in test for name in _used(file)}
+    names += sorted(used - set(names))
+    if not any(file.is_declared for file in train):
+        names.sort()
+    index = {name: number for number, name in enumerate(names)}
+    return tuple(names), [_mapped(file, index) for file in files]
+
+
+def canonical_name(name: str) -> str:
+    r"""Return a class name in one spelling: composed letters, as in `é`, not letters with marks.
+
+    >>> canonical_name("e\u0301te\u0301") == "été"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def nearly_equal(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of different class names that differ only in case, spaces or separators.
+
+    >>> nearly_equal(["Cat", "dog", "cat", "polar bear", "polar_bear"])
+    [('Cat', 'cat'), ('polar bear', 'polar_bear')]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        key = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+        groups.setdefault(key, []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def name_notes(names: Iterable[str]) -> list[str]:
+    """Return a note for each group of nearly equal class names.
+
+    >>> name_notes(["Cat", "cat"])
+    ["classes that differ only in case, spaces or separators: 'Cat', 'cat'"]
+    """
+    return [
+        f"classes that differ only in case, spaces or separators: {', '.join(map(repr, group))}"
+        for group in nearly_equal(names)
+    ]
+
+
+def _whole(value: Any) -> Any:
+    """Return a number without fraction as an integer, anything else as it is."""
+    if not isinstance(value, float | decimal.Decimal):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() and abs(number) < _MAX_INTEGER else value
+
+
+def _numbered(files: Sequence[TableLabels]) -> tuple[str, ...]:
+    labels = [label for file in files for label in file.values if is_class_index(label)]
+    count = max(labels, default=0) + 1
+    if count > len(labels):
+        raise DataError(
+            f"found labels up to {count - 1:,} for {len(labels):,} images, "
+            "expected class indices from 0 without gaps",
+            where=files[0].location,
+            fix="correct the labels, or name another column: data.label_column=NAME",
+        )
+    return tuple(map(str, range(count)))
+
+
+def _used(file: TableLabels) -> set[str]:
+    names = file.names or ()
+    return {names[label] for label in file.values if is_class_index(label) and label < len(names)}
+
+
+def _mapped(file: TableLabels, index: dict[str, int]) -> list[Any]:
+    own = [index.get(name) for name in file.names or ()]
+    return [
+        own[label] if is_class_index(label) and label < len(own) else _bad(label) for label in file.values
+    ]
+
+
+def _bad(label: Any) -> BadLabel | None:
+    return None if label is None else BadLabel(label)

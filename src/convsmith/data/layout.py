@@ -1,0 +1,261 @@
+"""Where the splits and class folders of an image folder are: by names, and by what folders hold."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from convsmith.data.config import SplitNames
+from convsmith.data.splits import (
+    VALIDATION_NOTE,
+    Role,
+    choose_splits,
+    is_container_name,
+    is_split_name,
+    role_of,
+)
+from convsmith.errors import DataError
+
+LAYOUT_HINT = "expected root/train/<class>/*.png and root/test/<class>/*.png, or root/<class>/*.png"
+_TABLES = frozenset({".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".xml", ".mat"})
+_MAX_LISTED = 6
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The parent folders of the class folders, relative to the root.
+
+    Attributes:
+        folders: Of `"train"` and, if there is one, `"test"`.
+        test_is_validation: Whether a validation split serves as the test set.
+        notes: What was decided, for the log; nothing for the usual names.
+        left_out: Folders that are not read, with the reason.
+    """
+
+    folders: Mapping[str, PurePosixPath]
+    test_is_validation: bool = False
+    notes: tuple[str, ...] = ()
+    left_out: Mapping[PurePosixPath, str]
+
+
+class Tree:
+    """How many images each folder holds."""
+
+    def __init__(
+        self, root: str, images: Iterable[Parts], folders: Iterable[Parts], files: Sequence[Parts]
+    ) -> None:
+        """Count images.
+
+        Args:
+            root: The name for errors.
+            images: The path of each image relative to the root.
+            folders: Likewise of each folder, empty ones included.
+            files: Likewise of the other files.
+        """
+        self.root, self.files = root, files
+        self.direct, self.total = Counter[Parts](), Counter[Parts]()
+        self._children: dict[Parts, set[Parts]] = {}
+        for path in images:
+            self.direct[path[:-1]] += 1
+            self.total.update(path[:length] for length in range(len(path)))
+        for folder in folders:
+            self._children.setdefault(folder[:-1], set()).add(folder)
+
+    def children(self, folder: Parts) -> list[Parts]:
+        return sorted(self._children.get(folder, ()))
+
+    def holds_only_folders(self, folder: Parts) -> bool:
+        """Return whether a folder holds images, but none directly."""
+        return self.total[folder] > 0 and not self.direct[folder]
+
+    def split_role(self, folder: Parts) -> Role | None:
+        """Return the role of a folder that holds class folders; None for any other folder."""
+        nested = self.total[folder] > self.direct[folder]
+        if not nested or (self.direct[folder] and not is_split_name(folder[-1])):
+            return None
+        return role_of(folder[-1])
+
+    def split_roles(self, folder: Parts) -> dict[Parts, Role]:
+        """Return the sub-folders that are the training, test or validation set by name and content."""
+        children = self.children(folder)
+        # Beside a class `bus`, the folders of `steam train` are no split; beside other splits, those of
+        # `alphabet_train` are.
+        has_classes = any(self.direct[each] and role_of(each[-1]) is None for each in children)
+        named = [each for each in children if not has_classes or is_split_name(each[-1])]
+        return {each: role for each in named if (role := self.split_role(each)) and role != "aside"}
+
+    def unwrapped(self, folder: Parts, *, is_split: bool = False) -> Parts:
+        """Return the folder inside, while there is only one with images and it holds only folders."""
+        while True:
+            filled = [each for each in self.children(folder) if self.total[each]]
+            if len(filled) != 1 or not self.holds_only_folders(filled[0]):
+                return folder
+            (only,) = filled
+            # A training set alone, not a folder around the splits.
+            if not is_split and self.split_role(only) in {"train", "test", "validation"}:
+                inner = self.split_roles(self.unwrapped(only, is_split=True))
+                if "train" not in inner.values() or len(inner) < 2:
+                    return folder
+            folder = only
+
+
+def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
+    """Find the folders that hold the class folders of each split.
+
+    Args:
+        tree: The folders and how many images they hold.
+        named: The folders of the splits, from the recipe; all folders in them are then classes.
+
+    Raises:
+        DataError: The layout is unknown or ambiguous; the error lists what was found and what to write.
+    """
+    if named:
+        return _named(tree, named)
+    top = tree.unwrapped(())
+    roles = tree.split_roles(top)
+    if not roles:
+        _check_classes(tree, top, is_split=False)
+        notes = (f"the class folders are in {_text(top)}/",) if top else ()
+        return Layout(folders={"train": PurePosixPath(*top)}, notes=notes, left_out={})
+    sizes = {_text(each): tree.total[each] for each in roles}
+    chosen = choose_splits({_text(each): role for each, role in roles.items()}, sizes, tree.root)
+    folders = {name: tuple(text.split("/")) for name, text in chosen.by_role().items()}
+    used = {name: tree.unwrapped(folder, is_split=True) for name, folder in folders.items()}
+    for folder in used.values():
+        _check_classes(tree, folder, is_split=True)
+    left_out = {
+        PurePosixPath(*each): _reason(tree, each, roles.get(each))
+        for each in tree.children(top)
+        if each not in folders.values() and (tree.total[each] or role_of(each[-1]))
+    }
+    return Layout(
+        folders={name: PurePosixPath(*folder) for name, folder in used.items()},
+        test_is_validation=chosen.test_is_validation,
+        notes=tuple(_split_notes(used, chosen.test_is_validation)),
+        left_out=left_out,
+    )
+
+
+def _named(tree: Tree, named: SplitNames) -> Layout:
+    folders = {name: PurePosixPath(text) for name, text in named.by_role().items()}
+    for name, folder in folders.items():
+        parts = folder.parts
+        if folder.is_absolute() or ".." in parts or not tree.total[parts]:
+            found = [_text(each) for each in tree.children(()) if tree.total[each]]
+            raise DataError(
+                f"found no images in {str(folder)!r} below {tree.root}",
+                where=f"data.splits.{name}",
+                fix=f"name a folder relative to the source; it has {_listed(found) or 'none'}",
+            )
+        if not tree.children(parts):
+            raise _error(tree, parts, "found no class folders", LAYOUT_HINT)
+    inside = set(folders.values())
+    left_out = {
+        PurePosixPath(*each): "not named in data.splits"
+        for each in tree.children(())
+        if not any(PurePosixPath(*each) == one or PurePosixPath(*each) in one.parents for one in inside)
+        and PurePosixPath() not in inside
+    }
+    return Layout(folders=folders, left_out=left_out)
+
+
+def _check_classes(tree: Tree, parent: Parts, *, is_split: bool) -> None:
+    """Raise DataError unless the sub-folders of a folder are classes."""
+    children = tree.children(parent)
+    tables = [_text(each) for each in tree.files if PurePosixPath(each[-1]).suffix.lower() in _TABLES]
+    if not children:
+        raise _error(
+            tree, parent, f"found no class folders{_beside(tables)}", _table_fix(tables) or LAYOUT_HINT
+        )
+    nested = [each for each in children if tree.holds_only_folders(each)]
+    if nested:
+        inner = [each[-1] for each in tree.children(nested[0])]
+        raise _error(
+            tree,
+            parent,
+            f"{_listed([each[-1] for each in nested])} hold only folders ({_listed(inner)}), so no class",
+            _nested_fix(tree, nested[0]),
+        )
+    bins = [each for each in children if tree.direct[each]]
+    odd = [each[-1] for each in bins if _is_no_class(each[-1], is_split=is_split)]
+    if odd:
+        where = _text(parent) or "."
+        raise _error(
+            tree,
+            parent,
+            f"{_listed(odd)}{_beside(tables)}: images in no class folders; the name is that of no class",
+            _table_fix(tables)
+            or f'move it away, or, if all are classes: data.splits.train="{where}"; {LAYOUT_HINT}',
+        )
+    if len(bins) == 1 and len(children) == 1:
+        raise _error(
+            tree,
+            parent,
+            f"found one class, {bins[0][-1]!r}{_beside(tables)}, expected at least two",
+            _table_fix(tables) or LAYOUT_HINT,
+        )
+
+
+def _nested_fix(tree: Tree, folder: Parts) -> str:
+    splits = tree.split_roles(folder)
+    train = next((each for each, role in splits.items() if role == "train"), folder)
+    if any(role_of(each[-1]) == "train" for each in tree.children(folder)) and not splits:
+        return f"put the classes into the splits, not the splits into the classes; {LAYOUT_HINT}"
+    return (
+        f'name the folder of the training set, for example data.splits.train="{_text(train)}"; {LAYOUT_HINT}'
+    )
+
+
+def _is_no_class(name: str, *, is_split: bool) -> bool:
+    if is_container_name(name):
+        return True
+    # Within a split, `train` is a vehicle.
+    return is_split_name(name) and not (is_split and name.lower() in {"train", "trains"})
+
+
+def _reason(tree: Tree, folder: Parts, role: Role | None) -> str:
+    name = f"in {_text(folder)}/"
+    if role == "validation":
+        return f"{name}: a validation split beside a test split is not used"
+    if not tree.total[folder]:
+        return f"{name}: it holds no images"
+    if role_of(folder[-1]) in {"train", "test", "validation"}:
+        return f"{name}: its images are in no class folders"
+    return f"{name}: no training, test or validation split by its name"
+
+
+def _split_notes(used: Mapping[str, Parts], test_is_validation: bool) -> Iterable[str]:
+    usual = all(folder == (name,) for name, folder in used.items())
+    if not usual:
+        yield "splits by the names of folders: " + ", ".join(
+            f"{name} from {_text(folder)}/" for name, folder in used.items()
+        )
+    if test_is_validation:
+        yield VALIDATION_NOTE.format(f"{_text(used['test'])}/")
+
+
+def _beside(tables: Sequence[str]) -> str:
+    return f" beside {_listed(tables)}" if tables else ""
+
+
+def _table_fix(tables: Sequence[str]) -> str:
+    if not tables:
+        return ""
+    return (
+        "labels in a table are not read: move the images into one folder per class, or write them with their "
+        f"labels into a parquet file; {LAYOUT_HINT}"
+    )
+
+
+def _error(tree: Tree, folder: Parts, what: str, fix: str) -> DataError:
+    return DataError(what, where=str(Path(tree.root, *folder)), fix=fix)
+
+
+def _text(parts: Parts) -> str:
+    return "/".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - _MAX_LISTED
+    return ", ".join(map(str, names[:_MAX_LISTED])) + (f" and {rest:,} more" if rest > 0 else "")

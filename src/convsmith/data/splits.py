@@ -1,0 +1,141 @@
+"""Names of splits: what a folder, a file or a table holds by its name, as found in published data sets."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from convsmith.errors import DataError
+
+# "aside": a part of a data set that is neither, such as unlabelled or augmented images.
+Role = Literal["train", "test", "validation", "aside"]
+
+_STEMS: dict[Role, tuple[str, ...]] = {
+    "train": ("train", "training", "trn"),
+    "test": ("test", "testing", "tst", "eval", "evaluation"),
+    "validation": ("validation", "valid", "val", "validate", "dev", "devel", "development"),
+}
+_ENDINGS = ("", "s", "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "ds")
+_ASIDE = """
+    unlabelled unlabeled unlabel unsupervised unannotated extra extras holdout heldout pred preds
+    predict prediction predictions predicted submission submissions augmented augment augmentation
+    augmentations augm aug trainval traintest trainvaltest synthetic pseudo inference ignore ignored
+    rejected discarded unused
+"""
+_ROLES: dict[str, Role] = {
+    **{stem + ending: role for role, stems in _STEMS.items() for stem in stems for ending in _ENDINGS},
+    **dict.fromkeys(_ASIDE.split(), "aside"),
+}
+# Words that may stand beside the word of a split and say nothing of what the images show.
+_FILLERS = """
+    set sets data dataset datasets split splits images image imgs img pics pictures photos folder
+    folders dir seg segmentation part subset sample samples of the final new old original orig raw full
+    all small mini tiny large big clean cleaned resized cropped copy version v hold held out un non px x
+    public private labelled labeled only for batch
+"""
+_CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "data", "dataset", "annotations"})
+VALIDATION_NOTE = "the source has no test split: its validation split, {}, serves as test set"
+
+
+def role_of(name: str) -> Role | None:
+    """Return what a name says about a part of a data set; None if it says nothing.
+
+    The word may stand anywhere in the name, in any case. A name with the words of two splits is "aside".
+
+    >>> [role_of(name) for name in ("Training", "seg_test", "dev-2017", "train_augmented", "steam", "attest")]
+    ['train', 'test', 'validation', 'aside', None, None]
+    """
+    parts = _words(name)
+    found = {_ROLES[word] for word in (*parts, *_pairs(parts)) if word in _ROLES}
+    return found.pop() if len(found) == 1 else ("aside" if found else None)
+
+
+def is_split_name(name: str) -> bool:
+    """Return whether a name consists of the words of splits alone, so that it names no class.
+
+    >>> [is_split_name(name) for name in ("seg_pred", "Test (1)", "hold out", "steam train", "test tube")]
+    [True, True, True, False, False]
+    """
+    fillers = _FILLERS.split()
+    return role_of(name) is not None and all(word in _ROLES or word in fillers for word in _words(name))
+
+
+def is_container_name(name: str) -> bool:
+    """Return whether a folder is named after images as such, not after a class.
+
+    >>> [is_container_name(name) for name in ("images", "Images_01", "cat images")]
+    [True, True, False]
+    """
+    words = _words(name)
+    return bool(words) and all(word in _CONTAINERS for word in words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The names of the splits that are used. A validation split is the test set if there is no other."""
+
+    train: str
+    test: str | None
+    test_is_validation: bool
+
+    def by_role(self) -> dict[str, str]:
+        """Return the names by `"train"` and, if there is one, `"test"`."""
+        return {"train": self.train, **({"test": self.test} if self.test is not None else {})}
+
+
+def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], where: str) -> Chosen:
+    """Choose the training and the test set among the splits of a source.
+
+    Args:
+        roles: The role of each split.
+        sizes: The number of images of each split, for the error.
+        where: The source, for the error.
+
+    Raises:
+        DataError: No split is the training set, or several splits have one role.
+
+    >>> choose_splits({"train": "train", "dev": "validation"}, {}, "data").by_role()
+    {'train': 'train', 'test': 'dev'}
+    """
+    only = {role: _only(role, roles, sizes, where) for role in ("train", "test", "validation")}
+    if only["train"] is None:
+        found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in roles)
+        raise DataError(
+            f"found the splits {found}, expected one named train",
+            where=where,
+            fix=f'name it, for example data.splits.train="{next(iter(roles), "NAME")}"',
+        )
+    return Chosen(
+        train=only["train"],
+        test=only["validation"] if only["test"] is None else only["test"],
+        test_is_validation=only["test"] is None and only["validation"] is not None,
+    )
+
+
+def _only(role: str, roles: Mapping[str, Role | None], sizes: Mapping[str, int], where: str) -> str | None:
+    """Return the only split of a role; None without one."""
+    names = [name for name, found in roles.items() if found == role]
+    if len(names) < 2:
+        return names[0] if names else None
+    found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in names)
+    train = names[0] if role == "train" else next((name for name in roles if roles[name] == "train"), "NAME")
+    test = "" if role == "train" else f' data.splits.test="{names[0]}"'
+    raise DataError(
+        f"found {len(names)} {role} splits: {found}",
+        where=where,
+        fix=f'name those to use, for example data.splits.train="{train}"{test}; the others are left out',
+    )
+
+
+def _words(name: str) -> list[str]:
+    text = unicodedata.normalize("NFKC", name)
+    # trainSet, TestImages
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return [word for word in re.split(r"[\W\d_]+", text.casefold()) if word]
+
+
+def _pairs(words: list[str]) -> list[str]:
+    """Return each two neighbouring words as one: hold-out, un_labelled, train set."""
+    return [first + second for first, second in pairwise(words)]

@@ -1,0 +1,170 @@
+"""Layouts of image folders: splits under any name and depth; what is no class is never one."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from convsmith.data.config import SplitNames
+from convsmith.data.folders import read_image_folder
+from convsmith.data.raw import RawData
+from convsmith.errors import DataError
+from helpers.sources import classes, tree
+
+PAIRS = [
+    ("train", "test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("training_set", "test_set"),
+    ("seg_train", "seg_test"), ("trainset", "testset"), ("train2017", "test2017"), ("Train Set", "Test Set"),
+    ("asl_alphabet_train", "asl_alphabet_test"), ("train-images", "eval"), ("2020_train", "2020_testing"),
+]  # fmt: skip
+VALIDATION = ["val", "valid", "validation", "dev", "Val", "validation_set", "val2017"]
+WRAPPERS = ["", "data", "archive/data", "flowers/v1/images", "train_and_test", "Training data", "dataset (1)"]
+ASIDE = ["seg_pred", "unlabelled", "unlabeled", "unsupervised", "extra", "train_augmented", "holdout", "pred"]
+ASIDE += ["submission", "misc", "trainval"]
+JUNK = [
+    "__MACOSX/cat/._0.png",
+    ".DS_Store/x.png",
+    ".ipynb_checkpoints/0-checkpoint.png",
+    "__MACOSX/train/cat/0.png",
+]
+
+
+def counts(raw: RawData) -> dict[str, int]:
+    return {name: len(split.labels) for name, split in raw.splits.items()}
+
+
+def check(raw: RawData, train: int, test: int | None) -> None:
+    assert raw.class_names == ("cat", "dog")
+    assert counts(raw) == {"train": train, **({} if test is None else {"test": test})}
+    for split in raw.splits.values():
+        assert [
+            raw.class_names[label] in Path(place).parts
+            for label, place in zip(split.labels, split.locations, strict=True)
+        ]
+
+
+def refused(root: Path, named: SplitNames | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        read_image_folder(root, named)
+    assert "fix: " in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("pair", "wrapper"), list(product(PAIRS, WRAPPERS)))
+def test_splits_under_any_name_and_depth(pair: tuple[str, str], wrapper: str, tmp_path: Path) -> None:
+    train, test = (f"{wrapper}/{name}".strip("/") for name in pair)
+    raw = read_image_folder(tree(tmp_path, *classes(train, images=3), *classes(test), *JUNK, "README.txt"))
+    check(raw, 6, 4)
+    usual = pair == ("train", "test") and not wrapper
+    assert (raw.notes == ()) == usual
+    assert usual or f"train from {train}/" in raw.notes[0]
+    assert set(raw.layout().left_out) == {"hidden", "metadata of the system", "not an image: suffix .txt"}
+
+
+@pytest.mark.parametrize("name", VALIDATION)
+def test_a_validation_split_is_the_test_set_only_without_another(name: str, tmp_path: Path) -> None:
+    raw = read_image_folder(tree(tmp_path / "two", *classes("train"), *classes(name)))
+    check(raw, 4, 4)
+    assert raw.test_is_validation
+    assert any("no test split" in note and name in note for note in raw.notes)
+    raw = read_image_folder(
+        tree(tmp_path / "three", *classes("train"), *classes("test", images=1), *classes(name))
+    )
+    check(raw, 4, 2)
+    assert not raw.test_is_validation
+    assert raw.layout().left_out == {f"in {name}/: a validation split beside a test split is not used": 4}
+
+
+@pytest.mark.parametrize(("name", "is_flat"), list(product(ASIDE, [False, True])))
+def test_a_folder_beside_the_splits_is_left_out_and_counted(name: str, is_flat: bool, tmp_path: Path) -> None:
+    inside = [f"{name}/{number}.png" for number in range(5)] if is_flat else classes(name, images=3)
+    raw = read_image_folder(tree(tmp_path, *classes("train"), *classes("test"), *inside))
+    check(raw, 4, 4)
+    ((reason, count),) = raw.layout().left_out.items()
+    assert f"in {name}/" in reason
+    assert count == len(inside)
+
+
+@pytest.mark.parametrize("name", [*ASIDE[:-2], "train", "test", "val", "images", "Images", "test_set"])
+def test_what_looks_like_a_split_is_no_class(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes(""), f"{name}/0.png")
+    message = refused(root)
+    assert name in message
+    assert 'data.splits.train="."' in message
+    raw = read_image_folder(root, SplitNames(train="."))
+    assert set(raw.class_names) == {"cat", "dog", name}
+
+
+@pytest.mark.parametrize("name", ["2019", "misc", "steam train", "cats"])
+def test_what_holds_only_folders_is_no_class(name: str, tmp_path: Path) -> None:
+    message = refused(tree(tmp_path, *classes(""), f"{name}/a/0.png", f"{name}/b/0.png"))
+    assert f"{name} hold only folders (a, b), so no class" in message
+
+
+def test_splits_in_classes_and_folds(tmp_path: Path) -> None:
+    inverted = tree(tmp_path / "a", *classes("cat", ("train", "test")), *classes("dog", ("train", "test")))
+    assert "not the splits into the classes" in refused(inverted)
+    folds = tree(
+        tmp_path / "b",
+        *(path for fold in "12" for part in ("train", "test") for path in classes(f"fold{fold}/{part}")),
+    )
+    assert 'data.splits.train="fold1/train"' in refused(folds)
+    check(read_image_folder(folds, SplitNames(train="fold1/train", test="fold2/test")), 4, 4)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "Train"),
+        ("train", "training"),
+        ("val", "validation"),
+        ("test", "Testing"),
+        ("train", "train copy"),
+    ],
+)
+def test_two_splits_of_one_role_are_ambiguous(names: tuple[str, str], tmp_path: Path) -> None:
+    others = classes("train") if "train" not in names else classes("test")
+    root = tree(tmp_path, *others, *classes(names[0]), *classes(names[1], images=3))
+    message = refused(root)
+    assert all(name in message for name in names)
+    assert "4 images" in message
+    assert "6 images" in message
+    raw = read_image_folder(root, SplitNames(train=names[1]))
+    check(raw, 6, None)
+    assert raw.layout().left_out == {"not named in data.splits": 8}
+
+
+def test_a_flat_test_folder_is_left_out(tmp_path: Path) -> None:
+    raw = read_image_folder(tree(tmp_path, *classes("train"), "test/0.png", "test/1.png"))
+    check(raw, 4, None)
+    assert raw.layout().left_out == {"in test/: its images are in no class folders": 2}
+
+
+def test_a_split_inside_a_folder_of_its_name(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path, *classes("seg_train/seg_train"), *classes("seg_test/seg_test"), "seg_pred/seg_pred/0.png"
+    )
+    raw = read_image_folder(root)
+    check(raw, 4, 4)
+    assert raw.splits["train"].class_folder("cat") == "seg_train/seg_train/cat"
+
+
+@pytest.mark.parametrize("folder", ["images", "data", "train", "img"])
+def test_images_with_a_table_of_labels(folder: str, tmp_path: Path) -> None:
+    message = refused(tree(tmp_path, f"{folder}/0.png", f"{folder}/1.png", "labels.csv"))
+    assert folder in message
+    assert "labels.csv" in message
+    assert "parquet" in message
+    flat = tree(tmp_path / "flat", "0.png", "1.png", "labels.csv")
+    assert "labels.csv" in refused(flat)
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    assert "found one class, 'cat'" in refused(tree(tmp_path, *classes("", ("cat",))))
+
+
+def test_named_splits_are_checked(tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("a/b"), *classes("c"))
+    for name in ("b", "../x", "/", "d"):
+        assert "relative to the source; it has a, c" in refused(root, SplitNames(train=name))
+    assert "no class folders" in refused(root, SplitNames(train="c/cat"))
+    check(read_image_folder(root, SplitNames(train="a/b", test="c")), 4, 4)
