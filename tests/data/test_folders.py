@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from convsmith.data.dataset import load
-from helpers.sources import Folder, config, problems
+from convsmith.data.decode import FORMATS
+from convsmith.data.verify import verify
+from helpers.sources import Folder, classes, config, problems, tree
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -46,3 +48,64 @@ def test_folders_without_images(tmp_path: Path, image_folder: Folder) -> None:
     Image.new("L", (8, 8)).save(flat / "a.png")
     assert "found no class folders" in problems(flat)
     assert "expected one named train" in problems(image_folder({"test": 4, "val": 2}, name="no-train"))
+
+
+def test_composed_and_decomposed_letters_are_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "\u00e9t\u00e9", "e\u0301te\u0301"
+    root = tree(
+        tmp_path,
+        *classes("train", (composed, "cat")),
+        *classes("train", (decomposed,), images=3),
+        *classes("test", (decomposed, "cat")),
+    )
+    data = load(config(root))
+    assert data.class_names == ("cat", composed)
+    assert np.bincount(data.train.labels).tolist() == [2, 5]
+    assert np.bincount(data.test.labels).tolist() == [2, 2]
+    assert any("NFC and NFD" in note and composed in note for note in data.layout.notes)
+
+
+def test_class_names_that_differ_in_case_are_named(tmp_path: Path) -> None:
+    root = tree(tmp_path / "one", *classes("", ("Cat", "cat", "polar bear", "polar_bear", "dog"), images=5))
+    notes = " ".join(load(config(root)).layout.notes)
+    assert "'Cat', 'cat'" in notes
+    assert "'polar bear', 'polar_bear'" in notes
+    assert "dog" not in notes
+    split = tree(tmp_path / "two", *classes("train", ("Cat", "dog")), *classes("test", ("cat", "dog")))
+    message = problems(split)
+    assert "'Cat' in the training set and 'cat' in the test set" in message
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".jfif", "JPEG"), (".pbm", "PPM"), (".avif", "AVIF"), (".jpe", "JPEG")]
+)
+def test_rare_suffixes_are_read_where_pillow_can(suffix: str, kind: str, tmp_path: Path) -> None:
+    if kind not in FORMATS:
+        pytest.skip("Pillow without AVIF")
+    root = tree(tmp_path, *classes("", images=4))
+    Image.new("1" if suffix == ".pbm" else "L", (4, 4)).save(root / "cat" / f"more{suffix}", format=kind)
+    data = load(config(root))
+    assert len(data.train) + len(data.test) == 9
+    assert data.layout.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [(".tif", "TIFF"), (".gif", "GIF"), (".webp", "WEBP"), (".png", "PNG")]
+)
+def test_pages_after_the_first_are_counted(suffix: str, kind: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("", images=4))
+    pages = [Image.new("L", (4, 4), 40 * number) for number in range(4)]
+    pages[0].save(root / "cat" / f"many{suffix}", format=kind, save_all=True, append_images=pages[1:])
+    data = load(config(root))
+    assert len(data.train) + len(data.test) == 9
+    assert data.layout.left_out == {"pages or frames of a file after the first": 3}
+    verification = verify(config(root))
+    assert verification.notes == ("3 pages or frames after the first of a file are not read",)
+
+
+def test_classes_of_one_image_are_told_by_name(tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("", ("ant", "bee"), images=5), *classes("", ("cat", "dog"), images=1))
+    assert "one image only of 'cat', 'dog'" in problems(root)
+    assert "one image only" not in problems(
+        tree(tmp_path / "few", *classes("", ("ant", "bee"), images=2)), test_fraction=0.25
+    )

@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from convsmith.data.dataset import load
+from convsmith.data.tables import encoded_image
 from helpers.sources import Folder, config, png, problems
 
 
@@ -47,7 +48,6 @@ def test_the_nearest_folder_is_suggested(image_folder: Folder) -> None:
         ("test_batch", "for example data.source=cifar10"),
         ("cifar-10-python.tar.gz", "archives are not supported: unpack it, and name a folder"),
         ("cifar-10-binary.tgz", "for example data.source=cifar10"),
-        ("train-images-idx3-ubyte.gz", "data.source=mnist"),
         ("cats.zip", "archives are not supported"),
         ("cats.npz", "arrays are not supported"),
         ("cats.pkl", "pickles can run code and are not supported"),
@@ -87,6 +87,52 @@ def test_names_resolve_to_hub_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(load(config("somebody/pictures")).train) == 8
     assert load(config("cifar10")).identity == "differs from CIFAR-10"
     assert hub_ids == ["somebody/pictures", "uoft-cs/cifar10"]
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, **splits: tuple[list[int], list[str]]) -> None:
+    """Let the hub have a data set: labels and class names of each split; greys count on from 0."""
+    tables, count = {}, 0
+    for name, (labels, names) in splits.items():
+        features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+        cells = [png(count + number) for number in range(len(labels))]
+        count += len(labels)
+        tables[name] = datasets.Dataset.from_dict({"img": cells, "label": labels}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(tables))
+
+
+def test_splits_and_class_names_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = ([0, 1, 0, 1], ["cat", "dog"])
+    hub(monkeypatch, train=train, test=([0, 1], ["dog", "cat"]), unsupervised=([0] * 9, ["none"]))
+    data = load(config("a/b"))
+    assert data.class_names == ("cat", "dog")
+    greys = data.test.images[:, 0, 0, 0].tolist()
+    assert {grey: data.class_names[label] for grey, label in zip(greys, data.test.labels, strict=True)} == {
+        4: "dog",
+        5: "cat",
+    }
+    assert data.layout.left_out == {"in the split unsupervised": 1}
+    hub(monkeypatch, train=train, validation=train)
+    assert load(config("a/c")).layout.test_is_validation
+    hub(monkeypatch, train=train, train_extra=train)
+    assert load(config("a/d", test_fraction=0.5)).layout.left_out == {"in the split train_extra": 1}
+    hub(monkeypatch, fold_a=train, fold_b=train)
+    assert "expected one named train" in problems("a/e")
+    data = load(config("a/e", splits={"train": "fold_b", "test": "fold_a"}))
+    assert sorted(data.train.images[:, 0, 0, 0].tolist()) == [4, 5, 6, 7]
+    assert "did you mean 'fold_" in problems("a/e", splits={"train": "fold"})
+
+
+def test_a_damaged_row_of_the_hub_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub(monkeypatch, train=([0, 1] * 10, ["a", "b"]))
+
+    def cell_image(cell: object, root: None) -> object:
+        if cell == png(7) | {"path": None}:
+            raise ValueError("damaged")
+        return encoded_image(cell, root)
+
+    monkeypatch.setattr("convsmith.data.sources.encoded_image", cell_image)
+    data = load(config("a/f", skip_damaged=True))
+    assert [issue.file for issue in data.dropped] == ["train, row 7"]
 
 
 def test_an_unreachable_hub_gives_a_two_line_error(monkeypatch: pytest.MonkeyPatch) -> None:

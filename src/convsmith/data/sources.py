@@ -14,6 +14,7 @@ from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import read_image_folder
 from convsmith.data.hub import current_revision
+from convsmith.data.idx import is_idx, read_idx
 from convsmith.data.labels import TableLabels, combined, name_notes
 from convsmith.data.layout import LAYOUT_HINT
 from convsmith.data.listing import is_image, list_files
@@ -21,7 +22,7 @@ from convsmith.data.parquet import parquet_files, read_parquet
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
-from convsmith.data.tables import declared_names, encoded_image, find_columns
+from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.folders import expand_user
@@ -32,6 +33,8 @@ HUB_NAMES = {
     "fashion-mnist": "zalando-datasets/fashion_mnist",
 }
 NAMES = ("digits", *HUB_NAMES)
+# Rows of a table on the hub in memory at once.
+_BATCH_ROWS = 256
 # Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
 _PICKLED = re.compile(r"data_batch_\d|test_batch|batches\.meta")
 
@@ -85,6 +88,8 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
             return read_image_folder(Path(source.location), config.splits)
         case "parquet":
             return read_parquet(source, parquet_files(Path(source.location)), config)
+        case "idx":
+            return read_idx(Path(source.location), list_files(Path(source.location)), config.splits)
         case _:
             return _read_hub(source, config, refresh=refresh)
 
@@ -133,6 +138,8 @@ def _folder_source(title: str, folder: Path) -> Source:
         kind = "parquet"
     elif any(map(is_image, files)):
         kind = "images"
+    elif any(map(is_idx, files)):
+        kind = "idx"
     else:
         hints = {hint for file in files if (hint := _unsupported_hint(file))}
         raise DataError(
@@ -147,19 +154,19 @@ def _folder_source(title: str, folder: Path) -> Source:
 def _unsupported_hint(file: Path) -> str:
     """Return the fix for a file of a well-known unsupported type; empty for other files."""
     name = file.name.lower()
+    if is_idx(file):
+        return "name the folder that this IDX file is in"
     if name.endswith((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
         hint = "archives are not supported: unpack it, and name a folder of images or parquet files"
     elif name.endswith((".pkl", ".pickle", ".pt", ".pth")) or _PICKLED.fullmatch(name):
         hint = "pickles can run code and are not supported: name a folder of images or parquet files"
-    elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5", "-ubyte")):
+    elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5")):
         hint = "arrays are not supported: name a folder of images or parquet files"
     else:
         return ""
     title = next((each for each in ("cifar10", "mnist") if each in re.sub(r"[^a-z0-9]", "", name)), "")
     if _PICKLED.fullmatch(name):
         title = "cifar10"
-    elif name.endswith("-ubyte") or "-ubyte." in name:
-        title = "mnist"
     return f"{hint}, for example data.source={title}" if title else hint
 
 
@@ -260,8 +267,18 @@ class _HubImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
-        for row in self.table:
-            yield encoded_image(row[self.column], None)
+        for start in range(0, len(self.table), _BATCH_ROWS):
+            yield from self._rows(start, min(start + _BATCH_ROWS, len(self.table)))
+
+    def _rows(self, start: int, stop: int) -> list[Encoded | UnusableImageError]:
+        """Return the images of some rows; a damaged row costs only itself."""
+        try:
+            return [encoded_image(cell, None) for cell in self.table[start:stop][self.column]]
+        except (OSError, ValueError) as error:
+            if stop - start == 1:
+                return [UnusableImageError("unreadable", f"the table is damaged here: {reason_of(error)}")]
+            middle = (start + stop) // 2
+            return [*self._rows(start, middle), *self._rows(middle, stop)]
 
 
 @contextmanager

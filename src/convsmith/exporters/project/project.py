@@ -8,7 +8,7 @@ from convsmith.data.config import DataConfig
 from convsmith.data.folders import split_folders
 from convsmith.data.parquet import table_columns
 from convsmith.data.sources import HUB_NAMES, find_source
-from convsmith.errors import RunError
+from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
@@ -88,6 +88,12 @@ def storage_of(config: DataConfig) -> Storage:
             default="data",
             train_folder=split_names["train"],
             test_folder=split_names.get("test", ""),
+        )
+    if source.kind == "idx":
+        raise DataError(
+            "an ejected project cannot read IDX files",
+            where=source.location,
+            fix="write the images into class folders, train on these, and eject that run",
         )
     if source.kind == "parquet":
         image, label, is_marked = table_columns(source, config)

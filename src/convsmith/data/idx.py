@@ -1,0 +1,185 @@
+"""IDX files, the format of MNIST: images and labels of a split in two files, packed by gzip or not."""
+
+import gzip
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from convsmith.data.config import SplitNames
+from convsmith.data.decode import MAX_PIXELS, Encoded, UnusableImageError
+from convsmith.data.labels import TableLabels, combined
+from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
+from convsmith.data.tables import reason_of
+from convsmith.errors import DataError, suggest
+
+# train-images-idx3-ubyte.gz, emnist-letters-test-labels-idx1-ubyte
+_NAME = re.compile(r"(.*?)[-_. ]*(images|labels)[-_. ]idx([13])[-_. ]ubyte(\.gz)?", re.IGNORECASE)
+# Unsigned bytes; the rest of the first four bytes is the number of dimensions.
+_MAGIC = b"\0\0\x08"
+_MAX_LABELS = 50_000_000
+_DAMAGE = (OSError, EOFError, ValueError, zlib.error)
+
+
+def is_idx(path: Path) -> bool:
+    """Return whether a file is named like an IDX file of images or labels.
+
+    >>> is_idx(Path("t10k-images-idx3-ubyte.gz")), is_idx(Path("images.gz"))
+    (True, False)
+    """
+    return _NAME.fullmatch(path.name) is not None
+
+
+def read_idx(root: Path, files: Sequence[Path], named: SplitNames | None = None) -> RawData:
+    """Return the images and labels of a folder's IDX files, by split.
+
+    The pixels of a packed file are unpacked one image at a time.
+
+    Raises:
+        DataError: A file is missing or damaged, or splits are missing or ambiguous.
+    """
+    pairs, ignored = _pairs(root, [path for path in files if is_idx(path)])
+    chosen = _choose(pairs, named, root)
+    used = chosen.by_role()
+    labels = {split: _labels(pairs[name]["labels"], root) for split, name in used.items()}
+    names, values = combined([labels["train"]], [labels["test"]] if "test" in labels else [])
+    splits = {
+        split: _split(pairs[name]["images"], root, each)
+        for (split, name), each in zip(used.items(), values, strict=True)
+    }
+    for name, pair in pairs.items():
+        if name not in used.values():
+            ignored |= {_place(path, root): f"in the split {name}" for path in pair.values()}
+    notes = (VALIDATION_NOTE.format(chosen.test),) if chosen.test_is_validation else ()
+    return RawData(
+        splits=splits,
+        class_names=names,
+        ignored=ignored,
+        notes=notes,
+        test_is_validation=chosen.test_is_validation,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdxImages:
+    """The images of a file, in order. Each iteration reads them from disk."""
+
+    path: Path
+    count: int
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is image for image in self)
+
+    def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        """Yield one item per label, even if the file is damaged."""
+        done, reason = 0, "the file ends before this image"
+        try:
+            with _opened(self.path) as file:
+                file.read(4 * 4)
+                while done < self.count and len(pixels := file.read(math.prod(self.size))) == math.prod(
+                    self.size
+                ):
+                    yield np.frombuffer(pixels, dtype=np.uint8).reshape(self.size)
+                    done += 1
+        except _DAMAGE as error:
+            reason = f"the file is damaged here: {reason_of(error)}"
+        yield from [UnusableImageError("unreadable", reason)] * (self.count - done)
+
+
+def _pairs(root: Path, files: Sequence[Path]) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
+    """Return the file of images and that of labels of each split, and files that are there twice."""
+    pairs: dict[str, dict[str, Path]] = {}
+    ignored = {}
+    # Unpacked files first.
+    for path in sorted(files, key=lambda each: (each.suffix.lower() == ".gz", each)):
+        match = _NAME.fullmatch(path.name)
+        assert match is not None
+        pair = pairs.setdefault(match[1], {})
+        if pair.setdefault(match[2].lower(), path) != path:
+            ignored[_place(path, root)] = "an IDX file of the same name is read"
+    for name, pair in pairs.items():
+        for part in ("images", "labels"):
+            if part not in pair:
+                raise DataError(
+                    f"found no file of the {part} of {name!r}, only {next(iter(pair.values())).name}",
+                    where=str(root),
+                    fix=f"add {name}-{part}-idx{3 if part == 'images' else 1}-ubyte or its .gz",
+                )
+    return pairs, ignored
+
+
+def _choose(pairs: Mapping[str, object], named: SplitNames | None, root: Path) -> Chosen:
+    if named is None:
+        # MNIST's test set is a sample of 10,000.
+        roles = {name: role_of(name) or ("test" if "t10k" in name.lower() else None) for name in pairs}
+        return choose_splits(roles, {}, str(root))
+    for name in named.by_role().values():
+        if name not in pairs:
+            raise DataError(f"no IDX files of {name!r}", where="data.splits", fix=suggest(name, pairs))
+    return Chosen(train=named.train, test=named.test, test_is_validation=False)
+
+
+def _labels(path: Path, root: Path) -> TableLabels:
+    (count,) = _header(path, 1)
+    if count > _MAX_LABELS:
+        raise _damaged(path, f"found {count:,} labels by its header, expected at most {_MAX_LABELS:,}")
+    try:
+        with _opened(path) as file:
+            content = file.read(8 + count + 1)[8:]
+    except _DAMAGE as error:
+        raise _damaged(path, reason_of(error)) from error
+    if len(content) != count:
+        what = "more" if len(content) > count else f"{len(content):,}"
+        raise _damaged(path, f"found {what} labels, expected {count:,} by its header")
+    return TableLabels.of(_place(path, root), list(content))
+
+
+def _split(path: Path, root: Path, labels: list[int]) -> RawSplit:
+    count, height, width = _header(path, 3)
+    if count != len(labels):
+        raise _damaged(path, f"found {count:,} images by its header for {len(labels):,} labels")
+    if not 0 < height * width <= MAX_PIXELS:
+        raise _damaged(path, f"found images of {height:,}x{width:,} pixels, expected at most {MAX_PIXELS:,}")
+    return RawSplit(
+        images=IdxImages(path=path, count=count, size=(height, width)),
+        labels=labels,
+        locations=[f"{_place(path, root)}, image {index}" for index in range(count)],
+    )
+
+
+def _header(path: Path, dimensions: int) -> tuple[int, ...]:
+    length = 4 * (dimensions + 1)
+    content = b""
+    with suppress(*_DAMAGE), _opened(path) as file:
+        content = file.read(length)
+    if len(content) < length or content[:4] != _MAGIC + bytes([dimensions]):
+        raise _damaged(
+            path, f"its first bytes are {content[:4].hex(' ')!r}, expected 00 00 08 {dimensions:02}"
+        )
+    return tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, length, 4))
+
+
+def _opened(path: Path) -> IO[bytes]:
+    # By content: some archives were unpacked without renaming them, or the reverse.
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if is_packed else path.open("rb")
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"no valid IDX file: {what}", where=str(path), fix="download it again")
+
+
+def _place(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
