@@ -105,7 +105,7 @@ def test_splits_and_class_names_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> N
     hub(monkeypatch, train=train, test=([0, 1], ["dog", "cat"]), unsupervised=([0] * 9, ["none"]))
     data = load(config("a/b"))
     assert data.class_names == ("cat", "dog")
-    greys = data.test.images[:, 0, 0, 0].tolist()
+    greys = np.asarray(data.test.images)[:, 0, 0, 0].tolist()
     assert {grey: data.class_names[label] for grey, label in zip(greys, data.test.labels, strict=True)} == {
         4: "dog",
         5: "cat",
@@ -118,7 +118,7 @@ def test_splits_and_class_names_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> N
     hub(monkeypatch, fold_a=train, fold_b=train)
     assert "expected one named train" in problems("a/e")
     data = load(config("a/e", splits={"train": "fold_b", "test": "fold_a"}))
-    assert sorted(data.train.images[:, 0, 0, 0].tolist()) == [4, 5, 6, 7]
+    assert sorted(np.asarray(data.train.images)[:, 0, 0, 0].tolist()) == [4, 5, 6, 7]
     assert "did you mean 'fold_" in problems("a/e", splits={"train": "fold"})
 
 

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -170,7 +170,7 @@ def _header(path: Path, dimensions: int) -> tuple[int, ...]:
     return tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, length, 4))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
     # By content: some archives were unpacked without renaming them, or the reverse.
     with path.open("rb") as file:
         is_packed = file.read(2) == b"\x1f\x8b"
