@@ -64,6 +64,7 @@ def _measure_here(case: dict[str, int]) -> None:
 
     from benchmarks.throughput import trainer_steps
     from convsmith.data.dataset import ImageDataset, Split
+    from convsmith.data.input_rule import InputRule
     from convsmith.recipes.fit import analyze_recipe
     from convsmith.recipes.loader import load
     from convsmith.recipes.session import TrainingSession
@@ -73,9 +74,12 @@ def _measure_here(case: dict[str, int]) -> None:
     split = Split(
         images=rng.integers(0, 256, shape, dtype=np.uint8), labels=rng.integers(0, 10, case["images"])
     )
+    size = case["size"]
+    rule = InputRule(channels=3, height=size, width=size, resize_policy="crop", background=(0, 0, 0))
     data = ImageDataset(
         title="noise", location="", identity="", fingerprint="", class_names=tuple("0123456789"), train=split,
         validation=None, test=split, test_is_split_off=False, mean=(0.5,) * 3, std=(0.25,) * 3,
+        rule=rule,
     )  # fmt: skip
     width = case["width"]
     net = f"C{width} C{width}:s2 C{2 * width}:s2 / G F10"

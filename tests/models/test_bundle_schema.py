@@ -14,7 +14,7 @@ from helpers.bundles import rewritten
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("format",), 2, "another version of convsmith: format 2"),
+        (("format",), 3, "another version of convsmith: format 3"),
         (("spec", "net"), "C8 os.system / G F10", "spec.net"),
         (("spec", "net"), "C8 C16:s2 / G F11", "11 outputs for 10 labels"),
         (("spec", "net"), "F65536 F65536 F65536 F10", "tensor"),

@@ -12,12 +12,11 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith.cli import run as command
+from convsmith.data.input_rule import read_pixels
 from convsmith.errors import BundleError, ImageError
 from convsmith.evaluation import predictions
-from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.classifier import Prediction, UnreadableImage
 from convsmith.models.image_inputs import ImageSource
-from convsmith.models.preprocessing import preprocess_file
 from convsmith.system import files, reading
 from helpers.images import saved
 
@@ -29,7 +28,7 @@ def test_image_files_give_the_logits_of_the_evaluation(
     expected = predictions.read(tiny_run / "predictions.npz").logits[:23]
     classifier = cs.load(tiny_run)
     names = [saved(tmp_path / f"{n:03}.png", image) for n, image in enumerate(digits_test_images[:23])]
-    pixels = np.stack([preprocess_file(name, classifier.preprocessing) for name in names])
+    pixels = np.stack([read_pixels(name, classifier.preprocessing.rule) for name in names])
     assert np.array_equal(pixels, digits_test_images[:23])
     assert np.array_equal(classifier.logits(pixels, batch_size), expected)
     scaled = expected.astype(np.float64) / classifier.confidence.temperature
@@ -72,7 +71,7 @@ def mixed(tmp_path: Path, digits_test_images: np.ndarray) -> Path:
     (folder / "bomb.png").write_bytes(
         content[:12] + bomb + struct.pack(">I", zlib.crc32(bomb)) + content[33:]
     )
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "wide.png")
+    Image.fromarray(np.full((8, 8), 300, np.float32)).save(folder / "wide.png", "TIFF")
     return folder
 
 
@@ -116,7 +115,7 @@ def test_one_batch_at_a_time_is_read() -> None:
     read: list[int] = []
 
     def item(number: int) -> ImageSource:
-        def pixels(_: Preprocessing) -> np.ndarray:
+        def pixels() -> np.ndarray:
             read.append(number)
             return np.zeros((8, 8, 1), np.uint8)
 

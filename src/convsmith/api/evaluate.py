@@ -7,6 +7,7 @@ from typing import Any
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.robustness import evaluate_robustness
+from convsmith.models.prediction_check import with_prediction_check
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.evaluation import evaluate_run, load_net
 from convsmith.runs.folder import RunFolder
@@ -38,7 +39,7 @@ def evaluate(
     with RunFolder.lock(run):
         folder, session = open_run(run, refresh=refresh)
         with session.threads():
-            evaluation = evaluate_run(folder, session)
+            evaluation = with_prediction_check(folder, session, evaluate_run(folder, session))
             data = session.data
             analyses: dict[str, Any] = {}
             if label_errors:

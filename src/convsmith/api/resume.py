@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsmith.errors import RecipeError, RunError
+from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import load_teacher, with_absolute_paths
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -86,7 +87,7 @@ def resume(
                 teacher=teacher.teacher if teacher else None,
                 state=checkpoint.state,
             )
-            return write_report(folder, session, evaluation)
+            return write_report(folder, session, with_prediction_check(folder, session, evaluation))
 
 
 def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:

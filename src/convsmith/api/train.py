@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -74,7 +75,7 @@ def train(
                     teacher=teacher.teacher if teacher else None,
                     profile=profile,
                 )
-                return write_report(folder, session, evaluation)
+                return write_report(folder, session, with_prediction_check(folder, session, evaluation))
 
 
 def _write_records(folder: RunFolder, session: Session, teacher: TeacherModel | None) -> None:

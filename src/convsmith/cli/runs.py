@@ -235,6 +235,8 @@ def _print_result(result: "Result") -> None:
         for line in verdict_lines(result.checks):
             print_text(line)
         print_text("")
+    if (check := result.prediction_check) and not check.agrees:
+        print_text(check.line())
     print_text(f"95% interval: {result.metrics.interval.text()}, ECE {result.metrics.calibration.ece:.2%}")
     print_text(f"Test accuracy: {result.test.accuracy:.2%}")
     print_text(f"Report: {result.page}")

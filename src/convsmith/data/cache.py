@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from convsmith.data.background import named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import UnusableImageError, decode_each
 from convsmith.data.index import Entry, cache_folder, forget, read_entry, write_entry
+from convsmith.data.input_rule import Colour, InputRule, as_array, flatten, resize
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages
 from convsmith.data.parquet import unreadable_files
@@ -44,6 +45,7 @@ class CachedData:
 
     Attributes:
         fingerprint: A hash of its content, independent of order and file names.
+        background: The colour behind transparent pixels, a level for each channel.
         dropped: Unusable images that were left out, if the recipe allows it.
         layout: What was decided about the source's splits and names, and what is not read.
     """
@@ -51,6 +53,7 @@ class CachedData:
     splits: Mapping[str, CachedSplit]
     class_names: tuple[str, ...]
     fingerprint: str
+    background: Colour
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
 
@@ -122,11 +125,11 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
         raise _damaged_images_error(result.damaged, source)
     _check_classes(raw, result, source)
     _check_sizes(result, source, config)
-    channels = 1 if result.grey else 3
-    folders.check_destination(cache_folder(), _bytes_needed(result, channels, config))
+    rule = _input_rule(result, config)
+    folders.check_destination(cache_folder(), _bytes_needed(result, rule))
     with folders.scratch_folder(cache_folder(), name="decoding") as scratch:
         decoded_splits = {
-            name: _decode(split, result.usable[name], channels, config, scratch / f"{name}.npy")
+            name: _decode(split, result.usable[name], rule, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
         }
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
@@ -149,6 +152,7 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
         meta_sha256=meta_sha256,
         source=source.location,
         class_names=raw.class_names,
+        background=rule.background,
         dropped=result.damaged,
         layout=raw.layout(result.more_pages),
     )
@@ -170,8 +174,25 @@ def _publish(folder: Path, content: Path) -> None:
     files.sync_folder(content.parent)
 
 
+def _input_rule(result: ScanResult, config: DataConfig) -> InputRule:
+    """Return the rule of a data set; without `resize` its images have one size."""
+    width, height = (config.resize, config.resize) if config.resize else next(iter(result.sizes))
+    background = (
+        named_colour(config.background, result.channels)
+        if config.background
+        else result.background.colour(result.channels)
+    )
+    return InputRule(
+        channels=result.channels,
+        height=height,
+        width=width,
+        resize_policy=config.policy,
+        background=background,
+    )
+
+
 def _decode(
-    split: RawSplit, usable: NDArray[np.bool_], channels: int, config: DataConfig, path: Path
+    split: RawSplit, usable: NDArray[np.bool_], rule: InputRule, path: Path
 ) -> tuple[Path, list[bytes]]:
     """Write a split's pixels in their order; return the digests of the images before resizing."""
     digests, stored = [], None
@@ -182,11 +203,9 @@ def _decode(
             raise DataError(
                 f"the file changed while it was read: {decoded.reason}", where=split.locations[index]
             )
-        image = decoded.image
-        pixels = _pixels(image, channels)
-        digests.append(_digest(pixels, split.labels[index]))
-        if config.resize:
-            pixels = _resized(image, channels, config.resize)
+        image = flatten(decoded, rule.background)
+        digests.append(_digest(as_array(image), split.labels[index]))
+        pixels = as_array(resize(image, rule))
         if stored is None:
             shape = (int(usable.sum()), *pixels.shape)
             stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -224,6 +243,7 @@ def _load(entry: Entry) -> CachedData:
         splits=splits,
         class_names=entry.class_names,
         fingerprint=meta["fingerprint"],
+        background=entry.background,
         dropped=entry.dropped,
         layout=entry.layout,
     )
@@ -243,11 +263,9 @@ def _verified_meta(content: Path, meta_sha256: str) -> Any:
     return meta
 
 
-def _bytes_needed(result: ScanResult, channels: int, config: DataConfig) -> int:
+def _bytes_needed(result: ScanResult, rule: InputRule) -> int:
     """Return the disk space that sorting the images needs: twice their size."""
-    size = {(config.resize, config.resize)} if config.resize else set(result.sizes)
-    ((width, height),) = size
-    return 2 * channels * width * height * result.sizes.total()
+    return 2 * rule.channels * rule.width * rule.height * result.sizes.total()
 
 
 def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataError:
@@ -297,12 +315,3 @@ def _check_sizes(result: ScanResult, source: Source, config: DataConfig) -> None
             context="\n".join([*lines, *(["..."] if len(result.sizes) > MAX_LISTED else [])]),
             fix="resize them: data.resize=32",
         )
-
-
-def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    pixels = np.asarray(image if channels == 1 else image.convert("RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _resized(image: Image.Image, channels: int, size: int) -> NDArray[np.uint8]:
-    return _pixels(image.resize((size, size), Image.Resampling.LANCZOS), channels)

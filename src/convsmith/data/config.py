@@ -49,6 +49,17 @@ class DataConfig(BaseModel):
     resize: int | None = Field(
         default=None, ge=4, le=1024, description="resize all images to this height and width in pixels"
     )
+    resize_policy: Literal["stretch", "crop", "pad"] | None = Field(
+        default=None,
+        description='how images of other sizes become the net\'s: "stretch" (the default with resize), '
+        '"crop" (the default without it, where it concerns predicted images only), or "pad"',
+    )
+    background: str | None = Field(
+        default=None,
+        pattern="^(white|black|grey|#[0-9A-Fa-f]{6})$",
+        description='the colour behind transparent pixels and of "pad": "white", "black", "grey", "#rrggbb"; '
+        "by default the one of the three that the training images stand out from",
+    )
     skip_damaged: bool = Field(
         default=False, description="leave out and list damaged images instead of stopping"
     )
@@ -59,3 +70,8 @@ class DataConfig(BaseModel):
     image_column: str | None = Field(default=None, description="the images' column, if ambiguous by type")
     label_column: str | None = Field(default=None, description="the labels' column, if ambiguous by type")
     splits: SplitNames | None = Field(default=None, description="where the splits are, if ambiguous by name")
+
+    @property
+    def policy(self) -> Literal["stretch", "crop", "pad"]:
+        """The resize policy in effect."""
+        return self.resize_policy or ("stretch" if self.resize else "crop")

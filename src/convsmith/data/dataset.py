@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from convsmith.data.cache import MAX_LISTED, CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
+from convsmith.data.input_rule import InputRule
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source, SourceLayout
@@ -88,6 +89,7 @@ class TrainingData:
         fingerprint: A hash of all images and labels that does not depend on their order.
         mean: Per channel over the training split, pixels scaled to 0..1.
         std: Standard deviation, as `mean`; never 0.
+        rule: How files became these images.
         dropped: Issues of the damaged images that were left out.
         layout: What was decided about the source's splits and names, and what is not read.
     """
@@ -101,6 +103,7 @@ class TrainingData:
     validation: Split | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    rule: InputRule
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
 
@@ -191,6 +194,7 @@ def _training_data(
     if config.validation:
         train, validation = _stratified(train, config.validation, config, cached, source.location)
     mean, std = mean_and_std(train.images)
+    height, width, channels = train.images.shape[1:]
     training = TrainingData(
         title=source.title,
         location=source.location,
@@ -201,6 +205,13 @@ def _training_data(
         validation=validation,
         mean=mean,
         std=std,
+        rule=InputRule(
+            channels=channels,
+            height=height,
+            width=width,
+            resize_policy=config.policy,
+            background=cached.background,
+        ),
         dropped=cached.dropped,
         layout=cached.layout,
     )

@@ -1,26 +1,48 @@
-"""Decode images, and explain why an image cannot be decoded."""
+"""Decode images, and explain why an image cannot be decoded.
+
+Decoding is the first half of the rule that all images are read by: any file becomes upright, with 8 bits per
+channel, grey or RGB, its transparency apart. `data.input_rule` has the second half.
+"""
 
 import io
+import stat
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, features
+from PIL import GifImagePlugin, Image, ImageFile, UnidentifiedImageError, features
 
-Encoded = bytes | str | NDArray[np.uint8] | None
+from convsmith.data.image_modes import GREY_MODES, grey_or_rgb, mode_of, transparent_sample
+
+Encoded = bytes | str | NDArray[np.uint8] | Image.Image | None
 # Formats that Pillow decodes without external programs; a PSD or FITS file named .png is rejected.
 FORMATS = (
     *("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM"),
     # Since Pillow 11.3, where it was built with libavif.
     *(("AVIF",) if "avif" in features.modules and features.check("avif") else ()),
 )
+# Limits of an image: the bytes of its file, and its pixels by the header, which is read first. A resize of a
+# longer side would take gigabytes.
+MAX_BYTES = 256 * 1024**2
 MAX_PIXELS = 50_000_000
-GREY_MODES = frozenset({"1", "L", "LA"})
-WIDE_MODES = ("I", "F")
+MAX_SIDE = 65_535
+_TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 322, 323, 0x0112
+# From the stored image to the upright one, by the EXIF orientation.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # The first bytes of files that are sometimes named like images.
 _SIGNATURES = (
     (b"\x80\x02", "a pickle"),
@@ -43,15 +65,26 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DecodedImage:
-    """A decoded image, in mode L or RGB by default, with the mode and format of its file.
+    """A decoded image, upright.
 
-    `pages` counts the images in the file; the first one is decoded.
+    Attributes:
+        image: Of mode L or RGB, without regard to transparency.
+        alpha: Of mode L, 0 is transparent; None if every pixel is opaque.
+        mode: Of the file.
+        format: Of the file; None for pixels.
+        pages: The number of images in the file; the first one is decoded.
     """
 
     image: Image.Image
+    alpha: Image.Image | None
     mode: str
     format: str | None = None
     pages: int = 1
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the mode of the file is grey, whatever the pixels of a colour image are."""
+        return self.mode in GREY_MODES
 
 
 class UnusableImageError(Exception):
@@ -62,23 +95,16 @@ class UnusableImageError(Exception):
         self.kind, self.reason = kind, reason
 
 
-def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode with 8 bits per channel to mode L or RGB."""
-    return image.convert("L" if image.mode in GREY_MODES else "RGB")
-
-
-def decode_image(
-    encoded: Encoded, convert: Callable[[Image.Image], Image.Image] = to_grey_or_rgb
-) -> DecodedImage:
-    """Decode one image.
+def decode_image(encoded: Encoded) -> DecodedImage:
+    """Decode one image: the first frame or page, turned by its EXIF orientation, with 8 bits per channel.
 
     Args:
-        encoded: A file's bytes, its path, or pixels `(H, W)` or `(H, W, 3)` uint8.
-        convert: Applied to the image while its file is open.
+        encoded: A file's bytes, its path, a Pillow image, or pixels uint8: grey `(H, W)` or `(H, W, 1)`, RGB
+            `(H, W, 3)`, RGBA `(H, W, 4)`.
 
     Raises:
-        UnusableImageError: The file is damaged, not an image, of an unsupported format, or too large by its
-            header, which is checked before any pixel is decoded.
+        UnusableImageError: The file is damaged, not an image, of an unsupported format, not a regular file,
+            or too large; bytes and pixels are checked before any pixel is decoded.
 
     Example:
         >>> decode_image(np.zeros((2, 3), np.uint8)).image.size
@@ -87,15 +113,24 @@ def decode_image(
         Traceback (most recent call last):
         convsmith.data.decode.UnusableImageError: not an image in one of the formats PNG, JPEG, ...: text
     """
+    if encoded is None:
+        raise UnusableImageError("unreadable", "no image")
+    content: bytes | None = None
     try:
-        return _decode(encoded, convert)
-    except (UnusableImageError, MemoryError):
+        if isinstance(encoded, str | bytes):
+            content = _checked_content(encoded)
+            return _decode_file(content)
+        with _own_settings():
+            return _decode_opened(_from_pixels(encoded) if isinstance(encoded, np.ndarray) else encoded)
+    except UnusableImageError:
         raise
     except Image.DecompressionBombError as error:
         raise _oversized() from error
+    except MemoryError as error:
+        raise UnusableImageError("oversized", "does not fit into memory") from error
     # For damaged files, decoders raise nearly any exception: struct.error, zlib.error, IndexError, ...
     except Exception as error:
-        raise UnusableImageError("unreadable", _reason(error, encoded)) from error
+        raise UnusableImageError("unreadable", _reason(error, content)) from error
 
 
 def decode_each(
@@ -109,28 +144,33 @@ def decode_each(
             yield error
 
 
-def _decode(encoded: Encoded, convert: Callable[[Image.Image], Image.Image]) -> DecodedImage:
-    if encoded is None:
-        raise UnusableImageError("unreadable", "no image")
-    if isinstance(encoded, np.ndarray):
-        image = Image.fromarray(encoded)
-        return DecodedImage(image=image, mode=image.mode)
-    content = encoded if isinstance(encoded, bytes) else Path(encoded).read_bytes()
-    if not content:
+def _checked_content(encoded: bytes | str) -> bytes:
+    """Return the bytes of an image within the limit, read from a regular file only: a pipe may never end."""
+    if isinstance(encoded, bytes):
+        size = len(encoded)
+    else:
+        status = Path(encoded).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableImageError("unreadable", "not a regular file")
+        size = status.st_size
+    if size <= MAX_BYTES and isinstance(encoded, str):
+        with Path(encoded).open("rb") as file:
+            encoded = file.read(MAX_BYTES + 1) if size == 0 else file.read(size + 1)
+        size = len(encoded)
+    if isinstance(encoded, str) or size > MAX_BYTES:
+        raise UnusableImageError("oversized", f"{size:,} bytes, expected at most {MAX_BYTES:,}")
+    if not encoded:
         raise UnusableImageError("unreadable", "the file is empty")
-    with warnings.catch_warnings():
+    return encoded
+
+
+def _decode_file(content: bytes) -> DecodedImage:
+    with _own_settings(), warnings.catch_warnings():
         # Odd metadata, and large images, which are checked below.
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            mode = image.mode
-            # Read from the header: no pixel is decoded yet.
-            if image.width * image.height > MAX_PIXELS:
-                raise _oversized()
-            if mode.startswith(WIDE_MODES):
-                raise UnusableImageError("unreadable", f"mode {mode} has more than 8 bits per channel")
-            file_format = image.format
-            decoded = DecodedImage(image=convert(image), mode=mode, format=file_format, pages=_pages(image))
-        if file_format == "PNG":
+            decoded = _decode_opened(image)
+        if decoded.format == "PNG":
             # Decoding does not check the checksums of the pixels.
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
                 image.verify()
@@ -145,29 +185,100 @@ def _pages(image: Image.Image) -> int:
         return 1
 
 
+def _decode_opened(image: Image.Image) -> DecodedImage:
+    # All from the header: no pixel is decoded yet.
+    mode, file_format, transparent = mode_of(image), image.format, transparent_sample(image)
+    _check_size(image)
+    image.load()
+    try:
+        pixels, alpha = grey_or_rgb(image, transparent)
+    except ValueError as error:
+        raise UnusableImageError("unreadable", str(error)) from error
+    if alpha is not None and alpha.getextrema() == (255, 255):
+        alpha = None
+    turn = _UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        pixels, alpha = pixels.transpose(turn), alpha and alpha.transpose(turn)
+    pages = _pages(image)
+    return DecodedImage(image=pixels, alpha=alpha, mode=mode, format=file_format, pages=pages)
+
+
+def _check_size(image: Image.Image) -> None:
+    tags: Any = getattr(image, "tag_v2", {})
+    # A small TIFF may consist of one huge tile.
+    tile = int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1))
+    if max(image.width * image.height, tile) > MAX_PIXELS:
+        raise _oversized()
+    if max(image.size) > MAX_SIDE:
+        what = f"{image.width:,} x {image.height:,} pixels by its header"
+        raise UnusableImageError("oversized", f"{what}, expected at most {MAX_SIDE:,} on a side")
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    # Damaged metadata does not make the pixels unusable.
+    except Exception:  # noqa: BLE001 - the parser raises nearly any exception
+        return 1
+
+
+def _from_pixels(array: NDArray[np.uint8]) -> Image.Image:
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+class _OwnSettings:
+    """Settings of Pillow, which any program may have changed, and how many decoders rely on them now."""
+
+    values = (
+        # Otherwise truncated files decode, grey where pixels are missing.
+        (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+        (Image, "MAX_IMAGE_PIXELS", MAX_PIXELS),
+        # Otherwise grey images become RGB.
+        (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_AFTER_FIRST),
+    )
+    lock = threading.Lock()
+    users = 0
+    found: tuple[Any, ...] = ()
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """Decode by convsmith's settings of Pillow; the last of parallel decoders restores those found."""
+    own = _OwnSettings
+    with own.lock:
+        if own.users == 0:
+            own.found = tuple(getattr(module, name) for module, name, _ in own.values)
+            for module, name, value in own.values:
+                setattr(module, name, value)
+        own.users += 1
+    try:
+        yield
+    finally:
+        with own.lock:
+            own.users -= 1
+            if own.users == 0:
+                for (module, name, _), value in zip(own.values, own.found, strict=True):
+                    setattr(module, name, value)
+
+
 def _oversized() -> UnusableImageError:
     return UnusableImageError("oversized", f"more than {MAX_PIXELS:,} pixels by its header")
 
 
-def _reason(error: Exception, encoded: Encoded) -> str:
+def _reason(error: Exception, content: bytes | None) -> str:
     match error:
         case UnidentifiedImageError():
-            return f"not an image in one of the formats {', '.join(FORMATS)}{_actual_type(encoded)}"
+            return f"not an image in one of the formats {', '.join(FORMATS)}{_actual_type(content or b'')}"
         case OSError() if error.strerror:
             return error.strerror
         case _:
             return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _actual_type(encoded: Encoded) -> str:
+def _actual_type(content: bytes) -> str:
     """Return what a file is instead of an image, if its first bytes reveal it."""
-    start = encoded[:64] if isinstance(encoded, bytes) else _first_bytes(str(encoded))
+    start = content[:64]
     for signature, name in _SIGNATURES:
         if start.startswith(signature):
             return f": {name}"
     return ": text" if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start) else ""
-
-
-def _first_bytes(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        return file.read(64)

@@ -27,6 +27,7 @@ class Entry:
         content: The name of the folder of the images.
         meta_sha256: Of the folder's meta.json, which has the hashes of its other files.
         source: The location of the source.
+        background: The colour behind transparent pixels, a level for each channel.
         layout: What was decided about its splits and names, and what is not read.
     """
 
@@ -34,6 +35,7 @@ class Entry:
     meta_sha256: str
     source: str
     class_names: tuple[str, ...]
+    background: tuple[int, ...]
     dropped: tuple[DataIssue, ...]
     layout: SourceLayout
 
@@ -93,6 +95,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
             "meta_sha256": str(meta),
             "source": str(source),
             "class_names": list(names),
+            "background": list(background),
             "dropped": list(dropped),
             "layout": {"notes": list(notes), "left_out": dict(left_out), "test_is_validation": bool(swapped)},
             # The name of the content cannot leave the cache.
@@ -103,6 +106,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
                 meta_sha256=meta,
                 source=source,
                 class_names=tuple(map(str, names)),
+                background=tuple(map(int, background)),
                 dropped=issues,
                 layout=SourceLayout(notes=tuple(notes), left_out=left_out, test_is_validation=swapped),
             )

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from convsmith.data.config import DataConfig, SplitNames
-from convsmith.data.decode import Encoded, UnusableImageError
+from convsmith.data.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
 from convsmith.data.listing import list_files
 from convsmith.data.raw import RawData, RawSplit, Source
@@ -15,8 +15,10 @@ from convsmith.data.splits import VALIDATION_NOTE, Role, choose_splits, role_of
 from convsmith.data.tables import declared_names, encoded_image, features_of, find_columns, reason_of
 from convsmith.errors import DataError
 
-# Rows in memory at once.
+# Rows in memory at once, as long as they take no more than `MAX_BYTES`.
 _BATCH_ROWS = 256
+# Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
+_MAX_RATIO = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +167,8 @@ def file_split(location: str) -> FileSplit:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Return all parquet files below a folder, sorted."""
-    return [path for path in list_files(folder) if path.suffix == ".parquet"]
+    """Return all regular parquet files below a folder, sorted; reading a pipe would not end."""
+    return [path for path in list_files(folder) if path.suffix == ".parquet" and path.is_file()]
 
 
 def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
@@ -229,7 +231,11 @@ class ShardImages:
         """Yield one item per row of a group; damage in one group does not concern the others."""
         done = 0
         try:
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=[self.column]):
+            at_once = _rows_at_once(file.metadata.row_group(group), self.column)
+            if isinstance(at_once, UnusableImageError):
+                yield from [at_once] * rows
+                return
+            for batch in file.iter_batches(at_once, row_groups=[group], columns=[self.column]):
                 for cell in batch.column(0):
                     yield self._image(cell)
                     done += 1
@@ -242,6 +248,20 @@ class ShardImages:
         # A path that is no UTF-8.
         except ValueError as error:
             return _damaged(error)
+
+
+def _rows_at_once(group: Any, column: str) -> int | UnusableImageError:
+    """Return how many rows of a row group fit into `MAX_BYTES`, or why none may be read."""
+    parts = [group.column(index) for index in range(group.num_columns)]
+    parts = [each for each in parts if f"{each.path_in_schema}.".startswith(f"{column}.")]
+    size = sum(int(each.total_uncompressed_size) for each in parts)
+    stored = sum(int(each.total_compressed_size) for each in parts)
+    if size > MAX_BYTES and size > _MAX_RATIO * stored:
+        return UnusableImageError("oversized", f"{stored:,} bytes of the file become {size:,}")
+    # A value in a dictionary is stored once, however often it occurs.
+    repeated = any(each.has_dictionary_page for each in parts)
+    row_size = size if repeated else size // max(int(group.num_rows), 1)
+    return min(max(MAX_BYTES // max(row_size, 1), 1), _BATCH_ROWS)
 
 
 class ShardLocations(Sequence[str]):

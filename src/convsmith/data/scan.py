@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.decode import GREY_MODES, DecodedImage, UnusableImageError, decode_each
+from convsmith.data.background import BackgroundChoice
+from convsmith.data.decode import DecodedImage, UnusableImageError, decode_each
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import RawData, is_class_index
 
@@ -25,6 +26,7 @@ class ScanResult:
         examples: The location of the first image of each size.
         grey: Whether all usable images are grey.
         more_pages: The number of pages after the first of usable images, and animation frames likewise.
+        background: What the default background follows from: the usable training images.
     """
 
     damaged: tuple[DataIssue, ...]
@@ -32,7 +34,13 @@ class ScanResult:
     sizes: Counter[tuple[int, int]]
     examples: dict[tuple[int, int], str]
     grey: bool
+    background: BackgroundChoice
     more_pages: int = 0
+
+    @property
+    def channels(self) -> int:
+        """1 if all usable images are grey, else 3."""
+        return 1 if self.grey else 3
 
     def labels(self, raw: RawData, split: str) -> list[int]:
         """Return the labels of the usable images of a split, in their order."""
@@ -50,6 +58,7 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
     damaged: list[DataIssue] = []
     usable, sizes, examples, grey = {}, Counter[tuple[int, int]](), dict[tuple[int, int], str](), True
     more_pages = 0
+    background = BackgroundChoice()
     for name, split in raw.splits.items():
         usable[name] = np.zeros(len(split.labels), dtype=np.bool_)
         for index, (image, label) in enumerate(zip(decode_each(split.images), split.labels, strict=True)):
@@ -63,8 +72,10 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
                 sizes[image.image.size] += 1
                 if sizes[image.image.size] == 1:
                     examples[image.image.size] = split.locations[index]
-                grey = grey and image.mode in GREY_MODES
+                grey = grey and image.is_grey
                 more_pages += image.pages - 1
+                if name == "train":
+                    background.add(image)
                 if visit:
                     visit(name, index, image)
     return ScanResult(
@@ -74,4 +85,5 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
         examples=examples,
         grey=grey,
         more_pages=more_pages,
+        background=background,
     )

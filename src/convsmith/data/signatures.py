@@ -9,14 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import PIL
-from PIL import Image, ImageFile, features
+from PIL import features
 
 from convsmith.data.config import DataConfig
 from convsmith.errors import FileError
 from convsmith.system import reading
 
 # Incremented when the same file decodes to other pixels, so that older decoded images are not used.
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 # A file can change twice within one tick of a file system's clock: 2 s on FAT.
 _TICK_NS = 2 * 10**9
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
@@ -60,14 +60,11 @@ def package_signature(package: str) -> str:
 
 
 def decode_signature(config: DataConfig) -> str:
-    """Return everything but the files that decoded images depend on: options, decoder and its settings."""
+    """Return everything but the files that decoded images depend on: options and decoder."""
     options = config.model_dump(mode="json", exclude=set(_UNRELATED))
     decoder = {
         "version": DECODE_VERSION,
         "pillow": PIL.__version__,
         "codecs": {codec: features.version(codec) for codec in _CODECS},
-        # Settings of the process that let Pillow return other pixels, or refuse a file.
-        "truncated": bool(ImageFile.LOAD_TRUNCATED_IMAGES),
-        "max_pixels": Image.MAX_IMAGE_PIXELS,
     }
     return json.dumps({"options": options, "decoder": decoder}, sort_keys=True)

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from convsmith.data.background import CANDIDATES, named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
 from convsmith.data.index import forget
+from convsmith.data.input_rule import Colour, flatten
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Verification
 from convsmith.data.raw import RawData
 from convsmith.data.scan import ScanResult, scan
@@ -59,14 +61,16 @@ def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
     if refresh:
         forget(source.location)
     raw = read_source(source, config, refresh=refresh)
-    table = _ImageTable(raw)
+    colours = {named_colour(config.background, 3)} if config.background else set(CANDIDATES.values())
+    table = _ImageTable(raw, sorted(colours))
     result = scan(raw, table)
+    background = result.background.colour(3)
     issues = [
         *(DataIssue(kind="unreadable", file=file, reason=reason) for file, reason in raw.unreadable.items()),
         *result.damaged,
         *(_outliers("mixed sizes", table.sizes, table.locations) if config.resize is None else ()),
         *_small_classes(raw, result),
-        *table.duplicates(),
+        *table.duplicates(background if background in colours else min(colours)),
         *table.wrong_types,
         *_outliers("mixed modes", table.modes, table.locations),
     ]
@@ -92,15 +96,18 @@ def _notes(raw: RawData, result: ScanResult) -> tuple[str, ...]:
 
 
 class _ImageTable:
-    """Size, mode and digest of each usable image, in a few bytes each."""
+    """Size, mode and digests of each usable image, in a few bytes each.
 
-    def __init__(self, raw: RawData) -> None:
+    Which background applies is known at the end, so that there is a digest for each that may.
+    """
+
+    def __init__(self, raw: RawData, backgrounds: Sequence[Colour]) -> None:
         self.raw = raw
         self.names = list(raw.splits)
         self.splits, self.indices = array("b"), array("q")
         self.sizes: list[str] = []
         self.modes: list[str] = []
-        self.digests = bytearray()
+        self.digests = {colour: bytearray() for colour in backgrounds}
         self.wrong_types: list[DataIssue] = []
         self._texts: dict[Any, str] = {}
 
@@ -111,8 +118,12 @@ class _ImageTable:
         # Images of equal size or mode share one text.
         self.sizes.append(self._texts.setdefault(image.size, f"{image.width}x{image.height} pixels"))
         self.modes.append(self._texts.setdefault(decoded.mode, f"mode {decoded.mode}"))
-        pixels = image.convert("RGB").tobytes()
-        self.digests += hashlib.sha256(f"{image.size} ".encode() + pixels).digest()[:_DIGEST_BYTES]
+        digest = b""
+        for colour in self.digests:
+            if decoded.alpha is not None or not digest:
+                content = f"{image.size} ".encode() + flatten(decoded, colour).tobytes()
+                digest = hashlib.sha256(content).digest()[:_DIGEST_BYTES]
+            self.digests[colour] += digest
         file = self.raw.splits[split].locations[index]
         expected = _FORMATS.get(PurePath(file).suffix.lower())
         if decoded.format and expected and decoded.format not in expected:
@@ -127,9 +138,9 @@ class _ImageTable:
         """Return the split of an image, and its index in the split."""
         return self.names[self.splits[number]], self.indices[number]
 
-    def duplicates(self) -> Iterator[DataIssue]:
+    def duplicates(self, background: Colour) -> Iterator[DataIssue]:
         """Yield an issue for each image with the pixels of an earlier one."""
-        digests = np.frombuffer(bytes(self.digests), dtype=f"S{_DIGEST_BYTES}")
+        digests = np.frombuffer(bytes(self.digests[background]), dtype=f"S{_DIGEST_BYTES}")
         _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
         originals = first[inverse]
         for number in np.flatnonzero(originals != np.arange(len(digests))):

@@ -5,7 +5,13 @@ import numpy as np
 from convsmith.evaluation.calibration import RiskCoverage
 from convsmith.evaluation.metrics import Metrics, highest_losses, mistakes
 from convsmith.evaluation.predictions import Indices, Predictions
-from convsmith.evaluation.schema import PredictedImage, Results, RiskCoverageSummary, SplitResults
+from convsmith.evaluation.schema import (
+    PredictedImage,
+    PredictionCheck,
+    Results,
+    RiskCoverageSummary,
+    SplitResults,
+)
 from convsmith.training.metrics import SplitMetrics
 
 NUM_LISTED = 25
@@ -19,6 +25,7 @@ def results_of(
     *,
     train: SplitMetrics,
     test_loss: float,
+    prediction_check: PredictionCheck | None = None,
 ) -> Results:
     """Build the record of an evaluation.
 
@@ -28,6 +35,7 @@ def results_of(
         class_names: In the order of the labels.
         train: On the plain training images.
         test_loss: Mean cross-entropy of the test images in nats, as the training log has it.
+        prediction_check: The comparison of `predict` with these predictions.
     """
     test = SplitResults(
         loss=test_loss,
@@ -44,7 +52,7 @@ def results_of(
         highest_losses=_images(predictions, highest_losses(predictions, NUM_LISTED), class_names),
         confusion=None if metrics.confusion is None else tuple(map(tuple, metrics.confusion.tolist())),
     )
-    return Results(train=train, test=test, classes=metrics.classes)
+    return Results(train=train, test=test, classes=metrics.classes, prediction_check=prediction_check)
 
 
 def _summary(curve: RiskCoverage) -> RiskCoverageSummary:

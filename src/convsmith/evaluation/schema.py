@@ -159,12 +159,48 @@ class SplitResults(Record):
     confusion: tuple[tuple[int, ...], ...] | None
 
 
+class PredictionCheck(Record):
+    """A comparison of `predict` with the evaluation, on some files of the test set.
+
+    Attributes:
+        files: Their number.
+        missing: Files whose pixels are not in the test set, as `predict` reads them.
+        largest_difference: Between their logits and those of the evaluation; None without files.
+        agrees: Whether nothing is missing and the difference is that of rounding.
+    """
+
+    files: NonNegativeInt
+    missing: NonNegativeInt
+    largest_difference: float | None
+    agrees: bool
+
+    def line(self) -> str:
+        """Format the result as a line of the log.
+
+        >>> PredictionCheck(files=4, missing=0, largest_difference=0.0, agrees=True).line()
+        'Predict: the logits of the evaluation for 4 test files, largest difference 0'
+        """
+        if self.agrees:
+            difference = f"largest difference {self.largest_difference:.3g}"
+            return f"Predict: the logits of the evaluation for {self.files} test files, {difference}"
+        found = f"largest difference {self.largest_difference:.3g}, " if self.files else ""
+        return (
+            f"Warning: predict does not give the logits of the evaluation: {self.files} test files, {found}"
+            f"{self.missing} with other pixels. Its answers differ from the test accuracy of this run"
+        )
+
+
 class Results(Record):
-    """The evaluation of the weights after the last epoch; `train` is measured on the plain images."""
+    """The evaluation of the weights after the last epoch; `train` is measured on the plain images.
+
+    Attributes:
+        prediction_check: None for data sets of the hub, and in runs of older versions.
+    """
 
     train: SplitMetrics
     test: SplitResults
     classes: tuple[ClassMetrics, ...]
+    prediction_check: PredictionCheck | None = None
 
 
 class CorruptedAccuracy(Record):

@@ -2,6 +2,7 @@
 
 import shlex
 
+from convsmith.data.input_rule import POLICIES, Colour
 from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.text import escape_markdown, fenced, markdown_table, percent, plural
@@ -122,8 +123,9 @@ def _limitations(metadata: BundleMetadata) -> str:
             "to one of them; a low confidence reveals many such images, but not all."
         ),
         (
-            f"Images are cropped to the centre and resized to {shape.height} x {shape.width} pixels: small "
-            "details and the borders are lost."
+            f"Images of other sizes than {shape.height} x {shape.width} pixels are resized, so that small "
+            f"details are lost: {POLICIES[shape.resize_policy]}. Transparent pixels become the colour "
+            f"{_rgb(shape.rule.background)} (RGB)."
         ),
         (
             f"The metrics hold for images like those of {escape_markdown(metadata.origin.data_title)}. On "
@@ -133,6 +135,10 @@ def _limitations(metadata: BundleMetadata) -> str:
         *map(_sentence, metadata.origin.taught[1:]),
     ]
     return "## Limitations\n\n" + "\n".join(f"- {item}" for item in items)
+
+
+def _rgb(colour: Colour) -> str:
+    return ", ".join(map(str, colour if len(colour) == 3 else colour * 3))
 
 
 def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:

@@ -2,7 +2,7 @@
 
 The input `images` is uint8 `(N, H, W, C)` with any N, as image decoders return it; normalisation is part of
 the graph. The outputs are `logits` and calibrated `probabilities`, float32 `(N, num_classes)` each. The
-metadata of the file holds labels, temperature, threshold, and the rule for images of other sizes.
+metadata of the file holds labels, temperature, threshold, and the rule by which images become its input.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import convsmith
+from convsmith.data.input_rule import POLICIES
 from convsmith.errors import MissingExtraError
 from convsmith.models.classifier import Classifier
 from convsmith.net.module import build
@@ -105,6 +106,7 @@ def to_onnx(classifier: Classifier) -> bytes:
 def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
     """Return the metadata of the file; values are JSON or text."""
     shape, confidence = classifier.preprocessing, classifier.confidence
+    rule = shape.rule
     return {
         "name": classifier.name,
         "producer": f"convsmith {convsmith.__version__}",
@@ -115,8 +117,11 @@ def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
         "normalisation": "in the graph: (pixels / 255 - mean) / std",
         "mean": json.dumps(shape.mean),
         "std": json.dumps(shape.std),
-        "sizes": f"{shape.sizes}: orientation applied, transparency over the mean colour, the largest middle "
-        "part of the input's aspect ratio, Lanczos filter",
+        "resize_policy": rule.resize_policy,
+        "background": json.dumps(rule.background),
+        "preprocessing": "EXIF orientation applied; 8 bits a channel, the high byte of 16 bits; converted to "
+        "RGB or grey (0.299 R + 0.587 G + 0.114 B); composited over the background; of other sizes, "
+        f"{POLICIES[rule.resize_policy]}, with Pillow's Lanczos filter",
         "temperature": json.dumps(confidence.temperature),
         "unsure_below": json.dumps(confidence.unsure_below),
     }

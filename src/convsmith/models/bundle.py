@@ -182,7 +182,7 @@ def _metadata(folder: Path, content: bytes) -> BundleMetadata:
         where = ".".join(map(str, first["loc"]))
         if first["loc"] == ("format",):
             raise BundleError(
-                f"written by another version of convsmith: format {first['input']!r}, expected 1",
+                f"written by another version of convsmith: format {first['input']!r}, expected 1 or 2",
                 where=str(path),
                 fix="update convsmith, or export the bundle again",
             ) from error

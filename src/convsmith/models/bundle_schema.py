@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.data.config import DataConfig
+from convsmith.data.input_rule import InputRule, ResizePolicy
 from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NetSettings
@@ -32,9 +33,12 @@ class Spec(NetSettings):
 
 
 class Preprocessing(_Table):
-    """The conversion of an image to the net's input: resize, then `(pixels / 255 - mean) / std`.
+    """The conversion of an image to the net's input: `data.input_rule`, then `(pixels / 255 - mean) / std`.
 
-    `sizes` names the rule for images of other sizes; the only one is that of `models.preprocessing`.
+    Attributes:
+        resize_policy: How images of other sizes become the net's.
+        background: The colour behind transparent pixels; None, as in bundles of format 1, is the mean colour.
+        sizes: Only in bundles of format 1.
     """
 
     channels: Literal[1, 3]
@@ -42,18 +46,33 @@ class Preprocessing(_Table):
     width: int = Field(ge=1, le=MAX_SIDE)
     mean: tuple[Share, ...]
     std: tuple[Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)], ...]
-    sizes: Literal["centre-lanczos"] = "centre-lanczos"
+    resize_policy: ResizePolicy = "crop"
+    background: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = None
+    sizes: Literal["centre-lanczos"] | None = Field(default=None, exclude=True)
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"expected a mean and a std for each of {self.channels} channels")
+        if self.background is not None and len(self.background) != self.channels:
+            raise ValueError(f"expected a background for each of {self.channels} channels")
         return self
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(C, H, W)`."""
         return self.channels, self.height, self.width
+
+    @property
+    def rule(self) -> InputRule:
+        """The rule that images are read by."""
+        return InputRule(
+            channels=self.channels,
+            height=self.height,
+            width=self.width,
+            resize_policy=self.resize_policy,
+            background=self.background or tuple(round(255 * value) for value in self.mean),
+        )
 
 
 class Confidence(_Table):
@@ -143,9 +162,9 @@ class Origin(_Table):
 
 
 class BundleMetadata(_Table):
-    """All of `bundle.json`."""
+    """All of `bundle.json`. Format 1 has no resize policy and no background."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     name: Line
     description: Line
     labels: tuple[Line, ...] = Field(min_length=2, max_length=MAX_NUMBER)
@@ -155,3 +174,11 @@ class BundleMetadata(_Table):
     weights: Weights
     measured: TestMetrics
     origin: Origin
+
+    @model_validator(mode="after")
+    def _complete_format_1(self) -> Self:
+        # Its trainings stretched the images if they resized them.
+        if self.format == 1 and self.origin.data.resize:
+            stretched = self.preprocessing.model_copy(update={"resize_policy": "stretch"})
+            return self.model_copy(update={"preprocessing": stretched})
+        return self

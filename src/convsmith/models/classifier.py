@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from convsmith.data.decode import UnusableImageError
+from convsmith.data.input_rule import Pixels, read_pixels
 from convsmith.data.memory_mapped import Images
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.models.bundle_schema import Confidence, Preprocessing
 from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
-from convsmith.models.preprocessing import Pixels
 from convsmith.net.plan import Plan
 from convsmith.system.device import autocast, threads_for
 from convsmith.text import in_line, one_line
@@ -193,7 +193,7 @@ class Classifier:
     def read(self, source: ImageSource) -> Pixels | UnreadableImage:
         """Read the net's input `(H, W, C)` uint8 from a source."""
         try:
-            return source.read(self.preprocessing)
+            return read_pixels(source.read(), self.preprocessing.rule)
         except UnusableImageError as error:
             return UnreadableImage(image=source.name, reason=str(error))
         except OSError as error:

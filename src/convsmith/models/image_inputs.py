@@ -9,17 +9,15 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsmith.data.decode import UnusableImageError
+from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.listing import SUFFIXES, is_image, list_files
-from convsmith.errors import FileError, Problem
-from convsmith.models.bundle_schema import Preprocessing
-from convsmith.models.preprocessing import Pixels, preprocess_array, preprocess_file, preprocess_image
+from convsmith.errors import FileError, ImageError, Problem
 from convsmith.system import paths
 
 ImageInput = str | Path | Image.Image | NDArray[np.uint8]
@@ -28,14 +26,15 @@ ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 MAX_BYTES = 64 * 1024**2
 TIMEOUT = 20.0
 _CHUNK = 1 << 16
+_ARRAYS = "(H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSource:
-    """One image: its name, and a function that reads it as the net's input."""
+    """One image: its name, and a function that returns it, encoded or as pixels."""
 
     name: str
-    read: Callable[[Preprocessing], Pixels]
+    read: Callable[[], Encoded]
 
 
 def image_sources(inputs: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSource]:
@@ -62,6 +61,7 @@ def _sources(every: list[ImageInput], paths: Iterator[list[str]]) -> Iterator[Im
         elif isinstance(each, Image.Image):
             yield ImageSource(name=f"image {number}", read=_image_reader(each))
         else:
+            _check_array(each)
             count = len(each) if each.ndim == 4 else 1
             for index in range(count):
                 image = each[index] if each.ndim == 4 else each
@@ -123,28 +123,31 @@ def _is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def _reader(name: str) -> Callable[[Preprocessing], Pixels]:
+def _reader(name: str) -> Callable[[], Encoded]:
     if name == "-":
-        return lambda rule: preprocess_file(_limited(sys.stdin.buffer.read(MAX_BYTES + 1)), rule)
+        return lambda: _limited(sys.stdin.buffer.read(MAX_BYTES + 1))
     if _is_url(name):
-        return lambda rule: preprocess_file(fetch(name), rule)
-    return lambda rule: preprocess_file(_file_content(Path(name)), rule)
+        return lambda: fetch(name)
+    return lambda: name
 
 
-def _file_content(path: Path) -> bytes:
-    # The decoder would wait for a pipe forever.
-    if not path.is_file():
-        raise UnusableImageError("unreadable", "not a file" if path.exists() else "no such file")
-    with path.open("rb") as file:
-        return _limited(file.read(MAX_BYTES + 1))
+def _image_reader(image: Image.Image) -> Callable[[], Encoded]:
+    return lambda: image
 
 
-def _image_reader(image: Image.Image) -> Callable[[Preprocessing], Pixels]:
-    return lambda rule: preprocess_image(image, rule)
+def _array_reader(array: NDArray[np.uint8]) -> Callable[[], Encoded]:
+    return lambda: array
 
 
-def _array_reader(array: NDArray[Any]) -> Callable[[Preprocessing], Pixels]:
-    return lambda rule: next(preprocess_array(array, rule))
+def _check_array(array: NDArray[np.generic]) -> None:
+    """Raises ImageError for an array of another type or shape than images have."""
+    fits = array.ndim == 2 or (array.ndim in {3, 4} and array.shape[-1] in {1, 3, 4})
+    if array.dtype != np.uint8 or not fits or 0 in array.shape[-3:]:
+        raise ImageError(
+            f"found {array.dtype} {array.shape}, expected uint8 {_ARRAYS}",
+            where="images",
+            fix="pass pixels from 0 to 255 with the channels last: array.astype('uint8')",
+        )
 
 
 def fetch(url: str, *, timeout: float = TIMEOUT, limit: int = MAX_BYTES) -> bytes:

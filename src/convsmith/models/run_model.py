@@ -62,10 +62,20 @@ class RunModel(TrainedModel):
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        channels, height, width = self.data.image_shape
-        fields = {"channels": channels, "height": height, "width": width}
+        data = self.data
+        channels, height, width = data.image_shape
+        fields = {
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "mean": data.mean,
+            "std": data.std,
+            "background": data.background,
+            # Runs of older versions stretched the images if they resized them.
+            "resize_policy": data.resize_policy or self._recipe.data.policy,
+        }
         try:
-            return Preprocessing.model_validate({**fields, "mean": self.data.mean, "std": self.data.std})
+            return Preprocessing.model_validate(fields)
         except ValueError as error:
             raise RunError(
                 f"its images cannot be preprocessed: {str(error).splitlines()[-1]}",

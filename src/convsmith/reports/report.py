@@ -18,7 +18,14 @@ from convsmith.evaluation.metrics import Metrics, compute_metrics, mistakes
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Predictions
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.results import results_of
-from convsmith.evaluation.schema import ClassMetrics, Duplicates, LabelErrors, Results, Robustness
+from convsmith.evaluation.schema import (
+    ClassMetrics,
+    Duplicates,
+    LabelErrors,
+    PredictionCheck,
+    Results,
+    Robustness,
+)
 from convsmith.models.run_model import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.session import Session
@@ -49,6 +56,7 @@ class Result:
     """The result of a run. Losses are means over images; the weights are those of the last epoch.
 
     `robustness`, `duplicates` and `label_errors` are None unless the evaluation was run with them.
+    `prediction_check` compares `predict` with the evaluation; None if it was not done.
     """
 
     folder: Path
@@ -62,6 +70,7 @@ class Result:
     robustness: Robustness | None = None
     duplicates: Duplicates | None = None
     label_errors: LabelErrors | None = None
+    prediction_check: PredictionCheck | None = None
 
     def __repr__(self) -> str:
         return (
@@ -86,10 +95,12 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
             where=str(folder.predictions),
             fix=EVALUATE_AGAIN,
         )
+    results = folder.read(Results)
     return Evaluation(
-        train=folder.read(Results).train,
+        train=results.train,
         predictions=predictions,
         metrics=compute_metrics(predictions, session.data.class_names),
+        prediction_check=results.prediction_check,
     )
 
 
@@ -99,7 +110,15 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     predictions, metrics = evaluation.predictions, evaluation.metrics
     checks = session.judge(RunMetrics(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
     names = session.data.class_names
-    folder.write(results_of(metrics, predictions, names, train=train, test_loss=test.loss))
+    results = results_of(
+        metrics,
+        predictions,
+        names,
+        train=train,
+        test_loss=test.loss,
+        prediction_check=evaluation.prediction_check,
+    )
+    folder.write(results)
     augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
     drawn = [
@@ -120,6 +139,7 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
         classes=metrics.classes,
         checks=checks,
         metrics=metrics,
+        prediction_check=evaluation.prediction_check,
     )
 
 

@@ -14,6 +14,7 @@ from convsmith.errors import ModuleError, ShapeError
 from convsmith.evaluation import explanation, predictions, receptive_field
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Indices, Predictions
+from convsmith.evaluation.schema import PredictionCheck
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
@@ -27,11 +28,15 @@ _EXPLAINED = 104
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Metrics on the training images; predictions for the test images, with their metrics."""
+    """Metrics on the training images; predictions for the test images, with their metrics.
+
+    `prediction_check` compares `predict` with them; None if that was not done.
+    """
 
     train: SplitMetrics
     predictions: Predictions
     metrics: Metrics
+    prediction_check: PredictionCheck | None = None
 
     @cached_property
     def test(self) -> SplitMetrics:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset
+from convsmith.data.input_rule import ResizePolicy
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
@@ -48,6 +49,9 @@ class DataRecord(Record):
         fingerprint: Of all images and labels.
         image_shape: `(C, H, W)`.
         mean: Of each channel of the training images, of pixels from 0 to 1; `std` likewise.
+        resize_policy: How files of other sizes become images of this size; None in runs of older versions.
+        background: The colour behind transparent pixels, a level for each channel; None in runs of older
+            versions, whose trainings ignored transparency.
         dropped: Damaged images that were left out.
         splits: By name.
         test_split: How the test set was made, in words.
@@ -63,6 +67,8 @@ class DataRecord(Record):
     image_shape: tuple[Size, Size, Size]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    resize_policy: ResizePolicy | None = None
+    background: tuple[int, ...] | None = None
     split_seed: int
     dropped: tuple[DataIssue, ...]
     splits: dict[str, SplitRecord]
@@ -83,6 +89,8 @@ class DataRecord(Record):
             image_shape=data.image_shape,
             mean=data.mean,
             std=data.std,
+            resize_policy=data.rule.resize_policy,
+            background=data.rule.background,
             split_seed=config.split_seed,
             dropped=data.dropped,
             splits={
@@ -250,7 +258,7 @@ FILES: Mapping[type[BaseModel], str] = {
     LabelErrors: "label_errors.json",
     Manifest: "manifest.json",
 }
-_MADE_BY_EVALUATE = {Results, Robustness, Duplicates, LabelErrors}
+_MADE_BY_EVALUATE: set[type[BaseModel]] = {Results, Robustness, Duplicates, LabelErrors}
 METRICS = "metrics.csv"
 
 

@@ -1,0 +1,68 @@
+"""The background that transparent images are composited over.
+
+The shape of an icon may be in its alpha channel alone, in black or in white ink. By default a data set gets
+the background that tells its own images apart: of white, black and grey the one with the highest contrast to
+what is visible in the training images, each image counting up to a contrast that is clearly seen. White wins
+a tie. Without transparent training images it is their mean colour, which is 0 after normalisation.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from convsmith.data.decode import DecodedImage
+from convsmith.data.input_rule import Colour
+
+CANDIDATES: Mapping[str, Colour] = {"white": (255,) * 3, "black": (0,) * 3, "grey": (128,) * 3}
+# In levels of 0 to 255; a higher contrast counts as much.
+_CLEAR = 32
+
+
+class BackgroundChoice:
+    """Collects what the background follows from; sums of integers, so that the order does not matter."""
+
+    def __init__(self) -> None:
+        self.contrast = dict.fromkeys(CANDIDATES, 0)
+        self.transparent = self.pixels = 0
+        self.sums = np.zeros(3, dtype=np.int64)
+
+    def add(self, decoded: DecodedImage) -> None:
+        """Count a training image."""
+        pixels = np.asarray(decoded.image.convert("RGB"), dtype=np.int64)
+        self.sums += pixels.sum(axis=(0, 1))
+        self.pixels += decoded.image.width * decoded.image.height
+        if decoded.alpha is None:
+            return
+        alpha = np.asarray(decoded.alpha, dtype=np.int64)
+        self.transparent += 1
+        # The contrast is undefined if nothing is visible.
+        for name, colour in CANDIDATES.items() if alpha.any() else ():
+            distance = np.abs(pixels - colour).sum(axis=2)
+            self.contrast[name] += min(int((distance * alpha).sum() // (3 * alpha.sum())), _CLEAR)
+
+    def colour(self, channels: int) -> Colour:
+        """Return the background, with a level for each channel."""
+        if self.transparent:
+            best = max(CANDIDATES, key=self.contrast.__getitem__)
+            return in_channels(CANDIDATES[best], channels)
+        count = max(self.pixels, 1)
+        mean = tuple(int(each) for each in (2 * self.sums + count) // (2 * count))
+        return in_channels((mean[0], mean[1], mean[2]), channels)
+
+
+def named_colour(name: str, channels: int) -> Colour:
+    """Return a colour of the recipe: a name of `CANDIDATES`, or `#rrggbb`.
+
+    >>> named_colour("#ff8000", 3), named_colour("white", 1)
+    ((255, 128, 0), (255,))
+    """
+    return in_channels(CANDIDATES.get(name) or ImageColor.getrgb(name), channels)
+
+
+def in_channels(colour: Colour, channels: int) -> Colour:
+    """Return an RGB colour, or its grey level for one channel."""
+    if channels == 3:
+        return colour
+    grey = Image.new("RGB", (1, 1), colour[:3]).convert("L")
+    return tuple(grey.tobytes())
