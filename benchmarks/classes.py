@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from convsmith.data.dataset import ImageDataset, Split, mean_and_std
+from convsmith.data.input_rule import InputRule
 from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
@@ -44,6 +45,7 @@ def session_of(images: int, classes: int) -> Session:
         validation=None,
         mean=mean,
         std=std,
+        rule=InputRule(channels=1, height=8, width=8, resize_policy="crop", background=(0,)),
         dropped=(),
         test=Split(images=pixels[1], labels=labels),
         test_is_split_off=False,
