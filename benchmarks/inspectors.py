@@ -164,7 +164,7 @@ def convsmith(net: nn.Module, input_shape: Shape) -> Answer:
     analysis = trace(net, input_shape)
     return Answer(
         parameters=analysis.parameters,
-        macs=analysis.macs,
+        macs=analysis.known_macs,
         field=analysis.final_receptive_field.sizes or None,
         warned=bool(analysis.unknown_macs),
     )

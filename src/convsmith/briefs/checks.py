@@ -104,10 +104,13 @@ def _size_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Che
     if (macs := brief.max_macs) is not None:
         if analysis.unknown_macs:
             names = ", ".join(row.name for row in analysis.unknown_macs[:3])
-            yield _unknown("MACs", f"at most {macs:,}", f"no rule for {names}")
+            yield _unknown("MACs", f"at most {macs:,}", f"those of {names} are unknown")
         else:
             yield _bound(
-                "MACs", analysis.macs, macs, lambda: fixes.smaller("MACs", analysis.macs - macs, "macs")
+                "MACs",
+                analysis.known_macs,
+                macs,
+                lambda: fixes.smaller("MACs", analysis.known_macs - macs, "macs"),
             )
     if (room := brief.max_activation_bytes) is not None:
         title = "activation memory in bytes"

@@ -134,7 +134,7 @@ class Remedy:
             len(candidate.change),
             first == 0,
             abs(new.parameters - old.parameters),
-            abs(new.macs - old.macs),
+            abs(new.known_macs - old.known_macs),
             abs((new.receptive_field or 0) - (old.receptive_field or 0)),
             first,
         )

@@ -4,7 +4,7 @@ Both the arithmetic on a notation and the tracing of a module return an `Analysi
 read it. It prints as a table. Nothing here needs torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -13,8 +13,8 @@ from math import prod
 from convsmith.net.cells import compact_cells, macs_text, note_lines, receptive_field_text
 from convsmith.net.inputs import Input
 from convsmith.net.remarks import input_remarks, member_remarks
-from convsmith.net.rows import IMAGE, Axes, ReceptiveField, Row, Shape
-from convsmith.text import markdown_table
+from convsmith.net.rows import FULL_MAP, IMAGE, Axes, ReceptiveField, Row, Shape
+from convsmith.text import markdown_table, plural
 
 # The size of one weight or activation in fp32.
 BYTES_PER_VALUE = 4
@@ -35,6 +35,7 @@ class Analysis:
         buffer_bytes: Their size in a file.
         uncovered: Rows and columns of the image that no output depends on, along each axis; None if unknown.
         unused: Names and sizes of the parameters that no operation uses.
+        outputs: The numbers of the rows whose outputs the net returns; empty for the last row.
         inputs: All inputs of a module; empty if the image is the only one.
         unit: What MACs and activations are for: one "image", one "sample" of inputs that are no images, or a
             "call" with a batch of several.
@@ -51,6 +52,7 @@ class Analysis:
     buffer_bytes: int
     uncovered: Axes | None
     unused: tuple[tuple[str, int], ...] = ()
+    outputs: tuple[int, ...] = ()
     inputs: tuple[Input, ...] = ()
     unit: str = "image"
     unregistered: tuple[tuple[str, int], ...] = ()
@@ -82,10 +84,10 @@ class Analysis:
 
     def totals_line(self) -> str:
         """Return parameters, MACs and receptive field as one line of text."""
-        macs = macs_text(self.macs, len(self.unknown_macs))
+        macs = macs_text(self.known_macs, len(self.unknown_macs))
         return (
             f"{self.parameters:,} parameters, {macs} MACs per {self.unit}, "
-            f"receptive field {receptive_field_text(self.final_receptive_field)}"
+            f"receptive field {self.receptive_field_text}"
         )
 
     @property
@@ -93,7 +95,12 @@ class Analysis:
         return sum(row.parameters for row in self.rows) + sum(count for _, count in self.unused)
 
     @property
-    def macs(self) -> int:
+    def macs(self) -> int | None:
+        """Multiply-accumulates for one image; None if those of a row are unknown, see `known_macs`."""
+        return None if self.unknown_macs else self.known_macs
+
+    @property
+    def known_macs(self) -> int:
         """Multiply-accumulates for one image, without those of `unknown_macs`."""
         return sum(row.macs or 0 for row in self.rows)
 
@@ -103,15 +110,100 @@ class Analysis:
 
     @cached_property
     def final_receptive_field(self) -> ReceptiveField:
-        """The largest receptive field along each axis: that of the map before global pooling."""
-        fields = [row.out_field for row in self.rows]
-        unknown = next((field.unknown for field in fields if field.unknown), "")
-        if unknown:
-            return ReceptiveField(unknown=unknown)
+        """The receptive field before the head: of the last maps, before they are pooled or flattened.
+
+        Along each axis it is that of the last rows on the way to the outputs that do not depend on the full
+        image; the largest if there are several.
+        """
         image = ReceptiveField.of_image(len(self.input_shape) - 1)
-        # The last of several largest ones: pointwise layers may shift it.
-        columns = zip(*(field.axes for field in reversed([image, *fields]) if field.axes), strict=True)
-        return ReceptiveField(axes=tuple(max(axis, key=lambda each: each.size) for axis in columns))
+        axes = []
+        for axis in range(len(image.axes)):
+            fields = [self.rows[row].out_field for row in self._last_maps(axis)]
+            unknown = next((field.unknown for field in fields if field.unknown), "")
+            if unknown:
+                return ReceptiveField(unknown=unknown)
+            columns = [field.axes[axis] for field in reversed([image, *fields])]
+            axes.append(max(columns, key=lambda each: each.size))
+        return ReceptiveField(axes=tuple(axes))
+
+    def _last_maps(self, axis: int) -> list[int]:
+        """Return the last rows on the way to the outputs that are local along an axis, or unknown."""
+        found, pending, seen = [], list(self._outputs), set()
+        while pending:
+            row = pending.pop()
+            if row == IMAGE or row in seen:
+                continue
+            seen.add(row)
+            if self._is_full(row, axis):
+                pending += self.rows[row].sources
+            else:
+                found.append(row)
+        return sorted(found)
+
+    def last_local_rows(self, axis: int) -> list[int]:
+        """Return the rows, or `IMAGE`, whose maps the outputs depend on along an axis: directly or pooled."""
+        ends = set(self._last_maps(axis))
+        for row in self._upstream(self._outputs):
+            if self._is_full(row, axis):
+                ends |= {source for source in self.rows[row].sources if not self._is_full(source, axis)}
+        ends |= {IMAGE} & set(self._outputs)
+        return sorted(ends)
+
+    def _is_full(self, row: int, axis: int) -> bool:
+        """Whether every output of a row depends on all of an axis, or none on the image."""
+        if row == IMAGE:
+            return False
+        field = self.rows[row].out_field
+        return not field.unknown and not (field.axes and field.axes[axis].size)
+
+    @property
+    def _outputs(self) -> tuple[int, ...]:
+        return self.outputs or (len(self.rows) - 1,)[: len(self.rows)]
+
+    def _upstream(self, rows: Iterable[int]) -> set[int]:
+        """Return rows and all rows that they are computed from."""
+        found: set[int] = set()
+        pending = list(rows)
+        while pending:
+            row = pending.pop()
+            if row != IMAGE and row not in found:
+                found.add(row)
+                pending += self.rows[row].sources
+        return found
+
+    @cached_property
+    def unused_rows(self) -> tuple[int, ...]:
+        """The numbers of the rows that no output of the net depends on."""
+        used = self._upstream(self._outputs)
+        return tuple(index for index in range(len(self.rows)) if index not in used)
+
+    @cached_property
+    def global_rows(self) -> tuple[Row, ...]:
+        """The rows before the head through which every position also depends on the full image.
+
+        They pool, attend or normalise over all positions, and their result joins the last map again.
+        """
+        last = {row for axis in range(len(self.input_shape) - 1) for row in self._last_maps(axis)}
+        return tuple(self.rows[index] for index in sorted(self._upstream(last)) if self._is_global(index))
+
+    def _is_global(self, index: int) -> bool:
+        row = self.rows[index]
+        if FULL_MAP in row.notes:
+            return True
+        fields = [self.rows[source].out_field for source in row.sources if source != IMAGE]
+        local = IMAGE in row.sources or any(field.axes for field in fields)
+        return local and row.out_field.is_global
+
+    @property
+    def receptive_field_text(self) -> str:
+        """The receptive field before the head, and the operations that combine all positions of the map."""
+        text = receptive_field_text(self.final_receptive_field)
+        rows = self.global_rows
+        if not rows or self.final_receptive_field.unknown:
+            return text
+        names = ", ".join(row.name or row.operation for row in rows[:3])
+        more = f" and {plural(len(rows) - 3, 'more operation')}" if len(rows) > 3 else ""
+        return f"{text} along local paths, the full image through {names}{more}"
 
     @property
     def receptive_field(self) -> int | None:

@@ -4,13 +4,23 @@ Nothing here needs torch. No formula is shared with the tracing of modules, so e
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from convsmith.net import coverage
 from convsmith.net.analysis import Analysis
 from convsmith.net.layers.operation import Operation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Branch, Plan, Step, plan
-from convsmith.net.rows import IMAGE, AxisReceptiveField, ReceptiveField, Row, Shape, misalignments
+from convsmith.net.rows import (
+    FULL_AXIS,
+    GATED,
+    IMAGE,
+    AxisReceptiveField,
+    ReceptiveField,
+    Row,
+    Shape,
+    misalignments,
+)
 from convsmith.net.settings import NetSettings
 
 
@@ -24,6 +34,11 @@ class SpecAnalysis(Analysis):
     def receptive_field(self) -> int:
         """Pixels a side, before global pooling; the smaller side if they differ."""
         return min(self.final_receptive_field.sizes)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image; they are known for every layer of the notation."""
+        return self.known_macs
 
 
 def analyze(planned: Plan) -> SpecAnalysis:
@@ -70,12 +85,13 @@ def analyze_notation(text: str, input_shape: Shape, settings: NetSettings | None
 
 
 class _Walk:
-    """Visits the steps in the order of execution, with the receptive field of the last row."""
+    """Visits the steps in the order of execution, with the receptive fields of the last row."""
 
     def __init__(self, input_shape: Shape) -> None:
         self.rows: list[Row] = []
         self.last = IMAGE
-        self.field = ReceptiveField.of_image(len(input_shape) - 1)
+        # One receptive field for each path with a jump of its own: they drift apart.
+        self.paths = [ReceptiveField.of_image(len(input_shape) - 1)]
         # Those of the map before the head: every output of a head depends on all of it.
         self.masks = tuple(map(coverage.image_masks, input_shape[1:]))
 
@@ -87,21 +103,24 @@ class _Walk:
                 self.operation(step)
 
     def operation(self, operation: Operation) -> None:
-        out_field = operation.receptive_field(self.field)
-        if self.field.axes:
+        before = _union(self.paths, operation.in_shape)
+        if before.axes:
             self.masks = operation.coverage(self.masks)
-        self.add(_row(operation, self.last, self.field, out_field))
-        self.field = out_field
+        self.paths = [operation.receptive_field(path) for path in self.paths]
+        self.add(_row(operation, self.last, before, _union(self.paths, operation.out_shape)))
 
     def branch(self, branch: Branch) -> None:
-        start, field, masks = self.last, self.field, self.masks
+        start, paths, masks = self.last, self.paths, self.masks
         self.steps(branch.projection)
-        skip, skip_field, skip_masks = self.last, self.field, self.masks
-        self.last, self.field, self.masks = start, field, masks
+        skip, skip_paths, skip_masks = self.last, self.paths, self.masks
+        self.last, self.paths, self.masks = start, paths, masks
         self.steps(branch.body)
-        joined, notes = _union(self.field, skip_field, branch.out_shape)
+        notes = _misaligned(self.paths, skip_paths, branch.out_shape)
+        self.paths = _joined([*self.paths, *skip_paths])
+        joined = _union(self.paths, branch.out_shape)
         self.masks = tuple(
-            coverage.union(body, skip) for body, skip in zip(self.masks, skip_masks, strict=True)
+            coverage.union(body, skip) if len(body) == len(skip) else min(body, skip, key=len)
+            for body, skip in zip(self.masks, skip_masks, strict=True)
         )
         self.add(
             Row(
@@ -118,7 +137,6 @@ class _Walk:
                 notes=notes,
             )
         )
-        self.field = joined
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -144,28 +162,50 @@ def _row(operation: Operation, source: int, in_field: ReceptiveField, out_field:
     )
 
 
-def _union(
-    body: ReceptiveField, skip: ReceptiveField, out_shape: Shape
-) -> tuple[ReceptiveField, tuple[str, ...]]:
-    """The union of the receptive fields of two branches, and notes if they are misaligned."""
-    if not (body.axes and skip.axes):
-        return ReceptiveField(), ()
-    axes: list[AxisReceptiveField] = []
+def _joined(paths: list[ReceptiveField]) -> list[ReceptiveField]:
+    """Join the paths with equal jumps, whose union moves as they do."""
+    by_jump: dict[tuple[Fraction, ...], list[ReceptiveField]] = {}
+    for path in paths:
+        by_jump.setdefault(tuple(axis.jump for axis in path.axes), []).append(path)
+    return [_union(group, ()) for group in by_jump.values()]
+
+
+def _union(paths: list[ReceptiveField], shape: Shape) -> ReceptiveField:
+    """Return the union of the receptive fields of paths to a map: the maximum over all positions.
+
+    Where the jumps differ, the union grows towards one end of the map, so the first and last one suffice.
+    """
+    local = [path for path in paths if path.axes]
+    if len(local) < 2:
+        return (local or paths)[0]
+    counts = shape[1:] or (1,) * len(local[0].axes)
+    columns = zip(*(path.axes for path in local), strict=True)
+    return ReceptiveField(axes=tuple(map(_union_axis, columns, counts)))
+
+
+def _union_axis(paths: tuple[AxisReceptiveField, ...], count: int) -> AxisReceptiveField:
+    paths = tuple(axis for axis in paths if axis.size) or (FULL_AXIS,)
+    sizes = []
+    for index in (0, count - 1):
+        firsts = [axis.start + index * axis.jump for axis in paths]
+        ends = [first + axis.size for first, axis in zip(firsts, paths, strict=True)]
+        sizes.append(max(ends) - min(firsts))
+    return AxisReceptiveField(
+        size=int(max(sizes)),
+        jump=max(axis.jump for axis in paths),
+        start=min(axis.start for axis in paths),
+        min_size=min(axis.min_size for axis in paths),
+    )
+
+
+def _misaligned(body: list[ReceptiveField], skip: list[ReceptiveField], out_shape: Shape) -> tuple[str, ...]:
+    """Return notes if the receptive fields of two branches are misaligned."""
     notes: list[str] = []
-    for a, b, count in zip(body.axes, skip.axes, out_shape[1:], strict=True):
-        sizes = []
-        # If the jumps differ, the union grows towards one end of the map.
-        for index in (0, count - 1):
-            firsts = [axis.start + index * axis.jump for axis in (a, b)]
-            lasts = [first + axis.size for first, axis in zip(firsts, (a, b), strict=True)]
-            sizes.append(max(lasts) - min(firsts))
-        axes.append(
-            AxisReceptiveField(
-                size=int(max(sizes)),
-                jump=max(a.jump, b.jump),
-                start=min(a.start, b.start),
-                min_size=min(a.min_size, b.min_size),
-            )
-        )
-        notes += misalignments((a.jump, b.jump), (a.centre, b.centre))
-    return ReceptiveField(axes=tuple(axes)), tuple(dict.fromkeys(notes))
+    num_axes = len(out_shape) - 1
+    fields = [_union(paths, out_shape).axes or (FULL_AXIS,) * num_axes for paths in (body, skip)]
+    for a, b in zip(*fields, strict=True):
+        if a.size and b.size:
+            notes += misalignments((a.jump, b.jump), (a.centre, b.centre))
+        elif a.size or b.size:
+            notes.append(GATED)
+    return tuple(dict.fromkeys(notes))

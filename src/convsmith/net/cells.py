@@ -19,7 +19,9 @@ def axes_text(values: Sequence[object]) -> str:
 
 def field_cell(field: ReceptiveField, pick: Callable[[AxisReceptiveField], object]) -> str:
     if field.axes:
-        return axes_text([pick(axis) for axis in field.axes])
+        return axes_text([pick(axis) if axis.size else "all" for axis in field.axes])
+    if field.constant:
+        return "none"
     return "?" if field.unknown else "all"
 
 

@@ -14,7 +14,9 @@ Axes = tuple[int, ...]
 
 # The row number of the input.
 IMAGE = -1
-# The note on operations whose statistics are not constant in evaluation mode.
+# The note on joins of local and global paths.
+GATED = "a path with a global receptive field joins here; the figures are those of the other paths"
+# The notes on operations that combine all positions of the map and keep the map.
 FULL_MAP = "its statistics are computed over the full map"
 
 
@@ -23,7 +25,7 @@ class AxisReceptiveField:
     """The receptive field of the outputs of an operation, along one axis of the image.
 
     Attributes:
-        size: Pixels, including padding; the maximum over all positions.
+        size: Pixels, including padding; the maximum over all positions. 0: the full image, see `FULL_AXIS`.
         jump: Distance in pixels between the receptive fields of neighbouring outputs.
         start: First pixel of output 0; negative if it lies in the padding.
         min_size: The smallest size over all paths from the image.
@@ -40,16 +42,21 @@ class AxisReceptiveField:
         return self.start + Fraction(self.size - 1, 2)
 
 
+# Along this axis every output depends on the full image.
+FULL_AXIS = AxisReceptiveField(size=0, jump=Fraction(0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReceptiveField:
     """The receptive field of the outputs of an operation, along every axis of the image.
 
     Without axes it is the full image, as after global pooling, unless `unknown` has a reason why it could not
-    be determined.
+    be determined, or it is `constant`: the outputs do not depend on the image.
     """
 
     axes: tuple[AxisReceptiveField, ...] = ()
     unknown: str = ""
+    constant: bool = False
 
     @classmethod
     def of_image(cls, num_axes: int) -> "ReceptiveField":
@@ -58,6 +65,11 @@ class ReceptiveField:
     @property
     def sizes(self) -> Axes:
         return tuple(axis.size for axis in self.axes)
+
+    @property
+    def is_global(self) -> bool:
+        """Whether every output depends on the full image, along all axes."""
+        return not (self.axes or self.unknown or self.constant)
 
 
 def misalignments(jumps: Sequence[Fraction], centres: Sequence[Fraction]) -> tuple[str, ...]:

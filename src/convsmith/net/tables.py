@@ -10,7 +10,6 @@ from convsmith.net.cells import (
     field_cell,
     macs_text,
     note_lines,
-    receptive_field_text,
     size_cell,
 )
 from convsmith.net.outline import outline_cells
@@ -111,12 +110,12 @@ def totals(analysis: Analysis) -> list[str]:
     unregistered = sum(count for _, count in analysis.unregistered)
     frozen = analysis.parameters - analysis.trainable - unregistered
     extra = f", {unregistered:,} unregistered" if unregistered else ""
-    macs = macs_text(analysis.macs, len(analysis.unknown_macs))
+    macs = macs_text(analysis.known_macs, len(analysis.unknown_macs))
     lines = [
         f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not{extra})",
         f"Buffers: {analysis.buffers:,} values",
         f"MACs: {macs} for {one}; 1 MAC (multiply-accumulate) is 2 FLOPs",
-        f"Receptive field: {receptive_field_text(analysis.final_receptive_field)}",
+        f"Receptive field: {analysis.receptive_field_text}",
         f"Activations: {analysis.activations:,} values for {one}, peak memory {peak} (fp32)",
         f"Training, estimated: {size_text(fixed)} + {size_text(each)} for each {analysis.unit} (fp32)",
         f"Weights in a file: {files}",
@@ -156,10 +155,11 @@ def record(analysis: Analysis) -> dict[str, Any]:
             "unused_parameters": dict(analysis.unused),
             "unregistered_parameters": dict(analysis.unregistered),
             "buffers": analysis.buffers,
-            "macs": None if analysis.unknown_macs else analysis.macs,
-            "known_macs": analysis.macs,
+            "macs": analysis.macs,
+            "known_macs": analysis.known_macs,
             "receptive_field": list(analysis.final_receptive_field.sizes) or None,
             "receptive_field_unknown": analysis.final_receptive_field.unknown or None,
+            "full_image_through": [row.name or row.operation for row in analysis.global_rows],
             "unseen_pixels": None if analysis.uncovered is None else list(analysis.uncovered),
             "activations": analysis.activations,
             "peak_activation_bytes": analysis.peak_activation_bytes,
@@ -196,6 +196,8 @@ def _row_record(row: Row) -> dict[str, Any]:
 
 def _field_record(field: ReceptiveField) -> dict[str, Any]:
     if not field.axes:
+        if field.constant:
+            return {"constant": True}
         return {"unknown": field.unknown} if field.unknown else {"whole_image": True}
     return {
         "receptive_field": list(field.sizes),

@@ -1,5 +1,6 @@
 """One call of a PyTorch operator while a module is traced, and its effect."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from convsmith.tracing.lineage import Lineage
 _OPERATIONS = {
     "add": "Add",
     "native_batch_norm": "BatchNorm2d",
+    "_native_batch_norm_legit": "BatchNorm2d",
     "_native_batch_norm_legit_no_training": "BatchNorm2d",
     "native_group_norm": "GroupNorm",
     "native_layer_norm": "LayerNorm",
@@ -23,7 +25,29 @@ _OPERATIONS = {
     "hardswish": "Hardswish",
     "sigmoid": "Sigmoid",
     "hardtanh": "ReLU6",
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot", "vdot"), "MatMul"),
+    "im2col": "Unfold",
+    "col2im": "Fold",
+    "embedding": "Embedding",
+    "_embedding_bag": "EmbeddingBag",
+    "_trilinear": "Bilinear",
+    "_cdist_forward": "pairwise distance",
+    "_fft_r2c": "Fourier transform",
+    "_fft_c2c": "Fourier transform",
+    "_fft_c2r": "inverse Fourier transform",
+    "mkldnn_rnn_layer": "LSTM",
+    "copy": "assignment",
+    "index": "indexing",
+    "index_put": "indexed assignment",
+    "affine_grid_generator": "affine grid",
+    "grid_sampler_2d": "grid sample",
+    "grid_sampler_3d": "grid sample",
+    "circular_pad": "Pad",
 }
+# Parts of the names of operators that say how and not what they compute.
+_IMPLEMENTATION = re.compile(
+    r"^(native|unsafe|linalg|aten|cudnn|mkldnn) | (forward|default|ex|legit|backward)$"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +56,14 @@ class Call:
 
     Attributes:
         name: The operator without its namespace.
+        builtin: Whether it is PyTorch's own.
         values: Its arguments by name.
         outputs: The tensors that it returns.
         lineage_of: Returns the lineage of a tensor, None if it does not depend on the image.
     """
 
     name: str
+    builtin: bool = True
     values: dict[str, Any]
     outputs: list[Tensor]
     lineage_of: Callable[[Tensor], Lineage | None]
@@ -55,7 +81,7 @@ class Call:
     @property
     def operation(self) -> str:
         """The name of its row."""
-        return _OPERATIONS.get(self.name, self.name)
+        return _OPERATIONS.get(self.name) or plain_name(self.name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,11 +100,23 @@ class Effect(Window):
     """
 
     lineages: tuple[Lineage, ...]
-    operation: str = ""
+    operation: str
     macs: int | None = 0
     elementwise: bool = False
     is_view: bool = False
     notes: tuple[str, ...] = ()
+
+
+def plain_name(name: str) -> str:
+    """Return the name of an operator in words.
+
+    >>> plain_name("_linalg_svd"), plain_name("repeat_interleave"), plain_name("__and__")
+    ('svd', 'repeat interleave', 'and')
+    """
+    words = name.replace("_", " ").strip()
+    while words != (shorter := _IMPLEMENTATION.sub("", words)):
+        words = shorter
+    return words or "operator"
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -100,15 +138,14 @@ def each_output(call: Call, lineage: Lineage) -> tuple[Lineage, ...]:
     )
 
 
-def unknown(call: Call, reason: str, *, macs: int | None) -> Effect:
-    """Return the effect of a call whose outputs have an unknown receptive field."""
-    (lineage, *_) = call.lineages
-    return Effect(
-        lineages=tuple(lineage.as_unknown(output.shape, reason) for output in call.outputs),
-        operation=call.operation,
-        macs=macs,
-        notes=(reason,),
-    )
+def unknown(call: Call, reason: str) -> Effect:
+    """Return the effect of a call with an unknown receptive field, unless that of all inputs is global."""
+    lineage, *others = call.lineages
+    if not all(each.is_global for each in call.lineages):
+        lineage = next(each for each in (lineage, *others) if not each.is_global)
+    lineages = tuple(lineage.as_unknown(output.shape, reason) for output in call.outputs)
+    notes = (reason,) if any(each.unknown for each in lineages) else ()
+    return Effect(lineages=lineages, operation=call.operation, notes=notes)
 
 
 def per_axis(value: int | Sequence[int], count: int) -> Axes:

@@ -1,47 +1,48 @@
-"""How a traced tensor derives from the image: the axes of its dimensions, and its receptive field.
-
-Dimensions are products of atoms, so an axis survives when maps are flattened, permuted or turned into tokens.
-"""
+"""How a traced tensor derives from the image: the axes of its dimensions, and its receptive field."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 
 from convsmith.net import coverage
 from convsmith.net.coverage import Masks
-from convsmith.net.rows import AxisReceptiveField, ReceptiveField, misalignments
-from convsmith.tracing.spans import Span, Windows
-
-# A factor of a dimension: its axis of the image, None for channels and the like, and its size.
-Atom = tuple[int | None, int]
-Dims = tuple[tuple[Atom, ...], ...]
-
-GATED = "a path with a global receptive field joins here; the figures are those of the other paths"
+from convsmith.net.rows import FULL_AXIS, GATED, AxisReceptiveField, ReceptiveField, misalignments
+from convsmith.tracing import grid, spans
+from convsmith.tracing.grid import MIXED, Atom, Dim, Dims, axes_of, plain, plain_dims, size_of
+from convsmith.tracing.spans import Reach, Span, Windows
 
 
 @dataclass(frozen=True, kw_only=True)
 class AxisLineage:
     """The receptive field along one axis: of all paths, of the narrowest path, and as exact masks."""
 
-    wide: Span
-    narrow: Span
+    wide: Reach
+    narrow: Reach
     masks: Masks
 
     @classmethod
     def of_image(cls, size: int) -> "AxisLineage":
-        return cls(wide=Span(), narrow=Span(), masks=coverage.image_masks(size))
+        reach = Reach((Span(),), size)
+        return cls(wide=reach, narrow=reach, masks=coverage.image_masks(size))
+
+    @property
+    def count(self) -> int:
+        """The positions of the map along this axis."""
+        return len(self.masks)
 
     def through(self, windows: Windows, count: int) -> "AxisLineage":
+        read = windows.real or windows.inputs
         return AxisLineage(
-            wide=self.wide.through(windows),
-            narrow=self.narrow.through(windows),
-            masks=coverage.through(self.masks, [list(windows.inputs(output)) for output in range(count)]),
+            wide=self.wide.through(windows, count),
+            narrow=self.narrow.through(windows, count),
+            masks=coverage.through(self.masks, [list(read(output)) for output in range(count)]),
         )
 
-    def combine(self, other: "AxisLineage", count: int) -> "AxisLineage":
+    def combine(self, other: "AxisLineage") -> "AxisLineage":
         return AxisLineage(
-            wide=self.wide.combine(other.wide, count),
-            narrow=min(self.narrow, other.narrow, key=lambda span: span.size),
+            wide=self.wide.combine(other.wide),
+            narrow=min(self.narrow, other.narrow, key=lambda reach: reach.size),
             masks=coverage.union(self.masks, other.masks),
         )
 
@@ -72,12 +73,9 @@ class Lineage:
     def of_image(cls, shape: Sequence[int]) -> "Lineage":
         """Return the lineage of the input `(N, C, H, W)`."""
         batch, channels, *sizes = shape
+        maps = ((Atom(axis, size),) for axis, size in enumerate(sizes))
         return cls(
-            dims=(
-                ((None, batch),),
-                ((None, channels),),
-                *(((axis, size),) for axis, size in enumerate(sizes)),
-            ),
+            dims=(plain(batch), plain(channels), *maps),
             axes=tuple(map(AxisLineage.of_image, sizes)),
             rows=frozenset({-1}),
         )
@@ -86,34 +84,29 @@ class Lineage:
     def receptive_field(self) -> ReceptiveField:
         if self.unknown:
             return ReceptiveField(unknown=self.unknown)
-        if all(state is None for state in self.axes):
+        if self.is_global:
             return ReceptiveField()
-        full = AxisReceptiveField(size=0, jump=Span(shift=0).jump)
         return ReceptiveField(
-            axes=tuple(full if state is None else state.receptive_field for state in self.axes)
+            axes=tuple(FULL_AXIS if state is None else state.receptive_field for state in self.axes)
         )
+
+    @property
+    def is_global(self) -> bool:
+        """Whether every value depends on the full image."""
+        return not self.unknown and all(state is None for state in self.axes)
 
     def resize(self, place: int, size: int) -> "Lineage":
         """Replace a dimension by one of another size that is no axis of the image."""
-        return replace(self, dims=(*self.dims[:place], ((None, size),), *self.dims[place + 1 :]))
-
-    def without(self, axes: Iterable[int]) -> "Lineage":
-        """Extend the receptive field to all of some axes."""
-        dropped = set(axes)
-        return replace(
-            self,
-            dims=tuple(
-                tuple((None if axis in dropped else axis, size) for axis, size in atoms)
-                for atoms in self.dims
-            ),
-            axes=tuple(None if axis in dropped else state for axis, state in enumerate(self.axes)),
-        )
+        mixed = self.mix([place])
+        return replace(mixed, dims=(*mixed.dims[:place], plain(size), *mixed.dims[place + 1 :]))
 
     def reshape(self, shape: Sequence[int]) -> "Lineage":
-        dims = regroup(self.dims, shape)
+        dims = grid.regroup(self.dims, shape)
         if dims is None:
-            if image_axes(self.dims):
-                return self.as_unknown(shape, "positions of the map are split over several dimensions")
+            if axes_of(self.dims):
+                return self.as_unknown(
+                    shape, "a reshape splits rows of the map at other places than their ends"
+                )
             dims = plain_dims(shape)
         return replace(self, dims=dims)
 
@@ -121,92 +114,227 @@ class Lineage:
         return replace(self, dims=tuple(self.dims[place] for place in order))
 
     def as_unknown(self, shape: Sequence[int], reason: str) -> "Lineage":
-        """Return the lineage of an output with an unknown receptive field."""
+        """Return the lineage of an output whose receptive field is unknown, unless it is global anyway."""
+        if self.is_global:
+            return replace(self, dims=plain_dims(shape))
         return replace(
             self, dims=plain_dims(shape), axes=(None,) * len(self.axes), unknown=self.unknown or reason
         )
 
+    def as_global(self, shape: Sequence[int]) -> "Lineage":
+        return replace(self, dims=plain_dims(shape), axes=(None,) * len(self.axes))
+
+    def mix(self, places: Iterable[int]) -> "Lineage":
+        """Let every value depend on all values along some dimensions, which keep their sizes."""
+        places = sorted({place for place in places if place < len(self.dims)})
+        result = self
+        for axis in dict.fromkeys(axes_of(self.dims[place] for place in places)):
+            result = result._mix_axis(axis, places)
+        dims = list(result.dims)
+        for place in places:
+            dims[place] = plain(size_of(dims[place]))
+        return replace(result, dims=tuple(dims))
+
+    def _mix_axis(self, axis: int, places: Sequence[int]) -> "Lineage":
+        if axis == MIXED:
+            result = self
+            for each in range(len(self.axes)):
+                result = result.with_axis(each, None, {})
+            return result
+        state = self.axes[axis]
+        if state is None:
+            return self
+        atoms = [(place, atom) for place, dim in enumerate(self.dims) for atom in dim if atom.axis == axis]
+        kept = sorted((atom for place, atom in atoms if place not in places), key=lambda each: -each.stride)
+        if prod(atom.size for atom in kept) == 1:
+            return self.with_axis(axis, None, {})
+        dropped = [atom for place, atom in atoms if place in places]
+        return self.rearrange(axis, state, kept, dropped)
+
+    def rearrange(
+        self, axis: int, state: AxisLineage, kept: Sequence[Atom], dropped: Sequence[Atom] = ()
+    ) -> "Lineage":
+        """Renumber the positions of an axis by the digits `kept`, which must be different atoms."""
+        windows = grid.rearranged(kept, dropped, state.count)
+        count = prod(atom.size for atom in kept)
+        strides = [prod(atom.size for atom in kept[index + 1 :]) for index in range(len(kept))]
+        new = {id(atom): Atom(axis, atom.size, stride) for atom, stride in zip(kept, strides, strict=True)}
+        return self.with_axis(axis, state.through(windows, count), new)
+
+    def with_axis(self, axis: int, state: AxisLineage | None, new: dict[int, Atom]) -> "Lineage":
+        """Replace the state of an axis, and its atoms; those without a new one lose their axis."""
+        dims = tuple(
+            grid.simplify(
+                tuple(new.get(id(atom), Atom(None, atom.size) if atom.axis == axis else atom) for atom in dim)
+            )
+            for dim in self.dims
+        )
+        axes = tuple(state if index == axis else each for index, each in enumerate(self.axes))
+        return replace(self, dims=dims, axes=axes)
+
     def reduce(self, places: Iterable[int], *, keep: bool = False) -> "Lineage":
         """Reduce some dimensions; with `keep` they stay with size 1."""
         places = set(places) & set(range(len(self.dims)))
-        reduced = {axis for place in places for axis in _image_axes(self.dims[place])}
-        rest = self.without(reduced)
+        rest = self.mix(places)
         dims = [
-            ((None, 1),) if place in places else atoms
-            for place, atoms in enumerate(rest.dims)
+            plain(1) if place in places else dim
+            for place, dim in enumerate(rest.dims)
             if keep or place not in places
         ]
         return replace(rest, dims=tuple(dims))
 
-    def through(self, windows: Sequence[Windows], places: Sequence[int], shape: Sequence[int]) -> "Lineage":
-        """Move windows over some dimensions, one for each."""
+    def through(
+        self,
+        windows: Sequence[Windows],
+        places: Sequence[int],
+        shape: Sequence[int],
+        *,
+        pooling: bool = False,
+    ) -> "Lineage":
+        """Move windows over some dimensions, one for each.
+
+        With `pooling`, a window over all positions is a global pool.
+        """
         result = self
         for place, window in zip(places, windows, strict=True):
-            result = result._through(place, window, shape[place])
+            result = result._through(place, window, shape[place], pooling=pooling)
         return replace(
             result,
             dims=tuple(
-                ((None, size),) if prod(s for _, s in atoms) != size else atoms
-                for atoms, size in zip(result.dims, shape, strict=True)
+                dim if size_of(dim) == size else plain(size)
+                for dim, size in zip(result.dims, shape, strict=True)
             ),
         )
 
-    def _through(self, place: int, window: Windows, count: int) -> "Lineage":
-        image_axes = _image_axes(self.dims[place])
-        if not image_axes:
+    def _through(self, place: int, window: Windows, count: int, *, pooling: bool) -> "Lineage":
+        size = size_of(self.dims[place])
+        if (
+            axes_of([self.dims[place]])
+            and pooling
+            and count == 1
+            and set(range(size)) <= set(window.inputs(0))
+        ):
+            return self.mix([place])
+        whole = self.as_axis(place)
+        (atom, *others) = whole.dims[place]
+        if others or atom.axis == MIXED:
+            shape = [count if index == place else size_of(dim) for index, dim in enumerate(self.dims)]
+            return self.as_unknown(shape, "a window moves along a dimension that joins several axes or maps")
+        state = None if atom.axis is None else whole.axes[atom.axis]
+        if atom.axis is None or state is None:
+            return whole
+        inner = atom.stride
+        new = {id(each): each for dim in whole.dims for each in dim if each.axis == atom.axis}
+        new[id(atom)] = Atom(atom.axis, count, inner)
+        return whole.with_axis(atom.axis, state.through(grid.lifted(window, inner), count * inner), new)
+
+    def as_axis(self, place: int) -> "Lineage":
+        """Renumber the positions of an axis so that a dimension of it is their outermost digit."""
+        dim = self.dims[place]
+        axes = set(axes_of([dim])) - {MIXED}
+        if len(axes) != 1 or MIXED in axes_of([dim]):
             return self
-        (axis,) = image_axes if len(image_axes) == 1 else (None,)
-        state = None if axis is None else self.axes[axis]
-        if axis is None or state is None or len(self.dims[place]) != 1:
-            return self.without(image_axes)
-        axes = list(self.axes)
-        axes[axis] = state.through(window, count)
-        dims = (*self.dims[:place], ((axis, count),), *self.dims[place + 1 :])
-        return replace(self, dims=dims, axes=tuple(axes))
+        (axis,) = axes
+        state = self.axes[axis]
+        first = dim[0]
+        if state is None or (len(dim) == 1 and first.stride * first.size == state.count):
+            return self
+        fresh = tuple(Atom(*atom) for atom in dim)
+        renewed = replace(self, dims=(*self.dims[:place], fresh, *self.dims[place + 1 :]))
+        others = [
+            atom
+            for index, each in enumerate(self.dims)
+            for atom in each
+            if index != place and atom.axis == axis
+        ]
+        return renewed.rearrange(axis, state, [*fresh, *sorted(others, key=lambda each: -each.stride)])
+
+    def repeat(self, place: int, times: int) -> "Lineage":
+        """Repeat a dimension, the copies one after the other."""
+        dim = grid.simplify((Atom(None, times), *self.dims[place]))
+        return replace(self, dims=(*self.dims[:place], dim, *self.dims[place + 1 :]))
 
 
 def combine(lineages: Sequence[Lineage], shape: Sequence[int]) -> tuple[Lineage, tuple[str, ...]]:
     """Return the lineage of an elementwise operation of several tensors, broadcast to `shape`, and notes."""
     rows = frozenset().union(*(lineage.rows for lineage in lineages))
     first = replace(lineages[0], rows=rows)
+    if all(lineage.is_global for lineage in lineages):
+        return first.as_global(shape), ()
     unknown = next((lineage.unknown for lineage in lineages if lineage.unknown), "")
     if unknown:
-        return first.as_unknown(shape, unknown), ()
-    if len({id(lineage) for lineage in lineages}) == 1 and _sizes(first.dims) == tuple(shape):
+        return replace(first, unknown=unknown).as_unknown(shape, unknown), ()
+    if len({id(lineage) for lineage in lineages}) == 1 and grid.sizes_of(first.dims) == tuple(shape):
         return first, ()
     fitted = [_broadcast(lineage, shape) for lineage in lineages]
-    dims = []
-    for atoms in zip(*(lineage.dims for lineage in fitted), strict=True):
-        candidates = {each for each in atoms if _image_axes(each)}
-        if len(candidates) > 1:
-            return first.as_unknown(shape, "different axes of the image are combined"), ()
-        dims.append(candidates.pop() if candidates else atoms[0])
+    if _differ(fitted):
+        fitted = [_in_order(lineage) for lineage in fitted]
+    if _differ(fitted):
+        return first.as_unknown(shape, "different axes or positions of the image are combined"), ()
+    dims = tuple(
+        max(dims, key=lambda dim: len(axes_of([dim])))
+        for dims in zip(*(each.dims for each in fitted), strict=True)
+    )
+    if any(_disagree(states) for states in zip(*(lineage.axes for lineage in fitted), strict=True)):
+        return first.as_unknown(shape, "maps with different positions are combined"), ()
+    if _repeated(dims):
+        return first.as_unknown(shape, "positions of the image are combined with others of the same axis"), ()
     axes: list[AxisLineage | None] = []
     notes: list[str] = []
-    for axis in range(len(first.axes)):
-        states = [lineage.axes[axis] for lineage in fitted]
-        local = [state for state in states if state is not None]
-        count = next((size for atoms in dims for label, size in atoms if label == axis), 1)
+    for states in zip(*(lineage.axes for lineage in fitted), strict=True):
+        local = _same_positions([state for state in states if state is not None])
         if local and len(local) < len(states):
             notes.append(GATED)
-        notes += _misaligned(local, count)
-        axes.append(_union(local, count))
-    return Lineage(dims=tuple(dims), axes=tuple(axes), rows=rows), tuple(dict.fromkeys(notes))
+        notes += _misaligned(local)
+        axes.append(_union(local))
+    return Lineage(dims=dims, axes=tuple(axes), rows=rows), tuple(dict.fromkeys(notes))
 
 
-def _union(states: Sequence[AxisLineage], count: int) -> AxisLineage | None:
+def _repeated(dims: Dims) -> bool:
+    """Whether an axis of the image occurs twice, as in products of all positions with all positions."""
+    digits = [
+        (atom.axis, atom.stride) for dim in dims for atom in dim if atom.axis is not None and atom.size > 1
+    ]
+    return len(set(digits)) < len(digits)
+
+
+def _differ(lineages: Sequence[Lineage]) -> bool:
+    """Whether a dimension has different positions of the image in different tensors."""
+    columns = zip(*(lineage.dims for lineage in lineages), strict=True)
+    return any(len({dim for dim in dims if axes_of([dim])}) > 1 for dims in columns)
+
+
+def _in_order(lineage: Lineage) -> Lineage:
+    """Renumber the positions of every axis so that equal maps have equal dimensions."""
+    for place in range(len(lineage.dims)):
+        lineage = lineage.as_axis(place)
+    return lineage
+
+
+def _disagree(states: Iterable[AxisLineage | None]) -> bool:
+    return len({state.count for state in states if state is not None} - {1}) > 1
+
+
+def _same_positions(states: list[AxisLineage]) -> list[AxisLineage]:
+    """Repeat single positions, such as one row of a map, to the positions of the others."""
+    count = max((state.count for state in states), default=1)
+    same = Windows(inputs=lambda _: [0], input_period=0)
+    return [state if state.count == count else state.through(same, count) for state in states]
+
+
+def _union(states: Sequence[AxisLineage]) -> AxisLineage | None:
     if not states:
         return None
     result = states[0]
     for state in states[1:]:
-        result = result.combine(state, count)
+        result = result.combine(state)
     return result
 
 
-def _misaligned(states: Sequence[AxisLineage], count: int) -> tuple[str, ...]:
+def _misaligned(states: Sequence[AxisLineage]) -> tuple[str, ...]:
     if len(states) < 2:
         return ()
-    centres = [state.wide.centres(count) for state in states]
+    centres = [state.wide.centres() for state in states]
     worst: tuple[str, ...] = ()
     for at_one_place in zip(*centres, strict=False):
         worst = max(worst, misalignments([state.wide.jump for state in states], at_one_place))
@@ -215,89 +343,114 @@ def _misaligned(states: Sequence[AxisLineage], count: int) -> tuple[str, ...]:
 
 def _broadcast(lineage: Lineage, shape: Sequence[int]) -> Lineage:
     """Broadcast a lineage to a shape; along a broadcast axis the receptive field is the same everywhere."""
-    dims = [((None, 1),)] * (len(shape) - len(lineage.dims)) + list(lineage.dims)
-    stretched = {
-        axis
-        for atoms, size in zip(dims, shape, strict=True)
-        for axis in _image_axes(atoms)
-        if prod(s for _, s in atoms) != size
-    }
-    fitted = replace(lineage, dims=tuple(dims)).without(stretched)
+    dims: list[Dim] = [plain(1)] * (len(shape) - len(lineage.dims)) + list(lineage.dims)
     return replace(
-        fitted,
+        lineage,
         dims=tuple(
-            atoms if prod(s for _, s in atoms) == size else ((None, size),)
-            for atoms, size in zip(fitted.dims, shape, strict=True)
+            dim if size_of(dim) == size else plain(size) for dim, size in zip(dims, shape, strict=True)
         ),
     )
 
 
-def plain_dims(shape: Sequence[int]) -> Dims:
-    """Return dimensions that are no axes of the image."""
-    return tuple(((None, size),) for size in shape)
+def concatenate(
+    lineages: Sequence[Lineage | None], place: int, shape: Sequence[int], sizes: Sequence[int]
+) -> Lineage:
+    """Return the lineage of tensors one after the other along a dimension that has positions of the image.
 
-
-def image_axes(dims: Iterable[tuple[Atom, ...]]) -> list[int]:
-    """Return the axes of the image in some dimensions."""
-    return [axis for atoms in dims for axis in _image_axes(atoms)]
-
-
-def regroup(dims: Dims, shape: Sequence[int]) -> Dims | None:
-    """Regroup the atoms for another shape of the same size; None if that would split an axis.
-
-    Example:
-        >>> map_dims = (((None, 1),), ((None, 8),), ((0, 4),), ((1, 4),))
-        >>> regroup(map_dims, (1, 128))
-        (((None, 1),), ((None, 8), (0, 4), (1, 4)))
+    Args:
+        lineages: Of each tensor; None for constants.
+        place: The dimension.
+        shape: The shape of the result.
+        sizes: The size of each tensor along the dimension.
     """
-    atoms = [atom for each in dims for atom in each if atom[1] != 1 or atom[0] is not None]
-    atoms.reverse()
-    result: list[list[Atom]] = []
-    for size in shape:
-        group: list[Atom] = []
-        left = size
-        while left > 1:
-            if not atoms:
-                return None
-            axis, count = atoms.pop()
-            if count and left % count == 0:
-                left //= count
-                group.append((axis, count))
-            elif axis is None and count and count % left == 0:
-                atoms.append((None, count // left))
-                group.append((None, left))
-                left = 1
-            else:
-                return None
-        result.append(group)
-    _place_unit_axes(result, atoms)
-    return tuple(tuple(group) or ((None, 1),) for group in result) if not atoms else None
+    present = [lineage for lineage in lineages if lineage is not None]
+    rows = frozenset().union(*(lineage.rows for lineage in present))
+    first = replace(present[0], rows=rows)
+    if all(lineage.is_global for lineage in present):
+        return first.as_global(shape)
+    unknown = next((lineage.unknown for lineage in present if lineage.unknown), "")
+    if unknown:
+        return replace(first, unknown=unknown).as_unknown(shape, unknown)
+    wholes = [None if lineage is None else lineage.as_axis(place) for lineage in lineages]
+    joined = _concatenate_axis(wholes, place, shape, sizes)
+    return replace(joined, rows=rows) if joined else _concatenate_parts(lineages, first, place, shape, sizes)
 
 
-def _place_unit_axes(groups: list[list[Atom]], left: list[Atom]) -> None:
-    """Assign the remaining axes of size 1 to the last dimensions, as in a map of one value."""
-    ones = [group for group in groups[2:] if not group]
-    while left and left[-1][1] == 1:
-        atom = left.pop()
-        (ones.pop(0) if ones else groups[-1]).append(atom)
+def _concatenate_axis(
+    lineages: Sequence[Lineage | None], place: int, shape: Sequence[int], sizes: Sequence[int]
+) -> Lineage | None:
+    """Concatenate along one complete axis, which keeps its positions; None if it is not one."""
+    present = [lineage for lineage in lineages if lineage is not None]
+    dims = {lineage.dims[place] for lineage in present}
+    axes = {dim[0].axis for dim in dims}
+    if any(len(dim) != 1 or dim[0].stride != 1 for dim in dims) or len(axes) != 1 or not axes <= {0, 1, 2}:
+        return None
+    (axis,) = axes
+    assert axis is not None, "as above"
+    alone = len(present) == 1
+    moved = []
+    for lineage, start, size in zip(lineages, accumulate(sizes, initial=0), sizes, strict=False):
+        if lineage is None:
+            continue
+        # Among constants, as padding is, the map continues beyond its borders.
+        window = spans.strided(-start) if alone else _at(start, size, shape[place])
+        result_shape = [*grid.sizes_of(lineage.dims)]
+        result_shape[place] = shape[place]
+        moved.append(lineage.through([window], [place], result_shape))
+    result, _ = combine(moved, shape)
+    return result
+
+
+def _at(start: int, size: int, count: int) -> Windows:
+    """Return the windows that put a map at `start` among `count` positions."""
+    return spans.table([[i - start] if start <= i < start + size else [] for i in range(count)])
+
+
+def _concatenate_parts(
+    lineages: Sequence[Lineage | None], first: Lineage, place: int, shape: Sequence[int], sizes: Sequence[int]
+) -> Lineage:
+    """Concatenate tokens: the sizes of their receptive fields stay known, their places in the map do not."""
+    parts = tuple(
+        plain(size) if lineage is None else lineage.dims[place]
+        for lineage, size in zip(lineages, sizes, strict=True)
+    )
+    states = [[lineage.axes[axis] for lineage in lineages if lineage] for axis in range(len(first.axes))]
+    counts = [{state.count for state in each if state} for each in states]
+    if any(len(each) > 1 for each in counts):
+        parts = ()
+    atom = Atom(MIXED, shape[place], parts=parts)
+    dims = tuple(
+        (atom,) if index == place else (dim if size_of(dim) == shape[index] else plain(shape[index]))
+        for index, dim in enumerate(first.dims)
+    )
+    axes = tuple(_union(_one_after_another([state for state in each if state])) for each in states)
+    return replace(first, dims=dims, axes=axes)
+
+
+def _one_after_another(states: list[AxisLineage]) -> list[AxisLineage]:
+    """Give maps of different sizes positions of their own."""
+    if len({state.count for state in states}) < 2:
+        return states
+    total = sum(state.count for state in states)
+    result, start = [], 0
+    for state in states:
+        result.append(state.through(_at(start, state.count, total), total))
+        start += state.count
+    return result
 
 
 def map_windows(
-    lineage: Lineage, out_shape: Sequence[int], make: Callable[[int, int, int], Windows]
+    lineage: Lineage,
+    out_shape: Sequence[int],
+    make: Callable[[int, int, int], Windows],
+    *,
+    num_axes: int | None = None,
+    pooling: bool = False,
 ) -> Lineage:
     """Move windows over the last dimensions, `make(index, in size, out size)` for each of them."""
-    num = len(out_shape) - 2 if len(out_shape) > 2 else 0
+    num = max(len(out_shape) - 2, 0) if num_axes is None else num_axes
     places = range(len(out_shape) - num, len(out_shape))
     windows = [
-        make(index, prod(size for _, size in lineage.dims[place]), out_shape[place])
-        for index, place in enumerate(places)
+        make(index, size_of(lineage.dims[place]), out_shape[place]) for index, place in enumerate(places)
     ]
-    return lineage.through(windows, places, out_shape)
-
-
-def _image_axes(atoms: tuple[Atom, ...]) -> list[int]:
-    return [axis for axis, _ in atoms if axis is not None]
-
-
-def _sizes(dims: Dims) -> tuple[int, ...]:
-    return tuple(prod(size for _, size in atoms) for atoms in dims)
+    return lineage.through(windows, places, out_shape, pooling=pooling)

@@ -1,33 +1,44 @@
-"""The effect of PyTorch's operators on the lineages of their inputs, and their MACs.
+"""The effect of PyTorch's operators on the lineages of their inputs.
 
-A closed registry. Operators that are not in it, and that PyTorch does not tag as pointwise, are unknown.
+A closed registry. The receptive field of operators that are not in it, and that PyTorch does not tag as
+pointwise, is unknown.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from math import prod
 
 from convsmith.net.rows import FULL_MAP
 from convsmith.tracing import shape_operators as shapes
 from convsmith.tracing import window_operators as windows
-from convsmith.tracing.calls import Call, Effect, each_output, positive
-from convsmith.tracing.lineage import Lineage, combine, image_axes, plain_dims
+from convsmith.tracing.calls import Call, Effect, each_output, positive, unknown
+from convsmith.tracing.grid import axes_of, plain, sizes_of
+from convsmith.tracing.lineage import Lineage, combine
+from convsmith.tracing.macs import ATTENTION, MATRIX_PRODUCTS, factors, macs_of
 
 
 def effect_of(call: Call, *, pointwise: bool) -> Effect:
     """Return the effect of a call, at least one of whose inputs depends on the image."""
-    rule = _RULES.get(call.name)
+    rule = _RULES.get(call.name) if call.builtin else None
     if rule is not None:
-        return rule(call)
-    if pointwise or call.name in _POINTWISE:
-        return _pointwise(call)
-    reason = f"there is no rule for the operator {call.name}"
-    lineage = call.lineages[0]
-    return Effect(
-        lineages=tuple(lineage.as_unknown(output.shape, reason) for output in call.outputs),
-        macs=None,
-        notes=(f"{reason}: its receptive field and its MACs are unknown",),
-    )
+        effect = rule(call)
+    elif pointwise or (call.builtin and call.name in _POINTWISE):
+        effect = _pointwise(call)
+    else:
+        effect = unknown(call, f"the inspector has no rule for the receptive field of '{call.operation}'")
+    macs = macs_of(call)
+    if macs is None:
+        reason = f"the inspector has no rule for the MACs of '{call.operation}'"
+        effect = replace(effect, notes=(*effect.notes, reason))
+    return replace(effect, macs=macs)
+
+
+def returns_constant(call: Call, *, mutable: bool) -> bool:
+    """Whether the values of the outputs do not depend on those of the inputs."""
+    if call.name == "fill":
+        return call.lineage("value") is None
+    if call.name == "bernoulli" and mutable:
+        return call.lineage("p") is None
+    return call.name in _CONSTANTS or (mutable and call.name in _RANDOM_FILLS)
 
 
 def _pointwise(call: Call) -> Effect:
@@ -40,8 +51,10 @@ def _normalisation(call: Call) -> Effect:
     """Running statistics are constants; others are computed over the map."""
     (lineage, *_) = call.lineages
     over_map = bool(call.values.get("training", call.name != "_native_batch_norm_legit_no_training"))
+    places = lineage.dims[2:]
     if call.name == "native_layer_norm":
-        over_map = bool(image_axes(lineage.dims[-len(call.values["normalized_shape"]) :]))
+        places = lineage.dims[-len(call.values["normalized_shape"]) :]
+    over_map = over_map and bool(axes_of(places))
     notes = (FULL_MAP,) if over_map else ()
     return Effect(
         lineages=(lineage, *(lineage.as_unknown(output.shape, "statistics") for output in call.outputs[1:])),
@@ -51,12 +64,31 @@ def _normalisation(call: Call) -> Effect:
     )
 
 
-def _over_dimension(call: Call) -> Effect:
-    """Softmax and the like: each value depends on all values along a dimension."""
+def _softmax(call: Call) -> Effect:
+    """Each value depends on all values along a dimension."""
     (lineage, *_) = call.lineages
     place = positive(call.values["dim"], len(lineage.dims))
-    notes = (FULL_MAP,) if image_axes(lineage.dims[place : place + 1]) else ()
-    return Effect(lineages=each_output(call, lineage), operation=call.name.strip("_"), notes=notes)
+    mixed = lineage.mix([place])
+    if lineage.axes == mixed.axes:
+        return Effect(lineages=each_output(call, lineage), operation=call.operation)
+    if None in mixed.axes:
+        return Effect(lineages=each_output(call, lineage), operation=call.operation, notes=(FULL_MAP,))
+    return Effect(lineages=each_output(call, mixed), operation=call.operation)
+
+
+def _along(call: Call) -> Effect:
+    """Sorting, accumulating and Fourier transforms: any value may depend on all along some dimensions."""
+    (lineage, *_) = call.lineages
+    dims = call.values.get("dim", -1)
+    places = [positive(place, len(lineage.dims)) for place in ([dims] if isinstance(dims, int) else dims)]
+    mixed = lineage.mix(places)
+    lineages = []
+    for output in call.outputs:
+        new = tuple(
+            plain(output.shape[place]) if place in places else dim for place, dim in enumerate(mixed.dims)
+        )
+        lineages.append(replace(mixed, dims=new))
+    return Effect(lineages=tuple(lineages), operation=call.operation)
 
 
 def _reduction(call: Call) -> Effect:
@@ -66,54 +98,90 @@ def _reduction(call: Call) -> Effect:
     chosen = [dims] if isinstance(dims, int) else list(dims or every)
     places = [positive(place, len(lineage.dims)) for place in chosen]
     keep = bool(call.values.get("keepdim", False))
-    return Effect(lineages=each_output(call, lineage.reduce(places, keep=keep)), operation=call.name)
+    reduced = lineage.reduce(places, keep=keep)
+    over_map = bool(axes_of(lineage.dims[place] for place in places if place < len(lineage.dims)))
+    # A maximum over positions is max-pooling, one over channels is not.
+    operation = ("amax" if over_map else "max") if call.name in {"max", "amax"} else call.operation
+    return Effect(lineages=each_output(call, reduced), operation=operation)
 
 
 def _matrix_product(call: Call) -> Effect:
-    """`(..., m, k) @ (..., k, n)`: mm, addmm, bmm and baddbmm, whose operands have different names."""
-    names = ("self", "mat2") if call.name in {"mm", "bmm"} else ("mat1", "mat2")
-    if call.name == "baddbmm":
-        names = ("batch1", "batch2")
-    left, right = (call.values[name] for name in names)
-    lineages = [call.lineage_of(each) for each in (left, right)]
-    macs = left.numel() * right.shape[-1]
-    if lineages[0] is not None and lineages[1] is None:
-        last = len(call.shape) - 1
-        result = lineages[0].resize(last, call.shape[last]).without(image_axes([lineages[0].dims[last]]))
-    elif lineages[0] is None and lineages[1] is not None:
-        last = len(call.shape) - 2
-        result = lineages[1].resize(last, call.shape[last]).without(image_axes([lineages[1].dims[last]]))
-    else:
-        result, _ = combine([_global(lineage, call.shape) for lineage in lineages if lineage], call.shape)
+    """`(..., m, k) @ (..., k, n)`: every value depends on all along `k`."""
+    left, right = factors(call)
+    paths = []
+    rows, columns = (call.lineage_of(each) for each in (left, right))
+    if rows is not None:
+        paths.append(_product(rows, len(rows.dims) - 1, call))
+    if columns is not None:
+        paths.append(_product(columns, max(len(columns.dims) - 2, 0), call))
+    bias = call.lineage("self") if call.name in {"addmm", "baddbmm", "addbmm", "addmv"} else None
+    if bias is not None:
+        paths.append(bias)
+    result, notes = combine(paths, call.shape)
+    if result.unknown and not any(path.unknown for path in paths):
+        # Products of positions with positions, as in attention.
+        result, notes = combine([_mixed(path) for path in paths], call.shape)
     return Effect(
         lineages=(result,),
-        operation="Linear" if lineages[1] is None else "MatMul",
-        macs=macs,
+        operation="Linear" if columns is None else "MatMul",
         bias=call.name in {"addmm", "baddbmm"},
-        width=(left.shape[-1], right.shape[-1]) if lineages[1] is None else (0, 0),
+        width=(left.shape[-1], right.shape[-1]) if columns is None else (0, 0),
+        notes=notes,
     )
+
+
+def _product(lineage: Lineage, contracted: int, call: Call) -> Lineage:
+    """Return the lineage of one factor in the product: the other's dimension takes the place of `k`."""
+    mixed = lineage.mix([contracted])
+    if call.name in {"mv", "addmv", "dot", "vdot", "addbmm"}:
+        dropped = [contracted, 0] if call.name == "addbmm" else [contracted]
+        reduced = mixed.reduce(dropped)
+        return replace(reduced, dims=tuple(map(plain, call.shape))) if call.name == "addbmm" else reduced
+    dims = list(mixed.dims)
+    dims[contracted] = plain(call.shape[contracted])
+    return replace(mixed, dims=tuple(dims))
+
+
+def _mixed(lineage: Lineage) -> Lineage:
+    count = len(lineage.dims)
+    return lineage.mix(range(max(count - 2, 0), count))
 
 
 def _attention(call: Call) -> Effect:
-    """Scaled dot-product attention: every query depends on every key."""
-    query, key, value = (call.values[name] for name in ("query", "key", "value"))
-    lineages, _ = combine([_global(lineage, call.shape) for lineage in call.lineages], call.shape)
-    return Effect(
-        lineages=each_output(call, lineages),
-        operation="Attention",
-        macs=query.numel() * key.shape[-2] + prod(query.shape[:-1]) * key.shape[-2] * value.shape[-1],
-    )
+    """Scaled dot-product attention: every query depends on every key of its sequence."""
+    paths = []
+    for lineage in call.lineages:
+        mixed = _mixed(lineage)
+        batch = len(call.shape) - 2
+        paths.append(replace(mixed, dims=(*mixed.dims[:batch], *map(plain, call.shape[batch:]))))
+    result, notes = combine(paths, call.shape)
+    return Effect(lineages=each_output(call, result), operation="Attention", notes=notes)
 
 
-def _global(lineage: Lineage, shape: Sequence[int]) -> Lineage:
-    return replace(lineage.without(range(len(lineage.axes))), dims=plain_dims(shape))
+def _recurrence(call: Call) -> Effect:
+    """A recurrent layer: any step may depend on all others."""
+    (lineage, *_) = call.lineages
+    mixed = lineage.mix(place for place in range(len(lineage.dims)) if place != 1)
+    lineages = []
+    for output in call.outputs:
+        batched = len(output.shape) == len(mixed.dims) and output.shape[1] == sizes_of(mixed.dims)[1]
+        dims = [plain(size) for size in output.shape]
+        if batched:
+            dims[1] = mixed.dims[1]
+        lineages.append(replace(mixed, dims=tuple(dims)))
+    return Effect(lineages=tuple(lineages), operation=call.operation)
 
 
-def _embedding(call: Call) -> Effect:
-    """Each index selects one vector, along a new last dimension."""
-    lineage = call.lineage("indices") or call.lineages[0]
-    size = call.shape[-1]
-    return Effect(lineages=(replace(lineage, dims=(*lineage.dims, ((None, size),))),), operation="Embedding")
+def _last_dimension(call: Call) -> Effect:
+    """Embeddings, bilinear layers and distances: the features are the last dimension."""
+    paths = []
+    for lineage in call.lineages:
+        lost = range(len(call.shape) - 1, len(lineage.dims)) if len(lineage.dims) >= len(call.shape) else ()
+        reduced = lineage.reduce(lost) if call.name != "embedding" else lineage
+        dims = (*reduced.dims[: len(call.shape) - 1], plain(call.shape[-1]))
+        paths.append(replace(reduced, dims=dims))
+    result, notes = combine(paths, call.shape)
+    return Effect(lineages=each_output(call, result), operation=call.operation, notes=notes)
 
 
 def _gate(call: Call) -> Effect:
@@ -126,14 +194,23 @@ def _gate(call: Call) -> Effect:
 # Pointwise operators without PyTorch's tag.
 _POINTWISE = {
     "hardswish", "_prelu_kernel", "hardsigmoid", "copy", "masked_fill", "where", "lift_fresh",
-    "bernoulli", "native_dropout", "fill", "zero",
+    "bernoulli", "native_dropout", "tril", "triu", "rrelu_with_noise", "real", "imag", "_conj", "conj",
+    "resolve_conj", "complex", "masked_scatter", "index_fill", "fill", "view_dtype", "nan_to_num", "angle",
+    "log_sigmoid_forward", "renorm",
 }  # fmt: skip
+
+# Operators that take the shape of a tensor and not its values.
+_CONSTANTS = {
+    "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like", "empty_like",
+    "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "zero", "_shape_as_tensor",
+}  # fmt: skip
+_RANDOM_FILLS = {"uniform", "normal", "random", "exponential", "log_normal", "cauchy", "geometric"}
 
 _RULES: dict[str, Callable[[Call], Effect]] = {
     **dict.fromkeys(("convolution", "_convolution"), windows.convolution),
     **dict.fromkeys(
-        ("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices", "avg_pool1d",
-         "avg_pool2d", "avg_pool3d"),
+        ("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
+         "avg_pool1d", "avg_pool2d", "avg_pool3d"),
         windows.pool,
     ),
     **dict.fromkeys(
@@ -141,47 +218,73 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
          "adaptive_max_pool3d"),
         windows.adaptive_pool,
     ),
+    **dict.fromkeys(("fractional_max_pool2d", "fractional_max_pool3d"), windows.fractional_pool),
+    **dict.fromkeys(("max_unpool2d", "max_unpool3d"), windows.max_unpool),
     **dict.fromkeys(
         ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d",
-         "upsample_bilinear2d"),
+         "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d", "_upsample_nearest_exact1d",
+         "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_upsample_bilinear2d_aa",
+         "_upsample_bicubic2d_aa"),
         windows.upsample,
     ),
     **dict.fromkeys(
-        ("constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d"),
+        ("constant_pad_nd", "circular_pad", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+         "replication_pad1d", "replication_pad2d", "replication_pad3d"),
         windows.pad,
     ),
     "pixel_shuffle": windows.pixel_shuffle,
     "pixel_unshuffle": windows.pixel_unshuffle,
+    "im2col": windows.unfold_map,
+    "col2im": windows.fold_map,
+    "unfold": windows.unfold_dimension,
+    **dict.fromkeys(("grid_sampler_2d", "grid_sampler_3d"), windows.grid_sample),
     **dict.fromkeys(
         ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
          "native_group_norm", "native_layer_norm"),
         _normalisation,
     ),
-    **dict.fromkeys(("_softmax", "_log_softmax", "cumsum", "sort"), _over_dimension),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
     **dict.fromkeys(
-        ("mean", "sum", "amax", "amin", "var", "std", "var_mean", "prod", "norm", "linalg_vector_norm",
-         "logsumexp", "argmax", "max", "min", "any", "all"),
+        ("cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "sort", "argsort", "topk", "_fft_r2c",
+         "_fft_c2c", "_fft_c2r", "linalg_cross"),
+        _along,
+    ),
+    **dict.fromkeys(
+        ("mean", "sum", "amax", "amin", "aminmax", "var", "std", "var_mean", "std_mean", "prod", "norm",
+         "linalg_vector_norm", "logsumexp", "argmax", "argmin", "max", "min", "any", "all", "median",
+         "nanmedian", "mode", "kthvalue", "nansum", "nanmean", "count_nonzero"),
         _reduction,
     ),
-    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), _matrix_product),
+    **dict.fromkeys(MATRIX_PRODUCTS, _matrix_product),
+    **dict.fromkeys(ATTENTION, _attention),
+    "mkldnn_rnn_layer": _recurrence,
     **dict.fromkeys(
-        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
-         "_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math"),
-        _attention,
+        ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "_trilinear"), _last_dimension
     ),
-    "embedding": _embedding,
     "cat": shapes.concatenation,
     "stack": shapes.stack,
     **dict.fromkeys(("view", "_unsafe_view", "reshape", "flatten", "unflatten", "alias", "detach",
                      "contiguous", "lift", "_reshape_alias", "squeeze", "unsqueeze", "clone", "_to_copy"),
                     shapes.reshape),
+    **dict.fromkeys(("view_as_real", "view_as_complex"), shapes.complex_view),
     **dict.fromkeys(("permute", "transpose", "t", "movedim"), shapes.permutation),
     "expand": shapes.expand,
+    "repeat": shapes.repeat,
+    "flip": shapes.flip,
+    "rot90": shapes.rotation,
+    "roll": shapes.roll,
     "as_strided": shapes.restrided,
     "slice": shapes.strided_slice,
     "select": shapes.select,
-    "unbind": shapes.select,
-    **dict.fromkeys(("split", "split_with_sizes", "chunk"), shapes.split),
+    "unbind": shapes.unbind,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes",
+                     "unsafe_chunk"), shapes.split),
+    "diagonal": shapes.diagonal,
+    **dict.fromkeys(("index_select", "gather"), shapes.pick),
+    "index": shapes.index,
+    **dict.fromkeys(("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "slice_scatter",
+                     "select_scatter"), shapes.scatter),
+    "index_put": shapes.indexed_assignment,
     "glu": _gate,
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), shapes.channel_shuffle),
 }  # fmt: skip

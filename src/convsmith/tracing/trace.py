@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
@@ -18,19 +20,23 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.errors import ModuleError
 from convsmith.net import coverage
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
 from convsmith.net.inputs import Inputs
-from convsmith.net.rows import Row, Shape, Window
-from convsmith.tracing.arguments import Arguments, without_batch
+from convsmith.net.rows import IMAGE, ReceptiveField, Row, Shape, Window
+from convsmith.tracing import views
+from convsmith.tracing.arguments import Arguments, tensors_of, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
+from convsmith.tracing.grid import plain_dims
 from convsmith.tracing.isolation import copy_module, initialize_lazy_layers, preserved_state
-from convsmith.tracing.lineage import Lineage, plain_dims
+from convsmith.tracing.lineage import Lineage
+from convsmith.tracing.macs import macs_of_constant
 from convsmith.tracing.members import Members, first_weight, named_parameters, unwrap
-from convsmith.tracing.operators import effect_of
+from convsmith.tracing.operators import effect_of, returns_constant
 
 _NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -89,9 +95,9 @@ def _trace(module: nn.Module, arguments: Arguments, device: torch.device) -> Ana
         fake = arguments.zeros(device)
         tracer.follow_inputs(fake)
         try:
-            with tracer.module_hooks(), tracer, warnings.catch_warnings():
+            with tracer.module_hooks(), tracer, _Functions(tracer), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                runner(*fake.args, **fake.kwargs)
+                tracer.returned = list(tensors_of(runner(*fake.args, **fake.kwargs)))
         except ModuleError:
             raise
         except Exception as error:
@@ -106,6 +112,7 @@ class _Frame:
     module: nn.Module
     inputs: list[Tensor]
     effects: list[Effect] | None
+    rows: frozenset[int] = frozenset()
 
     def add_inputs(self, call: Call, lineage_of: Callable[[Tensor], Lineage | None]) -> None:
         """Take the inputs from the first operator, if the layer is called with keyword arguments alone."""
@@ -123,18 +130,22 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.names = self.members.paths
         self.counted: dict[int, str] = {}
         self.rows: list[Row] = []
-        self.row_lineages: list[Lineage] = []
+        self.row_lineages: list[Lineage | None] = []
         self.frames: list[_Frame] = []
         # Tensors are identified by their id, so they must not be freed while the module runs.
         self.alive: dict[int, Tensor] = {}
         self.lineages: dict[int, Lineage] = {}
         # The parameters from which a tensor that does not depend on the image was computed, as standardised
-        # weights are.
+        # weights are, and the rows that computed it.
         self.origins: dict[int, dict[int, Tensor]] = {}
+        self.constants: dict[int, frozenset[int]] = {}
+        self.returned: list[Tensor] = []
+        self.paused = False
 
     def follow(self, tensor: Tensor, lineage: Lineage) -> None:
         self.alive[id(tensor)] = tensor
         self.lineages[id(tensor)] = lineage
+        self.constants.pop(id(tensor), None)
 
     def follow_inputs(self, fake: Arguments) -> None:
         """Follow the inputs; those of the size of the image share its axes."""
@@ -155,30 +166,29 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         outputs = list(tensors_in(result))
-        if func.namespace == "prim" or not outputs:
+        if self.paused or func.namespace == "prim" or not outputs:
             return result
         packet, schema = func.overloadpacket.__name__, func._schema  # noqa: SLF001 - public in C++ only
         call = Call(
             name=packet.removesuffix("_") if schema.is_mutable else packet,
+            builtin=func.namespace == "aten",
             values=_named(schema, args, kwargs),
             outputs=outputs,
             lineage_of=self.lineage_of,
         )
-        if call.lineages:
+        before = self.lineage_of(outputs[0])
+        if call.lineages and not returns_constant(call, mutable=schema.is_mutable):
             self.observe(call, pointwise=torch.Tag.pointwise in func.tags)
-            if schema.is_mutable:
-                self.update_views(outputs[0])
         else:
-            parameters = self.parameters_of(call.tensors)
-            for output in outputs:
-                self.alive[id(output)] = output
-                self.origins[id(output)] = parameters
+            self.observe_constant(call)
+        if schema.is_mutable and (before or self.lineage_of(outputs[0])):
+            self.update_views(outputs[0])
         return result
 
     def observe(self, call: Call, *, pointwise: bool) -> None:
         effect = effect_of(call, pointwise=pointwise)
         leaf = next((frame for frame in self.frames if frame.effects is not None), None)
-        sources = frozenset().union(*(lineage.rows for lineage in call.lineages))
+        sources = self.sources_of(call.tensors)
         if leaf is not None and leaf.effects is not None:
             leaf.effects.append(effect)
             leaf.add_inputs(call, self.lineage_of)
@@ -187,61 +197,100 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for output, lineage in zip(call.outputs, effect.lineages, strict=True):
             self.follow(output, replace(lineage, rows=sources))
 
+    def observe_constant(self, call: Call) -> None:
+        """A call that does not depend on the image: it has a row only if it has multiply-accumulates."""
+        parameters = self.parameters_of(call.tensors)
+        sources = frozenset().union(*(self.constants.get(id(each), frozenset()) for each in call.tensors))
+        macs = 0 if self.prepares_weights() else macs_of_constant(call)
+        effect = Effect(lineages=(), operation=call.operation, macs=macs, is_view=True)
+        leaf = next((frame for frame in self.frames if frame.effects is not None), None)
+        if leaf is not None and leaf.effects is not None and macs != 0:
+            leaf.effects.append(replace(effect, is_view=False))
+            leaf.rows |= sources
+        elif macs != 0:
+            sources = frozenset({self.add_operator(call, effect, sources)})
+            parameters = {}
+        for output in call.outputs:
+            self.lineages.pop(id(output), None)
+            self.hold(output, sources, parameters)
+
+    def prepares_weights(self) -> bool:
+        """Whether a parametrization of PyTorch runs, such as spectral norm: its products do not count."""
+        return any(type(frame.module).__module__.startswith("torch.nn.utils") for frame in self.frames)
+
+    def hold(self, constant: Tensor, rows: frozenset[int], parameters: dict[int, Tensor]) -> None:
+        self.alive[id(constant)] = constant
+        self.constants[id(constant)] = rows
+        self.origins[id(constant)] = parameters
+
+    def sources_of(self, tensors: list[Tensor]) -> frozenset[int]:
+        """Return the rows that computed tensors."""
+        constants = (self.constants.get(id(tensor), frozenset()) for tensor in tensors)
+        lineages = (self.lineage_of(tensor) for tensor in tensors)
+        return frozenset().union(*constants, *(lineage.rows for lineage in lineages if lineage))
+
     def update_views(self, written: Tensor) -> None:
         """Update the tensors that share memory with one that was modified in place."""
-        lineage = self.lineages[id(written)]
+        lineage = self.lineage_of(written)
         memory = _memory(written)
         for tensor in list(self.alive.values()):
             if tensor is written or _memory(tensor) != memory:
                 continue
-            same = tensor.shape == written.shape
-            reason = "parts of it are modified in place"
-            self.follow(tensor, lineage if same else lineage.as_unknown(tensor.shape, reason))
+            after = views.update(tensor, self.lineage_of(tensor), written, lineage)
+            if after is not None:
+                self.follow(tensor, replace(after, rows=self.sources_of([tensor, written])))
 
     def add_operator(self, call: Call, effect: Effect, sources: frozenset[int]) -> int:
         """Add a row for an operator that is called as a function or a method."""
         path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
-        parameters = self.parameters_of(call.tensors)
-        first = call.lineages[0]
-        joins = len(call.lineages) > 1
-        after = effect.lineages[0]
-        in_shape = next(each for each in call.tensors if self.lineage_of(each) is not None).shape
+        traced = [each for each in call.tensors if self.lineage_of(each) is not None]
+        after = effect.lineages[0] if effect.lineages else None
+        before = after if len(traced) > 1 else (self.lineage_of(traced[0]) if traced and after else None)
         row = self.row(
             effect,
             operation=effect.operation,
             name=f"{path}.{effect.operation}" if path else effect.operation,
             path=path,
             sources=sources,
-            in_shape=in_shape,
+            in_shape=(traced or call.tensors or call.outputs)[0].shape,
             out_shape=call.shape,
-            parameters=parameters,
-            before=after if joins else first,
+            parameters=self.parameters_of(call.tensors),
+            before=before,
             after=after,
         )
         return self.add(row, after)
 
-    def add_leaf(self, frame: _Frame, output: Tensor) -> None:
+    def add_leaf(self, frame: _Frame, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Add a row for a layer of `torch.nn`, whatever operators it calls."""
-        lineage = self.lineage_of(output)
-        inputs = [tensor for tensor in frame.inputs if self.lineage_of(tensor) is not None]
-        if lineage is None or not inputs:
+        effects = frame.effects or []
+        effect = _merged(effects)
+        parameters: dict[int, Tensor] = {id(each): each for each in named_parameters(frame.module).values()}
+        after = next((each for each in map(self.lineage_of, outputs) if each is not None), None)
+        traced = [tensor for tensor in inputs if self.lineage_of(tensor) is not None]
+        if after is None and not (parameters or effect.macs != 0):
+            return
+        if after is not None and not traced:
             return
         path = self.names.get(id(frame.module), "")
-        befores = [self.lineages[id(tensor)] for tensor in inputs]
         row = self.row(
-            _merged(frame.effects or []),
+            effect,
             operation=type(frame.module).__name__,
             name=path,
             path=path,
-            sources=frozenset().union(*(each.rows for each in befores)),
-            in_shape=inputs[0].shape,
-            out_shape=output.shape,
-            parameters={id(each): each for each in named_parameters(frame.module).values()},
-            before=befores[0],
-            after=lineage,
+            sources=self.sources_of(inputs) | frame.rows,
+            in_shape=(traced or inputs or outputs)[0].shape,
+            out_shape=outputs[0].shape,
+            parameters=parameters,
+            before=self.lineage_of(traced[0]) if after else None,
+            after=after,
         )
-        index = self.add(row, lineage)
-        self.follow(output, replace(lineage, rows=frozenset({index})))
+        rows = frozenset({self.add(row, after)})
+        for output in outputs:
+            lineage = self.lineage_of(output)
+            if lineage is None:
+                self.hold(output, rows, {})
+            else:
+                self.follow(output, replace(lineage, rows=rows))
 
     def row(
         self,
@@ -254,14 +303,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         in_shape: Shape,
         out_shape: Shape,
         parameters: dict[int, Tensor],
-        before: Lineage,
-        after: Lineage,
+        before: Lineage | None,
+        after: Lineage | None,
     ) -> Row:
         new = {key: each for key, each in parameters.items() if key not in self.counted}
         shared = sorted({self.counted[key] for key in parameters if key in self.counted})
         self.counted |= dict.fromkeys(new, name)
         self.alive |= new
         notes = tuple(f"shares the weights of {owner}, where they are counted" for owner in shared)
+        if after is None:
+            notes = ("it does not depend on the image", *notes)
         return Row(
             operation=operation,
             name=name,
@@ -274,12 +325,12 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=sum(each.numel() for each in new.values()),
             macs=effect.macs,
             elementwise=effect.elementwise,
-            in_field=before.receptive_field,
-            out_field=after.receptive_field,
+            in_field=_field(before),
+            out_field=_field(after),
             notes=(*effect.notes, *notes),
         )
 
-    def add(self, row: Row, lineage: Lineage) -> int:
+    def add(self, row: Row, lineage: Lineage | None) -> int:
         self.rows.append(row)
         self.row_lineages.append(lineage)
         return len(self.rows) - 1
@@ -302,13 +353,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             leaf = _is_leaf(module) and not inside
             self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None))
 
-        def leave(_: nn.Module, __: Any, output: Any) -> None:
+        def leave(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             frame = self.frames.pop()
             tensors = list(tensors_in(output))
             if frame.effects is not None and tensors:
-                self.add_leaf(frame, tensors[0])
+                self.add_leaf(frame, [*tensors_in((args, kwargs)), *frame.inputs], tensors)
 
-        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+        hooks = [
+            register_module_forward_pre_hook(enter),
+            register_module_forward_hook(leave, with_kwargs=True),
+        ]
         try:
             yield
         finally:
@@ -343,9 +397,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def analysis(self, title: str) -> Analysis:
         members, arguments = self.members, self.arguments
         input_shape = tuple(arguments.image.shape[1:])
-        local = [lineage for lineage in self.row_lineages if lineage.receptive_field.axes]
-        unknown = any(lineage.unknown for lineage in self.row_lineages)
-        return Analysis(
+        analysis = Analysis(
             title=title,
             input_shape=input_shape,
             inputs=arguments.inputs,
@@ -354,11 +406,17 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             trainable=sum(each.numel() for _, each in members.parameters.values() if each.requires_grad),
             buffers=sum(each.numel() for each in members.buffers),
             buffer_bytes=sum(each.numel() * _bytes_in_file(each) for each in members.buffers),
-            uncovered=None if unknown else _uncovered(local[-1] if local else None, input_shape),
+            uncovered=None,
             unused=tuple((name, each.numel()) for name, each in self.unused_weights()),
+            outputs=tuple(sorted(self.sources_of(self.returned))),
             unregistered=tuple((name, each.numel()) for name, each in self.unregistered_weights()),
             hidden_methods=members.hidden,
         )
+        analysis = replace(analysis, rows=_marked(analysis))
+        if analysis.final_receptive_field.unknown:
+            return analysis
+        axes = range(len(input_shape) - 1)
+        return replace(analysis, uncovered=tuple(self.uncovered(analysis, axis) for axis in axes))
 
     def unused_weights(self) -> Iterator[tuple[str, Tensor]]:
         return (each for key, each in self.members.parameters.items() if key not in self.counted)
@@ -370,6 +428,43 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for key, tensor in self.alive.items():
             if key in self.counted and key not in known:
                 yield self.counted[key], tensor
+
+    def uncovered(self, analysis: Analysis, axis: int) -> int:
+        """Count the positions of an axis of the image that no output depends on."""
+        size = analysis.input_shape[1 + axis]
+        found = 0
+        for row in analysis.last_local_rows(axis):
+            lineage = None if row == IMAGE else self.row_lineages[row]
+            state = lineage.axes[axis] if lineage else None
+            if state is None:
+                return 0
+            found |= reduce(or_, state.masks, 0)
+        return coverage.uncovered((found,), size)
+
+
+class _Functions(TorchFunctionMode):
+    """Traces functions that consist of operators of another meaning: circular padding copies slices."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self.tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        values = {**dict(zip(("input", "pad", "mode"), args, strict=False)), **kwargs}
+        if getattr(func, "__name__", "") != "pad" or values.get("mode") != "circular":
+            return func(*args, **kwargs)
+        self.tracer.paused = True
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self.tracer.paused = False
+        call = Call(name="circular_pad", values=values, outputs=[result], lineage_of=self.tracer.lineage_of)
+        if call.lineages:
+            self.tracer.observe(call, pointwise=False)
+        else:
+            self.tracer.observe_constant(call)
+        return result
 
 
 def _bytes_in_file(buffer: Tensor) -> int:
@@ -385,7 +480,7 @@ def _merged(effects: list[Effect]) -> Effect:
     """Merge the effects of the operators of one layer."""
     computing = [effect for effect in effects if not effect.is_view]
     main = next((effect for effect in computing if effect.kernel or effect.width != (0, 0)), None)
-    base = main or Effect(lineages=())
+    base = main or Effect(lineages=(), operation="")
     unknown = any(effect.macs is None for effect in computing)
     return replace(
         base,
@@ -419,14 +514,17 @@ def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _uncovered(lineage: Lineage | None, input_shape: Shape) -> tuple[int, ...]:
-    sizes = input_shape[1:]
-    if lineage is None:
-        return (0,) * len(sizes)
+def _marked(analysis: Analysis) -> tuple[Row, ...]:
+    """Return the rows, with a note on those whose result the net does not use."""
+    unused = set(analysis.unused_rows)
     return tuple(
-        0 if state is None else coverage.uncovered(state.masks, size)
-        for state, size in zip(lineage.axes, sizes, strict=True)
+        replace(row, notes=(*row.notes, "the result is unused")) if index in unused else row
+        for index, row in enumerate(analysis.rows)
     )
+
+
+def _field(lineage: Lineage | None) -> ReceptiveField:
+    return ReceptiveField(constant=True) if lineage is None else lineage.receptive_field
 
 
 def _shapes(shapes: list[Shape]) -> str:

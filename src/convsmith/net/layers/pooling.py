@@ -11,7 +11,7 @@ from convsmith.net.layers.operation import (
     WindowOperation,
     without_defaults,
 )
-from convsmith.net.rows import ReceptiveField, Shape
+from convsmith.net.rows import FULL_AXIS, ReceptiveField, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,20 @@ class _Pool2d(WindowOperation):
                 "dilation": (self.dilation, 1),
             }
         )
+
+    def receptive_field(self, field: ReceptiveField) -> ReceptiveField:
+        """Along an axis on which one window covers the complete map, the pool is global."""
+        axes = tuple(
+            FULL_AXIS if out == 1 and self._covers(size) else axis
+            for axis, size, out in zip(
+                super().receptive_field(field).axes, self.in_shape[1:], self.out_shape[1:], strict=False
+            )
+        )
+        return ReceptiveField(axes=() if all(axis == FULL_AXIS for axis in axes) else axes)
+
+    def _covers(self, size: int) -> bool:
+        read = range(-self.padding, self.dilation * (self.kernel - 1) + 1 - self.padding, self.dilation)
+        return set(range(size)) <= set(read)
 
 
 class MaxPool2d(_Pool2d):
