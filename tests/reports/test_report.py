@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 import convsmith as cs
@@ -19,6 +20,7 @@ from convsmith.data.dataset import Split
 from convsmith.errors import RunError
 from convsmith.evaluation.metrics import wilson_interval
 from convsmith.evaluation.robustness import CORRUPTIONS, corrupt
+from convsmith.evaluation.schema import CorruptedAccuracy, Duplicates, LabelErrors, Robustness
 from convsmith.recipes.loader import load
 from convsmith.reports.report import Result
 from convsmith.runs.evaluation import load_net
@@ -227,8 +229,18 @@ def test_nothing_is_computed_twice(copied: Path, monkeypatch: pytest.MonkeyPatch
             return original(*args)
 
         monkeypatch.setattr(f"{module}.{function}", counted)
-    cs.report(copied)
+    figures: list[object] = []
+    make = Figure.__init__
+
+    def count(figure: Figure, *args: Any, **options: Any) -> None:
+        figures.append(figure)
+        make(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "__init__", count)
+    page = cs.report(copied).page.read_text()
     assert sorted(calls) == ["reports.page_images._explained_rows", "reports.report.preview_images"]
+    # Each chart is one figure, for page and README; the others are the galleries of the README.
+    assert len(figures) == page.count("<svg") + 5 == 16
 
 
 def test_label_errors_are_reported(copied: Path) -> None:
@@ -237,6 +249,29 @@ def test_label_errors_are_reported(copied: Path) -> None:
     record = json.loads((copied / "label_errors.json").read_text())
     assert record["count"] >= len(record["images"])
     assert "Likely label errors" in page
+
+
+def test_the_navigation_has_every_section(copied: Path) -> None:
+    folder, _ = open_run(copied)
+    level = CorruptedAccuracy(accuracy=0.5, accuracy_95=(0.4, 0.6), loss=1.0)
+    corruptions = dict.fromkeys(CORRUPTIONS, (level,) * 5)
+    folder.write(Robustness(images=1, clean=level, corruptions=corruptions, mean_accuracy=0.5))
+    folder.write(Duplicates(largest_difference=10, count=1, other_label=0, pairs=()))
+    folder.write(LabelErrors(method="m", version="1", count=1, images=()))
+    page = cs.report(copied).page.read_text()
+    sections = [attributes["id"] for tag, attributes in Tags(page).tags if tag == "section"]
+    links = re.findall(r'<a href="#([\w-]+)">', page.partition("</nav>")[0])
+    assert links == sections
+    assert len(sections) == 13
+
+
+def test_one_is_singular(hostile: Path) -> None:
+    for file in (hostile, hostile.with_name("README.md"), hostile.with_name("log.txt")):
+        text = file.read_text()
+        assert "1 epoch" in text or file.name == "log.txt"
+        assert not re.search(
+            r"(?<![\d.,])1 (\w+ )?(epochs|images|classes|filters|cells|pixels|pairs)\b", text
+        )
 
 
 @pytest.fixture(scope="module")
@@ -349,13 +384,19 @@ def test_the_gallery_filters_and_sorts(page: Page, run: Result) -> None:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits_and_sends_no_requests(
     page: Page, run: Result, hostile: Path, width: int, *, dark: bool
 ) -> None:
     for file in (run.page, hostile):
         page.open(file, width=width, height=900, dark=dark)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # The tables of classes are not cut; the navigation fades where it is.
+        tables = "[...document.querySelectorAll('.fit')]"
+        cut = page.evaluate(f"{tables}.map(each => each.scrollWidth - each.parentElement.clientWidth)")
+        assert max(cut) <= 0
+        mask = page.evaluate("getComputedStyle(document.querySelector('nav div')).maskImage")
+        assert "linear-gradient" in mask
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(20, 23, 28)" if dark else "rgb(255, 255, 255)")
         assert [each for each in page.requests if not each.startswith("data:")] == [file.resolve().as_uri()]

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from convsmith.data.dataset import load as load_data
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.reports.samples import preview_images, preview_specs
+from convsmith.reports.samples import _columns, balanced_indices, preview_images, preview_specs
 from convsmith.training.trainer import Trainer
 
 
@@ -54,3 +56,29 @@ def test_the_preview_shows_what_training_steps_see(overrides: list[str]) -> None
 def test_no_preview_without_augmentation() -> None:
     recipe = load("digits", ["augment.transforms=[]"])
     assert preview_images(recipe, load_data(recipe.data)) is None
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=2, max_size=60).filter(any),
+    count=st.integers(1, 30),
+    seed=st.integers(0, 9),
+)
+def test_examples_are_balanced_over_the_classes(sizes: list[int], count: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    chosen = balanced_indices(labels, count, seed)
+    assert len(set(chosen.tolist())) == len(chosen)
+    assert labels[chosen].tolist() == sorted(labels[chosen].tolist())
+    found = np.bincount(labels[chosen], minlength=len(sizes))
+    classes = sum(size > 0 for size in sizes)
+    if classes > count:
+        assert (len(chosen), found.max()) == (count, 1)
+    else:
+        each = -(-count // classes)
+        assert found.tolist() == [min(size, each) for size in sizes]
+
+
+def test_images_of_a_class_stay_together() -> None:
+    for classes in range(1, 30):
+        per_class = -(-24 // classes)
+        columns = _columns(per_class)
+        assert columns % per_class == 0 or per_class % columns == 0, classes

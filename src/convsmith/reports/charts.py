@@ -11,9 +11,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from convsmith.evaluation.calibration import RiskCoverage
+from convsmith.evaluation.calibration import RiskCoverage, merge_bins
 from convsmith.evaluation.metrics import normalize_rows
 from convsmith.evaluation.predictions import Indices
 from convsmith.evaluation.schema import Calibration, ClassMetrics, Robustness
@@ -24,8 +24,8 @@ from convsmith.reports.style import (
     GREY,
     INK,
     ORANGE,
+    PURPLE,
     SERIES,
-    SOFT,
     STYLE,
     add_heading,
     short,
@@ -38,6 +38,8 @@ PAGE_WIDTH = 4.6
 LIGHT = "#fefefe"
 # Above these numbers of classes only the extremes get bars, and a matrix has no numbers or no names.
 MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
+# Images of a bar of the reliability chart, so that its accuracy is more than chance.
+LEAST_IN_A_BAR = 10
 Draw = Callable[[Axes], None]
 History = Sequence[EpochRow]
 
@@ -68,31 +70,66 @@ def values_of(metrics: History, split: str, kind: str) -> list[float]:
     return [np.nan if value is None else value for value in values]
 
 
-def curve(metrics: History, kind: str) -> Draw:
+# Each split has a colour and a dash of its own: colours alone are not enough in print.
+SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, (0, (5, 1.5))), "test": (ORANGE, "-")}
+
+
+def curve(metrics: History, kind: str, *, log: bool = False) -> Draw:
     """Draw loss or accuracy by epoch, each line labelled at its end.
 
     Args:
         metrics: The rows of metrics.csv.
         kind: "loss" or "accuracy".
+        log: Whether the axis is logarithmic, which shows the progress of the last epochs.
     """
 
     def draw(ax: Axes) -> None:
         epochs = [row.epoch for row in metrics]
         ends = []
-        for name, colour in (("train", BLUE), ("validation", GREEN), ("test", ORANGE)):
+        for name, (colour, dash) in SPLITS.items():
             values = values_of(metrics, name, kind)
             if np.isfinite(values).any():
                 marker = "o" if len(epochs) < 16 else None
-                ax.plot(epochs, values, color=colour, marker=marker, markersize=4)
+                ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, markersize=4)
                 ends.append((values[-1], name, colour))
+        if log:
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        elif kind == "accuracy":
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         end_labels(ax, epochs[-1], ends, kind)
         ax.set_xlabel("epoch")
-        if kind == "loss":
-            ax.set_title("Loss (cross-entropy in nats, mean over images)", loc="left", fontsize=10)
-        else:
-            ax.set_title("Accuracy", loc="left", fontsize=10)
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        title = "Accuracy" if kind == "accuracy" else f"Loss in nats{', logarithmic' if log else ''}"
+        ax.set_title(title, loc="left", fontsize=10)
+
+    return draw
+
+
+def learning_rate(metrics: History) -> Draw:
+    """Draw the learning rate at the beginning of each epoch."""
+
+    def draw(ax: Axes) -> None:
+        epochs = [row.epoch for row in metrics]
+        rates = [np.nan if row.lr is None else row.lr for row in metrics]
+        marker = "o" if len(epochs) < 16 else None
+        ax.plot(epochs, rates, color=PURPLE, marker=marker, markersize=4)
+        highest = int(np.nanargmax(rates))
+        ax.annotate(
+            f"{rates[highest]:.3g}",
+            (epochs[highest], rates[highest]),
+            xytext=(0, 5),
+            textcoords="offset points",
+            color=PURPLE,
+            fontsize=9,
+            ha="center",
+        )
+        ax.set_ylim(0, rates[highest] * 1.15)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.set_xlabel("epoch")
+        ax.set_title("Learning rate at the beginning of each epoch", loc="left", fontsize=10)
 
     return draw
 
@@ -122,13 +159,15 @@ def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
             place = low + (1 - low) * 0.012 if inside else value + (1 - low) * 0.012
             ax.text(place, position, text, va="center", color="white" if inside else INK, fontsize=8.5)
         ax.axvline(overall, color=ORANGE, linewidth=1.5)
-        place = (overall, len(shown) - 0.4)
-        ax.text(*place, f" all classes {overall:.2%}", color=ORANGE, va="bottom", ha="center", fontsize=9)
+        label = f"all classes {overall:.2%}"
+        top = ax.get_xaxis_transform()
+        ax.text(overall, 1.01, label, color=ORANGE, va="bottom", ha="center", fontsize=9, transform=top)
         ax.grid(visible=False, axis="y")
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         cut = " (the axis does not start at 0)" if low else ""
         many = f"; {left_out} classes between are not shown" if left_out > 0 else ""
-        ax.set_xlabel(f"recall{cut}{many}", fontsize=8.5)
+        ax.set_xlabel(f"share of the class{cut}{many}", fontsize=8.5)
+        ax.set_title("Recall of each class", loc="left", fontsize=10, pad=18)
 
     return draw
 
@@ -155,6 +194,7 @@ def confusion(matrix: Indices, classes: Sequence[ClassMetrics]) -> Draw:
         ax.imshow(pixels, interpolation="nearest", aspect="equal")
         ax.grid(visible=False)
         ax.set(xlabel="predicted", ylabel="true class")
+        ax.set_title("Confusion matrix", loc="left", fontsize=10)
         if count <= MOST_NAMES:
             size = 8.5 if count <= MOST_NUMBERS else 5
             ax.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
@@ -173,22 +213,36 @@ def _numbers(ax: Axes, matrix: Any, strength: Any) -> None:
 
 
 def reliability(calibration: Calibration) -> Draw:
-    """Draw accuracy by confidence; predictions on the diagonal are calibrated."""
+    """Draw accuracy by confidence as bars with the number of images; the mean confidence is a line in each.
+
+    Bins with few images are merged with their neighbours, since their accuracy is mostly chance.
+    """
+    total = sum(each.count for each in calibration.bins)
+    least = max(LEAST_IN_A_BAR, total // 100)
+    bars = merge_bins(calibration.bins, least)
 
     def draw(ax: Axes) -> None:
-        bins = [
-            each for each in calibration.bins if each.accuracy is not None and each.confidence is not None
-        ]
-        total = sum(each.count for each in bins)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
-        ax.text(0.04, 0.11, "confidence = accuracy", color=SOFT, fontsize=8.5)
-        sizes = [12 + 260 * each.count / total for each in bins]
-        xs, ys = ([getattr(each, name) for each in bins] for name in ("confidence", "accuracy"))
-        ax.plot(xs, ys, color=BLUE, linewidth=1.5)
-        ax.scatter(xs, ys, s=sizes, color=BLUE, zorder=3)
-        ax.set_title(f"Reliability: ECE {100 * calibration.ece:.2f} % (15 bins)", loc="left", fontsize=10)
-        ax.set(xlabel="confidence of the prediction (dot size: share of images)", ylabel="accuracy")
-        ax.set(xlim=(0, 1.03), ylim=(0, 1.05))
+        for each in bars:
+            accuracy, confidence = each.accuracy or 0.0, each.confidence or 0.0
+            width = each.high - each.low
+            ax.bar(each.low, accuracy, width, align="edge", color=BLUE, edgecolor="white", linewidth=1)
+            ax.plot([each.low, each.high], [confidence] * 2, color=ORANGE, linewidth=2)
+            wide = width > 0.13
+            ax.text(
+                each.low + width / 2,
+                0.02,
+                f"{each.count:,}",
+                color="white",
+                fontsize=8.5,
+                ha="center",
+                va="bottom",
+                rotation=0 if wide else 90,
+            )
+        ax.set_title(f"Reliability: ECE {100 * calibration.ece:.2f} %", loc="left", fontsize=10)
+        ax.set(xlabel="confidence; in the bars: number of images", ylabel="accuracy")
+        ax.set(xlim=(0, 1.0), ylim=(0, 1.05))
+        ax.grid(visible=False, axis="x")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
@@ -283,12 +337,16 @@ def end_labels(
     room: float = 0.4,
 ) -> None:
     """Label the ends of lines with their names and last values, moved apart where they would overlap."""
-    low, high = ax.get_ylim()
+    log = ax.get_yscale() == "log"
+    to_scale, from_scale = (np.log10, lambda y: 10.0**y) if log else (float, float)
+    low, high = map(to_scale, ax.get_ylim())
     gap = (high - low) * 0.075
     placed: list[float] = []
-    for value, name, colour in sorted(ends):
-        y = max(value, placed[-1] + gap) if placed else value
-        placed.append(y)
+    # A last value that a logarithmic axis cannot show, or that is not finite, has no place.
+    for value, name, colour in sorted(end for end in ends if np.isfinite(end[0]) and (end[0] > 0 or not log)):
+        position = float(to_scale(value))
+        placed.append(max(position, placed[-1] + gap) if placed else position)
+        y = from_scale(placed[-1])
         text = f"{value:.3f}" if kind == "loss" else f"{value:.{decimals}%}"
         ax.annotate(
             f"{name} {text}",
@@ -302,7 +360,7 @@ def end_labels(
             parse_math=False,
         )
     if placed:
-        ax.set_ylim(low, max(high, placed[-1] + gap / 2))
+        ax.set_ylim(from_scale(low), from_scale(max(high, placed[-1] + gap / 2)))
     left, right = ax.get_xlim()
     ax.set_xlim(left, right + (right - left) * room)
     ax.set_xticks([tick for tick in ax.get_xticks() if 1 <= tick <= x] or [x])

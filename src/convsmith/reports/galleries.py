@@ -1,7 +1,7 @@
 """Galleries of small images as matplotlib figures.
 
-Images are upscaled to nearest, never blurred. All images share one pair of axes in inches: one pair of axes
-per image would dominate the time of a report.
+Images are upscaled to nearest, never blurred. All images are put into one array of pixels: an image of
+matplotlib for each would dominate the time of a report.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from convsmith.reports.style import BLUE, FRAME, INK, ORANGE, STYLE, heading_height, heading_text, short
+from convsmith.reports.style import BLUE, DPI, FRAME, INK, ORANGE, STYLE, heading_height, heading_text, short
 
 # Inches: side of a cell, gap between cells, height of a caption line.
 CELL, GAP, LINE = 1.3, 0.2, 0.17
@@ -43,12 +43,15 @@ def gallery(
         ax = figure.add_axes((0, 0, 1, 1))
         ax.axis("off")
         ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+        paper = np.full((round(height * DPI), round(width * DPI), 3), 255, dtype=np.uint8)
         for number, tile in enumerate(tiles):
             if tile is None:
                 continue
             row, column = divmod(number, columns)
             place = (GAP + column * (cell + GAP), top + row * pitch + LINE * lines)
-            _draw_tile(ax, tile, place, cell)
+            _draw_tile(paper, tile, place, cell)
+            _caption(ax, tile, place, cell)
+        ax.imshow(paper, extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
         heading_text(figure, title, subtitle)
     return figure
 
@@ -76,25 +79,23 @@ def augmented(
     return gallery(tiles, title, subtitle, columns=versions.shape[1] + 1, cell=1.1)
 
 
-def _draw_tile(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) -> None:
-    """Draw an image centred in its cell, whose upper left corner is at `place`, with the caption above."""
+def _draw_tile(paper: NDArray[np.uint8], tile: Tile, place: tuple[float, float], cell: float) -> None:
+    """Put an image with its frame on the paper, centred in the cell whose upper left corner is `place`."""
     height, width = tile.image.shape[:2]
-    share = cell / max(height, width)
-    left, top = place[0] + (cell - width * share) / 2, place[1] + (cell - height * share) / 2
-    right, bottom = left + width * share, top + height * share
-    image = tile.image[..., 0] if tile.image.shape[-1] == 1 else tile.image
-    ax.imshow(
-        image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        interpolation="nearest",
-        extent=(left, right, bottom, top),
-        aspect="auto",
+    scale = cell * DPI / max(height, width)
+    rows, columns = (max(round(side * scale), 1) for side in (height, width))
+    top, left = (
+        round(start * DPI + (cell * DPI - size) / 2)
+        for start, size in zip((place[1], place[0]), (rows, columns), strict=True)
     )
-    colour = {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]
-    line = 0.8 if tile.correct is None else 2.0
-    ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=line))
+    line = 2 if tile.correct is None else 4
+    frame = paper[top - line : top + rows + line, left - line : left + columns + line]
+    frame[:] = np.rint(255 * np.array(to_rgb(_colour(tile)))).astype(np.uint8)
+    image = tile.image[np.arange(rows) * height // rows][:, np.arange(columns) * width // columns]
+    paper[top : top + rows, left : left + columns] = image
+
+
+def _caption(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) -> None:
     mark = {None: "", True: "✓ ", False: "✗ "}[tile.correct]
     if tile.caption:
         ax.text(
@@ -104,6 +105,10 @@ def _draw_tile(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) ->
             fontsize=9,
             ha="center",
             va="bottom",
-            color=INK if tile.correct is None else colour,
+            color=INK if tile.correct is None else _colour(tile),
             parse_math=False,
         )
+
+
+def _colour(tile: Tile) -> str:
+    return {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]

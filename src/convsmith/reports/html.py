@@ -5,7 +5,7 @@ Jinja2 escapes all user text, and a content security policy allows only the scri
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -13,10 +13,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from convsmith.reports import charts
-from convsmith.reports.diagram import diagram
+from convsmith.evaluation.metrics import LARGEST_MATRIX, NUM_WORST, Metrics, worst_classes
+from convsmith.evaluation.schema import ClassMetrics
 from convsmith.reports.page import PageData
-from convsmith.reports.receptive_field import energy_curve, field_lines, field_map
+from convsmith.reports.receptive_field import field_lines
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import svg
 from convsmith.text import percent, plural, printable_value
@@ -48,7 +48,8 @@ class ExplainedImage:
 class PagePictures:
     """The small images of the page; None for absent sheets.
 
-    `block_notes` has the caption of each block and the indices of its feature maps on the sheet.
+    `block_notes` has the caption of each block and the indices of its feature maps on the sheet;
+    `example_notes` has the name of each class and the indices of its images.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -65,10 +66,18 @@ class PagePictures:
     augmented_names: tuple[str, ...]
     augmented_columns: int
     augmented_note: str
+    examples: Sheet
+    example_notes: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def html(page: PageData, pictures: PagePictures) -> str:
-    """Render the page."""
+def html(page: PageData, pictures: PagePictures, charts: Mapping[str, str]) -> str:
+    """Render the page.
+
+    Args:
+        page: Its data.
+        pictures: Its small images.
+        charts: The charts as inline SVG by name.
+    """
     script = asset("report.js")
     table, _, remarks = page.receptive_field_table.partition("\n\n")
     return (
@@ -77,13 +86,15 @@ def html(page: PageData, pictures: PagePictures) -> str:
         .render(
             page=page,
             pictures=pictures,
-            charts=_charts(page),
+            charts={name: Markup(chart) for name, chart in charts.items()},  # noqa: S704 - escaped by matplotlib
             style=Markup(asset("style.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own file
             policy=policy(script),
             rf_table=cells(table),
             rf_remarks=remarks,
             field_lines=field_lines(page.field) if page.field else [],
+            axis_low=axis_low(page.metrics.interval.low),
+            listed_classes=listed_classes(page.metrics),
             true_names=names_of(pictures.mistakes, "true"),
             predicted_names=names_of(pictures.mistakes, "predicted"),
         )
@@ -134,28 +145,20 @@ def drawing(figure: Any) -> Markup:
     return Markup(svg(figure))  # noqa: S704
 
 
-def _charts(page: PageData) -> dict[str, Markup]:
-    metrics = page.metrics
-    drawn = {
-        "classes": charts.one(
-            charts.class_accuracy(metrics.classes, metrics.accuracy),
-            charts.class_accuracy_height(metrics.classes),
-        ),
-        "reliability": charts.one(charts.reliability(metrics.calibration)),
-        "risk": charts.one(charts.risk(metrics.risk_coverage)),
-    }
-    if metrics.confusion is not None:
-        matrix = charts.confusion(metrics.confusion, metrics.classes)
-        drawn["confusion"] = charts.one(matrix, charts.PAGE_WIDTH)
-    drawn["architecture"] = diagram(page.analysis)
-    if page.history:
-        drawn |= {kind: charts.one(charts.curve(page.history, kind)) for kind in ("loss", "accuracy")}
-    if page.field:
-        drawn["field"] = charts.one(field_map(page.field), charts.PAGE_WIDTH)
-        drawn["energy"] = charts.one(energy_curve(page.field))
-    if page.robustness:
-        drawn["robustness"] = charts.one(charts.robustness(page.robustness), 3.6)
-    return {name: drawing(figure) for name, figure in drawn.items()}
+def axis_low(low: float) -> float:
+    """Return the start of the axis on which an interval that begins at `low` is readable.
+
+    >>> axis_low(0.9783), axis_low(0.42), axis_low(0.0)
+    (0.95, 0.25, 0.0)
+    """
+    return max(start for start in (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99) if start <= low)
+
+
+def listed_classes(metrics: Metrics) -> Sequence[ClassMetrics]:
+    """Return the classes of the table: all, or of more than 100 those with the lowest recall."""
+    if len(metrics.classes) <= LARGEST_MATRIX:
+        return metrics.classes
+    return worst_classes(metrics.classes, NUM_WORST)
 
 
 def names_of(mistakes: Sequence[Mistake], which: str) -> list[str]:

@@ -15,7 +15,7 @@ from convsmith.recipes.session import Session
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
 from convsmith.reports.html import ExplainedImage, Mistake, PagePictures
-from convsmith.reports.samples import PreviewImages
+from convsmith.reports.samples import PreviewImages, example_indices
 from convsmith.reports.sheets import (
     LARGEST_SIDE,
     Pixels,
@@ -69,6 +69,7 @@ def page_pictures(
     explanation, rows = (explained.maps, explained.rows) if explained else (None, [])
     filters, filters_note = _filters(folder, session)
     blocks, block_notes = _blocks(data, explanation)
+    examples, example_notes = _examples(session)
     return PagePictures(
         mistakes=tuple(mistake for mistake, _ in gallery),
         num_mistakes=int(predictions.wrong.sum()),
@@ -84,6 +85,8 @@ def page_pictures(
         augmented_names=augmented.names if augmented else (),
         augmented_columns=1 + augmented.versions.shape[1] if augmented else 0,
         augmented_note=augmented.note if augmented else "",
+        examples=examples,
+        example_notes=example_notes,
     )
 
 
@@ -202,6 +205,18 @@ def _blocks(data: ImageDataset, explanation: Explanation | None) -> tuple[Sheet 
         shape = " x ".join(map(str, maps.shape[1:]))
         notes.append((f"Block {number}: {shape} cells, {len(maps)} of {channels} channels", indices))
     return sheet(tiles), tuple(notes)
+
+
+def _examples(session: Session) -> tuple[Sheet, _Notes]:
+    """Return training images by class on one sheet, and the indices of the images of each class."""
+    train, names = session.data.train, session.data.class_names
+    indices = example_indices(session.recipe, session.data)
+    labels = train.labels[indices]
+    notes = tuple(
+        (names[label], tuple(np.flatnonzero(labels == label).tolist()))
+        for label in np.unique(labels).tolist()
+    )
+    return sheet([np.asarray(train.images[index]) for index in indices]), notes
 
 
 def _rgb(image: Pixels) -> Pixels:

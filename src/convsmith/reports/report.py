@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from convsmith.briefs.checks import Check, RunMetrics
@@ -29,26 +28,23 @@ from convsmith.evaluation.schema import (
 from convsmith.models.run_model import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.session import Session
-from convsmith.reports import charts, galleries
-from convsmith.reports.diagram import diagram
+from convsmith.reports import drawings, fonts, galleries
 from convsmith.reports.galleries import Tile
 from convsmith.reports.html import html
 from convsmith.reports.page import PageData, Picture, markdown
 from convsmith.reports.page_images import Explanations, explanation_picture, explanations, page_pictures
-from convsmith.reports.receptive_field import receptive_field_figure
-from convsmith.reports.samples import preview_images, sample_indices, sample_pictures, save
+from convsmith.reports.samples import balanced_indices, preview_images, sample_pictures, save
 from convsmith.reports.style import short
 from convsmith.runs.evaluation import Evaluation
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
 from convsmith.system import files, paths
-from convsmith.text import format_duration
+from convsmith.text import format_duration, plural
 from convsmith.training.metrics import SplitMetrics
 
 # Number of images in the galleries, and the stream of the random sample.
 NUM_PREDICTIONS, NUM_MISTAKES = 24, 24
 _SAMPLE = 101
-_Drawn = list[Picture]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -121,14 +117,19 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     folder.write(results)
     augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
+    figures = drawings.figures(
+        metrics, folder.metrics(), session.analysis, folder.find(Robustness), _field(folder, session)
+    )
+    charts = drawings.draw_all(figures, fonts.class_labels([short(name) for name in names]))
     drawn = [
         *sample_pictures(session.recipe, session.data, augmented, folder.plots),
-        *_result_pictures(folder, session, predictions, metrics, explained),
+        *drawings.write_pictures(charts, folder.plots),
+        *_gallery_pictures(folder, session, predictions, explained),
     ]
     page = _page_data(folder, session, drawn, train=train, test=test, metrics=metrics, checks=checks)
     files.write_text(folder.report, markdown(page))
     small = page_pictures(folder, session, predictions, explained, augmented)
-    files.write_text(folder.page, html(page, small))
+    files.write_text(folder.page, html(page, small, {name: chart.svg for name, chart in charts.items()}))
     folder.write_manifest()
     return Result(
         folder=folder.path,
@@ -143,85 +144,43 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     )
 
 
-def _result_pictures(
-    folder: RunFolder,
-    session: Session,
-    predictions: Predictions,
-    metrics: Metrics,
-    explained: Explanations | None,
-) -> _Drawn:
-    drawn = [*_charts(folder, session, metrics), *_galleries(session, predictions)]
-    if explained:
-        figure = explanation_picture(session, predictions, explained)
-        drawn.append(("explanation", "Class-activation and occlusion maps", figure))
-    if field := _field(folder, session):
-        subtitle = f"{session.recipe.name}, {field.num_images:,} test images, layer {field.layer}"
-        title = "Effective receptive field"
-        drawn.append(("receptive_field", title, receptive_field_figure(field, title, subtitle)))
-    return [save(figure, folder.plots, name, title) for name, title, figure in drawn]
-
-
 def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | None:
     """Read the effective receptive field; None if it was not measured."""
     path = folder.receptive_field
     return receptive_field.read(path, session.analysis) if paths.is_file(path) else None
 
 
-def _charts(folder: RunFolder, session: Session, metrics: Metrics) -> list[tuple[str, str, Figure]]:
-    history = folder.metrics()
-    subtitle = (
-        f"{session.recipe.name}, {len(history)} epochs. Train: during training, on augmented images; "
-        "the others: after each epoch, on plain images"
-    )
-    height = charts.class_accuracy_height(metrics.classes) + 0.4
-    by_class = charts.class_accuracy(metrics.classes, metrics.accuracy)
-    confidence = [charts.reliability(metrics.calibration), charts.risk(metrics.risk_coverage)]
-    drawn = [
-        (
-            "class_accuracy",
-            "Accuracy of each class",
-            charts.side_by_side([by_class], "Accuracy of each class", height=height, width=7.5),
-        ),
-        (
-            "architecture",
-            "Network",
-            diagram(session.analysis, session.recipe.name),
-        ),
-        ("confidence", "Confidence", charts.side_by_side(confidence, "Confidence")),
-    ]
-    if metrics.confusion is not None:
-        matrix = charts.confusion(metrics.confusion, metrics.classes)
-        figure = charts.side_by_side([matrix], "Confusion matrix", height=7, width=7.5)
-        drawn.insert(1, ("confusion", "Confusion matrix", figure))
-    if history:
-        panels = [charts.curve(history, kind) for kind in ("loss", "accuracy")]
-        drawn.insert(0, ("curves", "Loss and accuracy", charts.side_by_side(panels, "Training", subtitle)))
-    if robustness := folder.find(Robustness):
-        figure = charts.side_by_side([charts.robustness(robustness)], "Robustness", width=7.5)
-        drawn.append(("robustness", "Robustness", figure))
-    return drawn
-
-
-def _galleries(session: Session, predictions: Predictions) -> list[tuple[str, str, Figure]]:
+def _gallery_pictures(
+    folder: RunFolder, session: Session, predictions: Predictions, explained: Explanations | None
+) -> list[Picture]:
+    """Draw the galleries of predicted images, which the page has as sheets."""
     data = session.data
-    sample = sample_indices(len(data.test), NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
+    sample = balanced_indices(data.test.labels, NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
     wrong = mistakes(predictions)
-    sampled = f"{len(sample)} random test images, with the confidence of each prediction"
-    counted = f"{len(wrong):,} of {len(predictions):,} test images are misclassified, most confident first"
-    return [
-        (
-            "predictions",
-            "Sample predictions",
-            galleries.gallery(_tiles(data, predictions, sample), "Sample predictions", sampled),
-        ),
-        (
-            "misclassified",
-            "Misclassified images",
-            galleries.gallery(
-                _tiles(data, predictions, wrong[:NUM_MISTAKES]), "Misclassified images", counted
-            ),
-        ),
+    sampled = f"{plural(len(sample), 'random test image')} by class, with the confidence of each prediction"
+    counted = (
+        f"{len(wrong):,} of {plural(len(predictions), 'test image')} misclassified, most confident first"
+    )
+    drawn = [
+        ("predictions", "Sample predictions", sample, sampled),
+        ("misclassified", "Misclassified images", wrong[:NUM_MISTAKES], counted),
     ]
+    names = data.class_names
+    pictures = [
+        save(
+            galleries.gallery(_tiles(data, predictions, indices), title, note),
+            folder.plots,
+            name,
+            title,
+            names,
+        )
+        for name, title, indices, note in drawn
+    ]
+    if explained:
+        figure = explanation_picture(session, predictions, explained)
+        title = "Class-activation and occlusion maps"
+        pictures.append(save(figure, folder.plots, "explanation", title, names))
+    return pictures
 
 
 def _tiles(data: ImageDataset, predictions: Predictions, indices: NDArray[np.int64]) -> list[Tile]:

@@ -1,5 +1,6 @@
 """Pictures of a recipe's data: random examples, and training images as the pipeline yields them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from convsmith.data.dataset import ImageDataset
 from convsmith.data.memory_mapped import Images
 from convsmith.data.pipeline import BatchSpec, Pipeline
+from convsmith.evaluation.metrics import rank_in_class
 from convsmith.recipes.schema import Recipe
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
@@ -18,7 +20,7 @@ from convsmith.reports.page import Picture
 from convsmith.reports.style import save as save_figure
 from convsmith.reports.style import short
 from convsmith.system.rng import new_generator
-from convsmith.text import percent
+from convsmith.text import percent, plural
 from convsmith.training.batches import num_batches
 
 NUM_EXAMPLES = 24
@@ -48,18 +50,53 @@ def sample_pictures(
     recipe: Recipe, data: ImageDataset, preview: PreviewImages | None, folder: Path
 ) -> list[Picture]:
     """Draw random examples of the training set, and the preview of augmentation."""
-    indices = sample_indices(len(data.train), NUM_EXAMPLES, recipe.seed, _EXAMPLES)
+    indices = example_indices(recipe, data)
     tiles = [
         Tile(image=data.train.images[index], caption=short(data.class_names[data.train.labels[index]]))
         for index in indices
     ]
     height, width = data.train.images.shape[1:3]
-    subtitle = f"{len(tiles)} random images of {len(data.train):,} training images, {height} x {width} pixels"
-    figure = galleries.gallery(tiles, f"{data.title}: examples", subtitle)
-    pictures = [save(figure, folder, "examples", "Random examples")]
+    subtitle = (
+        f"{plural(len(tiles), 'random image')} by class, of {plural(len(data.train), 'training image')} "
+        f"of {height} x {width} pixels"
+    )
+    columns = _columns(np.bincount(data.train.labels[indices]).max())
+    figure = galleries.gallery(tiles, f"{data.title}: examples", subtitle, columns=columns)
+    pictures = [save(figure, folder, "examples", "Examples of each class", data.class_names)]
     if preview is not None:
-        pictures.append(save(_preview_figure(preview), folder, "augmented", "Augmented images"))
+        figure = _preview_figure(preview)
+        pictures.append(save(figure, folder, "augmented", "Augmented images", data.class_names))
     return pictures
+
+
+def example_indices(recipe: Recipe, data: ImageDataset) -> NDArray[np.int64]:
+    """Return random training images, equally many of each class where there are enough, in order of class."""
+    return balanced_indices(data.train.labels, NUM_EXAMPLES, recipe.seed, _EXAMPLES)
+
+
+def balanced_indices(labels: NDArray[np.int64], count: int, *key: int) -> NDArray[np.int64]:
+    """Return random indices: equally many of each class, at least `count` if there are as many, by class.
+
+    With more classes than `count`, one image each of `count` random classes.
+
+    Example:
+        >>> labels = np.array([0] * 90 + [1] * 8 + [2] * 2)
+        >>> np.bincount(labels[balanced_indices(labels, 10, 1)]).tolist()
+        [4, 4, 2]
+    """
+    shuffled = torch.randperm(len(labels), generator=new_generator(*key)).numpy()
+    classes = len(np.unique(labels))
+    rank = rank_in_class(labels[shuffled])
+    selection = shuffled[rank < -(-count // classes)]
+    if classes > count:
+        selection = selection[:count]
+    result: NDArray[np.int64] = selection[np.argsort(labels[selection], kind="stable")]
+    return result
+
+
+def _columns(per_class: int) -> int:
+    """Return a number of columns in which the images of a class stay together."""
+    return next((count for count in (6, 8, 5, 7) if count % per_class == 0 or per_class % count == 0), 6)
 
 
 def preview_images(recipe: Recipe, data: ImageDataset) -> PreviewImages | None:
@@ -82,7 +119,8 @@ def preview_images(recipe: Recipe, data: ImageDataset) -> PreviewImages | None:
 
 def preview_specs(recipe: Recipe, data: ImageDataset) -> list[BatchSpec]:
     """Return the batches of a preview: the same few images at steps spread evenly over the training."""
-    indices = torch.from_numpy(sample_indices(len(data.train), PREVIEW_ROWS, recipe.seed, _PREVIEW))
+    chosen = balanced_indices(data.train.labels, PREVIEW_ROWS, recipe.seed, _PREVIEW)[:PREVIEW_ROWS]
+    indices = torch.from_numpy(chosen)
     train, per_epoch = recipe.train, num_batches(len(data.train), recipe.train.batch_size)
     specs = []
     for number in np.linspace(0, train.epochs_run * per_epoch - 1, PREVIEW_COLUMNS).round().astype(int):
@@ -92,14 +130,8 @@ def preview_specs(recipe: Recipe, data: ImageDataset) -> list[BatchSpec]:
     return specs
 
 
-def sample_indices(population: int, count: int, *key: int) -> NDArray[np.int64]:
-    """Return random indices without repeats, all of them if the population is smaller than `count`."""
-    indices: NDArray[np.int64] = torch.randperm(population, generator=new_generator(*key))[:count].numpy()
-    return indices
-
-
-def save(figure: Figure, folder: Path, name: str, title: str) -> Picture:
-    path = save_figure(figure, folder / f"{name}.png")
+def save(figure: Figure, folder: Path, name: str, title: str, class_names: Sequence[str]) -> Picture:
+    path = save_figure(figure, folder / f"{name}.png", class_names)
     return Picture(title=title, path=f"{folder.name}/{path.name}", file=path)
 
 

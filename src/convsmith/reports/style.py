@@ -8,13 +8,21 @@ import base64
 import io
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+from PIL import Image
 
+from convsmith.reports import fonts
 from convsmith.system import files
 from convsmith.text import one_line
 
@@ -24,7 +32,7 @@ SKY, PURPLE, AMBER = "#56b4e9", "#cc79a7", "#e69f00"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, INK, GREY)
 FRAME, RULE, SOFT = "#c5c9d0", "#e8eaee", "#5a606b"
 STYLE: Any = {
-    "font.family": "DejaVu Sans",
+    "font.family": fonts.FAMILY,
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -74,15 +82,90 @@ def heading_text(figure: Figure, title: str, subtitle: str) -> None:
     figure.text(left, 1 - 0.36 / height, subtitle, va="top", fontsize=9.5, color=SOFT, parse_math=False)
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file atomically."""
-    files.write_bytes(path, _render(figure, "png", dpi=DPI, metadata={"Software": "convsmith"}))
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A chart that was drawn once: inline SVG, and pixels `(H, W, 3)` uint8."""
+
+    svg: str
+    pixels: NDArray[np.uint8]
+
+
+def draw(figure: Figure, substitutes: dict[str, str]) -> Drawing:
+    """Draw a chart for the page and for a picture; its layout is computed once.
+
+    Args:
+        figure: The chart.
+        substitutes: Names that no font can draw, with what the pixels have in their place.
+    """
+    text = svg(figure)
+    figure.set_layout_engine("none")
+    return Drawing(svg=text, pixels=pixels(figure, substitutes))
+
+
+def pixels(figure: Figure, substitutes: dict[str, str]) -> NDArray[np.uint8]:
+    """Return the pixels `(H, W, 3)` of a figure."""
+    fonts.substitute(figure, substitutes)
+    fonts.set_fonts(figure)
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings(), rc_context(STYLE):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        canvas.draw()  # type: ignore[no-untyped-call]
+    rgba: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return rgba[..., :3].copy()
+
+
+def side_by_side(parts: Sequence[NDArray[np.uint8]], columns: int = 2) -> NDArray[np.uint8]:
+    """Join pictures on white paper, `columns` in a row.
+
+    Example:
+        >>> side_by_side([np.zeros((2, 3, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)]).shape
+        (4, 8, 3)
+    """
+    rows = [_joined(parts[start : start + columns], axis=1) for start in range(0, len(parts), columns)]
+    return _joined(rows, axis=0)
+
+
+def _joined(parts: Sequence[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
+    across = max(part.shape[1 - axis] for part in parts)
+    padded = []
+    for part in parts:
+        margin = [(0, 0), (0, 0), (0, 0)]
+        margin[1 - axis] = (0, across - part.shape[1 - axis])
+        padded.append(np.pad(part, margin, constant_values=255))
+    return np.concatenate(padded, axis=axis)
+
+
+def write_png(image: NDArray[np.uint8], path: Path) -> Path:
+    """Write pixels `(H, W, 3)` as a PNG file atomically."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    files.write_bytes(path, content.getvalue())
     return path
+
+
+def save(figure: Figure, path: Path, class_names: Sequence[str] = ()) -> Path:
+    """Write a figure as a PNG file atomically; a class whose name has no glyphs is written as its number."""
+    return write_png(pixels(figure, fonts.class_labels([short(name) for name in class_names])), path)
 
 
 def svg(figure: Figure) -> str:
     """Return a figure as an inline SVG element without a background, in the colours of the page."""
-    text = _render(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None}).decode()
+    content = io.StringIO()
+    backgrounds = [figure.patch, *(ax.patch for ax in figure.axes)]
+    colours = [each.get_facecolor() for each in backgrounds]
+    with warnings.catch_warnings(), rc_context(STYLE):
+        # The browser has fonts for the characters that are missing here.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for each in backgrounds:
+            each.set_facecolor("none")
+        # Not `savefig`, which draws everything a first time for the layout alone.
+        FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+            content, metadata={"Date": None, "Creator": None}
+        )
+    for each, colour in zip(backgrounds, colours, strict=True):
+        each.set_facecolor(colour)
+    text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
@@ -111,12 +194,3 @@ def short(name: str) -> str:
         return name
     end = LONGEST_NAME // 2
     return f"{name[: LONGEST_NAME - 1 - end]}…{name[-end:]}"
-
-
-def _render(figure: Figure, kind: str, **options: Any) -> bytes:
-    content = io.BytesIO()
-    with warnings.catch_warnings(), rc_context(STYLE):
-        # Characters that the font lacks are drawn as boxes; HTML and Markdown show them correctly.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(content, format=kind, **options)
-    return content.getvalue()
