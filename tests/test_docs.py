@@ -203,7 +203,9 @@ def test_readme_fits_200_lines() -> None:
 def test_decisions_are_numbered_dated_and_listed() -> None:
     records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
     index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
-    for number, record in enumerate(records, start=1):
+    numbers = [int(record.name[:4]) for record in records]
+    assert len(set(numbers)) == len(numbers)
+    for number, record in zip(numbers, records, strict=True):
         text = record.read_text(encoding="utf-8")
         assert text.startswith(f"# {number}. ")
         assert re.search(r"^20\d\d-\d\d-\d\d, ", text, flags=re.MULTILINE)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from convsmith.data.background import named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import UnusableImageError, decode_each
+from convsmith.data.groups import groups_of
 from convsmith.data.index import Entry, cache_folder, forget, read_entry, write_entry
 from convsmith.data.input_rule import Colour, InputRule, as_array, flatten, resize
 from convsmith.data.issues import DataIssue
@@ -33,10 +34,11 @@ MAX_LISTED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class CachedSplit:
-    """Decoded images `(N, H, W, C)` uint8, mapped from disk, and labels `(N,)` int64."""
+    """Decoded images `(N, H, W, C)` uint8, mapped from disk, labels and group numbers `(N,)` int64."""
 
     images: np.memmap[Any, np.dtype[np.uint8]]
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +134,16 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
             name: _decode(split, result.usable[name], rule, scratch / f"{name}.npy")
             for name, split in raw.splits.items()
         }
+        orders = {
+            name: sorted(range(len(digests)), key=digests.__getitem__)
+            for name, (_, digests) in decoded_splits.items()
+        }
         prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
         text = "".join(f"{name} {prints[name]} " for name in sorted(prints))
         total = hashlib.sha256(text.encode()).hexdigest()
         with folders.scratch_folder(_content_folder(), name="sorted") as folder:
-            for name, (unsorted, digests) in decoded_splits.items():
-                order = sorted(range(len(digests)), key=digests.__getitem__)
+            for name, (unsorted, _) in decoded_splits.items():
+                order = orders[name]
                 _write_in_order(folder / f"{name}-images.npy", unsorted, order)
                 labels = np.array(result.labels(raw, name), dtype=np.int64)
                 np.save(folder / f"{name}-labels.npy", labels[order])
@@ -155,7 +161,21 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
         background=rule.background,
         dropped=result.damaged,
         layout=raw.layout(result.more_pages),
+        groups=_groups(raw, result, source, config.group, orders) if config.group else None,
     )
+
+
+def _groups(
+    raw: RawData, result: ScanResult, source: Source, group: str, orders: Mapping[str, Sequence[int]]
+) -> dict[str, list[int]]:
+    """Return the number of the group of each stored image, by split; equal names have equal numbers."""
+    numbers: dict[str, int] = {}
+    groups = {}
+    for name, split in raw.splits.items():
+        names = groups_of(split, group, source)
+        usable = [each for each, use in zip(names, result.usable[name], strict=True) if use]
+        groups[name] = [numbers.setdefault(usable[index], len(numbers)) for index in orders[name]]
+    return groups
 
 
 def _publish(folder: Path, content: Path) -> None:
@@ -229,6 +249,7 @@ def _load(entry: Entry) -> CachedData:
             name: CachedSplit(
                 images=np.load(content / f"{name}-images.npy", mmap_mode="r"),
                 labels=np.load(content / f"{name}-labels.npy"),
+                groups=np.array(entry.groups[name], dtype=np.int64) if entry.groups else None,
             )
             for name in ("train", "test")
             if f"{name}-labels.npy" in meta["sha256"]

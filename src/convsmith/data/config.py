@@ -46,6 +46,12 @@ class DataConfig(BaseModel):
     split_seed: int = Field(
         default=0, ge=0, lt=2**32, description="seed of the validation and test splits, which are stratified"
     )
+    group: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="keep groups of images in one split: a column, or a regular expression for file names",
+    )
     resize: int | None = Field(
         default=None, ge=4, le=1024, description="resize all images to this height and width in pixels"
     )

@@ -2,22 +2,21 @@
 
 import dataclasses
 import hashlib
-import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
-from convsmith.data.cache import MAX_LISTED, CachedData, CachedSplit, fingerprint, load_cached
+from convsmith.data.cache import CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.input_rule import InputRule
 from convsmith.data.issues import DataIssue
 from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source, SourceLayout
 from convsmith.data.sources import find_source
+from convsmith.data.splitting import Grouping, SplitError, connected, held_out
 from convsmith.errors import DataError
 from convsmith.system.folders import expand_user
 
@@ -63,19 +62,21 @@ CANONICAL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images `(N, H, W, C)` uint8, in memory or on disk, and labels `(N,)` int64."""
+    """Images `(N, H, W, C)` uint8, in memory or on disk, labels and, if any, group numbers `(N,)` int64."""
 
     images: Images
     labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: NDArray[np.int64]) -> "Split":
-        """Return some of the images, in the order of `indices`."""
+    def select(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> "Split":
+        """Return some of the images, in the order of `indices`, or where a mask is true."""
         images = self.images
         selected = images.select(indices) if isinstance(images, DiskImages) else images[indices]
-        return Split(images=selected, labels=self.labels[indices])
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(images=selected, labels=self.labels[indices], groups=groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class TrainingData:
         rule: How files became these images.
         dropped: Issues of the damaged images that were left out.
         layout: What was decided about the source's splits and names, and what is not read.
+        grouping: What was kept together when images were held out.
     """
 
     title: str
@@ -106,6 +108,7 @@ class TrainingData:
     rule: InputRule
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
+    grouping: Grouping | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -143,6 +146,17 @@ class ImageDataset(TrainingData):
     def splits(self) -> dict[str, Split]:
         """The splits by name."""
         return {**super().splits, "test": self.test}
+
+    @cached_property
+    def leaked(self) -> int:
+        """The number of test images whose pixels, or whose group, the training or validation images have."""
+        others = [split for split in (self.train, self.validation) if split]
+        ids = np.concatenate([image_ids(split.images) for split in others])
+        found = np.isin(image_ids(self.test.images), ids)
+        if self.test.groups is not None:
+            groups = [each.groups for each in others if each.groups is not None]
+            found |= np.isin(self.test.groups, np.concatenate(groups))
+        return int(found.sum())
 
 
 def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
@@ -188,11 +202,10 @@ def _training_data(
 ) -> tuple[TrainingData, Split | None]:
     """Return the training data, and the test split if it was taken from the training images."""
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
-    split_off = validation = None
-    if "test" not in cached.splits:
-        train, split_off = _stratified(train, config.test_fraction, config, cached, source.location)
-    if config.validation:
-        train, validation = _stratified(train, config.validation, config, cached, source.location)
+    masks, grouping = _masks(train, config, cached, source.location)
+    held = {}
+    for name, mask in masks.items():
+        held[name], train = train.select(mask), train.select(~mask)
     mean, std = mean_and_std(train.images)
     height, width, channels = train.images.shape[1:]
     training = TrainingData(
@@ -202,7 +215,7 @@ def _training_data(
         fingerprint=cached.fingerprint,
         class_names=cached.class_names,
         train=train,
-        validation=validation,
+        validation=held.get("validation"),
         mean=mean,
         std=std,
         rule=InputRule(
@@ -214,8 +227,23 @@ def _training_data(
         ),
         dropped=cached.dropped,
         layout=cached.layout,
+        grouping=grouping,
     )
-    return training, split_off
+    return training, held.get("test")
+
+
+def held_out_positions(config: DataConfig) -> dict[str, list[int]]:
+    """Return the positions of the images of each split that is held out, among those that earlier ones leave.
+
+    Images are ordered by the hash of label and pixels, as in the cache.
+
+    Raises:
+        DataError: As `load`.
+    """
+    source = find_source(config)
+    cached = load_cached(source, config)
+    masks, _ = _masks(_split(cached.splits["train"], resident=False), config, cached, source.location)
+    return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
 
 
 def dataset_info(config: DataConfig) -> DatasetInfo:
@@ -285,40 +313,41 @@ def _fits_in_memory(cached: CachedData, config: DataConfig) -> bool:
 def _split(cached: CachedSplit, *, resident: bool) -> Split:
     # Copied if it fits: random access to a file is slow.
     images = np.array(cached.images) if resident else DiskImages(cached.images)
-    return Split(images=images, labels=cached.labels)
+    return Split(images=images, labels=cached.labels, groups=cached.groups)
 
 
-def _stratified(
-    split: Split, fraction: float, config: DataConfig, cached: CachedData, location: str
-) -> tuple[Split, Split]:
-    _check_divisible(split, fraction, cached.class_names, location)
-    rest, held_out = train_test_split(
-        np.arange(len(split)), test_size=fraction, random_state=config.split_seed, stratify=split.labels
-    )
-    rest, held_out = np.sort(rest), np.sort(held_out)
-    return split.select(rest), split.select(held_out)
+def _units(split: Split) -> tuple[NDArray[np.int64], Grouping]:
+    """Number the images that must stay together: those of equal pixels, and those of one group."""
+    ids, groups = image_ids(split.images), split.groups
+    equal = len(ids) - len(np.unique(ids))
+    grouping = Grouping(equal_images=equal, groups=None if groups is None else len(np.unique(groups)))
+    if grouping.is_trivial:
+        return np.arange(len(ids)), grouping
+    return connected(ids, *([] if groups is None else [groups])), grouping
 
 
-def _check_divisible(split: Split, fraction: float, names: Sequence[str], location: str) -> None:
-    """Raise DataError unless each class has an image for both parts."""
-    counts = np.bincount(split.labels, minlength=len(names))
-    single = [name for name, count in zip(names, counts, strict=True) if count == 1]
-    if single:
-        rest = len(single) - MAX_LISTED
+def _masks(
+    train: Split, config: DataConfig, cached: CachedData, location: str
+) -> tuple[dict[str, NDArray[np.bool_]], Grouping | None]:
+    """Choose the images of each split that is held out, among those that earlier ones leave."""
+    fractions = {"test": config.test_fraction} if "test" not in cached.splits else {}
+    fractions |= {"validation": config.validation} if config.validation else {}
+    if not fractions:
+        return {}, None
+    units, grouping = _units(train)
+    labels, masks = train.labels, {}
+    try:
+        for name, fraction in fractions.items():
+            masks[name] = held_out(labels, units, fraction, config.split_seed, cached.class_names)
+            rest = ~masks[name]
+            labels, units = labels[rest], np.unique(units[rest], return_inverse=True)[1]
+    except SplitError as error:
         raise DataError(
-            f"one image only of {', '.join(map(repr, single[:MAX_LISTED]))}"
-            f"{f' and {rest:,} more classes' if rest > 0 else ''}, so that no other part can have one",
+            str(error),
             where=location,
-            fix="give every class at least two images, or remove the class",
-        )
-    held_out = math.ceil(len(split) * fraction)
-    if min(held_out, len(split) - held_out) < len(names):
-        raise DataError(
-            f"a share of {fraction} of {len(split):,} images is {held_out:,}, expected at least one image of "
-            f"each of the {len(names):,} classes in both parts",
-            where=location,
-            fix="hold out a larger share, or add images",
-        )
+            fix="give every class two images of different pixels and groups, or hold out a larger share",
+        ) from error
+    return masks, grouping
 
 
 def _identity(name: str, title: str, digest: str) -> str:

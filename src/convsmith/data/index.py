@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Entry:
         source: The location of the source.
         background: The colour behind transparent pixels, a level for each channel.
         layout: What was decided about its splits and names, and what is not read.
+        groups: Of each image, by split, if the recipe groups them; equal images can have others elsewhere.
     """
 
     content: str
@@ -38,6 +39,7 @@ class Entry:
     background: tuple[int, ...]
     dropped: tuple[DataIssue, ...]
     layout: SourceLayout
+    groups: Mapping[str, Sequence[int]] | None = None
 
 
 def cache_folder() -> Path:
@@ -109,6 +111,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
                 background=tuple(map(int, background)),
                 dropped=issues,
                 layout=SourceLayout(notes=tuple(notes), left_out=left_out, test_is_validation=swapped),
+                groups=record.get("groups"),
             )
         case _:
             return None

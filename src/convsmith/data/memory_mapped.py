@@ -51,7 +51,7 @@ class DiskImages:
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         return (self[index] for index in range(len(self)))
 
-    def select(self, indices: NDArray[np.int64]) -> "DiskImages":
+    def select(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> "DiskImages":
         """Return some of the images, still on disk."""
         return DiskImages(self.mapped, self.indices[indices])
 

@@ -370,7 +370,18 @@ def _split(shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str,
         images=ShardImages(shards, image, root),
         labels=[label for each in labels for label in each],
         locations=ShardLocations(shards),
+        column=lambda name: [value for shard in shards for value in _column(shard, name)],
     )
+
+
+def _column(shard: Shard, name: str) -> list[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(shard.path) as file:
+        if name not in file.schema_arrow.names:
+            raise KeyError(name)
+        values: list[Any] = file.read(columns=[name])[name].to_pylist()
+        return values
 
 
 def _text(split: FileSplit) -> str:

@@ -1,7 +1,7 @@
 """A data set before its images are decoded and its labels are checked."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -18,12 +18,14 @@ class RawSplit:
         labels: Unchecked: some may be no class index.
         locations: Of each image, relative to the source: a file, or a row of a file, counted from 0.
         folder: Of the class folders, relative to the source, if the source has class folders.
+        column: Returns the values of another column of a table; raises KeyError if there is none.
     """
 
     images: Collection[Encoded | UnusableImageError]
     labels: Sequence[Any]
     locations: Sequence[str]
     folder: str | None = None
+    column: Callable[[str], Sequence[Any]] | None = None
 
     def class_folder(self, name: str) -> str:
         """Return the folder of a class, which need not exist; empty if the source has no class folders."""

@@ -251,6 +251,7 @@ def _hub_split(table: Any, name: str, image: str, labels: list[Any]) -> RawSplit
         images=_HubImages(table.cast_column(image, datasets.Image(decode=False)), image),
         labels=labels,
         locations=[f"{name}, row {index}" for index in range(len(table))],
+        column=lambda column: list(table[column]),
     )
 
 

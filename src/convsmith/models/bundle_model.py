@@ -126,12 +126,13 @@ class BundleModel(TrainedModel):
         if origin.fingerprint != data.fingerprint:
             return frozenset()
         own, requested = (
-            (each.split_seed, each.test_fraction, each.validation) for each in (origin.data, config)
+            (each.split_seed, each.group, each.test_fraction, each.validation)
+            for each in (origin.data, config)
         )
         names = {"validation"} if own == requested else set()
         # A test set that comes with the data is never trained on.
         comes_with_data = isinstance(data, ImageDataset) and not data.test_is_split_off
-        return frozenset(names | ({"test"} if own[:2] == requested[:2] or comes_with_data else set()))
+        return frozenset(names | ({"test"} if own[:3] == requested[:3] or comes_with_data else set()))
 
     def session(self) -> "Session":
         from convsmith.recipes.session import Session

@@ -20,6 +20,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
+from convsmith.text import plural
 from convsmith.training.callbacks import Callback
 from convsmith.training.distillation import Teacher
 from convsmith.training.lr_find import RangeTest, range_test
@@ -211,6 +212,7 @@ class Session(TrainingSession):
                 f"damaged images left out: {len(dropped):,}, all of them in data.json: {first}"
                 f"{'; ...' if len(dropped) > _MAX_LISTED_ISSUES else ''}"
             )
+        notes += self._split_notes()
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             notes.append(schedule.note())
@@ -218,5 +220,21 @@ class Session(TrainingSession):
             notes.append(
                 f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that "
                 "its schedule is planned for"
+            )
+        return notes
+
+    def _split_notes(self) -> list[str]:
+        """Return what was kept together, and a warning if the test set is not independent."""
+        data, notes = self.data, []
+        if data.grouping and data.grouping.groups is not None:
+            notes.append(f"{data.grouping.groups:,} groups of data.group stay in one split each")
+        if data.grouping and data.grouping.equal_images:
+            equal = plural(data.grouping.equal_images, "image")
+            notes.append(f"{equal} with the pixels of another one: equal images stay in one split")
+        if data.leaked:
+            groups = "" if data.test.groups is None else " or the group"
+            notes.append(
+                f"warning: {data.leaked:,} of {len(data.test):,} test images have the pixels{groups} of a "
+                "training image, so that the test accuracy is too high; `convsmith data verify` names them"
             )
         return notes

@@ -57,6 +57,10 @@ class DataRecord(Record):
         test_split: How the test set was made, in words.
         left_out: How many files, rows or pages of the source are not read, by reason.
         notes: What the layout and the class names of the source were taken for.
+        group: The column or pattern that groups images; None without groups.
+        groups: Their number, if images were held out.
+        equal_images: Images with the pixels of an earlier one that stayed in its split.
+        leaked: Test images whose pixels or group the training or validation images have; None in older runs.
     """
 
     title: str
@@ -75,6 +79,10 @@ class DataRecord(Record):
     test_split: str
     left_out: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    group: str | None = None
+    groups: int | None = None
+    equal_images: int = 0
+    leaked: int | None = None
 
     @classmethod
     def of(cls, data: ImageDataset, config: DataConfig) -> "DataRecord":
@@ -104,6 +112,10 @@ class DataRecord(Record):
             test_split=_test_split(data),
             left_out=dict(data.layout.left_out),
             notes=data.layout.notes,
+            group=config.group,
+            groups=data.grouping.groups if data.grouping else None,
+            equal_images=data.grouping.equal_images if data.grouping else 0,
+            leaked=data.leaked,
         )
 
     @property

@@ -52,4 +52,17 @@ def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
             where=session.data.location,
             fix="bring the data set back to what it was, or train again",
         )
+    _check_splits(record, session)
     return folder, session
+
+
+def _check_splits(record: DataRecord, session: Session) -> None:
+    """Raise RunError if images are in other splits: older versions let equal images be in several."""
+    found = session.data.split_fingerprints()
+    changed = [name for name, split in record.splits.items() if split.fingerprint != found.get(name)]
+    if changed:
+        raise RunError(
+            f"the splits are not those of this run: {', '.join(changed)}; equal images now stay in one split",
+            where=session.data.location,
+            fix="train again",
+        )

@@ -1,12 +1,18 @@
 """The code of a project: formatted, linted, and free of convsmith."""
 
 import ast
+import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from convsmith.data.dataset import CANONICAL
+from convsmith.data.cache import fingerprint
+from convsmith.data.dataset import CANONICAL, held_out_positions
+from convsmith.data.dataset import load as load_data
 from convsmith.exporters.project.code import Storage, python_files, template_context
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -132,3 +138,35 @@ def test_many_class_names_are_stored_in_a_separate_file(tmp_path: Path) -> None:
     written(load("digits"), STORAGES["images"], tmp_path, names, own_test=True)
     lint(tmp_path)
     assert 'with_name("classes.json")' in (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("options", [["data.validation=0.25"], ["data.group=^g(\\d+)"], ["data.resize=12"]])
+def test_a_project_splits_equal_images_and_groups_as_the_run_did(options: list[str], tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+        for copy in range(3):
+            path = tmp_path / "data" / "ab"[number % 2] / f"g{number // 4}_{number}_{copy}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    base = [f"data.source={tmp_path / 'data'}", "model.net=C8 / G F2", "brief=false"]
+    recipe = load("digits", [*base, *options])
+    data = load_data(recipe.data)
+    planned = plan(parse(recipe.model.net), data.image_shape, recipe.model)
+    values = template_context(recipe, planned, DataRecord.of(data, recipe.data), STORAGES["flat images"])
+    values["data_help"] = "a folder"
+    for name, text in python_files(values, planned, ["Images."]).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "utils" / "split.json").write_text(json.dumps(held_out_positions(recipe.data)))
+    lint(tmp_path)
+    spec = importlib.util.spec_from_file_location("project_utils", tmp_path / "utils" / "utils.py")
+    assert spec is not None
+    assert spec.loader is not None
+    utils = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(utils)
+    found = utils.load_images(str(tmp_path / "data"))
+    assert set(found) == set(data.splits)
+    for name, split in data.splits.items():
+        images, labels = found[name]
+        assert fingerprint(images, labels.tolist()) == fingerprint(split.images, split.labels.tolist())

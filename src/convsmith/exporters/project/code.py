@@ -121,6 +121,8 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "validation": recipe.data.validation,
         "split_seed": recipe.data.split_seed,
         "ordered": not own_test or bool(recipe.data.validation),
+        # Shares and a seed describe a split only if all images are independent.
+        "split_in_file": bool(data.equal_images or data.groups),
         "resize": recipe.data.resize,
         "suffixes_constant": constant("SUFFIXES", sorted(SUFFIXES)),
         "class_names": names,

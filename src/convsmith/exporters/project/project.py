@@ -1,10 +1,12 @@
 """The files of an ejected project: code, weights, log, plots, notebook and README."""
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from convsmith.data.config import DataConfig
+from convsmith.data.dataset import held_out_positions
 from convsmith.data.folders import split_folders
 from convsmith.data.parquet import table_columns
 from convsmith.data.sources import HUB_NAMES, find_source
@@ -53,6 +55,8 @@ def project_files(model: RunModel) -> dict[str, bytes]:
     texts["model/__init__.py"] = ""
     if values["classes_in_file"]:
         texts["utils/classes.json"] = files.json_text(data.class_names)
+    if values["split_in_file"]:
+        texts["utils/split.json"] = json.dumps(held_out_positions(recipe.data)) + "\n"
     plots = [name for name in PLOTS if paths.is_file(folder.path / "plots" / f"{name}.png")]
     summary = _summary(model, plots)
     texts["logs/train.log"] = summary.log

@@ -1,0 +1,67 @@
+"""Groups of images that must not be split: by a column, or by a pattern of file names."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from convsmith.data.raw import RawSplit, Source
+from convsmith.errors import DataError
+from convsmith.text import one_line
+
+
+def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
+    """Return the group of each image.
+
+    Args:
+        split: From `read_source`.
+        group: Of a table, the name of a column. Of a folder, a regular expression that is searched in each
+            file's name, or in its path relative to the source if it has a slash; the group is what its
+            parentheses match, or the whole match.
+        source: For errors.
+
+    Raises:
+        DataError: There is no such column, an image has no group, or the expression is invalid.
+    """
+    values = _column(split, group, source) if split.column else list(_matches(split.locations, group, source))
+    missing = [index for index, value in enumerate(values) if value is None or value == ""]
+    if missing:
+        raise DataError(
+            f"data.group={group!r} gives no group for {len(missing):,} of {len(values):,} images, "
+            f"the first is {one_line(split.locations[missing[0]])}",
+            where=source.location,
+            fix="choose a column without empty cells"
+            if split.column
+            else r'match every file name, for example data.group="^([^_.]+)"',
+        )
+    return [str(value) for value in values]
+
+
+def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
+    assert split.column is not None
+    try:
+        return split.column(name)
+    except KeyError as error:
+        raise DataError(
+            f"no column {name!r} for data.group", where=source.location, fix="name a column of the data set"
+        ) from error
+
+
+def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator[str | None]:
+    if source.kind != "images":
+        raise DataError(
+            "data.group needs a column or file names", where=source.location, fix="remove data.group"
+        )
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise DataError(
+            f"not a regular expression: {error}",
+            where=f"data.group={pattern!r}",
+            fix=r'for example data.group="(\\w+)_\\d+"',
+        ) from error
+    for location in locations:
+        path = PurePosixPath(location.replace("\\", "/"))
+        found = expression.search(path.as_posix() if "/" in pattern else path.name)
+        # The parts of several parentheses, kept apart by a character that no file name has.
+        yield found and "\0".join(part or "" for part in found.groups() or (found[0],))
