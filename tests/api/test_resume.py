@@ -14,6 +14,8 @@ from convsmith.errors import DivergedError, FileError, RecipeError, RunError
 from convsmith.recipes.loader import load
 from convsmith.runs.checkpoint import load_checkpoint
 from convsmith.runs.conditions import changes_of
+from convsmith.runs.folder import RunFolder
+from convsmith.runs.schema import Change, Resumption, Resumptions, unrecorded_changes
 from convsmith.system import reading
 from convsmith.system.device import machine_record
 from convsmith.training.trainer import Trainer
@@ -233,3 +235,78 @@ def test_a_run_resumes_after_a_full_disk(
     assert name in message
     cs.resume(tmp_path / "tiny-1")
     assert same_weights_and_metrics(tmp_path / "tiny-1", uninterrupted)
+
+
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("cosine", "step", "linear")]
+
+
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("schedule", ["one-cycle", *SLOW])
+@pytest.mark.parametrize("stopped", ["in an epoch", "after an epoch", "finished"])
+def test_the_recipe_of_an_extended_run_reproduces_it(schedule: str, stopped: str, tmp_path: Path) -> None:
+    """Also if it was extended twice, and with smaller images first, which follow the plan too."""
+    more = ["train.epochs=2", f"train.schedule={schedule}", "train.progressive={start_size=6, until=0.6}"]
+    if stopped == "finished":
+        run = cs.train(load("digits", [*LONGER, *more]), runs=tmp_path).folder
+    else:
+        run = interrupted_run(tmp_path, Interrupt(2, kill=stopped == "after an epoch"), *more)
+    cs.resume(run, epochs=3)
+    cs.resume(run, epochs=5)
+    recipe = load(str(run / "recipe.toml"))
+    first = {"finished": (2, 0), "after an epoch": (1, 0), "in an epoch": (1, 4)}[stopped]
+    assert recipe.train.phases is not None
+    phases = [(phase.planned, phase.epochs, phase.batches) for phase in recipe.train.phases]
+    assert phases == [(2, *first), (3, 3, 0)]
+    again = cs.train(recipe, runs=tmp_path / "again").folder
+    assert same_weights_and_metrics(again, run)
+    plain = cs.train(load(str(run / "recipe.toml"), ["train.phases=false"]), runs=tmp_path / "plain").folder
+    assert not same_weights_and_metrics(plain, run)
+    assert unrecorded_changes(RunFolder.open(run).find(Resumptions)) == ()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_run_with_phases_resumes(tmp_path: Path) -> None:
+    extension = "train.phases=[{planned=2, epochs=1, batches=5}, {planned=3, epochs=2}]"
+    whole = cs.train(load("digits", [*LONGER, extension]), runs=tmp_path / "whole").folder
+    for epoch in (1, 2, 3):
+        run = interrupted_run(tmp_path / str(epoch), Interrupt(epoch), extension)
+        cs.resume(run)
+        assert same_weights_and_metrics(run, whole)
+
+
+@pytest.mark.usefixtures("without_report")
+def test_changes_that_the_recipe_does_not_record_are_reported(tmp_path: Path) -> None:
+    run = interrupted_run(tmp_path, Interrupt(3))
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("lr = 0.01", "lr = 0.005"))
+    cs.resume(run, epochs=5, accept_changes=True)
+    (note,) = unrecorded_changes(RunFolder.open(run).find(Resumptions))
+    assert note == (
+        "the recipe does not reproduce these weights: after epoch 2 and 4 batches, "
+        "train.optimizer.lr: was 0.01, is 0.005"
+    )
+
+
+def test_extended_runs_of_version_0_1_0_do_not_claim_to_be_reproducible() -> None:
+    change = Change(field="train.epochs", before="30", now="60")
+    old = Resumption(time="", epochs_done=30, batches_done=0, changes=(change,))
+    assert "train.epochs: was 30, is 60" in unrecorded_changes(Resumptions((old,)))[0]
+    begun = Resumption(time="", epochs_done=0, batches_done=0, changes=(change,))
+    assert unrecorded_changes(Resumptions((begun,))) == ()
+
+
+def test_pages_say_whether_the_recipe_reproduces(tmp_path: Path) -> None:
+    run = cs.train(load("digits", [*LONGER, "train.epochs=1"]), runs=tmp_path).folder
+    first = json.loads((run / "confidence.json").read_text())
+    cs.resume(run, epochs=2)
+    text = (run / "README.md").read_text()
+    assert "extended: the schedule was planned for 1 epochs up to epoch 1, then for 2" in text
+    assert "Based on digits" in text
+    assert "does not reproduce" not in text
+    assert json.loads((run / "confidence.json").read_text()) != first
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("lr = 0.01", "lr = 0.005"))
+    cs.resume(run, epochs=3, accept_changes=True)
+    bundle = cs.export_bundle(run, tmp_path / "bundle")
+    for page in (run / "README.md", run / "report.html", bundle / "README.md"):
+        assert "he recipe does not reproduce these weights" in page.read_text(), page

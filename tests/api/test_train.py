@@ -17,7 +17,9 @@ from convsmith.errors import ConvsmithError, RecipeError, RunError
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.report import Result
+from convsmith.runs.folder import RunFolder
 from convsmith.system import reading
+from convsmith.text import format_duration
 
 PICTURES = {
     "examples", "augmented", "curves", "class_accuracy", "confusion", "confidence", "predictions",
@@ -48,10 +50,10 @@ def test_a_result_prints_accuracy_and_paths(run: Result) -> None:
 def test_all_files_are_written(run: Result) -> None:
     assert run.folder.name == "tiny-1"
     assert {path.name for path in run.folder.iterdir()} == {
-        "README.md", "data.json", "environment.json", "explanation.npz", "log.txt", "manifest.json",
-        "metrics.csv", "model.safetensors", "plots", "predictions.npz", "receptive_field.npz", "recipe.toml",
-        "report.html",
-        "results.json", "state.safetensors", "summary.txt",
+        "README.md", "confidence.json", "data.json", "environment.json", "explanation.npz", "log.txt",
+        "manifest.json", "metrics.csv", "model.safetensors", "plots", "predictions.npz",
+        "receptive_field.npz", "recipe.toml", "report.html", "results.json", "state.safetensors",
+        "summary.txt",
     }  # fmt: skip
     assert {path.stem for path in (run.folder / "plots").iterdir()} == PICTURES
 
@@ -76,7 +78,9 @@ def test_the_log_has_the_form_of_the_course(run: Result) -> None:
     assert "Data: scikit-learn digits, verified, fingerprint 9f2e10b14a82" in log
     assert "Learning rate: 4.0000e-04" in log
     assert "Remaining: about" in log
-    assert "Total time:" in log
+    seconds = sum(row.seconds for row in RunFolder.open(run.folder).metrics())
+    assert f"Time of all epochs, training and evaluation: {format_duration(seconds)}" in log
+    assert f"It took {seconds:.0f} s" in (run.folder / "README.md").read_text()
     assert len(re.findall(r"Accuracy of \d : ", log)) == 10
 
 

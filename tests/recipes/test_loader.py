@@ -13,7 +13,8 @@ from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import dataset_info
 from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.recipes.fit import analyze_recipe, check_recipe
-from convsmith.recipes.loader import load, load_settings, recipe_names
+from convsmith.recipes.loader import load, load_settings, recipe_names, with_overrides, with_values
+from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
 from convsmith.training.config import Progressive
 from convsmith.training.optimizers.adam import Adam, AdamW
@@ -239,13 +240,14 @@ def test_recipe_extends_another(tmp_path: Path) -> None:
 
 
 def test_false_removes_optional_values(tmp_path: Path) -> None:
-    sprint = load("cifar10-sprint", ["train.microbatch_size=64"])
     without = load(
         "cifar10-sprint", ["train.progressive=false", "train.microbatch_size=false", "data.resize=false"]
     )
     assert (without.train.progressive, without.train.microbatch_size) == (None, None)
     left = {"progressive": None, "microbatch_size": None}
-    assert without == sprint.model_copy(update={"train": sprint.train.model_copy(update=left)})
+    library = load("cifar10-sprint")
+    expected = library.model_copy(update={"train": library.train.model_copy(update=left)})
+    assert without == with_origin(expected, library)
     (base := tmp_path / "base.toml").write_text(
         'extends = "cifar10-sprint"\nbrief = false\naugment = false\n'
     )
@@ -349,3 +351,46 @@ def test_suggestions() -> None:
     assert suggest("epoch", ["epochs", "seed"]) == "did you mean 'epochs'?"
     assert suggest("zzz", ["b", "a"]) == "choose from 'a', 'b'"
     assert suggest("zzz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "description"),
+    [
+        (["train.epochs=2"], "Based on digits, with train.epochs = 2 (was 30)"),
+        (
+            ["train.batch_size=32", "model.bias=true"],
+            "Based on digits, with model.bias = true (was auto) and train.batch_size = 32 (was 64)",
+        ),
+        (["augment=false", "train.epochs=2"], "Based on digits, with "),
+        (["name=mine", "train.ema=0.9"], "Based on digits, with train.ema = 0.9 (was 0.0)"),
+    ],
+)
+def test_another_setting_is_not_the_result_of_the_library(overrides: list[str], description: str) -> None:
+    for recipe in (load("digits", overrides), with_overrides(load("digits"), overrides)):
+        assert recipe.result == ""
+        assert recipe.description.startswith(description)
+        again = with_values(recipe, {"train.optimizer.lr": 0.5})
+        assert again.description.startswith("Based on digits, with ")
+        assert again.description.count("Based on") == 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["seed=7"], ["train.epochs=30"], ["brief.min_accuracy=0.5"], ["name=mine"], ["train.device=cpu"]],
+    ids=str,
+)
+def test_settings_that_stay_keep_the_result(overrides: list[str]) -> None:
+    library, recipe = load("digits"), load("digits", overrides)
+    assert library.result
+    assert (recipe.description, recipe.result) == (library.description, library.result)
+
+
+def test_texts_of_ones_own_stay() -> None:
+    recipe = load("digits", ["train.epochs=2", "description=Mine", "result=97 %"])
+    assert (recipe.description, recipe.result) == ("Mine", "97 %")
+
+
+def test_a_file_that_is_complete_with_overrides_only(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('description = "Mine"\n[data]\nsource = "digits"\n[train]\nepochs = 1\n')
+    assert load(str(path), ["model.net=C4 / G F10"]).description == "Mine"

@@ -8,9 +8,11 @@ from pathlib import Path
 from convsmith.errors import RecipeError, RunError
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import load_teacher, with_absolute_paths
+from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
+from convsmith.runs.checkpoint import Checkpoint
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
@@ -20,10 +22,11 @@ from convsmith.runs.training import train_session
 from convsmith.system import folders, paths
 from convsmith.text import plural
 from convsmith.training.callbacks import Callback
+from convsmith.training.config import Phase
 from convsmith.training.state import TrainerState
 
 # The fields that may differ from the checkpoint.
-_LENGTH = ("train.epochs", "train.stop_after")
+_LENGTH = {"train.epochs", "train.stop_after"}
 _MAX_EPOCHS = 100_000
 
 
@@ -41,7 +44,8 @@ def resume(
 
     Args:
         run: The run folder.
-        epochs: Total number of epochs. The schedule is recomputed if this exceeds its length.
+        epochs: Total number of epochs. The schedule is planned anew if this exceeds its length; the recipe of
+            the run records where, in `train.phases`, so that training it again gives the same weights.
         accept_changes: Resume although recipe, data, machine or versions differ; the run records the changes.
         callbacks: Called after the callbacks that write the run folder.
         tensorboard: Write curves for TensorBoard, as runs that have such curves do in any case.
@@ -58,7 +62,7 @@ def resume(
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()
-        recipe = lengthened(edited, epochs)
+        recipe = with_phase(lengthened(edited, epochs), checkpoint)
         _check_length(folder, checkpoint.state, recipe)
         session = Session.load(recipe)
         folders.check_destination(run, session.space())
@@ -67,7 +71,7 @@ def resume(
             conditions = conditions_of(session, teacher.sha256 if teacher else None)
             changes = changes_of(checkpoint.conditions, conditions)
             changes += _class_changes(folder, session)
-            unexpected = [each for each in changes if each.field not in _LENGTH]
+            unexpected = [each for each in changes if not _is_extension(each, recipe)]
             if unexpected and not accept_changes:
                 raise _changed(run, unexpected)
             folder.reopen(_resumption(checkpoint.state, changes))
@@ -113,7 +117,28 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
         raise RecipeError(f"found {epochs}, expected 1 to {_MAX_EPOCHS:,}", where="--epochs")
     planned = max(epochs, recipe.train.epochs)
     length = {"epochs": planned, "stop_after": epochs if epochs < planned else None}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
+    longer = recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})
+    return with_origin(longer, recipe)
+
+
+def with_phase(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+    """Return the recipe of a resumed run with the phase that ends now, if its schedule is planned anew.
+
+    The recipe then reproduces the run: its schedule changes where that of the run does.
+    """
+    state, planned = checkpoint.state, int(checkpoint.conditions.get("train.epochs", recipe.train.epochs))
+    done = {"epochs": len(state.history), "batches": state.progress.step}
+    if planned == recipe.train.epochs or not any(done.values()):
+        return recipe
+    phases = (*(recipe.train.phases or ()), Phase(planned=planned, **done))
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"phases": phases})})
+
+
+def _is_extension(change: Change, recipe: Recipe) -> bool:
+    """Whether a change is one of the length, or the phase that records it."""
+    last = len(recipe.train.phases or ()) - 1
+    is_phase = change.field.startswith(f"train.phases.{last}.") and change.before == "nothing"
+    return change.field in _LENGTH or is_phase
 
 
 def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> None:

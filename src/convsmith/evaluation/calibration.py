@@ -1,17 +1,22 @@
-"""Calibration: reliability, temperature scaling, and the risk-coverage curve."""
+"""Calibration: reliability, temperature scaling, the threshold of doubt, and the risk-coverage curve."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import Bin, Calibration
 
 NUM_BINS = 15
 # The bounds of the temperature; an optimum at a bound counts as none.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
+# The share of correct predictions at or above the threshold of doubt, and the accuracy of those above it.
+COVERAGE, ACCURACY = 0.95, 0.95
+VALIDATION_IMAGES = "the validation images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,12 @@ class RiskCoverage:
         return float(self.risk[place])
 
 
-def measure_calibration(predictions: Predictions) -> Calibration:
-    """Compute the expected calibration error, and fit a temperature (Guo et al., arXiv 1706.04599).
+def measure_calibration(predictions: Predictions, confidence: Confidence | None = None) -> Calibration:
+    """Compute the expected calibration error, and that at a temperature (Guo et al., arXiv 1706.04599).
+
+    Args:
+        predictions: For the test images.
+        confidence: The temperature of the run; it is fitted to the predictions themselves if there is none.
 
     Example:
         >>> confident = Predictions(logits=np.array([[9.0, 0], [9, 0]], np.float32), labels=np.array([0, 1]))
@@ -46,17 +55,19 @@ def measure_calibration(predictions: Predictions) -> Calibration:
     """
     correct = ~predictions.wrong
     bins = reliability_bins(predictions.confidence, correct)
-    temperature = fit_temperature(predictions)
+    held_out = confidence is not None and confidence.fitted_on == "validation"
+    temperature = confidence.temperature if confidence and held_out else fit_temperature(predictions)
     ece_at_temperature = None
     if temperature is not None:
-        confidence = predictions.confidence_at(temperature)
-        ece_at_temperature = expected_calibration_error(reliability_bins(confidence, correct))
+        scaled = predictions.confidence_at(temperature)
+        ece_at_temperature = expected_calibration_error(reliability_bins(scaled, correct))
     return Calibration(
         bins=bins,
         ece=expected_calibration_error(bins),
         mean_confidence=float(predictions.confidence.mean()),
         temperature=temperature,
         ece_at_temperature=ece_at_temperature,
+        **({"temperature_fitted_on": VALIDATION_IMAGES} if held_out else {}),
     )
 
 
@@ -141,6 +152,50 @@ def fit_temperature(predictions: Predictions) -> float | None:
     best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)
     at_a_bound = min(best - low, high - best) < 1e-2
     return None if at_a_bound else float(np.exp(best))
+
+
+def fit_confidence(predictions: Predictions, split: Literal["validation", "test"]) -> Confidence:
+    """Fit temperature and threshold to the predictions for a split.
+
+    The temperature minimises the loss (Guo et al., arXiv 1706.04599); it is 1 if no finite one does. The
+    threshold is the higher one of two:
+
+    - the confidence that 95 % of the correct predictions reach. Detectors of out-of-distribution images are
+      usually compared at this operating point, with the largest probability as the score (Hendrycks and
+      Gimpel, arXiv 1610.02136);
+    - the lowest one at which at least 95 % of the predictions at or above it are correct (Geifman and
+      El-Yaniv, arXiv 1705.08500); 1 if there is none.
+
+    Example:
+        >>> logits = np.array([[3.0, 0], [2, 0], [0, 1], [1, 0]], np.float32)
+        >>> confidence = fit_confidence(Predictions(logits=logits, labels=np.array([0, 0, 1, 1])), "test")
+        >>> 0.7 < confidence.unsure_below < 0.99, confidence.accuracy_if_sure
+        (True, 1.0)
+    """
+    temperature = fit_temperature(predictions) or 1.0
+    correct, confidence = ~predictions.wrong, predictions.confidence_at(temperature)
+    # The lower neighbour, so that at least 95 % reach it.
+    common = float(np.quantile(confidence[correct], 1 - COVERAGE, method="lower")) if correct.any() else 0.0
+    threshold = min(max(common, _reliable_above(confidence, correct)), 1.0)
+    sure = confidence >= threshold
+    return Confidence(
+        temperature=temperature,
+        unsure_below=threshold,
+        fitted_on=split,
+        images=len(predictions),
+        accuracy_if_sure=float(correct[sure].mean()) if sure.any() else None,
+    )
+
+
+def _reliable_above(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Return the lowest confidence from which on 95 % of the predictions are correct; 1 if there is none."""
+    order = np.argsort(-confidence, kind="stable")
+    descending = confidence[order]
+    accuracy = np.cumsum(correct[order]) / np.arange(1, len(order) + 1)
+    # Equal confidences are accepted together.
+    last_of_block = np.append(descending[1:] < descending[:-1], True)
+    places = np.flatnonzero(last_of_block & (accuracy >= ACCURACY))
+    return float(descending[places[-1]]) if len(places) else 1.0
 
 
 def risk_coverage_curve(predictions: Predictions) -> RiskCoverage:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import Calibration, ClassMetrics, ConfusedPair
 from convsmith.text import plural
@@ -99,12 +100,15 @@ def worst_classes(classes: Sequence[ClassMetrics], count: int) -> list[ClassMetr
     return sorted(with_images, key=lambda each: each.accuracy or 0.0)[:count]
 
 
-def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> Metrics:
+def compute_metrics(
+    predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence | None = None
+) -> Metrics:
     """Compute all metrics of the predictions for a split.
 
     Args:
         predictions: With one logit for each class.
         class_names: In the order of the labels.
+        confidence: The temperature of the run, for the calibration.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 1.0]], dtype=np.float32)
@@ -123,7 +127,7 @@ def compute_metrics(predictions: Predictions, class_names: tuple[str, ...]) -> M
         classes=class_metrics_of(predictions, class_names),
         confusion=confusion_matrix(predictions) if predictions.num_classes <= LARGEST_MATRIX else None,
         confused_pairs=confused_pairs(predictions, class_names),
-        calibration=measure_calibration(predictions),
+        calibration=measure_calibration(predictions, confidence),
         risk_coverage=risk_coverage_curve(predictions),
     )
 

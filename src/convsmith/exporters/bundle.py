@@ -16,7 +16,7 @@ from convsmith.models.bundle_model import BundleModel
 from convsmith.models.bundle_schema import BundleMetadata, Origin, Weights
 from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
-from convsmith.models.confidence import compute_test_metrics, fit_confidence
+from convsmith.models.confidence import compute_test_metrics
 from convsmith.models.model import TrainedModel
 from convsmith.models.run_model import RunModel
 from convsmith.net.module import build
@@ -48,9 +48,6 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     correct = {name: int((~each.wrong).sum()) for name, each in outputs.items()}
     keeps_fp16 = correct["fp32"] - correct["fp16"] < MAX_FP16_LOSS * len(saved)
     weights_format: Format = "fp16" if keeps_fp16 else "fp32"
-    confidence = fit_confidence(outputs[weights_format], "test")
-    if (validation := session.data.validation) is not None:
-        confidence = fit_confidence(_predict(classifier, weights_format, validation), "validation")
     recipe = session.recipe
     metadata = BundleMetadata(
         name=recipe.name,
@@ -58,14 +55,14 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
         labels=model.labels,
         spec=model.spec,
         preprocessing=model.preprocessing,
-        confidence=confidence,
+        confidence=model.confidence,
         weights=Weights(
             format=weights_format,
             correct_fp32=correct["fp32"],
             correct_fp16=correct["fp16"],
             agreement=float((outputs[weights_format].predicted == saved.predicted).mean()),
         ),
-        measured=compute_test_metrics(outputs[weights_format], model.labels, confidence),
+        measured=compute_test_metrics(outputs[weights_format], model.labels, model.confidence),
         origin=_origin(model, session),
     )
     page = card(metadata, is_library_recipe=_is_library_recipe(recipe))
@@ -120,6 +117,7 @@ def _origin(model: RunModel, session: Session) -> Origin:
         torch=packages.get("torch", "?"),
         processor=f"{environment.processor}, {cores} core{'' if cores == 1 else 's'}",
         taught=model.taught,
+        notes=model.resumption_notes,
         recipe_toml=tomli_w.dumps(table),
     )
 

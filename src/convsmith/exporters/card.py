@@ -3,6 +3,7 @@
 import shlex
 
 from convsmith.data.input_rule import POLICIES, Colour
+from convsmith.evaluation.confidence import Confidence
 from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.text import escape_markdown, fenced, markdown_table, percent, plural
@@ -109,10 +110,19 @@ def _confidence(metadata: BundleMetadata) -> str:
         f"temperature with the smallest loss on {confidence.images:,} {split}. The expected calibration "
         f"error (15 bins) on the test images is {percent(metrics.ece)} without the temperature and "
         f"{percent(metrics.calibrated_ece)} with it{hedge}.\n\n"
-        f"A prediction is **unsure** below a confidence of {percent(confidence.unsure_below, 1)}; 95 % of "
-        f"the correct predictions on those images are at or above it. {percent(metrics.unsure, 1)} of the "
+        f"A prediction is **unsure** below a confidence of {percent(confidence.unsure_below, 1)}; "
+        f"{_reliability(confidence)}. {percent(metrics.unsure, 1)} of the "
         f"test images are below it ({wrong}). The accuracy on the others is {accuracy}."
     )
+
+
+def _reliability(confidence: Confidence) -> str:
+    """Describe the predictions above the threshold, on the images that it was fitted on."""
+    if confidence.accuracy_if_sure is not None:
+        return f"{percent(confidence.accuracy_if_sure)} of those at or above it are correct on those images"
+    if confidence.unsure_below == 1:
+        return "no confidence is high enough for 95 % correct predictions on those images"
+    return "95 % of the correct predictions on those images are at or above it"
 
 
 def _limitations(metadata: BundleMetadata) -> str:
@@ -150,6 +160,7 @@ def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
             f"seconds, seed {origin.seed}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
         ),
         *map(_sentence, origin.taught[:1]),
+        *map(_sentence, origin.notes),
     ]
     if is_library_recipe:
         parts.append(fenced(f"convsmith train {shlex.quote(origin.recipe)} seed={origin.seed}", "sh"))

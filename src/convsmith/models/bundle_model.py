@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from convsmith.briefs.checks import RunMetrics
 from convsmith.errors import BundleError, DataError
+from convsmith.evaluation.confidence import Confidence
 from convsmith.models import bundle as bundles
 from convsmith.models.bundle import Bundle
-from convsmith.models.bundle_schema import Confidence, Preprocessing
+from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.system import reading

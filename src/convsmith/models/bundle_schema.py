@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.data.config import DataConfig
 from convsmith.data.input_rule import InputRule, ResizePolicy
+from convsmith.evaluation.confidence import Confidence
 from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NetSettings
@@ -75,22 +76,6 @@ class Preprocessing(_Table):
         )
 
 
-class Confidence(_Table):
-    """The conversion of logits to probabilities, and the low-confidence threshold.
-
-    Attributes:
-        temperature: The divisor of the logits before the softmax.
-        unsure_below: A prediction with a lower confidence is unsure; 95 % of the correct ones are not.
-        fitted_on: The split that both were fitted on.
-        images: The size of that split.
-    """
-
-    temperature: float = Field(gt=0, le=1000, allow_inf_nan=False)
-    unsure_below: Share
-    fitted_on: Literal["validation", "test"]
-    images: Count
-
-
 class ClassCount(_Table):
     """Test images of one class, and the correct predictions among them."""
 
@@ -144,6 +129,7 @@ class Origin(_Table):
 
     Attributes:
         taught: A sentence about the teacher, then caveats on the accuracy; empty without a teacher.
+        notes: Changes during the training that the recipe does not record.
     """
 
     recipe: Line
@@ -158,6 +144,7 @@ class Origin(_Table):
     torch: Line
     processor: Line
     taught: tuple[Sentence, ...] = Field(default=(), max_length=10)
+    notes: tuple[Line, ...] = Field(default=(), max_length=10)
     recipe_toml: str = Field(max_length=MAX_RECIPE)
 
 

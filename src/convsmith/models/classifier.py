@@ -15,7 +15,8 @@ from convsmith.data.input_rule import Pixels, read_pixels
 from convsmith.data.memory_mapped import Images
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
-from convsmith.models.bundle_schema import Confidence, Preprocessing
+from convsmith.evaluation.confidence import Confidence
+from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
 from convsmith.net.plan import Plan
 from convsmith.system.device import autocast, threads_for
@@ -32,8 +33,8 @@ class Prediction:
         image: Its path or URL, `-`, or its index among the images.
         label: The class with the highest probability.
         confidence: The calibrated probability of this class, from 0 to 1.
-        unsure: Whether the confidence is below that of nearly all correct predictions; the image may then
-            be of none of the classes.
+        unsure: Whether the confidence is below the threshold: that of nearly all correct predictions, or that
+            above which 95 % of the predictions are correct. The image may be of none of the classes.
         top: The most probable classes with their probabilities, in descending order, at most `top_k`.
     """
 

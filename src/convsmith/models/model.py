@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from convsmith.briefs.schema import Brief
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
-    from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
+    from convsmith.evaluation.confidence import Confidence
+    from convsmith.models.bundle_schema import Preprocessing, Spec
     from convsmith.models.classifier import Classifier
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session

@@ -17,10 +17,9 @@ from convsmith.errors import DataError, FileError
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import PredictionCheck
 from convsmith.models.classifier import Classifier
-from convsmith.models.confidence import fit_confidence
 from convsmith.models.run_model import RunModel
 from convsmith.recipes.session import Session
-from convsmith.runs.evaluation import Evaluation, load_net
+from convsmith.runs.evaluation import Evaluation, load_net, read_confidence
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import LogFile
 
@@ -76,7 +75,7 @@ def _check(folder: RunFolder, session: Session, saved: Predictions) -> Predictio
         plan=model.plan,
         labels=model.labels,
         preprocessing=model.preprocessing,
-        confidence=fit_confidence(saved, "test"),
+        confidence=read_confidence(folder),
         device=session.device,
         dtype=dtype,
     )

@@ -12,14 +12,16 @@ from convsmith.briefs.checks import RunMetrics
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.schema import Results
-from convsmith.models.bundle_schema import Confidence, Preprocessing, Spec
+from convsmith.models.bundle_schema import Preprocessing, Spec
 from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
-from convsmith.runs.schema import FILES, DataRecord, TeacherRecord
+from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
 from convsmith.system import reading
 from convsmith.system.device import dtype_of
 
@@ -108,11 +110,13 @@ class RunModel(TrainedModel):
 
     @cached_property
     def confidence(self) -> Confidence:
-        from convsmith.evaluation import predictions
-        from convsmith.models.confidence import fit_confidence
+        self.folder.verify(FILES[Confidence], self.folder.predictions.name)
+        return read_confidence(self.folder)
 
-        self.folder.verify(self.folder.predictions.name)
-        return fit_confidence(predictions.read(self.folder.predictions), "test")
+    @property
+    def resumption_notes(self) -> tuple[str, ...]:
+        """The changes during the training that the recipe does not record."""
+        return unrecorded_changes(self.folder.find(Resumptions))
 
     @property
     def taught(self) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ class SearchWorker:
             return
         metrics = history[until - 1].validation
         assert metrics is not None
-        seconds = math.fsum(each.train_seconds + each.evaluation_seconds for each in history)
+        seconds = math.fsum(each.seconds for each in history)
         last = until == self.settings.epochs
         self.store.report(trial.number, until, metrics.accuracy, seconds=seconds, last=last)
         self.log(

@@ -1,5 +1,6 @@
 """Load, override and validate recipes. An error reports every problem at once."""
 
+import copy
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from convsmith.data.config import DataConfig
 from convsmith.errors import NotationError, Problem, RecipeError, suggest
 from convsmith.net.notation import parse
 from convsmith.net.settings import NetSettings
+from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import DataOnly, Recipe
 from convsmith.system import reading
 from convsmith.system.validation import problem_of
@@ -38,7 +40,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         name: A name from the library, or the path of a TOML file.
         overrides: Fields as `key=value`, for example `train.epochs=5`. Values are TOML, or else plain text.
-            `false` removes an optional table or value, for example `train.progressive=false`.
+            `false` removes an optional table or value, for example `train.progressive=false`. A recipe with
+            other settings loses its measured result, and its description names the changes.
 
     Raises:
         RecipeError: The recipe or an override is invalid.
@@ -50,8 +53,8 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     # Where a zoo model has the same name, `recipe:NAME` is the recipe.
     table = _table(name.removeprefix("recipe:"))
-    problems = _override(table, overrides)
-    return _validated(table, problems)
+    original = copy.deepcopy(table)
+    return _from(original, _validated(table, _override(table, overrides)))
 
 
 def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -65,7 +68,16 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
         0.5
     """
     table = recipe.table()
-    return _validated(table, _override(table, overrides))
+    return with_origin(_validated(table, _override(table, overrides)), recipe)
+
+
+def _from(original: dict[str, Any], recipe: Recipe) -> Recipe:
+    """Return a recipe with the texts that fit its differences from the table that it was made from."""
+    try:
+        return with_origin(recipe, Recipe.model_validate(original))
+    except ValidationError:
+        # A file that is complete with overrides only has no settings of its own.
+        return recipe
 
 
 def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
@@ -97,7 +109,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     """
     table = recipe.table()
     problems = [problem for key, value in values.items() if (problem := _set(table, key, value))]
-    return _validated(table, problems)
+    return with_origin(_validated(table, problems), recipe)
 
 
 def load_settings(overrides: Sequence[str]) -> NetSettings:

@@ -216,6 +216,16 @@ class Session(TrainingSession):
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             notes.append(schedule.note())
+        if phases := recipe.train.phases:
+            parts = (
+                f"{phase.planned} epochs up to epoch {phase.epochs}"
+                f"{f' and {phase.batches} batches' if phase.batches else ''}"
+                for phase in phases
+            )
+            notes.append(
+                f"extended: the schedule was planned for {', '.join(parts)}, then for "
+                f"{recipe.train.epochs}; the recipe records this and gives the same weights"
+            )
         if recipe.train.stop_after:
             notes.append(
                 f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that "

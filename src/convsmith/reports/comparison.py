@@ -34,6 +34,7 @@ from convsmith.reports.compare_page import (
 )
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
+from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
 from convsmith.system import files
@@ -132,7 +133,7 @@ def _open(path: Path) -> _Run:
         analysis=analyze_notation(recipe.model.net, data.image_shape, recipe.model),
         data=data,
         predictions=test,
-        metrics=compute_metrics(test, names),
+        metrics=compute_metrics(test, names, read_confidence(folder)),
     )
 
 

@@ -35,9 +35,9 @@ from convsmith.reports.page import PageData, Picture, markdown
 from convsmith.reports.page_images import Explanations, explanation_picture, explanations, page_pictures
 from convsmith.reports.samples import balanced_indices, preview_images, sample_pictures, save
 from convsmith.reports.style import short
-from convsmith.runs.evaluation import Evaluation
+from convsmith.runs.evaluation import Evaluation, read_confidence
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.schema import DataRecord, Environment
+from convsmith.runs.schema import DataRecord, Environment, Resumptions, unrecorded_changes
 from convsmith.system import files, paths
 from convsmith.text import format_duration, plural
 from convsmith.training.metrics import SplitMetrics
@@ -95,7 +95,7 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
     return Evaluation(
         train=results.train,
         predictions=predictions,
-        metrics=compute_metrics(predictions, session.data.class_names),
+        metrics=compute_metrics(predictions, session.data.class_names, read_confidence(folder)),
         prediction_check=results.prediction_check,
     )
 
@@ -214,7 +214,11 @@ def _page_data(
         description=recipe.description,
         net=recipe.model.net,
         recipe_toml=tomli_w.dumps(folder.recipe().table()),
-        notes=(*session.notes(), *teacher_notes(folder)),
+        notes=(
+            *session.notes(),
+            *unrecorded_changes(folder.find(Resumptions)),
+            *teacher_notes(folder),
+        ),
         data=folder.read(DataRecord),
         environment=folder.read(Environment),
         summary=course_summary(analysis),

@@ -12,6 +12,8 @@ from convsmith.data.dataset import Split, image_ids
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import ModuleError, ShapeError
 from convsmith.evaluation import explanation, predictions, receptive_field
+from convsmith.evaluation.calibration import fit_confidence
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import PredictionCheck
@@ -19,7 +21,13 @@ from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
 from convsmith.system.rng import new_generator
-from convsmith.training.metrics import SplitMetrics, compute_outputs, evaluate_split, split_metrics
+from convsmith.training.metrics import (
+    SplitMetrics,
+    compute_logits,
+    compute_outputs,
+    evaluate_split,
+    split_metrics,
+)
 
 # Test images with explanations, and test images that the receptive field is measured on.
 NUM_EXPLAINED, NUM_FIELD = 16, 128
@@ -69,13 +77,35 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
         features=None if outputs.features is None else outputs.features.numpy(),
     )
     predictions.write(test, folder.predictions)
+    confidence = _fit_confidence(session, net, normalize, dtype, test)
+    folder.write(confidence)
     _write_explanations(folder, session, net, normalize, test)
     _write_receptive_field(folder, session, net)
     return Evaluation(
         train=train,
         predictions=test,
-        metrics=compute_metrics(test, data.class_names),
+        metrics=compute_metrics(test, data.class_names, confidence),
     )
+
+
+def read_confidence(folder: RunFolder) -> Confidence:
+    """Read the temperature and the threshold of a run. Those of runs of version 0.1.0 fit the test images.
+
+    Raises:
+        RunError: The file is damaged, or the run has neither it nor predictions.
+    """
+    return folder.find(Confidence) or fit_confidence(predictions.read(folder.predictions), "test")
+
+
+def _fit_confidence(
+    session: Session, net: nn.Module, normalize: Normalizer, dtype: torch.dtype, test: Predictions
+) -> Confidence:
+    """Fit temperature and threshold to the validation images; to the test images if there are none."""
+    validation = session.data.validation
+    if validation is None:
+        return fit_confidence(test, "test")
+    logits = compute_logits(net, validation, normalize, dtype).numpy()
+    return fit_confidence(Predictions(logits=logits, labels=validation.labels), "validation")
 
 
 def _write_explanations(

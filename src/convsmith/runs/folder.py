@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from convsmith.errors import Problem, RunError
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.schema import Results
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import Recipe
@@ -66,6 +67,7 @@ class RunFolder:
     predictions.npz        `evaluation.predictions.Predictions` for the test set
     explanation.npz        `evaluation.explanation.Explanation`
     receptive_field.npz    the effective receptive field
+    confidence.json        `Confidence`: the temperature, and the threshold of doubt
     results.json           `Results`
     robustness.json        `Robustness`; on request, as are the two below
     duplicates.json        `Duplicates`
@@ -251,7 +253,7 @@ class RunFolder:
 
     def reopen(self, resumption: Resumption) -> None:
         """Mark a run as unfinished and record its resumption."""
-        for kind in (Manifest, Results):
+        for kind in (Manifest, Confidence, Results):
             self.remove(kind)
         files.sync_folder(self.path)
         earlier = self.find(Resumptions)

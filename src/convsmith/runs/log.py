@@ -49,7 +49,7 @@ class LogWriter(Callback):
 
     def on_resume(self, state: TrainerState, net: nn.Module) -> None:
         del net
-        self.durations = [each.train_seconds + each.evaluation_seconds for each in state.history]
+        self.durations = [each.seconds for each in state.history]
         progress = state.progress
         place = f"after epoch {progress.epoch - 1}"
         if progress.step:
@@ -73,7 +73,7 @@ class LogWriter(Callback):
         del net
         assert self.start is not None
         assert self.last_batch is not None
-        self.durations.append(metrics.train_seconds + metrics.evaluation_seconds)
+        self.durations.append(metrics.seconds)
         batches = self.start.num_batches
         rate = batches / max(metrics.train_seconds, 1e-9)
         self.write(
@@ -89,7 +89,7 @@ class LogWriter(Callback):
         self.write("")
 
     def on_train_end(self, seconds: float) -> None:
-        self.write(f"Total time: {format_duration(seconds)}")
+        self.write(f"Time of all epochs, training and evaluation: {format_duration(seconds)}")
 
 
 class LogFile:

@@ -16,6 +16,7 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.data.input_rule import ResizePolicy
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Record, Results, Robustness
 from convsmith.system import files, reading
@@ -28,6 +29,7 @@ Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 _SPLIT_OFF, _OWN_SPLIT = "by convsmith, stratified", "the source's own"
 _OWN_VALIDATION = "the source's validation split"
+_PHASES, _MAX_NOTED = "train.phases.", 3
 R = TypeVar("R", bound=BaseModel)
 
 
@@ -204,9 +206,44 @@ class Resumption(Record):
     batches_done: int
     changes: tuple[Change, ...]
 
+    @property
+    def unrecorded(self) -> tuple[Change, ...]:
+        """The changes that the recipe does not record, so that training it again does not make them.
+
+        Another number of epochs is recorded by a phase; runs of version 0.1.0 have none.
+        """
+        phase = any(change.field.startswith(_PHASES) for change in self.changes)
+        started = bool(self.epochs_done or self.batches_done)
+        recorded = {"train.stop_after", *(("train.epochs",) if phase or not started else ())}
+        return tuple(
+            each for each in self.changes if each.field not in recorded and not each.field.startswith(_PHASES)
+        )
+
+    def note(self) -> str:
+        """Describe the unrecorded changes in a sentence."""
+        lines = [each.line() for each in self.unrecorded]
+        more = f"; and {len(lines) - _MAX_NOTED} more" if len(lines) > _MAX_NOTED else ""
+        batches = f" and {self.batches_done} batches" if self.batches_done else ""
+        return (
+            f"the recipe does not reproduce these weights: after epoch {self.epochs_done}{batches}, "
+            f"{'; '.join(lines[:_MAX_NOTED])}{more}"
+        )
+
 
 class Resumptions(RootModel[tuple[Resumption, ...]]):
     """All resumptions of a run, the first one first."""
+
+
+def unrecorded_changes(resumptions: Resumptions | None) -> tuple[str, ...]:
+    """Return a sentence for each resumption with changes that the recipe does not record.
+
+    Example:
+        >>> lr = Change(field="train.optimizer.lr", before="0.1", now="0.2")
+        >>> resumed = Resumption(time="", epochs_done=10, batches_done=0, changes=(lr,))
+        >>> unrecorded_changes(Resumptions((resumed,)))
+        ('the recipe does not reproduce these weights: after epoch 10, train.optimizer.lr: was 0.1, is 0.2',)
+    """
+    return tuple(each.note() for each in (resumptions.root if resumptions else ()) if each.unrecorded)
 
 
 class FileEntry(Record):
@@ -264,13 +301,14 @@ FILES: Mapping[type[BaseModel], str] = {
     Environment: "environment.json",
     TeacherRecord: "teacher.json",
     Resumptions: "resumed.json",
+    Confidence: "confidence.json",
     Results: "results.json",
     Robustness: "robustness.json",
     Duplicates: "duplicates.json",
     LabelErrors: "label_errors.json",
     Manifest: "manifest.json",
 }
-_MADE_BY_EVALUATE: set[type[BaseModel]] = {Results, Robustness, Duplicates, LabelErrors}
+_MADE_BY_EVALUATE: set[type[BaseModel]] = {Confidence, Results, Robustness, Duplicates, LabelErrors}
 METRICS = "metrics.csv"
 
 

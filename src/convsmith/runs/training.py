@@ -1,7 +1,6 @@
 """Train a session into its run folder."""
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -44,10 +43,9 @@ def train_session(
     log = LogFile(folder)
     callback = CallbackList((RunWriter(folder, conditions), LogWriter(log), *callbacks))
     callback.on_run_start(folder.path, opening)
-    started = time.perf_counter() - (state.seconds if state else 0.0)
     try:
         with stop_on_signals() as stop:
-            session.fit(
+            history = session.fit(
                 session.build_net(),
                 teacher=teacher,
                 callbacks=[callback],
@@ -63,7 +61,7 @@ def train_session(
         error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
         log(str(error))
         raise
-    callback.on_train_end(time.perf_counter() - started)
+    callback.on_train_end(sum(metrics.seconds for metrics in history))
     if profile is not None:
         folder.write_profile(profile.table())
     evaluation = evaluate_run(folder, session)

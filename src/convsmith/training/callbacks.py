@@ -61,7 +61,7 @@ class Callback:
         """Called after the evaluation of an epoch; `net` is the net that was evaluated."""
 
     def on_train_end(self, seconds: float) -> None:
-        """Called after the last epoch; `seconds` include evaluation."""
+        """Called after the last epoch; `seconds` are those of all epochs, training and evaluation."""
 
     def close(self) -> None:
         """Release resources, for example a terminal. Called after failures too."""

@@ -49,6 +49,14 @@ class Distillation(Table):
     alpha: Share = Field(default=0.9, description="weight of the teacher; that of the labels is 1 - alpha")
 
 
+class Phase(Table):
+    """A part of a training before an extension, whose schedule was planned for another number of epochs."""
+
+    planned: int = Field(ge=1, le=100_000, description="epochs that the schedule was planned for")
+    epochs: int = Field(ge=0, le=100_000, description="completed epochs at the end of the phase")
+    batches: int = Field(default=0, ge=0, description="completed batches of the next epoch at its end")
+
+
 class TrainConfig(Table):
     """The `[train]` table of a recipe."""
 
@@ -107,6 +115,11 @@ class TrainConfig(Table):
         description="number of epochs after which to stop, for a schedule over all of `epochs`",
     )
 
+    phases: Annotated[tuple[Phase, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="phases before the last one, whose schedule spans `epochs`; written by resume --epochs",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _default_distillation(cls, table: Any) -> Any:
@@ -138,6 +151,13 @@ class TrainConfig(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_phases(self) -> Self:
+        ends = [(phase.epochs, phase.batches) for phase in self.phases or ()]
+        if ends != sorted(ends):
+            raise ValueError("phases: expected in the order of the training")
+        return self
+
     @property
     def num_microbatches(self) -> int:
         """Number of microbatches of a full batch."""
@@ -147,8 +167,21 @@ class TrainConfig(Table):
         """Return the height and width of a step's images; None for the original size."""
         if self.progressive is None:
             return None
-        done = ((epoch - 1) * steps_per_epoch + step) / (self.epochs * steps_per_epoch)
+        planned = self.planned_epochs(epoch, step)
+        done = ((epoch - 1) * steps_per_epoch + step) / (planned * steps_per_epoch)
         return self.progressive.start_size if done < self.progressive.until else None
+
+    def planned_epochs(self, epoch: int, step: int) -> int:
+        """Return the number of epochs that the schedule is planned for at a step of an epoch.
+
+        Example:
+            >>> config = TrainConfig(epochs=60, phases=[{"planned": 30, "epochs": 30}])
+            >>> config.planned_epochs(30, 18), config.planned_epochs(31, 0)
+            (30, 60)
+        """
+        done = (epoch - 1, step)
+        phases = (phase for phase in self.phases or () if done < (phase.epochs, phase.batches))
+        return next((phase.planned for phase in phases), self.epochs)
 
     @property
     def epochs_run(self) -> int:

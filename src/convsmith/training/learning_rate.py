@@ -1,6 +1,7 @@
 """The learning rate of a training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
@@ -11,7 +12,11 @@ from convsmith.training.schedules.plateau import Plateau
 
 
 class LearningRate:
-    """Applies a schedule to every parameter group of all optimizers, each from its own learning rate."""
+    """Applies a schedule to every parameter group of all optimizers, each from its own learning rate.
+
+    Attributes:
+        epochs: The number of epochs that the schedule is planned for.
+    """
 
     def __init__(
         self,
@@ -21,10 +26,22 @@ class LearningRate:
         epochs: int,
         steps_per_epoch: int,
     ) -> None:
-        self.config, self.optimizers = config, optimizers
+        self.config, self.optimizers, self.steps_per_epoch = config, optimizers, steps_per_epoch
+        self._settings = [[_settings(group) for group in each.param_groups] for each in optimizers]
+        self.plan(epochs)
+
+    def plan(self, epochs: int) -> None:
+        """Plan the schedule for a number of epochs, from its beginning; `replay` advances it."""
+        self.epochs = epochs
+        for optimizer, settings in zip(self.optimizers, self._settings, strict=True):
+            for group, saved in zip(optimizer.param_groups, settings, strict=True):
+                # Schedulers add entries of their own to the groups.
+                params = group["params"]
+                group.clear()
+                group.update({**saved, "params": params})
         schedulers = [
-            config.build(optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
-            for optimizer in optimizers
+            self.config.build(optimizer, epochs=epochs, steps_per_epoch=self.steps_per_epoch)
+            for optimizer in self.optimizers
         ]
         self.schedulers = [scheduler for scheduler in schedulers if scheduler is not None]
 
@@ -67,3 +84,7 @@ class LearningRate:
                 if self.config.unit == "epoch" and not isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
                     scheduler._step_count += 1  # noqa: SLF001
             self.step_epoch(metrics)
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}

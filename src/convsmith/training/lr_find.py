@@ -74,7 +74,8 @@ def range_test(
         steps: Number of steps, at least 20.
         teacher: Teacher for knowledge distillation.
     """
-    ignored = {"schedule": Constant(), "ema": 0.0, "lookahead": None, "progressive": None, "compile": False}
+    unused = dict.fromkeys(("lookahead", "progressive", "phases"))
+    ignored = {"schedule": Constant(), "ema": 0.0, "compile": False, **unused}
     trainer = Trainer(
         net,
         data,

@@ -77,6 +77,11 @@ class EpochMetrics:
     train_seconds: float
     evaluation_seconds: float
 
+    @property
+    def seconds(self) -> float:
+        """Duration of the epoch, training and evaluation."""
+        return self.train_seconds + self.evaluation_seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:

@@ -159,7 +159,10 @@ class Trainer:
         self.num_batches = num_batches(len(data.train), config.batch_size)
         self.optimizers = config.optimizer.build(net)
         self.schedule = LearningRate(
-            config.schedule, self.optimizers, epochs=config.epochs, steps_per_epoch=self.num_batches
+            config.schedule,
+            self.optimizers,
+            epochs=config.planned_epochs(1, 0),
+            steps_per_epoch=self.num_batches,
         )
         self.averages = WeightAverages(net, config)
         self.gradients = GradientWorkers(
@@ -241,7 +244,7 @@ class Trainer:
         if state.num_batches != self.num_batches:
             # The position within the epoch means nothing for other batches: the epoch starts again.
             self.progress = Progress(epoch=state.progress.epoch)
-        self.schedule.replay(self._global_step(self.progress.epoch, self.progress.step), state.history)
+        self._plan_schedule(self.progress.epoch, self.progress.step)
         if self.history and not self.progress.step:
             self.eval_net = self._export_weights()
 
@@ -279,6 +282,7 @@ class Trainer:
         """Train for one epoch, or for the rest of it, and evaluate."""
         progress = self.progress
         if not progress.step:
+            self._begin_phase(progress.epoch, 0)
             progress.lr = self.schedule.lr
         start = EpochStart(
             epoch=progress.epoch, epochs=self.config.epochs_run, num_batches=self.num_batches, lr=progress.lr
@@ -340,6 +344,7 @@ class Trainer:
         shuffled = enumerate(shuffled_batches(len(self.data.train), self.config.batch_size, order))
         batches = (self.make_batch(indices, progress.epoch, index) for index, indices in shuffled)
         for batch, next_batch in with_next(islice(batches, progress.step, None)):
+            self._begin_phase(batch.epoch, batch.step)
             self.pending.append(self.train_step(batch, next_batch))
             self._read_metrics(leave=self.max_pending_steps if next_batch else 0)
             # After the last batch, the epoch ends with its evaluation.
@@ -354,6 +359,15 @@ class Trainer:
         return SplitMetrics(
             loss=progress.loss_sum / progress.seen, correct=progress.correct, total=progress.seen
         )
+
+    def _begin_phase(self, epoch: int, step: int) -> None:
+        """Plan the schedule anew if a phase of the recipe begins at a step."""
+        if self.config.planned_epochs(epoch, step) != self.schedule.epochs:
+            self._plan_schedule(epoch, step)
+
+    def _plan_schedule(self, epoch: int, step: int) -> None:
+        self.schedule.plan(self.config.planned_epochs(epoch, step))
+        self.schedule.replay(self._global_step(epoch, step), self.history)
 
     def _read_metrics(self, leave: int) -> None:
         """Read the metrics of all pending steps except the last `leave`, and call the callbacks."""

@@ -133,6 +133,11 @@ def differences(recipe: Recipe) -> list[str]:
             "The parts of a batch were computed in parallel. Here they are computed in sequence, so the "
             "running statistics of batch norm are updated once per part instead of once per batch."
         )
+    if train.phases:
+        sentences.append(
+            f"The training was extended. Here the schedule is planned for all {train.epochs} epochs from the "
+            "beginning."
+        )
     if train.teacher:
         sentences.append(
             "The teacher is not part of the project: a new training learns from the labels only, and may "

@@ -136,7 +136,8 @@ def _check_complete(model: RunModel) -> None:
 
 def _summary(model: RunModel, plots: list[str]) -> RunSummary:
     folder, data = model.folder, model.data
-    metrics = compute_metrics(predictions.read(folder.predictions), data.class_names)
+    test = predictions.read(folder.predictions)
+    metrics = compute_metrics(test, data.class_names, model.confidence)
     return RunSummary(
         recipe=model.recipe,
         analysis=model.analysis,
