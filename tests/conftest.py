@@ -129,6 +129,8 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsmith.runs.training.evaluate_run", lambda *_: Mock(lines=list))
     monkeypatch.setattr("convsmith.api.train.write_report", write_report)
     monkeypatch.setattr("convsmith.api.resume.write_report", write_report)
+    for command in ("train", "resume"):
+        monkeypatch.setattr(f"convsmith.api.{command}.with_prediction_check", lambda *given: given[-1])
     monkeypatch.setattr("convsmith.cli.runs._print_result", lambda result: None)
 
 
