@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import convsmith as cs
 from convsmith.errors import ModuleError, ShapeError
+from convsmith.net.tables import totals
 from convsmith.tracing.arguments import tensors_of
 from convsmith.tracing.trace import trace
 
@@ -132,6 +133,33 @@ def test_integer_inputs(dtype: str) -> None:
     with pytest.raises(ModuleError) as caught:
         trace(net, (16,))
     assert caught.value.problems[0].fix == "indices are integers: write --input 16:int64"
+
+
+class Scalars(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(2.0))
+        self.line = nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.line(x * self.a) if x.dim() else x * self.a + self.line.bias
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (1, 5), (3, 5), (2, 3, 5), (1, 2, 3, 4, 5, 5)])
+def test_tensors_of_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
+    net, x = Scalars(), torch.rand(shape)
+    analysis = cs.summary(net, args=(x,))
+    parameters, macs = counted(net, x)
+    assert (analysis.macs, analysis.parameters) == (macs, parameters)
+    assert repr(analysis)
+    assert totals(analysis)
+    assert cs.summary(net, args=x).rows == analysis.rows
+
+
+@pytest.mark.parametrize("text", ["scalar", "scalar:float32"])
+def test_one_value_for_each_sample(text: str) -> None:
+    analysis = trace(nn.Identity(), [text])
+    assert (analysis.inputs, analysis.rows[0].out_shape) == ((cs.Input(shape=()),), ())
 
 
 def test_a_batch_is_counted_whole() -> None:

@@ -77,7 +77,12 @@ def compact_cells(rows: Sequence[Row]) -> list[list[str]]:
     """
     lines: list[tuple[Row, int]] = []
     for row in rows:
-        if row.elementwise and len(row.sources) == 1 and lines and not row.out_field.unknown:
+        if (
+            row.elementwise
+            and len(row.sources) == 1
+            and lines
+            and not (row.out_field.unknown or row.out_field.constant)
+        ):
             lines[-1] = (lines[-1][0], lines[-1][1] + row.parameters)
         else:
             lines.append((row, row.parameters))

@@ -148,16 +148,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.constants.pop(id(tensor), None)
 
     def follow_inputs(self, fake: Arguments) -> None:
-        """Follow the inputs; those of the size of the image share its axes."""
+        """Follow the inputs: those of the size of the image share its axes, others do not depend on it."""
         image = fake.image
-        lineage = Lineage.of_image(image.shape)
+        rows = frozenset({IMAGE})
         for tensor in fake.tensors:
-            if tensor.dim() == image.dim() and tensor.shape[2:] == image.shape[2:]:
+            if image.dim() <= 2:
+                self.follow(tensor, Lineage(dims=plain_dims(tensor.shape), rows=rows))
+            elif tensor.dim() == image.dim() and tensor.shape[2:] == image.shape[2:]:
                 self.follow(tensor, Lineage.of_image(tensor.shape))
             else:
-                self.follow(
-                    tensor, replace(lineage, dims=plain_dims(tensor.shape), axes=(None,) * len(lineage.axes))
-                )
+                self.hold(tensor, rows, {})
 
     def lineage_of(self, tensor: Tensor) -> Lineage | None:
         return self.lineages.get(id(tensor))
