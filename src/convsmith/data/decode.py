@@ -189,7 +189,7 @@ def _decode_opened(image: Image.Image) -> DecodedImage:
     # All from the header: no pixel is decoded yet.
     mode, file_format, transparent = mode_of(image), image.format, transparent_sample(image)
     _check_size(image)
-    image.load()
+    _load(image)
     try:
         pixels, alpha = grey_or_rgb(image, transparent)
     except ValueError as error:
@@ -201,6 +201,22 @@ def _decode_opened(image: Image.Image) -> DecodedImage:
         pixels, alpha = pixels.transpose(turn), alpha and alpha.transpose(turn)
     pages = _pages(image)
     return DecodedImage(image=pixels, alpha=alpha, mode=mode, format=file_format, pages=pages)
+
+
+def _load(image: Image.Image) -> None:
+    """Decode the pixels, never through a map of the file.
+
+    Pillow 13 maps an uncompressed TIFF that was opened by its path in the size of the turned image, so that
+    rows and columns are mixed up.
+    """
+    name = getattr(image, "filename", None)
+    if name:
+        image.filename = ""  # type: ignore[attr-defined]
+    try:
+        image.load()
+    finally:
+        if name:
+            image.filename = name  # type: ignore[attr-defined]
 
 
 def _check_size(image: Image.Image) -> None:

@@ -99,4 +99,4 @@ def resize(image: Image.Image, rule: InputRule) -> Image.Image:
 
 def as_array(image: Image.Image) -> Pixels:
     """Return the pixels `(H, W, C)` of an image of mode L or RGB."""
-    return np.asarray(image).reshape(image.height, image.width, len(image.getbands()))
+    return np.array(image).reshape(image.height, image.width, len(image.getbands()))
