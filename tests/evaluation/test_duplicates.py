@@ -15,5 +15,5 @@ def test_near_duplicates() -> None:
     labels, test_labels = np.arange(60) % 3, np.arange(10) % 3
     result = duplicate_pairs(Split(images=train, labels=labels), Split(images=test, labels=test_labels))
     assert [(each.test, each.train) for each in result] == [(2, 40), (5, 7)]
-    assert result[0].difference == 0
+    assert result[0].difference < 0.1
     assert [each.same_label for each in result] == [40 % 3 == 2, 7 % 3 == 5 % 3]

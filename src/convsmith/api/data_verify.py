@@ -5,13 +5,16 @@ from convsmith.data.verify import verify
 from convsmith.recipes.loader import load_data_config
 
 
-def verify_data(name: str, *overrides: str, refresh: bool = False) -> Verification:
+def verify_data(
+    name: str, *overrides: str, refresh: bool = False, near_duplicates: bool = False
+) -> Verification:
     """Decode every image of a data set as a training does, and report every issue. Nothing is modified.
 
     Args:
         name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`.
         overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
         refresh: Also remove the data set from the cache, so that every command decodes it again.
+        near_duplicates: Also find flipped, rotated, shifted, brighter, duller and recompressed copies.
 
     Raises:
         DataError: The data set does not exist or is unreadable.
@@ -22,4 +25,4 @@ def verify_data(name: str, *overrides: str, refresh: bool = False) -> Verificati
         >>> verification.clean, verification.issues
         (True, ())
     """
-    return verify(load_data_config(name, overrides), refresh=refresh)
+    return verify(load_data_config(name, overrides), refresh=refresh, near_duplicates=near_duplicates)

@@ -35,12 +35,18 @@ def verify_data(
     *,
     show_all: Annotated[bool, typer.Option("--all", help="List every file.")] = False,
     refresh: Refresh = False,
+    near_duplicates: Annotated[
+        bool,
+        typer.Option("--near-duplicates", help="Also find flipped, rotated, shifted and brighter copies."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a data set; exit with code 1 if there are issues."""
     from convsmith.data.issues import DEFAULT_LIMIT, report_lines
 
-    verification = cs.verify_data(source, *(overrides or []), refresh=refresh)
+    verification = cs.verify_data(
+        source, *(overrides or []), refresh=refresh, near_duplicates=near_duplicates
+    )
     if as_json:
         print_text(json.dumps(verification.record(), indent=2))
     else:

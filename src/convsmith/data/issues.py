@@ -16,6 +16,8 @@ Kind = Literal[
     "few images",
     "across splits",
     "duplicate",
+    "near-duplicate across splits",
+    "near-duplicate",
     "wrong type",
     "mixed modes",
 ]
@@ -29,6 +31,8 @@ STOPS_TRAINING: dict[Kind, bool] = {
     "few images": False,
     "across splits": False,
     "duplicate": False,
+    "near-duplicate across splits": False,
+    "near-duplicate": False,
     "wrong type": False,
     "mixed modes": False,
 }

@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from convsmith.data.background import CANDIDATES, named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
 from convsmith.data.index import forget
 from convsmith.data.input_rule import Colour, flatten
-from convsmith.data.issues import STOPS_TRAINING, DataIssue, Verification
+from convsmith.data.issues import STOPS_TRAINING, DataIssue, Kind, Verification
+from convsmith.data.near_duplicates import NearPair, Thumbnails, near_pairs
 from convsmith.data.raw import RawData
 from convsmith.data.scan import ScanResult, scan
 from convsmith.data.sources import find_source, read_source
@@ -39,7 +42,7 @@ FEW, FEW_SHARE = 5, 0.1
 _DIGEST_BYTES = 16
 
 
-def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
+def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool = False) -> Verification:
     """Decode every image of a data set as training would, and report every issue.
 
     Files are named by their path relative to the source, rows of parquet files by their index. Images with
@@ -48,6 +51,8 @@ def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
     Args:
         config: The `[data]` table of a recipe. With `resize`, mixed sizes are no issue.
         refresh: Also remove the data set from the cache, so that it is decoded again when it is used.
+        near_duplicates: Also find flipped, rotated, shifted, brighter, duller and recompressed copies.
+            This needs 4 KB of memory per image.
 
     Raises:
         DataError: The data set does not exist or is unreadable.
@@ -62,7 +67,7 @@ def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
         forget(source.location)
     raw = read_source(source, config, refresh=refresh)
     colours = {named_colour(config.background, 3)} if config.background else set(CANDIDATES.values())
-    table = _ImageTable(raw, sorted(colours))
+    table = _ImageTable(raw, sorted(colours), Thumbnails() if near_duplicates else None)
     result = scan(raw, table)
     background = result.background.colour(3)
     issues = [
@@ -71,6 +76,7 @@ def verify(config: DataConfig, *, refresh: bool = False) -> Verification:
         *(_outliers("mixed sizes", table.sizes, table.locations) if config.resize is None else ()),
         *_small_classes(raw, result),
         *table.duplicates(background if background in colours else min(colours)),
+        *table.near_duplicates(),
         *table.wrong_types,
         *_outliers("mixed modes", table.modes, table.locations),
     ]
@@ -101,8 +107,8 @@ class _ImageTable:
     Which background applies is known at the end, so that there is a digest for each that may.
     """
 
-    def __init__(self, raw: RawData, backgrounds: Sequence[Colour]) -> None:
-        self.raw = raw
+    def __init__(self, raw: RawData, backgrounds: Sequence[Colour], thumbnails: Thumbnails | None) -> None:
+        self.raw, self.thumbnails = raw, thumbnails
         self.names = list(raw.splits)
         self.splits, self.indices = array("b"), array("q")
         self.sizes: list[str] = []
@@ -118,6 +124,9 @@ class _ImageTable:
         # Images of equal size or mode share one text.
         self.sizes.append(self._texts.setdefault(image.size, f"{image.width}x{image.height} pixels"))
         self.modes.append(self._texts.setdefault(decoded.mode, f"mode {decoded.mode}"))
+        if self.thumbnails is not None:
+            # Black ink and white ink are visible on grey.
+            self.thumbnails.add(Image.fromarray(np.asarray(flatten(decoded, named_colour("grey", 3)))))
         digest = b""
         for colour in self.digests:
             if decoded.alpha is not None or not digest:
@@ -140,21 +149,51 @@ class _ImageTable:
 
     def duplicates(self, background: Colour) -> Iterator[DataIssue]:
         """Yield an issue for each image with the pixels of an earlier one."""
+        originals = self._originals(background)
+        for number in np.flatnonzero(originals != np.arange(len(originals))).tolist():
+            yield self._copy("duplicate", number, int(originals[number]), "the same pixels as")
+
+    def near_duplicates(self) -> Iterator[DataIssue]:
+        """Yield an issue for each image that is nearly an earlier one, preferably one of another split."""
+        if self.thumbnails is None:
+            return
+        originals = self._originals(next(iter(self.digests)))
+        numbers = np.flatnonzero(originals == np.arange(len(originals)))
+        if len(numbers) < 2:
+            return
+        splits = np.array(self.splits)[numbers]
+        closest: dict[int, NearPair] = {}
+        for pair in near_pairs(self.thumbnails.pixels()[numbers]):
+            best = closest.setdefault(pair.image, pair)
+            if splits[pair.image] == splits[best.other] != splits[pair.other]:
+                closest[pair.image] = pair
+        for pair in closest.values():
+            how = f"after alignment, {pair.difference:.1f} of 255 levels from"
+            yield self._copy("near-duplicate", int(numbers[pair.image]), int(numbers[pair.other]), how)
+
+    def _originals(self, background: Colour) -> NDArray[np.int64]:
+        """Return the number of the first image with the pixels of each image."""
         digests = np.frombuffer(bytes(self.digests[background]), dtype=f"S{_DIGEST_BYTES}")
         _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
-        originals = first[inverse]
-        for number in np.flatnonzero(originals != np.arange(len(digests))):
-            (split, index), (other_split, other) = map(self.position, map(int, (number, originals[number])))
-            here, there = self.raw.splits[split], self.raw.splits[other_split]
-            reason = f"the same pixels as {there.locations[other]}"
-            names = [self.raw.class_names[label] for label in (here.labels[index], there.labels[other])]
-            if names[0] != names[1]:
-                reason += f", labelled {names[0]!r} here and {names[1]!r} there"
-            yield DataIssue(
-                kind="duplicate" if split == other_split else "across splits",
-                file=here.locations[index],
-                reason=reason,
-            )
+        originals: NDArray[np.int64] = first[inverse]
+        return originals
+
+    def _copy(
+        self, kind: Literal["duplicate", "near-duplicate"], number: int, original: int, how: str
+    ) -> DataIssue:
+        (split, index), (other_split, other) = self.position(number), self.position(original)
+        here, there = self.raw.splits[split], self.raw.splits[other_split]
+        reason = f"{how} {there.locations[other]}"
+        names = [self.raw.class_names[label] for label in (here.labels[index], there.labels[other])]
+        if names[0] != names[1]:
+            reason += f", labelled {names[0]!r} here and {names[1]!r} there"
+        across: dict[str, Kind] = {
+            "duplicate": "across splits",
+            "near-duplicate": "near-duplicate across splits",
+        }
+        return DataIssue(
+            kind=kind if split == other_split else across[kind], file=here.locations[index], reason=reason
+        )
 
 
 class _Locations(Sequence[str]):
