@@ -100,7 +100,7 @@ def near_pairs(thumbnails: NDArray[np.uint8], others: NDArray[np.uint8] | None =
         others: `(M, S, S, C)`; by default the images themselves.
 
     Returns:
-        Pairs by position; `other` is below `image` if there are no others. The closest of an image comes first.
+        Pairs by position, the closest of an image first; `other` is below `image` if there are no others.
 
     Example:
         >>> images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), dtype=np.uint8)
