@@ -98,11 +98,14 @@ def test_what_looks_like_a_split_is_no_class(name: str, tmp_path: Path) -> None:
 def test_what_holds_only_folders_is_no_class(name: str, tmp_path: Path) -> None:
     message = refused(tree(tmp_path, *classes(""), f"{name}/a/0.png", f"{name}/b/0.png"))
     assert f"{name} hold only folders (a, b), so no class" in message
+    assert f'data.splits.train="{name}"; or, if all are classes: data.splits.train="."' in message
 
 
 def test_splits_in_classes_and_folds(tmp_path: Path) -> None:
     inverted = tree(tmp_path / "a", *classes("cat", ("train", "test")), *classes("dog", ("train", "test")))
     assert "not the splits into the classes" in refused(inverted)
+    inside = tree(tmp_path / "c", *classes("data/train"), *classes("data/test"), "sample/0.png")
+    assert 'data.splits.train="data/train" data.splits.test="data/test"' in refused(inside)
     folds = tree(
         tmp_path / "b",
         *(path for fold in "12" for part in ("train", "test") for path in classes(f"fold{fold}/{part}")),
@@ -156,6 +159,25 @@ def test_images_with_a_table_of_labels(folder: str, tmp_path: Path) -> None:
     assert "parquet" in message
     flat = tree(tmp_path / "flat", "0.png", "1.png", "labels.csv")
     assert "labels.csv" in refused(flat)
+
+
+def test_splits_in_the_names_of_classes(tmp_path: Path) -> None:
+    names = ("cat_train", "cat_test", "dog_train", "dog_test")
+    assert "are those of classes and of splits" in refused(tree(tmp_path, *classes("", names)))
+    assert set(read_image_folder(tmp_path, SplitNames(train=".")).class_names) == set(names)
+    raw = read_image_folder(tree(tmp_path / "two", *classes("", ("steam train", "bus"))))
+    assert raw.class_names == ("bus", "steam train")
+
+
+@pytest.mark.parametrize("inner", ["test", "images", "unlabelled"])
+def test_a_test_split_without_classes(inner: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("train"), f"test/{inner}/0.png")
+    assert "name the training set alone" in refused(root)
+    check(read_image_folder(root, SplitNames(train="train")), 4, None)
+
+
+def test_a_test_split_may_have_one_class(tmp_path: Path) -> None:
+    check(read_image_folder(tree(tmp_path, *classes("train"), *classes("test", ("cat",)))), 4, 2)
 
 
 def test_one_class_is_refused(tmp_path: Path) -> None:

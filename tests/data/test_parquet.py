@@ -11,7 +11,7 @@ import pytest
 
 from convsmith.data.dataset import load
 from convsmith.errors import DataError
-from helpers.sources import config, parquet, png, problems
+from helpers.sources import config, parquet, png, problems, tree
 
 
 def test_parquet_columns_are_detected_by_type(tmp_path: Path) -> None:
@@ -190,6 +190,15 @@ def test_ambiguous_files_are_named(locations: tuple[str, str], what: str, named:
     assert data.class_names == ("a", "b")
     assert data.layout.left_out == {"not named in data.splits": 1}
     assert "starts with 'nothing'" in problems(tmp_path, splits={"train": "nothing"})
+
+
+def test_images_and_tables_beside_parquet_files_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, "train.pq", LABELS)
+    write(tmp_path, "test.PARQUET", LABELS, start=10)
+    tree(tmp_path, "example/0.png", "more/1.png", "labels.csv", "README.txt")
+    data = load(config(tmp_path))
+    assert (len(data.train), len(data.test)) == (4, 4)
+    assert data.layout.left_out == {"beside parquet files, which are read": 3}
 
 
 def test_one_unknown_name_is_the_training_set(tmp_path: Path) -> None:

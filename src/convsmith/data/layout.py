@@ -115,15 +115,15 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
     top = tree.unwrapped(())
     roles = tree.split_roles(top)
     if not roles:
-        _check_classes(tree, top, is_split=False)
+        _check_classes(tree, top)
         notes = (f"the class folders are in {_text(top)}/",) if top else ()
         return Layout(folders={"train": PurePosixPath(*top)}, notes=notes, left_out={})
     sizes = {_text(each): tree.total[each] for each in roles}
     chosen = choose_splits({_text(each): role for each, role in roles.items()}, sizes, tree.root)
     folders = {name: tuple(text.split("/")) for name, text in chosen.by_role().items()}
     used = {name: tree.unwrapped(folder, is_split=True) for name, folder in folders.items()}
-    for folder in used.values():
-        _check_classes(tree, folder, is_split=True)
+    for name, folder in used.items():
+        _check_classes(tree, folder, name)
     left_out = {
         PurePosixPath(*each): _reason(tree, each, roles.get(each))
         for each in tree.children(top)
@@ -160,14 +160,13 @@ def _named(tree: Tree, named: SplitNames) -> Layout:
     return Layout(folders=folders, left_out=left_out)
 
 
-def _check_classes(tree: Tree, parent: Parts, *, is_split: bool) -> None:
-    """Raise DataError unless the sub-folders of a folder are classes."""
+def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:
+    """Raise DataError unless the sub-folders of a folder, which may be a split, are classes."""
     children = tree.children(parent)
     tables = [_text(each) for each in tree.files if PurePosixPath(each[-1]).suffix.lower() in _TABLES]
+    fix = _table_fix(tables) or LAYOUT_HINT
     if not children:
-        raise _error(
-            tree, parent, f"found no class folders{_beside(tables)}", _table_fix(tables) or LAYOUT_HINT
-        )
+        raise _error(tree, parent, f"found no class folders{_beside(tables)}", fix)
     nested = [each for each in children if tree.holds_only_folders(each)]
     if nested:
         inner = [each[-1] for each in tree.children(nested[0])]
@@ -175,36 +174,50 @@ def _check_classes(tree: Tree, parent: Parts, *, is_split: bool) -> None:
             tree,
             parent,
             f"{_listed([each[-1] for each in nested])} hold only folders ({_listed(inner)}), so no class",
-            _nested_fix(tree, nested[0]),
+            _nested_fix(tree, parent, nested[0]),
         )
     bins = [each for each in children if tree.direct[each]]
-    odd = [each[-1] for each in bins if _is_no_class(each[-1], is_split=is_split)]
+    odd = [each[-1] for each in bins if _is_no_class(each[-1], is_split=split is not None)]
     if odd:
-        where = _text(parent) or "."
         raise _error(
             tree,
             parent,
             f"{_listed(odd)}{_beside(tables)}: images in no class folders; the name is that of no class",
-            _table_fix(tables)
-            or f'move it away, or, if all are classes: data.splits.train="{where}"; {LAYOUT_HINT}',
+            _table_fix(tables) or _odd_fix(parent, split),
         )
-    if len(bins) == 1 and len(children) == 1:
+    if len({role_of(each[-1]) for each in bins} & {"train", "test", "validation"}) > 1:
         raise _error(
             tree,
             parent,
-            f"found one class, {bins[0][-1]!r}{_beside(tables)}, expected at least two",
-            _table_fix(tables) or LAYOUT_HINT,
+            f"the names {_listed([each[-1] for each in bins])} are those of classes and of splits",
+            f"put them into splits, or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}",
         )
+    if len(bins) == 1 and len(children) == 1 and split != "test":
+        what = f"found one class, {bins[0][-1]!r}{_beside(tables)}, expected at least two"
+        raise _error(tree, parent, what, fix)
 
 
-def _nested_fix(tree: Tree, folder: Parts) -> str:
-    splits = tree.split_roles(folder)
-    train = next((each for each, role in splits.items() if role == "train"), folder)
-    if any(role_of(each[-1]) == "train" for each in tree.children(folder)) and not splits:
+def _odd_fix(parent: Parts, split: str | None) -> str:
+    if split == "test":
+        return f"move it away, or name the training set alone: data.splits.train=...; {LAYOUT_HINT}"
+    return f"move it away, or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}"
+
+
+def _nested_fix(tree: Tree, parent: Parts, folder: Parts) -> str:
+    roles = tree.split_roles(folder)
+    names = [_name(role, each) for each, role in roles.items() if role in {"train", "test"}]
+    if any(role == "train" for role in roles.values()):
+        return f"name the splits, for example {' '.join(sorted(names, reverse=True))}; {LAYOUT_HINT}"
+    if any(role_of(each[-1]) == "train" for each in tree.children(folder)):
         return f"put the classes into the splits, not the splits into the classes; {LAYOUT_HINT}"
     return (
-        f'name the folder of the training set, for example data.splits.train="{_text(train)}"; {LAYOUT_HINT}'
+        f"name the training set, for example {_name('train', folder)}; "
+        f"or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}"
     )
+
+
+def _name(role: str, folder: Parts) -> str:
+    return f'data.splits.{role}="{_text(folder) or "."}"'
 
 
 def _is_no_class(name: str, *, is_split: bool) -> bool:

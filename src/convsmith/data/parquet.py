@@ -9,16 +9,18 @@ from typing import Any
 from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
-from convsmith.data.listing import list_files
+from convsmith.data.listing import is_image, list_files
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.splits import VALIDATION_NOTE, Role, choose_splits, role_of
 from convsmith.data.tables import declared_names, encoded_image, features_of, find_columns, reason_of
 from convsmith.errors import DataError
+from convsmith.system import paths
 
 # Rows in memory at once, as long as they take no more than `MAX_BYTES`.
 _BATCH_ROWS = 256
 # Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
 _MAX_RATIO = 200
+_OTHER_TABLES = frozenset({".arrow", ".csv", ".tsv", ".jsonl", ".feather"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class ChosenFiles:
     test_is_validation: bool
 
 
-def read_parquet(source: Source, files: Sequence[Path], config: DataConfig) -> RawData:
+def read_parquet(source: Source, config: DataConfig) -> RawData:
     """Return the rows of a folder's parquet files, by split.
 
     The name of a file, or of the folder it is in, determines its split.
@@ -65,7 +67,13 @@ def read_parquet(source: Source, files: Sequence[Path], config: DataConfig) -> R
         DataError: No file can be read, or splits, configurations or columns are missing or ambiguous.
     """
     root = Path(source.location)
-    locations = [path.relative_to(root).as_posix() for path in files]
+    files = list_files(root)
+    locations = [path.relative_to(root).as_posix() for path in files if is_parquet(path)]
+    others = {
+        path.relative_to(root).as_posix(): "beside parquet files, which are read"
+        for path in files
+        if is_image(path) or path.suffix.lower() in _OTHER_TABLES
+    }
     chosen = choose_files(locations, config.splits, source.location)
     unreadable: dict[str, str] = {}
     features = {}
@@ -98,7 +106,7 @@ def read_parquet(source: Source, files: Sequence[Path], config: DataConfig) -> R
         },
         class_names=names,
         unreadable=unreadable,
-        ignored=chosen.ignored,
+        ignored={**chosen.ignored, **others},
         notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
     )
@@ -167,8 +175,13 @@ def file_split(location: str) -> FileSplit:
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """Return all regular parquet files below a folder, sorted; reading a pipe would not end."""
-    return [path for path in list_files(folder) if path.suffix == ".parquet" and path.is_file()]
+    """Return all regular parquet files below a folder, sorted."""
+    return [path for path in list_files(folder) if is_parquet(path)]
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a path is a regular file named like a parquet file; reading a pipe would not end."""
+    return path.suffix.lower() in {".parquet", ".pq"} and paths.is_file(path)
 
 
 def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
@@ -179,11 +192,13 @@ def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
     """
     import datasets
 
-    first = parquet_files(Path(source.location))[0]
+    root = Path(source.location)
+    locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
+    first = choose_files(locations, config.splits, source.location).files["train"][0]
     try:
-        features = _read_features(first)
+        features = _read_features(root / first)
     except (OSError, ValueError) as error:
-        raise unreadable_files(source, {first.name: reason_of(error)}) from error
+        raise unreadable_files(source, {first: reason_of(error)}) from error
     image, label = find_columns(features, source, config)
     return image, label, isinstance(features.get(image), datasets.Image)
 
@@ -308,7 +323,7 @@ def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
         files[split] = [
             place
             for place, end in rest.items()
-            if start in {"", "."} or re.match(r"[-_. ]*\d|/|\.parquet$", end)
+            if start in {"", "."} or re.match(r"[-_. ]*\d|/|\.(parquet|pq)$", end)
         ]
         if not files[split]:
             raise DataError(

@@ -18,7 +18,7 @@ from convsmith.data.idx import is_idx, read_idx
 from convsmith.data.labels import TableLabels, combined, name_notes
 from convsmith.data.layout import LAYOUT_HINT
 from convsmith.data.listing import is_image, list_files
-from convsmith.data.parquet import parquet_files, read_parquet
+from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
@@ -87,7 +87,7 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case "images":
             return read_image_folder(Path(source.location), config.splits)
         case "parquet":
-            return read_parquet(source, parquet_files(Path(source.location)), config)
+            return read_parquet(source, config)
         case "idx":
             return read_idx(Path(source.location), list_files(Path(source.location)), config.splits)
         case _:
@@ -134,7 +134,7 @@ def _hub_source(title: str, hub_id: str) -> Source:
 def _folder_source(title: str, folder: Path) -> Source:
     folder = folder.resolve()
     files = [path for path in list_files(folder) if paths.is_file(path)]
-    if any(file.suffix == ".parquet" for file in files):
+    if any(map(is_parquet, files)):
         kind = "parquet"
     elif any(map(is_image, files)):
         kind = "images"
