@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -152,6 +153,18 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left
 
     rule = [("-" * width) if index < left else "-" * (width - 1) + ":" for index, width in enumerate(widths)]
     return "\n".join([line(header), f"| {' | '.join(rule)} |", *map(line, rows)])
+
+
+def escape_json(text: str) -> str:
+    r"""Escape the characters in JSON that are not printable; the values stay the same.
+
+    >>> escape_json('["\u202e", "\x7f", "ü"]')
+    '["\\u202e", "\\u007f", "ü"]'
+    """
+    return "".join(
+        char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
+        for char in text
+    )
 
 
 def csv_row(cells: Iterable[Any]) -> str:

@@ -212,5 +212,5 @@ def test_file_names_that_are_not_unicode(image_folder: Folder) -> None:
     assert [each.file for each in verification.issues] == [os.fsdecode(b"train/two/\xff.png")]
     ended = in_process("data", "verify", str(root))
     Oracle(root).check(ended, exit_code=1)
-    assert "train/two/?.png" in ended.out
+    assert r"train/two/\udcff.png" in ended.out
     assert json.loads(in_process("data", "verify", str(root), "--json").out)["clean"] is False

@@ -9,6 +9,7 @@ import pytest
 import convsmith as cs
 from convsmith.errors import BundleError
 from helpers.bundles import rewritten
+from helpers.oracle import Oracle
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,21 @@ from helpers.bundles import rewritten
         (("preprocessing", "sizes"), "eval('1')", "preprocessing.sizes"),
         (("confidence", "temperature"), 0.0, "confidence.temperature"),
         (("__class__",), "x", "__class__"),
-        (("labels",), ["a"] * 11, "10 outputs for 11 labels"),
+        (("labels",), ["a"] * 11, "the counts of 10 classes for 11 labels"),
+        (("labels",), ["a"] * 2, "the counts of 10 classes for 2 labels"),
+        (("measured", "correct"), 9_999, "in all classes, 9,999 of "),
+        (("measured", "total"), 10_000, "in all classes, "),
+        (("measured", "low"), 1.0, "not in its interval"),
+        (("measured", "high"), 0.0, "not in its interval"),
+        (("measured", "unsure_among_wrong"), None, "expected a share of unsure predictions"),
+        (("measured", "accuracy_if_sure"), None, "expected an accuracy of sure predictions"),
+        (("measured", "classes"), [{"correct": 2, "total": 1}] * 10, "more images of a class are correct"),
+        (("weights", "correct_fp16"), 1, "the correct predictions of the weights"),
+        (("weights", "correct_fp32"), 10_000, "the correct predictions of the weights"),
+        (("confidence", "images"), 7, "another number of test images"),
+        (("confidence", "temperature"), 1e-320, "confidence.temperature"),
+        (("origin", "seconds"), 1e999, "Infinity"),
+        (("origin", "seed"), 10**4000, "a number of 13,288 bits"),
         (("weights", "format"), "fp32", "expected torch.float32"),
     ],
 )  # fmt: skip
@@ -39,3 +54,20 @@ def test_values_outside_of_the_schema_are_refused(
     with pytest.raises(BundleError) as caught:
         cs.load(rewritten(bundle_copy, "bundle.json", json.dumps(metadata).encode()))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bundle.json", "manifest.json"])
+@pytest.mark.parametrize("command", [["summary"], ["check"], ["predict", "image.png"]])
+def test_duplicate_keys_are_refused(bundle_copy: Path, name: str, command: list[str]) -> None:
+    text = (bundle_copy / name).read_text()
+    twice = text.replace("{", '{"format": 1,' if name == "bundle.json" else '{"README.md": {},', 1)
+    if name == "bundle.json":
+        rewritten(bundle_copy, name, twice.encode())
+    else:
+        (bundle_copy / name).write_text(twice)
+    with pytest.raises(BundleError, match="duplicate key"):
+        cs.resolve(str(bundle_copy))
+    oracle = Oracle(bundle_copy)
+    oracle.expect_error(
+        command[0], str(bundle_copy), *command[1:], code="E070" if len(command) < 2 else "E010"
+    )

@@ -81,6 +81,17 @@ def test_failing_urls_are_reported(server: str, page: str, message: str) -> None
         fetch(server + page, timeout=0.3, limit=5000)
 
 
+def test_no_password_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.csv"
+    address = "http://me:secret@127.0.0.1:9/one.png"
+    for options in ([], ["--json"], ["--csv", str(rows)]):
+        assert command(["predict", "digits", address, *options]) == 1
+        output = capsys.readouterr()
+        assert "secret" not in output.out + output.err
+        assert "http://***@127.0.0.1:9/one.png" in output.err
+    assert "secret" not in rows.read_text()
+
+
 def test_an_unreachable_server_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["predict", "digits", "http://127.0.0.1:9/one.png"]) == 1
     assert (

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from convsmith.cli import run
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import DatasetInfo, image_ids, load_training_data
 from convsmith.data.dataset import load as load_data
-from convsmith.errors import DivergedError, MissingExtraError, RecipeError, RunError, StoppedError
+from convsmith.errors import DivergedError, FileError, MissingExtraError, RecipeError, RunError, StoppedError
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, first_candidate, next_candidate
 from convsmith.nas.halving import compute_rungs, promotable
@@ -36,6 +37,7 @@ from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.spec import Residual
 from convsmith.recipes.loader import load
+from convsmith.runs.folder import RunFolder
 from convsmith.system.signals import ALARM
 from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics
 
@@ -225,6 +227,7 @@ class Objective:
                     train_seconds=1.0, evaluation_seconds=0.5,
                 )
             )  # fmt: skip
+        RunFolder(path=runner.trial_folder(number)).write_metrics(done)
         return tuple(done)
 
 
@@ -511,3 +514,81 @@ def test_parents_at_higher_rungs_win_tournaments() -> None:
     )
     assert parents[1] > parents[2]
     assert parents[1] > parents[3]
+
+
+Damage = Callable[[list[dict[str, Any]]], object]
+
+
+def candidate_of(journal: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first candidate in a journal."""
+    records = (line["user_attr"].get("candidate") for line in journal if "user_attr" in line)
+    return next(record for record in records if record)
+
+
+def score_of(journal: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(line for line in journal if "intermediate_value" in line)
+
+
+DAMAGES: dict[str, Damage] = {
+    "an unknown operation": lambda journal: journal[0].update(op_code=99),
+    "no operation": lambda journal: journal[1].pop("op_code"),
+    "a trial of no study": lambda journal: journal[1].update(study_id=7),
+    "lines in reverse": lambda journal: journal.reverse(),
+    "a text for a number": lambda journal: score_of(journal).update(intermediate_value="high"),
+    "no candidate's net": lambda journal: candidate_of(journal).pop("net"),
+    "a net that is none": lambda journal: candidate_of(journal).update(net="os.system"),
+    "another net": lambda journal: candidate_of(journal).update(net="C8 / G F10"),
+    "fields of text": lambda journal: candidate_of(journal).update(fields={"train.optimizer.lr": "x"}),
+    "negative parameters": lambda journal: candidate_of(journal).update(parameters=-1),
+    "other parameters": lambda journal: candidate_of(journal).update(parameters=7),
+    "other MACs": lambda journal: candidate_of(journal).update(macs=7),
+    "a higher score": lambda journal: score_of(journal).update(intermediate_value=0.99),
+    "a score above 1": lambda journal: score_of(journal).update(intermediate_value=99.0),
+    "a score that is no number": lambda journal: score_of(journal).update(intermediate_value=float("nan")),
+    "a score of another epoch": lambda journal: score_of(journal).update(step=77),
+    "a list": lambda journal: journal.insert(2, []),  # type: ignore[arg-type]
+    "4,000 digits": lambda journal: journal[1].update(study_id=10**4000),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_refused(damage: str, objective: Objective, tmp_path: Path) -> None:
+    search(settings(), tmp_path, trials=3)
+    path = tmp_path / "journal.log"
+    journal = [json.loads(line) for line in path.read_text().splitlines()]
+    DAMAGES[damage](journal)
+    path.write_text("".join(json.dumps(line) + "\n" for line in journal))
+    calls = list(objective.calls)
+    with pytest.raises(RunError) as caught:
+        search(settings(), tmp_path, trials=6)
+    assert caught.value.problems[0].where == str(path)
+    assert "start another study" in caught.value.problems[0].fix
+    # Nothing was trained on top of it.
+    assert objective.calls == calls
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04 pickle\n",
+        b"{}\n",
+        b"[1]\n",
+        b"null\n",
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        b"9" * 5000 + b"\n",
+    ],
+)
+def test_a_file_that_is_no_journal_is_refused(content: bytes, objective: Objective, tmp_path: Path) -> None:
+    search(settings(), tmp_path, trials=1)
+    (tmp_path / "journal.log").write_bytes(content)
+    with pytest.raises(RunError, match=r"journal\.log: damaged"):
+        search(settings(), tmp_path, trials=2)
+
+
+def test_a_journal_that_is_a_pipe_is_refused(objective: Objective, tmp_path: Path) -> None:
+    search(settings(), tmp_path, trials=1)
+    (tmp_path / "journal.log").unlink()
+    os.mkfifo(tmp_path / "journal.log")
+    with pytest.raises(FileError, match="not a regular file"):
+        search(settings(), tmp_path, trials=2)

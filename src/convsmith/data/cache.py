@@ -255,8 +255,11 @@ def _load(entry: Entry) -> CachedData:
             if f"{name}-labels.npy" in meta["sha256"]
         }
     except (FileError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+        if isinstance(error, FileError):
+            reason = f"{error.problems[0].what}: {Path(error.problems[0].where).name}"
         raise DataError(
-            f"the cache is damaged: {error}",
+            f"the cache is damaged: {reason}",
             where=str(content),
             fix="decode the images again with --refresh (in Python refresh=True), or remove this folder",
         ) from error

@@ -25,7 +25,8 @@ class Confidence(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    temperature: float = Field(gt=0, le=1000, allow_inf_nan=False)
+    # Far beyond the range that is fitted; below it, probabilities are not numbers.
+    temperature: float = Field(ge=1e-3, le=1000, allow_inf_nan=False)
     unsure_below: Share
     fitted_on: Literal["validation", "test"]
     images: Annotated[int, Field(ge=0, le=2**53)]

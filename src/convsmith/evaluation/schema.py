@@ -4,7 +4,10 @@ Shares, accuracies and confidences are from 0 to 1. What is undefined, such as t
 is never predicted, is None.
 """
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field
+import math
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field, model_validator
 
 from convsmith.text import one_line, percent, plural
 from convsmith.training.metrics import SplitMetrics
@@ -202,6 +205,16 @@ class Results(Record):
     test: SplitResults
     classes: tuple[ClassMetrics, ...]
     prediction_check: PredictionCheck | None = None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        found = sum(each.correct for each in self.classes), sum(each.total for each in self.classes)
+        test = self.test
+        if found != (test.correct, test.total) or not math.isclose(
+            test.accuracy, test.correct / test.total, abs_tol=1e-6
+        ):
+            raise ValueError("the counts of the classes, the accuracy and the counts of the test set differ")
+        return self
 
 
 class CorruptedAccuracy(Record):

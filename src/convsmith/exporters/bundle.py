@@ -1,13 +1,16 @@
 """Write the bundle of a run: weights in fp16 if that costs no accuracy, metrics, calibration, model card."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tomli_w
 import torch
+from pydantic import ValidationError
 
 import convsmith
 from convsmith.data.dataset import Split
+from convsmith.errors import RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.card import card
@@ -49,7 +52,8 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     keeps_fp16 = correct["fp32"] - correct["fp16"] < MAX_FP16_LOSS * len(saved)
     weights_format: Format = "fp16" if keeps_fp16 else "fp32"
     recipe = session.recipe
-    metadata = BundleMetadata(
+    metadata = _checked(
+        model.place,
         name=recipe.name,
         description=recipe.description,
         labels=model.labels,
@@ -70,6 +74,20 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
 
 
 _FORMATS: tuple[Format, ...] = ("fp32", "fp16")
+
+
+def _checked(place: str, **fields: Any) -> BundleMetadata:
+    """Raise RunError for what no bundle may hold, such as a label of 10,000 letters."""
+    try:
+        return BundleMetadata(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"cannot be a bundle: {where}: {first['msg'][:200]}",
+            where=place,
+            fix="train with other names or another size",
+        ) from error
 
 
 def _predict(classifier: Classifier, weights_format: Format, split: Split) -> Predictions:

@@ -24,6 +24,7 @@ from convsmith.data.input_rule import POLICIES
 from convsmith.errors import MissingExtraError
 from convsmith.models.classifier import Classifier
 from convsmith.net.module import build
+from convsmith.text import one_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -108,7 +109,7 @@ def metadata(classifier: Classifier, numbers: str = "fp32") -> dict[str, str]:
     shape, confidence = classifier.preprocessing, classifier.confidence
     rule = shape.rule
     return {
-        "name": classifier.name,
+        "name": one_line(classifier.name),
         "producer": f"convsmith {convsmith.__version__}",
         "numbers": numbers,
         "labels": json.dumps(classifier.labels),

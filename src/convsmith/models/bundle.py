@@ -18,6 +18,7 @@ from convsmith.errors import BundleError, ConvsmithError, FileError, Problem
 from convsmith.models.bundle_schema import BundleMetadata
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.system import files, folders, paths, reading
+from convsmith.text import escape_json
 
 METADATA, WEIGHTS, CARD, MANIFEST = "bundle.json", "model.safetensors", "README.md", "manifest.json"
 CONTENTS = (METADATA, WEIGHTS, CARD)
@@ -62,15 +63,13 @@ class Bundle:
             raise damaged(path, f"spec.net: {error.problems[0].what}") from error
         if analysis.plan.num_classes != len(labels):
             raise damaged(path, f"found {analysis.plan.num_classes} outputs for {len(labels)} labels")
-        if len(self.metadata.measured.classes) != len(labels):
-            raise damaged(path, "expected the counts of each class")
         return analysis
 
 
 def contents_of(metadata: BundleMetadata, weights: bytes, card: str) -> dict[str, bytes]:
     """Return the files of a bundle by name; equal arguments give equal bytes."""
     written = {
-        METADATA: (metadata.model_dump_json(indent=2) + "\n").encode(),
+        METADATA: (escape_json(metadata.model_dump_json(indent=2)) + "\n").encode(),
         WEIGHTS: weights,
         CARD: card.encode(),
     }
@@ -141,8 +140,10 @@ def read(folder: Path) -> Bundle:
 
 def _verified_contents(folder: Path) -> dict[str, bytes]:
     """Read all files of a bundle and compare them with the manifest."""
+    content = _read_bounded(folder, MANIFEST)
+    _check_json(folder / MANIFEST, content)
     try:
-        manifest = _MANIFEST.validate_json(_read_bounded(folder, MANIFEST))
+        manifest = _MANIFEST.validate_json(content)
     except ValidationError as error:
         raise damaged(folder / MANIFEST, "expected sha256 and bytes of each file") from error
     if set(manifest) != set(CONTENTS):
@@ -175,6 +176,7 @@ def _read_bounded(folder: Path, name: str) -> bytes:
 
 def _metadata(folder: Path, content: bytes) -> BundleMetadata:
     path = folder / METADATA
+    _check_json(path, content)
     try:
         return BundleMetadata.model_validate_json(content)
     except ValidationError as error:
@@ -186,9 +188,15 @@ def _metadata(folder: Path, content: bytes) -> BundleMetadata:
                 where=str(path),
                 fix="update convsmith, or export the bundle again",
             ) from error
-        raise damaged(path, f"{where}: {first['msg'][:200]}") from error
-    except RecursionError as error:
-        raise damaged(path, "nested too deeply") from error
+        raise damaged(path, f"{where + ': ' if where else ''}{first['msg'][:200]}") from error
+
+
+def _check_json(path: Path, content: bytes) -> None:
+    """Refuse what pydantic accepts, such as duplicate keys."""
+    try:
+        reading.parse_json(content.decode())
+    except ValueError as error:
+        raise damaged(path, f"not valid JSON: {error}") from error
 
 
 def damaged(path: Path, what: str) -> BundleError:

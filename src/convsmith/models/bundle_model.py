@@ -1,6 +1,5 @@
 """A bundle as a model, from a folder or from the zoo. Predicting needs neither recipe nor training code."""
 
-import tomllib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -73,9 +72,9 @@ class BundleModel(TrainedModel):
 
         metadata = self.bundle.metadata
         try:
-            recipe = Recipe.model_validate(tomllib.loads(metadata.origin.recipe_toml))
+            recipe = Recipe.model_validate(reading.parse_toml(metadata.origin.recipe_toml))
             damage = "" if recipe.model.model_dump() == metadata.spec.model_dump() else "its net is another"
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             damage = str(error).splitlines()[0][:200]
         if damage:
             raise BundleError(

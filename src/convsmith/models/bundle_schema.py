@@ -106,6 +106,22 @@ class TestMetrics(_Table):
     accuracy_if_sure: Share | None
     classes: tuple[ClassCount, ...]
 
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if any(each.correct > each.total for each in self.classes):
+            raise ValueError("more images of a class are correct than there are")
+        found = sum(each.correct for each in self.classes), sum(each.total for each in self.classes)
+        if found != (self.correct, self.total):
+            counts = f"{found[0]:,} of {found[1]:,}"
+            raise ValueError(f"{counts} correct in all classes, {self.correct:,} of {self.total:,} in all")
+        if not self.low <= self.accuracy <= self.high:
+            raise ValueError("the accuracy is not in its interval")
+        if (self.unsure_among_wrong is None) != (self.correct == self.total):
+            raise ValueError("expected a share of unsure predictions where some are wrong")
+        if (self.accuracy_if_sure is None) != (self.unsure == 1):
+            raise ValueError("expected an accuracy of sure predictions where there are some")
+        return self
+
     @property
     def accuracy(self) -> float:
         return self.correct / self.total
@@ -161,6 +177,18 @@ class BundleMetadata(_Table):
     weights: Weights
     measured: TestMetrics
     origin: Origin
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Self:
+        measured, weights, confidence = self.measured, self.weights, self.confidence
+        if len(measured.classes) != len(self.labels):
+            raise ValueError(f"the counts of {len(measured.classes)} classes for {len(self.labels)} labels")
+        correct = weights.correct_fp16 if weights.format == "fp16" else weights.correct_fp32
+        if correct != measured.correct or max(weights.correct_fp16, weights.correct_fp32) > measured.total:
+            raise ValueError("the correct predictions of the weights are not those of the test set")
+        if confidence.fitted_on == "test" and confidence.images != measured.total:
+            raise ValueError("the confidence is fitted on another number of test images")
+        return self
 
     @model_validator(mode="after")
     def _complete_format_1(self) -> Self:

@@ -1,11 +1,7 @@
 """Image sources for prediction: files, folders, patterns, URLs, standard input, Pillow images and arrays."""
 
 import glob
-import http.client
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +13,15 @@ from PIL import Image
 
 from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.listing import SUFFIXES, is_image, list_files
-from convsmith.errors import FileError, ImageError, Problem
+from convsmith.errors import ConvsmithError, FileError, ImageError, Problem
 from convsmith.system import paths
+from convsmith.system.download import TransferError, download, without_password
 
 ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 
 # Limits for a URL or standard input, in bytes and in seconds.
 MAX_BYTES = 64 * 1024**2
 TIMEOUT = 20.0
-_CHUNK = 1 << 16
 _ARRAYS = "(H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4"
 
 
@@ -49,15 +45,15 @@ def image_sources(inputs: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSo
     """
     is_single = isinstance(inputs, str | Path | Image.Image | np.ndarray)
     every = [cast("ImageInput", inputs)] if is_single else list(cast("Iterable[ImageInput]", inputs))
-    paths = iter(expand_paths(str(each) for each in every if isinstance(each, str | Path)))
-    return _sources(every, paths)
+    expanded = iter(expand_paths(str(each) for each in every if isinstance(each, str | Path)))
+    return _sources(every, expanded)
 
 
-def _sources(every: list[ImageInput], paths: Iterator[list[str]]) -> Iterator[ImageSource]:
+def _sources(every: list[ImageInput], expanded: Iterator[list[str]]) -> Iterator[ImageSource]:
     number = 0
     for each in every:
         if isinstance(each, str | Path):
-            yield from (ImageSource(name=name, read=_reader(name)) for name in next(paths))
+            yield from (ImageSource(name=_shown(name), read=_reader(name)) for name in next(expanded))
         elif isinstance(each, Image.Image):
             yield ImageSource(name=f"image {number}", read=_image_reader(each))
         else:
@@ -78,7 +74,10 @@ def expand_paths(texts: Iterable[str]) -> list[list[str]]:
     """
     expanded, problems = [], []
     for text in texts:
-        names = _expand(text)
+        try:
+            names = _expand(text)
+        except ConvsmithError as error:
+            names = error.problems[0]
         if isinstance(names, Problem):
             problems.append(names)
         else:
@@ -119,6 +118,10 @@ def find_images(folder: Path) -> list[str]:
     return [str(path) for path in list_files(folder) if is_image(path)]
 
 
+def _shown(name: str) -> str:
+    return without_password(name) if _is_url(name) else name
+
+
 def _is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
@@ -151,40 +154,15 @@ def _check_array(array: NDArray[np.generic]) -> None:
 
 
 def fetch(url: str, *, timeout: float = TIMEOUT, limit: int = MAX_BYTES) -> bytes:
-    """Download an http(s) URL; redirects lead to http(s) only.
+    """Download an http(s) URL; see `system.download`.
 
     Raises:
         UnusableImageError: The server cannot be reached, returns an error, is too slow, or sends too much.
     """
-    # Without handlers for files, ftp and data, a redirect cannot lead there.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):
-        opener.add_handler(handler)
-    opener.addheaders = [("User-Agent", "convsmith")]
-    end = time.monotonic() + timeout
-    content = bytearray()
     try:
-        with opener.open(url, timeout=timeout) as response:
-            while chunk := response.read1(_CHUNK):
-                content += chunk
-                _limited(content, limit)
-                # `timeout` of `open` limits each wait; this limits their sum.
-                if time.monotonic() > end:
-                    raise UnusableImageError("unreadable", f"not complete after {timeout:g} seconds")
-    except urllib.error.HTTPError as error:
-        raise UnusableImageError("unreadable", f"the server returned {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise UnusableImageError("unreadable", f"cannot be fetched: {reason}") from error
-    return bytes(content)
+        return download(url, timeout=timeout, limit=limit)
+    except TransferError as error:
+        raise UnusableImageError("oversized" if error.too_large else "unreadable", str(error)) from error
 
 
 def _limited(content: bytes | bytearray, limit: int = MAX_BYTES) -> bytes:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -12,17 +13,18 @@ from convsmith.briefs.checks import RunMetrics
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
+from convsmith.evaluation import predictions
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.schema import Results
 from convsmith.models.bundle_schema import Preprocessing, Spec
 from convsmith.models.model import TrainedModel, check_only_brief
-from convsmith.net.arithmetic import analyze_notation
+from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
-from convsmith.system import reading
+from convsmith.system import paths, reading
 from convsmith.system.device import dtype_of
 
 if TYPE_CHECKING:
@@ -56,6 +58,12 @@ class RunModel(TrainedModel):
         shape = input_shape or self.data.image_shape
         super().__init__(self._recipe.name, analyze_notation(model.net, shape, model))
         self.place = str(path)
+        if isinstance(self.analysis, SpecAnalysis) and self.plan.num_classes != len(self.labels):
+            raise RunError(
+                f"found {len(self.labels)} classes, expected {self.plan.num_classes}, the outputs of the net",
+                where=str(self.folder.path / FILES[DataRecord]),
+                fix="restore data.json and recipe.toml as the training wrote them, or train again",
+            )
         self.spec = Spec(**model.model_dump())
 
     @property
@@ -111,7 +119,19 @@ class RunModel(TrainedModel):
     @cached_property
     def confidence(self) -> Confidence:
         self.folder.verify(FILES[Confidence], self.folder.predictions.name)
+        self._check_predictions()
         return read_confidence(self.folder)
+
+    def _check_predictions(self) -> None:
+        """Raise RunError if the saved predictions are not of the test set in data.json."""
+        path = self.folder.predictions
+        if not paths.is_file(path):
+            return
+        saved = predictions.read(path)
+        counts = tuple(np.bincount(saved.labels, minlength=saved.num_classes).tolist())
+        if counts != self.data.splits["test"].per_class:
+            what = "the predictions are not of the test set of this run"
+            raise RunError(what, where=str(path), fix=predictions.EVALUATE_AGAIN)
 
     @property
     def resumption_notes(self) -> tuple[str, ...]:

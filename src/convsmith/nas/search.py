@@ -8,7 +8,16 @@ from pathlib import Path
 from random import Random
 
 from convsmith.data.dataset import load_training_data
-from convsmith.errors import BusyError, DivergedError, RecipeError, ShapeError, StoppedError
+from convsmith.errors import (
+    BusyError,
+    ConvsmithError,
+    DivergedError,
+    Problem,
+    RecipeError,
+    RunError,
+    ShapeError,
+    StoppedError,
+)
 from convsmith.models.teacher import TeacherModel, load_teacher
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, Proposal, first_candidate, next_candidate
@@ -16,10 +25,11 @@ from convsmith.nas.halving import promotable
 from convsmith.nas.results import summarize, write_report
 from convsmith.nas.search_space import SearchSpace
 from convsmith.nas.settings import SearchSettings
-from convsmith.nas.study import Trial, TrialStore
+from convsmith.nas.study import JOURNAL, Trial, TrialStore
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.recipes.fit import analyze_recipe
 from convsmith.reports.search_page import SearchData
+from convsmith.runs.folder import RunFolder
 from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
 from convsmith.text import percent, plural
@@ -67,6 +77,7 @@ def search(
     worker = SearchWorker(settings, runner, first, limit=trials, log=log)
     for line in _header(settings, runner, first, teacher):
         log(line)
+    check_trials(runner, worker.store.trials())
     with stop_on_signals() as stop:
         worker.run(stop, Deadline(stop, end))
     results = worker.store.trials()
@@ -167,6 +178,42 @@ class SearchWorker:
             f"{trial.parameters:,} parameters, {trial.macs:,} MACs  {seconds:.0f} s  "
             f"{trial.candidate.net}{_origin(trial.candidate)}"
         )
+
+
+def check_trials(runner: TrialRunner, trials: Sequence[Trial]) -> None:
+    """Compare what the journal says about trials with their nets and with the metrics of their trainings.
+
+    Raises:
+        RunError: They differ; one problem for each trial.
+    """
+    problems = [
+        Problem(
+            what=f"trial {trial.number}: {difference}",
+            where=str(runner.folder / JOURNAL),
+            fix="restore the files of the study from a copy, or start another study with --study",
+        )
+        for trial in trials
+        if (difference := _difference(runner, trial))
+    ]
+    if problems:
+        raise RunError.of(problems)
+
+
+def _difference(runner: TrialRunner, trial: Trial) -> str:
+    """Describe how a trial differs from what was trained; empty if it does not."""
+    try:
+        analysis = runner.space.analysis(trial.candidate)
+        rows = RunFolder(path=runner.trial_folder(trial.number)).metrics() if trial.accuracies else ()
+    except ConvsmithError as error:
+        return error.problems[0].what
+    if (analysis.parameters, analysis.macs) != (trial.parameters, trial.macs):
+        return f"{trial.parameters:,} parameters, the net has {analysis.parameters:,}; or other MACs"
+    for epoch, accuracy in trial.accuracies.items():
+        trained = rows[epoch - 1].validation_accuracy if 0 < epoch <= len(rows) else None
+        # metrics.csv has six decimals.
+        if trained is None or abs(trained - accuracy) > 1e-6:
+            return f"{percent(accuracy)} after {epoch} epochs, its metrics.csv has {percent(trained)}"
+    return ""
 
 
 def _origin(candidate: Candidate) -> str:

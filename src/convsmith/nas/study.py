@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
@@ -19,15 +19,18 @@ from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import BaseModel, Field, NonNegativeInt, TypeAdapter
 
-from convsmith.errors import FileError
+from convsmith.errors import ConvsmithError, FileError, RunError
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, Proposal
 from convsmith.nas.pareto import ParetoPoint
 from convsmith.nas.search_space import SearchSpace
-from convsmith.system import paths, reading
+from convsmith.system import files, paths, reading
 
 JOURNAL, _STUDY_NAME = "journal.log", "convsmith"
+# Codes of operations in the journal.
+_CREATE_STUDY, _CREATE_TRIAL = 0, 4
 # User attributes of a trial. The candidate is one attribute, so that no reader sees a part of it.
 _CANDIDATE, _REASON, _SECONDS = "candidate", "reason", "seconds"
 Propose = Callable[[int, Sequence[EvaluatedCandidate], Sequence[Candidate]], Proposal]
@@ -92,8 +95,9 @@ class TrialStore:
         }
         path = folder / JOURNAL
         lock = JournalFileSymlinkLock(str(path))
-        _truncate_partial_line(path, lock)
-        with _quiet():
+        _prepare_journal(path, lock)
+        self.path = path
+        with _quiet(), _journal_errors(path):
             self.sampler = _Sampler(
                 self.distributions, lambda number: propose(number, self.population(), self.candidates())
             )
@@ -108,9 +112,12 @@ class TrialStore:
 
     def trials(self) -> list[Trial]:
         """Return the current state of all trials that have a candidate, by number."""
-        return [
-            _trial(each) for each in self.study.get_trials(deepcopy=False) if _CANDIDATE in each.user_attrs
-        ]
+        with _journal_errors(self.path):
+            return [
+                _trial(each)
+                for each in self.study.get_trials(deepcopy=False)
+                if _CANDIDATE in each.user_attrs
+            ]
 
     def candidates(self) -> list[Candidate]:
         return [trial.candidate for trial in self.trials()]
@@ -169,6 +176,22 @@ class TrialStore:
         return optuna.trial.Trial(self.study, trial_id)
 
 
+class _Record(BaseModel):
+    """A candidate in the journal."""
+
+    net: str
+    fields: dict[str, float]
+    parent: NonNegativeInt | None
+    changes: tuple[str, ...]
+    refused: NonNegativeInt
+    parameters: NonNegativeInt
+    macs: NonNegativeInt
+    receptive_field: int | None
+
+
+_SECONDS_TYPE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(ge=0, allow_inf_nan=False)])
+
+
 class _Sampler(BaseSampler):
     """Passes the hyperparameters of proposed candidates to Optuna."""
 
@@ -201,7 +224,10 @@ class _Sampler(BaseSampler):
 
 
 def _trial(trial: FrozenTrial) -> Trial:
-    record = trial.user_attrs[_CANDIDATE]
+    record = _Record.model_validate(trial.user_attrs[_CANDIDATE])
+    accuracies = {epoch: float(value) for epoch, value in sorted(trial.intermediate_values.items())}
+    if not all(0 <= value <= 1 for value in accuracies.values()):
+        raise ValueError(f"trial {trial.number} has an accuracy that is not from 0 to 1")
     states: dict[TrialState, Literal["complete", "failed"]] = {
         TrialState.COMPLETE: "complete",
         TrialState.FAIL: "failed",
@@ -209,30 +235,37 @@ def _trial(trial: FrozenTrial) -> Trial:
     return Trial(
         number=trial.number,
         candidate=Candidate(
-            net=record["net"],
-            fields=record["fields"],
-            parent=record["parent"],
-            changes=tuple(record["changes"]),
+            net=record.net, fields=record.fields, parent=record.parent, changes=record.changes
         ),
-        accuracies={epoch: float(value) for epoch, value in sorted(trial.intermediate_values.items())},
+        accuracies=accuracies,
         state=states.get(trial.state, "open"),
-        reason=trial.user_attrs.get(_REASON, ""),
-        seconds=trial.user_attrs.get(_SECONDS, 0.0),
-        rejected=record["refused"],
-        parameters=record["parameters"],
-        macs=record["macs"],
-        receptive_field=record["receptive_field"],
+        reason=str(trial.user_attrs.get(_REASON, "")),
+        seconds=_SECONDS_TYPE.validate_python(trial.user_attrs.get(_SECONDS, 0.0)),
+        rejected=record.refused,
+        parameters=record.parameters,
+        macs=record.macs,
+        receptive_field=record.receptive_field,
     )
 
 
-def _truncate_partial_line(path: Path, lock: JournalFileSymlinkLock) -> None:
-    """Remove the partial line that a crash has left at the end of a journal; Optuna cannot read past it."""
-    if not paths.is_file(path):
+def _prepare_journal(path: Path, lock: JournalFileSymlinkLock) -> None:
+    """Check a journal, and remove the partial line that a crash has left at its end.
+
+    Optuna cannot read past such a line, and ignores operations on studies and trials that do not exist.
+    """
+    if not paths.exists(path):
         return
-    lock.acquire()
+    # A pipe or a device is refused here.
+    reading.read_bytes(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise files.write_error(path, error) from error
     try:
         content = reading.read_bytes(path)
         length = content.rfind(b"\n") + 1
+        with _journal_errors(path):
+            _check_operations(content[:length].decode().splitlines())
         if length < len(content):
             with path.open("r+b") as file:
                 file.truncate(length)
@@ -240,6 +273,47 @@ def _truncate_partial_line(path: Path, lock: JournalFileSymlinkLock) -> None:
         raise FileError(f"cannot be repaired: {error.strerror or error}", where=str(path)) from error
     finally:
         lock.release()
+
+
+def _check_operations(lines: Sequence[str]) -> None:
+    """Raise ValueError for an operation on a study or a trial that was not created before."""
+    studies, trials = set(), 0
+    for number, line in enumerate(lines, start=1):
+        operation = reading.parse_json(line)
+        code = operation["op_code"]
+        if code == _CREATE_STUDY:
+            studies.add(operation["study_name"])
+        elif not 0 <= operation.get("study_id", 0) < len(studies):
+            raise ValueError(
+                f"line {number} is of study {operation.get('study_id', 0)}, which does not exist"
+            )
+        if code == _CREATE_TRIAL:
+            trials += 1
+        elif not 0 <= operation.get("trial_id", 0) < max(trials, 1):
+            raise ValueError(f"line {number} is of trial {operation['trial_id']}, which does not exist")
+
+
+@contextmanager
+def _journal_errors(path: Path) -> Iterator[None]:
+    """Raise RunError for whatever Optuna raises over a damaged journal.
+
+    Raises:
+        RunError: An operation in the journal is incomplete, unknown, or contradicts the others.
+    """
+    try:
+        yield
+    except ConvsmithError:
+        raise
+    except OSError as error:
+        raise paths.read_error(path, error) from error
+    # Optuna checks nothing, so that damage can raise nearly any exception.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error)[:200]}"
+        raise RunError(
+            f"damaged: {reason}",
+            where=str(path),
+            fix="restore the file from a copy, or start another study with --study",
+        ) from error
 
 
 @contextmanager

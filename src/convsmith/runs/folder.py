@@ -147,7 +147,7 @@ class RunFolder:
         damaged = [
             self._problem(name, difference)
             for name in names
-            if name in entries and (difference := self._difference(name, entries[name]))
+            if (difference := self._difference(name, entries.get(name)))
         ]
         if damaged:
             raise RunError.of(damaged)
@@ -167,9 +167,11 @@ class RunFolder:
             fix="restore the file from a copy, or train again",
         )
 
-    def _difference(self, name: str, entry: FileEntry) -> str:
-        """How a file differs from its entry in the manifest; empty if it does not."""
+    def _difference(self, name: str, entry: FileEntry | None) -> str:
+        """How a file differs from its entry in the manifest; empty if it does not, or if neither exists."""
         path = self.path / name
+        if entry is None:
+            return f"not in {FILES[Manifest]}" if paths.exists(path) else ""
         if not paths.is_file(path):
             return "missing"
         if (size := path.stat().st_size) != entry.bytes:
@@ -287,7 +289,10 @@ class RunFolder:
             rows = list(csv.DictReader(io.StringIO(reading.read_text(path))))
         except csv.Error as error:
             raise RunError(f"damaged: {error}", where=str(path)) from error
-        return tuple(epoch_row(row, path) for row in rows)
+        epochs = tuple(epoch_row(row, path) for row in rows)
+        if [row.epoch for row in epochs] != list(range(1, len(epochs) + 1)):
+            raise RunError("damaged: expected the epochs 1, 2, 3 and so on", where=str(path))
+        return epochs
 
     def write_weights(self, net: nn.Module) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}

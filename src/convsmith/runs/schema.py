@@ -5,10 +5,19 @@ The records of an evaluation are defined in `convsmith.evaluation.schema`.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, RootModel, Strict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    RootModel,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from convsmith.data.config import DataConfig
@@ -37,8 +46,14 @@ class SplitRecord(Record):
     """A split: its images, in all and of each class, and a fingerprint of pixels and labels."""
 
     images: int
-    per_class: tuple[int, ...]
+    per_class: tuple[NonNegativeInt, ...]
     fingerprint: str
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if sum(self.per_class) != self.images:
+            raise ValueError(f"{self.images:,} images, but {sum(self.per_class):,} in all classes")
+        return self
 
 
 class DataRecord(Record):
@@ -85,6 +100,12 @@ class DataRecord(Record):
     groups: int | None = None
     equal_images: int = 0
     leaked: int | None = None
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> Self:
+        if any(len(split.per_class) != len(self.class_names) for split in self.splits.values()):
+            raise ValueError(f"expected the counts of {len(self.class_names)} classes in each split")
+        return self
 
     @classmethod
     def of(cls, data: ImageDataset, config: DataConfig) -> "DataRecord":

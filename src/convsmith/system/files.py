@@ -20,6 +20,7 @@ import tomli_w
 
 from convsmith.errors import FileError
 from convsmith.system import paths, reading
+from convsmith.text import escape_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +199,8 @@ def make_folder(folder: Path) -> Path:
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """Return JSON by the standard: without NaN, in printable characters."""
+    return escape_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def write_json(path: Path, value: Any) -> None:
