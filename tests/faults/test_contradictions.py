@@ -150,7 +150,8 @@ def test_labels_are_cleaned_wherever_they_are_written(tmp_path: Path) -> None:
     assert "\n# Title" not in page
     written = bundle.read(tmp_path / "bundle")
     # JSON gives the labels back.
-    assert written.metadata == metadata
+    expected = (metadata.labels, metadata.name, metadata.description)
+    assert (written.metadata.labels, written.metadata.name, written.metadata.description) == expected
     classifier = BundleModel(written, "bundle").classifier()
     facts = onnx_model.metadata(classifier)
     assert all(text.isprintable() for text in facts.values())
@@ -172,5 +173,5 @@ def test_no_error_is_longer_than_can_be_read(tmp_path: Path) -> None:
     assert "\n" not in str(ConvsmithError("x", where="a\nerror[E101]: y"))
     recipe = tmp_path / "a.toml"
     recipe.write_text(f"name = '{'x' * 10**6}'\n")
-    result = Oracle(tmp_path).expect_error("check", str(recipe), code="E010")
+    result = Oracle(tmp_path).expect_error("check", str(recipe), code="E030")
     assert len(result.err) < 5000
