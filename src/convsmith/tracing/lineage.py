@@ -332,7 +332,7 @@ def _union(states: Sequence[AxisLineage]) -> AxisLineage | None:
 
 
 def _misaligned(states: Sequence[AxisLineage]) -> tuple[str, ...]:
-    if len(states) < 2:
+    if len(states) < 2 or not all(state.wide.jump for state in states):
         return ()
     centres = [state.wide.centres() for state in states]
     worst: tuple[str, ...] = ()

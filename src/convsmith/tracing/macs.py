@@ -11,7 +11,7 @@ from convsmith.tracing.calls import Call
 # Operators with one of these words in their names are, or may contain, matrix products or convolutions.
 _PRODUCTS = re.compile(
     r"(^|_)([a-z]*mm|matmul|conv[a-z0-9]*|linear|lstm|gru|rnn|attention|[a-z]*dot|[a-z]*mv|linalg|cholesky|lu"
-    r"|qr|[a-z]*solve|svd|inverse|cdist|matrix)(_|$)"
+    r"|qr|[a-z]*solve|svd|inverse|matrix)(_|$)"
 )
 _NO_PRODUCTS = re.compile(r"linalg_(vector_norm|cross|diagonal|check_errors)")
 

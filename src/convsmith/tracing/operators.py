@@ -196,7 +196,7 @@ _POINTWISE = {
     "hardswish", "_prelu_kernel", "hardsigmoid", "copy", "masked_fill", "where", "lift_fresh",
     "bernoulli", "native_dropout", "tril", "triu", "rrelu_with_noise", "real", "imag", "_conj", "conj",
     "resolve_conj", "complex", "masked_scatter", "index_fill", "fill", "view_dtype", "nan_to_num", "angle",
-    "log_sigmoid_forward", "renorm",
+    "log_sigmoid_forward", "renorm", "polar", "bucketize", "searchsorted",
 }  # fmt: skip
 
 # Operators that take the shape of a tensor and not its values.
@@ -252,7 +252,7 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
     **dict.fromkeys(
         ("mean", "sum", "amax", "amin", "aminmax", "var", "std", "var_mean", "std_mean", "prod", "norm",
          "linalg_vector_norm", "logsumexp", "argmax", "argmin", "max", "min", "any", "all", "median",
-         "nanmedian", "mode", "kthvalue", "nansum", "nanmean", "count_nonzero"),
+         "nanmedian", "mode", "kthvalue", "nansum", "nanmean", "count_nonzero", "histc", "bincount"),
         _reduction,
     ),
     **dict.fromkeys(MATRIX_PRODUCTS, _matrix_product),

@@ -5,6 +5,7 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from convsmith.tracing import grid, spans
@@ -232,11 +233,11 @@ def pick(call: Call) -> Effect:
     if lineage is None:
         return _picked_by_image(call)
     place = positive(call.values["dim"], len(lineage.dims))
-    if call.lineage("index") is None and not axes_of([lineage.dims[place]]):
-        return Effect(
-            lineages=each_output(call, _fit(lineage.resize(place, call.shape[place]), call)),
-            operation=call.operation,
-        )
+    if not axes_of([lineage.dims[place]]):
+        paths = [_fit(lineage.resize(place, call.shape[place]), call)]
+        by_index = call.lineage("index")
+        result, notes = combine([*paths, *([by_index] if by_index else [])], call.shape)
+        return Effect(lineages=each_output(call, result), operation=call.operation, notes=notes)
     values = _values(index) if call.name == "index_select" else None
     if values is None:
         return _picked_by_image(call)
@@ -323,6 +324,16 @@ def indexed_assignment(call: Call) -> Effect:
     """`x[index] = value`: values from a mask or an index; constants leave the receptive field as it is."""
     lineage = call.lineage("self")
     others = [each for each in call.lineages if each is not lineage]
+    indices = [each for each in call.values["indices"] if each is not None]
+    masks = [each for each in indices if each.dtype == torch.bool]
+    if lineage is not None and call.lineage("values") is None and len(masks) == len(indices) == 1:
+        # A mask of the first dimensions, which may depend on the image.
+        (mask,) = masks
+        path = call.lineage_of(mask)
+        rest = call.shape[mask.dim() :]
+        paths = [replace(path, dims=(*path.dims, *map(plain, (1,) * len(rest))))] if path else []
+        result, notes = combine([lineage, *paths], call.shape)
+        return Effect(lineages=(result,), operation=call.operation, notes=notes)
     if lineage is not None and not others:
         return Effect(lineages=(lineage,), operation=call.operation)
     return unknown(call, "the positions that it writes are values of an index, and only shapes are traced")

@@ -31,7 +31,7 @@ from convsmith.net.rows import IMAGE, ReceptiveField, Row, Shape, Window
 from convsmith.tracing import views
 from convsmith.tracing.arguments import Arguments, tensors_of, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
-from convsmith.tracing.grid import plain_dims
+from convsmith.tracing.grid import plain_dims, size_of
 from convsmith.tracing.isolation import copy_module, initialize_lazy_layers, preserved_state
 from convsmith.tracing.lineage import Lineage
 from convsmith.tracing.macs import macs_of_constant
@@ -262,8 +262,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def add_leaf(self, frame: _Frame, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Add a row for a layer of `torch.nn`, whatever operators it calls."""
-        effects = frame.effects or []
-        effect = _merged(effects)
+        effect = _merged(frame.effects or [])
+        if isinstance(frame.module, (nn.RNNBase, nn.RNNCellBase)):
+            effect = replace(effect, notes=())
+            self.follow_recurrence(frame.module, inputs, outputs)
         parameters: dict[int, Tensor] = {id(each): each for each in named_parameters(frame.module).values()}
         after = next((each for each in map(self.lineage_of, outputs) if each is not None), None)
         traced = [tensor for tensor in inputs if self.lineage_of(tensor) is not None]
@@ -291,6 +293,23 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.hold(output, rows, {})
             else:
                 self.follow(output, replace(lineage, rows=rows))
+
+    def follow_recurrence(self, module: nn.Module, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Every output of a recurrent layer may depend on all steps and features, of its sequence alone."""
+        lineages = [lineage for lineage in map(self.lineage_of, inputs) if lineage is not None]
+        if not lineages:
+            return
+        first = lineages[0]
+        batch = int(len(first.dims) == 3 and not getattr(module, "batch_first", True))
+        mixed = first.mix(place for place in range(len(first.dims)) if place != batch)
+        kept = mixed.dims[batch]
+        for output in outputs:
+            dims = list(plain_dims(output.shape))
+            # States have their layers before the batch.
+            place = batch if len(dims) == len(first.dims) and output is outputs[0] else len(dims) - 2
+            if 0 <= place < len(dims) and size_of(kept) == output.shape[place]:
+                dims[place] = kept
+            self.follow(output, replace(mixed, dims=tuple(dims)))
 
     def row(
         self,

@@ -47,7 +47,23 @@ def update(
     parts = _regions(tensor, written)
     if parts is not None:
         return _crop(lineage, parts)
+    if _disjoint(tensor, written):
+        return None
     return lineage.as_unknown(shape, "parts of its memory are written through another view")
+
+
+def _disjoint(first: Tensor, second: Tensor) -> bool:
+    """Whether two views with the same strides, such as the parts of a split, have no value in common."""
+    if first.stride() != second.stride():
+        return False
+    before, after = sorted((first, second), key=lambda view: int(view.storage_offset()))
+    rest = int(after.storage_offset() - before.storage_offset())
+    strides = before.stride()
+    for place in sorted(range(before.dim()), key=lambda place: -strides[place]):
+        start, rest = divmod(rest, max(strides[place], 1))
+        if start >= before.shape[place]:
+            return True
+    return False
 
 
 def _layout(tensor: Tensor) -> tuple[object, ...]:
