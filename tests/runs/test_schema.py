@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from convsmith.errors import FileError, RunError
+from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import (
@@ -26,6 +27,13 @@ RUN = Path(__file__).parents[1] / "fixtures" / "run-0.1.0"
 ACCURACY = {"accuracy": 0.5, "accuracy_95": [0.4, 0.6], "loss": 1.25}
 # Records that the run of the fixtures lacks.
 OTHERS: dict[type[BaseModel], Any] = {
+    Confidence: {
+        "temperature": 1.25,
+        "unsure_below": 0.5,
+        "fitted_on": "validation",
+        "images": 10,
+        "accuracy_if_sure": 0.75,
+    },
     TeacherRecord: {
         "place": "digits",
         "net": "C4 / G F10",
@@ -64,7 +72,7 @@ OTHERS: dict[type[BaseModel], Any] = {
 }
 # Fields that runs of some versions lack.
 OPTIONAL = {
-    "test.calibration", "test.risk_coverage", "test.calibration.temperature_fitted_on",
+    "accuracy_if_sure", "test.calibration", "test.risk_coverage", "test.calibration.temperature_fitted_on",
     *(f"classes.0.{name}" for name in ("accuracy", "precision", "recall", "f1")),
 }  # fmt: skip
 
