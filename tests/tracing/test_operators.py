@@ -250,3 +250,12 @@ def test_any_chain_of_functions(names: list[str]) -> None:
     # PyTorch's counter does not count attention on CPUs.
     if not analysis.unknown_macs and "attention" not in names:
         assert analysis.macs == measured.macs(net, (3, 12, 10))
+
+
+@pytest.mark.parametrize(("size", "is_global"), [(16, False), (28, True)])
+def test_a_softmax_over_classes_of_one_position_is_local(size: int, is_global: bool) -> None:
+    """Flattened, a map of one position has its channels alone; a larger one has its positions too."""
+    layers = (nn.Conv2d(3, 8, 5, stride=2), nn.Conv2d(8, 10, 6, stride=6), nn.Flatten(), nn.LogSoftmax(1))
+    analysis = trace(nn.Sequential(*layers), (3, size, size))
+    assert bool(analysis.global_rows) == is_global
+    assert analysis.receptive_field == 15

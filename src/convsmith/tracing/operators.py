@@ -69,7 +69,8 @@ def _softmax(call: Call) -> Effect:
     (lineage, *_) = call.lineages
     place = positive(call.values["dim"], len(lineage.dims))
     mixed = lineage.mix([place])
-    if lineage.axes == mixed.axes:
+    one = all(atom.size == 1 for atom in lineage.dims[place] if atom.axis is not None)
+    if lineage.axes == mixed.axes or one:
         return Effect(lineages=each_output(call, lineage), operation=call.operation)
     if None in mixed.axes:
         return Effect(lineages=each_output(call, lineage), operation=call.operation, notes=(FULL_MAP,))
