@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import convsmith as cs
-from convsmith.errors import ConvsmithError, RecipeError
+from convsmith.errors import ConvsmithError, DataError, RecipeError
 from convsmith.evaluation import predictions
 from convsmith.exporters import onnx_model
 from convsmith.exporters.card import card
@@ -128,6 +128,12 @@ def test_numbers_of_thousands_of_digits_in_recipes_are_refused(tmp_path: Path) -
         Oracle(tmp_path).expect_error("check", str(recipe), code="E010", names=("not valid TOML",))
         with pytest.raises(RecipeError):
             cs.load_recipe("digits", f"seed={'9' * digits}")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"a/{'x' * 300}", f"./{'y' * 400}", "a\0b/c/d"])
+def test_a_data_set_of_an_impossible_name_is_reported(name: str) -> None:
+    with pytest.raises(DataError):
+        cs.verify_data(name)
 
 
 HOSTILE = (

@@ -55,9 +55,9 @@ def find_source(config: DataConfig) -> Source:
     if name in HUB_NAMES:
         return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
     folder = expand_user(name)
-    if folder.is_dir():
+    if paths.is_folder(folder):
         return _folder_source(folder_title(folder), folder)
-    if folder.is_file():
+    if paths.is_file(folder):
         raise DataError(
             "found a file, expected a folder",
             where=name,
@@ -98,11 +98,11 @@ def _local_copy(name: str) -> Source | None:
     root = os.environ.get("CONVSMITH_DATA")
     if not root:
         return None
-    if not Path(root).is_dir():
+    if not paths.is_folder(Path(root)):
         raise DataError("no such folder", where=f"CONVSMITH_DATA={root}", fix="unset it, or name a folder")
     for candidate in (name, name.rsplit("/", 1)[-1]):
         folder = Path(root) / candidate
-        if folder.is_dir():
+        if paths.is_folder(folder):
             return _folder_source(name, folder)
     return None
 
@@ -172,9 +172,9 @@ def _unsupported_hint(file: Path) -> str:
 
 def _suggest_folder(folder: Path) -> str:
     parent = folder.parent
-    if not parent.is_dir():
+    if not paths.is_folder(parent):
         return f"its parent folder {parent} does not exist either"
-    siblings = [path.name for path in parent.iterdir() if path.is_dir()]
+    siblings = [path.name for path in paths.children(parent) if paths.is_folder(path)]
     return suggest(folder.name, siblings) if siblings else f"{parent} has no folders"
 
 
