@@ -182,6 +182,24 @@ class InternalError(ConvsmithError):
     exit_code = 101
 
 
+# Words that users write for a name that is spelled differently.
+_SYNONYMS = {
+    "gpu": "cuda",
+    "nvidia": "cuda",
+    "metal": "mps",
+    "apple": "mps",
+    "learning_rate": "lr",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "batchsize": "batch_size",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "none": "false",
+    "sgdm": "sgd",
+    "cos": "cosine",
+}
+
+
 def suggest(name: str, options: Iterable[str]) -> str:
     """Return a fix for a wrong name: the closest valid name, or all of them.
 
@@ -193,7 +211,8 @@ def suggest(name: str, options: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     options = sorted(set(options))
-    closest = get_close_matches(name, options, n=1, cutoff=0.6)
+    meant = _SYNONYMS.get(name.lower())
+    closest = [meant] if meant in options else get_close_matches(name, options, n=1, cutoff=0.6)
     if closest:
         return f"did you mean {closest[0]!r}?"
     return "choose from " + ", ".join(map(repr, options)) if options else ""

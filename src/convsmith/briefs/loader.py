@@ -11,7 +11,7 @@ from convsmith.briefs.schema import Brief
 from convsmith.errors import RecipeError, suggest
 from convsmith.system import reading
 from convsmith.system.unset import without_unset
-from convsmith.system.validation import problem_of
+from convsmith.system.validation import problems_of
 
 _FOLDER = resources.files("convsmith.library") / "briefs"
 
@@ -34,7 +34,11 @@ def brief_table(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
         FileError: The file cannot be read, or is not TOML.
     """
     if name in above:
-        raise RecipeError("the brief extends itself", where=" -> ".join([*above, name]))
+        raise RecipeError(
+            "the brief extends itself",
+            where=" -> ".join([*above, name]),
+            fix=f"remove `extends` from {above[-1]}, or name another brief there",
+        )
     above = (*above, name)
     if name in brief_names():
         table = tomllib.loads(_FOLDER.joinpath(f"{name}.toml").read_text("utf-8"))
@@ -66,4 +70,4 @@ def load_brief(name: str) -> Brief:
     try:
         return Brief.model_validate(without_unset(brief_table(name), Brief))
     except ValidationError as error:
-        raise RecipeError.of(problem_of(details, Brief) for details in error.errors()) from error
+        raise RecipeError.of(problems_of(error, Brief)) from error

@@ -160,7 +160,20 @@ def _usage(error: Any) -> UsageError:
     if unknown and context:
         message = f"unknown command {unknown[1]!r}"
         fix = suggest(unknown[1], context.command.list_commands(context))
-    return UsageError(f"{message[0].lower()}{message[1:]}", fix=fix)
+    message = re.sub(r" \(Possible options: .*\)$", "", message)
+    option = re.search(r"No such option: --([\w-]+)", message)
+    if option and context and any(each.name == "overrides" for each in context.command.params):
+        fix = _field_instead_of_option(option[1]) or fix
+    return UsageError(f"{message[0].lower()}{message[1:].rstrip('.')}", fix=fix)
+
+
+def _field_instead_of_option(name: str) -> str:
+    """Return how a field of the recipe is written that was given as an option; empty if there is none."""
+    from convsmith.recipes.schema import Recipe
+    from convsmith.system.validation import suggest_field
+
+    found = re.match(r"did you mean '(.+)'", suggest_field(name.replace("-", "_"), Recipe))
+    return f"write {found[1]}=VALUE: fields of the recipe have no dashes" if found else ""
 
 
 def _unexpected(error: Exception) -> ConvsmithError:

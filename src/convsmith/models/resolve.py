@@ -124,7 +124,7 @@ def _locate(text: str, prefer: Preference) -> _Reference:
     """Decide what kind of model a name denotes, without opening it."""
     if text.startswith("zoo:"):
         return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
-    if ".py:" in text:
+    if ".py:" in text or text.endswith(".py"):
         return _Reference(kind="module", text=text)
     if text.startswith("recipe:") or text.endswith(".toml"):
         return _Reference(kind="recipe", text=text)

@@ -42,7 +42,6 @@ class ModuleModel(Model):
     kind = "module"
 
     def __init__(self, text: str, overrides: Sequence[str], inputs: tuple[Input, ...] | None) -> None:
-        required = _required(inputs)
         if overrides:
             raise RecipeError(
                 "a module has no settings to override",
@@ -53,7 +52,7 @@ class ModuleModel(Model):
         from convsmith.tracing.trace import trace
 
         self._module = load_module(text)
-        analysis = trace(self._module, required)
+        analysis = trace(self._module, _required(inputs))
         super().__init__(analysis.title, analysis)
 
     def net(self) -> "nn.Module":

@@ -18,7 +18,7 @@ from convsmith.net.settings import NetSettings
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import DataOnly, Recipe
 from convsmith.system import reading
-from convsmith.system.validation import problem_of
+from convsmith.system.validation import problems_of
 
 _RECIPES = resources.files("convsmith.library") / "recipes"
 # Tables whose fields depend on their name: another name discards the fields of the previous one.
@@ -87,7 +87,7 @@ def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
     try:
         recipe = Recipe.model_validate(table)
     except ValidationError as error:
-        problems += [problem_of(details, Recipe) for details in error.errors()]
+        problems += problems_of(error, Recipe)
     if problems or recipe is None:
         raise RecipeError.of(problems)
     return recipe
@@ -124,7 +124,7 @@ def load_settings(overrides: Sequence[str]) -> NetSettings:
     try:
         settings = NetSettings.model_validate(table)
     except ValidationError as error:
-        problems += [problem_of(details, NetSettings) for details in error.errors()]
+        problems += problems_of(error, NetSettings)
     if problems or settings is None:
         raise RecipeError.of(problems)
     return settings
@@ -152,7 +152,7 @@ def load_data_config(name: str, overrides: Sequence[str] = ()) -> DataConfig:
     try:
         config = DataOnly.model_validate(table).data
     except ValidationError as error:
-        problems += [problem_of(details, DataOnly) for details in error.errors()]
+        problems += problems_of(error, DataOnly)
     if problems or config is None:
         raise RecipeError.of(problems)
     return config
@@ -171,8 +171,18 @@ def _table(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
         if isinstance(table.get("brief"), str):
             table["brief"] = brief_table(table["brief"])
         return table
-    if not isinstance(base, str) or base in (*extended_by, name):
-        raise RecipeError(f"found {base!r}, expected the name of another recipe", where=f"{name}: extends")
+    if not isinstance(base, str):
+        raise RecipeError(
+            f"found {base!r}, expected the name of another recipe",
+            where=f"{name}: extends",
+            fix='for example extends = "digits"',
+        )
+    if base in (*extended_by, name):
+        raise RecipeError(
+            "the recipe extends itself",
+            where=" -> ".join((*extended_by, name, base)),
+            fix=f"remove `extends` from {name}, or name another recipe there",
+        )
     extended = _table(base, (*extended_by, name))
     # These describe the other recipe.
     extended = {key: value for key, value in extended.items() if key not in {"description", "result"}}

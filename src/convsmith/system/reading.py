@@ -59,7 +59,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = read_text(path, _MAX_TOML)
         return parse_toml(text)
     except ValueError as error:
-        raise FileError(f"not valid TOML: {error}", where=str(path)) from error
+        raise FileError(
+            f"not valid TOML: {error}",
+            where=str(path),
+            fix="correct it: a table is [name], a value is key = value, a text stands in quotes",
+        ) from error
 
 
 def read_json(path: Path) -> Any:

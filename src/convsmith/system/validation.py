@@ -1,27 +1,58 @@
 """Convert pydantic's validation errors to problems with a location and a fix."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from convsmith.errors import Problem, suggest
 from convsmith.system.unset import models_in
 
+# Values for examples in messages: the first that a field accepts.
+_EXAMPLES = (32, 10, 1, 0.1, 0.5, True, [32, 32])
 
-def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    """Return a validation error as a problem; for a wrong name, the fix is the closest valid name."""
+# Expectations by the start of the type of an error: the value has another type than the field.
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "finite": "a finite number",
+}
+_OTHER_TYPE = ("_type", "_parsing", "_from_float", "_number")
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Return the errors of a validation as problems, each with a location and a fix.
+
+    A value that fits none of several alternatives is one problem.
+    """
+    by_place: dict[str, list[ErrorDetails]] = {}
+    for details in error.errors():
+        place = ".".join(map(str, _without_tags(details["loc"], model)))
+        by_place.setdefault(place, []).append(details)
+    return [_problem(place, each, model) for place, each in by_place.items()]
+
+
+def _problem(where: str, alternatives: Sequence[ErrorDetails], model: type[BaseModel]) -> Problem:
+    details = alternatives[0]
     location = details["loc"]
     context = details.get("ctx", {})
-    where = ".".join(map(str, _without_tags(location, model)))
     value = _abbreviate(details["input"])
     match details["type"]:
         case "extra_forbidden":
-            names = _field_names(location[:-1], model)
-            return Problem(what="unknown field", where=where, fix=suggest(str(location[-1]), names))
+            return Problem(
+                what="unknown field",
+                where=where,
+                fix=suggest_field(where, model, _field_names(location[:-1], model)),
+            )
         case "missing":
-            return Problem(what="missing field", where=where, fix=f"set it: {where}=...")
+            return _missing(where, location, model)
         case "union_tag_not_found":
             return Problem(what="missing name", where=where, fix=f"set it: {where}.name=...")
         case "union_tag_invalid":
@@ -31,12 +62,11 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
                 where=where,
                 fix=suggest(str(context["tag"]), options),
             )
-        case "literal_error":
-            options = [
-                option.strip(" '") for option in str(context["expected"]).replace(" or ", ",").split(",")
-            ]
+        case "literal_error" if len(alternatives) == 1:
             return Problem(
-                what=f"unknown value {value}", where=where, fix=suggest(str(details["input"]), options)
+                what=f"unknown value {value}",
+                where=where,
+                fix=suggest(str(details["input"]), _literals(details)),
             )
         case "model_type" | "model_attributes_type":
             fix = _table_hint(where, location, model)
@@ -44,8 +74,119 @@ def problem_of(details: ErrorDetails, model: type[BaseModel]) -> Problem:
         case "value_error":
             return Problem(what=str(context["error"]), where=where)
         case _:
-            expected = details["msg"].replace("Input should be", "expected")
-            return Problem(what=f"found {value}, {expected[0].lower()}{expected[1:]}", where=where)
+            expected = " or ".join(dict.fromkeys(map(_expectation, alternatives)))
+            fix = _example_hint(where, location, model)
+            return Problem(what=f"found {value}, expected {expected}", where=where, fix=fix)
+
+
+def suggest_field(name: str, model: type[BaseModel], siblings: Sequence[str] = ()) -> str:
+    """Return a fix for an unknown field: the closest name, here or in another table.
+
+    Args:
+        name: The name with the tables that it was looked for in, for example `train.lr`.
+        model: The model of the complete table.
+        siblings: The fields of the table that it was looked for in.
+    """
+    *tables, last = name.split(".")
+    place = ".".join(tables)
+    paths = [path for path in field_paths(model) if path.rpartition(".")[0] != place]
+    elsewhere = {path.rpartition(".")[2] for path in paths}
+    here = suggest(last, siblings)
+    if last not in elsewhere:
+        if here.startswith("did you mean"):
+            return here
+        other = suggest(last, elsewhere)
+        # A variant of a table has no fields of other variants.
+        if len(tables) > 1 or not other.startswith("did you mean"):
+            return here
+        last = other.split("'")[1]
+    # The nearest to the place where it was written, then the outermost.
+    named = [path for path in paths if path.rpartition(".")[2] == last]
+    nearest = min(named, key=lambda path: (not path.startswith(place), path.count("."), path))
+    return f"did you mean {nearest!r}?"
+
+
+def field_paths(model: type[BaseModel]) -> list[str]:
+    """Return the dotted names of all fields and tables; those of every variant of a table."""
+    paths: dict[str, None] = {}
+    for name, field in model.model_fields.items():
+        paths[name] = None
+        for inner in models_in(field.annotation):
+            paths.update(dict.fromkeys(f"{name}.{path}" for path in field_paths(inner)))
+    return list(paths)
+
+
+def _missing(where: str, location: Sequence[str | int], model: type[BaseModel]) -> Problem:
+    inner = models_in(_annotation(location, model))
+    if not inner:
+        fix = _example_hint(where, location, model) or f"set it: {where}=..."
+        return Problem(what="missing field", where=where, fix=fix)
+    required = [name for name, field in inner[0].model_fields.items() if field.is_required()]
+    fields = f" with {', '.join(required)}" if required else ""
+    return Problem(what="missing table", where=where, fix=f"add a table [{where}]{fields}")
+
+
+def _literals(details: ErrorDetails) -> list[str]:
+    expected = str(details.get("ctx", {})["expected"])
+    return [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
+
+
+def _expectation(details: ErrorDetails) -> str:
+    """Return what a value of one alternative must be, in words."""
+    kind, context = details["type"], details.get("ctx", {})
+    bounds = {
+        "greater_than_equal": ("at least", "ge"),
+        "greater_than": ("more than", "gt"),
+        "less_than_equal": ("at most", "le"),
+        "less_than": ("less than", "lt"),
+    }
+    if kind in bounds:
+        words, key = bounds[kind]
+        return f"{words} {context[key]}"
+    if kind == "literal_error":
+        return ", ".join(map(repr, _literals(details)))
+    words = _EXPECTED.get(kind.split("_")[0], "") if kind.endswith(_OTHER_TYPE) else ""
+    message = details["msg"].removeprefix("Input should be ")
+    return words or f"{message[0].lower()}{message[1:]}"
+
+
+def _example_hint(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
+    """Return an example that the field accepts, its default if it has one, or else its description."""
+    field = _field(location, model)
+    if field is None:
+        return ""
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    )
+    default = () if field.is_required() or field.default in (None, ()) else (field.default,)
+    for example in (*default, *_EXAMPLES):
+        try:
+            adapter.validate_python(example, strict=True)
+        except (ValidationError, TypeError):
+            continue
+        return f"for example {where}={_toml(example)}"
+    return field.description or ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_toml, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _field(location: Sequence[str | int], model: type[BaseModel]) -> FieldInfo | None:
+    """Return the field at a location; None for an item of a list and for an unknown place."""
+    annotation: Any = model
+    field = None
+    for part in location:
+        models = models_in(annotation)
+        annotation, is_tag = _descend(annotation, part)
+        if not is_tag:
+            fields = [each.model_fields[part] for each in models if part in each.model_fields]
+            field = fields[0] if fields and isinstance(part, str) else None
+    return field
 
 
 def _abbreviate(value: Any) -> str:
@@ -87,6 +228,9 @@ def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
     models = models_in(annotation)
     if isinstance(part, int):
         return annotation, False
+    if not models and annotation is not None:
+        # A label of pydantic's for one of several types, for example `bool`.
+        return annotation, True
     tagged = [model for model in models if part in _tags(model)]
     if len(models) > 1 and tagged:
         return tagged[0], True

@@ -26,8 +26,17 @@ def load_module(text: str) -> nn.Module:
     """
     path_text, _, call = text.partition(".py:")
     path = Path(f"{path_text}.py")
+    if text.endswith(".py"):
+        path = Path(text)
     if not paths.is_file(path):
         raise FileError("no such file", where=str(path), fix="write path/to/model.py:Net")
+    if not call:
+        names = _written_classes(path)
+        raise ModuleError(
+            "the name of a class is missing",
+            where=str(path),
+            fix=f"write {path}:{names[0]}" if len(names) == 1 else suggest("", names) or f"write {path}:Net",
+        )
     name, args, kwargs = _parse(call)
     module = _run(path)
     factory = getattr(module, name, None)
@@ -45,6 +54,21 @@ def load_module(text: str) -> nn.Module:
             fix=suggest(name, _classes(module)),
         )
     return net
+
+
+def _written_classes(path: Path) -> list[str]:
+    """Return the classes of a file with a base class and a `forward`, without running the file."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [
+        each.name
+        for each in body
+        if isinstance(each, ast.ClassDef)
+        and each.bases
+        and "forward" in {getattr(item, "name", "") for item in each.body}
+    ]
 
 
 def _parse(call: str) -> tuple[str, list[Any], dict[str, Any]]:

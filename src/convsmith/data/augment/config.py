@@ -26,7 +26,9 @@ class AugmentConfig(BaseModel):
     engine: Literal["batched", "albumentations"] = Field(
         default="batched", description="what applies the transforms: a batch at once, or image by image"
     )
-    transforms: Annotated[tuple[AnyTransform, ...], Field(strict=False)] = ()
+    transforms: Annotated[tuple[AnyTransform, ...], Field(strict=False)] = Field(
+        default=(), description="tables with a name, applied in this order"
+    )
     mix: AnyMix | None = Field(
         default=None, description="mixing of images and labels of a batch, after the transforms"
     )
