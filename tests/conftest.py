@@ -24,6 +24,9 @@ from convsmith.system.signals import STOP_SIGNALS
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
 
+# Tests of commands compare standard error. `tests/system/test_progress.py` tests the lines.
+os.environ["CONVSMITH_PROGRESS"] = "0"
+
 # Each worker of pytest-xdist computes on one core: threads of several workers would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from convsmith.reports.comparison import Comparison as Comparison
     from convsmith.reports.report import Result as Result
     from convsmith.runs.progress import RunProgress as RunProgress
+    from convsmith.system.progress import show_progress as show_progress
     from convsmith.training.callbacks import Callback as Callback
     from convsmith.training.callbacks import EpochStart as EpochStart
     from convsmith.training.lr_find import RangeTest as RangeTest
@@ -111,6 +112,7 @@ _MODULES = {
     "results": "convsmith.api.results",
     "resume": "convsmith.api.resume",
     "search": "convsmith.api.search",
+    "show_progress": "convsmith.system.progress",
     "summary": "convsmith.api.summary",
     "train": "convsmith.api.train",
     "verify_data": "convsmith.api.data_verify",

@@ -54,7 +54,7 @@ def test_modules_from_a_file(model: Path) -> None:
         ("Net(open('x'))", "found \"Net(open('x'))\", expected the name of a class", "model.py:Net"),
         ("Broken", "the constructor of Broken fails: ValueError: no", ""),
         ("number", "no class 'number' in this file", "choose from 'Broken', 'Net'"),
-        ("", "found '', expected the name of a class", "model.py:Net"),
+        ("", "the name of a class is missing", "model.py:Net"),
     ],
 )
 def test_modules_that_cannot_be_created(model: Path, name: str, what: str, fix: str) -> None:
@@ -74,3 +74,20 @@ def test_files_that_cannot_be_run(tmp_path: Path) -> None:
         with pytest.raises(ModuleError) as caught:
             load_module(f"{broken}:Net")
         assert caught.value.problems[0].where == f"{broken}, line {line}"
+
+
+def test_a_file_without_a_class_lists_its_modules(tmp_path: Path) -> None:
+    """They are read from the text: the file does not run."""
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "raise SystemExit\nclass Small(Module):\n    def forward(self, x): ...\n"
+        "class Large(Module):\n    def forward(self, x): ...\nclass Helper:\n    pass\n"
+    )
+    with pytest.raises(ModuleError) as caught:
+        load_module(str(path))
+    (problem,) = caught.value.problems
+    assert (problem.what, problem.where) == ("the name of a class is missing", str(path))
+    assert problem.fix == "choose from 'Large', 'Small'"
+    path.write_text("class Net(Module):\n    def forward(self, x): ...\n")
+    with pytest.raises(ModuleError, match=f"write {path}:Net"):
+        load_module(str(path))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from convsmith.cli.output import print_text, until_closed
-from convsmith.runs.log import LogWriter, batch_line
+from convsmith.runs.log import LogWriter
+from convsmith.system.progress import EVERY
 from convsmith.text import format_duration, printable
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
 def progress_callback() -> Callback:
     """Return the callback for a terminal or a pipe."""
-    return LiveCallback() if sys.stdout.isatty() else LogWriter(until_closed(print_text))
+    return LiveCallback() if sys.stdout.isatty() else LogWriter(until_closed(print_text), every=EVERY)
 
 
 class LiveCallback(Callback):
     """Show a progress bar for each epoch below the lines of the log."""
+
+    shows_progress = True
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -47,12 +51,16 @@ class LiveCallback(Callback):
     def on_epoch_start(self, start: EpochStart) -> None:
         self.log.on_epoch_start(start)
         self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _RateColumn(),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+            # The bar takes what the rest of the line leaves.
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            _RateColumn(table_column=Column(no_wrap=True)),
             console=self.console,
             transient=True,
+            expand=True,
         )
         self.bar.add_task("Train:", total=start.num_batches)
         self.bar.start()
@@ -61,7 +69,8 @@ class LiveCallback(Callback):
         self.log.on_batch_end(batch)
         if self.bar is not None:
             task = self.bar.task_ids[0]
-            self.bar.update(task, description=f"Train: {batch_line(batch)}", completed=batch.index + 1)
+            description = f"Train: Loss={batch.loss:.4f} Accuracy={100 * batch.accuracy:.2f}"
+            self.bar.update(task, description=description, completed=batch.index + 1)
 
     def on_epoch_end(self, metrics: EpochMetrics, net: "nn.Module") -> None:
         self.close()

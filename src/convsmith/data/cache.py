@@ -26,6 +26,7 @@ from convsmith.data.signatures import decode_signature
 from convsmith.data.sources import read_source
 from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
+from convsmith.system.progress import track
 
 # Incremented when the layout below changes, so that an older cache is not used.
 CACHE_VERSION = 3
@@ -216,7 +217,8 @@ def _decode(
 ) -> tuple[Path, list[bytes]]:
     """Write a split's pixels in their order; return the digests of the images before resizing."""
     digests, stored = [], None
-    for index, decoded in enumerate(decode_each(split.images)):
+    decoded_images = track(decode_each(split.images), "Writing images to the cache", len(split.labels))
+    for index, decoded in enumerate(decoded_images):
         if not usable[index]:
             continue
         if isinstance(decoded, UnusableImageError):

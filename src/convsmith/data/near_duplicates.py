@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from convsmith.data.memory_mapped import Images
+from convsmith.system.progress import track
 
 # Pixels a side of the thumbnails, and the largest shift as a share of that.
 SIDE, LARGEST_SHIFT = 32, 1 / 8
@@ -118,7 +119,8 @@ def near_pairs(thumbnails: NDArray[np.uint8], others: NDArray[np.uint8] | None =
         # Each pair once, the earlier image last.
         pairs = np.unique(np.sort(pairs, axis=1)[:, ::-1], axis=0)
     found = []
-    for start in range(0, len(pairs), _CHUNK):
+    starts = range(0, len(pairs), _CHUNK)
+    for start in track(starts, "Comparing near-duplicates, blocks", len(starts)):
         part = pairs[start : start + _CHUNK]
         correlations, differences = _compare(_floats(thumbnails[part[:, 0]]), _floats(others[part[:, 1]]))
         near = (correlations >= SMALLEST_CORRELATION) & (differences <= LARGEST_DIFFERENCE)
@@ -136,7 +138,8 @@ def _floats(images: NDArray[np.uint8]) -> Tensor:
 def _candidates(others: Tensor, images: Tensor, *, within: bool) -> Iterator[NDArray[np.int64]]:
     """Yield pairs of similar spectra: positions in `images` and in `others`."""
     least = _SIMILARITY if len(others) > _MANY else -1.0
-    for start in range(0, len(images), _CHUNK):
+    starts = range(0, len(images), _CHUNK)
+    for start in track(starts, "Searching near-duplicates, blocks", len(starts)):
         similarities = images[start : start + _CHUNK] @ others.T
         if within:
             similarities.diagonal(start).fill_(-2)

@@ -11,6 +11,7 @@ from convsmith.data.background import BackgroundChoice
 from convsmith.data.decode import DecodedImage, UnusableImageError, decode_each
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import RawData, is_class_index
+from convsmith.system.progress import track
 
 Visitor = Callable[[str, int, DecodedImage], None]
 
@@ -61,7 +62,8 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
     background = BackgroundChoice()
     for name, split in raw.splits.items():
         usable[name] = np.zeros(len(split.labels), dtype=np.bool_)
-        for index, (image, label) in enumerate(zip(decode_each(split.images), split.labels, strict=True)):
+        images = track(decode_each(split.images), f"Decoding {name} images", len(split.labels))
+        for index, (image, label) in enumerate(zip(images, split.labels, strict=True)):
             if isinstance(image, UnusableImageError):
                 damaged.append(DataIssue(kind=image.kind, file=split.locations[index], reason=image.reason))
             elif not is_class_index(label) or label >= len(raw.class_names):

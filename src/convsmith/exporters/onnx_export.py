@@ -9,6 +9,7 @@ from convsmith.errors import BundleError
 from convsmith.exporters import onnx_model, reference_images
 from convsmith.exporters.parity import Parity, compare
 from convsmith.models.model import TrainedModel
+from convsmith.system import progress
 
 
 def verified_onnx(
@@ -31,14 +32,16 @@ def verified_onnx(
     reference = (
         reference_images.from_files(images, classifier) if images else reference_images.from_dataset(model)
     )
-    content = onnx_model.to_onnx(classifier)
+    with progress.waiting("Converting to ONNX"):
+        content = onnx_model.to_onnx(classifier)
     if int8:
         calibration = reference.calibration
         if calibration is None:
             calibration = reference_images.from_dataset(model).calibration
         if calibration is None:
             raise BundleError("8-bit numbers need training images", where=model.place, fix="leave --int8 out")
-        content = onnx_model.to_int8(content, classifier, np.asarray(calibration))
+        with progress.waiting("Quantizing to 8 bits"):
+            content = onnx_model.to_int8(content, classifier, np.asarray(calibration))
     runtime = onnx_model.session(content)
     return content, compare(
         classifier, runtime, reference.images, reference.names, reference.labels, int8=int8

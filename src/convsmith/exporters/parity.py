@@ -12,6 +12,7 @@ from convsmith.data.memory_mapped import Images
 from convsmith.errors import ParityError, Problem
 from convsmith.exporters.onnx_model import compute_logits
 from convsmith.models.classifier import Classifier
+from convsmith.system.progress import track
 from convsmith.text import plural
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def compare(
     """
     # Batches of several sizes, 1 included: the file must accept any.
     starts = [0, 1, 3, *range(10, len(images), BATCH_SIZE), len(images)]
+    ranges = [(a, b) for a, b in pairwise(starts) if min(b, len(images)) > a]
     parts = [
         compute_logits(runtime, np.asarray(images[a:b]))
-        for a, b in pairwise(starts)
-        if min(b, len(images)) > a
+        for a, b in track(ranges, "Comparing ONNX with PyTorch, batches", len(ranges))
     ]
     logits, probabilities = (np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True))
     expected = classifier.logits(images)

@@ -1,6 +1,6 @@
 """The classifier: a trained net with its preprocessing, labels and calibrated confidence."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -19,6 +19,7 @@ from convsmith.evaluation.confidence import Confidence
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
 from convsmith.net.plan import Plan
+from convsmith.system import progress
 from convsmith.system.device import autocast, threads_for
 from convsmith.text import in_line, one_line
 
@@ -129,6 +130,7 @@ class Classifier:
                 pair = pair.contiguous(memory_format=torch.channels_last)
                 with autocast(self.normalize.device, self.dtype):
                     parts.append(self.net(pair).float().cpu()[: len(batch)])
+                progress.report("Computing predictions", sum(map(len, parts)), len(images_NHWC))
         logits: NDArray[np.float32] = torch.cat(parts).numpy()
         if not np.isfinite(logits).all():
             raise BundleError("the logits are not finite", where=self.name)
@@ -178,9 +180,11 @@ class Classifier:
         """Classify the images of sources lazily; see `stream`."""
         if top_k < 1 or batch_size < 1:
             raise ImageError("top_k and batch_size are at least 1", where=f"{top_k=}, {batch_size=}")
-        rest = iter(sources)
+        rest, done = iter(sources), 0
         while batch := list(islice(rest, batch_size)):
             yield from self._classify_batch(batch, top_k, batch_size)
+            done += len(batch)
+            progress.report("Classifying images", done, len(sources) if isinstance(sources, Sized) else 0)
 
     def _classify_batch(
         self, batch: list[ImageSource], top_k: int, batch_size: int

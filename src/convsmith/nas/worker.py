@@ -11,6 +11,7 @@ from convsmith.nas.candidate import Candidate
 from convsmith.nas.search_space import SearchSpace
 from convsmith.recipes.session import TrainingSession
 from convsmith.runs.folder import STATE, RunFolder
+from convsmith.runs.log import BatchProgress
 from convsmith.runs.writer import RunWriter
 from convsmith.system import files, paths
 from convsmith.system.signals import ALARM, StopRequest
@@ -86,7 +87,7 @@ class TrialRunner:
         return session.fit(
             session.build_net(),
             teacher=self.teacher,
-            callbacks=[RunWriter(folder, {}), *callbacks],
+            callbacks=[RunWriter(folder, {}), BatchProgress(f"Trial {number}"), *callbacks],
             state=_load_state(folder),
             stop=stop,
         )

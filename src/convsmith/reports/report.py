@@ -38,7 +38,7 @@ from convsmith.reports.style import short
 from convsmith.runs.evaluation import Evaluation, read_confidence
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment, Resumptions, unrecorded_changes
-from convsmith.system import files, paths
+from convsmith.system import files, paths, progress
 from convsmith.text import format_duration, plural
 from convsmith.training.metrics import SplitMetrics
 
@@ -100,6 +100,7 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
     )
 
 
+@progress.waiting("Drawing the report")
 def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) -> Result:
     """Write results.json, all plots, both pages and the manifest."""
     train, test = evaluation.train, evaluation.test

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from convsmith.runs.folder import RunFolder
-from convsmith.system import files, paths, reading
+from convsmith.system import files, paths, progress, reading
 from convsmith.text import format_duration, printable
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
@@ -35,8 +35,24 @@ def remaining_seconds(durations: Sequence[float], epochs: int) -> float:
 class LogWriter(Callback):
     """Writes the log as plain lines, each by a call of `write`."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        *,
+        every: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create a writer.
+
+        Args:
+            write: Called with each line.
+            every: Seconds between two lines within an epoch; None for one line at its end.
+            clock: Returns seconds.
+        """
         self.write = write
+        self.every, self.clock = every, clock
+        self.shows_progress = every is not None
+        self.epoch_start = self.last_line = clock()
         self.lr: float | None = None
         self.start: EpochStart | None = None
         self.last_batch: BatchMetrics | None = None
@@ -61,6 +77,7 @@ class LogWriter(Callback):
 
     def on_epoch_start(self, start: EpochStart) -> None:
         self.start = start
+        self.epoch_start = self.last_line = self.clock()
         self.write(f"Epoch {start.epoch}")
         if start.lr != self.lr:
             self.write(f"Learning rate: {start.lr:.4e}")
@@ -68,6 +85,16 @@ class LogWriter(Callback):
 
     def on_batch_end(self, batch: BatchMetrics) -> None:
         self.last_batch = batch
+        now = self.clock()
+        if self.every is None or self.start is None or now - self.last_line < self.every:
+            return
+        self.last_line = now
+        done, total, elapsed = batch.index + 1, self.start.num_batches, now - self.epoch_start
+        rate = done / max(elapsed, 1e-9)
+        self.write(
+            f"Train: {batch_line(batch)}: {100 * done // total}% {done}/{total} "
+            f"[{format_duration(elapsed)}<{format_duration((total - done) / rate)}, {rate:.2f}it/s]"
+        )
 
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         del net
@@ -90,6 +117,24 @@ class LogWriter(Callback):
 
     def on_train_end(self, seconds: float) -> None:
         self.write(f"Time of all epochs, training and evaluation: {format_duration(seconds)}")
+
+
+class BatchProgress(Callback):
+    """Reports the progress of a training, for callers that show none themselves."""
+
+    def __init__(self, task: str = "Training") -> None:
+        self.task = task
+        self.start: EpochStart | None = None
+
+    def on_epoch_start(self, start: EpochStart) -> None:
+        self.start = start
+
+    def on_batch_end(self, batch: BatchMetrics) -> None:
+        if self.start is None:
+            return
+        epoch, epochs, batches = self.start.epoch, self.start.epochs, self.start.num_batches
+        detail = f"epoch {epoch} of {epochs}, {batch_line(batch)}"
+        progress.report(self.task, (epoch - 1) * batches + batch.index + 1, epochs * batches, detail)
 
 
 class LogFile:

@@ -8,7 +8,7 @@ from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
 from convsmith.recipes.session import Session
 from convsmith.runs.evaluation import Evaluation, evaluate_run
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.log import LogFile, LogWriter
+from convsmith.runs.log import BatchProgress, LogFile, LogWriter
 from convsmith.runs.writer import RunWriter
 from convsmith.system.signals import stop_on_signals
 from convsmith.training.callbacks import Callback, CallbackList
@@ -41,7 +41,10 @@ def train_session(
         state: The checkpoint to resume from.
     """
     log = LogFile(folder)
-    callback = CallbackList((RunWriter(folder, conditions), LogWriter(log), *callbacks))
+    shown = any(each.shows_progress for each in callbacks)
+    callback = CallbackList(
+        (RunWriter(folder, conditions), LogWriter(log), *callbacks, *(() if shown else (BatchProgress(),)))
+    )
     callback.on_run_start(folder.path, opening)
     try:
         with stop_on_signals() as stop:

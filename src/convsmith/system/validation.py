@@ -155,8 +155,9 @@ def _example_hint(where: str, location: Sequence[str | int], model: type[BaseMod
     field = _field(location, model)
     if field is None:
         return ""
+    annotation: Any = field.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(
-        Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        Annotated[(annotation, *field.metadata)] if field.metadata else annotation
     )
     default = () if field.is_required() or field.default in (None, ()) else (field.default,)
     for example in (*default, *_EXAMPLES):

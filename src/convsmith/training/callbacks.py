@@ -36,6 +36,9 @@ class Callback:
         ...         print(metrics.epoch, metrics.train.accuracy)
     """
 
+    # Whether the callback shows the progress within an epoch, so that nothing else needs to.
+    shows_progress: bool = False
+
     def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         """Called when the run folder exists; `opening` are lines that describe the run."""
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import TrainingData
 from convsmith.errors import DivergedError
+from convsmith.system.progress import track
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
 from convsmith.training.batches import shuffled_batches
 from convsmith.training.config import TrainConfig
@@ -140,7 +141,7 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
     first = float(groups[0]["lr"])
     shares = [float(group["lr"]) / first for group in groups]
     losses: list[float] = []
-    for index, rate in enumerate(rates):
+    for index, rate in enumerate(track(rates, "Range test, steps", len(rates))):
         for group, share in zip(groups, shares, strict=True):
             group["lr"] = float(rate) * share
         try:

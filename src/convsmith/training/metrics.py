@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized_batches
+from convsmith.system import progress
 from convsmith.system.device import autocast
 from convsmith.system.memory import enough_memory
 
@@ -124,6 +125,7 @@ def compute_logits(net: nn.Module, split: Split, normalize: Normalizer, dtype: t
             logits = batch.new_empty((len(split), batch.shape[1]))
         logits[done : done + len(batch)] = batch
         done += len(batch)
+        progress.report("Evaluating images", done, len(split))
     return logits
 
 
