@@ -18,7 +18,7 @@ def summary(
     input_shape: Inputs | None = None,
     settings: NetSettings | None = None,
     *,
-    args: Any = (),
+    args: object = (),
     kwargs: Mapping[str, Any] | None = None,
 ) -> Analysis:
     """Compute shapes, parameters, MACs, memory and receptive field of a network.
