@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print the results.
 
-Names: startup, augmentation, throughput, backward, precision, flops, scaling (all of these by default); and
+Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation; shipping, which exports the
 zoo; and inspectors, which measures correctness instead of speed.
 """
@@ -10,7 +10,7 @@ from importlib import import_module
 
 from benchmarks.measure import machine
 
-SHORT = ("startup", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
+SHORT = ("startup", "report", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
 LONG = ("accuracy", "sprint", "ablation", "distillation", "shipping", "inspectors")
 
 

@@ -207,12 +207,12 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
 def test_preview(tmp_path: Path, capsys: Capture) -> None:
     assert run(["preview", "digits", "--out", str(tmp_path / "new")]) == 0
     assert capsys.readouterr().out.split() == [
-        str(tmp_path / "new" / f"{n}.png") for n in ("examples", "augmented")
+        str(tmp_path / "new" / f"{n}.svg") for n in ("examples", "augmented")
     ]
     assert (
         run(["preview", "digits", "--out", str(tmp_path), "augment.mix=cutmix", "augment.transforms=[]"]) == 0
     )
-    assert (tmp_path / "augmented.png").is_file()
+    assert (tmp_path / "augmented.svg").is_file()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import convsmith as cs
 from convsmith.errors import ConvsmithError, DataError, RecipeError
@@ -79,7 +80,9 @@ def test_files_of_a_run_that_contradict_each_other_are_refused(name: str, run_co
     damage, command = CONTRADICTIONS[name]
     damage(run_copy)
     sign(run_copy)
-    more = {"predict": [str(run_copy / "plots" / "curves.png")], "watch": ["--once"]}.get(command, [])
+    image = run_copy.with_name("image.png")
+    Image.new("L", (8, 8)).save(image)
+    more = {"predict": [str(image)], "watch": ["--once"]}.get(command, [])
     oracle = Oracle(run_copy)
     oracle.expect_error(command, str(run_copy), *more, code="E050", names=(str(run_copy),))
 

@@ -21,7 +21,7 @@ def executed(name: str, overrides: list[str], folder: Path) -> tuple[int, str]:
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
     client.execute(env={**os.environ})
     outputs: list[Any] = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    pictures = [output for output in outputs if {"image/png", "image/svg+xml"} & set(output.get("data", {}))]
     tables = [output["data"].get("text/markdown", "") for output in outputs if "data" in output]
     return len(pictures), "".join([*(output.get("text", "") for output in outputs), *tables])
 
@@ -34,11 +34,11 @@ def test_the_mnist_notebook(
     root = image_folder({"train": 30, "test": 10}, classes=tuple("0123456789"), size=28, name="mnist")
     monkeypatch.setenv("CONVSMITH_DATA", str(root.parent))
     pictures, text = executed("mnist.ipynb", ["train.epochs=1"], tmp_path)
-    assert pictures == 6
+    assert pictures == 9
     assert "Total params: 593,200" in text
     assert "Test set: Average loss:" in text
     assert "Accuracy of 9 : " in text
-    assert "plots/misclassified.png" in text
+    assert "plots/misclassified.svg" in text
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_the_cifar10_notebook(
     )
     monkeypatch.setenv("CONVSMITH_DATA", str(root.parent))
     pictures, text = executed("cifar10.ipynb", ["train.epochs=1"], tmp_path)
-    assert pictures == 10
+    assert pictures == 14
     assert "Total params: 156,736" in text
     assert "| receptive field" in text
     assert "Test set: Average loss:" in text

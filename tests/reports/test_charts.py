@@ -66,3 +66,13 @@ def test_reliability_has_bars_with_counts(count: int) -> None:
     counts = [int(text.get_text().replace(",", "")) for text in ax.texts]
     assert sum(counts) == count
     assert min(counts) >= min(max(10, count // 100), count)
+
+
+@pytest.mark.parametrize("losses", [(2.2, 2.1), (2.0, 0.6), (2.3, 0.004)])
+def test_a_logarithmic_axis_has_labels(losses: tuple[float, float]) -> None:
+    rows = [
+        EpochRow(epoch=n + 1, lr=0.1, train_loss=loss, train_accuracy=0.5) for n, loss in enumerate(losses)
+    ]
+    ax = drawn(charts.curve(rows, "loss", log=True))
+    low, high = ax.get_ylim()
+    assert sum(low <= tick <= high for tick in ax.get_yticks()) >= 2

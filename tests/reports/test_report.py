@@ -22,6 +22,7 @@ from convsmith.evaluation.metrics import wilson_interval
 from convsmith.evaluation.robustness import CORRUPTIONS, corrupt
 from convsmith.evaluation.schema import CorruptedAccuracy, Duplicates, LabelErrors, Robustness
 from convsmith.recipes.loader import load
+from convsmith.reports.drawings import GALLERIES
 from convsmith.reports.report import Result
 from convsmith.runs.evaluation import load_net
 from convsmith.runs.session import open_run
@@ -191,7 +192,7 @@ def test_robustness_is_measured_and_reported(
     assert record["mean_accuracy"] == pytest.approx(np.mean(means))
     assert "Accuracy on corrupted test images" in result.page.read_text()
     assert "| gaussian blur |" in result.report.read_text()
-    assert (folder / "plots" / "robustness.png").is_file()
+    assert (folder / "plots" / "robustness.svg").is_file()
     # What was asked for is printed.
     assert f"Robustness: {100 * record['mean_accuracy']:.2f} % on average" in printed
     for name, levels in record["corruptions"].items():
@@ -208,7 +209,7 @@ def test_the_effective_receptive_field_is_reported(run: Result, copied: Path) ->
     page = run.page.read_text()
     assert f"Effective receptive field: {field.size:.1f} pixels" in page
     assert f"gradient over {field.num_images:,} test images" in page
-    assert "](plots/receptive_field.png)" in run.report.read_text()
+    assert "](plots/receptive_field.svg)" in run.report.read_text()
     saved = np.load(copied / "receptive_field.npz")["energy"]
     np.testing.assert_allclose(saved, field.energy, rtol=1e-4, atol=1e-7)
     (copied / "receptive_field.npz").write_bytes(b"damaged")
@@ -237,10 +238,31 @@ def test_nothing_is_computed_twice(copied: Path, monkeypatch: pytest.MonkeyPatch
         make(figure, *args, **options)
 
     monkeypatch.setattr(Figure, "__init__", count)
+    rendered: list[object] = []
+    render = Figure.draw
+
+    def count_rendered(figure: Figure, renderer: Any) -> None:
+        rendered.append(figure)
+        render(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", count_rendered)
     page = cs.report(copied).page.read_text()
     assert sorted(calls) == ["reports.page_images._explained_rows", "reports.report.preview_images"]
-    # Each chart is one figure, for page and README; the others are the galleries of the README.
-    assert len(figures) == page.count("<svg") + 5 == 16
+    # Each chart is one figure, which is rendered once: the page has the elements of the files.
+    assert len(figures) == len(rendered) == page.count("<svg") == 11
+    files = {path.stem: path.read_text() for path in (copied / "plots").iterdir()}
+    charts = re.findall(r"<svg[^>]*>(.*?)</svg>", page, flags=re.DOTALL)
+    assert all(sum(chart in text for text in files.values()) == 1 for chart in charts)
+    assert len(files) == len(charts) + len(GALLERIES)
+
+
+def test_plots_of_earlier_reports_are_removed(copied: Path) -> None:
+    plots = copied / "plots"
+    for name in ("curves.png", "confusion.png", "robustness.svg", "mine.png"):
+        (plots / name).write_bytes(b"old")
+    cs.report(copied)
+    assert {path.name for path in plots.iterdir() if path.suffix == ".png"} == {"mine.png"}
+    assert not (plots / "robustness.svg").exists()
 
 
 def test_label_errors_are_reported(copied: Path) -> None:
@@ -328,6 +350,9 @@ def test_a_thousand_classes(tmp_path: Path) -> None:
     assert len(result.page.read_text()) < 5_000_000
     assert json.loads((result.folder / "results.json").read_text())["test"]["confusion"] is None
     assert "classes between are not shown" in result.page.read_text()
+    readme = result.report.read_text()
+    assert "The 30 classes with the lowest recall. [results.json](results.json) has all 1,000." in readme
+    assert len(re.findall(r"^\| class \d{3} \| \d+ \| \d+ \| [\d.]+ %", readme, flags=re.MULTILINE)) == 30
 
 
 @pytest.fixture(scope="module")

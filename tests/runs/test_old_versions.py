@@ -1,5 +1,6 @@
 """A run and a bundle of version 0.1.0 open, predict, are reported, and are resumed."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def test_a_run_is_evaluated_and_reported(run: Path, saved: Predictions) -> None:
     for name in ("results.json", "data.json"):
         before, after = (reading.read_json(folder / name) for folder in (RUN, run))
         assert list(before) == list(after)
+
+
+def test_png_pictures_are_ejected_and_replaced(run: Path, tmp_path: Path) -> None:
+    """The fixture is without its pictures; the names are those of version 0.1.0."""
+    names = ("architecture", "class_accuracy", "confidence", "curves", "misclassified", "predictions")
+    (run / "plots").mkdir()
+    for name in names:
+        Image.new("L", (8, 8)).save(run / "plots" / f"{name}.png")
+    (run / "manifest.json").unlink()
+    RunFolder(path=run).write_manifest()
+    cs.eject(run, tmp_path / "project")
+    readme = (tmp_path / "project" / "README.md").read_text()
+    shown = re.findall(r"!\[[^]]*\]\((.*?)\)", readme)
+    assert sorted(shown) == [f"plots/{name}.png" for name in names if name != "confidence"]
+    assert all((tmp_path / "project" / path).is_file() for path in shown)
+    cs.report(run)
+    assert {path.suffix for path in (run / "plots").iterdir()} == {".svg"}
 
 
 @pytest.mark.parametrize(("place", "tolerance"), [(RUN, 1e-5), (BUNDLE, 1e-3)], ids=["run", "bundle"])

@@ -80,11 +80,16 @@ class Metrics:
 
     def class_lines(self) -> list[str]:
         """Format the accuracy of each class as the course does; of the worst 30 of more than 100 classes."""
-        if len(self.classes) <= LARGEST_MATRIX:
-            return [each.line() for each in self.classes]
-        worst = worst_classes(self.classes, NUM_WORST)
-        rest = len(self.classes) - len(worst)
-        return [*(each.line() for each in worst), f"(the other {plural(rest, 'class')} are in results.json)"]
+        listed = [each.line() for each in listed_classes(self)]
+        rest = len(self.classes) - len(listed)
+        return [*listed, f"(the other {plural(rest, 'class')} are in results.json)"] if rest else listed
+
+
+def listed_classes(metrics: Metrics) -> Sequence[ClassMetrics]:
+    """Return the classes that tables list: all, or of more than 100 those with the lowest recall."""
+    if len(metrics.classes) <= LARGEST_MATRIX:
+        return metrics.classes
+    return worst_classes(metrics.classes, NUM_WORST)
 
 
 def worst_classes(classes: Sequence[ClassMetrics], count: int) -> list[ClassMetrics]:

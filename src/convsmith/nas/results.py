@@ -14,8 +14,8 @@ from convsmith.nas.pareto import pareto_front
 from convsmith.nas.settings import SearchSettings
 from convsmith.nas.study import Trial
 from convsmith.nas.worker import TrialRunner
-from convsmith.reports.search_page import SearchData, TrialRow, html, picture
-from convsmith.reports.style import save
+from convsmith.reports.page import save
+from convsmith.reports.search_page import SearchData, TrialRow, draw_charts, html
 from convsmith.system import files
 from convsmith.text import percent, plural
 
@@ -60,7 +60,7 @@ def summarize(
 def write_report(
     data: SearchData, settings: SearchSettings, runner: TrialRunner, trials: Sequence[Trial]
 ) -> Path:
-    """Write search.html, search.png, search.json and the best recipes into the study's folder.
+    """Write search.html, its charts, search.json and the best recipes into the study's folder.
 
     Returns:
         The path of search.html.
@@ -73,9 +73,10 @@ def write_report(
                 runner.folder / row.recipe, _recipe_text(data, settings, runner, by_number[row.number])
             )
     files.write_json(runner.folder / "search.json", record(data))
-    save(picture(data), runner.folder / "search.png")
+    charts = draw_charts(data)
+    save("Accuracy on held-out images", charts, runner.folder)
     page = runner.folder / "search.html"
-    files.write_text(page, html(data))
+    files.write_text(page, html(data, charts))
     return page
 
 

@@ -11,7 +11,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.layout_engine import TightLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from convsmith.evaluation.calibration import RiskCoverage, merge_bins
 from convsmith.evaluation.metrics import normalize_rows
@@ -26,16 +27,19 @@ from convsmith.reports.style import (
     ORANGE,
     PURPLE,
     SERIES,
+    SOFT,
     STYLE,
+    WHITE,
     add_heading,
+    fixed,
     short,
 )
 from convsmith.runs.schema import EpochRow
 from convsmith.training.lr_find import RangeTest
 
 PAGE_WIDTH = 4.6
-# Nearly white, for text on dark cells, whose colour is the same in both colour schemes of a page.
-LIGHT = "#fefefe"
+# For text on dark cells, whose colour is the same in both colour schemes.
+LIGHT = fixed(WHITE)
 # Above these numbers of classes only the extremes get bars, and a matrix has no numbers or no names.
 MOST_BARS, MOST_NUMBERS, MOST_NAMES = 30, 20, 60
 # Images of a bar of the reliability chart, so that its accuracy is more than chance.
@@ -47,7 +51,8 @@ History = Sequence[EpochRow]
 def one(draw: Draw, height: float = 3.1) -> Figure:
     """Draw one chart for the page."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(PAGE_WIDTH, height), layout="constrained")
+        # One axis needs no constrained layout, which measures everything twice.
+        figure = Figure(figsize=(PAGE_WIDTH, height), layout=TightLayoutEngine(pad=0.4))
         draw(figure.subplots())
     return figure
 
@@ -94,6 +99,9 @@ def curve(metrics: History, kind: str, *, log: bool = False) -> Draw:
                 ends.append((values[-1], name, colour))
         if log:
             ax.set_yscale("log")
+            low, high = ax.get_ylim()
+            # Less than two thirds of a decade may have no power of ten, nor twice or five times one.
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 4 * low else MaxNLocator(5))
             ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.yaxis.set_minor_formatter(NullFormatter())
         elif kind == "accuracy":
@@ -147,7 +155,7 @@ def class_accuracy(classes: Sequence[ClassMetrics], overall: float) -> Draw:
 
     def draw(ax: Axes) -> None:
         values = [each.accuracy or 0.0 for each in shown]
-        colours = [BLUE if value >= overall else GREY for value in values]
+        colours = [BLUE if value >= overall else SOFT for value in values]
         ax.barh(range(len(shown)), values, color=colours, height=0.72)
         ax.set_yticks(range(len(shown)), [short(each.name) for each in shown], parse_math=False)
         # Where all classes are above 70 %, the axis starts higher; its label says so.
@@ -197,7 +205,8 @@ def confusion(matrix: Indices, classes: Sequence[ClassMetrics]) -> Draw:
         ax.set_title("Confusion matrix", loc="left", fontsize=10)
         if count <= MOST_NAMES:
             size = 8.5 if count <= MOST_NUMBERS else 5
-            ax.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
+            rotation = 90 if max(map(len, names)) > 2 else 0
+            ax.set_xticks(range(count), names, rotation=rotation, fontsize=size, parse_math=False)
             ax.set_yticks(range(count), names, fontsize=size, parse_math=False)
         if count <= MOST_NUMBERS:
             _numbers(ax, matrix, pixels[..., 3])
@@ -260,21 +269,16 @@ def risk(curve: RiskCoverage) -> Draw:
         ax.text(0.99, last, f"all: {last:.2%} ", color=ORANGE, ha="right", va="bottom", fontsize=9)
         half = curve.risk_at(0.8)
         ax.plot([0.8], [half], marker="o", color=ORANGE, markersize=5)
-        ax.annotate(
-            f"most confident 80 %: {half:.2%}",
-            (0.8, half),
-            xytext=(-6, 8),
-            textcoords="offset points",
-            ha="right",
-            color=ORANGE,
-            fontsize=9,
-        )
+        highest = max(float(curve.risk[places].max()), 0.01)
+        # Above the curve if it is low, else below.
+        height = half + 0.05 * highest if half < 0.3 * highest else 0.06 * highest
+        ax.text(0.78, height, f"most confident 80 %: {half:.2%}", ha="right", color=ORANGE, fontsize=9)
         ax.set_title(f"Risk by coverage: area {100 * curve.area:.2f} %", loc="left", fontsize=10)
         ax.set(xlabel="share of images, most confident first", ylabel="error rate among them")
         ax.set_xlim(0, 1.02)
-        ax.set_ylim(0, max(float(curve.risk[places].max()), 0.01) * 1.2)
+        ax.set_ylim(0, min(highest * 1.2, 1.05))
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0 if axis is ax.xaxis else 1))
+            axis.set_major_formatter(PercentFormatter(1.0))
 
     return draw
 

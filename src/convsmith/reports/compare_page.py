@@ -14,9 +14,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFor
 from convsmith.evaluation.comparison import Difference, Spread
 from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, end_labels, one, values_of
-from convsmith.reports.html import asset, drawing, environment, policy
+from convsmith.reports.html import asset, environment, markup, policy, stylesheet
 from convsmith.reports.sheets import Sheet
-from convsmith.reports.style import INK, SERIES, short
+from convsmith.reports.style import INK, SERIES, draw, short
 from convsmith.runs.schema import EpochRow
 from convsmith.text import escape_markdown, one_line, percent, plural, printable_value
 
@@ -116,7 +116,7 @@ def html(comparison: ComparisonData) -> str:
     return templates.get_template("compare.html.j2").render(
         comparison=comparison,
         charts=_charts(comparison),
-        style=Markup(asset("style.css")),  # noqa: S704 - our own file
+        style=stylesheet(),
         script=Markup(script),  # noqa: S704 - our own file
         policy=policy(script),
     )
@@ -178,7 +178,7 @@ def _charts(comparison: ComparisonData) -> list[dict[str, Markup]]:
             "parameters": one(_against(runs, groups, "parameters", "parameters"), 3.6),
             "seconds": one(_against(runs, groups, "seconds", "seconds of training and evaluation"), 3.6),
         }
-        charts.append({name: drawing(figure) for name, figure in drawn.items()})
+        charts.append({name: markup(draw(figure)) for name, figure in drawn.items()})
     return charts
 
 

@@ -1,6 +1,5 @@
 """Network diagram: layers as boxes from left to right, with the receptive field as bars below."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +18,38 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.cells import axes_text
 from convsmith.reports import style
 from convsmith.reports.layout import Box, Kind, Place, arrange, boxes
-from convsmith.reports.style import INK, STYLE
+from convsmith.reports.style import (
+    AMBER,
+    BLUE,
+    FIELD,
+    FRAME,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    RULE,
+    SKY,
+    SOFT,
+    STYLE,
+    WHITE,
+    fixed,
+)
 from convsmith.system import files
 
-# Fill and text colours, of the Okabe-Ito palette.
+_DARK, _LIGHT = fixed(INK), fixed(WHITE)
+# Fill and text colours, of the Okabe-Ito palette, the same in both colour schemes.
 COLOURS: dict[Kind, tuple[str, str]] = {
-    "image": ("#FFFFFF", INK),
-    "convolution": ("#0072B2", "white"),
-    "depthwise": ("#E69F00", INK),
-    "pointwise": ("#56B4E9", INK),
-    "transposed": ("#D55E00", "white"),
-    "pooling": ("#009E73", "white"),
-    "join": ("#E8EAEE", INK),
-    "fully connected": ("#CC79A7", INK),
-    "other": ("#F0E442", INK),
+    "image": (WHITE, INK),
+    "convolution": (fixed(BLUE), _LIGHT),
+    "depthwise": (fixed(AMBER), _DARK),
+    "pointwise": (fixed(SKY), _DARK),
+    "transposed": (fixed(ORANGE), _LIGHT),
+    "pooling": (fixed(GREEN), _LIGHT),
+    "join": (RULE, INK),
+    "fully connected": (fixed(PURPLE), _DARK),
+    "other": ("#f0e442", _DARK),
 }
-_FAINT, _WIRE, _FIELD = "#5A606B", "#8A8F98", "#BFD9EA"
 # Inches: distance of boxes, width of a box, its minimum and maximum height, lane of an arc, strip of bars.
 PITCH, WIDTH, LOW, HIGH, ARC, STRIP = 0.98, 0.62, 0.34, 0.92, 0.15, 0.5
 MARGIN, BELOW, HEAD, FOOT, CORNER = 0.45, 0.24, 0.24, 0.5, 0.07
@@ -74,11 +89,9 @@ def diagram(analysis: Analysis, heading: str = "") -> Figure:
 
 def save(figure: Figure, folder: FilePath, name: str = "net") -> tuple[FilePath, FilePath]:
     """Write a figure as SVG and PNG; equal figures give equal bytes."""
-    content = io.BytesIO()
-    with rc_context({"svg.hashsalt": "convsmith"}):
-        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": "convsmith"})
-    files.write_bytes(folder / f"{name}.svg", content.getvalue())
-    return folder / f"{name}.svg", style.save(figure, folder / f"{name}.png")
+    picture = style.save(figure, folder / f"{name}.png")
+    files.write_text(folder / f"{name}.svg", style.draw(figure).file("Network"))
+    return folder / f"{name}.svg", picture
 
 
 class _Drawing:
@@ -95,7 +108,7 @@ class _Drawing:
         sizes = [max(box.field.sizes, default=0) for box in self.boxes]
         self.largest_field = max(*sizes, *analysis.input_shape[1:], 1)
         room = int(self.width * 13.5)
-        title = [heading] if heading else wrap(analysis.title, int(room * 0.75))
+        title = [heading] if heading else wrap(analysis.title, int(room * 0.6))
         under = wrap(analysis.title, room) if heading else []
         self.title, self.under = title, [*under, analysis.totals_line()]
         self.levels = self.arc_levels()
@@ -224,13 +237,13 @@ class _Drawing:
             ax.text(0.15, y, text, va="top", fontsize=13, weight="bold", parse_math=False)
             y -= 0.27
         for text in self.under:
-            ax.text(0.15, y, text, va="top", fontsize=9.5, color=_FAINT, parse_math=False)
+            ax.text(0.15, y, text, va="top", fontsize=9.5, color=SOFT, parse_math=False)
             y -= 0.19
 
     def draw_box(self, ax: Axes, box: Box, place: Place) -> None:
         x, y, height = self.x(place), self.y(place), self.box_height(box)
         fill, ink = COLOURS[box.kind]
-        edge = _WIRE if box.kind in {"image", "join"} else fill
+        edge = GREY if box.kind in {"image", "join"} else fill
         ax.add_patch(
             FancyBboxPatch(
                 (x - WIDTH / 2 + 0.04, y - height / 2 + 0.04),
@@ -298,10 +311,10 @@ class _Drawing:
 
     def draw_wire(self, ax: Axes, points: list[tuple[float, float]], *, arrow: bool) -> None:
         path = rounded(points)
-        ax.add_patch(PathPatch(path, facecolor="none", edgecolor=_WIRE, linewidth=1.2, zorder=2))
+        ax.add_patch(PathPatch(path, facecolor="none", edgecolor=GREY, linewidth=1.2, zorder=2))
         (x, y), (end_x, end_y) = points[-2], points[-1]
         if not arrow:
-            ax.text(end_x, end_y, "…", color=_WIRE, fontsize=10, ha="left", va="center")
+            ax.text(end_x, end_y, "…", color=GREY, fontsize=10, ha="left", va="center")
             return
         length = max(((end_x - x) ** 2 + (end_y - y) ** 2) ** 0.5, 1e-9)
         ux, uy = (end_x - x) / length, (end_y - y) / length
@@ -310,9 +323,7 @@ class _Drawing:
             (end_x - 0.08 * ux + 0.035 * uy, end_y - 0.08 * uy - 0.035 * ux),
             (end_x - 0.08 * ux - 0.035 * uy, end_y - 0.08 * uy + 0.035 * ux),
         ]
-        ax.add_patch(
-            PathPatch(Path([*tip, tip[0]]), facecolor=_WIRE, edgecolor=_WIRE, linewidth=0.5, zorder=2)
-        )
+        ax.add_patch(PathPatch(Path([*tip, tip[0]]), facecolor=GREY, edgecolor=GREY, linewidth=0.5, zorder=2))
 
     def draw_blocks(self, ax: Axes, line: int) -> None:
         """Draw the names of the blocks above their boxes."""
@@ -329,8 +340,8 @@ class _Drawing:
             left, right = min(xs) - WIDTH / 2, max(xs) + WIDTH / 2
             max_length = int((right - left) / 0.065)
             label = name if len(name) <= max_length else f"{name[: max_length - 1]}…"
-            ax.text((left + right) / 2, y, label, fontsize=8, color=_FAINT, ha="center", va="bottom")
-            ax.plot((left, right), (y - 0.02, y - 0.02), color="#C5C9D0", linewidth=1)
+            ax.text((left + right) / 2, y, label, fontsize=8, color=SOFT, ha="center", va="bottom")
+            ax.plot((left, right), (y - 0.02, y - 0.02), color=FRAME, linewidth=1)
 
     def draw_fields(self, ax: Axes, line: int) -> None:
         """Draw the receptive field of each box of the main lane as a bar, with a mark at the image size."""
@@ -342,22 +353,22 @@ class _Drawing:
             text = axes_text(box.field.sizes) or ("?" if box.field.unknown else "all")
             share = size / self.largest_field if size else float(not box.field.unknown)
             x, height = self.x(place), STRIP * share
-            ax.add_patch(Rectangle((x - WIDTH / 2, floor), WIDTH, height, facecolor=_FIELD))
+            ax.add_patch(Rectangle((x - WIDTH / 2, floor), WIDTH, height, facecolor=FIELD))
             # A white background keeps the mark of the image size out of the number.
             background = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             label = (x, floor + height + 0.03)
             ax.text(*label, text, fontsize=8, ha="center", va="bottom", zorder=4, bbox=background)
         right = MARGIN + self.columns * PITCH
         image = floor + STRIP * max(self.analysis.input_shape[1:], default=1) / self.largest_field
-        ax.plot((MARGIN, right), (floor, floor), color="#C5C9D0", linewidth=1)
-        ax.plot((MARGIN, right), (image, image), color="#D55E00", linewidth=0.9, linestyle=(0, (4, 3)))
-        ax.text(right + 0.04, image, "image", color="#D55E00", fontsize=7.5, va="center")
+        ax.plot((MARGIN, right), (floor, floor), color=FRAME, linewidth=1)
+        ax.plot((MARGIN, right), (image, image), color=ORANGE, linewidth=0.9, linestyle=(0, (4, 3)))
+        ax.text(right + 0.04, image, "image", color=ORANGE, fontsize=7.5, va="center")
         ax.text(
             MARGIN - 0.1,
             floor + STRIP / 2,
             "receptive\nfield",
             fontsize=7.5,
-            color=_FAINT,
+            color=SOFT,
             ha="center",
             va="center",
             rotation=90,
@@ -369,14 +380,14 @@ class _Drawing:
             if kind == "image" or kind not in {box.kind for box in self.boxes}:
                 continue
             fill = COLOURS[kind][0]
-            ax.add_patch(Rectangle((x, 0.26), 0.16, 0.13, facecolor=fill, edgecolor=_WIRE, linewidth=0.5))
+            ax.add_patch(Rectangle((x, 0.26), 0.16, 0.13, facecolor=fill, edgecolor=GREY, linewidth=0.5))
             ax.text(x + 0.22, 0.32, kind, fontsize=8.5, va="center")
             x += 0.4 + 0.075 * len(kind)
         note = (
             "Below each box: output shape, then receptive field in pixels. "
             "Norms, activations and dropout are part of the box before them."
         )
-        ax.text(MARGIN, 0.1, note, fontsize=7.5, color=_FAINT, va="center")
+        ax.text(MARGIN, 0.1, note, fontsize=7.5, color=SOFT, va="center")
 
 
 def rounded(points: Sequence[tuple[float, float]], radius: float = CORNER) -> Path:

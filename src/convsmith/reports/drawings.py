@@ -1,6 +1,6 @@
-"""The charts of a report. Each is drawn once, for the page as SVG and for the README as pixels."""
+"""The charts of a report. Each is drawn once, as SVG that the page and the files of the README share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,68 +11,77 @@ from convsmith.evaluation.schema import Robustness
 from convsmith.net.analysis import Analysis
 from convsmith.reports import charts
 from convsmith.reports.diagram import diagram
-from convsmith.reports.page import Picture
+from convsmith.reports.page import Picture, save
 from convsmith.reports.receptive_field import energy_curve, field_map
-from convsmith.reports.style import Drawing, draw, side_by_side, write_png
+from convsmith.reports.style import Drawing, draw
 
-# The pictures of the README: name, title, and the charts in each.
+# The pictures of the README: the title, and the charts in it, whose names are those of their files.
 PICTURES = (
-    ("curves", "Loss, accuracy and learning rate", ("loss", "log_loss", "accuracy", "learning_rate")),
-    ("class_accuracy", "Accuracy of each class", ("classes",)),
-    ("confusion", "Confusion matrix", ("confusion",)),
-    ("confidence", "Confidence", ("reliability", "risk")),
-    ("robustness", "Robustness", ("robustness",)),
-    ("architecture", "Network", ("architecture",)),
-    ("receptive_field", "Effective receptive field", ("field", "energy")),
+    ("Loss, accuracy and learning rate", ("loss", "log_loss", "accuracy", "learning_rate")),
+    ("Accuracy of each class", ("class_accuracy",)),
+    ("Confusion matrix", ("confusion",)),
+    ("Confidence", ("reliability", "risk")),
+    ("Robustness", ("robustness",)),
+    ("Network", ("architecture",)),
+    ("Effective receptive field", ("receptive_field", "energy")),
 )
+GALLERIES = ("examples", "augmented", "predictions", "misclassified", "explanation")
+# PNG files of version 0.1.0 had the names of charts and galleries, and these.
+_FORMER = ("curves", "confidence")
 
 
-def figures(
+def draw_charts(
     metrics: Metrics,
     history: charts.History,
     analysis: Analysis,
     robustness: Robustness | None,
     field: EffectiveReceptiveField | None,
-) -> dict[str, Figure]:
-    """Return the charts of a run by name, without those that have no data."""
-    made = {
-        "classes": charts.one(
-            charts.class_accuracy(metrics.classes, metrics.accuracy),
-            charts.class_accuracy_height(metrics.classes),
-        ),
-        "reliability": charts.one(charts.reliability(metrics.calibration)),
-        "risk": charts.one(charts.risk(metrics.risk_coverage)),
-        "architecture": diagram(analysis),
-    }
-    if metrics.confusion is not None:
-        made["confusion"] = charts.one(
-            charts.confusion(metrics.confusion, metrics.classes), charts.PAGE_WIDTH
-        )
+) -> dict[str, Drawing]:
+    """Draw the charts of a run, without those that have no data."""
+    drawn = _figures(metrics, history, analysis, robustness, field)
+    return {name: draw(figure) for name, figure in drawn}
+
+
+def _figures(
+    metrics: Metrics,
+    history: charts.History,
+    analysis: Analysis,
+    robustness: Robustness | None,
+    field: EffectiveReceptiveField | None,
+) -> Iterator[tuple[str, Figure]]:
+    one, classes = charts.one, metrics.classes
     if history:
-        made |= {kind: charts.one(charts.curve(history, kind)) for kind in ("loss", "accuracy")}
-        made["log_loss"] = charts.one(charts.curve(history, "loss", log=True))
+        yield "loss", one(charts.curve(history, "loss"))
+        yield "log_loss", one(charts.curve(history, "loss", log=True))
+        yield "accuracy", one(charts.curve(history, "accuracy"))
         if any(row.lr for row in history):
-            made["learning_rate"] = charts.one(charts.learning_rate(history))
-    if field:
-        made |= {
-            "field": charts.one(field_map(field), charts.PAGE_WIDTH),
-            "energy": charts.one(energy_curve(field)),
-        }
+            yield "learning_rate", one(charts.learning_rate(history))
+    class_accuracy = charts.class_accuracy(classes, metrics.accuracy)
+    yield "class_accuracy", one(class_accuracy, charts.class_accuracy_height(classes))
+    if metrics.confusion is not None:
+        yield "confusion", one(charts.confusion(metrics.confusion, classes), charts.PAGE_WIDTH)
+    yield "reliability", one(charts.reliability(metrics.calibration))
+    yield "risk", one(charts.risk(metrics.risk_coverage))
     if robustness:
-        made["robustness"] = charts.one(charts.robustness(robustness), 3.6)
-    return made
-
-
-def draw_all(figures: Mapping[str, Figure], substitutes: dict[str, str]) -> dict[str, Drawing]:
-    """Draw each chart once. `substitutes` are for names that no font can draw."""
-    return {name: draw(figure, substitutes) for name, figure in figures.items()}
+        yield "robustness", one(charts.robustness(robustness), 3.6)
+    yield "architecture", diagram(analysis)
+    if field:
+        yield "receptive_field", one(field_map(field), charts.PAGE_WIDTH)
+        yield "energy", one(energy_curve(field))
 
 
 def write_pictures(drawings: Mapping[str, Drawing], folder: Path) -> list[Picture]:
-    """Write the pictures of the README from the drawn charts."""
-    pictures = []
-    for name, title, parts in PICTURES:
-        if drawn := [drawings[part].pixels for part in parts if part in drawings]:
-            file = write_png(side_by_side(drawn), folder / f"{name}.png")
-            pictures.append(Picture(title=title, path=f"{folder.name}/{file.name}", file=file))
-    return pictures
+    """Write the charts as files; return the pictures of the README."""
+    return [
+        save(title, {name: drawings[name] for name in names if name in drawings}, folder)
+        for title, names in PICTURES
+        if any(name in drawings for name in names)
+    ]
+
+
+def remove_old_plots(folder: Path) -> None:
+    """Delete the charts and galleries of an earlier report, of any version; other files stay."""
+    charts = [name for _, names in PICTURES for name in names]
+    for name in (*charts, *GALLERIES, *_FORMER):
+        for suffix in ("svg", "png"):
+            (folder / f"{name}.{suffix}").unlink(missing_ok=True)

@@ -1,23 +1,22 @@
-"""Galleries of small images as matplotlib figures.
+"""Galleries of small images as SVG: each image is embedded once, and captions are text.
 
-Images are upscaled to nearest, never blurred. All images are put into one array of pixels: an image of
-matplotlib for each would dominate the time of a report.
+Images are upscaled to nearest, never blurred.
 """
 
-from collections.abc import Sequence
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from convsmith.reports.style import BLUE, DPI, FRAME, INK, ORANGE, STYLE, heading_height, heading_text, short
+from convsmith.reports.sheets import embedded
+from convsmith.reports.style import BLUE, FRAME, INK, ORANGE, SOFT, Drawing, short, themed, xml
 
-# Inches: side of a cell, gap between cells, height of a caption line.
-CELL, GAP, LINE = 1.3, 0.2, 0.17
+# Points: width of a gallery, which fills a README on GitHub; gap between images; height of a caption line.
+WIDTH, GAP, LINE = 672, 12, 12.5
+_FONT = "'DejaVu Sans'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,31 +28,25 @@ class Tile:
     correct: bool | None = None
 
 
-def gallery(
-    tiles: Sequence[Tile | None], title: str, subtitle: str = "", *, columns: int = 6, cell: float = CELL
-) -> Figure:
-    """Draw images under their captions; None leaves a cell empty."""
-    rows = max(1, -(-len(tiles) // columns))
+def gallery(tiles: Sequence[Tile | None], title: str, subtitle: str = "", *, columns: int = 6) -> Drawing:
+    """Draw images under their captions; None leaves a cell empty.
+
+    Example:
+        >>> tile = Tile(image=np.zeros((8, 8, 1), np.uint8), caption="seven (97%)", correct=True)
+        >>> "✓ seven (97%)" in gallery([tile], "Predictions").body
+        True
+    """
+    cell = (WIDTH - GAP) / columns - GAP
     lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile and tile.caption), default=0)
-    pitch = cell + LINE * lines + 0.12
-    top = heading_height(subtitle) + 0.05
-    width, height = columns * (cell + GAP) + GAP, top + rows * pitch + 0.1
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        ax = figure.add_axes((0, 0, 1, 1))
-        ax.axis("off")
-        ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
-        paper = np.full((round(height * DPI), round(width * DPI), 3), 255, dtype=np.uint8)
-        for number, tile in enumerate(tiles):
-            if tile is None:
-                continue
+    heading = list(_heading(title, subtitle))
+    top, pitch = 30 + 13 * (len(heading) - 1), cell + LINE * lines + GAP
+    parts = heading
+    for number, tile in enumerate(tiles):
+        if tile is not None:
             row, column = divmod(number, columns)
-            place = (GAP + column * (cell + GAP), top + row * pitch + LINE * lines)
-            _draw_tile(paper, tile, place, cell)
-            _caption(ax, tile, place, cell)
-        ax.imshow(paper, extent=(0, width, height, 0), aspect="auto", interpolation="nearest")
-        heading_text(figure, title, subtitle)
-    return figure
+            parts += _tile(tile, GAP + column * (cell + GAP), top + row * pitch + LINE * lines, cell)
+    rows = max(1, -(-len(tiles) // columns))
+    return Drawing(width=WIDTH, height=top + rows * pitch, body=themed("\n".join(parts)))
 
 
 def augmented(
@@ -62,53 +55,64 @@ def augmented(
     names: Sequence[str],
     title: str,
     subtitle: str,
-) -> Figure:
+) -> Drawing:
     """Draw one row per image: the original, then augmented versions.
 
     Args:
         originals: `(N, H, W, C)` uint8.
         versions: `(N, K, H, W, C)` uint8, K augmented versions of each image.
         names: The class of each image.
-        title: Heading of the figure.
-        subtitle: Line under the heading.
+        title: Heading of the drawing.
+        subtitle: Lines under the heading.
     """
     tiles: list[Tile | None] = []
-    for number, (original, augmented_images, name) in enumerate(zip(originals, versions, names, strict=True)):
-        caption = f"original\n{short(name)}" if number == 0 else short(name)
-        tiles += [Tile(image=original, caption=caption), *(Tile(image=each) for each in augmented_images)]
-    return gallery(tiles, title, subtitle, columns=versions.shape[1] + 1, cell=1.1)
+    for original, augmented_images, name in zip(originals, versions, names, strict=True):
+        tiles += [Tile(image=original, caption=short(name)), *(Tile(image=each) for each in augmented_images)]
+    return gallery(tiles, title, f"Left: the original images. {subtitle}", columns=versions.shape[1] + 1)
 
 
-def _draw_tile(paper: NDArray[np.uint8], tile: Tile, place: tuple[float, float], cell: float) -> None:
-    """Put an image with its frame on the paper, centred in the cell whose upper left corner is `place`."""
+def _heading(title: str, subtitle: str) -> Iterator[str]:
+    yield f'<text x="{GAP}" y="18" style="font: bold 13px {_FONT}; fill: {INK}">{xml(title)}</text>'
+    for number, line in enumerate(textwrap.wrap(subtitle, 115)):
+        y = 33 + 13 * number
+        yield f'<text x="{GAP}" y="{y}" style="font: 9.5px {_FONT}; fill: {SOFT}">{xml(line)}</text>'
+
+
+def _tile(tile: Tile, left: float, top: float, cell: float) -> Iterator[str]:
+    """Draw an image with its frame, centred in a square cell, and its caption above the cell."""
     height, width = tile.image.shape[:2]
-    scale = cell * DPI / max(height, width)
-    rows, columns = (max(round(side * scale), 1) for side in (height, width))
-    top, left = (
-        round(start * DPI + (cell * DPI - size) / 2)
-        for start, size in zip((place[1], place[0]), (rows, columns), strict=True)
+    scale = cell / max(height, width)
+    x, y = left + (cell - width * scale) / 2, top + (cell - height * scale) / 2
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{width * scale:.1f}" height="{height * scale:.1f}"'
+    colour = {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]
+    line = 1 if tile.correct is None else 2
+    yield f'<rect {place} style="fill: none; stroke: {colour}; stroke-width: {2 * line}px"/>'
+    yield (
+        f'<image {place} preserveAspectRatio="none" style="image-rendering: pixelated" '
+        f'xlink:href="{embedded(tile.image)}"/>'
     )
-    line = 2 if tile.correct is None else 4
-    frame = paper[top - line : top + rows + line, left - line : left + columns + line]
-    frame[:] = np.rint(255 * np.array(to_rgb(_colour(tile)))).astype(np.uint8)
-    image = tile.image[np.arange(rows) * height // rows][:, np.arange(columns) * width // columns]
-    paper[top : top + rows, left : left + columns] = image
-
-
-def _caption(ax: Axes, tile: Tile, place: tuple[float, float], cell: float) -> None:
     mark = {None: "", True: "✓ ", False: "✗ "}[tile.correct]
-    if tile.caption:
-        ax.text(
-            place[0] + cell / 2,
-            place[1] - 0.05,
-            mark + tile.caption,
-            fontsize=9,
-            ha="center",
-            va="bottom",
-            color=INK if tile.correct is None else _colour(tile),
-            parse_math=False,
+    texts = (mark + tile.caption).split("\n") if tile.caption else []
+    for number, text in enumerate(texts):
+        yield _caption(
+            text,
+            left + cell / 2,
+            top - 5 - LINE * (len(texts) - 1 - number),
+            cell,
+            INK if tile.correct is None else colour,
         )
 
 
-def _colour(tile: Tile) -> str:
-    return {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]
+def _caption(text: str, x: float, y: float, cell: float, colour: str) -> str:
+    """Draw a line of text, compressed if it is wider than its cell."""
+    room = cell + GAP - 4
+    too_wide = _width(text) > room
+    fit = f'textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs" ' if too_wide else ""
+    style = f"font: 9px {_FONT}; fill: {colour}; text-anchor: middle"
+    return f'<text x="{x:.1f}" y="{y:.1f}" {fit}style="{style}">{xml(text)}</text>'
+
+
+def _width(text: str) -> float:
+    """Return an estimate of the width of a caption in points, rather too large."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return 9 * (0.62 * (len(text) - wide) + 1.05 * wide)

@@ -8,17 +8,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from convsmith.evaluation.metrics import LARGEST_MATRIX, NUM_WORST, Metrics, worst_classes
-from convsmith.evaluation.schema import ClassMetrics
+from convsmith.evaluation.metrics import listed_classes
 from convsmith.reports.page import PageData
 from convsmith.reports.receptive_field import field_lines
 from convsmith.reports.sheets import Sheet
-from convsmith.reports.style import svg
+from convsmith.reports.style import PIXELS, Drawing
 from convsmith.text import percent, plural, printable_value
 
 _TEMPLATES = resources.files("convsmith.reports") / "templates"
@@ -70,13 +68,13 @@ class PagePictures:
     example_notes: tuple[tuple[str, tuple[int, ...]], ...]
 
 
-def html(page: PageData, pictures: PagePictures, charts: Mapping[str, str]) -> str:
+def html(page: PageData, pictures: PagePictures, charts: Mapping[str, Drawing]) -> str:
     """Render the page.
 
     Args:
         page: Its data.
         pictures: Its small images.
-        charts: The charts as inline SVG by name.
+        charts: The charts by name.
     """
     script = asset("report.js")
     table, _, remarks = page.receptive_field_table.partition("\n\n")
@@ -86,8 +84,9 @@ def html(page: PageData, pictures: PagePictures, charts: Mapping[str, str]) -> s
         .render(
             page=page,
             pictures=pictures,
-            charts={name: Markup(chart) for name, chart in charts.items()},  # noqa: S704 - escaped by matplotlib
-            style=Markup(asset("style.css")),  # noqa: S704 - our own file
+            charts={name: markup(chart) for name, chart in charts.items()},
+            diagram_width=round(charts["architecture"].width * PIXELS),
+            style=stylesheet(),
             script=Markup(script),  # noqa: S704 - our own file
             policy=policy(script),
             rf_table=cells(table),
@@ -121,6 +120,11 @@ def asset(name: str) -> str:
     return _TEMPLATES.joinpath(name).read_text("utf-8")
 
 
+def stylesheet() -> Markup:
+    """Return the style of every page."""
+    return Markup(asset("colours.css") + asset("style.css"))  # noqa: S704 - our own files
+
+
 def policy(script: str) -> str:
     """Return the content security policy of a page: no requests, and only this script."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -140,9 +144,9 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in [lines[0], *lines[2:]]]
 
 
-def drawing(figure: Any) -> Markup:
-    """Return a figure as markup; matplotlib escapes the texts in it."""
-    return Markup(svg(figure))  # noqa: S704
+def markup(drawing: Drawing) -> Markup:
+    """Return a drawing as an element of a page; the texts in it are escaped."""
+    return Markup(drawing.inline())  # noqa: S704
 
 
 def axis_low(low: float) -> float:
@@ -152,13 +156,6 @@ def axis_low(low: float) -> float:
     (0.95, 0.25, 0.0)
     """
     return max(start for start in (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99) if start <= low)
-
-
-def listed_classes(metrics: Metrics) -> Sequence[ClassMetrics]:
-    """Return the classes of the table: all, or of more than 100 those with the lowest recall."""
-    if len(metrics.classes) <= LARGEST_MATRIX:
-        return metrics.classes
-    return worst_classes(metrics.classes, NUM_WORST)
 
 
 def names_of(mistakes: Sequence[Mistake], which: str) -> list[str]:

@@ -1,28 +1,43 @@
 """The report of a run as a README.md, and the data of both report pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from convsmith.briefs.checks import Check
-from convsmith.evaluation.metrics import Metrics
+from convsmith.evaluation.metrics import Metrics, listed_classes
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Robustness
 from convsmith.net.analysis import Analysis
+from convsmith.reports.style import Drawing
 from convsmith.runs.schema import DataRecord, Environment, EpochRow
+from convsmith.system import files
 from convsmith.text import escape_markdown, fenced, percent, plural, printable_value
 from convsmith.training.metrics import SplitMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image of the report: title, path relative to the page, and file."""
+    """A picture of the report: its title, and the SVG files that it consists of."""
 
     title: str
-    path: str
-    file: Path
+    files: tuple[Path, ...]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of the files, relative to the page."""
+        return [f"{file.parent.name}/{file.name}" for file in self.files]
+
+
+def save(title: str, drawings: Mapping[str, Drawing], folder: Path) -> Picture:
+    """Write the drawings of a picture as SVG files with these names."""
+    paths = []
+    for name, drawing in drawings.items():
+        paths.append(folder / f"{name}.svg")
+        files.write_text(paths[-1], drawing.file(title))
+    return Picture(title=title, files=tuple(paths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,4 +89,4 @@ def markdown(page: PageData) -> str:
     environment.filters["percent"] = percent
     environment.filters["plural"] = plural
     environment.filters["fenced"] = fenced
-    return environment.get_template("README.md.j2").render(page=page)
+    return environment.get_template("README.md.j2").render(page=page, listed=listed_classes(page.metrics))

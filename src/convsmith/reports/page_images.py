@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from convsmith.data.dataset import ImageDataset
 from convsmith.evaluation import explanation
@@ -26,7 +25,7 @@ from convsmith.reports.sheets import (
     overlaid,
     sheet,
 )
-from convsmith.reports.style import short
+from convsmith.reports.style import Drawing, short
 from convsmith.runs.folder import RunFolder
 from convsmith.system import paths
 
@@ -90,8 +89,8 @@ def page_pictures(
     )
 
 
-def explanation_picture(session: Session, predictions: Predictions, explained: Explanations) -> Figure:
-    """Draw the explanations as one figure for the README."""
+def explanation_picture(session: Session, predictions: Predictions, explained: Explanations) -> Drawing:
+    """Draw the explanations for the README."""
     explanation, rows = explained.maps, explained.rows
     columns = max(len(images) for _, images in rows)
     tiles: list[Tile | None] = []

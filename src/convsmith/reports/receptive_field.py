@@ -105,7 +105,9 @@ def energy_curve(field: EffectiveReceptiveField) -> Draw:
             half = field.square.height / 2
             if half <= furthest:
                 ax.axvline(half, color=ORANGE, linewidth=1.5)
-                ax.text(half, 0.02, " half the side of the square", color=ORANGE, fontsize=9)
+                side = "right" if half > furthest / 2 else "left"
+                label = " half the side of the square "
+                ax.text(half, 0.02, label, color=ORANGE, fontsize=9, ha=side)
         ax.set(xlim=(0, furthest), ylim=(0, 1.03), xlabel="radius in pixels")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.set_title("Share of the energy within a radius", loc="left", fontsize=10)

@@ -28,13 +28,13 @@ from convsmith.evaluation.schema import (
 from convsmith.models.run_model import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.session import Session
-from convsmith.reports import drawings, fonts, galleries
+from convsmith.reports import drawings, galleries
 from convsmith.reports.galleries import Tile
 from convsmith.reports.html import html
-from convsmith.reports.page import PageData, Picture, markdown
+from convsmith.reports.page import PageData, Picture, markdown, save
 from convsmith.reports.page_images import Explanations, explanation_picture, explanations, page_pictures
-from convsmith.reports.samples import balanced_indices, preview_images, sample_pictures, save
-from convsmith.reports.style import short
+from convsmith.reports.samples import balanced_indices, preview_images, sample_pictures
+from convsmith.reports.style import isolated, short
 from convsmith.runs.evaluation import Evaluation, read_confidence
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment, Resumptions, unrecorded_changes
@@ -118,10 +118,10 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     folder.write(results)
     augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
-    figures = drawings.figures(
+    charts = drawings.draw_charts(
         metrics, folder.metrics(), session.analysis, folder.find(Robustness), _field(folder, session)
     )
-    charts = drawings.draw_all(figures, fonts.class_labels([short(name) for name in names]))
+    drawings.remove_old_plots(folder.plots)
     drawn = [
         *sample_pictures(session.recipe, session.data, augmented, folder.plots),
         *drawings.write_pictures(charts, folder.plots),
@@ -130,7 +130,7 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     page = _page_data(folder, session, drawn, train=train, test=test, metrics=metrics, checks=checks)
     files.write_text(folder.report, markdown(page))
     small = page_pictures(folder, session, predictions, explained, augmented)
-    files.write_text(folder.page, html(page, small, {name: chart.svg for name, chart in charts.items()}))
+    files.write_text(folder.page, html(page, small, charts))
     folder.write_manifest()
     return Result(
         folder=folder.path,
@@ -154,7 +154,7 @@ def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | Non
 def _gallery_pictures(
     folder: RunFolder, session: Session, predictions: Predictions, explained: Explanations | None
 ) -> list[Picture]:
-    """Draw the galleries of predicted images, which the page has as sheets."""
+    """Draw the galleries of predicted images, which the page has with filters."""
     data = session.data
     sample = balanced_indices(data.test.labels, NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
     wrong = mistakes(predictions)
@@ -166,21 +166,13 @@ def _gallery_pictures(
         ("predictions", "Sample predictions", sample, sampled),
         ("misclassified", "Misclassified images", wrong[:NUM_MISTAKES], counted),
     ]
-    names = data.class_names
     pictures = [
-        save(
-            galleries.gallery(_tiles(data, predictions, indices), title, note),
-            folder.plots,
-            name,
-            title,
-            names,
-        )
+        save(title, {name: galleries.gallery(_tiles(data, predictions, indices), title, note)}, folder.plots)
         for name, title, indices, note in drawn
     ]
     if explained:
-        figure = explanation_picture(session, predictions, explained)
-        title = "Class-activation and occlusion maps"
-        pictures.append(save(figure, folder.plots, "explanation", title, names))
+        drawing = explanation_picture(session, predictions, explained)
+        pictures.append(save("Class-activation and occlusion maps", {"explanation": drawing}, folder.plots))
     return pictures
 
 
@@ -191,7 +183,7 @@ def _tiles(data: ImageDataset, predictions: Predictions, indices: NDArray[np.int
         true = short(data.class_names[predictions.labels[index]])
         predicted_name = short(data.class_names[predicted[index]])
         correct = bool(predicted[index] == predictions.labels[index])
-        label = f"{predicted_name} ({confidence[index]:.0%})"
+        label = f"{isolated(predicted_name)} ({confidence[index]:.0%})"
         caption = label if correct else f"{label}\ntrue: {true}"
         tiles.append(Tile(image=data.test.images[index], caption=caption, correct=correct))
     return tiles

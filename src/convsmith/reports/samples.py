@@ -1,12 +1,10 @@
 """Pictures of a recipe's data: random examples, and training images as the pipeline yields them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from convsmith.data.dataset import ImageDataset
@@ -16,9 +14,8 @@ from convsmith.evaluation.metrics import rank_in_class
 from convsmith.recipes.schema import Recipe
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
-from convsmith.reports.page import Picture
-from convsmith.reports.style import save as save_figure
-from convsmith.reports.style import short
+from convsmith.reports.page import Picture, save
+from convsmith.reports.style import Drawing, short
 from convsmith.system.rng import new_generator
 from convsmith.text import percent, plural
 from convsmith.training.batches import num_batches
@@ -61,11 +58,10 @@ def sample_pictures(
         f"of {height} x {width} pixels"
     )
     columns = _columns(np.bincount(data.train.labels[indices]).max())
-    figure = galleries.gallery(tiles, f"{data.title}: examples", subtitle, columns=columns)
-    pictures = [save(figure, folder, "examples", "Examples of each class", data.class_names)]
+    drawing = galleries.gallery(tiles, f"{data.title}: examples", subtitle, columns=columns)
+    pictures = [save("Examples of each class", {"examples": drawing}, folder)]
     if preview is not None:
-        figure = _preview_figure(preview)
-        pictures.append(save(figure, folder, "augmented", "Augmented images", data.class_names))
+        pictures.append(save("Augmented images", {"augmented": _preview_drawing(preview)}, folder))
     return pictures
 
 
@@ -130,11 +126,6 @@ def preview_specs(recipe: Recipe, data: ImageDataset) -> list[BatchSpec]:
     return specs
 
 
-def save(figure: Figure, folder: Path, name: str, title: str, class_names: Sequence[str]) -> Picture:
-    path = save_figure(figure, folder / f"{name}.png", class_names)
-    return Picture(title=title, path=f"{folder.name}/{path.name}", file=path)
-
-
 def _pixels(pipeline: Pipeline, spec: BatchSpec, shape: tuple[int, ...]) -> Images:
     """Return a batch as uint8 images of the originals' shape `(N, H, W, C)`."""
     images = pipeline.normalize.inverse(pipeline(spec).images).permute(0, 2, 3, 1).numpy()
@@ -144,7 +135,7 @@ def _pixels(pipeline: Pipeline, spec: BatchSpec, shape: tuple[int, ...]) -> Imag
     return images[:, rows][:, :, columns]
 
 
-def _preview_figure(preview: PreviewImages) -> Figure:
+def _preview_drawing(preview: PreviewImages) -> Drawing:
     title = "Training images as the net sees them"
     return galleries.augmented(preview.originals, preview.versions, preview.names, title, preview.note)
 

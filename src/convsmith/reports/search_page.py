@@ -1,19 +1,17 @@
-"""The results of a search as one self-contained page and as a figure."""
+"""The results of a search as one self-contained page, and its charts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.metrics import Interval
-from convsmith.reports.charts import Draw, one, side_by_side
-from convsmith.reports.html import asset, drawing, environment, policy
-from convsmith.reports.style import BLUE, GREY, INK, ORANGE
-from convsmith.text import plural
+from convsmith.reports.charts import Draw, one
+from convsmith.reports.html import asset, environment, markup, policy, stylesheet
+from convsmith.reports.style import BLUE, GREY, INK, ORANGE, Drawing, draw
 
 # Number of points of the Pareto front that are labelled, the most accurate first.
 _MOST_NAMED = 6
@@ -114,30 +112,27 @@ class SearchData:
         return sum(each.state == "complete" for each in self.trials)
 
 
-def html(search: SearchData) -> str:
+def draw_charts(search: SearchData) -> dict[str, Drawing]:
+    """Draw accuracy by parameters and by MACs, named as their files."""
+    fields = {"accuracy_parameters": "parameters", "accuracy_macs": "macs"}
+    return {name: draw(one(_against(search, field), 3.6)) for name, field in fields.items()}
+
+
+def html(search: SearchData, charts: Mapping[str, Drawing]) -> str:
     """Render the page."""
     script = asset("report.js")
-    panels = {"parameters": _against(search, "parameters"), "MACs per image": _against(search, "macs")}
+    labels = {"parameters": "accuracy_parameters", "MACs per image": "accuracy_macs"}
     return (
         environment()
         .get_template("search.html.j2")
         .render(
             search=search,
-            charts={name: drawing(one(panel, 3.6)) for name, panel in panels.items()},
-            style=Markup(asset("style.css")),  # noqa: S704 - our own file
+            charts={label: markup(charts[name]) for label, name in labels.items()},
+            style=stylesheet(),
             script=Markup(script),  # noqa: S704 - our own file
             policy=policy(script),
         )
     )
-
-
-def picture(search: SearchData) -> Figure:
-    """Draw accuracy by parameters and by MACs."""
-    subtitle = (
-        f"{search.recipe}, {plural(len(search.trials), 'trial')} of up to {plural(search.epochs, 'epoch')}; "
-        f"accuracy on {search.held_out:,} held-out training images"
-    )
-    return side_by_side([_against(search, "parameters"), _against(search, "macs")], "Search", subtitle)
 
 
 def _against(search: SearchData, field: str) -> Draw:

@@ -15,6 +15,8 @@ Pixels = NDArray[np.uint8]
 COLUMNS = 16
 # A sheet with more bytes of pixels is JPEG-compressed; images with a longer side are downscaled first.
 LOSSLESS_BYTES, LARGEST_SIDE = 1_500_000, 96
+# The same for an image of a gallery.
+LOSSLESS_IMAGE_BYTES, LARGEST_EMBEDDED = 15_000, 192
 JPEG_QUALITY = 85
 
 
@@ -40,7 +42,7 @@ def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
         >>> example.count, example.place(17), example.uri[:22]
         (20, (1, 1), 'data:image/png;base64,')
     """
-    images = [_downscaled(image) for image in images]
+    images = [_downscaled(image, LARGEST_SIDE) for image in images]
     height, width, channels = images[0].shape
     columns = min(COLUMNS, len(images))
     rows = -(-len(images) // columns)
@@ -54,6 +56,17 @@ def sheet(images: Sequence[Pixels], *, lossless: bool = True) -> Sheet:
         count=len(images),
         aspect=height / width,
     )
+
+
+def embedded(image: Pixels) -> str:
+    """Return one image `(H, W, C)` as a data URI; photographs are downscaled and compressed.
+
+    Example:
+        >>> embedded(np.zeros((8, 8, 1), np.uint8))[:22]
+        'data:image/png;base64,'
+    """
+    image = _downscaled(image, LARGEST_EMBEDDED)
+    return _encode(image, lossless=image.nbytes <= LOSSLESS_IMAGE_BYTES)
 
 
 def overlaid(image: Pixels, heat: NDArray[np.float32], low: float, high: float) -> Pixels:
@@ -106,11 +119,11 @@ def filter_tiles(weights: NDArray[np.float32]) -> list[Pixels]:
     return list(pixels.transpose(0, 2, 3, 1))
 
 
-def _downscaled(image: Pixels) -> Pixels:
+def _downscaled(image: Pixels, side: int) -> Pixels:
     height, width, channels = image.shape
-    if max(height, width) <= LARGEST_SIDE:
+    if max(height, width) <= side:
         return image
-    share = LARGEST_SIDE / max(height, width)
+    share = side / max(height, width)
     size = (max(round(width * share), 1), max(round(height * share), 1))
     resized = Image.fromarray(image[..., 0] if channels == 1 else image).resize(size, Image.Resampling.BOX)
     return np.asarray(resized).reshape(size[1], size[0], channels)

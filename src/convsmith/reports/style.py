@@ -1,4 +1,4 @@
-"""The style of all charts, and figures as PNG files or inline SVG.
+"""The style of all charts, and figures as PNG files or SVG.
 
 The colours are the Okabe-Ito palette, which is distinguishable with any kind of colour vision. Correct and
 wrong predictions also differ by a mark.
@@ -8,8 +8,9 @@ import base64
 import io
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ BLUE, ORANGE, GREEN, GREY, INK = "#0072b2", "#d55e00", "#009e73", "#8a8f98", "#1
 SKY, PURPLE, AMBER = "#56b4e9", "#cc79a7", "#e69f00"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY, INK, GREY)
 FRAME, RULE, SOFT = "#c5c9d0", "#e8eaee", "#5a606b"
+# White becomes dark in the dark scheme, as bars become light; fields are bars below a diagram.
+WHITE, FIELD = "#ffffff", "#bfd9ea"
 STYLE: Any = {
     "font.family": fonts.FAMILY,
     "font.size": 10,
@@ -51,14 +54,17 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "convsmith",
 }
-# Inline SVG uses the colour variables of the page, which change with its colour scheme.
+# SVG uses the colour variables of colours.css, which change with the colour scheme.
 _VARIABLES = {
     INK: "--ink", SOFT: "--soft", GREY: "--grey", FRAME: "--frame", RULE: "--rule",
     BLUE: "--blue", ORANGE: "--orange", GREEN: "--green",
-    "#ffffff": "--on-bar", SKY: "--sky", PURPLE: "--purple", AMBER: "--amber",
+    WHITE: "--on-bar", FIELD: "--field", SKY: "--sky", PURPLE: "--purple", AMBER: "--amber",
 }  # fmt: skip
 LONGEST_NAME = 16
 DPI = 150
+# Pixels of a point in SVG files: two charts fit side by side into a README on GitHub.
+PIXELS = 1.24
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def add_heading(figure: Figure, title: str, subtitle: str) -> None:
@@ -84,27 +90,99 @@ def heading_text(figure: Figure, title: str, subtitle: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A chart that was drawn once: inline SVG, and pixels `(H, W, 3)` uint8."""
+    """A drawing as SVG: its size in points, and its elements.
 
-    svg: str
-    pixels: NDArray[np.uint8]
-
-
-def draw(figure: Figure, substitutes: dict[str, str]) -> Drawing:
-    """Draw a chart for the page and for a picture; its layout is computed once.
-
-    Args:
-        figure: The chart.
-        substitutes: Names that no font can draw, with what the pixels have in their place.
+    Colours and fonts are those of colours.css, which follows the colour scheme. Each is declared a second
+    time as a constant, for programs that do not know variables.
     """
-    text = svg(figure)
-    figure.set_layout_engine("none")
-    return Drawing(svg=text, pixels=pixels(figure, substitutes))
+
+    width: float
+    height: float
+    body: str
+
+    def inline(self) -> str:
+        """Return an SVG element for a page, which has the colours and a description."""
+        return f'<svg {self._box} role="img" aria-hidden="true">{self.body}</svg>'
+
+    def file(self, title: str) -> str:
+        """Return the text of an SVG file with this description, on paper of its own."""
+        size = f'width="{self.width * PIXELS:.0f}" height="{self.height * PIXELS:.0f}"'
+        spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        colours = (resources.files("convsmith.reports") / "templates" / "colours.css").read_text("utf-8")
+        # A notebook may put the file into its own page, whose scheme is its own.
+        colours = re.sub(r"color-scheme: (light|dark);", "", colours)
+        return (
+            f'<svg {spaces} {size} {self._box} role="img">\n<title>{xml(title)}</title>\n'
+            f"<style>{colours}* {{ stroke-linejoin: round; }}</style>\n"
+            '<rect width="100%" height="100%" style="fill: #ffffff; fill: var(--paper)"/>\n'
+            f"{self.body}</svg>\n"
+        )
+
+    @property
+    def _box(self) -> str:
+        return f'viewBox="0 0 {self.width:g} {self.height:g}"'
 
 
-def pixels(figure: Figure, substitutes: dict[str, str]) -> NDArray[np.uint8]:
-    """Return the pixels `(H, W, 3)` of a figure."""
-    fonts.substitute(figure, substitutes)
+def draw(figure: Figure) -> Drawing:
+    """Draw a figure without its background."""
+    content = io.StringIO()
+    with warnings.catch_warnings(), rc_context(STYLE):
+        # The browser has fonts for the characters that are missing here.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for each in (figure.patch, *(ax.patch for ax in figure.axes)):
+            each.set_facecolor("none")
+        # Not `savefig`, which draws everything a first time for the layout alone.
+        FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
+            content, metadata={"Date": None, "Creator": None}
+        )
+    text = content.getvalue()
+    text = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    width, height = (72 * float(side) for side in figure.get_size_inches())
+    return Drawing(width=width, height=height, body=themed(text))
+
+
+def themed(body: str) -> str:
+    """Declare the colours and the font of SVG elements as variables too, after the constants.
+
+    Example:
+        >>> themed('<path style="fill: #1f2430"/>')
+        '<path style="fill: #1f2430; fill: var(--ink)"/>'
+    """
+
+    def both(match: re.Match[str]) -> str:
+        variable = _VARIABLES.get(match[2])
+        return f"{match[0]}; {match[1]}: var({variable})" if variable else match[0]
+
+    body = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", both, body)
+    body = re.sub(r"(font|font-family): ([^;\"]*?)'DejaVu Sans'", r"\g<0>; \1: \2var(--font)", body)
+    return re.sub(r"\s*\n\s*", "\n", _NOT_XML.sub("\ufffd", body))
+
+
+def fixed(colour: str) -> str:
+    """Return a colour that is the same in both colour schemes: its blue differs by one level of 255.
+
+    Example:
+        >>> fixed("#0072b2"), fixed("#ffffff")
+        ('#0072b3', '#fffffe')
+    """
+    blue = int(colour[5:], 16)
+    return f"{colour[:5]}{blue + 1 if blue < 255 else 254:02x}"
+
+
+def xml(text: str) -> str:
+    """Escape text for SVG; characters that XML excludes are replaced.
+
+    Example:
+        >>> xml("a < b")
+        'a &lt; b'
+    """
+    return escape(_NOT_XML.sub("\ufffd", text))
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file atomically."""
     fonts.set_fonts(figure)
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
@@ -112,70 +190,15 @@ def pixels(figure: Figure, substitutes: dict[str, str]) -> NDArray[np.uint8]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         canvas.draw()  # type: ignore[no-untyped-call]
     rgba: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    return rgba[..., :3].copy()
-
-
-def side_by_side(parts: Sequence[NDArray[np.uint8]], columns: int = 2) -> NDArray[np.uint8]:
-    """Join pictures on white paper, `columns` in a row.
-
-    Example:
-        >>> side_by_side([np.zeros((2, 3, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)]).shape
-        (4, 8, 3)
-    """
-    rows = [_joined(parts[start : start + columns], axis=1) for start in range(0, len(parts), columns)]
-    return _joined(rows, axis=0)
-
-
-def _joined(parts: Sequence[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
-    across = max(part.shape[1 - axis] for part in parts)
-    padded = []
-    for part in parts:
-        margin = [(0, 0), (0, 0), (0, 0)]
-        margin[1 - axis] = (0, across - part.shape[1 - axis])
-        padded.append(np.pad(part, margin, constant_values=255))
-    return np.concatenate(padded, axis=axis)
-
-
-def write_png(image: NDArray[np.uint8], path: Path) -> Path:
-    """Write pixels `(H, W, 3)` as a PNG file atomically."""
     content = io.BytesIO()
-    Image.fromarray(image).save(content, "PNG")
+    Image.fromarray(rgba[..., :3].copy()).save(content, "PNG")
     files.write_bytes(path, content.getvalue())
     return path
 
 
-def save(figure: Figure, path: Path, class_names: Sequence[str] = ()) -> Path:
-    """Write a figure as a PNG file atomically; a class whose name has no glyphs is written as its number."""
-    return write_png(pixels(figure, fonts.class_labels([short(name) for name in class_names])), path)
-
-
-def svg(figure: Figure) -> str:
-    """Return a figure as an inline SVG element without a background, in the colours of the page."""
-    content = io.StringIO()
-    backgrounds = [figure.patch, *(ax.patch for ax in figure.axes)]
-    colours = [each.get_facecolor() for each in backgrounds]
-    with warnings.catch_warnings(), rc_context(STYLE):
-        # The browser has fonts for the characters that are missing here.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        for each in backgrounds:
-            each.set_facecolor("none")
-        # Not `savefig`, which draws everything a first time for the layout alone.
-        FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
-            content, metadata={"Date": None, "Creator": None}
-        )
-    for each, colour in zip(backgrounds, colours, strict=True):
-        each.set_facecolor(colour)
-    text = content.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img" aria-hidden="true">', text, count=1
-    )
-    text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans'", r"font: \1var(--font)", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var({variable})")
-    return re.sub(r"\s*\n\s*", "\n", text)
+def isolated(name: str) -> str:
+    """Mark a name as text with a direction of its own, so that numbers after it stay after it."""
+    return f"\u2068{name}\u2069"
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -72,7 +72,7 @@ class RunFolder:
     robustness.json        `Robustness`; on request, as are the two below
     duplicates.json        `Duplicates`
     label_errors.json      `LabelErrors`
-    plots/                 the pictures of the report
+    plots/                 the pictures of the report, as SVG (PNG in version 0.1.0)
     README.md, report.html the report
     manifest.json          `Manifest`: SHA-256 and size of every other file; written last
     ====================== =====================================================================

@@ -223,8 +223,8 @@ def test_ejection_errors(finished: Path, tmp_path: Path, capsys: Capture) -> Non
     assert "fix: name a new or an empty folder" in err
     assert "expected a folder" in mistake(capsys, str(folder), str(full / "mine.txt"))
     assert [path.name for path in full.iterdir()] == ["mine.txt"]
-    (folder / "plots" / "curves.png").write_bytes(b"damaged")
-    assert "plots/curves.png: damaged" in mistake(capsys, str(folder), str(out))
+    (folder / "plots" / "loss.svg").write_bytes(b"damaged")
+    assert "plots/loss.svg: damaged" in mistake(capsys, str(folder), str(out))
     (folder / "manifest.json").unlink()
     err = mistake(capsys, str(folder), str(out))
     assert "error[E050]" in err

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from convsmith.exporters.project.code import environment
-from convsmith.exporters.project.readme import RunSummary
+from convsmith.exporters.project.readme import TITLES, RunSummary
 from convsmith.text import escape_markdown, plural
 
 _MARK = re.compile(r"^# %%( \[markdown\])?(?: tags=(\w+))?\n", flags=re.MULTILINE)
@@ -21,7 +21,9 @@ def notebook(values: dict[str, Any], summary: RunSummary) -> str:
     templates = environment()
     templates.filters.update(md=escape_markdown, plural=plural)
     has_plots = bool({"explanation", "confusion"} & set(summary.plots))
-    text = templates.get_template("notebook.py.j2").render(**values, run=summary, has_plots=has_plots)
+    text = templates.get_template("notebook.py.j2").render(
+        **values, run=summary, has_plots=has_plots, titles=TITLES
+    )
     return as_notebook(text)
 
 

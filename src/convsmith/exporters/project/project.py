@@ -23,11 +23,12 @@ from convsmith.runs.schema import METRICS, Environment
 from convsmith.system import files, paths, reading
 from convsmith.training.metrics import SplitMetrics
 
-# The plots of a run that a project includes, in the order of its README.
+# The plots of a run that a project includes. Runs of version 0.1.0 have one file `curves`, and PNG files.
 PLOTS = (
-    "examples", "augmented", "architecture", "curves", "predictions", "class_accuracy", "confusion",
-    "misclassified", "explanation", "receptive_field",
+    "examples", "augmented", "architecture", "loss", "log_loss", "accuracy", "learning_rate", "curves",
+    "predictions", "class_accuracy", "confusion", "misclassified", "explanation", "receptive_field", "energy",
 )  # fmt: skip
+_PLOT_FILES = {name: tuple(f"plots/{name}.{suffix}" for suffix in ("svg", "png")) for name in PLOTS}
 _COLUMNS = {"cifar10": ("img", "label"), "mnist": ("image", "label"), "fashion-mnist": ("image", "label")}
 _DATA_HELP = {
     "hub": "a data set on the Hugging Face hub, or a folder with its parquet files",
@@ -57,7 +58,11 @@ def project_files(model: RunModel) -> dict[str, bytes]:
         texts["utils/classes.json"] = files.json_text(data.class_names)
     if values["split_in_file"]:
         texts["utils/split.json"] = json.dumps(held_out_positions(recipe.data)) + "\n"
-    plots = [name for name in PLOTS if paths.is_file(folder.path / "plots" / f"{name}.png")]
+    found = {
+        name: [each for each in of_name if paths.is_file(folder.path / each)]
+        for name, of_name in _PLOT_FILES.items()
+    }
+    plots = {name: of_name[0] for name, of_name in found.items() if of_name}
     summary = _summary(model, plots)
     texts["logs/train.log"] = summary.log
     texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
@@ -65,7 +70,7 @@ def project_files(model: RunModel) -> dict[str, bytes]:
     texts[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
     texts[f"{recipe.name}.ipynb"] = notebook(values, summary)
     texts["README.md"] = readme(values, summary)
-    copies = {f"plots/{name}.png": folder.path / "plots" / f"{name}.png" for name in plots}
+    copies = {name: folder.path / name for name in plots.values()}
     copies["model/model.safetensors"] = folder.path / "model.safetensors"
     return {
         **{name: text.encode() for name, text in texts.items()},
@@ -131,10 +136,12 @@ def _check_complete(model: RunModel) -> None:
             fix=f"`convsmith resume {model.place}` continues it, `convsmith evaluate {model.place}` "
             "evaluates it as it is",
         )
-    model.folder.verify("predictions.npz", "results.json", *(f"plots/{name}.png" for name in PLOTS))
+    model.folder.verify(
+        "predictions.npz", "results.json", *(each for of_name in _PLOT_FILES.values() for each in of_name)
+    )
 
 
-def _summary(model: RunModel, plots: list[str]) -> RunSummary:
+def _summary(model: RunModel, plots: dict[str, str]) -> RunSummary:
     folder, data = model.folder, model.data
     test = predictions.read(folder.predictions)
     metrics = compute_metrics(test, data.class_names, model.confidence)
@@ -150,5 +157,5 @@ def _summary(model: RunModel, plots: list[str]) -> RunSummary:
         epochs=folder.metrics(),
         log=plain_log(folder.read_log()),
         environment=folder.read(Environment),
-        plots=tuple(plots),
+        plots=plots,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convsmith.briefs.checks import Check
-from convsmith.evaluation.metrics import Metrics
+from convsmith.evaluation.metrics import Metrics, listed_classes
 from convsmith.exporters.project import descriptions
 from convsmith.exporters.project.code import environment
 from convsmith.net.analysis import Analysis
@@ -32,7 +32,7 @@ class RunSummary:
         data: data.json of the run; `environment` is its environment.json.
         metrics: On the test set, by class and in total.
         epochs: The rows of metrics.csv.
-        plots: The names of the pictures.
+        plots: The paths of the pictures in the project, by name.
     """
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class RunSummary:
     epochs: tuple[EpochRow, ...]
     log: str
     environment: Environment
-    plots: tuple[str, ...]
+    plots: dict[str, str]
 
 
 def readme(values: dict[str, Any], summary: RunSummary) -> str:
@@ -63,6 +63,7 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         run=summary,
         layer_table=course_summary(summary.analysis),
         receptive_field_table=receptive_field_table(summary.analysis),
+        listed=listed_classes(summary.metrics),
         totals=summary.analysis.totals_line(),
         blocks=descriptions.blocks(summary.plan, summary.analysis),
         after_a_convolution=descriptions.after_a_convolution(summary.recipe),
