@@ -5,10 +5,11 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.textpath import TextPath
 
 from convsmith.evaluation.schema import ClassMetrics
 from convsmith.reports import charts, style
-from convsmith.reports.galleries import Tile, gallery
+from convsmith.reports.galleries import GAP, WIDTH, Tile, gallery
 
 SVG = "{http://www.w3.org/2000/svg}"
 # Chinese, Japanese, Korean, Hebrew, Arabic, Hindi, Thai; markup; characters that XML excludes.
@@ -63,11 +64,16 @@ def test_colours_have_constants_and_variables() -> None:
             assert re.search(rf"{declaration}: [^;\"]+; {declaration}: [^;\"]*var\(", drawing.body)
 
 
-def test_wide_captions_are_compressed_into_their_cells() -> None:
-    image = np.zeros((8, 8, 1), np.uint8)
-    for caption, fits in (("cat (97%)", True), ("猫" * 16 + " (97%)", False), ("m" * 30, False)):
-        body = gallery([Tile(image=image, caption=caption)], "", columns=8).body
-        assert ("textLength" not in body) == fits
+@pytest.mark.parametrize(
+    "caption", ["cat (97%)", "automobile (15%)", "m" * 30, "WIDE <NAME> & MORE", "猫" * 16]
+)
+@pytest.mark.parametrize("columns", [5, 8])
+def test_captions_fit_their_cells(caption: str, columns: int) -> None:
+    body = gallery([Tile(image=np.zeros((8, 8, 1), np.uint8), caption=caption)], "", columns=columns).body
+    size = float(re.findall(r"font: ([\d.]+)px 'DejaVu Sans'", body)[-1])
+    assert size == 9 if caption == "cat (97%)" else size <= 9
+    width = TextPath((0, 0), caption, size=size).get_extents().width if caption.isascii() else 16 * size
+    assert width <= (WIDTH - GAP) / columns
 
 
 @pytest.mark.parametrize(

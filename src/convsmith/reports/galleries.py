@@ -104,15 +104,16 @@ def _tile(tile: Tile, left: float, top: float, cell: float) -> Iterator[str]:
 
 
 def _caption(text: str, x: float, y: float, cell: float, colour: str) -> str:
-    """Draw a line of text, compressed if it is wider than its cell."""
-    room = cell + GAP - 4
-    too_wide = _width(text) > room
-    fit = f'textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs" ' if too_wide else ""
-    style = f"font: 9px {_FONT}; fill: {colour}; text-anchor: middle"
-    return f'<text x="{x:.1f}" y="{y:.1f}" {fit}style="{style}">{xml(text)}</text>'
+    """Draw a line of text, smaller if it is wider than its cell."""
+    size = min(9.0, (cell + GAP - 4) / max(sum(map(_width, text)), 1.0))
+    style = f"font: {size:.3g}px {_FONT}; fill: {colour}; text-anchor: middle"
+    return f'<text x="{x:.1f}" y="{y:.1f}" style="{style}">{xml(text)}</text>'
 
 
-def _width(text: str) -> float:
-    """Return an estimate of the width of a caption in points, rather too large."""
-    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
-    return 9 * (0.62 * (len(text) - wide) + 1.05 * wide)
+def _width(char: str) -> float:
+    """Return the width of a character in font sizes, rather too large."""
+    if unicodedata.category(char) in {"Cf", "Mn"}:
+        return 0.0
+    if unicodedata.east_asian_width(char) in "WF" or char in "mwMW%@":
+        return 1.05
+    return 0.84 if char.isupper() or char in "+=<>~#&^✓✗" else 0.65
