@@ -104,7 +104,7 @@ def test_paths_can_be_text(tmp_path: Path) -> None:
     assert cs.results(run)["test"]["total"] == 599
     other = str(cs.train(recipe, runs=str(tmp_path / "runs")).folder)
     for paths in (
-        cs.eject(run, str(tmp_path / "project")),
+        cs.eject(run, str(tmp_path / "project"), execute=False),
         cs.preview(recipe, str(tmp_path / "drawn")),
         cs.draw(cs.resolve("digits").analysis, str(tmp_path / "net")),
     ):

@@ -162,11 +162,13 @@ def test_a_bundle_survives_a_kill_at_any_call(
 @pytest.mark.slow
 def test_an_ejected_project_is_whole_or_can_be_ejected_again(tiny_run: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
-    expected = {path.relative_to(tmp_path / "first") for path in cs.eject(tiny_run, tmp_path / "first")}
+    expected = {
+        path.relative_to(tmp_path / "first") for path in cs.eject(tiny_run, tmp_path / "first", execute=False)
+    }
     shutil.rmtree(tmp_path / "first")
     outcomes = set()
     for call in range(1, 2000, 15):
-        killed = killed_before(call, lambda: cs.eject(tiny_run, project))
+        killed = killed_before(call, lambda: cs.eject(tiny_run, project, execute=False))
         outcomes.add(project.exists())
         if project.exists():
             assert {path.relative_to(project) for path in project.rglob("*") if path.is_file()} == expected
@@ -175,5 +177,5 @@ def test_an_ejected_project_is_whole_or_can_be_ejected_again(tiny_run: Path, tmp
             break
     assert outcomes == {True, False}
     project.mkdir()
-    cs.eject(tiny_run, project)
+    cs.eject(tiny_run, project, execute=False)
     assert list(tmp_path.iterdir()) == [project]

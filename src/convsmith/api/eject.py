@@ -1,36 +1,73 @@
 """Eject a run as a plain PyTorch project."""
 
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePath
 
-from convsmith.errors import FileError
+from convsmith.data.sources import find_source
+from convsmith.errors import FileError, RecipeError, suggest
+from convsmith.evaluation.schema import Results
+from convsmith.exporters.project.code import LAYOUTS, Layout
+from convsmith.exporters.project.execution import execute as execute_notebook
 from convsmith.exporters.project.project import project_files
 from convsmith.models.run_model import RunModel
 from convsmith.system import files, folders, paths
 
 
-def eject(run: str | Path, folder: str | Path) -> tuple[Path, ...]:
+def eject(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    layout: Layout = "package",
+    notebook: str | None = None,
+    execute: bool = True,
+    log: Callable[[str], None] = lambda _: None,
+) -> tuple[Path, ...]:
     """Write a finished run as a plain project: code, weights, log, plots, notebook and README.
 
-    The project does not need convsmith; it trains and tests with PyTorch and albumentations.
+    The project does not need convsmith; it trains and tests with PyTorch and albumentations. Its notebook is
+    run once, with the run's weights and data, without a training.
 
     Args:
         run: The run folder, which is not modified.
         folder: New or empty.
+        layout: "package" has the folders `model/` and `utils/`, "flat" the files `model.py` and `utils.py`.
+        notebook: The file name of the notebook; by default the name of the run.
+        execute: Whether to run the notebook, which needs the packages of `convsmith[notebook]`.
+        log: Takes a sentence if the notebook has no outputs, or if its score is not that of the run.
 
     Returns:
         The paths of the files.
 
     Raises:
-        FileError: The folder is not empty, lies inside the run, or is not writable.
-        RunError: The run is missing, damaged or not finished.
+        FileError: The folder is not empty, lies inside the run, or is not writable; or the name of the
+            notebook is no file name.
+        RecipeError: The layout is unknown.
+        RunError: The run is missing, damaged or not finished, or its data set has changed.
         DataError: The data set is unavailable.
     """
     run, folder = Path(run), Path(folder)
+    if layout not in LAYOUTS:
+        raise RecipeError(f"unknown layout {layout!r}", where="layout", fix=suggest(layout, LAYOUTS))
     _check_folder(run, folder)
-    contents = project_files(RunModel(run))
+    model = RunModel(run)
+    name = _notebook_name(notebook or f"{model.recipe.name}.ipynb")
+    contents = project_files(model, layout, name)
     with folders.atomic_folder(folder, replace=True) as new:
         files.write_files({new / name: content for name, content in contents.items()})
+        if execute:
+            test = model.folder.read(Results).test
+            data = find_source(model.recipe.data).location
+            if note := execute_notebook(new / name, data, (test.correct, test.total)):
+                log(note)
     return tuple(folder / name for name in contents)
+
+
+def _notebook_name(name: str) -> str:
+    name = name if name.endswith(".ipynb") else f"{name}.ipynb"
+    if PurePath(name).name != name or "\0" in name or name == ".ipynb":
+        fix = "name a file without a folder, for example S5.ipynb"
+        raise FileError("not the name of a notebook", where=name, fix=fix)
+    return name
 
 
 def _check_folder(run: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Commands for trained models: predict, export, eject."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,6 +18,9 @@ from convsmith.cli.arguments import (
 from convsmith.cli.output import print_error, print_text
 from convsmith.errors import RecipeError
 from convsmith.system import paths
+
+if TYPE_CHECKING:
+    from convsmith.exporters.project.code import Layout
 
 
 def predict(
@@ -110,7 +113,21 @@ def export(
 def eject(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
+    *,
+    layout: Annotated[
+        str, typer.Option(help='"package": model/ and utils/; "flat": model.py and utils.py')
+    ] = "package",
+    notebook: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="such as S5.ipynb; by default the name of the run"),
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option(help="run the notebook once, so that it has outputs; nothing is trained")
+    ] = True,
 ) -> None:
     """Write a run as a plain PyTorch project: code, weights, log, plots, notebook, README."""
-    for path in cs.eject(run, folder):
+    written = cs.eject(
+        run, folder, layout=cast("Layout", layout), notebook=notebook, execute=execute, log=print_error
+    )
+    for path in written:
         print_text(str(path))

@@ -104,10 +104,11 @@ def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> s
         >>> fingerprint([a, b], [0, 1]) == fingerprint([a, b], [1, 0])
         False
     """
-    return _combined(_digest(image, label) for image, label in zip(images, labels, strict=True))
+    return _combined(image_digest(image, label) for image, label in zip(images, labels, strict=True))
 
 
-def _digest(image: NDArray[np.uint8], label: int) -> bytes:
+def image_digest(image: NDArray[np.uint8], label: int) -> bytes:
+    """Return the SHA-256 of an image `(H, W, C)` and its label, which the cache is sorted by."""
     head = f"{label} {image.shape} ".encode()
     return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).digest()
 
@@ -226,7 +227,7 @@ def _decode(
                 f"the file changed while it was read: {decoded.reason}", where=split.locations[index]
             )
         image = flatten(decoded, rule.background)
-        digests.append(_digest(as_array(image), split.labels[index]))
+        digests.append(image_digest(as_array(image), split.labels[index]))
         pixels = as_array(resize(image, rule))
         if stored is None:
             shape = (int(usable.sum()), *pixels.shape)

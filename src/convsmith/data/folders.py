@@ -51,17 +51,6 @@ def read_image_folder(root: Path, named: SplitNames | None = None) -> RawData:
     )
 
 
-def split_folders(root: Path, named: SplitNames | None = None) -> dict[str, str]:
-    """Return the folders of the splits "train" and "test"; "" if the class folders are at the top.
-
-    Raises:
-        DataError: The layout is unknown or ambiguous.
-    """
-    listing = list_folder(root)
-    layout = find_layout(_tree(root, listing, list(filter(is_image, listing.files))), named)
-    return {name: folder.as_posix() if folder.parts else "" for name, folder in layout.folders.items()}
-
-
 def _tree(root: Path, listing: Listing, images: Sequence[Path]) -> Tree:
     pictures = set(images)
     return Tree(

@@ -184,14 +184,12 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in {".parquet", ".pq"} and paths.is_file(path)
 
 
-def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
-    """Return the image and label column of parquet files, and whether the images have the type Image.
+def table_columns(source: Source, config: DataConfig) -> tuple[str, str]:
+    """Return the image and label column of parquet files.
 
     Raises:
         DataError: Columns are missing or ambiguous, or the first file is damaged.
     """
-    import datasets
-
     root = Path(source.location)
     locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
     first = choose_files(locations, config.splits, source.location).files["train"][0]
@@ -199,8 +197,7 @@ def table_columns(source: Source, config: DataConfig) -> tuple[str, str, bool]:
         features = _read_features(root / first)
     except (OSError, ValueError) as error:
         raise unreadable_files(source, {first: reason_of(error)}) from error
-    image, label = find_columns(features, source, config)
-    return image, label, isinstance(features.get(image), datasets.Image)
+    return find_columns(features, source, config)
 
 
 def unreadable_files(source: Source, unreadable: Mapping[str, str]) -> DataError:

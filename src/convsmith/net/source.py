@@ -10,6 +10,7 @@ from textwrap import wrap
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import analyze
 from convsmith.net.cells import axes_text
+from convsmith.net.layers.convolution import STRIDED_POINTWISE
 from convsmith.net.layers.operation import Operation
 from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.rows import Row
@@ -52,6 +53,19 @@ class Residual(nn.Module):
         return skip + self.body(maps)
 '''
 
+_STRIDED_POINTWISE = '''\
+class StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution with a stride, computed without stride on every n-th pixel.
+
+    On some CPUs the gradient of PyTorch 2.13's strided one writes out of bounds.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        rows, columns = self.stride
+        maps = maps[:, :, ::rows, ::columns]
+        return functional.conv2d(maps, self.weight, self.bias, groups=self.groups)
+'''
+
 
 def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
     """Return a net as a Python file.
@@ -81,12 +95,16 @@ def source(plan: Plan, notes: Sequence[str] = (), *, alone: bool = True) -> str:
     """
     analysis = analyze(plan)
     branches = any(row.operation == "Add" for row in analysis.rows)
+    body = _net_class(plan, analysis, alone=alone)
+    strided = f"={STRIDED_POINTWISE}(" in body
     parts = [
         _head(notes, alone=alone),
-        "import torch\nfrom torch import Tensor, nn\n",
+        "import torch\nfrom torch import Tensor, nn\n"
+        + ("from torch.nn import functional\n" if strided else ""),
         _SEQUENCE,
+        *([_STRIDED_POINTWISE] if strided else []),
         *([_RESIDUAL] if branches else []),
-        _net_class(plan, analysis, alone=alone),
+        body,
         _main(plan),
     ]
     # One empty line after the docstring, two around functions and classes.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from convsmith.data.dataset import ImageDataset
 from convsmith.data.labels import canonical_name
 from convsmith.errors import RunError
 from convsmith.recipes.session import Session
@@ -38,31 +39,29 @@ def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
     """
     folder = RunFolder.open(run)
     session = Session.load(folder.recipe(), refresh=refresh)
-    record = folder.read(DataRecord)
-    if changed := changed_classes(record.class_names, session.data.class_names):
-        raise RunError(
-            f"the class names are not those of this run: {changed}",
-            where=session.data.location,
-            fix="bring the data set back to what it was, or train again",
-        )
-    found, expected = session.data.fingerprint, record.fingerprint
-    if found != expected:
-        raise RunError(
-            f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}",
-            where=session.data.location,
-            fix="bring the data set back to what it was, or train again",
-        )
-    _check_splits(record, session)
+    check_data(folder.read(DataRecord), session.data)
     return folder, session
 
 
-def _check_splits(record: DataRecord, session: Session) -> None:
-    """Raise RunError if images are in other splits: older versions let equal images be in several."""
-    found = session.data.split_fingerprints()
-    changed = [name for name, split in record.splits.items() if split.fingerprint != found.get(name)]
-    if changed:
+def check_data(record: DataRecord, data: ImageDataset) -> None:
+    """Check that a data set is the one of a run: its classes, its images, and their splits.
+
+    Raises:
+        RunError: It has changed, or images are in other splits: older versions put equal images in several.
+    """
+    fix = "bring the data set back to what it was, or train again"
+    if changed := changed_classes(record.class_names, data.class_names):
+        what = f"the class names are not those of this run: {changed}"
+        raise RunError(what, where=data.location, fix=fix)
+    found, expected = data.fingerprint, record.fingerprint
+    if found != expected:
+        what = f"the data set is not the one of this run: fingerprint {found[:12]}, expected {expected[:12]}"
+        raise RunError(what, where=data.location, fix=fix)
+    prints = data.split_fingerprints()
+    moved = [name for name, split in record.splits.items() if split.fingerprint != prints.get(name)]
+    if moved:
         raise RunError(
-            f"the splits are not those of this run: {', '.join(changed)}; equal images now stay in one split",
-            where=session.data.location,
+            f"the splits are not those of this run: {', '.join(moved)}; equal images now stay in one split",
+            where=data.location,
             fix="train again",
         )

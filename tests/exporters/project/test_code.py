@@ -1,19 +1,13 @@
 """The code of a project: formatted, linted, and free of convsmith."""
 
 import ast
-import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from convsmith.data.cache import fingerprint
-from convsmith.data.dataset import CANONICAL, held_out_positions
-from convsmith.data.dataset import load as load_data
-from convsmith.exporters.project.code import Storage, python_files, template_context
+from convsmith.data.dataset import CANONICAL
+from convsmith.exporters.project.code import LAYOUTS, Layout, Storage, python_files, template_context
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.recipes.loader import load
@@ -73,7 +67,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], *, own_test: bool) -> None:
+def written(
+    recipe: Recipe,
+    storage: Storage,
+    folder: Path,
+    classes: list[str],
+    *,
+    own_test: bool,
+    layout: Layout = "package",
+) -> None:
     """Write the code of a recipe without its data."""
     shape = CANONICAL[load(recipe.name).data.source].info.image_shape
     if recipe.data.resize:
@@ -93,7 +95,7 @@ def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], 
         splits={},
         test_split="the source's own" if own_test else "by convsmith, stratified",
     )
-    values = template_context(recipe, planned, data, storage)
+    values = template_context(recipe, planned, data, storage, layout)
     values["data_help"] = "a folder"
     for path, text in python_files(values, planned, ["Images are so and so."]).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -103,31 +105,37 @@ def written(recipe: Recipe, storage: Storage, folder: Path, classes: list[str], 
 STORAGES = {
     "digits": Storage(kind="digits"),
     "hub": Storage(kind="hub", default="owner/name"),
-    "parquet": Storage(kind="parquet", default="data", columns=('a"b', "label"), is_marked=False),
-    "images": Storage(kind="images", default="data", train_folder="train", test_folder="val"),
-    "flat images": Storage(kind="images", default="data"),
+    "parquet": Storage(
+        kind="parquet", default="data", columns=('a"b', "label"), train_files=("a.parquet", 'b".parquet')
+    ),
+    "images": Storage(kind="images", default="data"),
 }
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", [*RECIPES, *VARIANTS])
-def test_the_code_is_formatted_and_linted(name: str, tmp_path: Path) -> None:
+def test_the_code_is_formatted_and_linted(name: str, layout: Layout, tmp_path: Path) -> None:
     recipe = load(name) if name in RECIPES else load("digits", VARIANTS[name])
     storage = STORAGES["digits" if recipe.data.source == "digits" else "hub"]
     own_test = recipe.data.source != "digits"
-    written(recipe, storage, tmp_path, list("abcdefghij"), own_test=own_test)
+    written(recipe, storage, tmp_path, list("abcdefghij"), own_test=own_test, layout=layout)
     lint(tmp_path)
 
 
 @pytest.mark.parametrize("resize", ["", "data.resize=12"])
-@pytest.mark.parametrize("storage", ["hub", "parquet", "images", "flat images"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("storage", ["hub", "parquet", "images"])
 @pytest.mark.parametrize("name", ["digits", "cifar10-rmsprop"])
-def test_the_code_of_every_storage_is_linted(name: str, storage: str, resize: str, tmp_path: Path) -> None:
+def test_the_code_of_every_storage_is_linted(
+    name: str, storage: str, layout: Layout, resize: str, tmp_path: Path
+) -> None:
     recipe = load(name, [resize] if resize else [])
     names = ["a", 'b"c\\', "line\nend", "naïve '\"both\"'", *(f"class {n}" for n in range(6))]
-    written(recipe, STORAGES[storage], tmp_path, names, own_test=storage in {"hub", "images"})
+    written(recipe, STORAGES[storage], tmp_path, names, own_test=storage in {"hub", "images"}, layout=layout)
     lint(tmp_path)
     scope: dict[str, Any] = {}
-    text = (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
+    path = tmp_path / ("utils.py" if layout == "flat" else "utils/utils.py")
+    text = path.read_text(encoding="utf-8")
     first = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign))
     exec(ast.unparse(first), scope)  # noqa: S102 - the constant of class names
     assert list(scope["CLASSES"]) == names
@@ -138,35 +146,3 @@ def test_many_class_names_are_stored_in_a_separate_file(tmp_path: Path) -> None:
     written(load("digits"), STORAGES["images"], tmp_path, names, own_test=True)
     lint(tmp_path)
     assert 'with_name("classes.json")' in (tmp_path / "utils" / "utils.py").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("options", [["data.validation=0.25"], ["data.group=^g(\\d+)"], ["data.resize=12"]])
-def test_a_project_splits_equal_images_and_groups_as_the_run_did(options: list[str], tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for number in range(40):
-        pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
-        for copy in range(3):
-            path = tmp_path / "data" / "ab"[number % 2] / f"g{number // 4}_{number}_{copy}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    base = [f"data.source={tmp_path / 'data'}", "model.net=C8 / G F2", "brief=false"]
-    recipe = load("digits", [*base, *options])
-    data = load_data(recipe.data)
-    planned = plan(parse(recipe.model.net), data.image_shape, recipe.model)
-    values = template_context(recipe, planned, DataRecord.of(data, recipe.data), STORAGES["flat images"])
-    values["data_help"] = "a folder"
-    for name, text in python_files(values, planned, ["Images."]).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    (tmp_path / "utils" / "split.json").write_text(json.dumps(held_out_positions(recipe.data)))
-    lint(tmp_path)
-    spec = importlib.util.spec_from_file_location("project_utils", tmp_path / "utils" / "utils.py")
-    assert spec is not None
-    assert spec.loader is not None
-    utils = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(utils)
-    found = utils.load_images(str(tmp_path / "data"))
-    assert set(found) == set(data.splits)
-    for name, split in data.splits.items():
-        images, labels = found[name]
-        assert fingerprint(images, labels.tolist()) == fingerprint(split.images, split.labels.tolist())

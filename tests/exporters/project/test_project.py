@@ -14,6 +14,9 @@ import pytest
 
 import convsmith as cs
 from convsmith.cli import run
+from convsmith.exporters.project import execution
+from convsmith.exporters.project.code import LAYOUTS, Layout
+from convsmith.exporters.project.project import LOG_ORIGIN
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from helpers.projects import RECIPES, lint
@@ -92,7 +95,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
         data = "" if recipe.data.source == "digits" else recipe.data.source
         folder = cs.train(recipe, runs=root / "runs").folder
         out = root / "projects" / name
-        assert out / "main.py" in cs.eject(folder, out)
+        assert out / "main.py" in cs.eject(folder, out, execute=False)
         ejected[name] = (folder, out)
         jobs.append((str(out), data, ["--epochs", "1" if data else "6"]))
     environment = {**os.environ, "HF_HOME": str(root / "hub"), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
@@ -151,8 +154,15 @@ def test_the_project_has_the_predictions_of_the_run(
     )
     assert (project_logits.argmax(1) == run_logits.argmax(1)).all()
     score = json.loads((folder / "results.json").read_text())["test"]
-    line = f"Accuracy: {score['correct']}/{score['total']} ("
-    assert line in (project / "output.txt").read_text().splitlines()[0]
+    lines = (project / "output.txt").read_text().splitlines()
+    assert "layer " in lines[0]
+    trained, tested = scores(lines)[:2]
+    assert f"Accuracy: {score['correct']}/{score['total']} (" in tested
+    assert trained.startswith("Train set: ")
+
+
+def scores(lines: list[str]) -> list[str]:
+    return [line for line in lines if " set: Average loss: " in line]
 
 
 @pytest.mark.slow
@@ -182,7 +192,8 @@ def test_readme_and_requirements(name: str, projects: dict[str, tuple[Path, Path
     _, project = projects[name]
     lint(project)
     page = (project / "README.md").read_text(encoding="utf-8")
-    assert "convsmith" not in page
+    # Named as the origin of the log only.
+    assert page.count("convsmith") == page.count(LOG_ORIGIN) == 1
     for path in [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]:
         assert (project / path).is_file()
     for title in ("Problem statement", "Code structure", "Model architecture", "Training log", "Results"):
@@ -236,7 +247,7 @@ def test_ejection_errors(finished: Path, tmp_path: Path, capsys: Capture) -> Non
 def test_the_command_writes_every_file_it_lists(finished: Path, tmp_path: Path, capsys: Capture) -> None:
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     out = tmp_path / "new" / "project"
-    assert run(["eject", str(finished), str(out)]) == 0
+    assert run(["eject", str(finished), str(out), "--no-execute"]) == 0
     named = capsys.readouterr().out.splitlines()
     assert sorted(named) == sorted(str(path) for path in out.rglob("*") if path.is_file())
     for name in ("model/model.py", "utils/utils.py", "main.py", "README.md", "tiny.ipynb", "logs/train.log"):
@@ -246,19 +257,96 @@ def test_the_command_writes_every_file_it_lists(finished: Path, tmp_path: Path, 
     lint(out)
 
 
-@pytest.mark.slow
-def test_the_notebook_of_a_project_runs(finished: Path, tmp_path: Path) -> None:
-    """Execute the cells in a new interpreter without convsmith."""
-    cs.eject(finished, tmp_path / "project")
-    notebook = json.loads((tmp_path / "project" / "tiny.ipynb").read_text(encoding="utf-8"))
-    cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    script = "\n".join(["import sys", "sys.modules['convsmith'] = None", *cells])
-    (tmp_path / "cells.py").write_text(script, encoding="utf-8")
-    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": str(tmp_path / "project")}
-    command = [sys.executable, str(tmp_path / "cells.py")]
+def test_the_flat_layout_is_that_of_a_course_project(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "flat"
+    options = ["--layout", "flat", "--notebook", "S5.ipynb", "--no-execute"]
+    assert run(["eject", str(finished), str(out), *options]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "model.py", "utils.py", "main.py", "S5.ipynb", "model.safetensors", "README.md", "requirements.txt",
+        ".gitignore", "logs", "plots",
+    }  # fmt: skip
+    lint(out)
+    for name in ("model.py", "utils.py", "S5.ipynb"):
+        assert f"`{name}`" in (out / "README.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert "unknown layout 'flt'" in mistake(capsys, str(finished), str(tmp_path / "new"), "--layout", "flt")
+    for name in ("a/b.ipynb", "a/", "../S5.ipynb", "/S5.ipynb"):
+        err = mistake(capsys, str(finished), str(tmp_path / "new"), "--notebook", name)
+        assert "not the name of a notebook" in err, name
+    assert not (tmp_path / "new").exists()
+
+
+def without_convsmith(project: Path, *arguments: str) -> list[str]:
+    """Run main.py where convsmith cannot be imported; return the lines that it prints."""
+    code = "import runpy, sys; sys.modules['convsmith'] = None; sys.argv = sys.argv[1:]; sys.path[0] = '.'"
+    program = f"{code}; runpy.run_path('main.py', run_name='__main__')"
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    environment.pop("PYTHONPATH", None)
     done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path / "project"
-    )
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", program, "main.py", *arguments],
+        check=False, capture_output=True, text=True, env=environment, cwd=project,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    score = json.loads((finished / "results.json").read_text())["test"]
-    assert f"Accuracy: {score['correct']}/{score['total']}" in done.stdout
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_notebook_has_the_outputs_of_the_project_itself(
+    layout: Layout, finished: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    project = tmp_path / "project"
+    written = cs.eject(finished, project, layout=layout, log=notes.append)
+    assert not notes
+    assert set(written) == {path for path in project.rglob("*") if path.is_file()}
+    notebook = nbformat.read(project / "tiny.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    nbformat.validate(notebook)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    text = execution.printed({"outputs": [output for cell in cells for output in cell.outputs]})
+    shown = [output for cell in cells for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(shown) == 6
+    assert "Total params: " in text
+    assert str(tmp_path) not in json.dumps(notebook)
+    assert "TRAIN_AGAIN = False" in execution.tagged(notebook.cells, "parameters").source
+    assert any(cell.source == LOG_ORIGIN for cell in notebook.cells)
+    results = json.loads((finished / "results.json").read_text())
+    found = scores(execution.printed(execution.tagged(notebook.cells, "scores")).splitlines())
+    for line, part in zip(found, ("train", "test"), strict=True):
+        assert f"Accuracy: {results[part]['correct']}/{results[part]['total']} (" in line
+    # The same lines come from the command, which needs no convsmith.
+    assert scores(without_convsmith(project, "test")) == found
+    lines = without_convsmith(project, "train", "--epochs", "1", "--out", "again")
+    assert [line.split(":")[0] for line in scores(lines)[-2:]] == ["Train set", "Test set"]
+    assert (project / "again" / "logs" / "train.log").read_text().splitlines() == lines
+    weights = "again/model.safetensors" if layout == "flat" else "again/model/model.safetensors"
+    assert scores(without_convsmith(project, "test", "--weights", weights)) == scores(lines)[-2:]
+
+
+def test_a_notebook_without_outputs_says_why(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setitem(sys.modules, "nbclient", None)
+    assert run(["eject", str(finished), str(tmp_path / "project")]) == 0
+    err = capsys.readouterr().err
+    assert "pip install 'convsmith[notebook]'" in err
+    assert "jupyter execute --inplace tiny.ipynb" in err
+    notebook = nbformat.read(tmp_path / "project" / "tiny.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    assert (
+        "has no outputs: the packages nbclient and ipykernel are missing"
+        in execution.tagged(notebook.cells, "outputs").source
+    )
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.slow
+def test_a_score_that_differs_is_reported(finished: Path, tmp_path: Path) -> None:
+    cs.eject(finished, tmp_path / "project", execute=False)
+    notebook = tmp_path / "project" / "tiny.ipynb"
+    note = execution.execute(notebook, "", (1, 599))
+    assert note.endswith("of 599 of the test images correct; the run had 1 of 599.")
+    assert note in notebook.read_text(encoding="utf-8")
+    (tmp_path / "project" / "model" / "model.safetensors").unlink()
+    failure = execution.execute(notebook, "", (1, 599))
+    assert "This notebook has no outputs: FileNotFoundError: " in failure

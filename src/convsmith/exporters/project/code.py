@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jinja2
 
 from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
-from convsmith.data.listing import SUFFIXES
+from convsmith.exporters.project.merge import merged
 from convsmith.net import source
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
@@ -18,6 +18,14 @@ from convsmith.training.optimizers.muon import Muon
 
 # More class names than these are stored in a separate file.
 MAX_CLASSES_IN_CODE = 50
+# "package" has the folders model/ and utils/, "flat" one file for each.
+Layout = Literal["package", "flat"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_NO_UPDATES = """\
+import os
+
+# Otherwise albumentations checks for updates over the network when it is imported.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,20 +35,20 @@ class Storage:
     Attributes:
         kind: "digits", "hub", "parquet" or "images".
         default: The default data set.
-        train_folder: The training images of an image folder; empty if the classes are at the top level.
-        test_folder: The test images of an image folder; empty if there are none.
         columns: The columns of image and label in a table, if known.
-        is_marked: Whether the table has the image column typed as images.
-        test_name: The test split of a table, if known.
+        train_name: The training split of a table on the hub.
+        test_name: Its test split.
+        train_files: The parquet files of the training set, relative to the data set's folder.
+        test_files: Those of the test set.
     """
 
     kind: str
     default: str = ""
-    train_folder: str = ""
-    test_folder: str = ""
     columns: tuple[str, str] | None = None
-    is_marked: bool = True
-    test_name: str = ""
+    train_name: str = "train"
+    test_name: str = "test"
+    train_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
 
 
 def environment() -> jinja2.Environment:
@@ -58,7 +66,9 @@ def environment() -> jinja2.Environment:
     return templates
 
 
-def template_context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage) -> dict[str, Any]:
+def template_context(
+    recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage, layout: Layout = "package"
+) -> dict[str, Any]:
     """Return the variables of the templates.
 
     Args:
@@ -66,8 +76,10 @@ def template_context(recipe: Recipe, plan: Plan, data: DataRecord, storage: Stor
         plan: The plan of its net.
         data: The data set of the run.
         storage: How the data set is stored.
+        layout: Of the project's files.
     """
     return {
+        **_layout_context(layout),
         **_data_context(recipe, data, storage),
         **_augment_context(recipe, plan),
         **_train_context(recipe),
@@ -88,14 +100,49 @@ def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[s
     >>> values = template_context(recipe, planned, data, Storage(kind="digits"))
     >>> list(python_files(values, planned, []))
     ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
+    >>> flat = template_context(recipe, planned, data, Storage(kind="digits"), "flat")
+    >>> list(python_files(flat, planned, []))
+    ['model.py', 'utils.py', 'main.py']
     """
     templates = environment()
-    names = {"utils/__init__.py": "init", "utils/optim.py": "optim", "utils/utils.py": "utils"}
-    names["main.py"] = "main"
-    if values["weights_names"]:
-        names = {"model/weights.py": "weights", **names}
-    files = {path: templates.get_template(f"{name}.py.j2").render(values) for path, name in names.items()}
-    return {"model/model.py": source.source(plan, notes, alone=False), **files}
+    optional = {"weights": bool(values["weights_names"]), "images": bool(values["image_names"])}
+    names = [name for name in ("weights", "images", "optim", "utils", "main") if optional.get(name, True)]
+    texts = {name: templates.get_template(f"{name}.py.j2").render(values) for name in names}
+    texts["model"] = source.source(plan, notes, alone=False)
+    if values["flat"]:
+        helpers = [texts[name] for name in ("utils", "images", "optim") if name in texts]
+        model = [texts["model"], *([texts["weights"]] if "weights" in texts else [])]
+        return {
+            # The part of the model that runs as a program is the last.
+            "model.py": _with_weights(*model),
+            "utils.py": merged(helpers, own={"utils.images"}, first=_NO_UPDATES),
+            "main.py": texts["main"],
+        }
+    folders = {"model": "model/", "weights": "model/", "main": ""}
+    files = {"model/model.py": texts.pop("model"), "utils/__init__.py": f"{_NO_UPDATES}\n"}
+    return files | {f"{folders.get(name, 'utils/')}{name}.py": text for name, text in texts.items()}
+
+
+def _with_weights(model: str, weights: str = "") -> str:
+    """Return the model with the functions of its weights before the part that runs as a program."""
+    if not weights:
+        return model
+    head, program = model.split("\n\n\nif __name__", 1)
+    return f"{merged([head, weights])}\n\nif __name__{program}"
+
+
+def _layout_context(layout: Layout) -> dict[str, Any]:
+    flat = layout == "flat"
+    folder, modules = ("", "") if flat else ("model/", "utils/")
+    return {
+        "flat": flat,
+        "model_module": "model" if flat else "model.model",
+        "weights_module": "model" if flat else "model.weights",
+        "optim_module": "utils" if flat else "utils.optim",
+        "model_folder": folder,
+        "utils_folder": modules,
+        "weights_path": f"{folder}model.safetensors",
+    }
 
 
 def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[str, Any]:
@@ -106,12 +153,15 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "name": recipe.name,
         "kind": storage.kind,
         "default_data": storage.default,
-        "train_folder": storage.train_folder,
-        "test_folder": storage.test_folder,
+        "on_hub": "/" in storage.default,
         "image_column": storage.columns[0] if storage.columns else "",
         "label_column": storage.columns[1] if storage.columns else "",
+        "train_name": storage.train_name,
         "test_name": storage.test_name,
-        "cast": not storage.is_marked,
+        "train_files_constant": constant("TRAIN_FILES", storage.train_files or [""]),
+        "test_files_constant": constant("TEST_FILES", storage.test_files or [""]),
+        "left_out": bool(data.dropped) and storage.kind in {"hub", "parquet"},
+        "left_out_constant": constant("LEFT_OUT", [each.file for each in data.dropped] or [""]),
         "channels": channels,
         "height": height,
         "width": width,
@@ -120,17 +170,30 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "test_fraction": recipe.data.test_fraction,
         "validation": recipe.data.validation,
         "split_seed": recipe.data.split_seed,
-        "ordered": not own_test or bool(recipe.data.validation),
+        # The splits of an image folder are lists of files.
+        "ordered": storage.kind != "images" and (not own_test or bool(recipe.data.validation)),
         # Shares and a seed describe a split only if all images are independent.
-        "split_in_file": bool(data.equal_images or data.groups),
+        "split_in_file": storage.kind != "images" and bool(data.equal_images or data.groups),
         "resize": recipe.data.resize,
-        "suffixes_constant": constant("SUFFIXES", sorted(SUFFIXES)),
+        "policy": data.resize_policy or recipe.data.policy,
+        "background_constant": _background(data),
+        "image_names": ", ".join(_image_names(storage.kind, recipe.data.resize)),
         "class_names": names,
         "classes_in_file": len(names) > MAX_CLASSES_IN_CODE,
         "classes_constant": constant("CLASSES", names),
         "mean_constant": constant("MEAN", data.mean),
         "std_constant": constant("STD", data.std),
     }
+
+
+def _background(data: DataRecord) -> str:
+    colour = data.background or tuple(round(255 * value) for value in data.mean)
+    return f"BACKGROUND = {colour[0] if len(colour) == 1 else colour}"
+
+
+def _image_names(kind: str, resize: int | None) -> list[str]:
+    """Return what the project uses of its module for images."""
+    return [*(["decode"] if kind != "digits" else []), *(["resize"] if resize else [])]
 
 
 def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -1,25 +1,29 @@
 """The files of an ejected project: code, weights, log, plots, notebook and README."""
 
+import csv
+import io
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import held_out_positions
-from convsmith.data.folders import split_folders
-from convsmith.data.parquet import table_columns
-from convsmith.data.sources import HUB_NAMES, find_source
+from convsmith.data.dataset import held_out_positions, load
+from convsmith.data.parquet import choose_files, parquet_files, table_columns
+from convsmith.data.sources import HUB_NAMES, find_source, read_source
+from convsmith.data.split_files import split_files
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
-from convsmith.exporters.project.code import Storage, plain_log, python_files, template_context
+from convsmith.exporters.project.code import Layout, Storage, plain_log, python_files, template_context
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
 from convsmith.runs.schema import METRICS, Environment
+from convsmith.runs.session import check_data
 from convsmith.system import files, paths, reading
 from convsmith.training.metrics import SplitMetrics
 
@@ -32,50 +36,85 @@ _PLOT_FILES = {name: tuple(f"plots/{name}.{suffix}" for suffix in ("svg", "png")
 _COLUMNS = {"cifar10": ("img", "label"), "mnist": ("image", "label"), "fashion-mnist": ("image", "label")}
 _DATA_HELP = {
     "hub": "a data set on the Hugging Face hub, or a folder with its parquet files",
-    "parquet": "a folder of parquet files, or a data set on the hub",
-    "images": "a folder of images",
+    "parquet": "a folder of parquet files",
+    "images": "the folder of the images",
     "digits": "",
 }
+# The log is of another program than the project's own.
+LOG_ORIGIN = (
+    "The log of the run that this project was made from, written by convsmith, which trained the weights. "
+    "`python main.py train` writes a log of its own."
+)
 _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "tqdm")
 
 
-def project_files(model: RunModel) -> dict[str, bytes]:
+def project_files(model: RunModel, layout: Layout, notebook_name: str) -> dict[str, bytes]:
     """Return the files of a project by their paths.
 
+    Args:
+        model: A finished run.
+        layout: Of the files.
+        notebook_name: Of the notebook, which has no outputs yet.
+
     Raises:
-        RunError: The run is damaged or not finished.
+        RunError: The run is damaged or not finished, or its data set has changed.
         DataError: Its data set does not exist any more.
     """
     _check_complete(model)
     folder, recipe, data = model.folder, model.recipe, model.data
+    check_data(data, load(recipe.data))
     storage = storage_of(recipe.data)
-    values = template_context(recipe, model.plan, data, storage)
-    values["data_help"] = _DATA_HELP[storage.kind]
+    values = template_context(recipe, model.plan, data, storage, layout)
+    values |= {
+        "data_help": _DATA_HELP[storage.kind],
+        "notebook_name": notebook_name,
+        "log_origin": LOG_ORIGIN,
+    }
     notes = usage_notes(data.mean, data.std, data.class_names)
     texts = python_files(values, model.plan, notes)
-    texts["model/__init__.py"] = ""
-    if values["classes_in_file"]:
-        texts["utils/classes.json"] = files.json_text(data.class_names)
-    if values["split_in_file"]:
-        texts["utils/split.json"] = json.dumps(held_out_positions(recipe.data)) + "\n"
-    found = {
-        name: [each for each in of_name if paths.is_file(folder.path / each)]
-        for name, of_name in _PLOT_FILES.items()
-    }
-    plots = {name: of_name[0] for name, of_name in found.items() if of_name}
+    if not values["flat"]:
+        texts["model/__init__.py"] = ""
+    texts |= data_files(recipe.data, values, data.class_names)
+    plots = _plots(folder.path)
     summary = _summary(model, plots)
-    texts["logs/train.log"] = summary.log
+    texts["logs/train.log"] = f"{LOG_ORIGIN}\n\n{summary.log}"
     texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
     texts["requirements.txt"] = requirements(storage.kind, values, folder.read(Environment))
     texts[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
-    texts[f"{recipe.name}.ipynb"] = notebook(values, summary)
+    texts[notebook_name] = notebook(values, summary)
     texts["README.md"] = readme(values, summary)
     copies = {name: folder.path / name for name in plots.values()}
-    copies["model/model.safetensors"] = folder.path / "model.safetensors"
+    copies[values["weights_path"]] = folder.path / "model.safetensors"
     return {
-        **{name: text.encode() for name, text in texts.items()},
+        # Names of files may be no text.
+        **{name: text.encode(errors="surrogateescape") for name, text in texts.items()},
         **{name: reading.read_bytes(path) for name, path in copies.items()},
     }
+
+
+def _plots(run: Path) -> dict[str, str]:
+    """Return the first file of each picture that a run has, by name."""
+    found = {
+        name: [each for each in of_name if paths.is_file(run / each)] for name, of_name in _PLOT_FILES.items()
+    }
+    return {name: of_name[0] for name, of_name in found.items() if of_name}
+
+
+def data_files(config: DataConfig, values: dict[str, Any], names: Sequence[str]) -> dict[str, str]:
+    """Return the files beside utils.py that say which images the splits have."""
+    folder, texts = values["utils_folder"], {}
+    if values["classes_in_file"]:
+        texts[f"{folder}classes.json"] = files.json_text(names)
+    if values["split_in_file"]:
+        texts[f"{folder}split.json"] = json.dumps(held_out_positions(config)) + "\n"
+    if values["kind"] == "images":
+        table = io.StringIO(newline="")
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["split", "class", "file"])
+        for split, listed in split_files(config).items():
+            writer.writerows((split, names[label], file) for file, label in listed)
+        texts[f"{folder}files.csv"] = table.getvalue()
+    return texts
 
 
 def storage_of(config: DataConfig) -> Storage:
@@ -85,19 +124,10 @@ def storage_of(config: DataConfig) -> Storage:
         DataError: It does not exist any more.
     """
     source = find_source(config)
-    # Data sets with a name are available everywhere; a folder is local to this machine.
-    default = HUB_NAMES.get(config.source, "data")
-    test = "test" if config.source in HUB_NAMES else ""
     if source.kind == "digits":
         return Storage(kind="digits")
     if source.kind == "images":
-        split_names = split_folders(Path(source.location), config.splits)
-        return Storage(
-            kind="images",
-            default="data",
-            train_folder=split_names["train"],
-            test_folder=split_names.get("test", ""),
-        )
+        return Storage(kind="images", default="data")
     if source.kind == "idx":
         raise DataError(
             "an ejected project cannot read IDX files",
@@ -105,21 +135,37 @@ def storage_of(config: DataConfig) -> Storage:
             fix="write the images into class folders, train on these, and eject that run",
         )
     if source.kind == "parquet":
-        image, label, is_marked = table_columns(source, config)
+        root = Path(source.location)
+        locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
+        chosen = choose_files(locations, config.splits, source.location).files
         return Storage(
-            kind="parquet", default=default, columns=(image, label), is_marked=is_marked, test_name=test
+            kind="parquet",
+            # Data sets with a name are available everywhere; a folder is local to this machine.
+            default=HUB_NAMES.get(config.source, "data"),
+            columns=table_columns(source, config),
+            train_files=tuple(chosen["train"]),
+            test_files=tuple(chosen.get("test", ())),
         )
     columns = _COLUMNS.get(config.source)
     if columns is None and config.image_column and config.label_column:
         columns = config.image_column, config.label_column
-    return Storage(kind="hub", default=source.location, columns=columns, test_name=test)
+    places = {name: split.locations[0] for name, split in read_source(source, config).splits.items()}
+    names = {name: place.rpartition(", row ")[0] for name, place in places.items()}
+    return Storage(
+        kind="hub",
+        default=source.location,
+        columns=columns,
+        train_name=names["train"],
+        test_name=names.get("test", "test"),
+    )
 
 
 def requirements(kind: str, values: dict[str, Any], environment: Environment) -> str:
     """Return the imported packages, at the versions that the run was trained with."""
     names = set(_PACKAGES)
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
-    names |= {"pillow"} if kind == "images" or values["resize"] else set()
+    names |= {"pyarrow"} if kind == "parquet" else set()
+    names |= {"pillow"} if kind != "digits" or values["resize"] else set()
     names |= {"scikit-learn"} if kind == "digits" or values["ordered"] else set()
     lines = [
         f"{name}=={(environment.packages.get(name) or version(name)).split('+')[0]}" for name in sorted(names)

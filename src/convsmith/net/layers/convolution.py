@@ -14,6 +14,9 @@ from convsmith.net.layers.operation import (
 )
 from convsmith.net.rows import Shape, Window
 
+# The class of `net.source` for strided 1x1 convolutions; `training.kernels.convolution` says why.
+STRIDED_POINTWISE = "StridedPointwise"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conv2d(WeightedOperation, WindowOperation):
@@ -40,6 +43,11 @@ class Conv2d(WeightedOperation, WindowOperation):
                 "bias": (self.bias, True),
             }
         )
+
+    def source(self) -> tuple[str, list[str]]:
+        function, arguments = super().source()
+        strided = self.kernel == 1 and self.stride > 1 and not self.padding
+        return STRIDED_POINTWISE if strided else function, arguments
 
 
 class _ConvolutionKind(Kind):

@@ -1,0 +1,56 @@
+"""The image files of each split, for those who read the splits without this library."""
+
+from collections.abc import Collection
+
+from convsmith.data.cache import image_digest, load_cached
+from convsmith.data.config import DataConfig
+from convsmith.data.dataset import held_out_positions
+from convsmith.data.decode import UnusableImageError, decode_each
+from convsmith.data.input_rule import Colour, as_array, flatten
+from convsmith.data.raw import RawSplit
+from convsmith.data.sources import find_source, read_source
+
+# Files relative to the source, each with its class index.
+LabelledFiles = list[tuple[str, int]]
+
+
+def split_files(config: DataConfig) -> dict[str, LabelledFiles]:
+    """Return the files of the splits of an image folder, without those that are left out.
+
+    Args:
+        config: The `[data]` table of a recipe whose source is a folder of images.
+
+    Raises:
+        DataError: As `data.dataset.load`.
+    """
+    source = find_source(config)
+    cached = load_cached(source, config)
+    raw = read_source(source, config)
+    dropped = {issue.file for issue in cached.dropped}
+    files = {name: _listed(split, dropped) for name, split in raw.splits.items()}
+    held_out = held_out_positions(config)
+    if not held_out:
+        return files
+    rest = _in_stored_order(raw.splits["train"], dropped, cached.background)
+    for name, positions in held_out.items():
+        chosen = set(positions)
+        files[name] = [rest[position] for position in positions]
+        rest = [each for position, each in enumerate(rest) if position not in chosen]
+    return {**files, "train": rest}
+
+
+def _listed(split: RawSplit, dropped: Collection[str]) -> LabelledFiles:
+    pairs = zip(split.locations, split.labels, strict=True)
+    return [(location, int(label)) for location, label in pairs if location not in dropped]
+
+
+def _in_stored_order(split: RawSplit, dropped: Collection[str], background: Colour) -> LabelledFiles:
+    """Return the files in the order of the cache, by the digests of their pixels and labels."""
+    digests: list[bytes] = []
+    kept: LabelledFiles = []
+    decoded_images = decode_each(split.images)
+    for location, label, decoded in zip(split.locations, split.labels, decoded_images, strict=True):
+        if location not in dropped and not isinstance(decoded, UnusableImageError):
+            kept.append((location, int(label)))
+            digests.append(image_digest(as_array(flatten(decoded, background)), label))
+    return [kept[index] for index in sorted(range(len(kept)), key=digests.__getitem__)]
