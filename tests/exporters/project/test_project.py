@@ -1,12 +1,15 @@
 """Ejected projects: the same predictions without convsmith, and able to train."""
 
 import csv
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -350,3 +353,40 @@ def test_a_score_that_differs_is_reported(finished: Path, tmp_path: Path) -> Non
     (tmp_path / "project" / "model" / "model.safetensors").unlink()
     failure = execution.execute(notebook, "", (1, 599))
     assert "This notebook has no outputs: FileNotFoundError: " in failure
+
+
+def test_the_readme_describes_the_overrides(finished: Path, tmp_path: Path) -> None:
+    """The recipe of the library was described by its own result and its own number of epochs."""
+    cs.eject(finished, tmp_path / "project", execute=False)
+    page = (tmp_path / "project" / "README.md").read_text(encoding="utf-8")
+    base = load("digits")
+    assert base.description not in page
+    assert not base.result or base.result not in page
+    assert "train.epochs = 1 (was 30)" in page
+    assert "after 1 epoch;" in page
+    assert not re.search(r"\d\.\d{8,}", page)
+
+
+@pytest.fixture
+def project_utils(tmp_path: Path, finished: Path) -> Any:
+    """The module utils.py of a flat project."""
+    cs.eject(finished, tmp_path / "project", layout="flat", execute=False)
+    spec = importlib.util.spec_from_file_location("project_utils", tmp_path / "project" / "utils.py")
+    assert spec is not None
+    assert spec.loader is not None
+    utils = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(utils)
+    return utils
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "expected"), [(9, 4, [4, 4]), (10, 4, [4, 4, 2]), (8, 4, [4, 4])]
+)
+def test_the_loader_of_a_project_yields_no_single_image(
+    images: int, batch: int, expected: list[int], project_utils: Any
+) -> None:
+    split = np.zeros((images, 8, 8, 1), np.uint8), np.zeros(images, np.int64)
+    data = project_utils.Images(split, project_utils.plain_transform())
+    assert [len(labels) for _, labels in project_utils.make_loader(data, batch, shuffle=True)] == expected
+    # Nothing is left out where nothing is trained.
+    assert sum(len(labels) for _, labels in project_utils.make_loader(data, batch)) == images
