@@ -13,7 +13,7 @@ import pytest
 
 import convsmith as cs
 from convsmith.data.folders import read_image_folder
-from convsmith.errors import DataError, RunError
+from convsmith.errors import ConvsmithError, RunError
 from convsmith.models.image_inputs import image_sources
 from helpers.faults import TINY, encoded
 from helpers.sources import classes, tree
@@ -113,7 +113,7 @@ def test_an_unreadable_sub_folder_is_an_error(without_rights: Path) -> None:
         lambda: list(image_sources(str(without_rights.parent / "s*"))),
     ]
     for read in reads:
-        with pytest.raises(DataError) as caught:
+        with pytest.raises(ConvsmithError) as caught:
             read()
         assert f"{without_rights / 'dog'}: cannot be listed: Permission denied" in str(caught.value)
         assert "fix: " in str(caught.value)

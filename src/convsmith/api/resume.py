@@ -130,7 +130,9 @@ def with_phase(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
     done = {"epochs": len(state.history), "batches": state.progress.step}
     if planned == recipe.train.epochs or not any(done.values()):
         return recipe
-    phases = (*(recipe.train.phases or ()), Phase(planned=planned, **done))
+    phase, phases = Phase(planned=planned, **done), recipe.train.phases or ()
+    # A resumption that stopped before its first checkpoint has written the phase already.
+    phases = phases if phases[-1:] == (phase,) else (*phases, phase)
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"phases": phases})})
 
 

@@ -119,8 +119,8 @@ class _Walk:
         self.paths = _joined([*self.paths, *skip_paths])
         joined = _union(self.paths, branch.out_shape)
         self.masks = tuple(
-            coverage.union(body, skip) if len(body) == len(skip) else min(body, skip, key=len)
-            for body, skip in zip(self.masks, skip_masks, strict=True)
+            coverage.union(body, skip, size)
+            for body, skip, size in zip(self.masks, skip_masks, branch.out_shape[1:], strict=True)
         )
         self.add(
             Row(

@@ -28,20 +28,16 @@ def through(masks: Masks, windows: Sequence[Sequence[int]]) -> Masks:
     return tuple(reduce(or_, (masks[i] for i in window if 0 <= i < size), 0) for window in windows)
 
 
-def union(first: Masks, second: Masks) -> Masks:
-    """Return the masks of the sum of two maps of one size.
+def union(first: Masks, second: Masks, size: int) -> Masks:
+    """Return the masks of the sum of two maps of `size` positions.
 
-    A branch that ends in a single value, for example a globally pooled one, is added to each position.
+    Masks of another length are those of a map that was pooled globally: every position depends on all of them.
 
-    >>> union((1, 2, 4), (8,))
-    (9, 10, 12)
+    >>> union((1, 2, 4), (8, 8, 8), 3), union((1, 2, 4), (8,), 1)
+    ((9, 10, 12), (15,))
     """
-    if len(first) != len(second):
-        whole = min(first, second, key=len)
-        # Only one value reaches every position; a longer list is of the map before that value.
-        longer, all_of_it = max(first, second, key=len), reduce(or_, whole, 0)
-        return tuple(mask | all_of_it for mask in longer)
-    return tuple(a | b for a, b in zip(first, second, strict=True))
+    spread = [masks if len(masks) == size else (reduce(or_, masks, 0),) * size for masks in (first, second)]
+    return tuple(a | b for a, b in zip(*spread, strict=True))
 
 
 def uncovered(masks: Masks, size: int) -> int:

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
+from torch.nn.modules import module as torch_module
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -387,6 +388,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             for hook in hooks:
                 hook.remove()
+                # PyTorch keeps the mark of the removed hook, which torch.compile takes for the hook itself.
+                torch_module._global_forward_hooks_with_kwargs.pop(hook.id, None)  # noqa: SLF001
 
     def failure(self, error: Exception, title: str) -> ModuleError:
         """Return the error for a forward pass that failed."""
