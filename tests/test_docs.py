@@ -204,7 +204,7 @@ def test_decisions_are_numbered_dated_and_listed() -> None:
     records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
     index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
     numbers = [int(record.name[:4]) for record in records]
-    assert len(set(numbers)) == len(numbers)
+    assert numbers == list(range(1, len(records) + 1))
     for number, record in zip(numbers, records, strict=True):
         text = record.read_text(encoding="utf-8")
         assert text.startswith(f"# {number}. ")

@@ -31,7 +31,7 @@ def through(masks: Masks, windows: Sequence[Sequence[int]]) -> Masks:
 def union(first: Masks, second: Masks, size: int) -> Masks:
     """Return the masks of the sum of two maps of `size` positions.
 
-    Masks of another length are those of a map that was pooled globally: every position depends on all of them.
+    Masks of another length are of a map that was pooled globally: every position depends on all of them.
 
     >>> union((1, 2, 4), (8, 8, 8), 3), union((1, 2, 4), (8,), 1)
     ((9, 10, 12), (15,))
