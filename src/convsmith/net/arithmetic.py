@@ -119,7 +119,7 @@ class _Walk:
         self.paths = _joined([*self.paths, *skip_paths])
         joined = _union(self.paths, branch.out_shape)
         self.masks = tuple(
-            coverage.union(body, skip, size)
+            coverage.union(coverage.pooled(body, size), coverage.pooled(skip, size))
             for body, skip, size in zip(self.masks, skip_masks, branch.out_shape[1:], strict=True)
         )
         self.add(

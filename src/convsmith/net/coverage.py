@@ -28,16 +28,20 @@ def through(masks: Masks, windows: Sequence[Sequence[int]]) -> Masks:
     return tuple(reduce(or_, (masks[i] for i in window if 0 <= i < size), 0) for window in windows)
 
 
-def union(first: Masks, second: Masks, size: int) -> Masks:
-    """Return the masks of the sum of two maps of `size` positions.
+def union(first: Masks, second: Masks) -> Masks:
+    """Return the masks of the sum of two maps of one size."""
+    return tuple(a | b for a, b in zip(first, second, strict=True))
+
+
+def pooled(masks: Masks, size: int) -> Masks:
+    """Return the masks of a map of `size` positions.
 
     Masks of another length are of a map that was pooled globally: every position depends on all of them.
 
-    >>> union((1, 2, 4), (8, 8, 8), 3), union((1, 2, 4), (8,), 1)
-    ((9, 10, 12), (15,))
+    >>> pooled((1, 2, 4), 3), pooled((1, 2, 4), 1)
+    ((1, 2, 4), (7,))
     """
-    spread = [masks if len(masks) == size else (reduce(or_, masks, 0),) * size for masks in (first, second)]
-    return tuple(a | b for a, b in zip(*spread, strict=True))
+    return masks if len(masks) == size else (reduce(or_, masks, 0),) * size
 
 
 def uncovered(masks: Masks, size: int) -> int:
