@@ -94,6 +94,7 @@ def test_an_empty_brief_checks_nothing() -> None:
     [
         ("cifar10-classic", []),
         ("cifar10-rmsprop", []),
+        ("cifar10-dilated", []),
         # Its holes have 8x8 pixels.
         ("cifar10-sprint", ["augmentation CoarseDropout"]),
         ("cifar10-200k", ["augmentation CoarseDropout"]),
@@ -181,3 +182,25 @@ def test_coverage_of_the_image() -> None:
     assert analysis_of("C8:d3:s3:p0 / G F10").uncovered == (21, 21)
     assert analysis_of("C8 C8:d3:s3:p0 / G F10").uncovered == (0, 0)
     assert analysis_of("C8:k2:d4:s8:p0 / G F10").uncovered == (24, 24)
+
+
+def test_the_dilated_recipe_has_no_stride() -> None:
+    """Every map before global average pooling has the size of the image."""
+    recipe = load("cifar10-dilated")
+    analysis = analyze(plan(parse(recipe.model.net), IMAGE, recipe.model))
+    maps = [
+        row.out_shape[1:]
+        for row in analysis.rows[: [row.operation for row in analysis.rows].index("GlobalAvgPool2d")]
+    ]
+    assert set(maps) == {(32, 32)}
+    assert {check.verdict for check in judge(load_brief("course-cifar10-dilated"), analysis)} == {
+        "pass",
+        "not applicable",
+    }
+    strided = analyze(plan(parse(load("cifar10-200k").model.net), IMAGE))
+    failed = [
+        check.title
+        for check in judge(load_brief("course-cifar10-dilated"), strided)
+        if check.verdict == "fail"
+    ]
+    assert failed == ["no strided"]
