@@ -30,7 +30,7 @@ def write(root: Path, images: str, pixels: np.ndarray, labels: np.ndarray, *, pa
     ):
         root.mkdir(parents=True, exist_ok=True)
         path = root / (name + (".gz" if packed else ""))
-        path.write_bytes(gzip.compress(content(array)) if packed else content(array))
+        path.write_bytes(gzip.compress(content(array), mtime=0) if packed else content(array))
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -76,11 +76,11 @@ def test_several_training_sets_are_ambiguous(tmp_path: Path) -> None:
         ("labels-idx1", content(PIXELS), "expected 00 00 08 01"),
         ("labels-idx1", b"", "expected 00 00 08 01"),
         ("labels-idx1", struct.pack(">4BI", 0, 0, 8, 1, 2**32 - 1), "found 4,294,967,295 labels"),
-        ("labels-idx1", gzip.compress(content(LABELS))[:-9], "Compressed file ended"),
+        ("labels-idx1", gzip.compress(content(LABELS), mtime=0)[:-9], "Compressed file ended"),
         ("images-idx3", struct.pack(">4B3I", 0, 0, 8, 3, 20, 2**31, 2**31), "pixels, expected at most"),
         ("images-idx3", b"\x80\x04 a pickle      ", "expected 00 00 08 03"),
         ("images-idx3", content(PIXELS)[:-1], "image 19: unreadable: the file ends before this image"),
-        ("images-idx3", gzip.compress(content(PIXELS))[:60], "unreadable: the file is damaged here"),
+        ("images-idx3", gzip.compress(content(PIXELS), mtime=0)[:60], "unreadable: the file is damaged here"),
         ("images-idx3", None, "found no file of the images of 'train'"),
     ],
 )

@@ -13,8 +13,8 @@ def rows_csv(analysis: Analysis) -> str:
 
     Example:
         >>> from convsmith.net.arithmetic import analyze_notation
-        >>> print(rows_csv(analyze_notation("C8 / G F10", (3, 8, 8))).splitlines()[1][:40])
-        0,block1.conv1,Conv2d,C8,,3x8x8,8x8x8,3,
+        >>> print(rows_csv(analyze_notation("C8 / G F10", (3, 8, 8))).splitlines()[1][:38])
+        0,block1.conv1,Conv2d,C8,,3x8x8,8x8x8,
     """
     total = analysis.parameters
     table: list[list[object]] = [["row", *(name for name, _ in _COLUMNS), "share"]]
