@@ -148,11 +148,11 @@ def test_another_number_of_threads_is_a_change(tmp_path: Path, monkeypatch: pyte
 def test_other_instructions_are_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = interrupted_run(tmp_path, Interrupt(2))
     here = machine_record()
-    there = {**here, "instructions": "AVX2, ONEDNN_MAX_CPU_ISA=AVX2"}
+    there = {**here, "instructions": "AVX2, ONEDNN_MAX_CPU_ISA=SSE41"}
     monkeypatch.setattr("convsmith.runs.schema.machine_record", lambda: there)
     with pytest.raises(RunError) as caught:
         cs.resume(run)
-    line = f"machine.instructions: was {here['instructions']}, is AVX2, ONEDNN_MAX_CPU_ISA=AVX2"
+    line = f"machine.instructions: was {here['instructions']}, is AVX2, ONEDNN_MAX_CPU_ISA=SSE41"
     assert str(caught.value).splitlines()[1].strip().replace('"', "") == line
     cs.resume(run, accept_changes=True)
     assert "Changed: machine.instructions: was" in (run / "log.txt").read_text()

@@ -252,6 +252,21 @@ def test_any_chain_of_functions(names: list[str]) -> None:
         assert analysis.macs == measured.macs(net, (3, 12, 10))
 
 
+@pytest.mark.parametrize("index", [[0], [2, 1], slice(0, 1), torch.tensor([3])])
+def test_a_list_of_indices_keeps_the_numbers_known(index: Any) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = conv(3, 8, padding=1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = self.stem(images)[..., index]
+            return functional.linear(maps, torch.ones(5, maps.shape[-1]))
+
+    net = Net()
+    assert trace(net, (3, 12, 10)).macs == measured.macs(net, (3, 12, 10))
+
+
 @pytest.mark.parametrize(("size", "is_global"), [(16, False), (28, True)])
 def test_a_softmax_over_classes_of_one_position_is_local(size: int, is_global: bool) -> None:
     """Flattened, a map of one position has its channels alone; a larger one has its positions too."""

@@ -289,7 +289,10 @@ def _values(index: Any) -> list[int] | None:
     known = getattr(index, "constant", index)
     if not isinstance(known, Tensor) or known.dim() != 1 or type(known).__name__ == "FakeTensor":
         return None
-    return [int(value) for value in known.tolist()]
+    try:
+        return [int(value) for value in known.tolist()]
+    except RuntimeError:  # A list of one index, as in x[..., [0]], has no values while shapes are traced.
+        return None
 
 
 def diagonal(call: Call) -> Effect:
