@@ -94,66 +94,83 @@ class Fixes:
         return f"{missing:,} too few; {change or 'widen layers, or add some'}"
 
     def less_memory(self, title: str) -> str:
-        found = self._smallest(
-            title, edits.replacements(edits.strided), lambda other: other.peak_activation_bytes
+        """Return how to reduce the memory of the activations, by width if that is enough."""
+        return self._narrower(title) or self._smallest(
+            title,
+            edits.replacements(edits.strided),
+            lambda other: other.peak_activation_bytes,
+            advice="stride earlier, or narrow the layers on large maps",
         )
-        return self._narrower(title) or found or "stride earlier, or narrow the layers on large maps"
 
     def larger_field(self, title: str) -> str:
-        changes = edits.any_of(
-            edits.replacements(edits.dilated),
-            edits.replacements(edits.strided),
-            edits.replacements(edits.larger_kernels),
+        variants = (edits.dilated, edits.strided, edits.larger_kernels)
+        return self._smallest(
+            title,
+            edits.any_of(*map(edits.replacements, variants)),
+            lambda other: -(other.receptive_field or 0),
+            advice="dilate 3x3 convolutions, stride earlier, or add layers",
         )
-        found = self._smallest(title, changes, lambda other: -(other.receptive_field or 0))
-        return found or "dilate 3x3 convolutions, stride earlier, or add layers"
 
     def covering(self, title: str) -> str:
         variants = (edits.padded, edits.larger_kernels, edits.unstrided, edits.undilated)
-        changes = edits.any_of(*map(edits.replacements, variants))
-        found = self._smallest(title, changes, lambda other: sum(other.uncovered or (0,)))
-        return found or "keep strides within kernels, and add padding if the last pixels are cut off"
+        return self._smallest(
+            title,
+            edits.any_of(*map(edits.replacements, variants)),
+            lambda other: sum(other.uncovered or (0,)),
+            advice="keep strides within kernels, and add padding if the last pixels are cut off",
+        )
 
     def with_kind(self, title: str, kind: LayerKind) -> str:
-        found = self._smallest(
-            title, _ADDING.get(kind, edits.any_of()), lambda other: -count_kind(other.rows, kind)
+        return self._smallest(
+            title,
+            _ADDING.get(kind, edits.any_of()),
+            lambda other: -count_kind(other.rows, kind),
+            advice=self._advice(kind, LAYER_KINDS[kind].adding),
         )
-        return found or self._advice(kind, LAYER_KINDS[kind].adding)
 
     def without_kind(self, title: str, kind: LayerKind) -> str:
-        found = self._smallest(
-            title, _REMOVING.get(kind, edits.any_of()), lambda other: count_kind(other.rows, kind)
+        return self._smallest(
+            title,
+            _REMOVING.get(kind, edits.any_of()),
+            lambda other: count_kind(other.rows, kind),
+            advice=self._advice(kind, LAYER_KINDS[kind].replacing),
         )
-        return found or self._advice(kind, LAYER_KINDS[kind].replacing)
 
     def block_count(self, title: str, pattern: BlockPattern) -> str:
-        found = self._smallest(
-            title, edits.block_borders, lambda other: abs(len(blocks(other.rows)) - pattern.count)
+        return self._smallest(
+            title,
+            edits.block_borders,
+            lambda other: abs(len(blocks(other.rows)) - pattern.count),
+            advice="separate blocks of convolutions by '/'",
         )
-        return found or "separate blocks of convolutions by '/'"
 
     def block_lengths(self, title: str, pattern: BlockPattern, wrong: list[str]) -> str:
         each = pattern.convolutions or 0
-        changes = edits.any_of(_INSERT_CONVOLUTION, edits.removals(lambda layer: layer.kind.convolution))
-        found = self._smallest(
+        return self._smallest(
             title,
-            changes,
+            edits.any_of(_INSERT_CONVOLUTION, edits.removals(lambda layer: layer.kind.convolution)),
             lambda other: sum(abs(len(block.convolutions) - each) for block in blocks(other.rows)),
+            advice=_block_names(f"give {each} to", wrong),
         )
-        return found or _block_names(f"give {each} to", wrong)
 
     def block_ends(self, title: str, plain: list[str]) -> str:
-        changes = edits.any_of(edits.replacements(edits.dilated), edits.replacements(edits.strided))
-        found = self._smallest(title, changes, lambda other: len(plain_block_ends(other)))
-        return found or _block_names("give a stride or a dilation to the last convolution of", plain)
+        return self._smallest(
+            title,
+            edits.any_of(edits.replacements(edits.dilated), edits.replacements(edits.strided)),
+            lambda other: len(plain_block_ends(other)),
+            advice=_block_names("give a stride or a dilation to the last convolution of", plain),
+        )
 
     def _narrower(self, title: str) -> str:
         remedy = self._remedy(title)
         return (remedy.resize_one() or remedy.narrow_all()) if remedy else ""
 
-    def _smallest(self, title: str, changes: Changes, value: Callable[[Analysis], float]) -> str:
+    def _smallest(
+        self, title: str, changes: Changes, value: Callable[[Analysis], float], *, advice: str
+    ) -> str:
+        """Return the smallest change that passes the check, or advice if there is none."""
         remedy = self._remedy(title)
-        return remedy.smallest(changes, value) if remedy else ""
+        return (remedy.smallest(changes, value) if remedy else "") or advice
 
     def _remedy(self, title: str) -> Remedy | None:
         analysis = self._analysis
