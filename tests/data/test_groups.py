@@ -1,5 +1,6 @@
 """Equal images and groups stay in one split; what a source's own splits share is reported."""
 
+import math
 from pathlib import Path
 
 import datasets
@@ -9,6 +10,7 @@ from PIL import Image
 
 from convsmith.data.dataset import ImageDataset, image_ids, load
 from convsmith.data.verify import verify
+from convsmith.errors import DataError
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.session import Session
 from convsmith.runs.conditions import conditions_of
@@ -200,3 +202,34 @@ def test_own_splits_that_share_a_group(tmp_path: Path) -> None:
         write(tmp_path / split / CLASSES[number % 2] / f"g{group}_{number}.png", number)
     assert load(config(tmp_path)).leaked == 0
     assert load(config(tmp_path, group=r"(g\d+)_")).leaked == 8
+    found = verify(config(tmp_path, group=r"(g\d+)_"))
+    assert found.counts == {"group across splits": 8}
+    listed = {Path(issue.file).name for issue in found.issues}
+    assert listed == {path.name for path in tmp_path.glob("test/*/g1[45]_*.png")}
+    assert found.issues[0].reason.startswith("the group 'g14' of train/")
+    assert verify(config(tmp_path)).clean
+    with pytest.raises(DataError, match="gives no group for 60 of 60 images"):
+        verify(config(tmp_path, group="(none)"))
+
+
+def test_a_missing_number_is_no_group(tmp_path: Path) -> None:
+    root = parquet(
+        tmp_path / "set",
+        {
+            "image": [png(number) for number in range(8)],
+            "label": [0, 1] * 4,
+            "patient": [1.0, 2.0, 3.0, math.nan, math.nan, 4.0, 5.0, 6.0],
+        },
+    )
+    assert "no group for 2 of 8 images, the first is data/train" in problems(root, group="patient")
+
+
+def test_names_in_two_spellings_are_one_group(tmp_path: Path) -> None:
+    # Composed, and a letter with a mark.
+    for number in range(24):
+        owner = ("Jos\u00e9", "Jose\u0301", f"Eva{number}")[number % 3]
+        write(tmp_path / CLASSES[number % 2] / f"{owner}_{number}.png", number)
+    for pattern in (r"^(\w+)_", "^(Jose\u0301|Eva\\d+)_"):
+        data = load(config(tmp_path, group=pattern))
+        assert data.grouping is not None
+        assert data.grouping.groups == 9

@@ -1,5 +1,7 @@
 """Labels of tables mean the same in every file: by name, never by index."""
 
+import datetime as dt
+import re
 from typing import Any
 
 import pytest
@@ -72,6 +74,42 @@ def test_names_and_numbers_are_not_mixed() -> None:
         combined(files, [])
     with pytest.raises(DataError, match="plain numbers"):
         combined(files[1:], files[:1])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "names"),
+    [
+        ([[1, 2, 3, 1]], [[2, 3]], ("1", "2", "3")),
+        ([[1, 2], [3]], [], ("1", "2", "3")),
+        ([[1.0, 2.0]], [[1.0]], ("1", "2")),
+        # Class 0 may be missing by mistake.
+        ([[1, 2, 2]], [[0]], ("0", "1", "2")),
+        ([[1, 3, 3, 3]], [], ("0", "1", "2", "3")),
+        ([[1, 2, 2]], [[3]], ("0", "1", "2", "3")),
+        ([[1, 1]], [], ("0", "1")),
+    ],
+)
+def test_numbers_from_one(train: list[list[Any]], test: list[list[Any]], names: tuple[str, ...]) -> None:
+    found, labels = combined(
+        [TableLabels.of("train", each) for each in train], [TableLabels.of("test", each) for each in test]
+    )
+    assert found == names
+    assert [[int(found[label]) for label in each] for each in labels] == [*train, *test]
+
+
+@pytest.mark.parametrize("values", [[], [None], [None, None]])
+def test_a_file_without_labels_goes_with_any_other(values: list[Any]) -> None:
+    for labels in (["a", "b"], [0, 1], [True, False]):
+        full, empty = TableLabels.of("full", labels), TableLabels.of("empty", values)
+        alone = combined([full], [])
+        assert combined([full, empty], []) == (alone[0], [*alone[1], values])
+        assert combined([full], [empty]) == (alone[0], [*alone[1], values])
+
+
+@pytest.mark.parametrize("value", [0.5, -1, b"cat", dt.date(2020, 1, 1)])
+def test_labels_of_no_class_are_shown(value: object) -> None:
+    with pytest.raises(DataError, match=re.escape(f"no label of a class, the first is {value!r}")):
+        combined([TableLabels.of("a", [value, value])], [])
 
 
 def test_a_test_file_may_declare_other_names() -> None:

@@ -189,4 +189,6 @@ def test_named_splits_are_checked(tmp_path: Path) -> None:
     for name in ("b", "../x", "/", "d"):
         assert "relative to the source; it has a, c" in refused(root, SplitNames(train=name))
     assert "no class folders" in refused(root, SplitNames(train="c/cat"))
+    for train, test in (("c", "c"), ("a", "a/b"), ("./a/b/", "a"), (".", "c"), ("c", ".")):
+        assert "share images" in refused(root, SplitNames(train=train, test=test))
     check(read_image_folder(root, SplitNames(train="a/b", test="c")), 4, 4)

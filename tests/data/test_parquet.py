@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from convsmith.data.dataset import load
+from convsmith.data.parquet import choose_files, file_split
 from convsmith.errors import DataError
 from helpers.sources import config, parquet, png, problems, tree
 
@@ -192,13 +193,59 @@ def test_ambiguous_files_are_named(locations: tuple[str, str], what: str, named:
     assert "starts with 'nothing'" in problems(tmp_path, splits={"train": "nothing"})
 
 
-def test_images_and_tables_beside_parquet_files_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("locations", "name"),
+    [
+        (["data/train-0000{}-of-00002-8a3b5c0dd10cf53{}.parquet"], "data/train"),
+        (["part-0000{}-3f2a8b1c-0e5d-4c1b-9f6a-7d8e9f0a1b2c-c000.snappy.parquet"], "part"),
+        (["default/partial-train/000{}.parquet"], "default/partial-train"),
+        (["part.{}.parquet"], "part"),
+        (["train_{}.zstd.parquet"], "train"),
+        (["split=train/{}.parquet"], "split=train"),
+    ],
+)
+def test_numbers_of_parts_are_no_part_of_the_name(locations: list[str], name: str) -> None:
+    files = [location.format(number, number) for location in locations for number in range(2)]
+    assert {file_split(file).name for file in files} == {name}
+    assert choose_files(files, None, "set").files == {"train": files}
+
+
+def test_named_files_share_no_images(tmp_path: Path) -> None:
+    write(tmp_path, "data/train-0.parquet", LABELS)
+    for test in ("data/train", "./data/train-0", "data", "."):
+        assert "share images" in problems(tmp_path, splits={"train": "data/train", "test": test})
+    for train in ("./data", ".", "/data/train/"):
+        assert len(load(config(tmp_path, splits={"train": train}, test_fraction=0.5)).train) == 2
+
+
+def test_an_empty_part_and_a_test_set_without_labels(tmp_path: Path) -> None:
+    write(tmp_path, "train-0.parquet", LABELS)
+    write(tmp_path, "train-1.parquet", [])
+    assert load(config(tmp_path, test_fraction=0.5)).class_names == ("a", "b")
+    write(tmp_path, "test.parquet", [None, None], start=10)
+    message = problems(tmp_path)
+    assert "the test split has no labels: the first of 2 images, test.parquet, row 0, has None" in message
+    assert "data.splits.train" in message
+    assert len(load(config(tmp_path, splits={"train": "train"}, test_fraction=0.5)).test) == 2
+
+
+def test_parquet_files_without_images_beside_image_files(tmp_path: Path) -> None:
+    root = tree(tmp_path, "cat/1.png", "dog/2.png")
+    pyarrow.parquet.write_table(pyarrow.table({"file": ["1.png"]}), root / "metadata.parquet")
+    assert "to read image files, move the parquet files away" in problems(root)
+
+
+def test_all_files_beside_parquet_files_are_counted(tmp_path: Path) -> None:
     write(tmp_path, "train.pq", LABELS)
     write(tmp_path, "test.PARQUET", LABELS, start=10)
-    tree(tmp_path, "example/0.png", "more/1.png", "labels.csv", "README.txt")
+    tree(tmp_path, "example/0.png", "more/1.png", "labels.csv", "README.txt", ".hidden.png")
     data = load(config(tmp_path))
     assert (len(data.train), len(data.test)) == (4, 4)
-    assert data.layout.left_out == {"beside parquet files, which are read": 3}
+    assert data.layout.left_out == {
+        "beside parquet files; read only where a row names it": 2,
+        "beside parquet files, which are read": 2,
+        "hidden": 1,
+    }
 
 
 def test_one_unknown_name_is_the_training_set(tmp_path: Path) -> None:

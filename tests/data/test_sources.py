@@ -119,6 +119,14 @@ def test_splits_and_class_names_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> N
     assert "expected one named train" in problems("a/e")
     data = load(config("a/e", splits={"train": "fold_b", "test": "fold_a"}))
     assert sorted(np.asarray(data.train.images)[:, 0, 0, 0].tolist()) == [4, 5, 6, 7]
+    assert "share images" in problems("a/e", splits={"train": "fold_a", "test": "fold_a"})
+    hub(monkeypatch, everything=train)
+    assert load(config("a/f", test_fraction=0.5)).test_is_split_off
+    hub(monkeypatch, train=train, test=([-1, -1], ["cat", "dog"]))
+    message = problems("a/g")
+    assert "the test split has no labels: the first of 2 images, test, row 0, has -1" in message
+    assert len(load(config("a/g", splits={"train": "train"}, test_fraction=0.5)).test) == 2
+    hub(monkeypatch, fold_a=train, fold_b=train)
     assert "did you mean 'fold_" in problems("a/e", splits={"train": "fold"})
 
 

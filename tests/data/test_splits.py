@@ -122,5 +122,11 @@ def test_a_split_is_chosen_only_if_it_is_the_only_one() -> None:
             choose_splits({name: role_of(name) for name in names}, dict.fromkeys(names, 3), "set")
         assert f"{names[-1]} (3 images)" in str(caught.value)
         assert "data.splits.train=" in str(caught.value)
+    chosen = choose_splits({"flowers": None, "dev": "validation"}, {}, "set")
+    assert chosen.by_role() == {"train": "flowers", "test": "dev"}
+    assert "training set is flowers" in chosen.notes[0]
+    assert not choose_splits({"flowers": None}, {}, "set").notes
+    with pytest.raises(DataError, match="found the splits one, two, expected"):
+        choose_splits({"one": None, "two": None}, {}, "set")
     with pytest.raises(DataError, match="expected one named train"):
         choose_splits({"test": "test", "val": "validation"}, {}, "set")

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import convsmith as cs
+from convsmith.data.verify import verify as verify_config
 from helpers.faults import DAMAGE, TINY, digit, verify
 from helpers.oracle import Oracle, in_process
-from helpers.sources import Folder
+from helpers.sources import Folder, config, parquet, png
 
 
 @pytest.fixture
@@ -89,3 +90,11 @@ def test_empty_and_small_classes_and_ignored_files(clean: Path) -> None:
         "train", "digits", f"data.source={clean}", *TINY,
         code="E040", names=(f"{clean / 'train' / 'none'}: no training images of 'none'",),
     )  # fmt: skip
+
+
+def test_a_single_class_is_an_issue(tmp_path: Path) -> None:
+    columns = {"image": [png(number) for number in range(8)], "label": ["cat"] * 8}
+    verification = verify_config(config(parquet(tmp_path / "set", columns)))
+    assert verification.counts == {"empty class": 1}
+    assert verification.issues[0].reason == "one class only, 'cat', expected at least two"
+    assert verification.record()["stops_training"]

@@ -314,7 +314,8 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
     for name, split in raw.splits.items():
         if not result.usable[name].any():
             what = "has no usable images" if len(split.labels) else "is empty"
-            raise DataError(f"the {name} split {what}", where=source.location)
+            fix = "repair its images, or name other splits: data.splits.train, data.splits.test"
+            raise DataError(f"the {name} split {what}", where=source.location, fix=fix)
     counts = Counter(result.labels(raw, "train"))
     empty = [name for index, name in enumerate(raw.class_names) if not counts[index]]
     if empty:
@@ -322,7 +323,9 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
         raise DataError(
             f"no training images of {', '.join(map(repr, empty[:MAX_LISTED]))}",
             where=f"{source.location}/{folder}" if folder else source.location,
-            fix="add images of every class, or remove the class",
+            fix="add images of every class, or remove the class"
+            if folder
+            else "add images of every class, or number the classes from 0 without gaps",
         )
     if len(raw.class_names) < 2:
         raise DataError(

@@ -1,13 +1,18 @@
 """Groups of images that must not be split: by a column, or by a pattern of file names."""
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from convsmith.data.labels import canonical_name
 from convsmith.data.raw import RawSplit, Source
 from convsmith.errors import DataError
 from convsmith.text import one_line
+
+# Between the parts of several parentheses; no file name has it.
+_SEPARATOR = "\0"
 
 
 def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
@@ -24,7 +29,7 @@ def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
         DataError: There is no such column, an image has no group, or the expression is invalid.
     """
     values = _column(split, group, source) if split.column else list(_matches(split.locations, group, source))
-    missing = [index for index, value in enumerate(values) if value is None or value == ""]
+    missing = [index for index, value in enumerate(values) if _is_missing(value)]
     if missing:
         raise DataError(
             f"data.group={group!r} gives no group for {len(missing):,} of {len(values):,} images, "
@@ -35,6 +40,16 @@ def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
             else r'match every file name, for example data.group="^([^_.]+)"',
         )
     return [str(value) for value in values]
+
+
+def shown(group: str) -> str:
+    """Return a group as text for messages."""
+    return repr(group.replace(_SEPARATOR, " "))
+
+
+def _is_missing(value: Any) -> bool:
+    # NaN stands for a missing number in tables of pandas.
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
@@ -53,7 +68,7 @@ def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator
             "data.group needs a column or file names", where=source.location, fix="remove data.group"
         )
     try:
-        expression = re.compile(pattern)
+        expression = re.compile(canonical_name(pattern))
     except re.error as error:
         raise DataError(
             f"not a regular expression: {error}",
@@ -61,7 +76,7 @@ def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator
             fix=r'for example data.group="(\\w+)_\\d+"',
         ) from error
     for location in locations:
-        path = PurePosixPath(location.replace("\\", "/"))
+        # The same name can have composed letters, or letters with marks, which `\w` does not match.
+        path = PurePosixPath(canonical_name(location).replace("\\", "/"))
         found = expression.search(path.as_posix() if "/" in pattern else path.name)
-        # The parts of several parentheses, kept apart by a character that no file name has.
-        yield found and "\0".join(part or "" for part in found.groups() or (found[0],))
+        yield found and _SEPARATOR.join(part or "" for part in found.groups() or (found[0],))

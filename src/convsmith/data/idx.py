@@ -4,21 +4,23 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
 from convsmith.data.config import SplitNames
 from convsmith.data.decode import MAX_PIXELS, Encoded, UnusableImageError
 from convsmith.data.labels import TableLabels, combined
+from convsmith.data.listing import list_folder
 from convsmith.data.raw import RawData, RawSplit
-from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
+from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
 from convsmith.data.tables import reason_of
-from convsmith.errors import DataError, suggest
+from convsmith.errors import DataError
+from convsmith.system import paths
 
 # train-images-idx3-ubyte.gz, emnist-letters-test-labels-idx1-ubyte
 _NAME = re.compile(r"(.*?)[-_. ]*(images|labels)[-_. ]idx([13])[-_. ]ubyte(\.gz)?", re.IGNORECASE)
@@ -37,7 +39,7 @@ def is_idx(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def read_idx(root: Path, files: Sequence[Path], named: SplitNames | None = None) -> RawData:
+def read_idx(root: Path, named: SplitNames | None = None) -> RawData:
     """Return the images and labels of a folder's IDX files, by split.
 
     The pixels of a packed file are unpacked one image at a time.
@@ -45,7 +47,12 @@ def read_idx(root: Path, files: Sequence[Path], named: SplitNames | None = None)
     Raises:
         DataError: A file is missing or damaged, or splits are missing or ambiguous.
     """
-    pairs, ignored = _pairs(root, [path for path in files if is_idx(path)])
+    listing = list_folder(root)
+    # Reading a pipe would not end.
+    found = {path for path in listing.files if is_idx(path) and paths.is_file(path)}
+    pairs, ignored = _pairs(root, found)
+    others = {path: "beside IDX files, which are read" for path in listing.files if path not in found}
+    ignored |= {_place(path, root): reason for path, reason in (others | listing.skipped).items()}
     chosen = _choose(pairs, named, root)
     used = chosen.by_role()
     labels = {split: _labels(pairs[name]["labels"], root) for split, name in used.items()}
@@ -57,12 +64,11 @@ def read_idx(root: Path, files: Sequence[Path], named: SplitNames | None = None)
     for name, pair in pairs.items():
         if name not in used.values():
             ignored |= {_place(path, root): f"in the split {name}" for path in pair.values()}
-    notes = (VALIDATION_NOTE.format(chosen.test),) if chosen.test_is_validation else ()
     return RawData(
         splits=splits,
         class_names=names,
         ignored=ignored,
-        notes=notes,
+        notes=chosen.notes,
         test_is_validation=chosen.test_is_validation,
     )
 
@@ -97,37 +103,68 @@ class IdxImages:
         yield from [UnusableImageError("unreadable", reason)] * (self.count - done)
 
 
-def _pairs(root: Path, files: Sequence[Path]) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
-    """Return the file of images and that of labels of each split, and files that are there twice."""
+def _pairs(root: Path, files: Collection[Path]) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
+    """Return the file of images and that of labels of each split, and files that are there twice.
+
+    A split is named by the beginning of its files' names, and by their folder if another has the same name.
+    """
+    places: dict[tuple[str, str], set[Path]] = {}
+    for path in files:
+        places.setdefault(_name(path), set()).add(_folder(path))
+    repeated = {prefix for (prefix, _), folders in places.items() if len(folders) > 1}
     pairs: dict[str, dict[str, Path]] = {}
     ignored = {}
     # Unpacked files first.
     for path in sorted(files, key=lambda each: (each.suffix.lower() == ".gz", each)):
-        match = _NAME.fullmatch(path.name)
-        assert match is not None
-        pair = pairs.setdefault(match[1], {})
-        if pair.setdefault(match[2].lower(), path) != path:
+        prefix, part = _name(path)
+        folder = _folder(path).relative_to(root) if prefix in repeated else PurePath()
+        pair = pairs.setdefault((folder / prefix).as_posix(), {})
+        if pair.setdefault(part, path) != path:
             ignored[_place(path, root)] = "an IDX file of the same name is read"
     for name, pair in pairs.items():
         for part in ("images", "labels"):
             if part not in pair:
+                (other,) = pair.values()
                 raise DataError(
-                    f"found no file of the {part} of {name!r}, only {next(iter(pair.values())).name}",
+                    f"found no file of the {part} of {name!r}, only {_place(other, root)}",
                     where=str(root),
-                    fix=f"add {name}-{part}-idx{3 if part == 'images' else 1}-ubyte or its .gz",
+                    fix=f"add {_counterpart(other.name)} to its folder, packed or not",
                 )
     return pairs, ignored
 
 
+def _name(path: Path) -> tuple[str, str]:
+    """Return what the name of an IDX file says: the split, and `"images"` or `"labels"`."""
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return match[1], match[2].lower()
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of a file; some archives put each file into a folder of its own name."""
+    return path.parent.parent if is_idx(path.parent) else path.parent
+
+
+def _counterpart(name: str) -> str:
+    """Return the name of the labels of a file of images, or the reverse.
+
+    >>> _counterpart("train-images.idx3-ubyte.gz")
+    'train-labels.idx1-ubyte'
+    """
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    part, dimensions = ("labels", "1") if match[2].lower() == "images" else ("images", "3")
+    end = name[match.end(2) : match.start(3)] + dimensions + name[match.end(3) :]
+    return name[: match.start(2)] + part + end.removesuffix(match[4] or "")
+
+
 def _choose(pairs: Mapping[str, object], named: SplitNames | None, root: Path) -> Chosen:
-    if named is None:
-        # MNIST's test set is a sample of 10,000.
-        roles = {name: role_of(name) or ("test" if "t10k" in name.lower() else None) for name in pairs}
-        return choose_splits(roles, {}, str(root))
-    for name in named.by_role().values():
-        if name not in pairs:
-            raise DataError(f"no IDX files of {name!r}", where="data.splits", fix=suggest(name, pairs))
-    return Chosen(train=named.train, test=named.test, test_is_validation=False)
+    if named:
+        return named_splits(named, pairs)
+    ends = {name: name.rpartition("/")[2] for name in pairs}
+    # MNIST's test set is a sample of 10,000.
+    roles = {name: role_of(end) or ("test" if "t10k" in end.lower() else None) for name, end in ends.items()}
+    return choose_splits(roles, {}, str(root))
 
 
 def _labels(path: Path, root: Path) -> TableLabels:

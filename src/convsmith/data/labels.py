@@ -32,7 +32,8 @@ class TableLabels:
     Attributes:
         location: The file, for errors.
         values: A class index, or an index of `names`, for each row; anything else is no class.
-        names: The names that the indices stand for; None if the table has plain numbers.
+        names: The names that the indices stand for; None if the table has plain numbers, empty if it has
+            no labels.
         is_declared: Whether the table declares the names, in their order; otherwise its rows have them.
     """
 
@@ -65,6 +66,8 @@ class TableLabels:
                 for value in values
             ]
             return cls(location=location, values=found, names=names)
+        if all(value is None for value in values):
+            return cls(location=location, values=values, names=())
         if any(isinstance(value, bool) for value in values):
             truth = [int(value) if isinstance(value, bool) else value for value in values]
             return cls(location=location, values=truth, names=("false", "true"))
@@ -82,7 +85,8 @@ def combined(
 
     Returns:
         The class names, and the labels of each file, those of `train` first. The names are in the order that
-        the first file declares, or sorted if they are texts. Plain numbers are their own names.
+        the first file declares, or sorted if they are texts. Plain numbers are their own names, from 0 or, if
+        every class has training images and none is 0, from 1.
 
     Raises:
         DataError: Some files name their classes and others number them, so that no mapping is known.
@@ -94,11 +98,11 @@ def combined(
         (('cat', 'dog'), [[0, 1], [1, 0]])
     """
     files = [*train, *test]
-    named = [file for file in files if file.names is not None]
+    named = [file for file in files if file.names]
     if not named:
-        return _numbered(files), [list(file.values) for file in files]
-    if len(named) < len(files):
-        numbered = next(file for file in files if file.names is None)
+        numbers = _numbers(train, test)
+        return tuple(map(str, numbers)), [_shifted(file, numbers.start) for file in files]
+    if numbered := next((file for file in files if file.names is None), None):
         raise DataError(
             f"{named[0].location} names its classes and {numbered.location} has plain numbers, so that no "
             "label of one can be compared with one of the other",
@@ -157,17 +161,34 @@ def _whole(value: Any) -> Any:
     return int(number) if number.is_integer() and abs(number) < _MAX_INTEGER else value
 
 
-def _numbered(files: Sequence[TableLabels]) -> tuple[str, ...]:
+def _numbers(train: Sequence[TableLabels], test: Sequence[TableLabels]) -> range:
+    """Return the numbers of the classes of files with plain numbers."""
+    files = [*train, *test]
     labels = [label for file in files for label in file.values if is_class_index(label)]
-    count = max(labels, default=0) + 1
-    if count > len(labels):
+    if not labels:
+        first = next((repr(BadLabel(label)) for file in files for label in file.values), "none")
         raise DataError(
-            f"found labels up to {count - 1:,} for {len(labels):,} images, "
+            f"found no label of a class, the first is {first}",
+            where=files[0].location,
+            fix="write class indices from 0, texts or truth values, or name another column: "
+            "data.label_column=NAME",
+        )
+    stop = max(labels) + 1
+    if stop > len(labels) + 1:
+        raise DataError(
+            f"found labels up to {stop - 1:,} for {len(labels):,} images, "
             "expected class indices from 0 without gaps",
             where=files[0].location,
             fix="correct the labels, or name another column: data.label_column=NAME",
         )
-    return tuple(map(str, range(count)))
+    trained = {label for file in train for label in file.values if is_class_index(label)}
+    # EMNIST's letters are 1 to 26.
+    is_from_one = min(labels) == 1 and stop > 2 and len(trained) == stop - 1
+    return range(int(is_from_one), stop)
+
+
+def _shifted(file: TableLabels, start: int) -> list[Any]:
+    return [label - start if is_class_index(label) else label for label in file.values]
 
 
 def _used(file: TableLabels) -> set[str]:

@@ -12,6 +12,7 @@ from convsmith.data.splits import (
     choose_splits,
     is_container_name,
     is_split_name,
+    overlap_error,
     role_of,
 )
 from convsmith.errors import DataError
@@ -151,6 +152,8 @@ def _named(tree: Tree, named: SplitNames) -> Layout:
         if not tree.children(parts):
             raise _error(tree, parts, "found no class folders", LAYOUT_HINT)
     inside = set(folders.values())
+    if len(folders) > 1 and _are_nested(*folders.values()):
+        raise overlap_error(named)
     left_out = {
         PurePosixPath(*each): "not named in data.splits"
         for each in tree.children(())
@@ -158,6 +161,10 @@ def _named(tree: Tree, named: SplitNames) -> Layout:
         and PurePosixPath() not in inside
     }
     return Layout(folders=folders, left_out=left_out)
+
+
+def _are_nested(one: PurePosixPath, other: PurePosixPath) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
-from convsmith.data.listing import is_image, list_files
+from convsmith.data.listing import is_image, list_files, list_folder
 from convsmith.data.raw import RawData, RawSplit, Source
-from convsmith.data.splits import VALIDATION_NOTE, Role, choose_splits, role_of
+from convsmith.data.splits import Role, choose_splits, overlap_error, role_of
 from convsmith.data.tables import declared_names, encoded_image, features_of, find_columns, reason_of
 from convsmith.errors import DataError
 from convsmith.system import paths
@@ -20,7 +20,12 @@ from convsmith.system import paths
 _BATCH_ROWS = 256
 # Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
 _MAX_RATIO = 200
-_OTHER_TABLES = frozenset({".arrow", ".csv", ".tsv", ".jsonl", ".feather"})
+# The number of a part, as writers name it: train_2, train-00000-of-00005-8a3b5c0dd10cf531,
+# part-00000-3f2a8b1c-0e5d-4c1b-9f6a-7d8e9f0a1b2c-c000.snappy
+_PART = re.compile(
+    r"[-_. ]*\d+([-_. ]*of[-_. ]*\d+)?(-[0-9a-f-]{16,})?(-c\d+)?(\.(snappy|gz|gzip|zstd|lz4|brotli))?$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +72,9 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         DataError: No file can be read, or splits, configurations or columns are missing or ambiguous.
     """
     root = Path(source.location)
-    files = list_files(root)
-    locations = [path.relative_to(root).as_posix() for path in files if is_parquet(path)]
-    others = {
-        path.relative_to(root).as_posix(): "beside parquet files, which are read"
-        for path in files
-        if is_image(path) or path.suffix.lower() in _OTHER_TABLES
-    }
+    listing = list_folder(root)
+    locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
+    others = {path: _other_reason(path) for path in listing.files if not is_parquet(path)} | listing.skipped
     chosen = choose_files(locations, config.splits, source.location)
     unreadable: dict[str, str] = {}
     features = {}
@@ -106,7 +107,10 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         },
         class_names=names,
         unreadable=unreadable,
-        ignored={**chosen.ignored, **others},
+        ignored={
+            **chosen.ignored,
+            **{path.relative_to(root).as_posix(): reason for path, reason in others.items()},
+        },
         notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
     )
@@ -128,16 +132,8 @@ def choose_files(locations: Sequence[str], named: SplitNames | None, where: str)
     configuration = _configuration(found, where)
     inside = {place: each for place, each in found.items() if each.configuration == configuration}
     roles = {each.name: each.role for each in inside.values()}
-    notes = []
-    unknown = [name for name, role in roles.items() if role is None]
-    if "train" not in roles.values() and len(unknown) == 1:
-        roles[unknown[0]] = "train"
-        if len(roles) > 1:
-            notes.append(f"the training set is {unknown[0]}: no other name of a split is unknown")
     chosen = choose_splits(roles, {}, where)
     used = chosen.by_role()
-    if chosen.test_is_validation:
-        notes.append(VALIDATION_NOTE.format(chosen.test))
     return ChosenFiles(
         files={
             split: [place for place, each in inside.items() if each.name == name]
@@ -150,7 +146,7 @@ def choose_files(locations: Sequence[str], named: SplitNames | None, where: str)
             for place, each in found.items()
             if place not in inside or each.name not in used.values()
         },
-        notes=tuple(notes),
+        notes=chosen.notes,
         test_is_validation=chosen.test_is_validation,
     )
 
@@ -162,8 +158,7 @@ def file_split(location: str) -> FileSplit:
     ['data/train', 'test', 'a']
     """
     *folders, stem = PurePosixPath(location).with_suffix("").parts
-    # train-00000-of-00005, train_2
-    stem = re.sub(r"[-_. ]*\d+([-_. ]*of[-_. ]*\d+)?$", "", stem)
+    stem = _PART.sub("", stem)
     parts = [*folders, stem]
     place = next((index for index in reversed(range(len(parts))) if role_of(parts[index])), len(parts) - 1)
     aside = any(role_of(part) == "aside" for part in parts)
@@ -293,6 +288,11 @@ class ShardLocations(Sequence[str]):
         raise IndexError(index)
 
 
+def _other_reason(path: Path) -> str:
+    images = "beside parquet files; read only where a row names it"
+    return images if is_image(path) else "beside parquet files, which are read"
+
+
 def _damaged(error: Exception) -> UnusableImageError:
     return UnusableImageError("unreadable", f"the file is damaged here: {reason_of(error)}")
 
@@ -315,12 +315,10 @@ def _configuration(found: Mapping[str, FileSplit], where: str) -> tuple[str, ...
 def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
     files = {}
     for split, prefix in named.by_role().items():
-        start = prefix.strip("/")
+        start = "" if prefix == "." else prefix.removeprefix("./").strip("/")
         rest = {place: place.removeprefix(start) for place in locations if place.startswith(start)}
         files[split] = [
-            place
-            for place, end in rest.items()
-            if start in {"", "."} or re.match(r"[-_. ]*\d|/|\.(parquet|pq)$", end)
+            place for place, end in rest.items() if not start or re.match(r"[-_. ]*\d|/|\.(parquet|pq)$", end)
         ]
         if not files[split]:
             raise DataError(
@@ -328,6 +326,8 @@ def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
                 where=f"data.splits.{split}",
                 fix=f"the first file is {locations[0]}",
             )
+    if set(files["train"]) & set(files.get("test", ())):
+        raise overlap_error(named)
     used = {place for each in files.values() for place in each}
     ignored = {place: "not named in data.splits" for place in locations if place not in used}
     return ChosenFiles(files=files, ignored=ignored, notes=(), test_is_validation=False)

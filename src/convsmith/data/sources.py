@@ -15,17 +15,18 @@ from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import read_image_folder
 from convsmith.data.hub import current_revision
 from convsmith.data.idx import is_idx, read_idx
-from convsmith.data.labels import TableLabels, combined, name_notes
+from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
 from convsmith.data.layout import LAYOUT_HINT
 from convsmith.data.listing import is_image, list_files
 from convsmith.data.parquet import is_parquet, read_parquet
-from convsmith.data.raw import RawData, RawSplit, Source
+from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
-from convsmith.data.splits import VALIDATION_NOTE, Chosen, choose_splits, role_of
+from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
 from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.folders import expand_user
+from convsmith.text import plural
 
 HUB_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -79,19 +80,36 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         refresh: Download a data set on the hub again.
 
     Raises:
-        DataError: Nothing can be read, or columns are missing or ambiguous.
+        DataError: Nothing can be read, columns are missing or ambiguous, or a split has no labels.
     """
     match source.kind:
         case "digits":
-            return _read_digits()
+            raw = _read_digits()
         case "images":
-            return read_image_folder(Path(source.location), config.splits)
+            raw = read_image_folder(Path(source.location), config.splits)
         case "parquet":
-            return read_parquet(source, config)
+            raw = read_parquet(source, config)
         case "idx":
-            return read_idx(Path(source.location), list_files(Path(source.location)), config.splits)
+            raw = read_idx(Path(source.location), config.splits)
         case _:
-            return _read_hub(source, config, refresh=refresh)
+            raw = _read_hub(source, config, refresh=refresh)
+    _check_labels(raw, source)
+    return raw
+
+
+def _check_labels(raw: RawData, source: Source) -> None:
+    """Raise DataError for a split without labels, as the test sets of competitions are."""
+    for name, split in raw.splits.items():
+        if split.labels and not any(
+            is_class_index(label) and label < len(raw.class_names) for label in split.labels
+        ):
+            other = "the training set alone with data.splits.train" if name == "test" else "another one"
+            raise DataError(
+                f"the {name} split has no labels: the first of {plural(len(split.labels), 'image')}, "
+                f"{split.locations[0]}, has {BadLabel(split.labels[0])!r}",
+                where=source.location,
+                fix=f"add the labels, or name {other}, or another column: data.label_column=NAME",
+            )
 
 
 def _local_copy(name: str) -> Source | None:
@@ -136,14 +154,14 @@ def _folder_source(title: str, folder: Path) -> Source:
     files = [path for path in list_files(folder) if paths.is_file(path)]
     if any(map(is_parquet, files)):
         kind = "parquet"
-    elif any(map(is_image, files)):
-        kind = "images"
     elif any(map(is_idx, files)):
         kind = "idx"
+    elif any(map(is_image, files)):
+        kind = "images"
     else:
         hints = {hint for file in files if (hint := _unsupported_hint(file))}
         raise DataError(
-            f"the folder holds no images ({len(files):,} other files)",
+            f"the folder holds no images, only {plural(len(files), 'other file')}",
             where=str(folder),
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )
@@ -162,6 +180,12 @@ def _unsupported_hint(file: Path) -> str:
         hint = "pickles can run code and are not supported: name a folder of images or parquet files"
     elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5")):
         hint = "arrays are not supported: name a folder of images or parquet files"
+    elif name.endswith(".arrow"):
+        return 'a data set of save_to_disk is not read: write it with dataset.to_parquet("train.parquet")'
+    elif name.endswith((".csv", ".tsv", ".tfrecord", ".mdb", ".beton")):
+        hint = "tables and records are not supported: name a folder of images or parquet files"
+    elif name.endswith((".heic", ".heif", ".jxl", ".jp2", ".svg", ".dng", ".psd", ".dcm")):
+        return f"{Path(name).suffix} files are not read: convert them to PNG"
     else:
         return ""
     title = next((each for each in ("cifar10", "mnist") if each in re.sub(r"[^a-z0-9]", "", name)), "")
@@ -212,12 +236,11 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
             role: _hub_split(splits[name], name, image, each)
             for (role, name), each in zip(used.items(), values, strict=True)
         }
-    notes = [VALIDATION_NOTE.format(chosen.test)]
     return RawData(
         splits=raw,
         class_names=names,
         ignored={name: f"in the split {name}" for name in splits if name not in used.values()},
-        notes=(*(notes if chosen.test_is_validation else ()), *name_notes(names)),
+        notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
     )
 
@@ -226,10 +249,7 @@ def _hub_splits(splits: Any, source: Source, config: DataConfig) -> Chosen:
     if config.splits is None:
         sizes = {name: len(table) for name, table in splits.items()}
         return choose_splits({name: role_of(name) for name in splits}, sizes, source.location)
-    for name in config.splits.by_role().values():
-        if name not in splits:
-            raise DataError(f"no split {name!r}", where="data.splits", fix=suggest(name, splits))
-    return Chosen(train=config.splits.train, test=config.splits.test, test_is_validation=False)
+    return named_splits(config.splits, splits)
 
 
 def _hub_labels(table: Any, name: str, label: str, source: Source) -> TableLabels:

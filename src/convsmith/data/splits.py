@@ -2,12 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from convsmith.errors import DataError
+from convsmith.data.config import SplitNames
+from convsmith.errors import DataError, suggest
 
 # "aside": a part of a data set that is neither, such as unlabelled or augmented images.
 Role = Literal["train", "test", "validation", "aside"]
@@ -77,8 +78,18 @@ class Chosen:
     """The names of the splits that are used. A validation split is the test set if there is no other."""
 
     train: str
-    test: str | None
-    test_is_validation: bool
+    test: str | None = None
+    test_is_validation: bool = False
+    train_is_unknown: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the names were taken for, for the log; nothing for the usual names."""
+        unknown = f"the training set is {self.train}: no other name of a split is unknown"
+        return (
+            *([unknown] if self.train_is_unknown and self.test is not None else []),
+            *([VALIDATION_NOTE.format(self.test)] if self.test_is_validation else []),
+        )
 
     def by_role(self) -> dict[str, str]:
         """Return the names by `"train"` and, if there is one, `"test"`."""
@@ -87,6 +98,8 @@ class Chosen:
 
 def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], where: str) -> Chosen:
     """Choose the training and the test set among the splits of a source.
+
+    Without a training set by its name, the only split of an unknown name is the training set.
 
     Args:
         roles: The role of each split.
@@ -100,6 +113,10 @@ def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], wh
     {'train': 'train', 'test': 'dev'}
     """
     only = {role: _only(role, roles, sizes, where) for role in ("train", "test", "validation")}
+    unknown = [name for name, role in roles.items() if role is None]
+    train_is_unknown = only["train"] is None and len(unknown) == 1
+    if train_is_unknown:
+        only["train"] = unknown[0]
     if only["train"] is None:
         found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in roles)
         raise DataError(
@@ -111,6 +128,30 @@ def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], wh
         train=only["train"],
         test=only["validation"] if only["test"] is None else only["test"],
         test_is_validation=only["test"] is None and only["validation"] is not None,
+        train_is_unknown=train_is_unknown,
+    )
+
+
+def named_splits(named: SplitNames, splits: Collection[str]) -> Chosen:
+    """Return the splits that a recipe names, among those of a source.
+
+    Raises:
+        DataError: The source has no such split, or one is named twice.
+    """
+    for role, name in named.by_role().items():
+        if name not in splits:
+            raise DataError(f"no split {name!r}", where=f"data.splits.{role}", fix=suggest(name, splits))
+    if named.test == named.train:
+        raise overlap_error(named)
+    return Chosen(train=named.train, test=named.test)
+
+
+def overlap_error(named: SplitNames) -> DataError:
+    """Return the error for a training and a test set that a recipe names and that share images."""
+    return DataError(
+        f"the training set {named.train!r} and the test set {named.test!r} share images",
+        where="data.splits",
+        fix="name two that share none, or omit data.splits.test, so that a test set is split off",
     )
 
 

@@ -144,10 +144,13 @@ def _only(
 ) -> str:
     if len(names) == 1:
         return names[0]
+    # Image files are not read beside parquet files.
+    is_absent = content == "image" and not names
+    elsewhere = "; or, to read image files, move the parquet files away" if is_absent else ""
     raise DataError(
         f"{len(names) or 'no'} columns could hold the {content}s, found {_describe(features)}",
         where=source.location,
-        fix=f"name it: data.{content}_column={next(iter([*names, *others]), 'NAME')}",
+        fix=f"name it: data.{content}_column={next(iter([*names, *others]), 'NAME')}{elsewhere}",
     )
 
 

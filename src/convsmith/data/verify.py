@@ -15,11 +15,12 @@ from PIL import Image
 from convsmith.data.background import CANDIDATES, named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
+from convsmith.data.groups import groups_of, shown
 from convsmith.data.index import forget
 from convsmith.data.input_rule import Colour, flatten
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Kind, Verification
 from convsmith.data.near_duplicates import NearPair, Thumbnails, near_pairs
-from convsmith.data.raw import RawData
+from convsmith.data.raw import RawData, Source
 from convsmith.data.scan import ScanResult, scan
 from convsmith.data.sources import find_source, read_source
 from convsmith.text import plural
@@ -55,7 +56,8 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
             This needs 4 KB of memory per image.
 
     Raises:
-        DataError: The data set does not exist or is unreadable.
+        DataError: The data set does not exist or is unreadable, a split has no labels, or `data.group`
+            gives no group for some images.
 
     Example:
         >>> verification = verify(DataConfig(source="digits"))
@@ -76,6 +78,7 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
         *(_outliers("mixed sizes", table.sizes, table.locations) if config.resize is None else ()),
         *_small_classes(raw, result),
         *table.duplicates(background if background in colours else min(colours)),
+        *(_shared_groups(raw, result, source, config.group) if config.group else ()),
         *table.near_duplicates(),
         *table.wrong_types,
         *_outliers("mixed modes", table.modes, table.locations),
@@ -221,8 +224,25 @@ def _outliers(kind: Any, values: Sequence[str], locations: Sequence[str]) -> Ite
             )
 
 
+def _shared_groups(raw: RawData, result: ScanResult, source: Source, group: str) -> Iterator[DataIssue]:
+    """Yield an issue for each test image whose group has training images."""
+    groups = {name: groups_of(split, group, source) for name, split in raw.splits.items()}
+    first: dict[str, int] = {}
+    for index in np.flatnonzero(result.usable["train"]).tolist():
+        first.setdefault(groups["train"][index], index)
+    for index in np.flatnonzero(result.usable["test"]).tolist() if "test" in groups else ():
+        name = groups["test"][index]
+        if name in first:
+            reason = f"the group {shown(name)} of {raw.splits['train'].locations[first[name]]}"
+            file = raw.splits["test"].locations[index]
+            yield DataIssue(kind="group across splits", file=file, reason=reason)
+
+
 def _small_classes(raw: RawData, result: ScanResult) -> Iterator[DataIssue]:
-    """Yield an issue for each class without images, or with few training images."""
+    """Yield an issue for each class without images, or with few training images, and for a single class."""
+    if len(raw.class_names) < 2:
+        reason = f"one class only, {', '.join(map(repr, raw.class_names))}, expected at least two"
+        yield DataIssue(kind="empty class", file="train", reason=reason)
     for split_name, split in raw.splits.items():
         counts = Counter(result.labels(raw, split_name))
         usual = median(counts[index] for index in range(len(raw.class_names)))
