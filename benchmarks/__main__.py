@@ -2,7 +2,7 @@
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation; shipping, which exports the
-zoo; and inspectors, which measures correctness instead of speed.
+zoo; and inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -11,7 +11,7 @@ from importlib import import_module
 from benchmarks.measure import machine
 
 SHORT = ("startup", "report", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
-LONG = ("accuracy", "sprint", "ablation", "distillation", "shipping", "inspectors")
+LONG = ("accuracy", "sprint", "ablation", "distillation", "shipping", "inspectors", "near_duplicates")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from convsmith.data.sources import find_source, read_source
 from convsmith.data.verify import verify
 from convsmith.models.classifier import UnreadableImage
 from helpers.faults import encoded
-from helpers.pictures import chunk, png
+from helpers.pictures import PILLOW, chunk, png, tiff, wide_tiffs
 from helpers.sources import Folder, config, parquet, problems
 
 
@@ -266,6 +266,43 @@ def test_values_of_unknown_scale_are_refused(values: np.ndarray) -> None:
     Image.fromarray(values).save(content, "TIFF")
     with pytest.raises(UnusableImageError, match=r"mode [IF] with values from .* to .*, expected 0 to"):
         decode_image(content.getvalue())
+
+
+@pytest.mark.parametrize(("content", "levels"), [each[1:] for each in wide_tiffs()], ids=[e[0] for e in wide_tiffs()])
+def test_tiff_files_have_the_scale_that_they_declare(content: bytes, levels: np.ndarray) -> None:
+    assert np.array_equal(np.asarray(decode_image(content).image), levels)
+
+
+def test_signed_samples_are_refused() -> None:
+    content = tiff(bytes(range(120, 136)), 4, 4, bits=8, sample_format=2)
+    with pytest.raises(UnusableImageError, match="signed samples in mode L, expected unsigned ones"):
+        decode_image(content)
+
+
+@pytest.mark.parametrize("mode", sorted({name.split()[0] for name in PILLOW} | {"La", "RGBa"}))
+@pytest.mark.parametrize("size", [(0, 0), (0, 3), (3, 0)])
+def test_an_image_without_pixels_is_refused(mode: str, size: tuple[int, int]) -> None:
+    with pytest.raises(UnusableImageError, match="^{} x {} pixels, expected at least 1 x 1$".format(*size)):
+        decode_image(Image.new(mode, size))
+
+
+def test_an_array_without_pixels_is_refused() -> None:
+    with pytest.raises(UnusableImageError, match="0 x 2 pixels"):
+        decode_image(np.zeros((2, 0, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"), (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"), (tiff(bytes(32), 2, 2, bits=64, sample_format=3), "a TIFF"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "a PNG"), (b"\xff\xd8\xff\xe0" + bytes(9), "a JPEG"),
+        (b"RIFF\0\0\0\0AVI LIST", "a RIFF"),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_instead_is_named(content: bytes, name: str) -> None:
+    with pytest.raises(UnusableImageError, match=f"not an image in one of the formats .*: {name}"):
+        decode_image(content)
 
 
 def test_settings_of_the_program_do_not_change_what_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,3 +63,15 @@ def test_five_copies_of_each_image_are_all_listed(tmp_path: Path) -> None:
 def test_few_images(count: int) -> None:
     images = pictures(1)[:, 4:36, 4:36].repeat(count, axis=0)
     assert len(near_pairs(images)) == max(0, count - 1)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_icons_whose_shape_is_in_the_alpha_channel(ink: int, tmp_path: Path) -> None:
+    """Over black all icons in black ink are equal, and over white those in white ink."""
+    shapes = pictures(20, 1)[:, 4:36, 4:36, 0]
+    for number, shape in enumerate([*shapes, *(shape[:, ::-1] for shape in shapes[:5])]):
+        icon = np.dstack([np.full((*shape.shape, 3), ink, np.uint8), shape])
+        path = tmp_path / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(icon).save(path)
+    assert verify(config(tmp_path), near_duplicates=True).counts == {"near-duplicate": 5}

@@ -207,3 +207,10 @@ def test_images_decoded_in_a_lenient_process_do_not_stay(
     strict = load(config(root, skip_damaged=True))
     assert [issue.file for issue in strict.dropped] == ["train/zero/0.png"]
     assert len(strict.train) == len(lenient.train) - 1
+
+
+@pytest.mark.parametrize("codec", ["jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2"])
+def test_another_version_of_a_codec_decodes_again(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, version = decode_signature(DataConfig(source="x")), signatures.features.version
+    monkeypatch.setattr(signatures.features, "version", lambda name: "0" if name == codec else version(name))
+    assert decode_signature(DataConfig(source="x")) != before

@@ -1,11 +1,13 @@
 """The file of predictions, and the ids and features in it."""
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from convsmith.data.dataset import Split, image_ids
 from convsmith.data.normalize import Normalizer
@@ -34,6 +36,20 @@ def test_predictions_round_trip(tmp_path: Path) -> None:
         assert (again.ids is None) == (each.ids is None)
     assert again.ids is not None
     assert again.ids[3] == b"0000000000000003"
+
+
+@pytest.mark.parametrize("classes", [3, 5000])
+def test_probabilities_take_little_more_memory_than_the_logits(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_BLOCK_VALUES", 20_000)
+    wide = random_predictions(count=200, classes=classes, sharpness=30)
+    tracemalloc.start()
+    probabilities = wide.probabilities
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(probabilities, softmax(wide.logits.astype(float), axis=1), atol=1e-7)
+    assert highest < wide.logits.nbytes + 8 * 6 * 20_000
 
 
 def archive(**arrays: object) -> bytes:

@@ -72,6 +72,40 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + checksum
 
 
+def tiff(samples: bytes, width: int, height: int, **tags: int) -> bytes:
+    """Encode grey samples as a TIFF of any depth and photometric interpretation, which Pillow does not write.
+
+    Args:
+        samples: Of all rows, each of whole bytes, little-endian.
+        width: In pixels.
+        height: In pixels.
+        tags: `bits`, `photometric`, 0 if 0 is white, and `sample_format`: 1 unsigned, 2 signed, 3 float.
+    """
+    numbers = {"bits": 258, "photometric": 262, "sample_format": 339}
+    values = {256: width, 257: height, 259: 1, 262: 1, 277: 1, 278: height, 279: len(samples), 339: 1}
+    values |= {numbers[name]: value for name, value in tags.items()}
+    values[273] = 8 + 2 + 12 * (len(values) + 1) + 4
+    entries = [struct.pack("<HHII", tag, 4, 1, values[tag]) for tag in sorted(values)]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return head + b"".join(entries) + struct.pack("<I", 0) + samples
+
+
+def wide_tiffs() -> Iterator[tuple[str, bytes, Samples]]:
+    """Yield TIFF files of more than 8 bits, with the 8-bit levels `(4, 6)` that must be read from them."""
+    levels = np.random.default_rng(1).integers(0, 256, (4, 6))
+    floats = (levels / 255).astype("<f4").tobytes()
+    low, high = levels[:, ::2] * 16 + 5, levels[:, 1::2] * 16 + 9
+    twelve = np.stack([low >> 4, (low & 15) << 4 | high >> 8, high & 255], axis=-1).astype(np.uint8).tobytes()
+    sixteen = (levels * 256 + 77).astype("<u2").tobytes()
+    yield "12 bits", tiff(twelve, 6, 4, bits=12), levels
+    yield "16 bits", tiff(sixteen, 6, 4, bits=16), levels
+    yield "16 bits, 0 is white", tiff(sixteen, 6, 4, bits=16, photometric=0), 255 - levels
+    yield "floats", tiff(floats, 6, 4, bits=32, sample_format=3), levels
+    yield "floats, 0 is white", tiff(floats, 6, 4, bits=32, sample_format=3, photometric=0), 255 - levels
+    eight = levels.astype(np.uint8).tobytes()
+    yield "8 bits, 0 is white", tiff(eight, 6, 4, bits=8, photometric=0), 255 - levels
+
+
 def with_exif(content: bytes, orientation: int) -> bytes:
     """Insert an orientation into a PNG."""
     exif = b"MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"

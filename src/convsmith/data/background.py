@@ -17,6 +17,8 @@ from convsmith.data.input_rule import Colour
 CANDIDATES: Mapping[str, Colour] = {"white": (255,) * 3, "black": (0,) * 3, "grey": (128,) * 3}
 # In levels of 0 to 255; a higher contrast counts as much.
 _CLEAR = 32
+# Pixels that are converted at once.
+_BLOCK = 2**20
 
 
 class BackgroundChoice:
@@ -29,17 +31,16 @@ class BackgroundChoice:
 
     def add(self, decoded: DecodedImage) -> None:
         """Count a training image."""
-        pixels = np.asarray(decoded.image.convert("RGB"), dtype=np.int64)
-        self.sums += pixels.sum(axis=(0, 1))
-        self.pixels += decoded.image.width * decoded.image.height
+        image = decoded.image.convert("RGB")
+        self.sums += np.array(image.histogram(), dtype=np.int64).reshape(3, 256) @ np.arange(256)
+        self.pixels += image.width * image.height
         if decoded.alpha is None:
             return
-        alpha = np.asarray(decoded.alpha, dtype=np.int64)
         self.transparent += 1
-        # The contrast is undefined if nothing is visible.
-        for name, colour in CANDIDATES.items() if alpha.any() else ():
-            distance = np.abs(pixels - colour).sum(axis=2)
-            self.contrast[name] += min(int((distance * alpha).sum() // (3 * alpha.sum())), _CLEAR)
+        visible, distances = _visible_distances(image, decoded.alpha)
+        for name, distance in zip(CANDIDATES, distances, strict=True):
+            # The contrast is undefined if nothing is visible.
+            self.contrast[name] += min(distance // (3 * visible), _CLEAR) if visible else 0
 
     def colour(self, channels: int) -> Colour:
         """Return the background, with a level for each channel."""
@@ -49,6 +50,23 @@ class BackgroundChoice:
         count = max(self.pixels, 1)
         mean = tuple(int(each) for each in (2 * self.sums + count) // (2 * count))
         return in_channels((mean[0], mean[1], mean[2]), channels)
+
+
+def _visible_distances(image: Image.Image, alpha: Image.Image) -> tuple[int, list[int]]:
+    """Return the sum of the alpha values, and the distance of the visible pixels to each candidate.
+
+    In rows of few pixels at a time: sums of integers need eight bytes a level.
+    """
+    visible, distances = 0, [0] * len(CANDIDATES)
+    rows = max(1, _BLOCK // image.width)
+    for top in range(0, image.height, rows):
+        part = (0, top, image.width, min(top + rows, image.height))
+        pixels = np.asarray(image.crop(part), dtype=np.int64)
+        weights = np.asarray(alpha.crop(part), dtype=np.int64)
+        visible += int(weights.sum())
+        for number, colour in enumerate(CANDIDATES.values()):
+            distances[number] += int((np.abs(pixels - colour).sum(axis=2) * weights).sum())
+    return visible, distances
 
 
 def named_colour(name: str, channels: int) -> Colour:

@@ -162,7 +162,7 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
         class_names=raw.class_names,
         background=rule.background,
         dropped=result.damaged,
-        layout=raw.layout(result.more_pages),
+        layout=raw.layout(result.more_pages, result.notes),
         groups=_groups(raw, result, source, config.group, orders) if config.group else None,
     )
 

@@ -94,6 +94,7 @@ class TrainingData:
         dropped: Issues of the damaged images that were left out.
         layout: What was decided about the source's splits and names, and what is not read.
         grouping: What was kept together when images were held out.
+        source: Where the images were read from; None if they were made in memory.
     """
 
     title: str
@@ -109,6 +110,7 @@ class TrainingData:
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
     grouping: Grouping | None = None
+    source: Source | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -228,6 +230,7 @@ def _training_data(
         dropped=cached.dropped,
         layout=cached.layout,
         grouping=grouping,
+        source=source,
     )
     return training, held.get("test")
 

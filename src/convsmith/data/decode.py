@@ -43,8 +43,14 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The first bytes of files that are sometimes named like images.
+# The first bytes of files that are sometimes named like images, and of images that Pillow cannot read.
 _SIGNATURES = (
+    (b"\x89PNG", "a PNG whose header is damaged"),
+    (b"\xff\xd8\xff", "a JPEG whose header is damaged"),
+    (b"II*\x00", "a TIFF whose header is damaged, or with samples that Pillow does not read"),
+    (b"MM\x00*", "a TIFF whose header is damaged, or with samples that Pillow does not read"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
     (b"\x80\x02", "a pickle"),
     (b"\x80\x03", "a pickle"),
     (b"\x80\x04", "a pickle"),
@@ -59,8 +65,14 @@ _SIGNATURES = (
     (b"PAR1", "a parquet file"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x00\x00\x00\x0cjP", "JPEG 2000"),
+    (b"RIFF", "a RIFF file, such as WebP, whose header is damaged, or AVI"),
     (b"version https://git-lfs", "a Git LFS pointer: the image itself was never downloaded"),
 )
+# The brands of the ISO base media format, which follow the size of its first box.
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC, export it as JPEG"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF, damaged or not supported by this Pillow"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +232,8 @@ def _load(image: Image.Image) -> None:
 
 
 def _check_size(image: Image.Image) -> None:
+    if 0 in image.size:
+        raise UnusableImageError("unreadable", f"{image.width} x {image.height} pixels, expected at least 1 x 1")
     tags: Any = getattr(image, "tag_v2", {})
     # A small TIFF may consist of one huge tile.
     tile = int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1))
@@ -297,4 +311,6 @@ def _actual_type(content: bytes) -> str:
     for signature, name in _SIGNATURES:
         if start.startswith(signature):
             return f": {name}"
+    if start[4:8] == b"ftyp":
+        return f": {_BRANDS.get(start[8:12], 'a video or another media file')}"
     return ": text" if start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start) else ""

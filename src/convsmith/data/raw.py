@@ -52,14 +52,19 @@ class RawData:
     notes: tuple[str, ...] = ()
     test_is_validation: bool = False
 
-    def layout(self, more_pages: int = 0) -> "SourceLayout":
-        """Return what was decided about the source, with the number of pages after the first of its files."""
+    def layout(self, more_pages: int = 0, notes: Sequence[str] = ()) -> "SourceLayout":
+        """Return what was decided about the source.
+
+        Args:
+            more_pages: The number of pages after the first of its files.
+            notes: About its images.
+        """
         left_out = Counter(self.ignored.values())
         if more_pages:
             left_out["pages or frames of a file after the first"] = more_pages
         return SourceLayout(
             left_out=dict(sorted(left_out.items())),
-            notes=self.notes,
+            notes=(*self.notes, *notes),
             test_is_validation=self.test_is_validation,
         )
 
@@ -70,7 +75,7 @@ class SourceLayout:
 
     Attributes:
         left_out: How many files, rows or pages are not read, by reason.
-        notes: What the layout and the names were taken for.
+        notes: What the layout and the names were taken for, and what may not be meant about the images.
         test_is_validation: Whether the test set is the validation split of a source without a test split.
     """
 

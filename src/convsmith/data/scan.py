@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from convsmith.data.background import BackgroundChoice
 from convsmith.data.decode import DecodedImage, UnusableImageError, decode_each
+from convsmith.data.image_modes import SIXTEEN_BIT_MODES
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import RawData, is_class_index
 from convsmith.system.progress import track
+from convsmith.text import plural
 
+# The highest level of values that leave the first bit unused, such as those of a camera with 12 bits.
+_HALF = 127
 Visitor = Callable[[str, int, DecodedImage], None]
 
 
@@ -28,6 +32,8 @@ class ScanResult:
         grey: Whether all usable images are grey.
         more_pages: The number of pages after the first of usable images, and animation frames likewise.
         background: What the default background follows from: the usable training images.
+        sixteen_bits: The number of usable grey images of 16 bits.
+        brightest: The highest level of 0 to 255 in these.
     """
 
     damaged: tuple[DataIssue, ...]
@@ -37,6 +43,17 @@ class ScanResult:
     grey: bool
     background: BackgroundChoice
     more_pages: int = 0
+    sixteen_bits: int = 0
+    brightest: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What may not be meant, for the log."""
+        if not self.sixteen_bits or self.brightest > _HALF:
+            return ()
+        images = plural(self.sixteen_bits, "image") + " of 16 bits"
+        levels = f"{self.brightest + 1} of 256 brightness levels"
+        return (f"{images}: the high byte has only {levels}; scale their values to 0 to 65,535 first",)
 
     @property
     def channels(self) -> int:
@@ -58,7 +75,7 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
     """
     damaged: list[DataIssue] = []
     usable, sizes, examples, grey = {}, Counter[tuple[int, int]](), dict[tuple[int, int], str](), True
-    more_pages = 0
+    more_pages = sixteen_bits = brightest = 0
     background = BackgroundChoice()
     for name, split in raw.splits.items():
         usable[name] = np.zeros(len(split.labels), dtype=np.bool_)
@@ -76,6 +93,9 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
                     examples[image.image.size] = split.locations[index]
                 grey = grey and image.is_grey
                 more_pages += image.pages - 1
+                if image.mode in SIXTEEN_BIT_MODES:
+                    sixteen_bits += 1
+                    brightest = max(brightest, int(image.image.getextrema()[1]))
                 if name == "train":
                     background.add(image)
                 if visit:
@@ -88,4 +108,6 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
         grey=grey,
         more_pages=more_pages,
         background=background,
+        sixteen_bits=sixteen_bits,
+        brightest=brightest,
     )

@@ -16,13 +16,13 @@ from convsmith.errors import FileError
 from convsmith.system import reading
 
 # Incremented when the same file decodes to other pixels, so that older decoded images are not used.
-DECODE_VERSION = 2
+DECODE_VERSION = 3
 # A file can change twice within one tick of a file system's clock: 2 s on FAT.
 _TICK_NS = 2 * 10**9
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
 _UNRELATED = frozenset({"source", "validation", "test_fraction", "split_seed", "keep_in"})
-# The codecs of Pillow: another version of one can decode other pixels.
-_CODECS = ("jpg", "webp", "libtiff", "zlib")
+# The libraries of Pillow: another version of one can decode, or convert LAB to, other pixels.
+_CODECS = ("jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2")
 
 
 def file_signature(files: Sequence[Path], root: Path) -> str:
@@ -65,6 +65,7 @@ def decode_signature(config: DataConfig) -> str:
     decoder = {
         "version": DECODE_VERSION,
         "pillow": PIL.__version__,
+        # None for what this Pillow was built without, or is too old to know.
         "codecs": {codec: features.version(codec) for codec in _CODECS},
     }
     return json.dumps({"options": options, "decoder": decoder}, sort_keys=True)

@@ -71,15 +71,17 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
     colours = {named_colour(config.background, 3)} if config.background else set(CANDIDATES.values())
     table = _ImageTable(raw, sorted(colours), Thumbnails() if near_duplicates else None)
     result = scan(raw, table)
-    background = result.background.colour(3)
+    chosen = result.background.colour(3)
+    # Without transparent images all are equal.
+    background = chosen if chosen in colours else min(colours)
     issues = [
         *(DataIssue(kind="unreadable", file=file, reason=reason) for file, reason in raw.unreadable.items()),
         *result.damaged,
         *(_outliers("mixed sizes", table.sizes, table.locations) if config.resize is None else ()),
         *_small_classes(raw, result),
-        *table.duplicates(background if background in colours else min(colours)),
+        *table.duplicates(background),
         *(_shared_groups(raw, result, source, config.group) if config.group else ()),
-        *table.near_duplicates(),
+        *table.near_duplicates(background),
         *table.wrong_types,
         *_outliers("mixed modes", table.modes, table.locations),
     ]
@@ -101,7 +103,7 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
 
 def _notes(raw: RawData, result: ScanResult) -> tuple[str, ...]:
     pages = plural(result.more_pages, "page") + " or frames after the first of a file are not read"
-    return (*raw.notes, *([pages] if result.more_pages else []))
+    return (*raw.notes, *result.notes, *([pages] if result.more_pages else []))
 
 
 class _ImageTable:
@@ -156,11 +158,14 @@ class _ImageTable:
         for number in np.flatnonzero(originals != np.arange(len(originals))).tolist():
             yield self._copy("duplicate", number, int(originals[number]), "the same pixels as")
 
-    def near_duplicates(self) -> Iterator[DataIssue]:
-        """Yield an issue for each image that is nearly an earlier one, preferably one of another split."""
+    def near_duplicates(self, background: Colour) -> Iterator[DataIssue]:
+        """Yield an issue for each image that is nearly an earlier one, preferably one of another split.
+
+        Of duplicates over the background, only the first one is compared.
+        """
         if self.thumbnails is None:
             return
-        originals = self._originals(next(iter(self.digests)))
+        originals = self._originals(background)
         numbers = np.flatnonzero(originals == np.arange(len(originals)))
         if len(numbers) < 2:
             return

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from convsmith.errors import FileError, RunError
 from convsmith.system import files, paths, reading
@@ -62,9 +61,14 @@ class Predictions:
         return result
 
     @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Softmax of the logits, `(N, num_classes)`; computed anew each time, since it can be large."""
-        result: NDArray[np.float64] = np.exp(log_softmax(self.logits.astype(np.float64), axis=1))
+    def probabilities(self) -> NDArray[np.float32]:
+        """Softmax of the logits, `(N, num_classes)`; computed anew each time, since it can be large.
+
+        In blocks in double precision, and rounded: it takes the memory of the logits.
+        """
+        result = np.empty(self.logits.shape, dtype=np.float32)
+        for rows, scaled, log_sums in self._below_largest(1.0):
+            result[rows] = np.exp(scaled - log_sums[:, None])
         return result
 
     @cached_property

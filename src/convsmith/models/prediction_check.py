@@ -12,7 +12,7 @@ from convsmith.data.dataset import image_ids
 from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.input_rule import InputRule, Pixels, read_pixels
 from convsmith.data.raw import RawSplit
-from convsmith.data.sources import find_source, read_source
+from convsmith.data.sources import read_source
 from convsmith.errors import DataError, FileError
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import PredictionCheck
@@ -47,8 +47,8 @@ def with_prediction_check(folder: RunFolder, session: Session, evaluation: Evalu
 def _check(folder: RunFolder, session: Session, saved: Predictions) -> PredictionCheck | None:
     """Predict some test files; None if the source has none at hand."""
     data, config = session.data, session.recipe.data
-    source = find_source(config)
-    if source.kind == "hub" or saved.ids is None:
+    source = data.source
+    if source is None or source.kind == "hub" or saved.ids is None:
         return None
     raw = read_source(source, config)
     own = not data.test_is_split_off

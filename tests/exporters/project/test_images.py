@@ -23,6 +23,7 @@ from convsmith.net.notation import parse
 from convsmith.net.plan import plan
 from convsmith.recipes.loader import load
 from convsmith.runs.schema import DataRecord
+from helpers.pictures import wide_tiffs
 from helpers.projects import lint
 
 GENERATOR = np.random.default_rng(0)
@@ -80,6 +81,7 @@ def cases() -> Iterator[tuple[str, bytes]]:
     yield "png 16 bits alpha", cv2_encoded(GENERATOR.integers(0, 2**16, (9, 14, 4), dtype=np.uint16))
     yield "tiff 16 bits", encoded(Image.fromarray(wide), "TIFF")
     yield "tiff float", encoded(Image.fromarray(GENERATOR.random((9, 14), dtype=np.float32)), "TIFF")
+    yield from ((f"tiff {name}", content) for name, content, _ in wide_tiffs())
     yield "png palette transparent", encoded(noise("P"), "PNG", transparency=bytes(range(256)))
     yield (
         "png one transparent grey",
