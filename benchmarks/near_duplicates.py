@@ -65,7 +65,7 @@ CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = {
 
 
 def find_pairs(source: str) -> tuple[Pixels, list[NearPair], int]:
-    """Return the different images of a data set, training images first, their pairs, and pairs across splits."""
+    """Return the thumbnails of the different images, their pairs, and the number of pairs across splits."""
     data = load(DataConfig(source=source))
     images = np.concatenate([np.asarray(data.train.images), np.asarray(data.test.images)])
     first = np.sort(np.unique(image_ids(images), return_index=True)[1])

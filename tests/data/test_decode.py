@@ -268,7 +268,9 @@ def test_values_of_unknown_scale_are_refused(values: np.ndarray) -> None:
         decode_image(content.getvalue())
 
 
-@pytest.mark.parametrize(("content", "levels"), [each[1:] for each in wide_tiffs()], ids=[e[0] for e in wide_tiffs()])
+@pytest.mark.parametrize(
+    ("content", "levels"), [each[1:] for each in wide_tiffs()], ids=[e[0] for e in wide_tiffs()]
+)
 def test_tiff_files_have_the_scale_that_they_declare(content: bytes, levels: np.ndarray) -> None:
     assert np.array_equal(np.asarray(decode_image(content).image), levels)
 

@@ -70,7 +70,9 @@ _SIGNATURES = (
 )
 # The brands of the ISO base media format, which follow the size of its first box.
 _BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC, export it as JPEG"),
+    **dict.fromkeys(
+        (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "HEIC, export it as JPEG"
+    ),
     **dict.fromkeys((b"avif", b"avis"), "AVIF, damaged or not supported by this Pillow"),
 }
 
@@ -233,7 +235,9 @@ def _load(image: Image.Image) -> None:
 
 def _check_size(image: Image.Image) -> None:
     if 0 in image.size:
-        raise UnusableImageError("unreadable", f"{image.width} x {image.height} pixels, expected at least 1 x 1")
+        raise UnusableImageError(
+            "unreadable", f"{image.width} x {image.height} pixels, expected at least 1 x 1"
+        )
     tags: Any = getattr(image, "tag_v2", {})
     # A small TIFF may consist of one huge tile.
     tile = int(tags.get(_TILE_WIDTH, 1)) * int(tags.get(_TILE_HEIGHT, 1))

@@ -72,7 +72,7 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
     table = _ImageTable(raw, sorted(colours), Thumbnails() if near_duplicates else None)
     result = scan(raw, table)
     chosen = result.background.colour(3)
-    # Without transparent images all are equal.
+    # The mean colour, without transparent training images, is known too late; opaque images look the same.
     background = chosen if chosen in colours else min(colours)
     issues = [
         *(DataIssue(kind="unreadable", file=file, reason=reason) for file, reason in raw.unreadable.items()),
