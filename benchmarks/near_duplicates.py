@@ -22,8 +22,12 @@ SOURCES = ("cifar10", "mnist")
 COPIES = 300
 
 
+def _levels(values: NDArray[np.float64]) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
 def _scaled(factor: float, offset: float = 0) -> Callable[[Pixels], Pixels]:
-    return lambda image: np.clip(np.rint(image.astype(float) * factor + offset), 0, 255).astype(np.uint8)
+    return lambda image: _levels(image.astype(float) * factor + offset)
 
 
 def _shifted(down: int, right: int) -> Callable[[Pixels], Pixels]:
@@ -38,7 +42,7 @@ def _shifted(down: int, right: int) -> Callable[[Pixels], Pixels]:
 
 def _noisy(levels: float) -> Callable[[Pixels], Pixels]:
     random = np.random.default_rng(0)
-    return lambda image: _scaled(1)(image + random.normal(0, levels, image.shape))
+    return lambda image: _levels(image + random.normal(0, levels, image.shape))
 
 
 def _compressed(quality: int) -> Callable[[Pixels], Pixels]:
@@ -52,7 +56,7 @@ def _compressed(quality: int) -> Callable[[Pixels], Pixels]:
 
 CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = {
     "flip": lambda image: image[:, ::-1],
-    "quarter turn": lambda image: np.rot90(image),
+    "quarter turn": np.rot90,
     **{f"shift right by {pixels}": _shifted(0, pixels) for pixels in (1, 2, 3, 4)},
     **{f"shift right and down by {pixels}": _shifted(pixels, pixels) for pixels in (1, 2, 3, 4)},
     "brightness x 0.6": _scaled(0.6),

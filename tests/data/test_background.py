@@ -20,12 +20,9 @@ def contrasts(images: list[DecodedImage]) -> dict[str, int]:
     """By the definition, pixel by pixel."""
     sums = dict.fromkeys(CANDIDATES, 0)
     for image in images:
-        pixels = [
-            (np.array(colour, int), int(image.alpha.getpixel((x, y))))
-            for y in range(image.image.height)
-            for x in range(image.image.width)
-            for colour in [image.image.getpixel((x, y))]
-        ]
+        assert image.alpha is not None
+        colours = np.asarray(image.image, int).reshape(-1, 3)
+        pixels = list(zip(colours, np.asarray(image.alpha).ravel().tolist(), strict=True))
         visible = sum(alpha for _, alpha in pixels)
         for name, candidate in CANDIDATES.items():
             distance = sum(int(np.abs(colour - candidate).sum()) * alpha for colour, alpha in pixels)
