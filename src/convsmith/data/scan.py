@@ -95,7 +95,7 @@ def scan(raw: RawData, visit: Visitor | None = None) -> ScanResult:
                 more_pages += image.pages - 1
                 if image.mode in SIXTEEN_BIT_MODES:
                     sixteen_bits += 1
-                    brightest = max(brightest, int(image.image.getextrema()[1]))
+                    brightest = max(brightest, int(np.asarray(image.image).max()))
                 if name == "train":
                     background.add(image)
                 if visit:
