@@ -40,6 +40,7 @@ INACTIVE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"name": "HorizontalFlip", "p": 0.0}, {"p": 0.5}),
     ({"name": "HorizontalFlip", "p": 0.001}, {"p": 0.5}),
     ({"name": "HorizontalFlip", "p": 0.0}, {"alternate": True}),
+    ({"name": "HorizontalFlip", "p": 1.0}, {"p": 0.5}),
     ({"name": "ShiftScaleRotate", "p": 0.0}, {"p": 0.5}),
     (
         {"name": "ShiftScaleRotate", "shift_limit": 0.0, "scale_limit": 0.0, "rotate_limit": 0.0},

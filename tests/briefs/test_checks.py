@@ -204,3 +204,29 @@ def test_the_dilated_recipe_has_no_stride() -> None:
         if check.verdict == "fail"
     ]
     assert failed == ["no strided"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "actual", "required"),
+    [
+        (0.85, "85.00%", "at least 85.00%"),
+        (0.849983, "84.998%", "at least 85.000%"),
+        (0.9, "90.00%", "at least 85.00%"),
+    ],
+)
+def test_a_metric_is_never_shown_equal_to_a_limit_that_it_misses(
+    accuracy: float, actual: str, required: str
+) -> None:
+    check = only({"min_accuracy": 0.85}, metrics=RunMetrics(accuracy=accuracy))
+    assert (check.actual, check.required) == (actual, required)
+
+
+def test_a_limit_is_shown_in_full() -> None:
+    assert only({"min_accuracy": 0.99995}).required == "at least 99.995%"
+
+
+def test_a_dilation_beyond_the_map_does_not_pass_and_gets_a_fix() -> None:
+    net = analysis_of("C16 C16:d40 / G F10")
+    (check,) = judge(Brief.model_validate({"require": ["dilated"]}), net)
+    assert (check.verdict, check.actual) == ("fail", "0 layers, and 1 without effect")
+    assert check.fix == "change C16:d40 to C16:d8 at character 5"

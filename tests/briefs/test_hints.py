@@ -15,6 +15,7 @@ from helpers.nets import analysis_of
     ("net", "values", "topic", "layer"),
     [
         ("C8:k9*4 C8 / G F10", {}, "beyond the image", "C8 (block1.conv5)"),
+        ("C8 C8:d40 / G F10", {}, "one tap on the map", "C8:d40 (block1.conv2)"),
         ("C64 C8:s4 / G F10", {}, "bottleneck", "C8:s4 (block1.conv2)"),
         ("C12 C16 / G F10", {}, "vector lanes", "C12 (block1.conv1)"),
         ("C8:o0.1 C8 / G F10", {}, "dropout before batch norm", "C8:o0.1 (block1.dropout1)"),

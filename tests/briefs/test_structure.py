@@ -1,9 +1,10 @@
 """Kinds of layers and blocks, counted in notations and modules."""
 
 import pytest
+import torch
 from torch import nn
 
-from convsmith.briefs.structure import LayerKind, blocks, count_kind
+from convsmith.briefs.structure import LayerKind, blocks, count_idle, count_kind
 from convsmith.net.arithmetic import analyze
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -69,3 +70,59 @@ def test_blocks_and_their_ends(net: str, sizes: list[int], ends: list[bool]) -> 
     parts = blocks(analysis_of(net).rows)
     assert [len(block.convolutions) for block in parts] == sizes
     assert [block.ends_strided_or_dilated for block in parts] == ends
+
+
+# Layers without an effect, and what computes the same without them; the map has 8x8 pixels.
+IDLE: list[tuple[LayerKind, nn.Module, str]] = [
+    ("dilated", nn.Conv2d(4, 4, 3, padding=9, dilation=9), "centre"),
+    ("dilated", nn.Sequential(nn.AvgPool2d(8), nn.Conv2d(4, 4, 3, padding=2, dilation=2)), "centre"),
+    ("strided", nn.Sequential(nn.AvgPool2d(8), nn.Conv2d(4, 4, 3, padding=1, stride=2)), "stride"),
+    ("max-pooling", nn.MaxPool2d(1), "layer"),
+    ("average-pooling", nn.AvgPool2d(1), "layer"),
+    ("depthwise-separable", nn.Sequential(nn.Conv2d(4, 4, 1, groups=4), nn.Conv2d(4, 4, 1)), "window"),
+]
+
+
+@pytest.mark.parametrize(("kind", "part", "without"), IDLE, ids=lambda value: str(value)[:20])
+def test_layers_without_effect_are_not_counted(kind: LayerKind, part: nn.Module, without: str) -> None:
+    """The oracle: the same numbers without the dilation, the stride, or the layer."""
+    rows = trace(nn.Sequential(part), (4, 8, 8)).rows
+    assert (count_kind(rows, kind), count_idle(rows, kind)) == (0, 1)
+    images = torch.randn(2, 4, 8, 8)
+    layers = list(part) if isinstance(part, nn.Sequential) else [part]
+    expected = images
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d) and without == "centre":
+            expected = nn.functional.conv2d(expected, layer.weight[:, :, 1:2, 1:2], layer.bias)
+        elif isinstance(layer, nn.Conv2d) and without == "stride":
+            expected = nn.functional.conv2d(expected, layer.weight, layer.bias, padding=1)
+        elif without != "layer":
+            expected = layer(expected)
+    torch.testing.assert_close(part(images), expected)
+
+
+def test_layers_that_no_output_depends_on_are_not_counted() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.dilated = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, dilation=2)
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            self.pool(self.dilated(x))
+            return x
+
+    rows = trace(Unused(), IMAGE).rows
+    for kind in ("dilated", "max-pooling"):
+        assert (count_kind(rows, kind), count_idle(rows, kind)) == (0, 1)
+
+
+def test_a_maximum_over_channels_is_no_pooling() -> None:
+    class ChannelMaximum(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x.amax(1, keepdim=True)
+
+    assert count_kind(trace(ChannelMaximum(), IMAGE).rows, "max-pooling") == 0
+    rows = trace(nn.Sequential(nn.FractionalMaxPool2d(2, output_size=8)), IMAGE).rows
+    assert count_kind(rows, "max-pooling") == 1

@@ -52,6 +52,7 @@ def test_a_run_and_its_bundle_share_their_confidence(validation: bool, tmp_path:
     assert results["temperature_fitted_on"] == on
     assert f"| temperature, fitted on {on} |" in (run / "README.md").read_text()
     page = (run / "report.html").read_text()
+    assert f"Optimal temperature <small>fitted on {on}</small>" in page
     assert ("fitted on these test predictions" in page) == (not validation)
     sure = record["accuracy_if_sure"] is not None
     card = (bundle / "README.md").read_text()

@@ -1,5 +1,6 @@
 """Atomic writes."""
 
+import itertools
 import os
 import stat
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from convsmith.errors import FileError
 from convsmith.system import files, reading
+from helpers.killed import killed_before
 
 
 def test_round_trips(tmp_path: Path) -> None:
@@ -41,6 +43,40 @@ def test_a_failed_write_leaves_the_old_content_and_no_temporary(
     assert str(path) in str(caught.value)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("old", [("one", "two"), ("one",), ("two",)])
+def test_a_kill_never_leaves_new_files_beside_old_ones(old: tuple[str, ...], tmp_path: Path) -> None:
+    contents = {tmp_path / "one": b"new", tmp_path / "two": b"new"}
+    found = set()
+    for call in itertools.count(1):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        for name in old:
+            (tmp_path / name).write_text("old")
+        killed = killed_before(call, lambda: files.write_files(contents, replace=True))
+        left = {path.name: path.read_text() for path in contents if path.exists()}
+        assert len(set(left.values())) <= 1
+        found.add(tuple(left.items()))
+        if not killed:
+            break
+    assert {tuple((name, "old") for name in old), (("one", "new"), ("two", "new"))} <= found
+
+
+def test_a_full_disk_costs_none_of_several_old_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {tmp_path / "one": b"new", tmp_path / "two": b"new"}
+    for path in contents:
+        path.write_text("old")
+    calls = itertools.count(1)
+
+    def full_at_the_second(number: int) -> None:
+        if next(calls) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    with pytest.raises(FileError, match="No space left on device"):
+        files.write_files(contents, replace=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old", "two": "old"}
 
 
 def test_several_new_files_or_none(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from convsmith.exporters.project.execution import execute as execute_notebook
 from convsmith.exporters.project.project import project_files
 from convsmith.models.run_model import RunModel
 from convsmith.system import files, folders, paths
+from convsmith.system.progress import waiting
 
 
 def eject(
@@ -57,7 +58,9 @@ def eject(
         if execute:
             test = model.folder.read(Results).test
             data = find_source(model.recipe.data).location
-            if note := execute_notebook(new / name, data, (test.correct, test.total)):
+            with waiting("Running the notebook of the project"):
+                note = execute_notebook(new / name, data, (test.correct, test.total))
+            if note:
                 log(note)
     return tuple(folder / name for name in contents)
 

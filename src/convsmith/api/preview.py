@@ -25,4 +25,4 @@ def preview(recipe: Recipe, folder: str | Path, *, refresh: bool = False) -> tup
     files.make_folder(folder)
     augmented = preview_images(session.recipe, session.data)
     pictures = sample_pictures(session.recipe, session.data, augmented, folder)
-    return tuple(file for picture in pictures for file in picture.files)
+    return tuple(file for picture in pictures for file in picture.files.values())

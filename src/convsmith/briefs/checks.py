@@ -7,7 +7,7 @@ from typing import Literal
 
 from convsmith.briefs.fixes import Fixes, plain_block_ends
 from convsmith.briefs.schema import Brief
-from convsmith.briefs.structure import blocks, count_kind
+from convsmith.briefs.structure import blocks, count_idle, count_kind
 from convsmith.data.augment.transform import Augmentation
 from convsmith.net.analysis import Analysis
 from convsmith.net.remarks import lines_text
@@ -153,11 +153,11 @@ def _receptive_field_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> I
 
 def _kind_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     for kind in brief.require:
-        count = count_kind(analysis.rows, kind)
+        count, idle = count_kind(analysis.rows, kind), count_idle(analysis.rows, kind)
         yield _check(
             kind,
             passed=count > 0,
-            actual=plural(count, "layer"),
+            actual=plural(count, "layer") + (f", and {idle} without effect" if idle else ""),
             required="at least 1 layer",
             fix=partial(fixes.with_kind, kind, kind),
         )
@@ -236,7 +236,7 @@ def _metric_checks(brief: Brief, metrics: RunMetrics | None) -> Iterator[Check]:
             metrics,
             accuracy,
             passed=accuracy is not None and accuracy >= least,
-            required=f"at least {least:.2%}",
+            bound=("at least", least),
             fix="train longer, or change the net or the settings",
         )
     if (most := brief.max_calibration_error) is not None:
@@ -246,14 +246,23 @@ def _metric_checks(brief: Brief, metrics: RunMetrics | None) -> Iterator[Check]:
             metrics,
             error,
             passed=error is not None and error <= most,
-            required=f"at most {most:.2%}",
+            bound=("at most", most),
             fix="use less label smoothing, or a temperature fitted on held-out images",
         )
 
 
 def _metric_check(
-    title: str, metrics: RunMetrics | None, value: float | None, *, passed: bool, required: str, fix: str
+    title: str,
+    metrics: RunMetrics | None,
+    value: float | None,
+    *,
+    passed: bool,
+    bound: tuple[str, float],
+    fix: str,
 ) -> Check:
+    direction, limit = bound
+    decimals = _decimals(value, limit)
+    required = f"{direction} {limit:.{decimals}%}"
     if value is None:
         return Check(
             title=title,
@@ -262,7 +271,18 @@ def _metric_check(
             required=required,
             remedy=lambda: "train the recipe, then check the folder of the run",
         )
-    return _check(title, passed=passed, actual=f"{value:.2%}", required=required, fix=lambda: fix)
+    actual = f"{value:.{decimals}%}"
+    return _check(title, passed=passed, actual=actual, required=required, fix=lambda: fix)
+
+
+def _decimals(value: float | None, limit: float) -> int:
+    """Return the decimals at which a percentage is exact for a limit, and tells a value from it."""
+
+    def is_enough(decimals: int) -> bool:
+        differs = value is None or value == limit or f"{value:.{decimals}%}" != f"{limit:.{decimals}%}"
+        return differs and round(limit, decimals + 2) == limit
+
+    return next(filter(is_enough, range(2, 8)), 8)
 
 
 def _check(title: str, *, passed: bool, actual: str, required: str, fix: Callable[[], str]) -> Check:

@@ -105,7 +105,7 @@ def of_kind(layer: Layer, letter: str) -> Layer:
 def dilated(layer: Layer) -> Iterator[Layer]:
     if "d" in layer.kind.options and layer.kind.convolution and layer.kernel > 1 and layer.stride == 1:
         yield from (
-            replace(layer, dilation=dilation) for dilation in (2, 3, 4, 6, 8) if dilation > layer.dilation
+            replace(layer, dilation=dilation) for dilation in (2, 3, 4, 6, 8) if dilation != layer.dilation
         )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convsmith.briefs.structure import is_convolution
+from convsmith.briefs.structure import is_convolution, window_acts
 from convsmith.net.analysis import Analysis
 from convsmith.net.rows import Row
 
@@ -33,6 +33,7 @@ def hints(analysis: Analysis) -> tuple[Hint, ...]:
     rows = analysis.rows
     return (
         *_padding_only(analysis),
+        *_lone_taps(rows),
         *_bottlenecks(rows),
         *_lanes(rows),
         *_dropout_before_norm(rows),
@@ -58,6 +59,18 @@ def _padding_only(analysis: Analysis) -> Iterator[Hint]:
                 topic="beyond the image",
                 layer=_name(row),
                 what=f"the receptive field of its input is {field} already: its window adds only padding",
+            )
+
+
+def _lone_taps(rows: tuple[Row, ...]) -> Iterator[Hint]:
+    """Dilated windows whose taps are so far apart that only one of them is on the map."""
+    for row in rows:
+        if is_convolution(row) and max(row.kernel) > 1 and max(row.dilation) > 1 and not window_acts(row):
+            size = "x".join(map(str, row.in_shape[1:]))
+            yield Hint(
+                topic="one tap on the map",
+                layer=_name(row),
+                what=f"on a map of {size}, taps {max(row.dilation)} apart: all but one see only padding",
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from convsmith.net.rows import Row
+from convsmith.net.rows import UNUSED, Row, Shape
 
 LayerKind = Literal[
     "depthwise-separable",
@@ -23,7 +23,7 @@ LayerKind = Literal[
 
 _CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
 _AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
-_MAX_POOL = re.compile(r"(Adaptive)?MaxPool[123]d|amax")
+_MAX_POOL = re.compile(r"(Adaptive|Fractional)?MaxPool[123]d|fractional max pool[23]d|amax")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,16 @@ class LayerKindRule:
     """How a kind of layer is recognised, and how a module gets one or does without it.
 
     Attributes:
-        count: Counts the layers of this kind.
+        find: Returns the layers of this kind, by their form.
         adding: How a PyTorch module gets one.
         replacing: How a PyTorch module does without them.
+        acts: Whether such a layer has an effect: a dilation on a map of one pixel has none.
     """
 
-    count: Callable[[Sequence[Row]], int]
+    find: Callable[[Sequence[Row]], list[Row]]
     adding: str
     replacing: str
+    acts: Callable[[Row], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class Block:
     @property
     def ends_strided_or_dilated(self) -> bool:
         """Whether its last convolution has a stride or a dilation."""
-        return any(max(row.stride) > 1 or max(row.dilation) > 1 for row in self.convolutions[-1])
+        return any(_stride_acts(row) or _dilation_acts(row) for row in self.convolutions[-1])
 
 
 def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
-    """Count the layers of a kind.
+    """Count the layers of a kind that have an effect on the output of the net.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
@@ -63,8 +65,16 @@ def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
         >>> from convsmith.net.plan import plan
         >>> count_kind(analyze(plan(parse("C8 S8*2 / G F10"), (3, 8, 8))).rows, "depthwise-separable")
         2
+        >>> count_kind(analyze(plan(parse("C8 C8:d40 / G F10"), (3, 8, 8))).rows, "dilated")
+        0
     """
-    return LAYER_KINDS[kind].count(rows)
+    rule = LAYER_KINDS[kind]
+    return sum(rule.acts(row) for row in rule.find(rows) if UNUSED not in row.notes)
+
+
+def count_idle(rows: Sequence[Row], kind: LayerKind) -> int:
+    """Count the layers of a kind that have no effect on the output of the net."""
+    return len(LAYER_KINDS[kind].find(rows)) - count_kind(rows, kind)
 
 
 def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
@@ -108,12 +118,36 @@ def is_depthwise(row: Row) -> bool:
     return is_convolution(row) and row.groups == row.width[0] > 1
 
 
+def window_acts(row: Row) -> bool:
+    """Whether two positions of the map are in the window."""
+    if not row.kernel:
+        return row.in_shape[1:] != row.out_shape[1:]
+    dilations = row.dilation or (1,) * len(row.kernel)
+    axes = zip(row.kernel, dilations, _map_sizes(row), strict=False)
+    return any(kernel > 1 and dilation < size for kernel, dilation, size in axes)
+
+
 def _is_dilated(row: Row) -> bool:
     return is_convolution(row) and max(row.dilation) > 1 and max(row.kernel) > 1
 
 
+def _dilation_acts(row: Row) -> bool:
+    """Whether two positions of the map are in the window, with others between them."""
+    axes = zip(row.kernel, row.dilation, _map_sizes(row), strict=False)
+    return any(kernel > 1 and 1 < dilation < size for kernel, dilation, size in axes)
+
+
+def _map_sizes(row: Row) -> Shape:
+    """Return the size of the map that the window moves over: a transposed one moves over the output."""
+    return (row.out_shape if _is_transposed(row) else row.in_shape)[1:]
+
+
 def _is_strided(row: Row) -> bool:
     return row.operation.startswith("Conv") and not _is_transposed(row) and max(row.stride) > 1
+
+
+def _stride_acts(row: Row) -> bool:
+    return any(stride > 1 and size > 1 for stride, size in zip(row.stride, row.in_shape[1:], strict=False))
 
 
 def _is_transposed(row: Row) -> bool:
@@ -134,52 +168,61 @@ def _is_head(row: Row) -> bool:
     return _is_global_average_pool(row) or row.operation in {"Linear", "Flatten"}
 
 
-def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], int]:
-    return lambda rows: sum(map(matches, rows))
+def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]]:
+    return lambda rows: list(filter(matches, rows))
 
 
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "depthwise-separable": LayerKindRule(
-        count=lambda rows: len(separable_pairs(rows)),
+        find=lambda rows: [rows[depthwise] for depthwise, _ in separable_pairs(rows)],
+        acts=window_acts,
         adding="replace a convolution by one with groups equal to its input channels, and a 1x1 convolution",
         replacing="convolve with groups=1",
     ),
     "dilated": LayerKindRule(
-        count=_rows(_is_dilated), adding="give a convolution dilation=2", replacing="convolve with dilation=1"
+        find=_rows(_is_dilated),
+        acts=_dilation_acts,
+        adding="give a convolution dilation=2",
+        replacing="convolve with dilation=1",
     ),
     "strided": LayerKindRule(
-        count=_rows(_is_strided), adding="give a convolution stride=2", replacing="convolve with stride=1"
+        find=_rows(_is_strided),
+        acts=_stride_acts,
+        adding="give a convolution stride=2",
+        replacing="convolve with stride=1",
     ),
     "transposed": LayerKindRule(
-        count=_rows(_is_transposed), adding="add a ConvTranspose2d", replacing="upsample, then convolve"
+        find=_rows(_is_transposed), adding="add a ConvTranspose2d", replacing="upsample, then convolve"
     ),
     "residual": LayerKindRule(
-        count=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
+        find=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
         adding="add the input of layers of equal width to their output",
         replacing="return the output of the layers without their input",
     ),
     "concatenation": LayerKindRule(
-        count=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
+        find=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
         adding="concatenate the channels of two branches",
         replacing="add the branches instead",
     ),
     "max-pooling": LayerKindRule(
-        count=_rows(lambda row: _MAX_POOL.fullmatch(row.operation) is not None),
+        find=_rows(lambda row: _MAX_POOL.fullmatch(row.operation) is not None),
+        acts=window_acts,
         adding="add a MaxPool2d(2)",
         replacing="give the convolution before each stride=2",
     ),
     "average-pooling": LayerKindRule(
-        count=_rows(_is_average_pool),
+        find=_rows(_is_average_pool),
+        acts=window_acts,
         adding="add an AvgPool2d(2)",
         replacing="give the convolution before each stride=2",
     ),
     "global-average-pooling": LayerKindRule(
-        count=_rows(_is_global_average_pool),
+        find=_rows(_is_global_average_pool),
         adding="add AdaptiveAvgPool2d(1) before the classifier",
         replacing="flatten into a fully connected layer",
     ),
     "fully-connected": LayerKindRule(
-        count=_rows(lambda row: row.operation == "Linear"),
+        find=_rows(lambda row: row.operation == "Linear"),
         adding="end with a Linear layer",
         replacing="end with a 1x1 convolution",
     ),

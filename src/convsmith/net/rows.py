@@ -18,6 +18,8 @@ IMAGE = -1
 GATED = "a path with a global receptive field joins here; the figures are those of the other paths"
 # The notes on operations that combine all positions of the map and keep the map.
 FULL_MAP = "its statistics are computed over the full map"
+# The note on operations that no output of the net depends on.
+UNUSED = "the result is unused"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,8 +49,9 @@ def with_origin(recipe: Recipe, base: Recipe) -> Recipe:
     # The notes of a run name the epoch that it stops after, which changes when it is resumed.
     named = [key for key in changed if key != "train.stop_after"]
     if named and recipe.description == base.description:
-        origin = base.description if base.description.startswith(_PREFIX) else f"{_PREFIX}{base.name}"
-        texts["description"] = f"{origin}, with {_changes(named, before, now)}"
+        again = base.description.startswith(_PREFIX)
+        origin = f"{base.description}; then" if again else f"{_PREFIX}{base.name}, with"
+        texts["description"] = f"{origin} {_changes(named, before, now)}"
     return recipe.model_copy(update=texts)
 
 

@@ -205,7 +205,9 @@ class Session(TrainingSession):
         notes = list(layout.notes)
         if layout.left_out:
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in layout.left_out.items())
-            notes.append(f"not read: {sum(layout.left_out.values()):,} files or pages: {reasons}")
+            count = sum(layout.left_out.values())
+            files = "file or page" if count == 1 else "files or pages"
+            notes.append(f"not read: {count:,} {files}: {reasons}")
         if dropped:
             first = "; ".join(issue.line() for issue in dropped[:_MAX_LISTED_ISSUES])
             notes.append(

@@ -20,24 +20,25 @@ from convsmith.training.metrics import SplitMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture of the report: its title, and the SVG files that it consists of."""
+    """A picture of the report: its title, and the SVG files that it consists of, by their own titles."""
 
     title: str
-    files: tuple[Path, ...]
+    files: Mapping[str, Path]
 
     @property
-    def paths(self) -> list[str]:
-        """The paths of the files, relative to the page."""
-        return [f"{file.parent.name}/{file.name}" for file in self.files]
+    def paths(self) -> dict[str, str]:
+        """The paths of the files, relative to the page, by their titles."""
+        return {title: f"{file.parent.name}/{file.name}" for title, file in self.files.items()}
 
 
 def save(title: str, drawings: Mapping[str, Drawing], folder: Path) -> Picture:
-    """Write the drawings of a picture as SVG files with these names."""
-    paths = []
+    """Write the drawings of a picture as SVG files with these names; one of several has its name as title."""
+    paths = {}
     for name, drawing in drawings.items():
-        paths.append(folder / f"{name}.svg")
-        files.write_text(paths[-1], drawing.file(title))
-    return Picture(title=title, files=tuple(paths))
+        of_file = title if len(drawings) == 1 else name.replace("_", " ").capitalize()
+        paths[of_file] = folder / f"{name}.svg"
+        files.write_text(paths[of_file], drawing.file(of_file))
+    return Picture(title=title, files=paths)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,6 +157,9 @@ def write_text(path: Path, text: str) -> None:
 def write_files(contents: Mapping[Path, bytes], *, replace: bool = False) -> None:
     """Write several files, or none if one would overwrite a different file. Parent folders are created.
 
+    The old files are removed or replaced when all new ones are complete on the disk. An interruption then
+    leaves files missing, but never new ones beside old ones.
+
     Raises:
         FileError: A different file exists and `replace` is not set, or a folder is not writable.
     """
@@ -167,9 +170,39 @@ def write_files(contents: Mapping[Path, bytes], *, replace: bool = False) -> Non
             where=", ".join(map(str, existing)),
             fix="name another folder with --out, or replace the file with --force",
         )
-    for path, content in contents.items():
+    for path in contents:
         make_folder(path.parent)
-        write_bytes(path, content)
+    if len(contents) == 1:
+        for path, content in contents.items():
+            write_bytes(path, content)
+        return
+    *_, last = contents
+    try:
+        with contextlib.ExitStack() as replacements:
+            for path, content in contents.items():
+                _prepare(replacements, path, content)
+            # The last file is the first to be replaced, when the block ends.
+            for path in existing:
+                if path != last:
+                    remove(path.resolve())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise write_error(last, error) from error
+
+
+def _prepare(replacements: contextlib.ExitStack, path: Path, content: bytes) -> None:
+    """Write a file to the disk, which replaces a path when the stack is closed."""
+    try:
+        file = replacements.enter_context(_stream(path) if paths.is_stream(path) else _replacement(path))
+        file.write(content)
+        if not paths.is_stream(path):
+            file.flush()
+            os.fsync(file.fileno())
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise write_error(path, error, len(content)) from error
 
 
 def _differs(path: Path, content: bytes) -> bool:

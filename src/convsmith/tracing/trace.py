@@ -28,7 +28,7 @@ from convsmith.errors import ModuleError
 from convsmith.net import coverage
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
 from convsmith.net.inputs import Inputs
-from convsmith.net.rows import IMAGE, ReceptiveField, Row, Shape, Window
+from convsmith.net.rows import IMAGE, UNUSED, ReceptiveField, Row, Shape, Window
 from convsmith.tracing import views
 from convsmith.tracing.arguments import Arguments, tensors_of, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
@@ -540,7 +540,7 @@ def _marked(analysis: Analysis) -> tuple[Row, ...]:
     """Return the rows, with a note on those whose result the net does not use."""
     unused = set(analysis.unused_rows)
     return tuple(
-        replace(row, notes=(*row.notes, "the result is unused")) if index in unused else row
+        replace(row, notes=(*row.notes, UNUSED)) if index in unused else row
         for index, row in enumerate(analysis.rows)
     )
 

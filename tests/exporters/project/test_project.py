@@ -14,6 +14,8 @@ from typing import Any
 import nbformat
 import numpy as np
 import pytest
+import torch
+from matplotlib.text import Text
 
 import convsmith as cs
 from convsmith.cli import run
@@ -390,3 +392,18 @@ def test_the_loader_of_a_project_yields_no_single_image(
     assert [len(labels) for _, labels in project_utils.make_loader(data, batch, shuffle=True)] == expected
     # Nothing is left out where nothing is trained.
     assert sum(len(labels) for _, labels in project_utils.make_loader(data, batch)) == images
+
+
+def test_a_project_shows_class_names_without_control_characters(project_utils: Any) -> None:
+    names = ["cat\ndog", "\x1b[31mred\x1b[0m", "\u202eevil", "Ω", *"456789"]
+    project_utils.CLASSES = names
+    split = np.zeros((10, 8, 8, 1), np.uint8), np.arange(10)
+    logits = torch.eye(10).flip(0)
+    figures = [
+        project_utils.plot_examples(split),
+        project_utils.plot_predictions(split, logits, wrong_only=True),
+        project_utils.plot_class_accuracy(logits, torch.arange(10)),
+    ]
+    texts = [each.get_text() for figure in figures for each in figure.findobj(Text)]
+    assert not [text for text in texts if not text.replace("\ntrue: ", "").isprintable()]
+    assert {"cat?dog", "?[31mred?[0m", "?evil", "Ω"} <= set(texts)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import call, number
-from convsmith.data.augment.transform import Transform
+from convsmith.data.augment.transform import MIN_PROBABILITY, Transform
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,10 @@ class HorizontalFlip(Transform):
         return "every image in every other epoch" if self.alternate else self.frequency
 
     def inactive_reason(self, height: int, width: int) -> str:
-        return "" if self.alternate else super().inactive_reason(height, width)
+        if self.alternate:
+            return ""
+        always = f"p is {number(self.p)}: every image is flipped alike"
+        return super().inactive_reason(height, width) or (always if self.p > 1 - MIN_PROBABILITY else "")
 
     def select(self, indices: "Tensor", epoch: int, generator: "torch.Generator") -> "Tensor":
         if self.alternate:
