@@ -4,6 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from convsmith.errors import Problem
+from convsmith.text import plural
+
+# One number per channel: for grey images, or for red, green and blue.
+_Levels = Annotated[tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...], Field(strict=False)]
+# Smaller deviations are not those of 8-bit images, and would overflow single precision.
+_Deviations = Annotated[
+    tuple[Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)], ...], Field(strict=False)
+]
+
 
 class SplitNames(BaseModel):
     """The `[data.splits]` table: where the splits of a source are, if their names do not tell.
@@ -66,6 +76,13 @@ class DataConfig(BaseModel):
         description='the colour behind transparent pixels and of "pad": "white", "black", "grey", "#rrggbb"; '
         "by default the one of the three that the training images stand out from",
     )
+    mean: _Levels | None = Field(
+        default=None,
+        description="subtracted from pixels scaled to 0..1, a number per channel; by default the training images'",
+    )
+    std: _Deviations | None = Field(
+        default=None, description="divides the pixels after that, a number per channel; by default the training images'"
+    )
     skip_damaged: bool = Field(
         default=False, description="leave out and list damaged images instead of stopping"
     )
@@ -81,3 +98,20 @@ class DataConfig(BaseModel):
     def policy(self) -> Literal["stretch", "crop", "pad"]:
         """The resize policy in effect."""
         return self.resize_policy or ("stretch" if self.resize else "crop")
+
+    def channel_problems(self, channels: int) -> list[Problem]:
+        """Return what is wrong with `mean` and `std` for images of this many channels.
+
+        >>> [each.what for each in DataConfig(source="mnist", std=(0.2, 0.2)).channel_problems(1)]
+        ['found 2 numbers, expected 1: the images have 1 channel']
+        """
+        return [
+            Problem(
+                what=f"found {plural(len(values), 'number')}, expected {channels}: the images have "
+                f"{plural(channels, 'channel')}",
+                where=f"data.{name}",
+                fix=f"for example data.{name}=[{', '.join(['0.5'] * channels)}], or leave it out to measure it",
+            )
+            for name, values in (("mean", self.mean), ("std", self.std))
+            if values is not None and len(values) != channels
+        ]

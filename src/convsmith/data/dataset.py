@@ -17,7 +17,7 @@ from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source, SourceLayout
 from convsmith.data.sources import find_source
 from convsmith.data.splitting import Grouping, SplitError, connected, held_out
-from convsmith.errors import DataError
+from convsmith.errors import DataError, RecipeError
 from convsmith.system.folders import expand_user
 
 # Images read at once in a pass over all of them, and the share of memory that images may take.
@@ -88,7 +88,7 @@ class TrainingData:
         location: The folder, hub id or package that the data set was read from.
         identity: Whether it is the canonical data set of that name.
         fingerprint: A hash of all images and labels that does not depend on their order.
-        mean: Per channel over the training split, pixels scaled to 0..1.
+        mean: Per channel, pixels scaled to 0..1: that of the `[data]` table, or over the training split.
         std: Standard deviation, as `mean`; never 0.
         rule: How files became these images.
         dropped: Issues of the damaged images that were left out.
@@ -170,6 +170,7 @@ def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
 
     Raises:
         DataError: The data set cannot be found or read, or is too small to be split.
+        RecipeError: `data.mean` or `data.std` has not one number per channel.
 
     Example:
         >>> data = load(DataConfig(source="digits", test_fraction=0.25))
@@ -208,7 +209,7 @@ def _training_data(
     held = {}
     for name, mask in masks.items():
         held[name], train = train.select(mask), train.select(~mask)
-    mean, std = mean_and_std(train.images)
+    mean, std = _statistics(train.images, config)
     height, width, channels = train.images.shape[1:]
     training = TrainingData(
         title=source.title,
@@ -304,6 +305,16 @@ def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, .
     deviations = np.sqrt((shares * (values - means[:, None]) ** 2).sum(axis=1))
     # A constant channel is not scaled.
     return tuple(map(float, means)), tuple(float(each) or 1.0 for each in deviations)
+
+
+def _statistics(images_NHWC: Images, config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
+    """Return mean and standard deviation per channel: those of the `[data]` table, the others measured."""
+    if problems := config.channel_problems(images_NHWC.shape[-1]):
+        raise RecipeError.of(problems)
+    if config.mean and config.std:
+        return config.mean, config.std
+    mean, std = mean_and_std(images_NHWC)
+    return config.mean or mean, config.std or std
 
 
 def _fits_in_memory(cached: CachedData, config: DataConfig) -> bool:

@@ -30,6 +30,7 @@ def analyze_recipe(recipe: Recipe, info: DatasetInfo, num_images: int | None = N
         problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
         raise RecipeError.of(problems) from error
     problems = [
+        *recipe.data.channel_problems(info.image_shape[0]),
         *_output_problems(analysis, info),
         *_transform_problems(recipe, info),
         *_size_problems(recipe, analysis, info),
