@@ -64,9 +64,9 @@ def test_numbers_that_do_not_fit_the_images() -> None:
     with pytest.raises(RecipeError) as caught:
         load(config("digits", mean=[0.5, 0.5, 0.5], std=[]))
     expected = """error[E030]: data.mean: found 3 numbers, expected 1: the images have 1 channel
-  fix: for example data.mean=[0.5], or leave it out to measure it
+  fix: write data.mean=[0.5], or leave it out to measure it
 error[E030]: data.std: found 0 numbers, expected 1: the images have 1 channel
-  fix: for example data.std=[0.5], or leave it out to measure it"""
+  fix: write data.std=[0.5], or leave it out to measure it"""
     assert str(caught.value) == expected
     # Without images, too.
     with pytest.raises(RecipeError) as caught:

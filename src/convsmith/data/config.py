@@ -78,10 +78,11 @@ class DataConfig(BaseModel):
     )
     mean: _Levels | None = Field(
         default=None,
-        description="subtracted from pixels scaled to 0..1, a number per channel; by default the training images'",
+        description="subtracted from pixels scaled to 0..1, one number per channel; by default measured",
     )
     std: _Deviations | None = Field(
-        default=None, description="divides the pixels after that, a number per channel; by default the training images'"
+        default=None,
+        description="divides the pixels after that, one number per channel; by default measured",
     )
     skip_damaged: bool = Field(
         default=False, description="leave out and list damaged images instead of stopping"
@@ -110,7 +111,7 @@ class DataConfig(BaseModel):
                 what=f"found {plural(len(values), 'number')}, expected {channels}: the images have "
                 f"{plural(channels, 'channel')}",
                 where=f"data.{name}",
-                fix=f"for example data.{name}=[{', '.join(['0.5'] * channels)}], or leave it out to measure it",
+                fix=f"write data.{name}=[{', '.join(['0.5'] * channels)}], or leave it out to measure it",
             )
             for name, values in (("mean", self.mean), ("std", self.std))
             if values is not None and len(values) != channels
