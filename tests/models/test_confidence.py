@@ -20,7 +20,8 @@ def random_predictions(accuracy: float, size: int = 2000) -> Predictions:
 
 
 def confidences(predictions: Predictions, temperature: float) -> np.ndarray:
-    exponentials = np.exp(predictions.logits.astype(np.float64) / temperature)
+    logits = predictions.logits.astype(np.float64)
+    exponentials = np.exp((logits - logits.max(1, keepdims=True)) / temperature)
     highest: np.ndarray = (exponentials / exponentials.sum(1, keepdims=True)).max(1)
     return highest
 
@@ -55,6 +56,22 @@ def test_the_threshold_is_the_higher_one_of_two(accuracy: float) -> None:
     assert metrics.unsure == pytest.approx(1 - sure.mean(), abs=2e-3)
     if metrics.accuracy_if_sure is not None:
         assert metrics.accuracy_if_sure == pytest.approx(correct[sure].mean(), abs=2e-3)
+
+
+@pytest.mark.parametrize("signal", [0, 1])
+@pytest.mark.parametrize("scale", [1, 10, 100, 1000, 10_000])
+def test_a_poor_net_with_large_logits_is_sure_of_few_predictions(scale: float, signal: float) -> None:
+    """Their softmax is exactly 1, which no threshold exceeds."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 1000)
+    logits = random.standard_normal((1000, 10))
+    logits[np.arange(1000), labels] += signal
+    predictions = Predictions(logits=(scale * logits).astype(np.float32), labels=labels)
+    assert predictions.wrong.mean() > 0.5
+    fit = fit_confidence(predictions, "validation")
+    sure = confidences(predictions, fit.temperature) >= fit.unsure_below
+    assert sure.mean() < 0.02
+    assert not predictions.wrong[sure].any()
 
 
 def test_a_poor_net_is_sure_of_few_predictions() -> None:

@@ -12,8 +12,9 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.schema import Bin, Calibration
 
 NUM_BINS = 15
-# The bounds of the temperature; an optimum at a bound counts as none.
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
+# The bounds of the temperature. An optimum at the lower one counts as none. At the upper one it is the bound:
+# at 1, the large logits of a poor net would give probabilities of exactly 1, above any threshold.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 1000.0
 # The share of correct predictions at or above the threshold of doubt, and the accuracy of those above it.
 COVERAGE, ACCURACY = 0.95, 0.95
 VALIDATION_IMAGES = "the validation images"
@@ -140,7 +141,10 @@ def expected_calibration_error(bins: tuple[Bin, ...]) -> float:
 
 
 def fit_temperature(predictions: Predictions) -> float | None:
-    """Find the divisor of the logits with the smallest mean cross-entropy; None if no finite one is best."""
+    """Find the divisor of the logits with the smallest mean cross-entropy, at most 1,000.
+
+    None if the loss falls as the temperature approaches 0.
+    """
     if not predictions.wrong.any():
         # The loss falls with the temperature without end.
         return None
@@ -150,14 +154,15 @@ def fit_temperature(predictions: Predictions) -> float | None:
 
     low, high = float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE))
     best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)
-    at_a_bound = min(best - low, high - best) < 1e-2
-    return None if at_a_bound else float(np.exp(best))
+    if best - low < 1e-2:
+        return None
+    return MAX_TEMPERATURE if high - best < 1e-2 else float(np.exp(best))
 
 
 def fit_confidence(predictions: Predictions, split: Literal["validation", "test"]) -> Confidence:
     """Fit temperature and threshold to the predictions for a split.
 
-    The temperature minimises the loss (Guo et al., arXiv 1706.04599); it is 1 if no finite one does. The
+    The temperature minimises the loss (Guo et al., arXiv 1706.04599); it is 1 if there is none. The
     threshold is the higher one of two:
 
     - the confidence that 95 % of the correct predictions reach. Detectors of out-of-distribution images are

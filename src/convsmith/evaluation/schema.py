@@ -97,8 +97,8 @@ class Calibration(Record):
         ece: Expected calibration error: the gaps between confidence and accuracy of the bins, weighted by
             their counts.
         mean_confidence: Over all images; above the accuracy it means overconfidence.
-        temperature: The divisor of the logits with the smallest loss. None if no finite one is best, as when
-            every prediction is correct.
+        temperature: The divisor of the logits with the smallest loss, at most 1,000. None if the loss falls
+            as the temperature approaches 0, as when every prediction is correct.
         ece_at_temperature: The error that remains at this temperature; None with the temperature.
         temperature_fitted_on: "the validation images", or "these predictions": the same that it is evaluated
             on, so that it describes them and does not estimate the error on new images.
