@@ -169,11 +169,53 @@ def test_splits_in_the_names_of_classes(tmp_path: Path) -> None:
     assert raw.class_names == ("bus", "steam train")
 
 
-@pytest.mark.parametrize("inner", ["test", "images", "unlabelled"])
+@pytest.mark.parametrize(
+    "inner",
+    ["test/test", "test/images", "test/unlabelled", "asl_test/asl_test", "val/images", "test/test/images"],
+)
 def test_a_test_split_without_classes(inner: str, tmp_path: Path) -> None:
-    root = tree(tmp_path, *classes("train"), f"test/{inner}/0.png")
-    assert "name the training set alone" in refused(root)
-    check(read_image_folder(root, SplitNames(train="train")), 4, None)
+    raw = read_image_folder(tree(tmp_path, *classes("train"), f"{inner}/0.png", f"{inner}/1.png"))
+    check(raw, 4, None)
+    folder = inner.partition("/")[0]
+    assert raw.layout().left_out == {f"in {folder}/: its images are in no class folders": 2}
+
+
+@pytest.mark.parametrize(
+    ("paths", "fix"),
+    [
+        (
+            [
+                "test/test/0.png",
+                *classes("photos (augmented)/x/train"),
+                *classes("photos (augmented)/x/valid"),
+            ],
+            'data.splits.train="photos (augmented)/x/train" data.splits.test="photos (augmented)/x/valid"',
+        ),
+        (
+            [*classes("rps/rps"), *classes("rps-test/all")],
+            'data.splits.train="rps/rps" data.splits.test="rps-test/all"',
+        ),
+        (["a_test/a_test/0.png", *classes("b/b"), *classes("b")], 'example data.splits.train="b"; or'),
+        ([*classes("test"), *classes("valid")], "add a training set"),
+        (
+            [*classes("train/cat", ("images",)), *classes("train/dog", ("images",)), *classes("test")],
+            'fix: if all are classes: data.splits.train="train" data.splits.test="test"',
+        ),
+        (
+            [*classes("train"), *classes("test/cat", ("images",)), *classes("test/dog", ("images",))],
+            'fix: if all are classes: data.splits.train="train" data.splits.test="test"',
+        ),
+        (
+            [*classes("train", ("cat", "dog", "dev")), *classes("test")],
+            'if all are classes: data.splits.train="train" data.splits.test="test"',
+        ),
+        ([*classes("train"), *classes("test"), "test/pred/0.png"], 'alone: data.splits.train="train"'),
+    ],
+)
+def test_no_fix_takes_a_test_set_for_training(paths: list[str], fix: str, tmp_path: Path) -> None:
+    message = refused(tree(tmp_path, *paths))
+    assert fix in message
+    assert 'data.splits.train="test' not in message
 
 
 def test_a_test_split_may_have_one_class(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Where the splits and class folders of an image folder are: by names, and by what folders hold."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from convsmith.data.splits import (
     role_of,
 )
 from convsmith.errors import DataError
+from convsmith.text import plural
 
 LAYOUT_HINT = "expected root/train/<class>/*.png and root/test/<class>/*.png, or root/<class>/*.png"
 _TABLES = frozenset({".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".xml", ".mat"})
@@ -75,7 +76,23 @@ class Tree:
         nested = self.total[folder] > self.direct[folder]
         if not nested or (self.direct[folder] and not is_split_name(folder[-1])):
             return None
-        return role_of(folder[-1])
+        role = role_of(folder[-1])
+        return None if role != "train" and self._is_flat(folder) else role
+
+    def _is_flat(self, folder: Parts) -> bool:
+        """Return whether all images of a split are in one folder that is no class by its name."""
+        inner = self.unwrapped(folder, is_split=True)
+        filled = [each for each in self.children(inner) if self.total[each]]
+        if self.direct[inner] or len(filled) != 1 or self.total[filled[0]] > self.direct[filled[0]]:
+            return False
+        name = filled[0][-1]
+        return name == folder[-1] or is_container_name(name) or is_split_name(name)
+
+    def below(self, folder: Parts) -> Iterator[Parts]:
+        """Yield a folder and all folders in it, each before its sub-folders."""
+        yield folder
+        for each in self.children(folder):
+            yield from self.below(each)
 
     def split_roles(self, folder: Parts) -> dict[Parts, Role]:
         """Return the sub-folders that are the training, test or validation set by name and content."""
@@ -119,12 +136,14 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
         _check_classes(tree, top)
         notes = (f"the class folders are in {_text(top)}/",) if top else ()
         return Layout(folders={"train": PurePosixPath(*top)}, notes=notes, left_out={})
+    if "train" not in roles.values():
+        raise _no_training_set(tree, top, roles)
     sizes = {_text(each): tree.total[each] for each in roles}
     chosen = choose_splits({_text(each): role for each, role in roles.items()}, sizes, tree.root)
     folders = {name: tuple(text.split("/")) for name, text in chosen.by_role().items()}
     used = {name: tree.unwrapped(folder, is_split=True) for name, folder in folders.items()}
     for name, folder in used.items():
-        _check_classes(tree, folder, name)
+        _check_classes(tree, folder, name, used)
     left_out = {
         PurePosixPath(*each): _reason(tree, each, roles.get(each))
         for each in tree.children(top)
@@ -167,8 +186,26 @@ def _are_nested(one: PurePosixPath, other: PurePosixPath) -> bool:
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
-def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:
-    """Raise DataError unless the sub-folders of a folder, which may be a split, are classes."""
+def _no_training_set(tree: Tree, top: Parts, roles: Mapping[Parts, Role]) -> DataError:
+    found = ", ".join(f"{_text(each)} ({plural(tree.total[each], 'image')})" for each in roles)
+    others = [each for each in tree.children(top) if tree.total[each] and each not in roles]
+    fixes = [fix for each in others if (fix := _splits_fix(tree, each))]
+    if not fixes and others:
+        test = next(each for role in ("test", "validation") for each in roles if roles[each] == role)
+        fixes = [_names({"train": tree.unwrapped(others[0]), "test": tree.unwrapped(test, is_split=True)})]
+    return _error(
+        tree,
+        top,
+        f"found the splits {found}, expected one named train",
+        f"name the splits, for example {fixes[0]}" if fixes else f"add a training set; {LAYOUT_HINT}",
+    )
+
+
+def _check_classes(
+    tree: Tree, parent: Parts, split: str | None = None, used: Mapping[str, Parts] | None = None
+) -> None:
+    """Raise DataError unless the sub-folders of a folder, which may be one of `used`, are classes."""
+    used = used or {"train": parent}
     children = tree.children(parent)
     tables = [_text(each) for each in tree.files if PurePosixPath(each[-1]).suffix.lower() in _TABLES]
     fix = _table_fix(tables) or LAYOUT_HINT
@@ -176,12 +213,14 @@ def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:
         raise _error(tree, parent, f"found no class folders{_beside(tables)}", fix)
     nested = [each for each in children if tree.holds_only_folders(each)]
     if nested:
-        inner = [each[-1] for each in tree.children(nested[0])]
+        # No example takes a test set for training.
+        example = min(nested, key=lambda each: role_of(each[-1]) in {"test", "validation"})
+        inner = [each[-1] for each in tree.children(example)]
         raise _error(
             tree,
             parent,
             f"{_listed([each[-1] for each in nested])} hold only folders ({_listed(inner)}), so no class",
-            _nested_fix(tree, parent, nested[0]),
+            _nested_fix(tree, example, split, used),
         )
     bins = [each for each in children if tree.direct[each]]
     odd = [each[-1] for each in bins if _is_no_class(each[-1], is_split=split is not None)]
@@ -190,7 +229,7 @@ def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:
             tree,
             parent,
             f"{_listed(odd)}{_beside(tables)}: images in no class folders; the name is that of no class",
-            _table_fix(tables) or _odd_fix(parent, split),
+            _table_fix(tables) or _odd_fix(split, used),
         )
     if len({role_of(each[-1]) for each in bins} & {"train", "test", "validation"}) > 1:
         raise _error(
@@ -204,23 +243,37 @@ def _check_classes(tree: Tree, parent: Parts, split: str | None = None) -> None:
         raise _error(tree, parent, what, fix)
 
 
-def _odd_fix(parent: Parts, split: str | None) -> str:
+def _odd_fix(split: str | None, used: Mapping[str, Parts]) -> str:
     if split == "test":
-        return f"move it away, or name the training set alone: data.splits.train=...; {LAYOUT_HINT}"
-    return f"move it away, or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}"
+        return f"move it away, or name the training set alone: {_name('train', used['train'])}; {LAYOUT_HINT}"
+    return f"move it away, or, if all are classes: {_names(used)}; {LAYOUT_HINT}"
 
 
-def _nested_fix(tree: Tree, parent: Parts, folder: Parts) -> str:
-    roles = tree.split_roles(folder)
-    names = [_name(role, each) for each, role in roles.items() if role in {"train", "test"}]
-    if any(role == "train" for role in roles.values()):
-        return f"name the splits, for example {' '.join(sorted(names, reverse=True))}; {LAYOUT_HINT}"
+def _nested_fix(tree: Tree, folder: Parts, split: str | None, used: Mapping[str, Parts]) -> str:
+    if split:
+        return f"if all are classes: {_names(used)}; {LAYOUT_HINT}"
+    if fix := _splits_fix(tree, folder):
+        return f"name the splits, for example {fix}; {LAYOUT_HINT}"
     if any(role_of(each[-1]) == "train" for each in tree.children(folder)):
         return f"put the classes into the splits, not the splits into the classes; {LAYOUT_HINT}"
     return (
         f"name the training set, for example {_name('train', folder)}; "
-        f"or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}"
+        f"or, if all are classes: {_names(used)}; {LAYOUT_HINT}"
     )
+
+
+def _splits_fix(tree: Tree, folder: Parts) -> str:
+    """Return the names of the first splits with a training set in a folder; empty without any."""
+    for each in tree.below(folder):
+        first = {role: place for place, role in reversed(tree.split_roles(each).items())}
+        if "train" in first:
+            test = first.get("test", first.get("validation"))
+            return _names({"train": first["train"], **({"test": test} if test else {})})
+    return ""
+
+
+def _names(folders: Mapping[str, Parts]) -> str:
+    return " ".join(_name(split, folder) for split, folder in folders.items())
 
 
 def _name(role: str, folder: Parts) -> str:

@@ -161,7 +161,7 @@ def _folder_source(title: str, folder: Path) -> Source:
     else:
         hints = {hint for file in files if (hint := _unsupported_hint(file))}
         raise DataError(
-            f"the folder holds no images, only {plural(len(files), 'other file')}",
+            f"the folder holds no images ({plural(len(files), 'other file')})",
             where=str(folder),
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )

@@ -21,7 +21,7 @@ _STEMS: dict[Role, tuple[str, ...]] = {
 _ENDINGS = ("", "s", "set", "sets", "data", "dataset", "split", "images", "image", "imgs", "img", "ds")
 _ASIDE = """
     unlabelled unlabeled unlabel unsupervised unannotated extra extras holdout heldout pred preds
-    predict prediction predictions predicted submission submissions augmented augment augmentation
+    unsup predict prediction predictions predicted submission submissions augmented augment augmentation
     augmentations augm aug trainval traintest trainvaltest synthetic pseudo inference ignore ignored
     rejected discarded unused
 """
@@ -119,10 +119,12 @@ def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], wh
         only["train"] = unknown[0]
     if only["train"] is None:
         found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in roles)
+        # Never the test set.
+        example = next((name for name, role in roles.items() if role in {None, "aside"}), "NAME")
         raise DataError(
             f"found the splits {found}, expected one named train",
             where=where,
-            fix=f'name it, for example data.splits.train="{next(iter(roles), "NAME")}"',
+            fix=f'name it, for example data.splits.train="{example}"',
         )
     return Chosen(
         train=only["train"],
