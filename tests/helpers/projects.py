@@ -5,7 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from convsmith.recipes.loader import recipe_names
+from convsmith.data.dataset import CANONICAL
+from convsmith.exporters.project.code import Layout, Storage, python_files, template_context
+from convsmith.net.notation import parse
+from convsmith.net.plan import plan
+from convsmith.recipes.loader import load, recipe_names
+from convsmith.recipes.schema import Recipe
+from convsmith.runs.schema import DataRecord
 
 # The recipes of the sprint differ in numbers only.
 RECIPES = tuple(name for name in recipe_names() if not name.startswith("cifar10-sprint-"))
@@ -23,3 +29,38 @@ def lint(folder: Path) -> None:
         text = path.read_text(encoding="utf-8")
         ast.parse(text)
         assert "convsmith" not in text
+
+
+def written(
+    recipe: Recipe,
+    storage: Storage,
+    folder: Path,
+    classes: list[str],
+    *,
+    own_test: bool,
+    layout: Layout = "package",
+) -> None:
+    """Write the code of a recipe without its data."""
+    shape = CANONICAL[load(recipe.name).data.source].info.image_shape
+    if recipe.data.resize:
+        shape = (shape[0], recipe.data.resize, recipe.data.resize)
+    planned = plan(parse(recipe.model.net), shape, recipe.model)
+    data = DataRecord(
+        title="",
+        place="",
+        identity="",
+        fingerprint="",
+        class_names=tuple(classes),
+        mean=(0.49139967861519596, 0.4821584083946079, 0.4465309144454657)[: shape[0]],
+        std=(0.24703223246328201, 0.24348512800005553, 0.2615878417279645)[: shape[0]],
+        image_shape=shape,
+        split_seed=0,
+        dropped=(),
+        splits={},
+        test_split="the source's own" if own_test else "by convsmith, stratified",
+    )
+    values = template_context(recipe, planned, data, storage, layout)
+    values["data_help"] = "a folder"
+    for path, text in python_files(values, planned, ["Images are so and so."]).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")

@@ -6,14 +6,9 @@ from typing import Any
 
 import pytest
 
-from convsmith.data.dataset import CANONICAL
-from convsmith.exporters.project.code import LAYOUTS, Layout, Storage, python_files, template_context
-from convsmith.net.notation import parse
-from convsmith.net.plan import plan
+from convsmith.exporters.project.code import LAYOUTS, Layout, Storage
 from convsmith.recipes.loader import load
-from convsmith.recipes.schema import Recipe
-from convsmith.runs.schema import DataRecord
-from helpers.projects import RECIPES, lint
+from helpers.projects import RECIPES, lint, written
 
 TRANSFORMS = (
     '{name="HorizontalFlip"}',
@@ -55,6 +50,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     ),
     "plateau by the test": ("train.schedule=plateau", "train.schedule.monitor=test", "train.ema=0.9"),
     "one cycle, stopped": ("train.stop_after=2", "data.resize=12", "train.ema=0.9", "train.precision=bf16"),
+    "bf16, dilated": ("train.precision=bf16", "train.microbatch_size=32", "model.net=C8:d2 / G F10"),
     "lookahead": ("train.lookahead={k=3, alpha=0.8}", "train.precision=bf16"),
     "lookahead, averaged": ("train.lookahead={}", "train.ema=0.9", "train.microbatch_size=32"),
     "orthogonal": ("model.init=orthogonal", "model.init_gain=2.0", "model.bias=true", "model.dropout=0.1"),
@@ -65,41 +61,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "all transforms": (f"augment.transforms=[{', '.join(TRANSFORMS)}]",),
     "alternate flips": ('augment.transforms=[{name="HorizontalFlip", alternate=true}]',),
 }
-
-
-def written(
-    recipe: Recipe,
-    storage: Storage,
-    folder: Path,
-    classes: list[str],
-    *,
-    own_test: bool,
-    layout: Layout = "package",
-) -> None:
-    """Write the code of a recipe without its data."""
-    shape = CANONICAL[load(recipe.name).data.source].info.image_shape
-    if recipe.data.resize:
-        shape = (shape[0], recipe.data.resize, recipe.data.resize)
-    planned = plan(parse(recipe.model.net), shape, recipe.model)
-    data = DataRecord(
-        title="",
-        place="",
-        identity="",
-        fingerprint="",
-        class_names=tuple(classes),
-        mean=(0.49139967861519596, 0.4821584083946079, 0.4465309144454657)[: shape[0]],
-        std=(0.24703223246328201, 0.24348512800005553, 0.2615878417279645)[: shape[0]],
-        image_shape=shape,
-        split_seed=0,
-        dropped=(),
-        splits={},
-        test_split="the source's own" if own_test else "by convsmith, stratified",
-    )
-    values = template_context(recipe, planned, data, storage, layout)
-    values["data_help"] = "a folder"
-    for path, text in python_files(values, planned, ["Images are so and so."]).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
 
 
 STORAGES = {

@@ -10,6 +10,7 @@ from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
 from convsmith.exporters.project.merge import merged
 from convsmith.net import source
+from convsmith.net.layers.convolution import Conv2d
 from convsmith.net.plan import Plan
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
@@ -83,6 +84,7 @@ def template_context(
         **_data_context(recipe, data, storage),
         **_augment_context(recipe, plan),
         **_train_context(recipe),
+        "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(plan),
         **_weights_context(recipe, plan),
     }
 
@@ -254,6 +256,22 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "label_smoothing": train.label_smoothing,
         "bf16": train.precision == "bf16",
     }
+
+
+def has_wrong_gradients_in_bf16(plan: Plan) -> bool:
+    """Whether PyTorch 2.13's gradients in bf16 may be wrong on a CPU, see `training.kernels.convolution`.
+
+    >>> from convsmith.net.notation import parse
+    >>> from convsmith.net.plan import plan
+    >>> nets = [plan(parse(net), (3, 32, 32)) for net in ("C8:s2 / G F10", "C8:d2 / G F10")]
+    >>> [has_wrong_gradients_in_bf16(net) for net in nets]
+    [False, True]
+    """
+    return any(
+        each.dilation > 1 or (each.stride > 1 and min(each.in_shape[1:]) < each.kernel)
+        for each in plan.weighted_operations()
+        if isinstance(each, Conv2d) and each.kernel > 1
+    )
 
 
 def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[str, str]:

@@ -117,8 +117,13 @@ def _averages(train: TrainConfig) -> list[str]:
     return sentences
 
 
-def differences(recipe: Recipe) -> list[str]:
-    """List the differences between the code of the project and the training of its weights."""
+def differences(recipe: Recipe, *, bf16_off_cpu: bool = False) -> list[str]:
+    """List the differences between the code of the project and the training of its weights.
+
+    Args:
+        recipe: The recipe of the run.
+        bf16_off_cpu: Whether the project trains in bf16 on GPUs only.
+    """
     train = recipe.train
     sentences = [
         "A new training draws other random numbers: the accuracy differs slightly, as between two seeds."
@@ -147,6 +152,11 @@ def differences(recipe: Recipe) -> list[str]:
         sentences.append(
             "Forward passes use bfloat16, as in the original training. They are slow on CPUs without "
             "bf16 instructions."
+        )
+    if train.precision == "bf16" and bf16_off_cpu:
+        sentences.append(
+            "On a CPU a new training computes in fp32, since PyTorch 2.13's gradients in bfloat16 can be "
+            "wrong for the dilated or strided filters of this net; convsmith computes them in another way."
         )
     if recipe.model.dropout:
         sentences.append("Dropout is that of PyTorch; the training used a faster, equivalent implementation.")

@@ -69,7 +69,7 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         after_a_convolution=descriptions.after_a_convolution(summary.recipe),
         transforms=[(each.title, each.details) for each in summary.recipe.augment.transforms],
         strategy=descriptions.strategy(summary.recipe),
-        differences=descriptions.differences(summary.recipe),
+        differences=descriptions.differences(summary.recipe, bf16_off_cpu=values["bf16_off_cpu"]),
         titles=TITLES,
         notation=str(summary.plan.net),
     )
