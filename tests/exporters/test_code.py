@@ -100,7 +100,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path: Path, capsys: Capture) ->
     err = error_of(capsys, *second)
     assert "error[E010]" in err
     assert "another file exists already" in err
-    assert "fix: name another folder with --out, or replace the file with --force" in err
+    assert "fix: name another place, or replace the file with --force" in err
     assert (tmp_path / "model.py").read_bytes() == before
     assert run([*second, "--force"]) == 0
     assert "C16 / G F10" in (tmp_path / "model.py").read_text()

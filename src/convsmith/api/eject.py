@@ -13,6 +13,9 @@ from convsmith.models.run_model import RunModel
 from convsmith.system import files, folders, paths
 from convsmith.system.progress import waiting
 
+# File systems allow 255 bytes; a character takes up to four.
+_MAX_NAME = 63
+
 
 def eject(
     run: str | Path,
@@ -51,7 +54,7 @@ def eject(
         raise RecipeError(f"unknown layout {layout!r}", where="layout", fix=suggest(layout, LAYOUTS))
     _check_folder(run, folder)
     model = RunModel(run)
-    name = _notebook_name(notebook or f"{model.recipe.name}.ipynb")
+    name = _notebook_name(f"{model.recipe.name}.ipynb" if notebook is None else notebook)
     contents = project_files(model, layout, name)
     with folders.atomic_folder(folder, replace=True) as new:
         files.write_files({new / name: content for name, content in contents.items()})
@@ -67,7 +70,7 @@ def eject(
 
 def _notebook_name(name: str) -> str:
     name = name if name.endswith(".ipynb") else f"{name}.ipynb"
-    if PurePath(name).name != name or "\0" in name or name == ".ipynb":
+    if PurePath(name).name != name or not name.isprintable() or name == ".ipynb" or len(name) > _MAX_NAME:
         fix = "name a file without a folder, for example S5.ipynb"
         raise FileError("not the name of a notebook", where=name, fix=fix)
     return name

@@ -58,6 +58,7 @@ def export_bundle(target: str | Path, folder: str | Path, *, replace: bool = Fal
     from convsmith.models import bundle
 
     folder = Path(folder)
+    bundle.check_destination(folder)
     bundle.write(folder, bundle_contents(resolve_trained(str(target))), replace=replace)
     return folder
 

@@ -10,7 +10,7 @@ from convsmith.reports import charts, style
 from convsmith.system import files, folders
 from convsmith.training.lr_find import RangeTest
 
-MIN_STEPS = 20
+MIN_STEPS, MAX_STEPS = 20, 100_000
 
 
 def lr_find(recipe: Recipe, folder: str | Path, *, steps: int = 200, refresh: bool = False) -> RangeTest:
@@ -19,17 +19,21 @@ def lr_find(recipe: Recipe, folder: str | Path, *, steps: int = 200, refresh: bo
     Args:
         recipe: Its batch size and optimizer are used, its schedule is not.
         folder: The folder for lr-find.png and lr-find.csv, created if necessary.
-        steps: Number of steps, at least 20.
+        steps: Number of steps, 20 to 100,000.
         refresh: Decode the images again, even if the cache has them.
 
     Raises:
-        RecipeError: The network does not fit the data, or there are too few steps.
+        RecipeError: The network does not fit the data, or the number of steps is out of range.
         DataError: The data set does not exist or is unreadable.
     """
     folder = Path(folder)
     folders.check_destination(folder)
-    if steps < MIN_STEPS:
-        raise RecipeError(f"found {steps} steps, expected at least {MIN_STEPS}", where="--steps")
+    if not MIN_STEPS <= steps <= MAX_STEPS:
+        raise RecipeError(
+            f"found {steps:,}, expected at least {MIN_STEPS}, at most {MAX_STEPS:,}",
+            where="--steps",
+            fix="leave --steps out, for 200 steps",
+        )
     session = Session.load(recipe, refresh=refresh)
     recipe, teacher = session.recipe, load_teacher(session.recipe, session.data)
     files.make_folder(folder)

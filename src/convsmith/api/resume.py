@@ -114,7 +114,9 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
     if epochs is None:
         return recipe
     if not 1 <= epochs <= _MAX_EPOCHS:
-        raise RecipeError(f"found {epochs}, expected 1 to {_MAX_EPOCHS:,}", where="--epochs")
+        raise RecipeError(
+            f"found {epochs:,}, expected 1 to {_MAX_EPOCHS:,}", where="--epochs", fix="name fewer epochs"
+        )
     planned = max(epochs, recipe.train.epochs)
     length = {"epochs": planned, "stop_after": epochs if epochs < planned else None}
     longer = recipe.model_copy(update={"train": recipe.train.model_copy(update=length)})

@@ -59,7 +59,9 @@ def search(
             where="convsmith search",
             fix="pip install 'convsmith[search]'",
         ) from error
-    check_ranges(epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes)
+    check_ranges(
+        epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes, seed=seed
+    )
     settings = SearchSettings(
         recipe=recipe,
         brief=load_brief(brief),

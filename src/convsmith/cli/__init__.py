@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as exit_request:
         return exit_request.exit_code
     except usage_error as error:
-        return _fail(_usage(error))
+        return _fail(_usage(error, arguments))
     except ConvsmithError as error:
         return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
@@ -150,30 +150,46 @@ def _output_failed(error: OSError) -> int:
     )
 
 
-def _usage(error: Any) -> UsageError:
+def _usage(error: Any, arguments: list[str]) -> UsageError:
     """Describe a wrong command, option or argument, and suggest the nearest valid name."""
     message = error.format_message()
     context = error.ctx
-    command = context.command_path if context else "convsmith"
+    # An option without its value comes without the command.
+    command = context.command_path if context else f"convsmith {arguments[0]}"
     fix = f"see `{command} --help`"
-    unknown = re.search(r"No such command '(.*?)'", message)
-    if unknown and context:
+    if (unknown := re.search(r"No such command '(.*?)'", message)) and context:
         message = f"unknown command {unknown[1]!r}"
         fix = suggest(unknown[1], context.command.list_commands(context))
     message = re.sub(r" \(Possible options: .*\)$", "", message)
-    option = re.search(r"No such option: --([\w-]+)", message)
-    if option and context and any(each.name == "overrides" for each in context.command.params):
-        fix = _field_instead_of_option(option[1]) or fix
+    if (option := re.search(r"No such option: --([\w-]+)", message)) and context:
+        fix = _instead_of_option(option[1], context.command.params) or fix
+    if cause := getattr(error.__cause__, "errors", None):
+        message = f"{message.partition(': ')[0]}: {_found_and_expected(cause()[0])}"
     return UsageError(f"{message[0].lower()}{message[1:].rstrip('.')}", fix=fix)
 
 
-def _field_instead_of_option(name: str) -> str:
-    """Return how a field of the recipe is written that was given as an option; empty if there is none."""
+def _found_and_expected(details: Any) -> str:
+    """Describe the value of an option that Typer has validated with pydantic."""
+    from convsmith.system.validation import expectation
+
+    if details["type"] == "value_error":
+        return str(details["ctx"]["error"])
+    return f"found {details['input']!r}, expected {expectation(details)}"
+
+
+def _instead_of_option(name: str, params: list[Any]) -> str:
+    """Return which option or field of the recipe is meant; empty if there is neither."""
     from convsmith.recipes.schema import Recipe
     from convsmith.system.validation import suggest_field
 
+    options = [
+        option.removeprefix("--") for each in params for option in each.opts if option.startswith("--")
+    ]
+    if meant := re.fullmatch(r"did you mean '(.+)'\?", suggest(name, options)):
+        return f"did you mean '--{meant[1]}'?"
+    takes_fields = any(each.name == "overrides" for each in params)
     found = re.match(r"did you mean '(.+)'", suggest_field(name.replace("-", "_"), Recipe))
-    return f"write {found[1]}=VALUE: fields of the recipe have no dashes" if found else ""
+    return f"write {found[1]}=VALUE: fields of the recipe have no dashes" if found and takes_fields else ""
 
 
 def _unexpected(error: Exception) -> ConvsmithError:

@@ -81,16 +81,16 @@ def export(
     ] = None,
     code: Annotated[bool, typer.Option("--code", help="Write model.py, plain PyTorch.")] = False,
     input_shape: InputShape = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for --code")] = Path("exported"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder for --code; by default exported")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
 ) -> None:
     """Export a model as a bundle, as ONNX, or as plain PyTorch code."""
-    if (int8 or images) and not onnx:
-        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
-    if not (bundle or onnx or code):
-        fix = "add --bundle DIR, --onnx FILE, or --code for model.py"
-        raise RecipeError("nothing to write", where="export", fix=fix)
-    if overrides and not code:
+    folder = out or Path("exported")
+    _check_outputs(bundle, onnx, folder if code else None)
+    _check_options(onnx=bool(onnx), of_onnx=bool(int8 or images), code=code, of_code=bool(out or input_shape))
+    if overrides and (bundle or onnx):
         raise RecipeError(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
         )
@@ -98,7 +98,7 @@ def export(
         model = resolve(target, overrides, input_shape, prefer="zoo")
         for note in model.notes:
             print_error(note)
-        for path in cs.export(model, out, replace=force):
+        for path in cs.export(model, folder, replace=force):
             print_text(str(path))
     if bundle:
         print_text(str(cs.export_bundle(target, bundle, replace=force)))
@@ -108,6 +108,23 @@ def export(
         show = print_error if paths.is_stream(onnx) else print_text
         for line in (*parity.lines(), str(onnx)):
             show(line)
+
+
+def _check_outputs(bundle: Path | None, onnx: Path | None, code: Path | None) -> None:
+    if not (bundle or onnx or code):
+        fix = "add --bundle DIR, --onnx FILE, or --code for model.py"
+        raise RecipeError("nothing to write", where="export", fix=fix)
+    if bundle and code and bundle.resolve() == code.resolve():
+        fix = "name another folder for --code with --out"
+        raise RecipeError("a bundle has a folder of its own", where=str(bundle), fix=fix)
+
+
+def _check_options(*, onnx: bool, of_onnx: bool, code: bool, of_code: bool) -> None:
+    """Refuse options that would have no effect."""
+    if of_onnx and not onnx:
+        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
+    if of_code and not code:
+        raise RecipeError("these go with --code", where="--out, --input", fix="add --code, or leave them out")
 
 
 def eject(

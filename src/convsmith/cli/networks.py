@@ -11,7 +11,7 @@ import typer
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, resolve
 from convsmith.cli.output import print_error, print_text
-from convsmith.system import files
+from convsmith.system import files, paths
 
 
 class View(StrEnum):
@@ -59,8 +59,11 @@ def summary(
     as_json: AsJson = False,
 ) -> None:
     """Show layers, shapes, parameters, MACs, memory and receptive field of a network."""
+    from convsmith.models.resolve import model_files
     from convsmith.net import spreadsheet, tables
 
+    if csv_file and csv_file != "-":
+        paths.check_outputs([Path(csv_file)], model_files(target))
     analysis = resolve(target, overrides, input_shape).analysis
     if csv_file:
         text = spreadsheet.outline_csv(analysis, depth) if depth else spreadsheet.rows_csv(analysis)

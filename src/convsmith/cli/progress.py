@@ -29,10 +29,9 @@ def watch(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
 
 
 def _print_lines(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
+    printed, state = 0, read()
     print_text(table_header())
-    printed = 0
     while True:
-        state = read()
         for row in state.rows[printed:]:
             print_text(table_row(row))
         printed = len(state.rows)
@@ -40,6 +39,7 @@ def _print_lines(read: Callable[[], RunProgress], *, every: float, once: bool) -
             print_text(state.line())
             return
         time.sleep(every)
+        state = read()
 
 
 def _update_table(read: Callable[[], RunProgress], *, every: float) -> None:

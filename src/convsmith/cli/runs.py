@@ -77,7 +77,9 @@ def resume(
 def watch(
     run: RunArgument,
     *,
-    every: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="interval between updates")] = 2.0,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=86_400, help="interval between updates")
+    ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Show the current progress and exit.")] = False,
 ) -> None:
     """Show the progress of a run in another process until it is finished."""

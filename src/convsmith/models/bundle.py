@@ -84,6 +84,20 @@ def with_manifest(contents: Mapping[str, bytes]) -> dict[str, bytes]:
     return {**contents, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
 
 
+def check_destination(folder: Path) -> None:
+    """Check that a folder can become a bundle, or be replaced by one: before the work on its contents.
+
+    Raises:
+        FileError: It is a file, holds something else than a bundle, or is not writable.
+    """
+    folders.restore(folder)
+    if paths.exists(folder) and not paths.is_folder(folder):
+        raise FileError("this is a file, expected a folder", where=str(folder), fix="name a new folder")
+    if paths.is_folder(folder) and not paths.is_file(folder / METADATA) and paths.children(folder):
+        raise FileError("this is no bundle, and not empty", where=str(folder), fix="name another folder")
+    folders.check_destination(folder)
+
+
 def write(folder: Path, contents: Mapping[str, bytes], *, replace: bool = False) -> None:
     """Write a bundle atomically.
 
@@ -95,7 +109,7 @@ def write(folder: Path, contents: Mapping[str, bytes], *, replace: bool = False)
     Raises:
         FileError: The folder holds something else, or cannot be written to.
     """
-    folders.restore(folder)
+    check_destination(folder)
     if paths.is_folder(folder) and all(_holds(folder / name, content) for name, content in contents.items()):
         return
     is_bundle = paths.is_file(folder / METADATA)
@@ -106,11 +120,11 @@ def write(folder: Path, contents: Mapping[str, bytes], *, replace: bool = False)
             where=str(folder),
             fix="move them, or name another folder",
         )
-    if paths.exists(folder) and (present or not paths.is_folder(folder)) and not (replace and is_bundle):
+    if is_bundle and not replace:
         raise FileError(
-            "another bundle is there already" if is_bundle else "this is no bundle, and not empty",
+            "another bundle is there already",
             where=str(folder),
-            fix="name another folder" + (", or replace it with --force" if is_bundle else ""),
+            fix="name another folder, or replace it with --force",
         )
     try:
         with folders.atomic_folder(folder, replace=True) as new:

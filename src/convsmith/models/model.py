@@ -199,7 +199,7 @@ class TrainedModel(Model):
         from convsmith.system.device import choose_device
 
         default_device, default_dtype = self._runtime()
-        chosen = choose_device(device or default_device)
+        chosen = choose_device(default_device if device is None else device)
         return Classifier(
             name=self.name,
             net=self.net(),

@@ -109,9 +109,9 @@ def model_files(text: str) -> tuple[Path, ...]:
     if not paths.is_folder(Path(text)):
         return named
     from convsmith.models.bundle import CONTENTS, MANIFEST
-    from convsmith.runs.folder import ORIGINALS
+    from convsmith.runs.folder import CONTENTS as RUN
 
-    return *named, *(Path(text) / name for name in (*CONTENTS, MANIFEST, *ORIGINALS))
+    return *named, *(Path(text) / name for name in (*CONTENTS, MANIFEST, *RUN))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,8 @@ class _Reference:
 
 def _locate(text: str, prefer: Preference) -> _Reference:
     """Decide what kind of model a name denotes, without opening it."""
+    if not text:
+        raise RecipeError("the name of the model is empty", fix="name a recipe, a run, a bundle or a net")
     if text.startswith("zoo:"):
         return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
     if ".py:" in text or text.endswith(".py"):

@@ -1,5 +1,6 @@
 """The settings of a search, kept in its folder so that every process that joins uses the same."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from convsmith.briefs.schema import Brief
 from convsmith.data.config import DataConfig
-from convsmith.errors import RecipeError, RunError
+from convsmith.errors import Problem, RecipeError, RunError
 from convsmith.nas.halving import compute_rungs
 from convsmith.recipes.schema import Recipe
 from convsmith.system import files, paths, reading
@@ -15,6 +16,15 @@ from convsmith.system import files, paths, reading
 STUDY = "study.json"
 # Share of the training images that is held out if the recipe has no validation split.
 _HELD_OUT = 0.1
+# The smallest and the largest value of each number.
+RANGES: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "factor": (2, 1000),
+    "macs_factor": (0.1, 1_000_000),
+    "trials": (1, 1_000_000),
+    "minutes": (0, 10_000_000),
+    "seed": (0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +91,16 @@ class SearchSettings:
             )
 
 
-def check_ranges(
-    *, epochs: int, factor: int, macs_factor: float, trials: int | None, minutes: float | None
-) -> None:
-    """Raise RecipeError if a number is out of range."""
-    for name, value, low in (
-        ("--epochs", epochs, 1),
-        ("--factor", factor, 2),
-        ("--macs-factor", macs_factor, 0.1),
-        ("--trials", trials, 1),
-        ("--minutes", minutes, 0.0),
-    ):
-        if value is not None and not value >= low:
-            raise RecipeError(f"found {value:g}, expected at least {low:g}", where=name)
+def check_ranges(**values: float | None) -> None:
+    """Raise RecipeError, with a problem for each setting of a search that is out of its range."""
+    problems = [
+        Problem(
+            what=f"found {value:,}, expected {low:,} to {high:,}",
+            where=f"--{name.replace('_', '-')}",
+            fix="leave it out, or name a number in this range",
+        )
+        for name, (low, high) in RANGES.items()
+        if (value := values.get(name)) is not None and not low <= value <= high
+    ]
+    if problems:
+        raise RecipeError.of(problems)

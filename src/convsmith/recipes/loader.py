@@ -17,7 +17,7 @@ from convsmith.net.notation import parse
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import DataOnly, Recipe
-from convsmith.system import reading
+from convsmith.system import paths, reading
 from convsmith.system.validation import problems_of
 
 _RECIPES = resources.files("convsmith.library") / "recipes"
@@ -204,6 +204,10 @@ def _read_table(name: str) -> dict[str, Any]:
     if name in recipe_names():
         text = _RECIPES.joinpath(f"{name}.toml").read_text("utf-8")
         return {"name": name, **tomllib.loads(text)}
+    if paths.is_folder(Path(name)):
+        own = Path(name) / "recipe.toml"
+        fix = f"name its recipe: {own}" if paths.is_file(own) else "name a recipe, or a TOML file"
+        raise RecipeError("this folder is no recipe", where=name, fix=fix)
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
         table = reading.read_toml(path)

@@ -45,6 +45,13 @@ from convsmith.training.metrics import EpochMetrics
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
 ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], METRICS, LOG, WEIGHTS, STATE)
+SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
+PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
+# Every file of a run but those in its folders.
+CONTENTS = (
+    *dict.fromkeys((*ORIGINALS, *FILES.values(), SUMMARY, PROFILE, REPORT, PAGE)),
+    *(PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +192,7 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        return self.path / "README.md"
+        return self.path / REPORT
 
     @property
     def plots(self) -> Path:
@@ -193,19 +200,19 @@ class RunFolder:
 
     @property
     def predictions(self) -> Path:
-        return self.path / "predictions.npz"
+        return self.path / PREDICTIONS
 
     @property
     def explanation(self) -> Path:
-        return self.path / "explanation.npz"
+        return self.path / EXPLANATION
 
     @property
     def receptive_field(self) -> Path:
-        return self.path / "receptive_field.npz"
+        return self.path / RECEPTIVE_FIELD
 
     @property
     def page(self) -> Path:
-        return self.path / "report.html"
+        return self.path / PAGE
 
     def read(self, kind: type[R]) -> R:
         """Read the record of a kind.
@@ -251,7 +258,7 @@ class RunFolder:
         self.write_recipe(recipe)
         self.write(environment)
         self.write(data)
-        files.write_text(self.path / "summary.txt", summary + "\n")
+        files.write_text(self.path / SUMMARY, summary + "\n")
 
     def reopen(self, resumption: Resumption) -> None:
         """Mark a run as unfinished and record its resumption."""
@@ -269,7 +276,7 @@ class RunFolder:
         return load_checkpoint(self.path / STATE)
 
     def write_profile(self, table: str) -> None:
-        files.write_text(self.path / "profile.txt", table + "\n")
+        files.write_text(self.path / PROFILE, table + "\n")
 
     def write_metrics(self, history: Sequence[EpochMetrics]) -> None:
         text = io.StringIO()

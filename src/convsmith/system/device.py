@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from convsmith.errors import RecipeError
+from convsmith.errors import RecipeError, suggest
 
 # Multiply-accumulates of a forward pass of one batch; smaller steps run on one thread and in fp32.
 SMALL_STEP_MACS = 100_000_000
@@ -20,15 +20,17 @@ def choose_device(device: str = "auto") -> torch.device:
     """Return a device; "auto" prefers CUDA to MPS and MPS to the CPU.
 
     Raises:
-        RecipeError: The machine has no such device.
+        RecipeError: The name is none of a device, or the machine has no such device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, present in available.items() if present))
-    if not available[device]:
+    if device not in available:
         raise RecipeError(
-            f"this machine has no {device} device", where="train.device", fix='write "auto" or "cpu"'
+            f"unknown device {device!r}", where="device", fix=suggest(device, ["auto", *available])
         )
+    if not available[device]:
+        raise RecipeError(f"this machine has no {device} device", where="device", fix='write "auto" or "cpu"')
     return torch.device(device)
 
 

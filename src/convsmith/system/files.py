@@ -1,7 +1,8 @@
 """Write files atomically: a reader, or a crash, sees the old content or the new one.
 
-One rule for every output: links are followed, a regular file is replaced, and a device, a pipe or an open
-file such as /dev/stdout is written to. Disks and folders are refused.
+One rule for every output: links are followed, a regular file is replaced and keeps its permissions, and a
+device, a pipe or an open file such as /dev/stdout is written to. Disks, folders and read-only files are
+refused.
 """
 
 import contextlib
@@ -105,7 +106,7 @@ def _replacement(path: Path, *, partial: bool = False) -> Iterator[IO[bytes]]:
                     _commit(file, temporary, target)
                 raise
             _commit(file, temporary, target)
-    except (OSError, FileError):
+    except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
@@ -127,9 +128,18 @@ def _stream(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _followed(path: Path) -> Path:
-    """Return the file that a path leads to, through links. Raises OSError for a folder or a loop of links."""
+    """Return the file that a path leads to, through links.
+
+    Raises:
+        OSError: It is a folder or a loop of links, or a file that may not be written to.
+    """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
-    for wrong, number in ((target.is_symlink(), errno.ELOOP), (paths.is_folder(target), errno.EISDIR)):
+    for wrong, number in (
+        (target.is_symlink(), errno.ELOOP),
+        (paths.is_folder(target), errno.EISDIR),
+        # A rename would replace it regardless.
+        (paths.exists(target) and not os.access(target, os.W_OK), errno.EACCES),
+    ):
         if wrong:
             raise OSError(number, os.strerror(number))
     return target
@@ -145,6 +155,8 @@ def _commit(file: IO[Any], temporary: Path, path: Path) -> None:
     """Move a complete file to its path; a power cut leaves the old file or the new one."""
     file.flush()
     os.fsync(file.fileno())
+    with contextlib.suppress(OSError):
+        shutil.copymode(path, temporary)
     temporary.replace(path)
     sync_folder(path.parent)
 
@@ -168,7 +180,7 @@ def write_files(contents: Mapping[Path, bytes], *, replace: bool = False) -> Non
         raise FileError(
             "another file exists already",
             where=", ".join(map(str, existing)),
-            fix="name another folder with --out, or replace the file with --force",
+            fix="name another place, or replace the file with --force",
         )
     for path in contents:
         make_folder(path.parent)

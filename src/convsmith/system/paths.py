@@ -100,17 +100,19 @@ def is_stream(path: Path) -> bool:
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
-    """Check that no file is written twice, and that none is one that the command reads.
+    """Check, before any work, that each output can be a file, written once, that the command does not read.
 
     Args:
         outputs: Files to be written. What flows on, such as a pipe, may be named twice.
         inputs: Files to be read; those that do not exist are ignored.
 
     Raises:
-        FileError: Two outputs are the same file, or an output is an input.
+        FileError: An output is a folder, two outputs are the same file, or an output is an input.
     """
     written: dict[object, Path] = {}
     for path in outputs:
+        if is_folder(path):
+            raise FileError("this is a folder, expected a file", where=str(path), fix="name a file in it")
         if not is_stream(path):
             if (other := written.get(_identity(path))) is not None:
                 where = f"{other}, {path}"

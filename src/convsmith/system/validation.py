@@ -74,7 +74,7 @@ def _problem(where: str, alternatives: Sequence[ErrorDetails], model: type[BaseM
         case "value_error":
             return Problem(what=str(context["error"]), where=where)
         case _:
-            expected = " or ".join(dict.fromkeys(map(_expectation, alternatives)))
+            expected = " or ".join(dict.fromkeys(map(expectation, alternatives)))
             fix = _example_hint(where, location, model)
             return Problem(what=f"found {value}, expected {expected}", where=where, fix=fix)
 
@@ -131,7 +131,7 @@ def _literals(details: ErrorDetails) -> list[str]:
     return [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
 
 
-def _expectation(details: ErrorDetails) -> str:
+def expectation(details: ErrorDetails) -> str:
     """Return what a value of one alternative must be, in words."""
     kind, context = details["type"], details.get("ctx", {})
     bounds = {
