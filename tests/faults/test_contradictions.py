@@ -1,5 +1,6 @@
 """Values that are valid alone and contradict each other; hostile text in labels and errors."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -12,14 +13,15 @@ import pytest
 from PIL import Image
 
 import convsmith as cs
-from convsmith.errors import ConvsmithError, DataError, RecipeError
+from convsmith.errors import ConvsmithError, DataError, RecipeError, RunError
 from convsmith.evaluation import predictions
 from convsmith.exporters import onnx_model
 from convsmith.exporters.card import card
 from convsmith.models import bundle
 from convsmith.models.bundle_model import BundleModel
 from convsmith.models.zoo import zoo_folder
-from convsmith.system import reading
+from convsmith.runs.folder import EVALUATION
+from convsmith.system import files, reading
 from helpers.oracle import Oracle
 
 
@@ -62,6 +64,13 @@ def other_epochs(run: Path) -> None:
     (run / "metrics.csv").write_text("\n".join([first, rows[0], rows[0]]) + "\n")
 
 
+def accuracy_of_300_percent(run: Path) -> None:
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
+    rows[-1]["train_accuracy"] = "3.0"
+    lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+
+
 CONTRADICTIONS: dict[str, tuple[Callable[[Path], None], str]] = {
     "9,999 right of 360": (edit("results.json", lambda it: it["test"].update(correct=9999)), "check"),
     "an accuracy of its own": (edit("results.json", lambda it: it["test"].update(accuracy=0.99)), "check"),
@@ -72,7 +81,31 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Path], None], str]] = {
     "other images": (edit("data.json", lambda it: split_of_tests(it).update(images=7)), "check"),
     "predictions of fewer images": (other_predictions, "predict"),
     "one epoch twice": (other_epochs, "watch"),
+    "an accuracy of 300 %": (accuracy_of_300_percent, "watch"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVALUATION)
+def test_a_file_of_another_evaluation_is_refused(name: str, run_copy: Path, tmp_path: Path) -> None:
+    if name.endswith(".npz"):
+        arrays = reading.read_arrays(run_copy / name)
+        files.write_arrays(run_copy / name, {key: array[::-1] for key, array in arrays.items() if array.ndim})
+    else:
+        (run_copy / name).write_text((run_copy / name).read_text() + "\n")
+    before = {path: path.read_bytes() for path in run_copy.rglob("*") if path.is_file()}
+    for command in (
+        lambda: cs.report(run_copy),
+        lambda: cs.compare([run_copy, run_copy.parent / "second"], tmp_path / "pages"),
+        lambda: cs.export_bundle(run_copy, tmp_path / "bundle"),
+    ):
+        shutil.rmtree(run_copy.parent / "second", ignore_errors=True)
+        shutil.copytree(run_copy, run_copy.parent / "second")
+        with pytest.raises(RunError, match=f"{name}: damaged: found") as caught:
+            command()
+        assert "convsmith evaluate" in str(caught.value)
+    assert {path: path.read_bytes() for path in before} == before
+    cs.evaluate(run_copy)
+    cs.report(run_copy)
 
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)

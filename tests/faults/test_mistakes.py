@@ -1,6 +1,5 @@
 """Mistakes on the command line: each gives a short error with its fix, and nothing is written."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -86,9 +85,7 @@ def test_an_unknown_device(device: str, fix: str, tmp_path: Path) -> None:
 def test_numbers_of_a_search_out_of_range(option: str, value: str, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     study = tmp_path / "study"
-    ended = in_process(
-        "search", "course-cifar10", "--recipe", "digits", "--study", str(study), option, value
-    )
+    ended = in_process("search", "course-cifar10", "--recipe", "digits", "--study", str(study), option, value)
     assert ended.code == 2
     assert f"error[E030]: {option}: found " in ended.err
     assert not study.exists()
@@ -123,7 +120,7 @@ def test_a_bundle_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest
         ended = in_process("export", "digits", "--bundle", str(tmp_path / name), "--force")
         assert (ended.code, ended.out) == (2, "")
         assert what in ended.err
-    assert os.listdir(tmp_path / "other") == ["mine.txt"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x" * 100])

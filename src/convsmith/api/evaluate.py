@@ -10,7 +10,7 @@ from convsmith.evaluation.robustness import evaluate_robustness
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.evaluation import evaluate_run, load_net
-from convsmith.runs.folder import RunFolder
+from convsmith.runs.folder import ANALYSES, RunFolder
 from convsmith.runs.session import open_run
 
 
@@ -38,6 +38,9 @@ def evaluate(
     run = Path(run)
     with RunFolder.lock(run):
         folder, session = open_run(run, refresh=refresh)
+        # The others are written anew.
+        requested = dict(zip(ANALYSES, (robustness, duplicates, label_errors), strict=True))
+        folder.verify(*(name for name in ANALYSES if not requested[name]))
         with session.threads():
             evaluation = with_prediction_check(folder, session, evaluate_run(folder, session))
             data = session.data

@@ -5,7 +5,8 @@ from typing import Any
 
 from convsmith.errors import RunError
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
-from convsmith.runs.folder import RunFolder
+from convsmith.runs.folder import ANALYSES, RunFolder
+from convsmith.runs.schema import FILES
 
 
 def results(run: str | Path) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def results(run: str | Path) -> dict[str, Any]:
         RunError: The run is missing or was not evaluated.
     """
     folder = RunFolder.open(Path(run))
+    folder.verify(FILES[Results], *ANALYSES)
     evaluation = folder.find(Results)
     if evaluation is None:
         raise RunError("the run was not evaluated", where=str(run), fix=f"convsmith evaluate {run}")

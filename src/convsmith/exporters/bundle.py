@@ -27,6 +27,7 @@ from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
+from convsmith.runs.folder import EVALUATION
 from convsmith.runs.schema import Environment
 from convsmith.training.metrics import EVALUATION_BATCH
 
@@ -44,6 +45,7 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     if isinstance(model, BundleModel):
         return bundle.with_manifest(model.bundle.contents)
     assert isinstance(model, RunModel), "the other kind of trained model"
+    model.folder.verify(*EVALUATION)
     session = model.session()
     saved = predictions.read(model.folder.predictions)
     classifier = model.classifier("cpu", torch.float32)

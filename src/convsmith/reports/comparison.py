@@ -35,7 +35,7 @@ from convsmith.reports.compare_page import (
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
 from convsmith.runs.evaluation import read_confidence
-from convsmith.runs.folder import RunFolder
+from convsmith.runs.folder import EVALUATION, RunFolder
 from convsmith.runs.schema import DataRecord
 from convsmith.system import files
 
@@ -117,6 +117,7 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
 def _open(path: Path) -> _Run:
     folder = RunFolder.open(path)
     recipe = folder.recipe()
+    folder.verify(*EVALUATION)
     data = folder.read(DataRecord)
     names = data.class_names
     test = predictions.read(folder.predictions)

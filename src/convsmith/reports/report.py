@@ -36,7 +36,7 @@ from convsmith.reports.page_images import Explanations, explanation_picture, exp
 from convsmith.reports.samples import balanced_indices, preview_images, sample_pictures
 from convsmith.reports.style import isolated, short
 from convsmith.runs.evaluation import Evaluation, read_confidence
-from convsmith.runs.folder import RunFolder
+from convsmith.runs.folder import ANALYSES, EVALUATION, RunFolder
 from convsmith.runs.schema import DataRecord, Environment, Resumptions, unrecorded_changes
 from convsmith.system import files, paths, progress
 from convsmith.text import format_duration, plural
@@ -80,8 +80,9 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
     """Read the evaluation in a run folder.
 
     Raises:
-        RunError: They are missing, or belong to another test set.
+        RunError: They are missing or damaged, or belong to another test set.
     """
+    folder.verify(*EVALUATION, *ANALYSES)
     predictions = saved_predictions.read(folder.predictions)
     if predictions.num_classes != len(session.data.class_names) or not np.array_equal(
         predictions.labels, session.data.test.labels

@@ -19,7 +19,8 @@ from torch import nn
 
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.confidence import Confidence
-from convsmith.evaluation.schema import Results
+from convsmith.evaluation.predictions import EVALUATE_AGAIN
+from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
@@ -47,11 +48,11 @@ RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "st
 ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], METRICS, LOG, WEIGHTS, STATE)
 SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
 PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
+ANALYSES = (FILES[Robustness], FILES[Duplicates], FILES[LabelErrors])
+# Written by each evaluation.
+EVALUATION = (PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD, FILES[Confidence], FILES[Results])
 # Every file of a run but those in its folders.
-CONTENTS = (
-    *dict.fromkeys((*ORIGINALS, *FILES.values(), SUMMARY, PROFILE, REPORT, PAGE)),
-    *(PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD),
-)
+CONTENTS = (*dict.fromkeys((*ORIGINALS, *EVALUATION, *FILES.values(), SUMMARY, PROFILE, REPORT, PAGE)),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +169,12 @@ class RunFolder:
                 where=str(path),
                 fix=f"restore it, or train the edited recipe: `convsmith train {shlex.quote(str(path))}`",
             )
-        return Problem(
-            what=f"damaged: {difference}",
-            where=str(path),
-            fix="restore the file from a copy, or train again",
-        )
+        fix = "restore the file from a copy, or train again"
+        if name in EVALUATION:
+            fix = EVALUATE_AGAIN
+        elif name in ANALYSES:
+            fix = f"remove it, or {EVALUATE_AGAIN}, with the option of this analysis"
+        return Problem(what=f"damaged: {difference}", where=str(path), fix=fix)
 
     def _difference(self, name: str, entry: FileEntry | None) -> str:
         """How a file differs from its entry in the manifest; empty if it does not, or if neither exists."""

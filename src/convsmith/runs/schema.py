@@ -36,6 +36,7 @@ from convsmith.training.metrics import EpochMetrics
 Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
 # Thirty years.
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
 _SPLIT_OFF, _OWN_SPLIT = "by convsmith, stratified", "the source's own"
 _OWN_VALIDATION = "the source's validation split"
 _PHASES, _MAX_NOTED = "train.phases.", 3
@@ -287,13 +288,13 @@ class EpochRow(Record):
     model_config = ConfigDict(allow_inf_nan=True)
 
     epoch: int
-    lr: float | None = None
+    lr: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     train_loss: float | None = None
-    train_accuracy: float | None = None
+    train_accuracy: Share | None = None
     validation_loss: float | None = None
-    validation_accuracy: float | None = None
+    validation_accuracy: Share | None = None
     test_loss: float | None = None
-    test_accuracy: float | None = None
+    test_accuracy: Share | None = None
     train_seconds: Seconds = 0.0
     evaluation_seconds: Seconds = 0.0
 
