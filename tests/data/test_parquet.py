@@ -11,6 +11,8 @@ import pytest
 
 from convsmith.data.dataset import load
 from convsmith.data.parquet import choose_files, file_split
+from convsmith.data.raw import Source
+from convsmith.data.tables import find_columns
 from convsmith.errors import DataError
 from helpers.sources import config, parquet, png, problems, tree
 
@@ -49,6 +51,36 @@ def test_ambiguous_columns_are_named_and_can_be_chosen(tmp_path: Path) -> None:
     assert "data.label_column=fine" in message
     assert load(config(folder, label_column="coarse")).class_names == ("a", "b")
     assert "did you mean 'fine'?" in problems(folder, label_column="finer")
+
+
+@pytest.mark.parametrize(
+    ("columns", "label"),
+    [
+        (("age", "sex"), None),
+        (("width", "file", "species"), None),
+        (("file",), None),
+        (("fine_label", "file"), "fine_label"),
+        (("width", "class-name"), "class-name"),
+        (("label", "class_name"), "label"),
+        (("target", "age", "file"), "target"),
+        (("age",), "age"),
+    ],
+)
+def test_no_column_is_taken_for_labels_beside_another(
+    columns: tuple[str, ...], label: str | None, tmp_path: Path
+) -> None:
+    values = {"age": [30, 40], "width": [0, 1], "label": [0, 1], "target": [0, 1], "fine_label": [0, 1]}
+    cells = {name: values.get(name, ["x", "y"]) * 5 for name in columns}
+    features = datasets.Features(
+        {"img": datasets.Image(), **{n: datasets.Value(str(pa.array(v).type)) for n, v in cells.items()}}
+    )
+    source = Source(title="set", location="set", signature="", kind="parquet")
+    if label:
+        assert find_columns(features, source, config("set")) == ("img", label)
+        return
+    with pytest.raises(DataError, match="columns could hold the labels") as caught:
+        find_columns(features, source, config("set"))
+    assert "data.label_column=" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,10 +274,21 @@ def test_all_files_beside_parquet_files_are_counted(tmp_path: Path) -> None:
     data = load(config(tmp_path))
     assert (len(data.train), len(data.test)) == (4, 4)
     assert data.layout.left_out == {
-        "beside parquet files; read only where a row names it": 2,
+        "beside parquet files, and no row names it": 2,
         "beside parquet files, which are read": 2,
         "hidden": 1,
     }
+
+
+def test_images_that_rows_name_are_read(tmp_path: Path) -> None:
+    tree(tmp_path, *(f"images/{number}.png" for number in range(5)), "other.png")
+    cells = [{"bytes": None, "path": f"images/{number}.png"} for number in range(4)]
+    table = pa.table({"image": cells, "label": LABELS})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    data = load(config(tmp_path, test_fraction=0.5))
+    pixels = np.concatenate([data.train.images, data.test.images])[:, 0, 0, 0]
+    assert sorted(pixels.tolist()) == [0, 1, 2, 3]
+    assert data.layout.left_out == {"beside parquet files, and no row names it": 2}
 
 
 def test_one_unknown_name_is_the_training_set(tmp_path: Path) -> None:

@@ -161,3 +161,13 @@ def test_digits_equal_those_of_scikit_learn() -> None:
     assert sorted(map(bytes, ours)) == sorted(
         bytes(np.rint(image * 255 / 16).astype(np.uint8)) for image in theirs
     )
+
+
+@pytest.mark.parametrize("name", ["image_column", "label_column"])
+def test_settings_without_an_effect_are_refused(name: str, image_folder: Folder) -> None:
+    folder = image_folder({"train": 8, "test": 4})
+    for source in (folder, "digits"):
+        message = problems(source, **{name: "x"})
+        assert f"data.{name} has no effect" in message
+        assert f"fix: remove data.{name}" in message
+    assert "data.splits has no effect" in problems("digits", splits={"train": "train"})

@@ -325,7 +325,7 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
             where=f"{source.location}/{folder}" if folder else source.location,
             fix="add images of every class, or remove the class"
             if folder
-            else "add images of every class, or number the classes from 0 without gaps",
+            else "add images of every class; texts are spelled alike in all files, numbers have no gaps",
         )
     if len(raw.class_names) < 2:
         raise DataError(

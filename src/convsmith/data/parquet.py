@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -74,7 +75,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     root = Path(source.location)
     listing = list_folder(root)
     locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
-    others = {path: _other_reason(path) for path in listing.files if not is_parquet(path)} | listing.skipped
+    others = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
     chosen = choose_files(locations, config.splits, source.location)
     unreadable: dict[str, str] = {}
     features = {}
@@ -109,7 +110,10 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         unreadable=unreadable,
         ignored={
             **chosen.ignored,
-            **{path.relative_to(root).as_posix(): reason for path, reason in others.items()},
+            **{
+                path.relative_to(root).as_posix(): reason
+                for path, reason in (_without_named(others, shards, image) | listing.skipped).items()
+            },
         },
         notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
@@ -289,8 +293,32 @@ class ShardLocations(Sequence[str]):
 
 
 def _other_reason(path: Path) -> str:
-    images = "beside parquet files; read only where a row names it"
+    images = "beside parquet files, and no row names it"
     return images if is_image(path) else "beside parquet files, which are read"
+
+
+def _without_named(
+    others: Mapping[Path, str], shards: Mapping[str, Sequence[Shard]], image: str
+) -> dict[Path, str]:
+    """Return files beside parquet files, with the reason, without the images that rows name."""
+    rest = dict(others)
+    if any(map(is_image, others)):
+        for shard in (each for split in shards.values() for each in split):
+            for path in _named_paths(shard, image):
+                rest.pop(path, None)
+    return rest
+
+
+def _named_paths(shard: Shard, image: str) -> Iterator[Path]:
+    """Yield the paths in the rows of a file, which need not exist."""
+    import pyarrow.parquet
+
+    root = shard.path.parents[len(PurePosixPath(shard.location).parts) - 1]
+    with suppress(OSError, ValueError), pyarrow.parquet.ParquetFile(shard.path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=[f"{image}.path"]):
+            for cell in batch.column(0).to_pylist() if batch.num_columns else ():
+                if isinstance(cell, dict) and cell.get("path"):
+                    yield root / cell["path"]
 
 
 def _damaged(error: Exception) -> UnusableImageError:

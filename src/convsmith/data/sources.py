@@ -82,6 +82,7 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
     Raises:
         DataError: Nothing can be read, columns are missing or ambiguous, or a split has no labels.
     """
+    _check_settings(source, config)
     match source.kind:
         case "digits":
             raw = _read_digits()
@@ -95,6 +96,20 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
             raw = _read_hub(source, config, refresh=refresh)
     _check_labels(raw, source)
     return raw
+
+
+def _check_settings(source: Source, config: DataConfig) -> None:
+    """Raise DataError for settings without an effect on this kind of source."""
+    unused = ["splits"] if source.kind == "digits" else []
+    if source.kind in {"digits", "images", "idx"}:
+        unused += ["image_column", "label_column"]
+    for name in unused:
+        if getattr(config, name) is not None:
+            raise DataError(
+                f"data.{name} has no effect: the source has no {'columns' if 'column' in name else 'files'}",
+                where=source.location,
+                fix=f"remove data.{name}",
+            )
 
 
 def _check_labels(raw: RawData, source: Source) -> None:

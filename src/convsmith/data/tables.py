@@ -1,6 +1,7 @@
 """The columns of tables of images, from the Hugging Face hub or parquet files."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,17 +127,26 @@ def _label_column(features: Mapping[str, Any], source: Source) -> str:
     """Return the column of labels: by its type, then by its name, then the only one of whole numbers."""
     import datasets
 
-    types = {name: str(getattr(feature, "dtype", "")) for name, feature in features.items()}
-    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    named = [name for name, dtype in types.items() if dtype and name.lower() in _LABEL_NAMES]
+    types = {
+        name: dtype for name, feature in features.items() if (dtype := str(getattr(feature, "dtype", "")))
+    }
     numbers = [name for name, dtype in types.items() if dtype.startswith(("int", "uint", "bool"))]
-    if not classes and len(named) == 1:
-        return named[0]
-    names = classes or [name for name in numbers if name in named] or named or numbers
-    others = [
-        name for name, dtype in types.items() if dtype in {"string", "large_string", "float32", "float64"}
-    ]
-    return _only(names, "label", features, source, others)
+    texts = [name for name, dtype in types.items() if dtype in {"string", "large_string"}]
+    floats = [name for name, dtype in types.items() if dtype in {"float32", "float64"}]
+    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    exact = [name for name in types if name.lower() in _LABEL_NAMES]
+    # fine_label, class-id
+    similar = [name for name in types if _LABEL_NAMES & set(re.split(r"[\W_]+", name.lower()))]
+    named = exact or similar
+    if len(named) > 1:
+        named = [name for name in numbers if name in named] or named
+    names = classes or named
+    if not names and not texts:
+        names = numbers
+    elif not names and numbers:
+        # An age or a width beside texts need not be what the images show.
+        names = [*numbers, *texts]
+    return _only(names, "label", features, source, [*texts, *floats])
 
 
 def _only(
