@@ -68,14 +68,10 @@ CHANGES: Mapping[str, Callable[[Pixels], Pixels]] = {
 }
 
 
-def find_pairs(source: str) -> tuple[Pixels, list[NearPair], int]:
-    """Return the thumbnails of the different images, their pairs, and the number of pairs across splits."""
-    data = load(DataConfig(source=source))
-    images = np.concatenate([np.asarray(data.train.images), np.asarray(data.test.images)])
-    first = np.sort(np.unique(image_ids(images), return_index=True)[1])
-    thumbnails, is_test = thumbnails_of(images[first]), first >= len(data.train)
-    pairs = near_pairs(thumbnails)
-    return thumbnails, pairs, sum(bool(is_test[each.image] != is_test[each.other]) for each in pairs)
+def find_pairs(images: Pixels, num_train: int) -> tuple[list[NearPair], int]:
+    """Return the pairs of images, training images first, and the number of pairs across splits."""
+    pairs = near_pairs(images)
+    return pairs, sum((pair.image < num_train) != (pair.other < num_train) for pair in pairs)
 
 
 def found_shares(thumbnails: Pixels) -> dict[str, float]:
@@ -89,12 +85,17 @@ def found_shares(thumbnails: Pixels) -> dict[str, float]:
 
 
 def _table(source: str) -> str:
+    data = load(DataConfig(source=source))
+    images = np.concatenate([np.asarray(data.train.images), np.asarray(data.test.images)])
+    equal = len(images) - len(np.unique(image_ids(images)))
     began = time.process_time()
-    thumbnails, pairs, across = find_pairs(source)
+    thumbnails = thumbnails_of(images)
+    pairs, across = find_pairs(thumbnails, len(data.train))
     seconds = time.process_time() - began
-    rows = [f"  {name:24} {100 * share:6.1f} %" for name, share in found_shares(thumbnails).items()]
-    head = f"{source}: {len(thumbnails):,} different images, {len(pairs):,} pairs, {across:,} across splits"
-    return "\n".join([f"{head}; {seconds:.0f} CPU seconds", f"  of {COPIES} changed copies, found:", *rows])
+    rows = [f"  {name:25} {100 * share:6.1f} %" for name, share in found_shares(thumbnails).items()]
+    head = f"{source}: {len(images):,} images, {equal} equal to another, {len(pairs):,} pairs"
+    head = f"{head}, {across:,} across splits; {seconds:.0f} CPU seconds"
+    return "\n".join([head, f"  of {COPIES} changed copies, found:", *rows])
 
 
 def main() -> str:

@@ -177,6 +177,26 @@ def test_paths_outside_the_data_set_are_not_followed(tmp_path: Path) -> None:
     ]
 
 
+def test_paths_of_files_that_are_not_listed_are_not_followed(tmp_path: Path) -> None:
+    """The cache would not notice that they change."""
+    root = shards(tmp_path / ".sets" / "set", ([encoded(1)] * 2, [0, 1]), ([encoded(2)] * 2, [0, 1]))
+    names = (".hidden/0.png", "__MACOSX/0.png", "shown/0.png")
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir()
+        digit(number).save(root / name)
+    (root / "link").symlink_to(root / ".hidden")
+    refused = [".hidden/0.png", "shown/../.hidden/0.png", "__MACOSX/0.png", str(root / ".hidden" / "0.png")]
+    accepted = ["shown/0.png", "link/0.png", str(root / "shown" / "0.png")]
+    cells = [{"bytes": None, "path": path} for path in (*refused, *accepted)]
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    table = pyarrow.table({"img": cells, "label": [0, 1] * 3 + [0]}, schema=features.arrow_schema)
+    pyarrow.parquet.write_table(table, root / "data" / "train-00000.parquet")
+    listed = verify(root)
+    assert [reason for (kind, _), reason in listed.items() if kind == "unreadable"] == [
+        f"no image, only the path of a hidden file: {path}" for path in refused
+    ]
+
+
 @pytest.mark.parametrize("names", [("a[1]", "b*?"), ("ein Vogel", "größer"), ("猫", "كلب"), ("{x}", "#y%20")])
 def test_any_folder_name_is_accepted(names: tuple[str, ...], tmp_path: Path) -> None:
     root = tmp_path / f"my {names[0]} set"

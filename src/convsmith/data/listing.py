@@ -79,12 +79,21 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and paths.is_file(path)
 
 
-def _skip_reason(top: str, name: str, chain: tuple[str, ...]) -> str | None:
-    path = os.path.join(top, name)  # noqa: PTH118 - called for every file
+def name_reason(name: str) -> str | None:
+    """Return why a file or folder of this name is skipped, if it is.
+
+    >>> name_reason(".git"), name_reason("Thumbs.db"), name_reason("cat.png")
+    ('hidden', 'metadata of the system', None)
+    """
     if name.startswith("."):
         return "hidden"
-    if name.lower() in _METADATA:
-        return "metadata of the system"
+    return "metadata of the system" if name.lower() in _METADATA else None
+
+
+def _skip_reason(top: str, name: str, chain: tuple[str, ...]) -> str | None:
+    path = os.path.join(top, name)  # noqa: PTH118 - called for every file
+    if reason := name_reason(name):
+        return reason
     if os.path.islink(path) and os.path.isdir(path):  # noqa: PTH112, PTH114
         target = os.path.realpath(path).rstrip(os.sep) + os.sep
         if any((real + os.sep).startswith(target) for real in chain):

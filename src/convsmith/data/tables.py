@@ -1,6 +1,7 @@
 """The columns of tables of images, from the Hugging Face hub or parquet files."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
+from convsmith.data.listing import name_reason
 from convsmith.data.raw import Source
 from convsmith.errors import DataError, suggest
 
@@ -101,14 +103,21 @@ def reason_of(error: Exception) -> str:
 
 
 def _file_inside(path: str, root: Path | None) -> str | UnusableImageError:
+    """Return a path; below `root` only that of a file that is listed, whose changes the cache notices."""
+    if root is None:
+        return path
     try:
-        inside = root is None or (root / path).resolve().is_relative_to(root.resolve())
+        resolved, resolved_root = (root / path).resolve(), root.resolve()
     # NUL and lone surrogates, names that are too long, links in circles.
     except (OSError, ValueError, RuntimeError) as error:
         return UnusableImageError("unreadable", f"no image, and its path cannot be used: {reason_of(error)}")
-    if not inside:
+    if not resolved.is_relative_to(resolved_root):
         return UnusableImageError("unreadable", f"no image, only a path outside the data set: {path}")
-    return str(root / path if root else path)
+    # A link can lead to a hidden folder.
+    ways = (Path(os.path.relpath(root / path, root)), resolved.relative_to(resolved_root))
+    if all(any(map(name_reason, way.parts)) for way in ways):
+        return UnusableImageError("unreadable", f"no image, only the path of a hidden file: {path}")
+    return str(root / path)
 
 
 def _image_column(features: Mapping[str, Any], source: Source) -> str:
