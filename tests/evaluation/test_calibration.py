@@ -72,6 +72,20 @@ def test_merged_bins_hold_the_same_predictions(counts: list[int], least: int) ->
         assert each.confidence == pytest.approx(confidence[inside].mean())
 
 
+@pytest.mark.parametrize("scale", [0.005, 0.02, 1.0, 50.0])
+def test_small_and_large_logits_have_a_temperature(scale: float) -> None:
+    """The oracle: the smallest loss of a fine grid."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 200)
+    sign = np.where(generator.random(200) < 0.8, 1, -1) * (2 * labels - 1)
+    logits = np.stack([0 * sign, sign * generator.uniform(0.2, 1, 200)], axis=1) * scale
+    predictions = Predictions(logits=logits.astype(np.float32), labels=labels)
+    grid = np.geomspace(1e-3, 1e3, 4001)
+    margins = (logits[np.arange(200), labels] - logits[np.arange(200), 1 - labels])[:, None]
+    best = grid[np.logaddexp(0, -margins / grid).mean(0).argmin()]
+    assert fit_temperature(predictions) == pytest.approx(best, rel=0.01)
+
+
 def test_no_temperature_without_mistakes() -> None:
     predictions = Predictions(logits=4 * np.eye(3, dtype=np.float32), labels=np.arange(3))
     assert measure_calibration(predictions).temperature is None

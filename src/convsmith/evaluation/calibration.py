@@ -14,7 +14,7 @@ from convsmith.evaluation.schema import Bin, Calibration
 NUM_BINS = 15
 # The bounds of the temperature. An optimum at the lower one counts as none. At the upper one it is the bound:
 # at 1, the large logits of a poor net would give probabilities of exactly 1, above any threshold.
-MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 1000.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1000.0
 # The share of correct predictions at or above the threshold of doubt, and the accuracy of those above it.
 COVERAGE, ACCURACY = 0.95, 0.95
 VALIDATION_IMAGES = "the validation images"

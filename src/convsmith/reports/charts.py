@@ -287,7 +287,7 @@ def robustness(record: Robustness) -> Draw:
     """Draw accuracy by strength of each corruption, each line labelled at its end.
 
     Args:
-        record: As `workflow.robustness` writes it.
+        record: From `evaluation.robustness`.
     """
 
     def draw(ax: Axes) -> None:

@@ -207,6 +207,15 @@ def _curves(runs: Sequence[RunRow], groups: Sequence[GroupRow], kind: str) -> Dr
     return draw
 
 
+def _tick_text(value: float) -> str:
+    """Format a place on an axis; ticks of less than a power of ten need decimals.
+
+    >>> _tick_text(2.0), _tick_text(0.02), _tick_text(1.25), _tick_text(20_000)
+    ('2', '0.02', '1.25', '20,000')
+    """
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.3g}"
+
+
 def _against(runs: Sequence[RunRow], groups: Sequence[GroupRow], field: str, label: str) -> Draw:
     """Draw accuracy with its interval by cost, on a logarithmic axis."""
 
@@ -233,7 +242,7 @@ def _against(runs: Sequence[RunRow], groups: Sequence[GroupRow], field: str, lab
         ax.set_xlim(low / 1.3, high * (high / low) ** 0.3)
         # Runs are often within one power of ten.
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick_text(value)))
         ax.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         ax.set_xlabel(label)
         ax.set_title("Test accuracy, with its 95 % interval", loc="left", fontsize=10)

@@ -60,7 +60,7 @@ def test_gradients_of_dilated_filters_are_right_in_a_bf16_project(parts: int, mo
     model = project["model"].Net()
     exact = copy.deepcopy(model).double().train()
     for some, some_labels in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-        (nn.functional.cross_entropy(exact(some.double()), some_labels) / parts).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(exact(some.double()), some_labels) / parts)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     criterion, device = nn.CrossEntropyLoss(), torch.device("cpu")
     project["utils"].train(model, [(images, labels)], criterion, optimizer, device)
