@@ -15,8 +15,8 @@ from convsmith.data.config import DataConfig
 from convsmith.errors import FileError
 from convsmith.system import reading
 
-# Incremented when the same file decodes to other pixels, so that older decoded images are not used.
-DECODE_VERSION = 3
+# Incremented when the same files give other pixels, labels or splits, so that older images are not used.
+DECODE_VERSION = 4
 # A file can change twice within one tick of a file system's clock: 2 s on FAT.
 _TICK_NS = 2 * 10**9
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
