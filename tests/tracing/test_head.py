@@ -232,3 +232,54 @@ def test_the_totals_state_what_sees_the_full_image(name: str) -> None:
     images = torch.rand(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(changed(images)[0, :, 16, 16].sum(), images)
     assert (gradient.abs().sum((0, 1)) > 0).all()
+
+
+PARTIAL: dict[str, tuple[Callable[[Tensor, nn.Module, nn.Module], Tensor], str]] = {
+    "stripe pooling": (
+        lambda x, conv, make: conv(x) * conv(x).mean(3, keepdim=True).sigmoid(),
+        "the full width through mean",
+    ),
+    "coordinate attention": (
+        lambda x, conv, make: conv(x) * conv(x).mean(3, keepdim=True) * conv(x).amax(2, keepdim=True),
+        "the full height through amax, the full width through mean",
+    ),
+    "attention along rows": (
+        lambda x, conv, make: functional.scaled_dot_product_attention(
+            *[conv(x).permute(0, 2, 3, 1)] * 3
+        ).permute(0, 3, 1, 2),
+        "the full width through MatMul",
+    ),
+    "products along columns": (
+        lambda x, conv, make: make(conv(x).transpose(2, 3)).transpose(2, 3),
+        "the full height through layers.1",
+    ),
+    "Fourier along rows": (
+        lambda x, conv, make: torch.fft.rfft(conv(x)).abs(),
+        "the full width through Fourier transform",
+    ),
+    "attention without a residual": (
+        lambda x, conv, make: functional.scaled_dot_product_attention(*[conv(x).flatten(2).mT] * 3),
+        "the full image through MatMul",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_the_totals_state_what_sees_one_axis(name: str) -> None:
+    function, text = PARTIAL[name]
+    net = Apply(function, nn.Conv2d(3, 4, 3, padding=1), nn.Linear(32, 32))
+    analysis = trace(net, IMAGE)
+    assert analysis.receptive_field_text == f"3 pixels along local paths, {text}"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, conv, make: conv(x).mean(3).mean(2),
+        lambda x, conv, make: conv(x).mean(3).flatten(1),
+        lambda x, conv, make: functional.avg_pool2d(functional.avg_pool2d(conv(x), (1, 32)), (32, 1)),
+    ],
+)
+def test_a_pool_along_one_axis_is_a_head(function: Callable[..., Tensor]) -> None:
+    net = Apply(function, nn.Conv2d(3, 4, 3, padding=1), nn.Linear(32, 32))
+    assert trace(net, IMAGE).receptive_field_text == "3 pixels"

@@ -104,7 +104,7 @@ class Locked(nn.Module):
             "Apply",
             "2 operations ran before it, the last was gt",
         ),
-        (Apply(lambda x: x[x > 0]), "branches on the values", "Apply", "the last was gt"),
+        (Apply(lambda x: x[x > 0]), "whose size depends on the values", "Apply", "the last was gt"),
         (NeedsMore(), "forward(images, mask) cannot be called with 1 input: missing", "NeedsMore", ""),
         (Locked(), "cannot be copied: TypeError", "Locked", ""),
     ],

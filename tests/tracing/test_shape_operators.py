@@ -202,6 +202,18 @@ CASES: dict[str, tuple[Any, ...]] = {
         c(3, 4, padding=1),
         c(4, 4),
     ),
+    "distances to vectors": (
+        lambda x, a, b: b(
+            torch.cdist(a(x).permute(0, 2, 3, 1), torch.eye(4, dtype=x.dtype)).permute(0, 3, 1, 2)
+        ),
+        c(3, 4),
+        c(4, 4),
+    ),
+    "fake quantization": (
+        lambda x, a, b: b(torch.fake_quantize_per_tensor_affine(a(x), 0.1, 0, -128, 127)),
+        c(3, 4),
+        c(4, 4),
+    ),
     "narrow": (lambda x, a, b: b(a(x).narrow(2, 5, 60)), c(3, 4), c(4, 4)),
     "tile": (lambda x, a, b: b(a(x).tile(1, 2, 1, 1)), c(3, 4), c(8, 4)),
     "stack": (lambda x, a, b: b(torch.stack([a(x), a(x)], 2).sum(2)), c(3, 4), c(4, 4)),

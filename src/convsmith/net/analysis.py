@@ -12,7 +12,7 @@ from math import prod
 
 from convsmith.net.cells import compact_cells, macs_text, note_lines, receptive_field_text
 from convsmith.net.inputs import Input
-from convsmith.net.remarks import input_remarks, member_remarks
+from convsmith.net.remarks import axis_names, input_remarks, member_remarks
 from convsmith.net.rows import FULL_MAP, IMAGE, Axes, ReceptiveField, Row, Shape
 from convsmith.text import markdown_table, plural
 
@@ -20,6 +20,7 @@ from convsmith.text import markdown_table, plural
 BYTES_PER_VALUE = 4
 # Bytes of one weight by file format.
 FILE_FORMATS = {"fp32": 4, "fp16": 2, "int8": 1}
+_RECURRENT = {"RNN", "GRU", "LSTM"}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -178,32 +179,63 @@ class Analysis:
         return tuple(index for index in range(len(self.rows)) if index not in used)
 
     @cached_property
-    def global_rows(self) -> tuple[Row, ...]:
-        """The rows before the head through which every position also depends on the full image.
+    def mixing(self) -> dict[int, Axes]:
+        """The rows that combine all positions of a map before the head, by number, and along which axes.
 
-        They pool, attend or normalise over all positions, and their result joins the last map again.
+        They pool, attend or normalise. Either their result joins a map that is local along the axis, or it is
+        a map itself, as that of attention without a residual.
         """
-        last = {row for axis in range(len(self.input_shape) - 1) for row in self._last_maps(axis)}
-        return tuple(self.rows[index] for index in sorted(self._upstream(last)) if self._is_global(index))
+        found = {}
+        used = self._upstream(self._outputs)
+        joined = [self._upstream(self._last_maps(axis)) for axis in range(len(self.input_shape) - 1)]
+        for index in sorted(used):
+            row = self.rows[index]
+            axes = self._mixed_axes(index)
+            if axes and (_keeps_map(row) or any(index in joined[axis] for axis in axes)):
+                found[index] = axes
+        return found
 
-    def _is_global(self, index: int) -> bool:
+    def _mixed_axes(self, index: int) -> Axes:
+        """Return the axes along which a row combines all positions; all of them if its output is global."""
         row = self.rows[index]
-        if FULL_MAP in row.notes:
-            return True
+        every = tuple(range(len(self.input_shape) - 1))
         fields = [self.rows[source].out_field for source in row.sources if source != IMAGE]
-        local = IMAGE in row.sources or any(field.axes for field in fields)
-        return local and row.out_field.is_global
+        if IMAGE in row.sources:
+            fields.append(ReceptiveField.of_image(len(every)))
+        if FULL_MAP in row.notes:
+            return every
+        local = [axis for axis in every if any(each.axes and each.axes[axis].size for each in fields)]
+        if row.out_field.is_global:
+            return every if local else ()
+        return tuple(axis for axis in local if row.out_field.axes and not row.out_field.axes[axis].size)
+
+    @property
+    def global_rows(self) -> tuple[Row, ...]:
+        """The rows before the head through which every position also depends on the full image."""
+        every = len(self.input_shape) - 1
+        return tuple(self.rows[index] for index, axes in self.mixing.items() if len(axes) == every)
+
+    def rows_along(self, axis: int) -> tuple[Row, ...]:
+        """Return those through which every position also depends on all of one axis only."""
+        every = len(self.input_shape) - 1
+        full = {source for row in self.global_rows for source in row.sources}
+        return tuple(
+            self.rows[index]
+            for index, axes in self.mixing.items()
+            if axis in axes and len(axes) < every and index not in full
+        )
 
     @property
     def receptive_field_text(self) -> str:
         """The receptive field before the head, and the operations that combine all positions of the map."""
         text = receptive_field_text(self.final_receptive_field)
-        rows = self.global_rows
-        if not rows or self.final_receptive_field.unknown:
+        num_axes = len(self.input_shape) - 1
+        groups = [("image", self.global_rows)]
+        groups += [(name, self.rows_along(axis)) for axis, name in enumerate(axis_names(num_axes))]
+        parts = [f"the full {name} through {_names(rows)}" for name, rows in groups if rows]
+        if not parts or self.final_receptive_field.unknown:
             return text
-        names = ", ".join(row.name or row.operation for row in rows[:3])
-        more = f" and {plural(len(rows) - 3, 'more operation')}" if len(rows) > 3 else ""
-        return f"{text} along local paths, the full image through {names}{more}"
+        return f"{text} along local paths, {', '.join(parts)}"
 
     @property
     def receptive_field(self) -> int | None:
@@ -253,6 +285,18 @@ class Analysis:
     def file_bytes(self) -> dict[str, int]:
         """Size of the weights by format, with buffers in their own dtype."""
         return {name: self.parameters * size + self.buffer_bytes for name, size in FILE_FORMATS.items()}
+
+
+def _keeps_map(row: Row) -> bool:
+    """Whether the output of a row is a map or sequence again, and no pooled vector."""
+    if row.operation in _RECURRENT:
+        return row.in_shape[:-1] == row.out_shape[:-1]
+    return len(row.out_shape) > 1 and 2 * row.activations > prod(row.in_shape)
+
+
+def _names(rows: Sequence[Row]) -> str:
+    names = ", ".join(row.name or row.operation for row in rows[:3])
+    return names + (f" and {plural(len(rows) - 3, 'more operation')}" if len(rows) > 3 else "")
 
 
 def peak_activations(rows: Sequence[Row], input_shape: Shape) -> int:

@@ -43,6 +43,17 @@ def _sizes(weights: Weights) -> str:
     return f"{shown} and {len(rest):,} more ({sum(count for _, count in rest):,})" if rest else shown
 
 
+def axis_names(count: int) -> tuple[str, ...]:
+    """Return the names of the axes of an image.
+
+    >>> axis_names(2)
+    ('height', 'width')
+    """
+    return {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}.get(
+        count, tuple(f"axis {index + 1}" for index in range(count))
+    )
+
+
 def lines_text(counts: Iterable[int]) -> str:
     """Return numbers of rows and columns of the image.
 

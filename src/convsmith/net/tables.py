@@ -13,7 +13,7 @@ from convsmith.net.cells import (
     size_cell,
 )
 from convsmith.net.outline import outline_cells
-from convsmith.net.remarks import lines_text
+from convsmith.net.remarks import axis_names, lines_text
 from convsmith.net.rows import ReceptiveField, Row
 from convsmith.text import markdown_table, size_text
 
@@ -160,6 +160,10 @@ def record(analysis: Analysis) -> dict[str, Any]:
             "receptive_field": list(analysis.final_receptive_field.sizes) or None,
             "receptive_field_unknown": analysis.final_receptive_field.unknown or None,
             "full_image_through": [row.name or row.operation for row in analysis.global_rows],
+            "full_axis_through": {
+                name: [row.name or row.operation for row in analysis.rows_along(axis)]
+                for axis, name in enumerate(axis_names(len(analysis.input_shape) - 1))
+            },
             "unseen_pixels": None if analysis.uncovered is None else list(analysis.uncovered),
             "activations": analysis.activations,
             "peak_activation_bytes": analysis.peak_activation_bytes,

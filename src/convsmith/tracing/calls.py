@@ -10,6 +10,12 @@ from torch import Tensor
 from convsmith.net.rows import Axes, Window
 from convsmith.tracing.lineage import Lineage
 
+# Rounding to the values of a quantized type.
+FAKE_QUANTIZATION = (
+    "fake_quantize_per_tensor_affine_cachemask", "fake_quantize_per_channel_affine_cachemask",
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", "_fake_quantize_learnable_per_tensor_affine",
+    "_fake_quantize_learnable_per_channel_affine",
+)  # fmt: skip
 # Operator -> name in a row: that of the equivalent module, if there is one.
 _OPERATIONS = {
     "add": "Add",
@@ -32,6 +38,8 @@ _OPERATIONS = {
     "_embedding_bag": "EmbeddingBag",
     "_trilinear": "Bilinear",
     "_cdist_forward": "pairwise distance",
+    "_euclidean_dist": "pairwise distance",
+    **dict.fromkeys(FAKE_QUANTIZATION, "fake quantization"),
     "_fft_r2c": "Fourier transform",
     "_fft_c2c": "Fourier transform",
     "_fft_c2r": "inverse Fourier transform",

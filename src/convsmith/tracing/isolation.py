@@ -1,20 +1,17 @@
-"""Run a copy of a module without side effects on the module or the process."""
+"""Run a module without side effects on the process."""
 
-import copy
 import logging
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from convsmith.errors import ModuleError
 from convsmith.tracing.arguments import Arguments
-from convsmith.tracing.members import first_weight, named_buffers, named_modules, named_parameters
+from convsmith.tracing.members import first_weight, named_buffers, named_parameters
 
 
 def initialize_lazy_layers(module: nn.Module, arguments: Arguments) -> None:
@@ -24,30 +21,6 @@ def initialize_lazy_layers(module: nn.Module, arguments: Arguments) -> None:
         inputs = arguments.zeros(first_weight(module).device)
         with preserved_state(), torch.no_grad():
             module(*inputs.args, **inputs.kwargs)
-
-
-def copy_module(module: nn.Module) -> nn.Module:
-    """Return a deep copy.
-
-    Raises:
-        ModuleError: The module cannot be copied.
-    """
-    memo: dict[int, Any] = {}
-    for child in named_modules(module).values():
-        for value in vars(child).values():
-            # PyTorch does not copy results of earlier operations and random generators.
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-            elif isinstance(value, torch.Generator):
-                memo[id(value)] = value.clone_state()
-    try:
-        return copy.deepcopy(module, memo)
-    except Exception as error:
-        raise ModuleError(
-            f"cannot be copied: {type(error).__name__}: {error}",
-            where=type(module).__name__,
-            fix="keep locks, files and the like out of the module, or define __deepcopy__",
-        ) from error
 
 
 def _without_compilation() -> AbstractContextManager[None]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from convsmith.net.rows import FULL_MAP
 from convsmith.tracing import shape_operators as shapes
 from convsmith.tracing import window_operators as windows
-from convsmith.tracing.calls import Call, Effect, each_output, positive, unknown
+from convsmith.tracing.calls import FAKE_QUANTIZATION, Call, Effect, each_output, positive, unknown
 from convsmith.tracing.grid import axes_of, plain, sizes_of
 from convsmith.tracing.lineage import Lineage, combine
 from convsmith.tracing.macs import ATTENTION, MATRIX_PRODUCTS, factors, macs_of
@@ -174,7 +174,7 @@ def _recurrence(call: Call) -> Effect:
 
 
 def _last_dimension(call: Call) -> Effect:
-    """Embeddings, bilinear layers and distances: the features are the last dimension."""
+    """Embeddings and bilinear layers: the features are the last dimension."""
     paths = []
     for lineage in call.lineages:
         lost = range(len(call.shape) - 1, len(lineage.dims)) if len(lineage.dims) >= len(call.shape) else ()
@@ -183,6 +183,22 @@ def _last_dimension(call: Call) -> Effect:
         paths.append(replace(reduced, dims=dims))
     result, notes = combine(paths, call.shape)
     return Effect(lineages=each_output(call, result), operation=call.operation, notes=notes)
+
+
+def _distance(call: Call) -> Effect:
+    """Distances of all vectors `(..., m, k)` to all others `(..., n, k)`, as a product."""
+    first, second = (call.lineage(name) for name in ("x1", "x2"))
+    paths = []
+    if first is not None:
+        paths.append(_product(first, len(first.dims) - 1, call))
+    if second is not None:
+        count = len(second.dims)
+        turned = second.permute([*range(count - 2), count - 1, count - 2])
+        paths.append(_product(turned, count - 2, call))
+    result, notes = combine(paths, call.shape)
+    if result.unknown and not any(path.unknown for path in paths):
+        result, notes = combine([_mixed(path) for path in paths], call.shape)
+    return Effect(lineages=(result,), operation=call.operation, notes=notes)
 
 
 def _gate(call: Call) -> Effect:
@@ -198,6 +214,7 @@ _POINTWISE = {
     "bernoulli", "native_dropout", "tril", "triu", "rrelu_with_noise", "real", "imag", "_conj", "conj",
     "resolve_conj", "complex", "masked_scatter", "index_fill", "fill", "view_dtype", "nan_to_num", "angle",
     "log_sigmoid_forward", "renorm", "polar", "bucketize", "searchsorted",
+    *FAKE_QUANTIZATION,
 }  # fmt: skip
 
 # Operators that take the shape of a tensor and not its values.
@@ -287,5 +304,6 @@ _RULES: dict[str, Callable[[Call], Effect]] = {
                      "select_scatter"), shapes.scatter),
     "index_put": shapes.indexed_assignment,
     "glu": _gate,
+    **dict.fromkeys(("_euclidean_dist", "_cdist_forward"), _distance),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), shapes.channel_shuffle),
 }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
 from convsmith.tracing import grid, spans
 from convsmith.tracing.calls import Call, Effect, each_output, positive, unknown
@@ -238,7 +239,7 @@ def pick(call: Call) -> Effect:
         by_index = call.lineage("index")
         result, notes = combine([*paths, *([by_index] if by_index else [])], call.shape)
         return Effect(lineages=each_output(call, result), operation=call.operation, notes=notes)
-    values = _values(index) if call.name == "index_select" else None
+    values = _values(index, size_of(lineage.dims[place])) if call.name == "index_select" else None
     if values is None:
         return _picked_by_image(call)
     windows = spans.table([[each] for each in values])
@@ -255,7 +256,8 @@ def index(call: Call) -> Effect:
     if lineage is None or by_image:
         return _picked_by_image(call)
     if axes_of(lineage.dims[place] for place in places):
-        values = _values(indices[places[0]]) if len(places) == 1 else None
+        size = size_of(lineage.dims[places[0]])
+        values = _values(indices[places[0]], size) if len(places) == 1 else None
         if values is None:
             return unknown(call, _PICKED)
         windows = spans.table([[each] for each in values])
@@ -284,15 +286,13 @@ def _fit(lineage: Lineage, call: Call) -> Lineage:
     return replace(mixed, dims=dims)
 
 
-def _values(index: Any) -> list[int] | None:
-    """Return the values of a one-dimensional index that does not depend on the image, if they are known."""
+def _values(index: Any, size: int) -> list[int] | None:
+    """Return the positions, of `size`, of a one-dimensional index with known values; else None."""
     known = getattr(index, "constant", index)
-    if not isinstance(known, Tensor) or known.dim() != 1 or type(known).__name__ == "FakeTensor":
+    if not isinstance(known, Tensor) or known.dim() != 1 or isinstance(known, FakeTensor):
         return None
-    try:
-        return [int(value) for value in known.tolist()]
-    except RuntimeError:  # A list of one index, as in x[..., [0]], has no values while shapes are traced.
-        return None
+    with unset_fake_temporarily():
+        return [int(value) % size for value in known.tolist()]
 
 
 def diagonal(call: Call) -> Effect:

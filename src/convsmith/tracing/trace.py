@@ -32,12 +32,14 @@ from convsmith.net.rows import IMAGE, UNUSED, ReceptiveField, Row, Shape, Window
 from convsmith.tracing import views
 from convsmith.tracing.arguments import Arguments, tensors_of, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
+from convsmith.tracing.copies import copy_module
 from convsmith.tracing.grid import plain_dims, size_of
-from convsmith.tracing.isolation import copy_module, initialize_lazy_layers, preserved_state
+from convsmith.tracing.isolation import initialize_lazy_layers, preserved_state
 from convsmith.tracing.lineage import Lineage
 from convsmith.tracing.macs import macs_of_constant
 from convsmith.tracing.members import Members, first_weight, named_parameters, unwrap
 from convsmith.tracing.operators import effect_of, returns_constant
+from convsmith.tracing.values import Values, memory_of
 
 _NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -84,15 +86,16 @@ def trace(
 def _trace(module: nn.Module, arguments: Arguments, device: torch.device) -> Analysis:
     title = type(module).__name__
     runner = copy_module(module)
-    tracer = _Tracer(runner, arguments)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    tracer = _Tracer(runner, arguments, mode)
     try:
         runner.eval()
         initialize_lazy_layers(runner, arguments)
     except Exception as error:
         raise tracer.failure(error, title) from error
     # Lazy layers have their parameters now.
-    tracer = _Tracer(runner, arguments)
-    with preserved_state(), torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+    tracer = _Tracer(runner, arguments, mode)
+    with preserved_state(), torch.no_grad(), mode:
         fake = arguments.zeros(device)
         tracer.follow_inputs(fake)
         try:
@@ -124,9 +127,10 @@ class _Frame:
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Traces every operator of a forward pass."""
 
-    def __init__(self, module: nn.Module, arguments: Arguments) -> None:
+    def __init__(self, module: nn.Module, arguments: Arguments, mode: FakeTensorMode) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments = arguments
+        self.values = Values(mode)
         self.members = Members.of(module)
         self.names = self.members.paths
         self.counted: dict[int, str] = {}
@@ -144,6 +148,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.paused = False
 
     def follow(self, tensor: Tensor, lineage: Lineage) -> None:
+        tensor = self.values.current(tensor)
         self.alive[id(tensor)] = tensor
         self.lineages[id(tensor)] = lineage
         self.constants.pop(id(tensor), None)
@@ -161,15 +166,15 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.hold(tensor, rows, {})
 
     def lineage_of(self, tensor: Tensor) -> Lineage | None:
-        return self.lineages.get(id(tensor))
+        return self.lineages.get(id(self.values.current(tensor)))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        packet, schema = func.overloadpacket.__name__, func._schema  # noqa: SLF001 - public in C++ only
+        args, kwargs = self.arguments_of(func, args, kwargs or {})
+        result = self.values.call(func, args, kwargs, writes=schema.is_mutable)
         outputs = list(tensors_in(result))
         if self.paused or func.namespace == "prim" or not outputs:
             return result
-        packet, schema = func.overloadpacket.__name__, func._schema  # noqa: SLF001 - public in C++ only
         call = Call(
             name=packet.removesuffix("_") if schema.is_mutable else packet,
             builtin=func.namespace == "aten",
@@ -185,6 +190,20 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if schema.is_mutable and (before or self.lineage_of(outputs[0])):
             self.update_views(outputs[0])
         return result
+
+    def arguments_of(
+        self, func: Any, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of an operator; real tensors that are written become fake ones."""
+        schema = func._schema  # noqa: SLF001 - public in C++ only
+        self.values.note((args, kwargs))
+        if schema.is_mutable:
+            named = _named(schema, args, kwargs)
+            targets = [named.get(each.name) for each in schema.arguments if each.is_write]
+            for real, fake in self.values.write(tensors_in(targets)):
+                self.hold(fake, self.constants.get(id(real), frozenset()), self.parameters_of([real]))
+        arguments: tuple[tuple[Any, ...], dict[str, Any]] = self.values.arguments(func, (args, kwargs))
+        return arguments
 
     def observe(self, call: Call, *, pointwise: bool) -> None:
         effect = effect_of(call, pointwise=pointwise)
@@ -220,22 +239,23 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return any(type(frame.module).__module__.startswith("torch.nn.utils") for frame in self.frames)
 
     def hold(self, constant: Tensor, rows: frozenset[int], parameters: dict[int, Tensor]) -> None:
+        constant = self.values.current(constant)
         self.alive[id(constant)] = constant
         self.constants[id(constant)] = rows
         self.origins[id(constant)] = parameters
 
     def sources_of(self, tensors: list[Tensor]) -> frozenset[int]:
         """Return the rows that computed tensors."""
-        constants = (self.constants.get(id(tensor), frozenset()) for tensor in tensors)
+        constants = (self.constants.get(id(self.values.current(each)), frozenset()) for each in tensors)
         lineages = (self.lineage_of(tensor) for tensor in tensors)
         return frozenset().union(*constants, *(lineage.rows for lineage in lineages if lineage))
 
     def update_views(self, written: Tensor) -> None:
         """Update the tensors that share memory with one that was modified in place."""
         lineage = self.lineage_of(written)
-        memory = _memory(written)
+        memory = memory_of(written)
         for tensor in list(self.alive.values()):
-            if tensor is written or _memory(tensor) != memory:
+            if tensor is written or memory_of(tensor) != memory:
                 continue
             after = views.update(tensor, self.lineage_of(tensor), written, lineage)
             if after is not None:
@@ -359,8 +379,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the parameters among tensors, and those from which they were computed."""
         parameters: dict[int, Tensor] = {}
         for tensor in tensors:
-            parameters |= self.origins.get(id(tensor), {})
-            if self.members.is_weight(tensor):
+            if id(tensor) in self.origins:
+                parameters |= self.origins[id(tensor)]
+            elif self.members.is_weight(tensor):
                 parameters[id(tensor)] = tensor
         return parameters
 
@@ -402,8 +423,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.rows:
             context += f", the last was {self.rows[-1].name} with output {_shapes([self.rows[-1].out_shape])}"
         if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
+            what = "branches on the values of the image"
+            if isinstance(error, DynamicOutputShapeException):
+                what = (
+                    "has a tensor whose size depends on the values of the image, as after picking by a mask"
+                )
             return ModuleError(
-                "the forward pass branches on the values of the image",
+                f"the forward pass {what}",
                 where=where,
                 context=context,
                 fix="only shapes are traced: branch on shapes or settings, or pass a part without the branch",
@@ -491,11 +517,6 @@ class _Functions(TorchFunctionMode):
 
 def _bytes_in_file(buffer: Tensor) -> int:
     return BYTES_PER_VALUE if buffer.is_floating_point() else buffer.element_size()
-
-
-def _memory(tensor: Tensor) -> int:
-    """Identify the storage of a fake tensor, which has no address."""
-    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - see above
 
 
 def _merged(effects: list[Effect]) -> Effect:
