@@ -19,13 +19,16 @@ from convsmith.data.dataset import load as load_data
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
+from convsmith.system.progress import show_progress
 from convsmith.system.signals import STOP_SIGNALS
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
 
 # Tests of commands compare standard error. `tests/system/test_progress.py` tests the lines.
+# For processes that tests start, and for this one, which has read the variable.
 os.environ["CONVSMITH_PROGRESS"] = "0"
+show_progress(show=False)
 
 # Each worker of pytest-xdist computes on one core: threads of several workers would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
