@@ -129,3 +129,26 @@ def test_names_that_are_none_of_a_notebook(name: str, tiny_run: Path, tmp_path: 
     assert (ended.code, ended.out) == (2, "")
     assert "not the name of a notebook" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [("train", "`convsmith resume RUN`"), ("search", "the same command"), ("predict", "")],
+)
+def test_only_what_is_kept_is_promised(command: str, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    arguments = {
+        "train": ("digits",),
+        "search": ("course-cifar10", "--recipe", "digits"),
+        "predict": ("digits", "."),
+    }[command]
+    monkeypatch.setattr("convsmith.recipes.loader.load", interrupt)
+    monkeypatch.setattr("convsmith.models.image_inputs.image_sources", interrupt)
+    monkeypatch.setattr("convsmith.load_recipe", interrupt)
+    ended = in_process(command, *arguments)
+    assert ended.code == 130
+    assert ended.err.startswith("interrupted")
+    assert kept in ended.err
+    assert bool(kept) == (";" in ended.err)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from convsmith.errors import FileError
-from convsmith.system import files, reading
+from convsmith.system import files, paths, reading
 from helpers.killed import killed_before
 
 
@@ -199,3 +199,38 @@ def test_the_longest_name_can_be_written(length: int, tmp_path: Path) -> None:
     assert path.read_text() == "x"
     with pytest.raises(FileError, match="File name too long"):
         files.write_text(tmp_path / ("x" * 256), "x")
+
+
+def test_permissions_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "private.txt"
+    path.write_text("old")
+    path.chmod(0o600)
+    files.write_text(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == "new"
+
+
+def test_a_read_only_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fixed.txt"
+    path.write_text("old")
+    path.chmod(0o444)
+    (tmp_path / "link").symlink_to(path)
+    # The superuser may write to every file.
+    monkeypatch.setattr(os, "access", lambda path, mode: os.stat(path).st_mode & mode << 6 == mode << 6)
+    for name in ("fixed.txt", "link"):
+        with pytest.raises(FileError, match="cannot write: Permission denied"):
+            files.write_text(tmp_path / name, "new")
+        with pytest.raises(FileError, match="cannot write: Permission denied"):
+            paths.check_outputs([tmp_path / name])
+    assert path.read_text() == "old"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fixed.txt", "link"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert list(tmp_path.iterdir()) == []

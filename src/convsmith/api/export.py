@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convsmith.exporters.code import source_files
 from convsmith.models.model import Model
 from convsmith.models.resolve import model_files, resolve, resolve_trained
-from convsmith.system import files, paths
+from convsmith.system import files, folders, paths
 
 if TYPE_CHECKING:
     from convsmith.exporters.parity import Parity
@@ -95,6 +95,7 @@ def export_onnx(
     path = Path(path)
     model = resolve_trained(str(target))
     paths.check_outputs([path], model_files(model.reference))
+    folders.check_destination(path.absolute().parent)
     content, parity = verified_onnx(model, int8=int8, images=images)
     files.write_files({path: content}, replace=replace)
     return parity

@@ -63,9 +63,9 @@ def run(arguments: list[str]) -> int:
     except ConvsmithError as error:
         return _fail(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted(signal.SIGINT)
+        return _interrupted(signal.SIGINT, arguments)
     except _TerminatedError as error:
-        return _interrupted(error.number)
+        return _interrupted(error.number, arguments)
     except OSError as error:
         return _output_failed(error) if _is_output_error(error) else _fail(_system_error(error))
     except MemoryError:
@@ -108,10 +108,16 @@ def _termination_as_exception() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _interrupted(number: int) -> int:
+def _interrupted(number: int, arguments: list[str]) -> int:
     from convsmith.cli.output import print_error
 
-    print_error("interrupted; a run in progress is kept and can be resumed with `convsmith resume RUN`")
+    # Once a training or a search has begun, its own error says how far it is.
+    kept = {
+        "train": "; if a run folder exists, `convsmith resume RUN` continues it",
+        "resume": "; the same command continues",
+        "search": "; the same command continues",
+    }
+    print_error(f"interrupted{kept.get(arguments[0] if arguments else '', '')}")
     # The exit code that shells give to a process ended by a signal.
     return 128 + number
 

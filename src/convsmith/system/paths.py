@@ -107,12 +107,15 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
         inputs: Files to be read; those that do not exist are ignored.
 
     Raises:
-        FileError: An output is a folder, two outputs are the same file, or an output is an input.
+        FileError: An output is a folder or read-only, or an input; or two outputs are the same file.
     """
     written: dict[object, Path] = {}
     for path in outputs:
         if is_folder(path):
             raise FileError("this is a folder, expected a file", where=str(path), fix="name a file in it")
+        if exists(path) and not os.access(path, os.W_OK):
+            fix = "name another file, or permit writing to this one"
+            raise FileError("cannot write: Permission denied", where=str(path), fix=fix)
         if not is_stream(path):
             if (other := written.get(_identity(path))) is not None:
                 where = f"{other}, {path}"

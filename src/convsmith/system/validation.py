@@ -143,6 +143,8 @@ def expectation(details: ErrorDetails) -> str:
     if kind in bounds:
         words, key = bounds[kind]
         return f"{words} {context[key]}"
+    if kind == "string_unicode":
+        return "a text in UTF-8"
     if kind == "literal_error":
         return ", ".join(map(repr, _literals(details)))
     words = _EXPECTED.get(kind.split("_")[0], "") if kind.endswith(_OTHER_TYPE) else ""
