@@ -216,7 +216,7 @@ def test_a_read_only_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path.chmod(0o444)
     (tmp_path / "link").symlink_to(path)
     # The superuser may write to every file.
-    monkeypatch.setattr(os, "access", lambda path, mode: os.stat(path).st_mode & mode << 6 == mode << 6)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).stat().st_mode & mode << 6 == mode << 6)
     for name in ("fixed.txt", "link"):
         with pytest.raises(FileError, match="cannot write: Permission denied"):
             files.write_text(tmp_path / name, "new")
