@@ -230,3 +230,31 @@ def test_a_dilation_beyond_the_map_does_not_pass_and_gets_a_fix() -> None:
     (check,) = judge(Brief.model_validate({"require": ["dilated"]}), net)
     assert (check.verdict, check.actual) == ("fail", "0 layers, and 1 without effect")
     assert check.fix == "change C16:d40 to C16:d8 at character 5"
+
+
+PATTERN = {"blocks": {"count": 3, "convolutions": 1, "shrink": "strided-or-dilated"}}
+
+
+def test_one_block_has_no_end_that_shrinks() -> None:
+    """The fixes, one after the other, lead to the pattern."""
+    net = "C16 C16 C16 / G F10"
+    first = judge(Brief.model_validate(PATTERN), analysis_of(net))
+    assert [(check.verdict, check.actual) for check in first] == [
+        ("fail", "1"),
+        ("fail", "3"),
+        ("fail", "1 block"),
+    ]
+    assert first[0].fix == 'write the net as "C16 / C16 / C16 / G F10"'
+    second = judge(Brief.model_validate(PATTERN), analysis_of("C16 / C16 / C16 / G F10"))
+    assert [check.verdict for check in second] == ["pass", "pass", "fail"]
+    third = second[2].fix.removeprefix('write the net as "').rstrip('"')
+    checks = judge(Brief.model_validate(PATTERN), analysis_of(third))
+    assert [check.verdict for check in checks] == ["pass", "pass", "pass"]
+
+
+def test_fixes_of_blocks_in_a_module_are_in_the_words_of_pytorch() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    checks = judge(Brief.model_validate(PATTERN), trace(net, IMAGE))
+    fixes = [check.fix for check in checks if check.verdict == "fail"]
+    assert len(fixes) == 2
+    assert all("a child module of the net" in fix for fix in fixes)

@@ -198,13 +198,16 @@ def _block_checks(brief: Brief, analysis: Analysis, fixes: Fixes) -> Iterator[Ch
         )
     if pattern.shrink == "strided-or-dilated":
         plain = plain_block_ends(analysis)
+        # One block alone has no end that could shrink.
+        missing = len(parts) < min(pattern.count, 2)
+        blocks_text = plural(len(parts), "block") if missing else "all"
         title = "stride or dilation at block ends"
         yield _check(
             title,
-            passed=not plain and bool(parts),
-            actual=f"none in {', '.join(plain)}" if plain else "all",
+            passed=not plain and not missing,
+            actual=f"none in {', '.join(plain)}" if plain else blocks_text,
             required="in every block but the last",
-            fix=partial(fixes.block_ends, title, plain),
+            fix=partial(fixes.block_ends, title, pattern, plain),
         )
 
 

@@ -141,25 +141,37 @@ class Fixes:
             title,
             edits.block_borders,
             lambda other: abs(len(blocks(other.rows)) - pattern.count),
-            advice="separate blocks of convolutions by '/'",
+            advice=self._borders_advice(),
         )
 
     def block_lengths(self, title: str, pattern: BlockPattern, wrong: list[str]) -> str:
         each = pattern.convolutions or 0
         return self._smallest(
             title,
-            edits.any_of(_INSERT_CONVOLUTION, edits.removals(lambda layer: layer.kind.convolution)),
+            edits.any_of(
+                edits.block_borders, _INSERT_CONVOLUTION, edits.removals(lambda layer: layer.kind.convolution)
+            ),
             lambda other: sum(abs(len(block.convolutions) - each) for block in blocks(other.rows)),
-            advice=_block_names(f"give {each} to", wrong),
+            advice=f"give {each} to {', '.join(wrong)}" if wrong else self._borders_advice(),
         )
 
-    def block_ends(self, title: str, plain: list[str]) -> str:
+    def block_ends(self, title: str, pattern: BlockPattern, plain: list[str]) -> str:
+        least = min(pattern.count, 2)
+        shrinking = edits.any_of(edits.replacements(edits.dilated), edits.replacements(edits.strided))
         return self._smallest(
             title,
-            edits.any_of(edits.replacements(edits.dilated), edits.replacements(edits.strided)),
-            lambda other: len(plain_block_ends(other)),
-            advice=_block_names("give a stride or a dilation to the last convolution of", plain),
+            shrinking if plain else edits.any_of(edits.block_borders, shrinking),
+            # A new block adds at most one plain end, so that it is worth more.
+            lambda other: len(plain_block_ends(other)) + 2 * max(least - len(blocks(other.rows)), 0),
+            advice=f"give a stride or a dilation to the last convolution of {', '.join(plain)}"
+            if plain
+            else self._borders_advice(),
         )
+
+    def _borders_advice(self) -> str:
+        if isinstance(self._analysis, SpecAnalysis):
+            return "separate blocks of convolutions by '/'"
+        return "make each block of convolutions a child module of the net, for example an nn.Sequential"
 
     def _narrower(self, title: str) -> str:
         remedy = self._remedy(title)
@@ -187,7 +199,3 @@ class Fixes:
 def plain_block_ends(analysis: Analysis) -> list[str]:
     """Return the blocks, but the last, whose last convolution has neither a stride nor a dilation."""
     return [block.name for block in blocks(analysis.rows)[:-1] if not block.ends_strided_or_dilated]
-
-
-def _block_names(what: str, names: list[str]) -> str:
-    return f"{what} {', '.join(names)}" if names else "the net has no block of convolutions"
