@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convsmith.evaluation.receptive_field import layer_before_head
+from convsmith.evaluation.receptive_field import last_map
 from convsmith.net import source
+from convsmith.net.arithmetic import analyze
 from convsmith.net.cells import axes_text
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -94,7 +95,7 @@ def course_nets() -> Iterator[Net]:
         planned = plan(parse(model.net), input_shape, model)
         written = types.ModuleType(name)
         exec(source.source(planned), written.__dict__)  # noqa: S102 - the text is ours
-        features = output_of(layer_before_head(planned))
+        features = output_of(last_map(analyze(planned)).name)
         yield Net(name=name, make=written.__dict__["Net"], features=features, input_shape=input_shape)
 
 

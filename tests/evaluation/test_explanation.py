@@ -1,31 +1,22 @@
-"""Class-activation maps, occlusion maps and block maps of nets with known answers."""
+"""Occlusion maps of nets with known answers, and the explanations of a run."""
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from convsmith.errors import RunError
 from convsmith.evaluation import explanation
+from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import analyze
+from convsmith.tracing.trace import trace
 from helpers.evaluation import random_predictions, small_net
-
-
-@pytest.mark.parametrize("text", ["C8 C6:s2 / G F5", "C8 C6:s2 / G P5", "C8 C6:s2 / P5 G"])
-def test_activation_maps_have_the_logits_as_their_mean(text: str) -> None:
-    net_plan, net = small_net(text, classifier_norm=True, dropout=0.2)
-    images = torch.randn(4, 3, 16, 16)
-    maps = explanation.class_activation_maps(net, net_plan, images)
-    assert maps is not None
-    assert maps.shape == (4, 5, 8, 8)
-    with torch.no_grad():
-        assert torch.allclose(maps.mean((2, 3)), net(images), atol=1e-5)
-
-
-@pytest.mark.parametrize("text", ["C8 M2 / F5", "C8 / G F6 F5"])
-def test_other_heads_have_no_activation_maps(text: str) -> None:
-    net_plan, net = small_net(text)
-    assert explanation.class_activation_maps(net, net_plan, torch.randn(1, 3, 16, 16)) is None
+from helpers.hand_written import AFFINE, ConvBlocks, Ended, seeded
 
 
 def test_occlusion_finds_the_pixels_that_count() -> None:
@@ -43,6 +34,34 @@ def test_occlusion_finds_the_pixels_that_count() -> None:
     assert result[2:].abs().max() == result[:, 2:].abs().max() == 0
 
 
+@pytest.mark.parametrize("size", [(16, 16), (14, 14), (8, 40), (4, 70)])
+def test_occlusion_in_batches_is_that_of_one_batch(size: tuple[int, int]) -> None:
+    """The definition: the logits of all covered images at once."""
+    image = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
+    net = seeded(lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    patch = max(min(size) // 4, 1)
+    step = max(patch // 2, 1)
+    counts = [len(range(0, side - patch + 1, step)) for side in size]
+    covered = image.repeat(*counts, 1, 1, 1)
+    for row in range(counts[0]):
+        for column in range(counts[1]):
+            top, left = row * step, column * step
+            covered[row, column, :, top : top + patch, left : left + patch] = 0
+    with torch.no_grad():
+        expected = net(image[None])[0, 3] - net(covered.flatten(0, 1))[:, 3].view(*counts)
+    found = explanation.occlusion_map(net, image, 3)
+    if math.prod(counts) <= 256:
+        assert torch.equal(found, expected)
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def explained(net: nn.Module, analysis: Analysis) -> explanation.Explanation:
+    predictions = random_predictions(count=40)
+    indices = explanation.choose_images(predictions, np.arange(40), 8)
+    images = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    return explanation.explain(net, analysis, images, predictions, indices)
+
+
 def test_the_mode_of_the_net_is_restored(tmp_path: Path) -> None:
     net_plan, net = small_net("C4 / G F7")
     net.train()
@@ -50,15 +69,48 @@ def test_the_mode_of_the_net_is_restored(tmp_path: Path) -> None:
     indices = explanation.choose_images(predictions, np.arange(40), 8)
     assert len(indices) == len(set(indices)) == 8
     assert predictions.wrong[indices].sum() == 4
-    maps = explanation.explain(net, net_plan, torch.randn(8, 3, 16, 16), predictions, indices)
+    maps = explained(net, analyze(net_plan))
     assert net.training
-    assert not any(module._forward_pre_hooks for module in net.modules())
+    assert not any(module._forward_pre_hooks or module._forward_hooks for module in net.modules())
+    assert maps.names == ()
     explanation.write(maps, tmp_path / "e.npz")
     again = explanation.read(tmp_path / "e.npz", 40)
     assert again.for_predicted is not None
     assert (again.for_predicted == maps.for_predicted).all()
     with pytest.raises(RunError, match="damaged"):
         explanation.read(tmp_path / "e.npz", 3)
+
+
+@pytest.mark.parametrize("create", AFFINE, ids=lambda each: each.__name__)
+def test_modules_are_explained_by_logits(create: Callable[[], nn.Module], tmp_path: Path) -> None:
+    net = seeded(create)
+    maps = explained(net, trace(net, (3, 16, 16)))
+    assert maps.for_predicted is not None
+    assert maps.occlusion.shape == (8, 7, 7)
+    explanation.write(maps, tmp_path / "e.npz")
+    again = explanation.read(tmp_path / "e.npz", 40)
+    assert again.names == maps.names
+    assert [*map(np.shape, again.blocks)] == [*map(np.shape, maps.blocks)]
+
+
+def test_equal_logits_have_equal_explanations() -> None:
+    """Whether a net returns logits, log-probabilities or probabilities."""
+    ends: list[Callable[[Tensor], Tensor]] = [lambda x: x, lambda x: x.log_softmax(1), lambda x: x.softmax(1)]
+    nets = [seeded(lambda end=end: Ended(end)) for end in ends]  # type: ignore[misc]
+    maps = [explained(net, trace(net, (3, 16, 16))) for net in nets]
+    for each in maps[1:]:
+        assert (each.occlusion == maps[0].occlusion).all()
+        assert each.for_label is not None
+        assert (each.for_label == maps[0].for_label).all()
+
+
+def test_names_that_do_not_fit_the_blocks_are_damage(tmp_path: Path) -> None:
+    net = seeded(ConvBlocks)
+    maps = explained(net, trace(net, (3, 16, 16)))
+    assert maps.names[0] == "convblock1"
+    explanation.write(replace(maps, names=("a",)), tmp_path / "e.npz")
+    with pytest.raises(RunError, match="damaged"):
+        explanation.read(tmp_path / "e.npz", 40)
 
 
 def test_chosen_images_are_of_as_many_classes_as_possible() -> None:
@@ -72,18 +124,6 @@ def test_chosen_images_are_of_as_many_classes_as_possible() -> None:
     first = [index for place, index in enumerate(correct) if labels[place] not in labels[:place]]
     assert right == [*first, *(index for index in correct if index not in first)][: len(right)]
     assert len(chosen) == len(set(chosen)) == 40
-
-
-def test_block_maps_are_the_outputs_of_the_blocks() -> None:
-    _, net = small_net("C12 C6:s2 / C4 M2 / G F5", activation="relu")
-    image = torch.randn(3, 16, 16)
-    maps = explanation.block_maps(net, image)
-    assert [tuple(each.shape) for each in maps] == [(6, 8, 8), (4, 4, 4)]
-    with torch.no_grad():
-        first = net[0](image[None])
-        assert torch.equal(maps[0], first[0])
-        assert torch.equal(maps[1], net[1](first.clone())[0])
-    assert not any(child._forward_hooks for child in net.children())
 
 
 def test_the_most_variable_channels_keep_their_order() -> None:

@@ -1,6 +1,8 @@
 """The effective receptive field of nets whose gradient is known exactly."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,22 +15,29 @@ from torch import Tensor, nn
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.errors import ModuleError, ShapeError
+from convsmith.errors import ModuleError, RunError, ShapeError
+from convsmith.evaluation import receptive_field
 from convsmith.evaluation.receptive_field import (
     EffectiveReceptiveField,
     Square,
     effective_field,
-    layer_before_head,
+    last_map,
+    measure_noise,
+    read,
+    write,
 )
 from convsmith.net.arithmetic import analyze
 from convsmith.net.module import build
 from convsmith.net.notation import parse
-from convsmith.net.plan import plan
+from convsmith.net.plan import Branch, Plan, plan
 from convsmith.net.rows import AxisReceptiveField, ReceptiveField
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.receptive_field import field_lines, receptive_field_figure
-from helpers.nets import legal, notations
+from convsmith.system.rng import new_generator
+from convsmith.tracing.trace import trace
+from helpers import hand_written, modules
+from helpers.nets import examples, legal, net_settings, notations
 
 
 def ones(*convolutions: nn.Conv2d) -> nn.Sequential:
@@ -120,7 +129,7 @@ def test_the_energy_of_any_net_is_within_the_theoretical_field(text: str) -> Non
     planned = legal(text, NetSettings(activation="silu"), (2, 64, 64))
     rows = {row.name: row for row in analyze(planned).rows}
     try:
-        layer = layer_before_head(planned)
+        layer = last_map(analyze(planned)).name
     except ShapeError:
         return
     theoretical = rows[layer].out_field
@@ -190,14 +199,81 @@ def test_invalid_layers(layer: str, what: str) -> None:
         ("C8 P10 G", "block1.conv2"),
     ],
 )
-def test_the_layer_before_the_head(net: str, layer: str) -> None:
+def test_the_last_map_of_the_notation(net: str, layer: str) -> None:
     config = NetSettings(dropout=0.1)
-    assert layer_before_head(plan(parse(net), (3, 16, 16), config)) == layer
+    assert last_map(analyze(plan(parse(net), (3, 16, 16), config))).name == layer
 
 
-def test_a_net_without_a_map() -> None:
+def layer_before_head(planned: Plan) -> str:
+    """The definition for the notation: the last step before the first `G` or flattening, without dropout."""
+    steps = [step for block in planned.blocks for step in block]
+    kinds = ["Add" if isinstance(step, Branch) else step.operation for step in steps]
+    end = next(place for place, kind in enumerate(kinds) if kind in {"GlobalAvgPool2d", "Flatten"})
+    return [step.name for step, kind in zip(steps[:end], kinds, strict=False) if kind != "Dropout"][-1]
+
+
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(notations(), net_settings)
+def test_the_last_map_of_random_notations(text: str, config: NetSettings) -> None:
+    planned = legal(text, config)
+    assert last_map(analyze(planned)).name == layer_before_head(planned)
+
+
+@pytest.mark.parametrize("net", ["F10", "G F10"])
+def test_a_net_without_a_map(net: str) -> None:
     with pytest.raises(ShapeError, match="no map before its head"):
-        layer_before_head(plan(parse("F10"), (3, 8, 8)))
+        last_map(analyze(plan(parse(net), (3, 8, 8))))
+
+
+def test_a_window_over_the_full_map_is_no_map() -> None:
+    """Older versions measured its result; their files still have a layer."""
+    analysis = analyze(plan(parse("C8 C8:s2 A8 / F10"), (3, 16, 16)))
+    assert last_map(analysis).name == "block1.activation2"
+
+
+def test_files_of_older_versions(tmp_path: Path) -> None:
+    analysis = analyze(plan(parse("C8 C8:s2 A8 / F10"), (3, 16, 16)))
+    energy = np.full((16, 16), 1 / 256)
+    field = EffectiveReceptiveField(layer="", map_shape=(1, 1), position=(0, 0), energy=energy, num_images=3)
+    write(field, tmp_path / "old.npz")
+    again = read(tmp_path / "old.npz", analysis)
+    assert (again.layer, again.square) == ("block1.avgpool1", None)
+    write(replace(field, map_shape=(5, 5)), tmp_path / "other.npz")
+    with pytest.raises(RunError, match="damaged receptive field"):
+        read(tmp_path / "other.npz", analysis)
+
+
+@pytest.mark.parametrize(
+    ("create", "layer"),
+    [
+        (hand_written.ConvBlocks, "convblock3.2"),
+        (hand_written.FunctionsOnly, "ReLU"),
+        (hand_written.OneSequential, "model.5"),
+        # A layer that is called twice in its block.
+        (hand_written.ResNet, "layer4.1.relu"),
+        (hand_written.SqueezeAndExcitation, "mul"),
+        (modules.DirectParameters, "Add"),
+        (modules.Functional, "AvgPool2d"),
+        (modules.DenseBlockNet, "block2.3.Concat"),
+    ],
+)
+def test_the_last_map_of_modules(create: Callable[[], nn.Module], layer: str) -> None:
+    """Whatever makes it: its gradient is that of the method that returns the map."""
+    net = hand_written.seeded(create)
+    analysis = trace(net, (3, 16, 16))
+    field = measure_noise(net, analysis, seed=3, num_images=70)
+    assert field.layer == layer
+    # The same noise, in batches of 64.
+    noise = new_generator(3, receptive_field._SAMPLE)
+    total = torch.zeros(16, 16, dtype=torch.float64)
+    for count in (64, 6):
+        batch = torch.randn(count, 3, 16, 16, generator=noise).requires_grad_()
+        maps = net.features(batch)  # type: ignore[operator]
+        centre = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2].sum()
+        (gradient,) = torch.autograd.grad(centre, batch)
+        total += gradient.abs().sum((0, 1), dtype=torch.float64)
+    assert field.map_shape == tuple(maps.shape[2:])
+    np.testing.assert_allclose(field.energy, (total / total.sum()).numpy(), rtol=1e-4, atol=1e-9)
 
 
 def texts(figure: Figure) -> str:
@@ -307,7 +383,7 @@ class Lazy(nn.Sequential):
 
 @pytest.mark.parametrize(
     ("name", "layer", "size"),
-    [("Plain", "2", 7), ("Residual", "body", 5), ("Half", "2", 7), ("Lazy", "0", 3)],
+    [("Plain", "2", 7), ("Residual", "body.ReLU", 5), ("Half", "2", 7), ("Lazy", "0", 3)],
 )
 @pytest.mark.filterwarnings("ignore:Lazy modules")
 def test_a_module_is_measured_on_noise(
@@ -343,7 +419,7 @@ def test_notation_is_measured_on_noise(tmp_path: Path) -> None:
     ("arguments", "what"),
     [
         (["net.py:Two", "--input", "3x32x32", "--input", "3x32x32"], "other inputs than one image"),
-        (["net.py:Flat", "--input", "3x32x32"], "no layer returns a map"),
+        (["net.py:Flat", "--input", "3x32x32"], "no map before its head"),
         (["net.py:Plain"], "the input's shape is missing"),
         (["C8 / G F10"], "the input's shape is missing"),
         (["runs/none-1"], "no such run folder"),

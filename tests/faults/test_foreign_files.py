@@ -128,7 +128,7 @@ def test_an_inconsistent_safetensors_file_is_rejected(name: str, tmp_path: Path)
     with pytest.raises(RunError) as weights:
         RunFolder(path=tmp_path).load_weights(net)
     with pytest.raises(RunError) as tensor:
-        RunFolder(path=tmp_path).weight("a")
+        RunFolder(path=tmp_path).find_weight("a")
     with pytest.raises(RunError) as state:
         load_checkpoint(tmp_path / "state.safetensors")
     assert str(tmp_path / "model.safetensors") in str(weights.value)
@@ -279,7 +279,10 @@ def test_deeply_nested_overrides_are_text() -> None:
 def test_files_written_by_convsmith_pass(tmp_path: Path) -> None:
     content = safetensors.torch.save({"a": torch.arange(4.0)}, {"note": "[" * 1000})
     (tmp_path / "model.safetensors").write_bytes(content)
-    assert RunFolder(path=tmp_path).weight("a").tolist() == [0, 1, 2, 3]
+    weight = RunFolder(path=tmp_path).find_weight("a")
+    assert weight is not None
+    assert weight.tolist() == [0, 1, 2, 3]
+    assert RunFolder(path=tmp_path).find_weight("b") is None
     arrays: dict[str, Any] = {"a": np.zeros((2, 3)), "b": np.array([b"x"]), "c": np.array(1.5)}
     files.write_arrays(tmp_path / "a.npz", dict(arrays))
     assert {name: array.shape for name, array in reading.read_arrays(tmp_path / "a.npz").items()} == {

@@ -514,7 +514,7 @@ def run_readers(run: Path) -> list[Reader]:
     records = {name: json_of(reading.read_json(run / f"{name}.json")) for name in ("data", "results")}
     generators = {name: archives(each) for name, each in arrays.items()}
     reads_predictions = (partial(predictions.read, folder.predictions), compare)
-    reads_weights = (partial(folder.load_weights, net), partial(folder.weight, layer))
+    reads_weights = (partial(folder.load_weights, net), partial(folder.find_weight, layer))
     read_explanation = partial(explanation.read, folder.explanation, num_images)
     return [
         Reader("state", tensors(state), of(STATE, partial(load_checkpoint, run / STATE))),

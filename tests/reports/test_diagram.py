@@ -18,7 +18,7 @@ from convsmith.net.settings import NetSettings
 from convsmith.reports import diagram
 from convsmith.reports.layout import COLUMNS, Box, Kind, arrange, boxes
 from convsmith.tracing.trace import trace
-from helpers import modules
+from helpers import hand_written, modules
 from helpers.nets import legal, net_settings, notations
 from helpers.paths import ROOT
 
@@ -93,6 +93,13 @@ def test_places_of_random_nets(text: str, config: NetSettings) -> None:
 @pytest.mark.parametrize("module", modules.ALL, ids=lambda each: each.__name__)
 def test_places_of_modules(module: type[nn.Module]) -> None:
     assert_in_order(boxes(trace(module(), (3, 32, 32))))
+
+
+@pytest.mark.parametrize("module", hand_written.AFFINE, ids=lambda each: each.__name__)
+def test_nets_as_people_write_them_are_drawn(module: type[nn.Module]) -> None:
+    analysis = trace(module(), (3, 16, 16))
+    assert_in_order(boxes(analysis))
+    assert diagram.diagram(analysis).axes[0].patches
 
 
 def test_branches_side_by_side() -> None:

@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from convsmith.errors import FileError, RunError
+from convsmith.evaluation.block_maps import block_maps
+from convsmith.evaluation.class_activation import class_activation_maps
+from convsmith.evaluation.forward import Forward, logits_of
 from convsmith.evaluation.metrics import mistakes_of_each_class, rank_in_class
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
-from convsmith.net.plan import Plan
+from convsmith.net.analysis import Analysis
 from convsmith.system import files, reading
 from convsmith.training.metrics import eval_mode
 
 Maps = NDArray[np.float32]
 MOST_CHANNELS = 8
-# With only these operations after global pooling, the logits are the mean of the logits of the map.
-_AFFINE = {"Conv2d", "Linear", "BatchNorm2d", "Flatten", "Dropout"}
+# Images that are covered at once: those of a square image are one batch.
+_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Explanation:
     Attributes:
         indices: `(M,)`, the indices of the images in the split.
         for_predicted: `(M, h, w)`, the logit of the predicted class at each position of the last map; None
-            unless the net ends in global average pooling and affine layers.
+            unless the net ends in global average pooling and affine functions.
         for_label: `(M, h, w)`, the same for the class of the label.
         occlusion: `(M, a, b)`, the drop of the logit of the predicted class when a patch at that position is
             covered by the mean colour.
@@ -36,6 +39,8 @@ class Explanation:
         blocks: For the first image, the output of each block that is a map, `(K, h, w)`: the eight channels
             that vary most.
         channels: The number of channels of each of these blocks.
+        names: The path of each of these blocks, "" for a map that a function made; empty for the blocks of
+            the notation, which are numbered.
     """
 
     indices: Indices
@@ -45,6 +50,7 @@ class Explanation:
     patch: int
     blocks: tuple[Maps, ...] = ()
     channels: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def choose_images(predictions: Predictions, order: Indices, count: int) -> Indices:
@@ -65,46 +71,11 @@ def choose_images(predictions: Predictions, order: Indices, count: int) -> Indic
 
 
 @torch.no_grad()
-def class_activation_maps(net: nn.Module, plan: Plan, images_NCHW: Tensor) -> Tensor | None:  # noqa: N803
-    """Compute the logits at each position of the input of global average pooling.
-
-    Their mean over the map equals the logits of the net (CAM, Zhou et al., arXiv 1512.04150, with biases).
-
-    Args:
-        net: Built from the plan, in evaluation mode.
-        plan: Of the net.
-        images_NCHW: `(N, C, H, W)`, normalized.
-
-    Returns:
-        `(N, num_classes, h, w)`; None without such pooling, or with other than affine layers after it.
-    """
-    operations = list(plan.operations())
-    pools = [number for number, op in enumerate(operations) if op.operation == "GlobalAvgPool2d"]
-    if not pools or any(op.operation not in _AFFINE for op in operations[pools[-1] + 1 :]):
-        return None
-    pool = operations[pools[-1]]
-    if len(pool.in_shape) != 3 or pool.name.count(".") != 1:
-        return None
-    maps: list[Tensor] = []
-    handle = net.get_submodule(pool.name).register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
-    try:
-        net(images_NCHW)
-    finally:
-        handle.remove()
-    count, channels, height, width = maps[0].shape
-    places = maps[0].permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-    for op in operations[pools[-1] + 1 :]:
-        places = net.get_submodule(op.name)(places)
-    logits: Tensor = places.reshape(count, height, width, -1).permute(0, 3, 1, 2)
-    return logits
-
-
-@torch.no_grad()
-def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # noqa: N803
+def occlusion_map(forward: Forward, image_CHW: Tensor, label: int) -> Tensor:  # noqa: N803
     """Compute the drop of a class's logit when a patch is covered (Zeiler and Fergus, arXiv 1311.2901).
 
     Args:
-        net: In evaluation mode.
+        forward: A function from images to logits, such as a net in evaluation mode.
         image_CHW: `(C, H, W)`, normalized, so that 0 is the mean colour.
         label: The class.
 
@@ -115,37 +86,16 @@ def occlusion_map(net: nn.Module, image_CHW: Tensor, label: int) -> Tensor:  # n
     step = max(patch // 2, 1)
     height, width = image_CHW.shape[1:]
     rows, columns = range(0, height - patch + 1, step), range(0, width - patch + 1, step)
-    covered = image_CHW.repeat(len(rows) * len(columns), 1, 1, 1)
-    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
-        covered[number, :, row : row + patch, column : column + patch] = 0
-    uncovered = net(image_CHW[None])[0, label]
-    drop: Tensor = uncovered - net(covered)[:, label]
-    return drop.view(len(rows), len(columns))
-
-
-@torch.no_grad()
-def block_maps(net: nn.Module, image_CHW: Tensor) -> list[Tensor]:  # noqa: N803
-    """Return the outputs of the blocks for one image.
-
-    Args:
-        net: In evaluation mode; its children are the blocks.
-        image_CHW: `(C, H, W)`, normalized.
-
-    Returns:
-        The outputs `(channels, h, w)` that are maps of more than one position, in the order of the blocks.
-    """
-    outputs: list[Tensor] = []
-    handles = [
-        # A copy: the next block's activation may write into its input.
-        child.register_forward_hook(lambda _, __, output: outputs.append(output[0].detach().clone()))
-        for child in net.children()
-    ]
-    try:
-        net(image_CHW[None])
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [output for output in outputs if output.dim() == 3 and output[0].numel() > 1]
+    places = [(row, column) for row in rows for column in columns]
+    uncovered = forward(image_CHW[None])[0, label]
+    drops = []
+    for start in range(0, len(places), _BATCH):
+        batch = places[start : start + _BATCH]
+        covered = image_CHW.repeat(len(batch), 1, 1, 1)
+        for number, (row, column) in enumerate(batch):
+            covered[number, :, row : row + patch, column : column + patch] = 0
+        drops.append(uncovered - forward(covered)[:, label])
+    return torch.cat(drops).view(len(rows), len(columns))
 
 
 def most_variable_channels(maps_CHW: Tensor) -> Tensor:  # noqa: N803
@@ -162,40 +112,46 @@ def patch_size(image_CHW: Tensor | NDArray[np.float32]) -> int:  # noqa: N803
 
 def explain(
     net: nn.Module,
-    plan: Plan,
+    analysis: Analysis,
     images_NCHW: Tensor,  # noqa: N803
     predictions: Predictions,
     indices: Indices,
 ) -> Explanation:
     """Explain the predictions for some images. The mode of the net is restored.
 
+    Maps are those of the logits, also if the net returns probabilities or their logarithms.
+
     Args:
-        net: Built from the plan.
-        plan: Of the net.
+        net: From images to one value for each class.
+        analysis: Of the net.
         images_NCHW: `(M, C, H, W)`, normalized, on the device of the net.
         predictions: For the split.
         indices: `(M,)`, the indices of the images in the split.
     """
     predicted, labels = predictions.predicted[indices], predictions.labels[indices]
     with eval_mode(net):
-        logits = class_activation_maps(net, plan, images_NCHW)
+        logits = class_activation_maps(net, images_NCHW)
+        forward = logits_of(net, images_NCHW)
         occlusion = torch.stack(
             [
-                occlusion_map(net, image, int(label))
+                occlusion_map(forward, image, int(label))
                 for image, label in zip(images_NCHW, predicted, strict=True)
             ]
         )
-        blocks = block_maps(net, images_NCHW[0])
+        blocks = block_maps(net, analysis, images_NCHW[0])
     rows = np.arange(len(indices))
     by_class = None if logits is None else logits.float().cpu().numpy()
+    names = tuple(block.name for block in blocks)
+    numbered = tuple(f"block{number}" for number in range(1, len(blocks) + 1))
     return Explanation(
         indices=indices,
         for_predicted=None if by_class is None else by_class[rows, predicted],
         for_label=None if by_class is None else by_class[rows, labels],
         occlusion=occlusion.float().cpu().numpy(),
         patch=patch_size(images_NCHW[0]),
-        blocks=tuple(most_variable_channels(block).float().cpu().numpy() for block in blocks),
-        channels=tuple(len(block) for block in blocks),
+        blocks=tuple(most_variable_channels(block.maps_CHW).float().cpu().numpy() for block in blocks),
+        channels=tuple(len(block.maps_CHW) for block in blocks),
+        names=() if names == numbered else names,
     )
 
 
@@ -208,6 +164,7 @@ def write(explanation: Explanation, path: Path) -> None:
         "occlusion": explanation.occlusion,
         "patch": np.array(explanation.patch),
         "channels": np.array(explanation.channels, dtype=np.int64),
+        "names": np.array([name.encode() for name in explanation.names]) if explanation.names else None,
         **{f"block{number}": maps for number, maps in enumerate(explanation.blocks)},
     }
     files.write_arrays(path, arrays)
@@ -229,6 +186,7 @@ def read(path: Path, num_images: int) -> Explanation:
             patch=int(arrays["patch"]),
             blocks=tuple(arrays[f"block{number}"] for number in range(len(arrays.get("channels", ())))),
             channels=tuple(map(int, arrays.get("channels", ()))),
+            names=tuple(bytes(name).decode() for name in arrays.get("names", ())),
         )
         _check(explanation, num_images)
     except (FileError, ValueError, TypeError, KeyError, ArithmeticError) as error:
@@ -238,6 +196,8 @@ def read(path: Path, num_images: int) -> Explanation:
 
 def _check(explanation: Explanation, num_images: int) -> None:
     indices = explanation.indices
+    if explanation.names and len(explanation.names) != len(explanation.blocks):
+        raise ValueError("the numbers of blocks and their names differ")
     if indices.ndim != 1 or indices.dtype.kind != "i":
         raise ValueError("the indices are not a list of integers")
     if indices.min(initial=0) < 0 or indices.max(initial=0) >= num_images:

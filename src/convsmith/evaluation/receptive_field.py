@@ -7,10 +7,10 @@ It is the mean absolute gradient of the central position of a map with respect t
 Shapes: images `(N, C, H, W)`, fields `(H, W)`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,10 @@ from torch import Tensor, nn
 from convsmith.data.dataset import ImageDataset
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import FileError, ModuleError, RunError, ShapeError, suggest
+from convsmith.evaluation.function_calls import FunctionCall, FunctionCalls
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.net.analysis import Analysis
-from convsmith.net.arithmetic import SpecAnalysis
-from convsmith.net.plan import Branch, Plan, Step
-from convsmith.net.rows import ReceptiveField
+from convsmith.net.rows import IMAGE, ReceptiveField, Row
 from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
 from convsmith.tracing.members import first_weight, unwrap
@@ -37,7 +36,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9)
 # Luo et al. count the pixels above 1 - 95.45 % of the maximum: two standard deviations of a Gaussian.
 _THRESHOLD = 1 - 0.9545
 _SAMPLE, _BATCH = 104, 64
-_HEADS = {"GlobalAvgPool2d", "Flatten"}
+_DROPOUTS = {"Dropout", "Dropout2d", "AlphaDropout", "FeatureAlphaDropout"}
 Field = NDArray[np.float64]
 
 
@@ -155,22 +154,34 @@ def effective_field(
         >>> field.position, int((field.energy > 0).sum())
         ((4, 4), 9)
     """
+    modules = dict(net.named_modules())
+    if layer not in modules:
+        raise ModuleError(
+            f"no layer {layer!r}", where=type(net).__name__, fix=suggest(layer, filter(None, modules))
+        )
+    return _mean_field(net, batches, _Outputs(layer=layer, module=modules[layer]), theoretical)
+
+
+def _mean_field(
+    net: nn.Module, batches: Iterable[Tensor], outputs: "_Outputs", theoretical: ReceptiveField | None
+) -> EffectiveReceptiveField:
+    """Return the field of the last of some outputs; see `effective_field`."""
     total: Field | None = None
     count, places = 0, ((0, 0), (0, 0))
     for images in batches:
-        gradient, places = _centre_gradient(net, images, layer)
+        gradient, places = _centre_gradient(net, images, outputs)
         energy = gradient.abs().sum(dim=(0, 1), dtype=torch.float64).cpu().numpy()
         total = energy if total is None else total + energy
         count += len(images)
     if total is None or not np.isfinite(total).all() or not total.any():
         raise ModuleError(
             "no gradient reaches the images from the centre of the map",
-            where=layer or type(net).__name__,
+            where=outputs.layer or type(net).__name__,
             fix="check that there are images, that the weights are finite, and that the layer is used",
         )
     map_shape, position = places
     return EffectiveReceptiveField(
-        layer=layer,
+        layer=outputs.layer,
         map_shape=map_shape,
         position=position,
         energy=total / total.sum(),
@@ -179,69 +190,107 @@ def effective_field(
     )
 
 
-def layer_before_head(plan: Plan) -> str:
-    """Return the path of the last layer before global pooling or flattening.
+def last_map(analysis: Analysis) -> Row:
+    """Return the row of the last map before the head, that is before global pooling or flattening.
 
     Dropout is skipped, since it does nothing in evaluation mode.
 
     Raises:
-        ShapeError: The net flattens the image itself.
+        ShapeError: No layer returns a map: the net flattens the image itself.
 
     Example:
-        >>> from convsmith.net.notation import parse
-        >>> from convsmith.net.plan import plan
-        >>> layer_before_head(plan(parse("C8 C8:s2 / G F10"), (3, 32, 32)))
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> last_map(analyze_notation("C8 C8:s2 / G F10", (3, 32, 32))).name
         'block1.activation2'
     """
-    steps = (step for block in plan.blocks for step in block)
-    maps = takewhile(lambda step: _operation(step) not in _HEADS, steps)
-    before = [step.name for step in maps if _operation(step) != "Dropout"]
-    if not before:
+    pending, seen, found = list(analysis.outputs or (len(analysis.rows) - 1,)), {IMAGE}, []
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        row = analysis.rows[number]
+        if len(row.out_shape) == 3 and all(row.out_field.sizes or (0,)) and row.operation not in _DROPOUTS:
+            found.append(number)
+        else:
+            pending += row.sources
+    if not found:
         raise ShapeError(
-            "the net has no map before its head", where="net", fix="begin it with C16, for example"
+            "the net has no map before its head", where="net", fix="begin it with a convolution, as C16"
         )
-    return before[-1]
+    return analysis.rows[max(found)]
 
 
-def _operation(step: Step) -> str:
-    return "Add" if isinstance(step, Branch) else step.operation
+@dataclass(frozen=True, kw_only=True)
+class _Outputs:
+    """The outputs of a layer, or of functions.
+
+    Attributes:
+        layer: Its path, or the name of the function.
+        module: The layer; None for all functions that return a map of the shape.
+        shape: `(C, h, w)` of the map; None for any.
+    """
+
+    layer: str
+    module: nn.Module | None
+    shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, row: Row, net: nn.Module) -> "_Outputs":
+        """Return those of a row: of its layer, or of all functions that return its shape, for a function."""
+        return cls(layer=row.name, module=dict(net.named_modules()).get(row.name), shape=row.out_shape)
+
+    @contextmanager
+    def watch(self, visit: Callable[[Any], None]) -> Iterator[None]:
+        """Pass each output of the shape to a function."""
+
+        def see(output: Any) -> None:
+            if self.shape is None or (isinstance(output, Tensor) and tuple(output.shape[1:]) == self.shape):
+                visit(output)
+
+        def see_call(call: FunctionCall) -> Tensor:
+            see(call.result)
+            return call.result
+
+        if self.module is None:
+            with FunctionCalls(see_call):
+                yield
+            return
+        hook = self.module.register_forward_hook(lambda _, __, output: see(output))
+        try:
+            yield
+        finally:
+            hook.remove()
 
 
 def _centre_gradient(
-    net: nn.Module, images: Tensor, layer: str
+    net: nn.Module, images: Tensor, outputs: _Outputs
 ) -> tuple[Tensor, tuple[tuple[int, int], tuple[int, int]]]:
-    """Return the gradient `(N, C, H, W)` of the central outputs; the size of the map, and its centre."""
-    outputs: list[Tensor] = []
-    places: list[tuple[tuple[int, int], tuple[int, int]]] = []
+    """Return the gradient `(N, C, H, W)` of the centre of the last output; the map's size, and its centre."""
+    centre: Tensor | None = None
+    places = ((0, 0), (0, 0))
 
-    def store_centre(_: nn.Module, __: Any, output: Any) -> None:
+    def store_centre(output: Any) -> None:
+        nonlocal centre, places
         if not isinstance(output, Tensor) or output.dim() != 4:
             kind = (
                 "x".join(map(str, output.shape[1:])) if isinstance(output, Tensor) else type(output).__name__
             )
-            raise ModuleError(f"its output is not a map: {kind}", where=layer or type(net).__name__)
+            where = outputs.layer or type(net).__name__
+            raise ModuleError(f"its output is not a map: {kind}", where=where)
         height, width = output.shape[2:]
-        places.append(((height, width), (height // 2, width // 2)))
+        places = ((height, width), (height // 2, width // 2))
         # Taken at once: a later operation may modify the map in place.
-        outputs.append(output[:, :, height // 2, width // 2].sum())
+        centre = output[:, :, height // 2, width // 2].sum()
 
-    modules = dict(net.named_modules())
-    if layer not in modules:
-        raise ModuleError(
-            f"no layer {layer!r}", where=type(net).__name__, fix=suggest(layer, filter(None, modules))
-        )
     with eval_mode(net), torch.enable_grad():
         images = images.detach().requires_grad_()
-        hook = modules[layer].register_forward_hook(store_centre)
-        try:
-            with backward_workarounds(images.device, images.dtype):
-                net(images)
-        finally:
-            hook.remove()
-        if not outputs:
-            raise ModuleError("the forward pass does not call it", where=layer)
-        (gradient,) = torch.autograd.grad(outputs[0], images)
-    return gradient, places[0]
+        with backward_workarounds(images.device, images.dtype), outputs.watch(store_centre):
+            net(images)
+        if centre is None:
+            raise ModuleError("the forward pass does not call it", where=outputs.layer)
+        (gradient,) = torch.autograd.grad(centre, images)
+    return gradient, places
 
 
 def square(theoretical: ReceptiveField | None, position: tuple[int, int]) -> Square | None:
@@ -258,27 +307,26 @@ def square(theoretical: ReceptiveField | None, position: tuple[int, int]) -> Squ
 
 
 def measure(
-    net: nn.Module, analysis: SpecAnalysis, data: ImageDataset, *, seed: int, num_images: int
+    net: nn.Module, analysis: Analysis, data: ImageDataset, *, seed: int, num_images: int
 ) -> EffectiveReceptiveField:
     """Measure the field of the last map before the head on random test images; see `effective_field`.
 
     Args:
-        net: With its weights, on its device.
+        net: With its weights, on its device; the map may be the output of a layer or of a function.
         analysis: Of the same network.
         data: Its test images are used.
         seed: Of the sample of test images.
         num_images: Size of the sample, at least 1; all test images if there are fewer.
 
     Raises:
-        ShapeError: The network flattens the image itself.
+        ShapeError: The network returns no map before its head.
         ModuleError: No gradient reaches the images, for example because all activations are 0.
     """
-    layer = layer_before_head(analysis.plan)
-    device = next(net.parameters()).device
+    row, device = last_map(analysis), next(net.parameters()).device
     drawn = torch.randperm(len(data.test), generator=new_generator(seed, _SAMPLE))
     sample = data.test.select(drawn[:num_images].sort().values.numpy())
     batches = normalized_batches(sample.images, Normalizer.of(data, device), _BATCH)
-    return effective_field(net, batches, layer, _theoretical(analysis, layer))
+    return _mean_field(net, batches, _Outputs.of(row, net), row.out_field)
 
 
 def measure_noise(
@@ -293,7 +341,8 @@ def measure_noise(
         num_images: At least 1.
 
     Raises:
-        ModuleError: The module takes other inputs, no layer returns a map, or no gradient reaches the images.
+        ModuleError: The module takes other inputs, or no gradient reaches the images.
+        ShapeError: No layer returns a map before the head.
     """
     net = unwrap(net)
     if len(analysis.inputs) > 1 or len(analysis.input_shape) != 3 or analysis.unit != "image":
@@ -302,46 +351,13 @@ def measure_noise(
             where=analysis.title,
             fix="wrap it in a module that takes the image and sets the others",
         )
-    dtype = first_weight(net).dtype
-    layer, theoretical = _last_map(net, analysis, torch.zeros(1, *analysis.input_shape, dtype=dtype))
+    row, dtype = last_map(analysis), first_weight(net).dtype
     generator = new_generator(seed, _SAMPLE)
     batches = (
         torch.randn(min(_BATCH, num_images - start), *analysis.input_shape, generator=generator).to(dtype)
         for start in range(0, num_images, _BATCH)
     )
-    return effective_field(net, batches, layer, theoretical)
-
-
-def _last_map(net: nn.Module, analysis: Analysis, image: Tensor) -> tuple[str, ReceptiveField]:
-    """Return the layer of the last map before the head, and its theoretical receptive field."""
-    shapes = _output_shapes(net, image)
-    for row in reversed(analysis.rows):
-        if len(row.out_shape) == 3 and row.out_field.axes and all(row.out_field.sizes):
-            # The output of a function is that of the module that calls it, if nothing follows.
-            for path in (row.name, row.layer):
-                if shapes.get(path) == row.out_shape:
-                    return path, row.out_field
-    raise ModuleError(
-        "no layer returns a map before the head", where=analysis.title, fix="name another module"
-    )
-
-
-def _output_shapes(net: nn.Module, image: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each layer's last output, without the batch."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [
-        module.register_forward_hook(
-            lambda _, __, output, path=path: shapes.update({path: tuple(getattr(output, "shape", ())[1:])})
-        )
-        for path, module in net.named_modules()
-    ]
-    try:
-        with eval_mode(net), torch.no_grad():
-            net(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return shapes
+    return _mean_field(net, batches, _Outputs.of(row, net), row.out_field)
 
 
 def write(field: EffectiveReceptiveField, path: Path) -> None:
@@ -355,7 +371,7 @@ def write(field: EffectiveReceptiveField, path: Path) -> None:
     files.write_arrays(path, arrays)
 
 
-def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
+def read(path: Path, analysis: Analysis) -> EffectiveReceptiveField:
     """Read the file of `write`.
 
     Args:
@@ -365,24 +381,29 @@ def read(path: Path, analysis: SpecAnalysis) -> EffectiveReceptiveField:
     Raises:
         RunError: The file is damaged, or belongs to another network.
     """
-    layer = layer_before_head(analysis.plan)
+    row = last_map(analysis)
     try:
         arrays = reading.read_arrays(path)
         # Reshaping fails on the field of a network with another input size.
         energy = arrays["energy"].astype(np.float64).reshape(analysis.input_shape[1:])
         rows, columns = (int(each) for each in arrays["position"])
         height, width = (int(each) for each in arrays["map_shape"])
+        # Older versions measured the result of a pooling window over the full map.
+        row = row if row.out_shape[1:] == (height, width) else _last_of_size(analysis, (height, width))
         return EffectiveReceptiveField(
-            layer=layer,
+            layer=row.name,
             map_shape=(height, width),
             position=(rows, columns),
             energy=energy / energy.sum(),
             num_images=int(arrays["num_images"]),
-            square=square(_theoretical(analysis, layer), (rows, columns)),
+            square=square(row.out_field, (rows, columns)),
         )
     except (FileError, ValueError, TypeError, KeyError) as error:
         raise RunError("damaged receptive field", where=str(path), fix=EVALUATE_AGAIN) from error
 
 
-def _theoretical(analysis: SpecAnalysis, layer: str) -> ReceptiveField:
-    return next(row.out_field for row in analysis.rows if row.name == layer)
+def _last_of_size(analysis: Analysis, size: tuple[int, int]) -> Row:
+    sizes = [row.out_shape[1:] for row in analysis.rows]
+    if size not in sizes:
+        raise ValueError(f"no map of {size}")
+    return analysis.rows[len(sizes) - 1 - sizes[::-1].index(size)]

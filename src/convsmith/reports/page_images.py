@@ -9,7 +9,8 @@ from convsmith.evaluation import explanation
 from convsmith.evaluation.explanation import Explanation
 from convsmith.evaluation.metrics import mistakes_of_each_class
 from convsmith.evaluation.predictions import Predictions
-from convsmith.net.layers.convolution import Conv2d
+from convsmith.net.analysis import Analysis
+from convsmith.net.rows import IMAGE, Row
 from convsmith.recipes.session import Session
 from convsmith.reports import galleries
 from convsmith.reports.galleries import Tile
@@ -175,8 +176,8 @@ def _explained_note(explanation: Explanation) -> str:
     )
     if explanation.for_predicted is None:
         return (
-            "The network does not end in global average pooling, so there are no class-activation maps. "
-            f"{occlusion}"
+            "The network does not end in global average pooling followed by linear functions alone, so there "
+            f"are no class-activation maps. {occlusion}"
         )
     height, width = explanation.for_predicted.shape[1:]
     return (
@@ -196,13 +197,13 @@ def _blocks(data: ImageDataset, explanation: Explanation | None) -> tuple[Sheet 
     size = (BLOCK_SIDE * height // max(height, width), BLOCK_SIDE * width // max(height, width))
     tiles: list[Pixels] = []
     notes = []
-    for number, (maps, channels) in enumerate(
-        zip(explanation.blocks, explanation.channels, strict=True), start=1
-    ):
+    names = explanation.names or tuple(f"Block {place + 1}" for place in range(len(explanation.blocks)))
+    for name, maps, channels in zip(names, explanation.blocks, explanation.channels, strict=True):
         indices = tuple(range(len(tiles), len(tiles) + len(maps)))
         tiles += [map_tile(each, max(size[0], 1), max(size[1], 1)) for each in maps]
         shape = " x ".join(map(str, maps.shape[1:]))
-        notes.append((f"Block {number}: {shape} cells, {len(maps)} of {channels} channels", indices))
+        note = f"{shape} cells, {len(maps)} of {channels} channels"
+        notes.append((f"{name}: {note}" if name else note, indices))
     return sheet(tiles), tuple(notes)
 
 
@@ -224,22 +225,46 @@ def _rgb(image: Pixels) -> Pixels:
 
 def _filters(folder: RunFolder, session: Session) -> tuple[Sheet | None, str]:
     """Return the filters of the first layer if it is a convolution larger than 1x1."""
-    first = next(session.analysis.plan.operations())
-    if first.operation == "PixelUnshuffle":
-        operations = session.analysis.plan.operations()
-        first = next(op for op in operations if op.operation != "PixelUnshuffle")
-    if not isinstance(first, Conv2d) or first.kernel < 2:
+    first = first_convolution(session.analysis)
+    weights = None if first is None else folder.find_weight(f"{first.name}.weight")
+    if first is None or weights is None or weights.ndim != 4:
         return None, ""
-    weights = folder.weight(f"{first.name}.weight")
     tiles = filter_tiles(weights[:MOST_FILTERS])
     return sheet([enlarged(tile) for tile in tiles]), _filters_note(first, len(tiles))
 
 
-def _filters_note(first: Conv2d, shown: int) -> str:
+def first_convolution(analysis: Analysis) -> Row | None:
+    """Return the layer that sees the image first if it is a convolution larger than 1x1.
+
+    Only what keeps every pixel may come before it: normalization, padding, and moving pixels to channels.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> first_convolution(analyze_notation("C8:k5 / G F10", (3, 32, 32))).kernel
+        (5, 5)
+    """
+    before = {IMAGE}
+    for number, row in enumerate(analysis.rows):
+        if not before.intersection(row.sources):
+            continue
+        if row.operation == "Conv2d":
+            return row if max(row.kernel) > 1 else None
+        if not _keeps_pixels(row):
+            return None
+        before.add(number)
+    return None
+
+
+def _keeps_pixels(row: Row) -> bool:
+    name = row.operation.lower().replace(" ", "")
+    return row.elementwise or "pad" in name or "unshuffle" in name or "norm" in name
+
+
+def _filters_note(first: Row, shown: int) -> str:
     channels = first.in_shape[0] // first.groups
     colours = {1: "grey", 3: "colour"}.get(channels, f"the mean over {channels} inputs")
     count = f"{shown} of {first.out_shape[0]}" if shown < first.out_shape[0] else f"{shown}"
-    size = f"{first.kernel} x {first.kernel} pixels"
+    size = f"{first.kernel[0]} x {first.kernel[1]} pixels"
     return f"{count} filters of {size}, {colours}; middle grey is 0, each is scaled by its largest weight."
 
 

@@ -115,7 +115,7 @@ def _write_explanations(
     order = torch.randperm(len(split), generator=new_generator(session.recipe.seed, _EXPLAINED)).numpy()
     indices = explanation.choose_images(test, order, NUM_EXPLAINED)
     images = _images(split, indices, normalize)
-    maps = explanation.explain(net, session.analysis.plan, images, test, indices)
+    maps = explanation.explain(net, session.analysis, images, test, indices)
     explanation.write(maps, folder.explanation)
 
 

@@ -320,18 +320,18 @@ class RunFolder:
                 fix="restore model.safetensors and recipe.toml as the training wrote them, or train again",
             ) from error
 
-    def weight(self, name: str) -> NDArray[np.float32]:
-        """Load one tensor of the weights, without building the net.
+    def find_weight(self, name: str) -> NDArray[np.float32] | None:
+        """Load one tensor of the weights, without building the net; None if there is none of this name.
 
         Raises:
-            RunError: The weights are damaged or have no tensor of this name.
+            RunError: The weights are damaged.
         """
         path = self.path / WEIGHTS
         try:
-            tensor: NDArray[np.float32] = safetensors.numpy.load(reading.read_safetensors(path))[name]
+            weights = safetensors.numpy.load(reading.read_safetensors(path))
         except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
             raise RunError(f"the weights do not fit the recipe's net: {error}", where=str(path)) from error
-        return tensor
+        return weights.get(name)
 
     def read_log(self) -> str:
         return reading.read_text(self.log)
