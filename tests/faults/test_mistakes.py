@@ -1,5 +1,7 @@
 """Mistakes on the command line: each gives a short error with its fix, and nothing is written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +154,20 @@ def test_only_what_is_kept_is_promised(command: str, kept: str, monkeypatch: pyt
     assert ended.err.startswith("interrupted")
     assert kept in ended.err
     assert bool(kept) == (";" in ended.err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code", "out", "err"),
+    [
+        ("format 'C8  / G F10'", ">&-", 0, "", ""),
+        ("format C8/", "2>&-", 2, "", ""),
+        ("predict digits -", "<&-", 1, "", "the file is empty"),
+        ("predict digits - --json", ">&- <&-", 1, "", "the file is empty"),
+    ],
+)
+def test_closed_streams(arguments: str, closed: str, code: int, out: str, err: str) -> None:
+    command = f"{sys.executable} -m convsmith {arguments} {closed}"
+    ended = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (code, out), ended.stderr
+    assert err in ended.stderr
+    assert bool(err) == bool(ended.stderr)

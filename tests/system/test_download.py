@@ -158,3 +158,17 @@ def test_a_password_goes_to_its_host_only() -> None:
 )
 def test_no_password_is_shown(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", "closed 97 bytes before the end"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "IncompleteRead"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\r\nabc", "the server returned 206"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", "the server returned 204"),
+    ],
+)
+def test_a_part_of_a_file_is_refused(answer: bytes, message: str) -> None:
+    with serving(lambda _: [answer]) as (place, _), pytest.raises(TransferError, match=message):
+        download(f"http://{place}/image.png", timeout=5, limit=1_000)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,6 +43,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code. No error shows a traceback."""
+    _open_closed_streams()
     try:
         import typer
 
@@ -77,6 +79,13 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _fail(_unexpected(error))
     return 0
+
+
+def _open_closed_streams() -> None:
+    """Put the null device in the place of standard streams that are closed, as by `>&-` in a shell."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the exit
 
 
 def _fail(error: ConvsmithError) -> int:

@@ -15,6 +15,8 @@ from convsmith.net.settings import NetSettings
 MAX_SIDE = 1024
 MAX_LABEL = 1000
 MAX_RECIPE = 100_000
+# Of a share.
+_ROUNDING = 1e-9
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -120,6 +122,11 @@ class TestMetrics(_Table):
             raise ValueError("expected a share of unsure predictions where some are wrong")
         if (self.accuracy_if_sure is None) != (self.unsure == 1):
             raise ValueError("expected an accuracy of sure predictions where there are some")
+        # The wrong predictions that are sure, counted in two ways.
+        of_wrong = (1 - (self.unsure_among_wrong or 0)) * (self.total - self.correct)
+        of_sure = (1 - self.unsure) * self.total * (1 - (self.accuracy_if_sure or 0))
+        if abs(of_wrong - of_sure) > _ROUNDING * self.total:
+            raise ValueError("the shares of unsure predictions contradict the correct predictions")
         return self
 
     @property
@@ -183,6 +190,8 @@ class BundleMetadata(_Table):
         measured, weights, confidence = self.measured, self.weights, self.confidence
         if len(measured.classes) != len(self.labels):
             raise ValueError(f"the counts of {len(measured.classes)} classes for {len(self.labels)} labels")
+        if len(set(self.labels)) < len(self.labels) or "" in self.labels:
+            raise ValueError("two labels are equal, or one is empty")
         correct = weights.correct_fp16 if weights.format == "fp16" else weights.correct_fp32
         if correct != measured.correct or max(weights.correct_fp16, weights.correct_fp32) > measured.total:
             raise ValueError("the correct predictions of the weights are not those of the test set")

@@ -1,6 +1,7 @@
 """Download over HTTP: one deadline and one budget of bytes for a whole transfer, redirects included."""
 
 import base64
+import http
 import http.client
 import io
 import re
@@ -59,7 +60,7 @@ def download(url: str, *, timeout: float, limit: int) -> bytes:
             request = urllib.request.Request(address, headers=login)  # noqa: S310 - the handlers are HTTP's
             try:
                 with opener.open(request, timeout=transfer.left()) as response:
-                    return b"".join(iter(lambda: response.read(_CHUNK), b""))
+                    return _body(response)
             except urllib.error.HTTPError as error:
                 error.close()
                 target = _redirect(address, error)
@@ -74,6 +75,17 @@ def download(url: str, *, timeout: float, limit: int) -> bytes:
             raise transfer.too_slow() from error
         raise TransferError(f"cannot be fetched: {str(reason)[:_MAX_REASON]}") from error
     raise TransferError(f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    """Return the body of a response. Raises TransferError if it is a part of the file."""
+    if response.status != http.HTTPStatus.OK:
+        raise TransferError(f"the server returned {response.status} {response.reason[:_MAX_REASON]}")
+    body = b"".join(iter(lambda: response.read(_CHUNK), b""))
+    # `read` with a size accepts a connection that closes early.
+    if response.length:
+        raise TransferError(f"the connection closed {response.length:,} bytes before the end")
+    return body
 
 
 def _address(url: str) -> tuple[str, dict[str, str]]:

@@ -275,7 +275,7 @@ def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileE
     # A name with a null byte is a ValueError.
     number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
     what = f"cannot write: {reason or error}"
-    if number == errno.ENOSPC and path.parent.is_dir():
+    if number == errno.ENOSPC and path.parent.is_dir() and not paths.is_stream(path):
         needed = f"needed {size:,} bytes, " if size else ""
         what += f"; {needed}free are {shutil.disk_usage(path.parent).free:,}"
     return FileError(
