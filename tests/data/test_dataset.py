@@ -105,6 +105,23 @@ def test_canonical_data_sets_are_identified(
     assert os.environ["CONVSMITH_DATA"] == str(real_data)
 
 
+@pytest.mark.parametrize(
+    ("name", "title", "identity"),
+    [
+        ("a\nTest accuracy: 100.00%", "a?Test accuracy: 100.00%", "a?Test accuracy: 100.00%"),
+        ("\x1b[31mred\u202e", "?[31mred?", "?[31mred?"),
+        ("MNIST, verified", "MNIST, verified", "MNIST, verified (the name of a folder)"),
+    ],
+)
+def test_names_of_folders_forge_nothing(name: str, title: str, identity: str, image_folder: Folder) -> None:
+    folder = image_folder({"train": 6, "test": 2}, name=name)
+    data = load(config(folder))
+    assert (data.title, data.identity) == (title, identity)
+    recipe = load_recipe("digits")
+    record = DataRecord.of(data, recipe.data)
+    assert record.verified_title == identity
+
+
 def test_training_from_disk_gives_the_same_weights() -> None:
     base = ["train.epochs=1", "model.net=C4 / G F10", "data.validation=0.1"]
     (memory, _), (disk, _) = (

@@ -376,6 +376,7 @@ def test_another_setting_is_not_the_result_of_the_library(overrides: list[str], 
         again = with_values(recipe, {"train.optimizer.lr": 0.5})
         assert again.description.startswith("Based on digits, with ")
         assert again.description.count("Based on") == 1
+        assert "\n" not in with_values(recipe, {"data.source": "a\nb"}).description
         assert again.description.endswith("; then train.optimizer.lr = 0.5 (was 0.01)")
 
 

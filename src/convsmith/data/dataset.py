@@ -370,4 +370,5 @@ def _identity(name: str, title: str, digest: str) -> str:
             return f"{canonical.title}, verified"
     if name in CANONICAL:
         return f"differs from {CANONICAL[name].title}"
-    return title
+    # The name of a folder must not look like the result of the comparison.
+    return f"{title} (the name of a folder)" if title.endswith("verified") else title

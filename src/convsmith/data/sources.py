@@ -26,7 +26,7 @@ from convsmith.data.tables import declared_names, encoded_image, find_columns, r
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.folders import expand_user
-from convsmith.text import plural
+from convsmith.text import one_line, plural
 
 HUB_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -141,14 +141,14 @@ def _local_copy(name: str) -> Source | None:
 
 
 def folder_title(folder: Path) -> str:
-    """Return the name of a folder; with its parent's if the name alone is that of a well-known data set.
+    r"""Return the name of a folder as a line; with its parent's if it alone is that of a well-known data set.
 
-    >>> folder_title(Path("pets")), folder_title(Path("/data/mini/MNIST"))
-    ('pets', 'mini/MNIST')
+    >>> folder_title(Path("pets")), folder_title(Path("/data/mini/MNIST")), folder_title(Path("a\nb"))
+    ('pets', 'mini/MNIST', 'a?b')
     """
     *_, parent, name = ("", *folder.absolute().parts)
     is_well_known = re.sub(r"[^a-z0-9]", "", name.lower()) in {each.replace("-", "") for each in NAMES}
-    return f"{parent}/{name}" if is_well_known else name
+    return one_line(f"{parent}/{name}" if is_well_known else name)
 
 
 def _hub_source(title: str, hub_id: str) -> Source:

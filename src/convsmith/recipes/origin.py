@@ -3,6 +3,7 @@
 from typing import Any
 
 from convsmith.recipes.schema import Recipe
+from convsmith.text import in_line
 
 # Fields that leave the meaning of a measured result: texts, seed, requirements, where the work is done.
 _NEUTRAL = (
@@ -68,7 +69,7 @@ def _value(leaves: dict[str, Any], key: str) -> str:
     if key not in leaves:
         return "unset"
     value = leaves[key]
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else in_line(str(value))
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."
 
 
