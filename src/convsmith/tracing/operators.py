@@ -12,7 +12,8 @@ from convsmith.tracing import shape_operators as shapes
 from convsmith.tracing import window_operators as windows
 from convsmith.tracing.calls import FAKE_QUANTIZATION, Call, Effect, each_output, positive, unknown
 from convsmith.tracing.grid import axes_of, plain, sizes_of
-from convsmith.tracing.lineage import Lineage, combine
+from convsmith.tracing.joins import combine
+from convsmith.tracing.lineage import Lineage
 from convsmith.tracing.macs import ATTENTION, MATRIX_PRODUCTS, factors, macs_of
 
 

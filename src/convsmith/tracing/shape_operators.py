@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 from convsmith.tracing import grid, spans
 from convsmith.tracing.calls import Call, Effect, each_output, positive, unknown
 from convsmith.tracing.grid import MIXED, Atom, Dim, axes_of, plain, size_of
-from convsmith.tracing.lineage import Lineage, combine, concatenate
+from convsmith.tracing.joins import combine, concatenate
+from convsmith.tracing.lineage import Lineage
 
 
 def concatenation(call: Call) -> Effect:

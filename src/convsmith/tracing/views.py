@@ -7,7 +7,8 @@ from torch import Tensor
 
 from convsmith.tracing import grid, spans
 from convsmith.tracing.grid import axes_of, plain
-from convsmith.tracing.lineage import Lineage, combine
+from convsmith.tracing.joins import combine
+from convsmith.tracing.lineage import Lineage
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from math import prod
 from convsmith.tracing import grid, spans
 from convsmith.tracing.calls import Call, Effect, each_output, per_axis, unknown
 from convsmith.tracing.grid import plain, size_of
-from convsmith.tracing.lineage import Lineage, combine, map_windows
+from convsmith.tracing.joins import combine
+from convsmith.tracing.lineage import Lineage, map_windows
 
 
 def convolution(call: Call) -> Effect:
