@@ -26,6 +26,7 @@ from convsmith.net.layers.registry import KINDS
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load, recipe_names
 from helpers.lowest import floors
+from helpers.notebooks import write_notebook
 from helpers.paths import ROOT
 
 HASHES = (ROOT / "hashes.txt").read_text(encoding="utf-8")
@@ -98,9 +99,13 @@ def write_example_files(folder: Path) -> None:
         "from torch import nn\n\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self):\n"
-        "        super().__init__(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))\n",
+        "        super().__init__(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 30 * 30, 10))\n\n"
+        "class Wide(nn.Sequential):\n"
+        "    def __init__(self, classes, width):\n"
+        "        super().__init__(nn.Conv2d(3, width, 32), nn.Flatten(), nn.Linear(width, classes))\n",
         encoding="utf-8",
     )
+    write_notebook(folder / "S8.ipynb", "from mynet import Net")
     (folder / "mybrief.toml").write_text("max_parameters = 100_000\n", encoding="utf-8")
 
 

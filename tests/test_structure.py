@@ -18,6 +18,7 @@ LEVELS = [
     ("system",),
     ("net",),
     ("tracing",),
+    ("modules",),
     ("data",),
     ("briefs",),
     ("training",),

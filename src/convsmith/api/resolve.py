@@ -13,7 +13,8 @@ def resolve(
 
     Args:
         name: A net in the notation, a recipe's name or file, a zoo model, the folder of a run or a bundle, or
-            `file.py:Class`. `recipe:NAME` and `zoo:NAME` choose where one word names both.
+            a module: `file.py:Class`, `notebook.ipynb:Class`, `package.module:function()`. `recipe:NAME` and
+            `zoo:NAME` choose where one word names both.
         overrides: Settings of the net, or fields of the recipe, as `key=value`.
         input_shape: `(C, H, W)` of one image; by default that of the model's own data. For a module the same
             as in `summary`.

@@ -64,7 +64,9 @@ def summary(
 
     if csv_file and csv_file != "-":
         paths.check_outputs([Path(csv_file)], model_files(target))
-    analysis = resolve(target, overrides, input_shape).analysis
+    model = resolve(target, overrides, input_shape)
+    print_module_notes(model)
+    analysis = model.analysis
     if csv_file:
         text = spreadsheet.outline_csv(analysis, depth) if depth else spreadsheet.rows_csv(analysis)
         if csv_file == "-":
@@ -107,6 +109,7 @@ def check(
     from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 
     model = resolve(target, overrides, input_shape)
+    print_module_notes(model)
     checks = model.judge(load_brief(brief) if brief else None)
     suggestions = hints(model.analysis)
     if as_json:
@@ -136,6 +139,7 @@ def draw(
 ) -> None:
     """Draw a network: layers, shapes, branches and receptive field."""
     model = resolve(target, overrides, input_shape)
+    print_module_notes(model)
     for path in cs.draw(model.analysis, out, heading=model.name if model.recipe else ""):
         print_text(str(path))
 
@@ -160,6 +164,13 @@ def receptive_field(
     field, picture = cs.receptive_field(model, out, num_images=images)
     for line in (*field_lines(field), str(picture)):
         print_text(line)
+
+
+def print_module_notes(model: cs.Model) -> None:
+    """Print on standard error what was left out of a user's file."""
+    if model.kind == "module":
+        for note in model.notes:
+            print_error(note)
 
 
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:

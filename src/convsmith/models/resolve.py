@@ -5,7 +5,8 @@
 | `digits`, `recipe:digits`, `my.toml` | a recipe, with its initial weights |
 | `digits`, `zoo:digits`, `digits-best` | a trained model of the zoo |
 | `runs/digits-1`, `my-bundle/` | a run folder or a bundle, with its trained weights |
-| `model.py:Net(width=32)` | a PyTorch module in a file |
+| `model.py:Net(width=32)`, `S7.ipynb:Net` | a PyTorch module in a file or notebook |
+| `timm.models.resnet:resnet18()` | a PyTorch module of an installed package |
 | `"C16 C16:s2 / G F10"` | a net in the notation |
 
 A word that names both a recipe and a zoo model denotes the recipe, or the zoo model for commands that need
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from convsmith.errors import BundleError, RecipeError, suggest
+from convsmith.modules.reference import file_of, is_reference
 from convsmith.net.inputs import Input, Inputs, image_shape, inputs_of
 from convsmith.system import folders, paths
 
@@ -38,8 +40,8 @@ def resolve(
     """Resolve a name to a model. PyTorch is imported for runs and modules only.
 
     Args:
-        text: A recipe's name or TOML file, a zoo model, the folder of a run or a bundle, `file.py:Class`, or
-            a net in the notation.
+        text: A recipe's name or TOML file, a zoo model, the folder of a run or a bundle, a net in the
+            notation, or a module: `file.py:Class`, `notebook.ipynb:Class`, `package.module:function()`.
         overrides: Fields of the recipe, or settings of the net, as `key=value`; a trained model accepts
             fields of its brief only.
         input_shape: `(C, H, W)` of one image; by default that of the model's own data. A module may have
@@ -63,7 +65,7 @@ def resolve(
     """
     reference = _locate(text, "recipe" if overrides else prefer)
     model = _open(reference, overrides, None if input_shape is None else inputs_of(input_shape))
-    model.notes, model.reference = _notes(text, reference), text
+    model.notes, model.reference = (*model.notes, *_notes(text, reference)), text
     return model
 
 
@@ -105,7 +107,7 @@ def model_files(text: str) -> tuple[Path, ...]:
     """Return the files that the model of a name is read from, whether they exist or not."""
     if not text:
         return ()
-    named = Path(f"{text.partition('.py:')[0]}.py"), Path(text)
+    named = Path(file_of(text) or text), Path(text)
     if not paths.is_folder(Path(text)):
         return named
     from convsmith.models.bundle import CONTENTS, MANIFEST
@@ -126,7 +128,7 @@ def _locate(text: str, prefer: Preference) -> _Reference:
         raise RecipeError("the name of the model is empty", fix="name a recipe, a run, a bundle or a net")
     if text.startswith("zoo:"):
         return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
-    if ".py:" in text or text.endswith(".py"):
+    if is_reference(text):
         return _Reference(kind="module", text=text)
     if text.startswith("recipe:") or text.endswith(".toml"):
         return _Reference(kind="recipe", text=text)

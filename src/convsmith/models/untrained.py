@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from convsmith.errors import RecipeError
+from convsmith.errors import ModuleError, RecipeError
 from convsmith.models.model import Model
 from convsmith.net.arithmetic import analyze, analyze_notation
 from convsmith.net.inputs import Input
@@ -37,7 +37,7 @@ class NotationModel(Model):
 
 
 class ModuleModel(Model):
-    """A PyTorch module in a file, `file.py:Class(...)`."""
+    """A PyTorch module in a file, a notebook or an installed package, such as `file.py:Class(...)`."""
 
     kind = "module"
 
@@ -48,12 +48,17 @@ class ModuleModel(Model):
                 where=overrides[0],
                 fix="give the class arguments, as in 'model.py:Net(width=32)'",
             )
-        from convsmith.tracing.load import load_module
+        from convsmith.modules.load import load_module
         from convsmith.tracing.trace import trace
 
-        self._module = load_module(text)
-        analysis = trace(self._module, _required(inputs))
+        loaded = load_module(text)
+        self._module = loaded.create()
+        try:
+            analysis = trace(self._module, _required(inputs))
+        except ModuleError as error:
+            raise loaded.explained(error) from error
         super().__init__(analysis.title, analysis)
+        self.notes = loaded.notes
 
     def net(self) -> "nn.Module":
         return self._module
