@@ -18,7 +18,8 @@ from convsmith.modules.stand_ins import StandIn, StandInError, stand_in_error
 from convsmith.modules.statements import definitions
 from convsmith.modules.user_files import UserFiles
 from convsmith.text import one_line
-from convsmith.tracing.isolation import copy_module, preserved_state
+from convsmith.tracing.copies import copy_module
+from convsmith.tracing.isolation import preserved_state
 
 _MOST_BUILDERS = 5
 _MOST_NOTES = 3
