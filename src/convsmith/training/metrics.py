@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +89,8 @@ class EpochMetrics:
 class Outputs:
     """Logits `(N, num_classes)` float32 and features `(N, F)` float16, on the CPU.
 
-    Features are the inputs of the last convolution or linear layer, averaged over a map; None if F is above
-    2,048.
+    Features are the inputs of the last convolution or linear layer that runs, averaged over positions; None
+    without such a layer, or if F is above 2,048.
     """
 
     logits: Tensor
@@ -99,21 +100,39 @@ class Outputs:
 def compute_outputs(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Outputs:
     """Compute logits and features of a split. Hooks and training mode of the net are restored."""
     parts: list[Tensor] = []
+    last: list[tuple[nn.Module, Tensor]] = []
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        features = inputs[0].float()
-        features = features.mean((2, 3)) if features.dim() == 4 else features
-        if features.shape[1] <= MAX_FEATURES:
+    def see(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs:
+            last[:] = [(layer, inputs[0])]
+
+    def keep(_: nn.Module, __: Any, outputs: Tensor) -> None:
+        features = _features(*last.pop()) if last else None
+        if features is not None and len(features) == len(outputs) and features.shape[1] <= MAX_FEATURES:
             # The largest float16 value, which an untrained net may exceed.
             parts.append(features.clamp(-65504, 65504).half().cpu())
 
     weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    handle = weighted[-1].register_forward_pre_hook(keep)
+    handles = [module.register_forward_pre_hook(see) for module in weighted]
+    handles.append(net.register_forward_hook(keep))
     try:
         logits = compute_logits(net, split, normalize, dtype)
     finally:
-        handle.remove()
-    return Outputs(logits=logits, features=torch.cat(parts) if parts else None)
+        for handle in handles:
+            handle.remove()
+    complete = sum(map(len, parts)) == len(split)
+    return Outputs(logits=logits, features=torch.cat(parts) if complete else None)
+
+
+def _features(layer: nn.Module, inputs: Tensor) -> Tensor | None:
+    """Return the inputs of a layer `(N, F)`, averaged over positions; None if they have no batch."""
+    if inputs.dim() < 2:
+        return None
+    positions = (
+        tuple(range(2, inputs.dim())) if isinstance(layer, nn.Conv2d) else tuple(range(1, inputs.dim() - 1))
+    )
+    features = inputs.float()
+    return features.mean(positions) if positions else features
 
 
 def compute_logits(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> Tensor:
