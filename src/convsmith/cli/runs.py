@@ -10,7 +10,7 @@ import typer
 import convsmith as cs
 from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh, RunArgument, TensorBoard
 from convsmith.cli.output import print_error, print_text
-from convsmith.text import plural
+from convsmith.text import in_line, plural
 
 if TYPE_CHECKING:
     from convsmith.reports.report import Result
@@ -177,7 +177,8 @@ def compare(
         print_text("")
     for pair in comparison.record["pairs"]:
         counts = f"{pair['only_first_right']} : {pair['only_second_right']}"
-        print_text(f"{pair['first']} against {pair['second']}: {counts}, p {format_p(pair['mcnemar_p'])}")
+        first, second = in_line(pair["first"]), in_line(pair["second"])
+        print_text(f"{first} against {second}: {counts}, p {format_p(pair['mcnemar_p'])}")
     print_text(f"Page: {comparison.page}")
     print_text(f"Markdown: {comparison.markdown}")
 
