@@ -276,6 +276,16 @@ def test_the_last_map_of_modules(create: Callable[[], nn.Module], layer: str) ->
     np.testing.assert_allclose(field.energy, (total / total.sum()).numpy(), rtol=1e-4, atol=1e-9)
 
 
+def test_a_net_that_writes_into_its_input() -> None:
+    class Net(hand_written.FunctionsOnly):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.sub_(0.5))
+
+    net = hand_written.seeded(Net)
+    field = measure_noise(net, trace(net, (3, 16, 16)), seed=0, num_images=4)
+    assert (field.energy > 0).any()
+
+
 def texts(figure: Figure) -> str:
     labels = [text.get_text() for ax in figure.axes for text in ax.texts]
     return "\n".join([*labels, *(ax.get_xlabel() for ax in figure.axes)])

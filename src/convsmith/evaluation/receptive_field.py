@@ -286,7 +286,8 @@ def _centre_gradient(
     with eval_mode(net), torch.enable_grad():
         images = images.detach().requires_grad_()
         with backward_workarounds(images.device, images.dtype), outputs.watch(store_centre):
-            net(images)
+            # A copy: the first layer may write into its input.
+            net(images.clone())
         if centre is None:
             raise ModuleError("the forward pass does not call it", where=outputs.layer)
         (gradient,) = torch.autograd.grad(centre, images)
