@@ -96,7 +96,7 @@ class ShapeError(ConvsmithError):
 
 
 class ModuleError(ConvsmithError):
-    """A user's own module cannot be loaded, constructed or run."""
+    """A user's own module cannot be loaded, constructed or run, or weights do not fit it."""
 
     code = "E022"
 

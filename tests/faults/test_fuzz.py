@@ -23,7 +23,8 @@ from helpers import fuzz
 NAMES = (
     "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
     "results", "metrics", "log", "predictions", "explanation", "cache: index", "cache: metadata",
-    "cache: labels", "cache: images",
+    "cache: labels", "cache: images", "checkpoint: zip", "checkpoint: old format", "checkpoint: safetensors",
+    "checkpoint: pickle",
 )  # fmt: skip
 
 
@@ -43,7 +44,8 @@ def test_no_input_makes_a_reader_fail_unexpectedly(readers: dict[str, fuzz.Reade
     assert tally.inputs == count
     # Some inputs are still valid, others are not: a reader that accepts or rejects all of them tests nothing,
     # unless a checksum detects every change.
-    assert 0 < tally.rejected < count or name in {"state", "weights"} or name.startswith("cache: ")
+    checked = name in {"state", "weights"} or name.startswith(("cache: ", "checkpoint: "))
+    assert 0 < tally.rejected < count or checked
 
 
 @pytest.mark.parametrize("failure", [KeyError("x"), fuzz.TooSlow("more than 2 s")])

@@ -20,6 +20,7 @@ import struct
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import tomli_w
+import torch
 
 import convsmith as cs
 from convsmith.briefs.loader import brief_names, brief_table, load_brief
@@ -38,6 +41,8 @@ from convsmith.data.dataset import load as load_data
 from convsmith.data.index import cache_folder
 from convsmith.errors import ConvsmithError
 from convsmith.evaluation import explanation, predictions
+from convsmith.modules.fitting import fit_weights
+from convsmith.modules.weights import read_state_dict
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.recipes.loader import load, load_settings, recipe_names
@@ -561,12 +566,52 @@ def cache_readers() -> list[Reader]:
     ]
 
 
+def checkpoint_readers(folder: Path) -> list[Reader]:
+    """Return the readers of weights that were trained elsewhere, by format."""
+    path = folder / "net.pth"
+
+    def new_net() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+
+    net = new_net()
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        fit_weights(new_net(), read_state_dict(path))
+
+    def of(name: str, save: Callable[[], object]) -> Reader:
+        save()
+        valid = path.read_bytes()
+        return Reader(name, lambda chance: damaged(chance, valid), read)
+
+    def pickled(chance: random.Random) -> bytes:
+        """Return an archive with a damaged pickle, which no checksum reveals."""
+        torch.save(checkpoint, path)
+        content = io.BytesIO()
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w") as copy:
+            for name in source.namelist():
+                part = source.read(name)
+                copy.writestr(name, damaged(chance, part) if name.endswith("data.pkl") else part)
+        return content.getvalue()
+
+    checkpoint = {"net": net.state_dict(), "acc": 91.5, "args": argparse.Namespace(lr=0.1)}
+    return [
+        of("checkpoint: zip", lambda: torch.save(checkpoint, path)),
+        of(
+            "checkpoint: old format",
+            lambda: torch.save(checkpoint, path, _use_new_zipfile_serialization=False),
+        ),
+        of("checkpoint: safetensors", lambda: safetensors.torch.save_file(net.state_dict(), path)),
+        Reader("checkpoint: pickle", pickled, read),
+    ]
+
+
 def readers(folder: Path) -> list[Reader]:
     """Return all readers; train the run that they read in the folder."""
     cs.train(load("digits", OVERRIDES), runs=folder)
     run = folder / "fuzzed-1"
     (run / "manifest.json").unlink()
-    return [*text_readers(folder), *run_readers(run), *cache_readers()]
+    return [*text_readers(folder), *run_readers(run), *cache_readers(), *checkpoint_readers(folder)]
 
 
 def main(count: int, names: Sequence[str], seed: int, folder: Path) -> None:
