@@ -119,6 +119,12 @@ class RunError(ConvsmithError):
     code = "E050"
 
 
+class UntrustedCodeError(ConvsmithError):
+    """A run or a bundle holds the code of its net, and the user has not allowed to run it."""
+
+    code = "E051"
+
+
 class DivergedError(ConvsmithError):
     """Training stopped because the loss is no longer finite."""
 

@@ -15,6 +15,7 @@ from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robust
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import (
     FILES,
+    CodeRecord,
     DataRecord,
     Environment,
     Manifest,
@@ -42,6 +43,11 @@ OTHERS: dict[type[BaseModel], Any] = {
         "sha256": "0" * 64,
         "told": "taught by digits",
         "notes": ["a note"],
+    },
+    CodeRecord: {
+        "module": "source/model.py:Net(width=8)",
+        "files": {"model.py": {"sha256": "0" * 64, "bytes": 10}},
+        "is_instance": False,
     },
     Resumptions: [
         {
@@ -72,7 +78,8 @@ OTHERS: dict[type[BaseModel], Any] = {
 }
 # Fields that runs of some versions lack.
 OPTIONAL = {
-    "accuracy_if_sure", "test.calibration", "test.risk_coverage", "test.calibration.temperature_fitted_on",
+    "is_instance", "accuracy_if_sure", "test.calibration", "test.risk_coverage",
+    "test.calibration.temperature_fitted_on",
     *(f"classes.0.{name}" for name in ("accuracy", "precision", "recall", "f1")),
 }  # fmt: skip
 
@@ -129,7 +136,7 @@ def error_of(kind: type[BaseModel], value: Any, folder: Path) -> str:
 
 def keys_are_data(kind: type[BaseModel], path: tuple[str | int, ...]) -> bool:
     """Whether the last part of a path is the key of a table with arbitrary keys."""
-    tables = {"splits", "left_out", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
+    tables = {"splits", "left_out", "files", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
     return (len(path) > 1 and path[-2] in tables) or (kind is Manifest and len(path) == 1)
 
 

@@ -1,11 +1,18 @@
 """Judge networks by briefs."""
 
+from typing import TYPE_CHECKING
+
 from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.models.untrained import RecipeModel
+from convsmith.modules.access import CodeAccess
 from convsmith.net.analysis import Analysis
+from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def check(
@@ -13,6 +20,7 @@ def check(
     *,
     brief: str | Brief | None = None,
     trained: RunMetrics | None = None,
+    module: "nn.Module | None" = None,
 ) -> tuple[Check, ...]:
     """Judge a network by a brief.
 
@@ -20,6 +28,7 @@ def check(
         subject: A recipe, or the analysis of a network from `summary`.
         brief: A brief, or its name or file; by default the recipe's brief.
         trained: Accuracy and calibration of a run. Without them, their checks are not applicable.
+        module: An instance to judge instead of the recipe's net.
 
     Raises:
         RecipeError: The brief is unknown, or the network does not fit the recipe's data.
@@ -37,4 +46,6 @@ def check(
         brief = load_brief(brief)
     if isinstance(subject, Analysis):
         return judge(brief or Brief(), subject, metrics=trained)
-    return RecipeModel(subject).judge(brief, trained)
+    if module is not None:
+        subject = with_instance(subject, module)
+    return RecipeModel(subject, access=CodeAccess(module=module)).judge(brief, trained)

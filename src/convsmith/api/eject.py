@@ -10,6 +10,7 @@ from convsmith.exporters.project.code import LAYOUTS, Layout
 from convsmith.exporters.project.execution import execute as execute_notebook
 from convsmith.exporters.project.project import project_files
 from convsmith.models.run_model import RunModel
+from convsmith.modules.access import CodeAccess
 from convsmith.system import files, folders, paths
 from convsmith.system.progress import waiting
 
@@ -24,6 +25,7 @@ def eject(
     layout: Layout = "package",
     notebook: str | None = None,
     execute: bool = True,
+    trust_code: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
     """Write a finished run as a plain project: code, weights, log, plots, notebook and README.
@@ -37,6 +39,7 @@ def eject(
         layout: "package" has the folders `model/` and `utils/`, "flat" the files `model.py` and `utils.py`.
         notebook: The file name of the notebook; by default the name of the run.
         execute: Whether to run the notebook, which needs the packages of `convsmith[notebook]`.
+        trust_code: Whether to run the code of a run whose net is a module.
         log: Takes a sentence if the notebook has no outputs, or if its score is not that of the run.
 
     Returns:
@@ -46,6 +49,7 @@ def eject(
         FileError: The folder is not empty, lies inside the run, or is not writable; or the name of the
             notebook is no file name.
         RecipeError: The layout is unknown.
+        UntrustedCodeError: The net of the run is a module, and its code may not be run.
         RunError: The run is missing, damaged or not finished, or its data set has changed.
         DataError: The data set is unavailable.
     """
@@ -53,7 +57,7 @@ def eject(
     if layout not in LAYOUTS:
         raise RecipeError(f"unknown layout {layout!r}", where="layout", fix=suggest(layout, LAYOUTS))
     _check_folder(run, folder)
-    model = RunModel(run)
+    model = RunModel(run, access=CodeAccess(trust=trust_code))
     name = _notebook_name(f"{model.recipe.name}.ipynb" if notebook is None else notebook)
     contents = project_files(model, layout, name)
     with folders.atomic_folder(folder, replace=True) as new:

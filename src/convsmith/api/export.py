@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 from convsmith.exporters.code import source_files
 from convsmith.models.model import Model
 from convsmith.models.resolve import model_files, resolve, resolve_trained
+from convsmith.modules.access import CodeAccess
 from convsmith.system import files, folders, paths
 
 if TYPE_CHECKING:
     from convsmith.exporters.parity import Parity
 
 
-def export(model: "str | Path | Model", folder: str | Path, *, replace: bool = False) -> tuple[Path, ...]:
+def export(
+    model: "str | Path | Model", folder: str | Path, *, replace: bool = False, trust_code: bool = False
+) -> tuple[Path, ...]:
     """Write a network as a plain PyTorch file, `model.py`, and trained weights as `model.safetensors`.
 
     Args:
         model: From `resolve`, or a name; a word that names both a recipe and a zoo model denotes the latter.
         folder: Created if necessary.
         replace: Whether to replace existing files.
+        trust_code: Whether to run the code of a run or bundle whose net is a module.
 
     Returns:
         The paths of the files.
@@ -29,7 +33,8 @@ def export(model: "str | Path | Model", folder: str | Path, *, replace: bool = F
         RunError: The weights of the run are damaged.
         BundleError: The bundle is damaged.
     """
-    model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo")
+    access = CodeAccess(trust=trust_code)
+    model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo", access=access)
     written = source_files(model)
     folder = Path(folder)
     paths.check_outputs([folder / name for name in written], model_files(model.reference))
@@ -37,7 +42,9 @@ def export(model: "str | Path | Model", folder: str | Path, *, replace: bool = F
     return tuple(folder / name for name in written)
 
 
-def export_bundle(target: str | Path, folder: str | Path, *, replace: bool = False) -> Path:
+def export_bundle(
+    target: str | Path, folder: str | Path, *, replace: bool = False, trust_code: bool = False
+) -> Path:
     """Write a bundle: weights, spec, labels, preprocessing, calibration, card and manifest.
 
     Args:
@@ -45,6 +52,7 @@ def export_bundle(target: str | Path, folder: str | Path, *, replace: bool = Fal
             evaluated on its test images. A bundle or a zoo model is copied.
         folder: Written atomically.
         replace: Whether to replace an existing bundle.
+        trust_code: Whether to run the code of a run or bundle whose net is a module.
 
     Returns:
         The folder.
@@ -59,7 +67,8 @@ def export_bundle(target: str | Path, folder: str | Path, *, replace: bool = Fal
 
     folder = Path(folder)
     bundle.check_destination(folder)
-    bundle.write(folder, bundle_contents(resolve_trained(str(target))), replace=replace)
+    model = resolve_trained(str(target), access=CodeAccess(trust=trust_code))
+    bundle.write(folder, bundle_contents(model), replace=replace)
     return folder
 
 
@@ -70,6 +79,7 @@ def export_onnx(
     int8: bool = False,
     images: Sequence[str] = (),
     replace: bool = False,
+    trust_code: bool = False,
 ) -> "Parity":
     """Write a trained model as an ONNX file, after comparing its outputs with PyTorch's.
 
@@ -79,6 +89,7 @@ def export_onnx(
         int8: Quantize weights and activations to 8 bits, calibrated on training images.
         images: Images for the comparison, as for `predict`; by default the test images of the data set.
         replace: Whether to replace an existing file.
+        trust_code: Whether to run the code of a run or bundle whose net is a module.
 
     Returns:
         The comparison.
@@ -93,7 +104,7 @@ def export_onnx(
 
     onnx_model.require_packages()
     path = Path(path)
-    model = resolve_trained(str(target))
+    model = resolve_trained(str(target), access=CodeAccess(trust=trust_code))
     paths.check_outputs([path], model_files(model.reference))
     folders.check_destination(path.absolute().parent)
     content, parity = verified_onnx(model, int8=int8, images=images)

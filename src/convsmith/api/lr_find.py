@@ -1,26 +1,43 @@
 """Find a learning rate by a range test."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsmith.errors import RecipeError
 from convsmith.models.teacher import load_teacher
+from convsmith.modules.access import CodeAccess
+from convsmith.modules.architecture import architecture_of
+from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports import charts, style
 from convsmith.system import files, folders
 from convsmith.training.lr_find import RangeTest
 
+if TYPE_CHECKING:
+    from torch import nn
+
 MIN_STEPS, MAX_STEPS = 20, 100_000
 
 
-def lr_find(recipe: Recipe, folder: str | Path, *, steps: int = 200, refresh: bool = False) -> RangeTest:
+def lr_find(
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    module: "nn.Module | None" = None,
+    steps: int = 200,
+    refresh: bool = False,
+    trust_code: bool = False,
+) -> RangeTest:
     """Train a new network while the learning rate grows, and find where the loss falls fastest.
 
     Args:
         recipe: Its batch size and optimizer are used, its schedule is not.
         folder: The folder for lr-find.png and lr-find.csv, created if necessary.
+        module: An instance to use instead of the recipe's net: a copy, from its weights as they are.
         steps: Number of steps, 20 to 100,000.
         refresh: Decode the images again, even if the cache has them.
+        trust_code: Whether to run the code of a teacher whose net is a module.
 
     Raises:
         RecipeError: The network does not fit the data, or the number of steps is out of range.
@@ -34,8 +51,11 @@ def lr_find(recipe: Recipe, folder: str | Path, *, steps: int = 200, refresh: bo
             where="--steps",
             fix="leave --steps out, for 200 steps",
         )
-    session = Session.load(recipe, refresh=refresh)
-    recipe, teacher = session.recipe, load_teacher(session.recipe, session.data)
+    if module is not None:
+        recipe = with_instance(recipe, module)
+    session = Session.load(recipe, architecture=architecture_of(recipe.model, module), refresh=refresh)
+    recipe = session.recipe
+    teacher = load_teacher(recipe, session.data, CodeAccess(trust=trust_code))
     files.make_folder(folder)
     test = session.range_test(session.build_net(), steps=steps, teacher=teacher.teacher if teacher else None)
     rows = [f"{rate:.6g},{loss:.6g}" for rate, loss in zip(test.rates, test.losses, strict=True)]

@@ -1,13 +1,24 @@
 """Resolve a name to a model."""
 
+from typing import TYPE_CHECKING
+
 from convsmith.models import resolve as resolver
 from convsmith.models.model import Model
 from convsmith.models.resolve import Preference
+from convsmith.modules.access import CodeAccess
 from convsmith.net.inputs import Inputs
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def resolve(
-    name: str, *overrides: str, input_shape: Inputs | None = None, prefer: Preference = "recipe"
+    name: str,
+    *overrides: str,
+    input_shape: Inputs | None = None,
+    prefer: Preference = "recipe",
+    trust_code: bool = False,
+    module: "nn.Module | None" = None,
 ) -> Model:
     """Resolve a name to a model, for `export`, `draw` and `receptive_field`.
 
@@ -20,8 +31,11 @@ def resolve(
             as in `summary`.
         prefer: Which model a word denotes that names both a recipe and a zoo model. With overrides it is the
             recipe.
+        trust_code: Whether to run the code of a run or bundle whose net is a module.
+        module: An instance of its net, to use instead of that code.
 
     Raises:
+        UntrustedCodeError: The net of the run is a module, and its code may not be run.
         ConvsmithError: There is no such model, or its layers do not fit.
 
     Example:
@@ -31,4 +45,5 @@ def resolve(
         >>> cs.resolve("digits").kind, cs.resolve("zoo:digits").kind
         ('recipe', 'zoo')
     """
-    return resolver.resolve(name, overrides, input_shape, prefer=prefer)
+    access = CodeAccess(trust=trust_code, module=module)
+    return resolver.resolve(name, overrides, input_shape, prefer=prefer, access=access)

@@ -4,15 +4,18 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsmith.errors import RecipeError, RunError
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import load_teacher, with_absolute_paths
+from convsmith.modules.access import CodeAccess
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.checkpoint import Checkpoint
+from convsmith.runs.code import architecture_of_run
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
@@ -24,6 +27,9 @@ from convsmith.text import plural
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Phase
 from convsmith.training.state import TrainerState
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # The fields that may differ from the checkpoint.
 _LENGTH = {"train.epochs", "train.stop_after"}
@@ -37,6 +43,8 @@ def resume(
     accept_changes: bool = False,
     callbacks: Sequence[Callback] = (),
     tensorboard: bool = False,
+    trust_code: bool = False,
+    module: "nn.Module | None" = None,
 ) -> Result:
     """Resume an interrupted run, or train a finished run for more epochs.
 
@@ -49,10 +57,13 @@ def resume(
         accept_changes: Resume although recipe, data, machine or versions differ; the run records the changes.
         callbacks: Called after the callbacks that write the run folder.
         tensorboard: Write curves for TensorBoard, as runs that have such curves do in any case.
+        trust_code: Whether to run the code of a run or bundle whose net is a module.
+        module: An instance of its net, to use instead of that code.
 
     Raises:
         MissingExtraError: The curves need TensorBoard, which is not installed.
         RunError: The run is missing, damaged or complete, or the conditions have changed.
+        UntrustedCodeError: The net of the run is a module, and its code may not be run.
         FileError: Another process uses the folder.
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; a checkpoint is saved.
@@ -64,9 +75,10 @@ def resume(
         edited = folder.recipe()
         recipe = with_phase(lengthened(edited, epochs), checkpoint)
         _check_length(folder, checkpoint.state, recipe)
-        session = Session.load(recipe)
+        access = CodeAccess(trust=trust_code, module=module)
+        session = Session.load(recipe, architecture=architecture_of_run(folder, recipe, access))
         folders.check_destination(run, session.space())
-        teacher = load_teacher(session.recipe, session.data)
+        teacher = load_teacher(session.recipe, session.data, access)
         with session.threads():
             conditions = conditions_of(session, teacher.sha256 if teacher else None)
             changes = changes_of(checkpoint.conditions, conditions)

@@ -59,6 +59,8 @@ def search(
             where="convsmith search",
             fix="pip install 'convsmith[search]'",
         ) from error
+    # A search changes the layers of a net in the notation.
+    _ = recipe.notation
     check_ranges(
         epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes, seed=seed
     )

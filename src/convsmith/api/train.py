@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
+from convsmith.modules.access import CodeAccess
+from convsmith.modules.architecture import architecture_of
+from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
+from convsmith.runs.code import write_code
 from convsmith.runs.conditions import conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
@@ -18,29 +23,37 @@ from convsmith.system.device import choose_device
 from convsmith.training.callbacks import Callback
 from convsmith.training.profiler import Profile
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def train(
     recipe: Recipe,
     *,
+    module: "nn.Module | None" = None,
     runs: str | Path = "runs",
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
     tensorboard: bool = False,
     refresh: bool = False,
+    trust_code: bool = False,
 ) -> Result:
     """Train and evaluate a recipe, and write a run folder with weights, log, metrics, plots and report.
 
     Args:
         recipe: From `load_recipe`.
+        module: An instance to train instead of the recipe's net: a copy, from its weights as they are.
         runs: The parent folder; the run folder is `<recipe>-<number>` in it.
         callbacks: Called after the callbacks that write the run folder.
         profile: Collects the time of each phase; the run folder then has a profile.txt.
         tensorboard: Write curves for TensorBoard into `tensorboard/` of the run folder.
         refresh: Decode the images again, even if the cache has them.
+        trust_code: Whether to run the code of a teacher whose net is a module.
 
     Raises:
         MissingExtraError: `tensorboard` is set, but TensorBoard is not installed.
         RecipeError: The network does not fit the data.
+        ModuleError: The module cannot be loaded, or trained as a classifier of the images.
         DataError: The data set does not exist or is unreadable.
         FileError: The folder is not writable, or its disk has too little space.
         DivergedError: A loss is not finite.
@@ -59,13 +72,17 @@ def train(
     folders.check_destination(runs)
     choose_device(recipe.train.device)
     with curves(enabled=tensorboard) as writers:
-        session = Session.load(recipe, refresh=refresh)
-        teacher = load_teacher(session.recipe, session.data)
+        if module is not None:
+            recipe = with_instance(recipe, module)
+        architecture = architecture_of(recipe.model, module)
+        session = Session.load(recipe, architecture=architecture, refresh=refresh)
+        teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
         folders.check_destination(runs, session.space())
         with session.threads():
             folder = RunFolder.create(runs, recipe.name)
             with locks.lock_folder(folder.path):
                 _write_records(folder, session, teacher)
+                write_code(folder, session.architecture, is_instance=module is not None)
                 evaluation = train_session(
                     folder,
                     session,

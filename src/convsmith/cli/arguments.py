@@ -55,7 +55,33 @@ TensorBoard = Annotated[
 ]
 
 
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="Run the code of a run or bundle whose net is a module: it can do what you can."
+    ),
+]
+Module = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:CLASS", help="a PyTorch module instead of the recipe's net, as model.module=..."
+    ),
+]
+
+
 def resolve(
-    name: str, overrides: list[str] | None, input_shape: list[str] | None, prefer: "Preference" = "recipe"
+    name: str,
+    overrides: list[str] | None,
+    input_shape: list[str] | None,
+    prefer: "Preference" = "recipe",
+    *,
+    trust_code: bool = False,
 ) -> "Model":
-    return cs.resolve(name, *(overrides or []), input_shape=input_shape or None, prefer=prefer)
+    return cs.resolve(
+        name, *(overrides or []), input_shape=input_shape or None, prefer=prefer, trust_code=trust_code
+    )
+
+
+def with_module(overrides: list[str] | None, module: str | None) -> list[str]:
+    """Return overrides with that of `--module`."""
+    return [*(overrides or []), *([f"model.module={module}"] if module else [])]

@@ -13,6 +13,7 @@ from convsmith.cli.arguments import (
     Overrides,
     RunArgument,
     TrainedArgument,
+    TrustCode,
     resolve,
 )
 from convsmith.cli.output import print_error, print_text
@@ -42,6 +43,7 @@ def predict(
     as_json: AsJson = False,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images per batch")] = 256,
     device: Device = None,
+    trust_code: TrustCode = False,
 ) -> None:
     """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
@@ -51,7 +53,7 @@ def predict(
     items = list(image_sources(images))
     outputs = [each for each in (csv_file, jsonl_file) if each]
     paths.check_outputs(outputs, [*(Path(item.name) for item in items), *model_files(target)])
-    classifier = cs.load(target, device=device)
+    classifier = cs.load(target, device=device, trust_code=trust_code)
     results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
     if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
@@ -85,6 +87,7 @@ def export(
         Path | None, typer.Option(metavar="DIR", help="folder for --code; by default exported")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Export a model as a bundle, as ONNX, or as plain PyTorch code."""
     folder = out or Path("exported")
@@ -95,15 +98,17 @@ def export(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
         )
     if code:
-        model = resolve(target, overrides, input_shape, prefer="zoo")
+        model = resolve(target, overrides, input_shape, prefer="zoo", trust_code=trust_code)
         for note in model.notes:
             print_error(note)
         for path in cs.export(model, folder, replace=force):
             print_text(str(path))
     if bundle:
-        print_text(str(cs.export_bundle(target, bundle, replace=force)))
+        print_text(str(cs.export_bundle(target, bundle, replace=force, trust_code=trust_code)))
     if onnx:
-        parity = cs.export_onnx(target, onnx, int8=int8, images=images or (), replace=force)
+        parity = cs.export_onnx(
+            target, onnx, int8=int8, images=images or (), replace=force, trust_code=trust_code
+        )
         # The file itself may go to standard output.
         show = print_error if paths.is_stream(onnx) else print_text
         for line in (*parity.lines(), str(onnx)):
@@ -141,10 +146,17 @@ def eject(
     execute: Annotated[
         bool, typer.Option(help="run the notebook once, so that it has outputs; nothing is trained")
     ] = True,
+    trust_code: TrustCode = False,
 ) -> None:
     """Write a run as a plain PyTorch project: code, weights, log, plots, notebook, README."""
     written = cs.eject(
-        run, folder, layout=cast("Layout", layout), notebook=notebook, execute=execute, log=print_error
+        run,
+        folder,
+        layout=cast("Layout", layout),
+        notebook=notebook,
+        execute=execute,
+        trust_code=trust_code,
+        log=print_error,
     )
     for path in written:
         print_text(str(path))

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, Overrides, TargetArgument, resolve
+from convsmith.cli.arguments import (
+    AsJson,
+    AsMarkdown,
+    InputShape,
+    Overrides,
+    TargetArgument,
+    TrustCode,
+    resolve,
+)
 from convsmith.cli.output import print_error, print_text
 from convsmith.system import files, paths
 
@@ -57,6 +65,7 @@ def summary(
     ] = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Show layers, shapes, parameters, MACs, memory and receptive field of a network."""
     from convsmith.models.resolve import model_files
@@ -64,7 +73,7 @@ def summary(
 
     if csv_file and csv_file != "-":
         paths.check_outputs([Path(csv_file)], model_files(target))
-    model = resolve(target, overrides, input_shape)
+    model = resolve(target, overrides, input_shape, trust_code=trust_code)
     print_module_notes(model)
     analysis = model.analysis
     if csv_file:
@@ -102,13 +111,14 @@ def check(
     input_shape: InputShape = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Judge a network by a brief; exit with code 1 if a check fails."""
     from convsmith.briefs.hints import hints
     from convsmith.briefs.loader import load_brief
     from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 
-    model = resolve(target, overrides, input_shape)
+    model = resolve(target, overrides, input_shape, trust_code=trust_code)
     print_module_notes(model)
     checks = model.judge(load_brief(brief) if brief else None)
     suggestions = hints(model.analysis)
@@ -136,9 +146,10 @@ def draw(
     *,
     input_shape: InputShape = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for net.svg and net.png")] = Path("drawn"),
+    trust_code: TrustCode = False,
 ) -> None:
     """Draw a network: layers, shapes, branches and receptive field."""
-    model = resolve(target, overrides, input_shape)
+    model = resolve(target, overrides, input_shape, trust_code=trust_code)
     print_module_notes(model)
     for path in cs.draw(model.analysis, out, heading=model.name if model.recipe else ""):
         print_text(str(path))
@@ -151,12 +162,13 @@ def receptive_field(
     input_shape: InputShape = None,
     images: Annotated[int, typer.Option(metavar="N", min=1, help="images to average over")] = 256,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for picture and numbers")] = Path("drawn"),
+    trust_code: TrustCode = False,
 ) -> None:
     """Measure the effective receptive field of a trained model, or of initial weights.
 
     It is measured on test images; for notation and modules, on noise.
     """
-    model = resolve(target, overrides, input_shape)
+    model = resolve(target, overrides, input_shape, trust_code=trust_code)
     for note in model.notes:
         print_error(note)
     from convsmith.reports.receptive_field import field_lines

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh, RunArgument, TensorBoard
+from convsmith.cli.arguments import (
+    AsJson,
+    Module,
+    Overrides,
+    RecipeArgument,
+    Refresh,
+    RunArgument,
+    TensorBoard,
+    TrustCode,
+    with_module,
+)
 from convsmith.cli.output import print_error, print_text
 from convsmith.text import in_line, plural
 
@@ -20,6 +30,7 @@ def train(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     *,
+    module: Module = None,
     runs: Annotated[Path, typer.Option(metavar="DIR", help="folder for the run folder")] = Path("runs"),
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Skip unusable images; the run lists them.")
@@ -27,9 +38,10 @@ def train(
     profile: Annotated[bool, typer.Option("--profile", help="Show the time of each phase.")] = False,
     tensorboard: TensorBoard = False,
     refresh: Refresh = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Train a recipe and write a run folder with weights, log, metrics, plots and report."""
-    values = [*(overrides or []), *(["data.skip_damaged=true"] if skip_damaged else [])]
+    values = [*with_module(overrides, module), *(["data.skip_damaged=true"] if skip_damaged else [])]
     loaded = cs.load_recipe(recipe, *values)
     from convsmith.cli.console import progress_callback
     from convsmith.training.profiler import Profile
@@ -43,6 +55,7 @@ def train(
             profile=profiler,
             tensorboard=tensorboard,
             refresh=refresh,
+            trust_code=trust_code,
         )
     if profiler:
         print_text(f"{profiler.table()}\n")
@@ -59,6 +72,7 @@ def resume(
         bool, typer.Option("--accept-changes", help="Resume although recipe, data or machine differ.")
     ] = False,
     tensorboard: TensorBoard = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Resume an interrupted run, or train a finished run for more epochs."""
     from convsmith.cli.console import progress_callback
@@ -70,6 +84,7 @@ def resume(
             accept_changes=accept_changes,
             callbacks=(callback,),
             tensorboard=tensorboard,
+            trust_code=trust_code,
         )
     _print_result(result)
 
@@ -104,10 +119,16 @@ def evaluate(
     ] = False,
     refresh: Refresh = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Evaluate a run on its training and test images, and rewrite its plots and report."""
     result = cs.evaluate(
-        run, robustness=robustness, duplicates=duplicates, label_errors=label_errors, refresh=refresh
+        run,
+        robustness=robustness,
+        duplicates=duplicates,
+        label_errors=label_errors,
+        refresh=refresh,
+        trust_code=trust_code,
     )
     if as_json:
         print_text(json.dumps(cs.results(run), indent=2))
@@ -118,9 +139,9 @@ def evaluate(
             print_text("\n" + "\n".join(analysis.lines()))
 
 
-def report(run: RunArgument) -> None:
+def report(run: RunArgument, *, trust_code: TrustCode = False) -> None:
     """Rewrite the plots and the report of a run from its saved predictions, without inference."""
-    result = cs.report(run)
+    result = cs.report(run, trust_code=trust_code)
     print_text(f"Report: {result.page}")
     print_text(f"For a repository: {result.report}")
 
@@ -129,13 +150,15 @@ def lr_find(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     *,
+    module: Module = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for plot and table")] = Path("lr-find"),
     steps: Annotated[int, typer.Option(help="number of steps")] = 200,
     refresh: Refresh = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Run a learning-rate range test, with a plot and a suggested learning rate."""
-    loaded = cs.load_recipe(recipe, *(overrides or []))
-    test = cs.lr_find(loaded, out, steps=steps, refresh=refresh)
+    loaded = cs.load_recipe(recipe, *with_module(overrides, module))
+    test = cs.lr_find(loaded, out, steps=steps, refresh=refresh, trust_code=trust_code)
     print_text(f"Recipe: {loaded.train.optimizer.lr:g}")
     if test.suggestion is None:
         print_text("Suggestion: none; the loss never falls")
@@ -151,9 +174,10 @@ def compare(
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the pages")] = Path("comparison"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    trust_code: TrustCode = False,
 ) -> None:
     """Compare runs: table, groups of seeds, differing fields, curves and significance tests."""
-    comparison = cs.compare(runs, out)
+    comparison = cs.compare(runs, out, trust_code=trust_code)
     if as_json:
         print_text(json.dumps(comparison.record, indent=2))
         return

@@ -1,5 +1,6 @@
 """Write the bundle of a run: weights in fp16 if that costs no accuracy, metrics, calibration, model card."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.card import card
 from convsmith.models import bundle
 from convsmith.models.bundle_model import BundleModel
-from convsmith.models.bundle_schema import BundleMetadata, Origin, Weights
+from convsmith.models.bundle_schema import BundleMetadata, Origin, Spec, Weights
 from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
 from convsmith.models.confidence import compute_test_metrics
 from convsmith.models.model import TrainedModel
 from convsmith.models.run_model import RunModel
-from convsmith.net.module import build
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
 from convsmith.recipes.schema import Recipe
@@ -59,7 +59,7 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
         name=recipe.name,
         description=recipe.description,
         labels=model.labels,
-        spec=model.spec,
+        spec=Spec(**recipe.notation.model_dump()),
         preprocessing=model.preprocessing,
         confidence=model.confidence,
         weights=Weights(
@@ -99,12 +99,12 @@ def _predict(classifier: Classifier, weights_format: Format, split: Split) -> Pr
         # Weights out of the range of fp16: every prediction counts as wrong.
         wrong = np.eye(len(classifier.labels), dtype=np.float32)[split.labels - 1]
         return Predictions(logits=wrong, labels=split.labels)
-    net = build(classifier.plan)
+    net = copy.deepcopy(classifier.net)
     net.load_state_dict(weights)
     rounded = Classifier(
         name=classifier.name,
         net=net,
-        plan=classifier.plan,
+        analysis=classifier.analysis,
         labels=classifier.labels,
         preprocessing=classifier.preprocessing,
         confidence=classifier.confidence,

@@ -6,6 +6,7 @@ metadata of the file holds labels, temperature, threshold, and the rule by which
 """
 
 import contextlib
+import copy
 import json
 import logging
 import tempfile
@@ -23,7 +24,6 @@ import convsmith
 from convsmith.data.input_rule import POLICIES
 from convsmith.errors import MissingExtraError
 from convsmith.models.classifier import Classifier
-from convsmith.net.module import build
 from convsmith.text import one_line
 
 if TYPE_CHECKING:
@@ -50,10 +50,9 @@ class _PixelsToProbabilities(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.net = build(classifier.plan)
-        self.net.load_state_dict({name: each.cpu() for name, each in classifier.net.state_dict().items()})
+        self.net = copy.deepcopy(classifier.net).cpu()
         for name, module in list(self.net.named_modules()):
-            if isinstance(module, nn.AdaptiveAvgPool2d):
+            if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}:
                 self.net.set_submodule(name, _Mean())
         self.temperature = classifier.confidence.temperature
         mean, std = (values.cpu() for values in (classifier.normalize.mean, classifier.normalize.std))

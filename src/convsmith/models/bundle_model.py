@@ -11,7 +11,8 @@ from convsmith.models import bundle as bundles
 from convsmith.models.bundle import Bundle
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
-from convsmith.net.arithmetic import analyze_notation
+from convsmith.modules.architecture import architecture_of
+from convsmith.net.analysis import Analysis
 from convsmith.system import reading
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ class BundleModel(TrainedModel):
         """
         check_only_brief("bundle", place, overrides)
         metadata = bundle.metadata
-        analysis = bundle.analyze()
+        analysis: Analysis = bundle.analyze()
+        self.architecture = architecture_of(metadata.spec)
         if input_shape is not None:
-            analysis = analyze_notation(metadata.spec.net, input_shape, metadata.spec)
+            analysis = self.architecture.analyze(input_shape)
         super().__init__(metadata.name, analysis)
-        self.bundle, self.place, self.spec = bundle, place, metadata.spec
+        self.bundle, self.place = bundle, place
         self._overrides = overrides
         if overrides:
             # Report an invalid override now, although the recipe may not be needed.

@@ -9,7 +9,7 @@ from convsmith.data.input_rule import InputRule, ResizePolicy
 from convsmith.evaluation.confidence import Confidence
 from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
-from convsmith.net.settings import NetSettings
+from convsmith.net.settings import NotationConfig
 
 # Far above the images of small nets, so that a malicious file cannot allocate all memory.
 MAX_SIDE = 1024
@@ -29,7 +29,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Spec(NetSettings):
+class Spec(NotationConfig):
     """The net in the notation, with its settings."""
 
     net: str = Field(min_length=1, max_length=MAX_TEXT)

@@ -18,7 +18,7 @@ from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.evaluation.confidence import Confidence
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
-from convsmith.net.plan import Plan
+from convsmith.net.analysis import Analysis
 from convsmith.system import progress
 from convsmith.system.device import autocast, threads_for
 from convsmith.text import in_line, one_line
@@ -81,7 +81,7 @@ class Classifier:
         labels: The names of the classes, in the order of the logits.
         preprocessing: Size, channels, mean and standard deviation of the images.
         confidence: Temperature, and the low-confidence threshold.
-        plan: The plan of the net.
+        analysis: Of the net.
         net: The module, in evaluation mode.
 
     Example:
@@ -98,20 +98,20 @@ class Classifier:
         *,
         name: str,
         net: nn.Module,
-        plan: Plan,
+        analysis: Analysis,
         labels: tuple[str, ...],
         preprocessing: Preprocessing,
         confidence: Confidence,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.name, self.labels, self.plan = name, labels, plan
+        self.name, self.labels, self.analysis = name, labels, analysis
         self.preprocessing, self.confidence = preprocessing, confidence
         self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.eval()
         self.dtype = dtype
         self.normalize = Normalizer.of(preprocessing, device)
-        self.macs = sum(operation.macs for operation in plan.operations())
+        self.macs = analysis.known_macs
 
     @torch.inference_mode()
     def logits(self, images_NHWC: Images, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:  # noqa: N803

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
     from convsmith.evaluation.confidence import Confidence
-    from convsmith.models.bundle_schema import Preprocessing, Spec
+    from convsmith.models.bundle_schema import Preprocessing
     from convsmith.models.classifier import Classifier
+    from convsmith.modules.architecture import Architecture
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
@@ -106,13 +107,13 @@ class TrainedModel(Model):
         place: The name in the zoo, or the folder.
         labels: The names of the classes, in the order of the logits.
         preprocessing: Size, channels, mean and standard deviation of the images.
-        spec: The net in the notation, with its settings.
+        architecture: The net without weights.
         accuracy: On the model's own test set, from 0 to 1.
         taught: A sentence about the model's teacher, then notes on its accuracy; empty without a teacher.
     """
 
     place: str
-    spec: "Spec"
+    architecture: "Architecture"
 
     @property
     @abstractmethod
@@ -171,9 +172,7 @@ class TrainedModel(Model):
             RunError: The weights of a run are damaged.
             BundleError: The weights of a bundle are damaged.
         """
-        from convsmith.net.arithmetic import analyze_notation
-
-        trained = analyze_notation(self.spec.net, self.preprocessing.shape, self.spec)
+        trained = self.architecture.analyze(self.preprocessing.shape)
         if trained.parameters != self.analysis.parameters:
             raise ShapeError(
                 f"found {trained.parameters:,} trained parameters, at this input shape the net has "
@@ -203,7 +202,7 @@ class TrainedModel(Model):
         return Classifier(
             name=self.name,
             net=self.net(),
-            plan=self.plan,
+            analysis=self.analysis,
             labels=self.labels,
             preprocessing=self.preprocessing,
             confidence=self.confidence,
@@ -212,9 +211,9 @@ class TrainedModel(Model):
         )
 
     def digest(self) -> str:
-        """Return the SHA-256 of everything that determines the outputs: weights, spec, mean and deviation."""
+        """Return the SHA-256 of everything that determines the outputs: weights, net, mean and deviation."""
         statistics = (self.preprocessing.mean, self.preprocessing.std)
-        inputs = {"model": self.spec.model_dump(mode="json"), "statistics": statistics}
+        inputs = {"model": self.architecture.identity(), "statistics": statistics}
         text = f"{self.weights_sha256()} {json.dumps(inputs, sort_keys=True)}"
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -54,7 +54,7 @@ def _check(folder: RunFolder, session: Session, saved: Predictions) -> Predictio
     own = not data.test_is_split_off
     split = raw.splits["test" if own else "train"]
     tries = _TRIES if own else math.ceil(_TRIES / config.test_fraction)
-    model = RunModel(folder.path)
+    model = RunModel(folder.path, architecture=session.architecture)
     places = {bytes(each): place for place, each in enumerate(saved.ids)}
     missing, found = 0, dict[int, Pixels]()
     for pixels in _pixels(_some(split, NUM_FILES if own else tries, tries), model.preprocessing.rule):
@@ -72,7 +72,7 @@ def _check(folder: RunFolder, session: Session, saved: Predictions) -> Predictio
     classifier = Classifier(
         name=model.name,
         net=net,
-        plan=model.plan,
+        analysis=session.analysis,
         labels=model.labels,
         preprocessing=model.preprocessing,
         confidence=read_confidence(folder),

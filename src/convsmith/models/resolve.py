@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from convsmith.errors import BundleError, RecipeError, suggest
+from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.modules.reference import file_of, is_reference
 from convsmith.net.inputs import Input, Inputs, image_shape, inputs_of
 from convsmith.system import folders, paths
@@ -36,6 +37,7 @@ def resolve(
     input_shape: Inputs | None = None,
     *,
     prefer: Preference = "recipe",
+    access: CodeAccess = NO_CODE,
 ) -> "Model":
     """Resolve a name to a model. PyTorch is imported for runs and modules only.
 
@@ -48,8 +50,10 @@ def resolve(
             several inputs, see `inputs_of`.
         prefer: Which model a word denotes that names both a recipe and a zoo model. With overrides it is
             always the recipe.
+        access: Whether code that a run or a bundle holds may be run.
 
     Raises:
+        UntrustedCodeError: The net of a run or a bundle is a module, and its code may not be run.
         RunError: There is no such run, or it is damaged.
         BundleError: The bundle is damaged, or of another version.
         RecipeError: The recipe or an override is invalid, or the input's shape is missing.
@@ -64,15 +68,17 @@ def resolve(
         ('recipe', 'zoo', 'zoo')
     """
     reference = _locate(text, "recipe" if overrides else prefer)
-    model = _open(reference, overrides, None if input_shape is None else inputs_of(input_shape))
+    inputs = None if input_shape is None else inputs_of(input_shape)
+    model = _open(reference, overrides, inputs, access)
     model.notes, model.reference = (*model.notes, *_notes(text, reference)), text
     return model
 
 
-def resolve_trained(text: str) -> "TrainedModel":
+def resolve_trained(text: str, *, access: CodeAccess = NO_CODE) -> "TrainedModel":
     """Resolve a name to a model with trained weights: a zoo model, a bundle or a run.
 
     Raises:
+        UntrustedCodeError: Its net is a module, and its code may not be run.
         RunError: There is no such run, or it is damaged.
         BundleError: Nothing with trained weights has this name, or the bundle is damaged.
 
@@ -97,7 +103,7 @@ def resolve_trained(text: str) -> "TrainedModel":
             where=text,
             fix=f"name a run, a bundle or a model of the zoo: {', '.join(zoo_names())}",
         )
-    model = _open(reference)
+    model = _open(reference, access=access)
     assert isinstance(model, TrainedModel), "as its kind says"
     model.reference = text
     return model
@@ -165,7 +171,10 @@ def _locate_folder(text: str) -> _Reference | None:
 
 
 def _open(
-    reference: _Reference, overrides: Sequence[str] = (), inputs: tuple[Input, ...] | None = None
+    reference: _Reference,
+    overrides: Sequence[str] = (),
+    inputs: tuple[Input, ...] | None = None,
+    access: CodeAccess = NO_CODE,
 ) -> "Model":
     """Open the model of a reference; a heavy library is imported for its own kinds only."""
     text = reference.text
@@ -189,12 +198,12 @@ def _open(
         case "run":
             from convsmith.models.run_model import RunModel
 
-            return RunModel(Path(text), overrides, input_shape)
+            return RunModel(Path(text), overrides, input_shape, access)
         case "recipe":
             from convsmith.models.untrained import RecipeModel
             from convsmith.recipes.loader import load
 
-            return RecipeModel(load(text, overrides), input_shape)
+            return RecipeModel(load(text, overrides), input_shape, access)
         case _:
             from convsmith.models.untrained import NotationModel
 

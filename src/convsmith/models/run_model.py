@@ -16,11 +16,13 @@ from convsmith.errors import RunError
 from convsmith.evaluation import predictions
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.schema import Results
-from convsmith.models.bundle_schema import Preprocessing, Spec
+from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
-from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
-from convsmith.net.module import build
+from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.modules.architecture import Architecture
+from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.recipes.schema import Recipe
+from convsmith.runs.code import architecture_of_run
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
@@ -37,7 +39,13 @@ class RunModel(TrainedModel):
     kind = "run"
 
     def __init__(
-        self, path: Path, overrides: Sequence[str] = (), input_shape: tuple[int, int, int] | None = None
+        self,
+        path: Path,
+        overrides: Sequence[str] = (),
+        input_shape: tuple[int, int, int] | None = None,
+        access: CodeAccess = NO_CODE,
+        *,
+        architecture: Architecture | None = None,
     ) -> None:
         """Open a run folder.
 
@@ -45,6 +53,8 @@ class RunModel(TrainedModel):
             path: The folder.
             overrides: Fields of the brief, as `key=value`.
             input_shape: `(C, H, W)`; by default that of the run's data.
+            access: Whether code in the folder may be run.
+            architecture: The net of the run, if it is loaded already.
 
         Raises:
             RunError: There is no run, or it is damaged.
@@ -53,10 +63,11 @@ class RunModel(TrainedModel):
         self.folder = RunFolder.open(path)
         check_only_brief("run", path, overrides)
         self._recipe = self.folder.recipe(overrides)
-        model = self._recipe.model
         self.data = self.folder.read(DataRecord)
+        self._access = access
+        self.architecture = architecture or architecture_of_run(self.folder, self._recipe, access)
         shape = input_shape or self.data.image_shape
-        super().__init__(self._recipe.name, analyze_notation(model.net, shape, model))
+        super().__init__(self._recipe.name, self.architecture.analyze(shape))
         self.place = str(path)
         if isinstance(self.analysis, SpecAnalysis) and self.plan.num_classes != len(self.labels):
             raise RunError(
@@ -64,7 +75,6 @@ class RunModel(TrainedModel):
                 where=str(self.folder.path / FILES[DataRecord]),
                 fix="restore data.json and recipe.toml as the training wrote them, or train again",
             )
-        self.spec = Spec(**model.model_dump())
 
     @property
     def recipe(self) -> Recipe:
@@ -165,13 +175,13 @@ class RunModel(TrainedModel):
     def session(self) -> "Session":
         from convsmith.runs.session import open_run
 
-        return open_run(self.folder.path)[1]
+        return open_run(self.folder.path, access=self._access)[1]
 
     def dataset(self) -> ImageDataset:
         return self.session().data
 
     def _load(self) -> nn.Module:
-        net = build(self.plan)
+        net = self.architecture.build(self.preprocessing.shape)
         self.folder.load_weights(net)
         return net
 

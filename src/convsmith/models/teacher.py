@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.data.dataset import TrainingData, with_absolute_source
-from convsmith.errors import Problem, RecipeError, ShapeError
+from convsmith.errors import ModuleError, Problem, RecipeError, ShapeError
 from convsmith.models.model import TrainedModel
 from convsmith.models.resolve import resolve_trained
 from convsmith.models.zoo import zoo_name
-from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.net.analysis import Analysis
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import TeacherRecord
 from convsmith.system import paths
@@ -31,7 +32,7 @@ class TeacherModel:
     Attributes:
         teacher: The network and the settings of the distillation.
         place: The name in the zoo, or the folder.
-        net: In the notation.
+        net: In the notation, or the module with its arguments.
         accuracy: On the teacher's own test set, from 0 to 1.
         sha256: Of everything that determines its outputs.
         notes: Caveats on the student's accuracy.
@@ -83,18 +84,24 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": with_absolute_source(recipe.data), "train": train})
 
 
-def load_teacher(recipe: Recipe, data: TrainingData) -> TeacherModel | None:
+def load_teacher(recipe: Recipe, data: TrainingData, access: CodeAccess = NO_CODE) -> TeacherModel | None:
     """Load the teacher that a recipe names; None if it names none.
+
+    Args:
+        recipe: Of the student.
+        data: Of the student.
+        access: Whether code of the teacher may be run.
 
     Raises:
         RunError: The teacher is a run that is not finished, or damaged.
+        UntrustedCodeError: Its net is a module, and its code may not be run.
         BundleError: There is no such model, or its bundle is damaged or of another version.
         RecipeError: Its classes or its image shape differ from those of the student's data.
     """
     train = recipe.train
     if train.teacher is None or train.distillation is None:
         return None
-    model = resolve_trained(train.teacher)
+    model = resolve_trained(train.teacher, access=CodeAccess(trust=access.trust))
     model.check_finished()
     analysis = _analyze(model, recipe, data)
     device = choose_device(train.device)
@@ -103,7 +110,7 @@ def load_teacher(recipe: Recipe, data: TrainingData) -> TeacherModel | None:
     return TeacherModel(
         teacher=Teacher(net=net, config=train.distillation),
         place=model.place,
-        net=model.spec.net,
+        net=model.architecture.text,
         parameters=analysis.parameters,
         accuracy=model.accuracy,
         sha256=model.digest(),
@@ -111,7 +118,7 @@ def load_teacher(recipe: Recipe, data: TrainingData) -> TeacherModel | None:
     )
 
 
-def _analyze(model: TrainedModel, student: Recipe, data: TrainingData) -> SpecAnalysis:
+def _analyze(model: TrainedModel, student: Recipe, data: TrainingData) -> Analysis:
     """Analyze the teacher on the student's images, and check that it can teach the student."""
     fields = (
         ("classes", model.labels, data.class_names),
@@ -129,19 +136,19 @@ def _analyze(model: TrainedModel, student: Recipe, data: TrainingData) -> SpecAn
     ]
     if problems:
         raise RecipeError.of(problems)
-    analysis = analyze_notation(model.spec.net, data.image_shape, model.spec)
+    analysis = model.architecture.analyze(data.image_shape)
     if (progressive := student.train.progressive) is not None:
         small = (data.image_shape[0], progressive.start_size, progressive.start_size)
         _check_small(model, analysis, small)
     return analysis
 
 
-def _check_small(model: TrainedModel, analysis: SpecAnalysis, shape: tuple[int, int, int]) -> None:
+def _check_small(model: TrainedModel, analysis: Analysis, shape: tuple[int, int, int]) -> None:
     """Raise RecipeError if the teacher cannot process the smaller images at the start of the training."""
     try:
-        small = analyze_notation(model.spec.net, shape, model.spec)
+        small = model.architecture.analyze(shape)
         fits = small.parameters == analysis.parameters
-    except ShapeError:
+    except (ShapeError, ModuleError):
         fits = False
     if not fits:
         raise RecipeError(

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from convsmith.errors import ModuleError, RecipeError
 from convsmith.models.model import Model
-from convsmith.net.arithmetic import analyze, analyze_notation
+from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.net.arithmetic import analyze
 from convsmith.net.inputs import Input
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -14,6 +15,7 @@ from convsmith.net.settings import NetSettings
 if TYPE_CHECKING:
     from torch import nn
 
+    from convsmith.modules.architecture import Architecture
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
@@ -69,41 +71,50 @@ class RecipeModel(Model):
 
     kind = "recipe"
 
-    def __init__(self, recipe: "Recipe", input_shape: ImageShape | None = None) -> None:
+    def __init__(
+        self, recipe: "Recipe", input_shape: ImageShape | None = None, access: CodeAccess = NO_CODE
+    ) -> None:
         """Analyze the recipe's net.
 
         Args:
             recipe: The recipe.
             input_shape: `(C, H, W)`; without it the net must fit the recipe's data.
+            access: An instance of the net, if the user has one.
 
         Raises:
             RecipeError: The net does not fit the data.
             ShapeError: The net does not fit the input shape.
         """
-        self._recipe = recipe
+        from convsmith.modules.architecture import architecture_of
+
+        self._recipe, self._access = recipe, access
+        self._architecture: Architecture = architecture_of(recipe.model, access.module)
         if input_shape is None:
             from convsmith.data.dataset import dataset_info
             from convsmith.recipes.fit import analyze_recipe
 
-            analysis = analyze_recipe(recipe, dataset_info(recipe.data))
+            info = dataset_info(recipe.data)
+            input_shape = info.image_shape
+            self._architecture = self._architecture.probe(info.image_shape, info.num_classes)
+            analysis = analyze_recipe(recipe, info, architecture=self._architecture)
         else:
-            analysis = analyze_notation(recipe.model.net, input_shape, recipe.model)
+            analysis = self._architecture.analyze(input_shape)
         super().__init__(recipe.name, analysis)
+        self._shape: ImageShape = input_shape
 
     @property
     def recipe(self) -> "Recipe":
         return self._recipe
 
     def net(self) -> "nn.Module":
-        from convsmith.net.module import build
         from convsmith.system.rng import new_generator
 
-        return build(self.plan, generator=new_generator(self._recipe.seed))
+        return self._architecture.build(self._shape, new_generator(self._recipe.seed))
 
     def session(self) -> "Session":
         from convsmith.recipes.session import Session
 
-        return Session.load(self._recipe)
+        return Session.load(self._recipe, architecture=self._architecture)
 
 
 def _settings(overrides: Sequence[str]) -> NetSettings:

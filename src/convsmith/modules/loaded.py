@@ -70,7 +70,7 @@ class LoadedModule:
         reference, where = self.reference, self.reference.place
         self._check_arguments()
         try:
-            with limited(f"the constructor of {reference.name}", where, self._locate):
+            with limited(f"the constructor of {reference.name}", where, self.locate):
                 net = self.factory(*reference.args, **reference.kwargs)
         except ModuleError:
             raise
@@ -86,7 +86,7 @@ class LoadedModule:
 
     def failure(self, error: BaseException, what: str) -> ModuleError:
         """Return the error for an exception that the user's code raised, with its place and its cause."""
-        place = raising_place(error, self._locate)
+        place = raising_place(error, self.locate)
         text = one_line(str(error).strip())
         kind = "" if isinstance(error, StandInError) else f"{type(error).__name__}: "
         context, fix = self.explanation(error)
@@ -117,7 +117,7 @@ class LoadedModule:
                     )
         return "", "check its arguments"
 
-    def _locate(self, frame: FrameType, line: int) -> str:
+    def locate(self, frame: FrameType, line: int) -> str:
         return self.files.place(frame, line) if self.files else ""
 
     def _check_arguments(self) -> None:

@@ -55,6 +55,11 @@ class SourceFiles:
                 digest.update(len(part).to_bytes(8, "big") + part)
         return digest.hexdigest()
 
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """The SHA-256 of each file, in hexadecimal digits."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+
     def write(self, folder: Path) -> None:
         """Write the files into a folder, which is created.
 

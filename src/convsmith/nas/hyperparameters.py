@@ -82,8 +82,8 @@ def _hyperparameters(recipe: Recipe, info: DatasetInfo) -> Iterator[Hyperparamet
             high=max(side - 1, progressive.start_size),
             integer=True,
         )
-    if recipe.model.dropout:
-        dropout = recipe.model.dropout
+    if recipe.notation.dropout:
+        dropout = recipe.notation.dropout
         yield Hyperparameter(key="model.dropout", start=dropout, low=0.0, high=max(0.3, dropout))
     for index, transform in enumerate(recipe.augment.transforms):
         if not transform.alternates:

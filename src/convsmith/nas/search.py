@@ -226,7 +226,7 @@ def _origin(candidate: Candidate) -> str:
 def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, TeacherModel | None]:
     data = load_training_data(settings.data)
     recipe, info = settings.recipe, data.info
-    max_macs = settings.brief.max_macs or int(settings.macs_factor * analyze_recipe(recipe, info).macs)
+    max_macs = settings.brief.max_macs or int(settings.macs_factor * analyze_recipe(recipe, info).known_macs)
     space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
     teacher = load_teacher(recipe.model_copy(update={"data": settings.data}), data)
     runner = TrialRunner(

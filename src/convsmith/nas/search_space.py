@@ -50,7 +50,7 @@ class SearchSpace:
 
     def starting_point(self) -> Candidate:
         """Return the recipe as a candidate."""
-        net = str(parse(self.recipe.model.net))
+        net = str(parse(self.recipe.notation.net))
         return Candidate(net=net, fields={each.key: each.start for each in self.hyperparameters})
 
     def recipe_of(self, candidate: Candidate) -> Recipe:
@@ -69,7 +69,7 @@ class SearchSpace:
     def violations(self, net: str) -> list[str]:
         """Return the reasons why a net is not allowed; empty if it is allowed."""
         try:
-            analysis = analyze_notation(net, self.info.image_shape, self.recipe.model)
+            analysis = analyze_notation(net, self.info.image_shape, self.recipe.notation)
         except ConvsmithError as error:
             return [problem.what for problem in error.problems]
         reasons = [
@@ -93,7 +93,7 @@ class SearchSpace:
 
     def analysis(self, candidate: Candidate) -> SpecAnalysis:
         """Return the analysis of an allowed candidate."""
-        return analyze_notation(candidate.net, self.info.image_shape, self.recipe.model)
+        return analyze_notation(candidate.net, self.info.image_shape, self.recipe.notation)
 
     def fit_widths(self, net: Net, share: float = 1.0) -> Net | None:
         """Scale a net's widths by one factor to the largest net that is allowed.

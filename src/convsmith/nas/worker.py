@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convsmith.data.dataset import TrainingData
 from convsmith.errors import RunError
+from convsmith.modules.architecture import architecture_of
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.search_space import SearchSpace
 from convsmith.recipes.session import TrainingSession
@@ -63,6 +64,7 @@ class TrialRunner:
         return TrainingSession(
             recipe=recipe.model_copy(update={"train": recipe.train.model_copy(update=update)}),
             data=self.data,
+            architecture=architecture_of(recipe.model),
             analysis=self.space.analysis(candidate),
         )
 

@@ -4,7 +4,8 @@ Shapes: images `(N, C, H, W)`, logits `(N, num_classes)`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +46,7 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
         >>> list(net.state_dict())[0]
         'block1.conv1.weight'
     """
-    # PyTorch's default initialisation takes no generator, so a fork of the global one is seeded.
-    with torch.random.fork_rng(devices=[], enabled=generator is not None):
-        if generator is not None:
-            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    with seeded(generator):
         net = nn.Sequential(
             OrderedDict(
                 (f"block{number}", _sequence(block)) for number, block in enumerate(plan.blocks, start=1)
@@ -56,6 +54,18 @@ def build(plan: Plan, *, generator: torch.Generator | None = None) -> nn.Sequent
         )
         initialize(net, plan)
     return net
+
+
+@contextmanager
+def seeded(generator: torch.Generator | None) -> Iterator[None]:
+    """Draw the initial weights of modules from a generator; None is PyTorch's global one.
+
+    PyTorch's default initialisation takes no generator, so a fork of the global one is seeded.
+    """
+    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+        if generator is not None:
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield
 
 
 def initialize(net: nn.Module, plan: Plan) -> None:

@@ -1,6 +1,6 @@
 """The settings of a net: bias, norm, activation, their order, dropout, initialisation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,3 +47,11 @@ class NetSettings(BaseModel):
         default=1.0,
         description="factor on the initial weights before a norm: a step changes large weights less",
     )
+
+
+class NotationConfig(NetSettings):
+    """The `[model]` table of a net in the notation: the net, and its settings."""
+
+    TAG: ClassVar[str] = "a net in the notation"
+
+    net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')

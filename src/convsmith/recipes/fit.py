@@ -1,4 +1,7 @@
-"""Check that net and augmentation of a recipe fit its data and its brief, without images and torch."""
+"""Check that net and augmentation of a recipe fit its data and its brief.
+
+Without images; a net in the notation needs no torch either.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,26 +9,38 @@ from math import prod
 
 from convsmith.briefs.checks import Check, RunMetrics, judge
 from convsmith.data.dataset import DatasetInfo
-from convsmith.errors import Problem, RecipeError, ShapeError
-from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
-from convsmith.net.layers.norms import BatchNorm2d
+from convsmith.errors import ModuleError, Problem, RecipeError, ShapeError
+from convsmith.modules.architecture import Architecture, architecture_of
+from convsmith.modules.config import ModuleConfig
+from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.recipes.schema import Recipe
 from convsmith.text import plural
 
+_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d")
 
-def analyze_recipe(recipe: Recipe, info: DatasetInfo, num_images: int | None = None) -> SpecAnalysis:
+
+def analyze_recipe(
+    recipe: Recipe,
+    info: DatasetInfo,
+    num_images: int | None = None,
+    architecture: Architecture | None = None,
+) -> Analysis:
     """Analyze the net of a recipe for the images of a data set.
 
     Args:
         recipe: The recipe.
         info: The shape of the images, and the number of classes.
         num_images: The number of training images, if it is known.
+        architecture: The net of the recipe; by default the one that it names.
 
     Raises:
         RecipeError: The net, the augmentation or the batch size does not fit the images.
+        ModuleError: The module fails on the images.
     """
+    architecture = architecture or architecture_of(recipe.model)
     try:
-        analysis = analyze_notation(recipe.model.net, info.image_shape, recipe.model)
+        analysis = architecture.analyze(info.image_shape)
     except ShapeError as error:
         problems = [replace(each, where=f"model.{each.where or 'net'}") for each in error.problems]
         raise RecipeError.of(problems) from error
@@ -33,24 +48,24 @@ def analyze_recipe(recipe: Recipe, info: DatasetInfo, num_images: int | None = N
         *recipe.data.channel_problems(info.image_shape[0]),
         *_output_problems(analysis, info),
         *_transform_problems(recipe, info),
-        *_size_problems(recipe, analysis, info),
+        *_size_problems(recipe, architecture, analysis, info),
         *_batch_problems(recipe, analysis, num_images),
+        *_whitening_problems(recipe),
     ]
     if problems:
         raise RecipeError.of(problems)
     return analysis
 
 
-def check_recipe(
-    recipe: Recipe, analysis: SpecAnalysis, metrics: RunMetrics | None = None
-) -> tuple[Check, ...]:
+def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> tuple[Check, ...]:
     """Check a net, and the metrics of a run if there are any, against the brief of its recipe."""
     return judge(recipe.brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
 
 
-def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
-    found, expected = analysis.plan.num_classes, info.num_classes
-    if found != expected:
+def _output_problems(analysis: Analysis, info: DatasetInfo) -> Iterator[Problem]:
+    found, expected = analysis.num_outputs, info.num_classes
+    # The outputs of a module are those of a few images, see `Architecture.probe`.
+    if isinstance(analysis, SpecAnalysis) and found != expected:
         yield Problem(
             what=f"the net has {plural(found, 'output')}, the data has {plural(expected, 'class')}",
             where="model.net",
@@ -58,7 +73,9 @@ def _output_problems(analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Prob
         )
 
 
-def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) -> Iterator[Problem]:
+def _size_problems(
+    recipe: Recipe, architecture: Architecture, analysis: Analysis, info: DatasetInfo
+) -> Iterator[Problem]:
     """Check that the net accepts the smaller images of progressive resizing with the same weights."""
     if recipe.train.progressive is None:
         return
@@ -72,8 +89,8 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) ->
         )
         return
     try:
-        small = analyze_notation(recipe.model.net, (channels, size, size), recipe.model)
-    except ShapeError as error:
+        small = architecture.analyze((channels, size, size))
+    except (ShapeError, ModuleError) as error:
         yield from (replace(each, where=where) for each in error.problems)
         return
     if small.parameters != analysis.parameters:
@@ -85,22 +102,32 @@ def _size_problems(recipe: Recipe, analysis: SpecAnalysis, info: DatasetInfo) ->
         )
 
 
-def _batch_problems(recipe: Recipe, analysis: SpecAnalysis, num_images: int | None) -> Iterator[Problem]:
+def _whitening_problems(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.train.whitening and isinstance(recipe.model, ModuleConfig):
+        yield Problem(
+            what="whitening is for nets in the notation; a module sets its own first weights",
+            where="train.whitening",
+            fix="leave it out: train.whitening=false",
+        )
+
+
+def _batch_problems(recipe: Recipe, analysis: Analysis, num_images: int | None) -> Iterator[Problem]:
     """Check that no batch norm has a single value for each channel, which it cannot normalise.
 
     Only the first batch can be of one image: a last one joins the batch before.
     """
     if min(recipe.train.batch_size, num_images or recipe.train.batch_size) > 1:
         return
-    norms = (each for each in analysis.plan.operations() if isinstance(each, BatchNorm2d))
+    norms = (row for row in analysis.rows if row.operation in _BATCH_NORMS)
     shapes = ["x".join(map(str, norm.in_shape)) for norm in norms if prod(norm.in_shape[1:]) == 1]
     if shapes:
         single = recipe.train.batch_size == 1
+        without = "use no batch norm" if isinstance(recipe.model, ModuleConfig) else "set model.norm=none"
         yield Problem(
             what=f"batch norm cannot normalise one value for each channel: its input is {shapes[0]}, "
             "and a batch has one image",
             where="train.batch_size" if single else "the training set",
-            fix=f"{'set train.batch_size=2' if single else 'add training images'}, or set model.norm=none",
+            fix=f"{'set train.batch_size=2' if single else 'add training images'}, or {without}",
         )
 
 

@@ -23,6 +23,8 @@ from convsmith.system.validation import problems_of
 _RECIPES = resources.files("convsmith.library") / "recipes"
 # Tables whose fields depend on their name: another name discards the fields of the previous one.
 _VARIANTS = ("train.optimizer", "train.optimizer.rest", "train.schedule", "augment.mix")
+# The `[model]` table is that of a net in the notation or of a module; each drops the fields of the other.
+_MODEL_KINDS = {"model.net": "module", "model.module": "net"}
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -210,9 +212,24 @@ def _read_table(name: str) -> dict[str, Any]:
         raise RecipeError("this folder is no recipe", where=name, fix=fix)
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
-        table = reading.read_toml(path)
+        table = _with_module_beside(reading.read_toml(path), path.parent)
         return table if "name" in table else {"name": path.stem, **table}
     raise RecipeError(f"unknown recipe {name!r}", fix=suggest(name, recipe_names()))
+
+
+def _with_module_beside(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a table whose module is looked for beside the recipe first, then in the working directory."""
+    match table.get("model"):
+        case {"module": str(text), **rest} if _is_beside(text, folder):
+            return {**table, "model": {**rest, "module": str(folder / text)}}
+    return table
+
+
+def _is_beside(module: str, folder: Path) -> bool:
+    from convsmith.modules.reference import file_of
+
+    file = file_of(module)
+    return bool(file) and paths.is_file(folder / file)
 
 
 def _override(table: dict[str, Any], overrides: Sequence[str]) -> list[Problem]:
@@ -231,12 +248,14 @@ def _set_all(table: dict[str, Any], pairs: Iterable[tuple[str, Any]]) -> list[Pr
 
     `lr=1 optimizer=adam` keeps the lr, and the name of a brief comes before its fields.
     """
-    results = (_set(table, key, value) for key, value in sorted(pairs, key=lambda pair: _rank(pair[0])))
-    return [problem for problem in results if problem]
+    ordered = sorted(pairs, key=lambda pair: _rank(pair[0]))
+    if _MODEL_KINDS.keys() <= {key for key, _ in ordered}:
+        return [_two_nets()]
+    return [problem for key, value in ordered if (problem := _set(table, key, value))]
 
 
 def _rank(key: str) -> tuple[bool, bool, int]:
-    variant = _names_variant(key)
+    variant = _names_variant(key) or key in _MODEL_KINDS
     return key != "brief", not variant, key.count(".") * variant
 
 
@@ -257,6 +276,8 @@ def _set(table: dict[str, Any], key: str, value: Any) -> Problem | None:
         key, value = key.removesuffix(".name"), {"name": value}
     if key == "brief" and isinstance(value, str):
         value = brief_table(value)
+    if key in _MODEL_KINDS and _MODEL_KINDS[key] in _child(table, "model"):
+        table["model"] = {}
     *path, last = key.split(".")
     container: Any = table
     for part in path:
@@ -307,9 +328,16 @@ def _invalid_key(key: str, part: str, container: Any) -> Problem:
     return Problem(what=f"{part!r} is inside a plain value, not a table", where=key)
 
 
+def _two_nets() -> Problem:
+    what = "a recipe has one net, found two: model.net, in the notation, and model.module"
+    return Problem(what=what, where="model", fix="remove one of them")
+
+
 def _notation_problems(table: Mapping[str, Any]) -> list[Problem]:
     model = table.get("model")
     net = model.get("net") if isinstance(model, dict) else None
+    if isinstance(model, dict) and {"net", "module"} <= model.keys():
+        return [_two_nets()]
     if not isinstance(net, str) or not net:
         return []
     try:

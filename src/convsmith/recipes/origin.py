@@ -17,6 +17,7 @@ _NEUTRAL = (
     "train.phases.",
 )
 _PREFIX = "Based on "
+_NETS = ("model.net", "model.module")
 _MAX_LISTED, _MAX_VALUE = 3, 40
 
 
@@ -42,6 +43,9 @@ def with_origin(recipe: Recipe, base: Recipe) -> Recipe:
         for key in dict.fromkeys([*before, *now])
         if not key.startswith(_NEUTRAL) and before.get(key) != now.get(key)
     ]
+    if type(recipe.model) is not type(base.model):
+        # Another kind of net: no field of the other one has a meaning.
+        changed = [key for key in changed if not key.startswith("model.") or key in {*_NETS} & {*now}]
     if not changed:
         return recipe
     texts: dict[str, str] = {}

@@ -1,22 +1,29 @@
 """The schema of a recipe."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from convsmith.briefs.schema import Brief
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.config import DataConfig
-from convsmith.net.settings import NetSettings
+from convsmith.errors import RecipeError
+from convsmith.modules.config import ModuleConfig
+from convsmith.net.settings import NotationConfig
 from convsmith.system.unset import without_unset
 from convsmith.training.config import TrainConfig
 from convsmith.training.schedules.plateau import Plateau
 
 
-class ModelConfig(NetSettings):
-    """The `[model]` table: the net in the notation, and its settings."""
+def _kind_of_model(table: Any) -> str:
+    has_module = "module" in table if isinstance(table, dict) else isinstance(table, ModuleConfig)
+    return ModuleConfig.TAG if has_module else NotationConfig.TAG
 
-    net: str = Field(min_length=1, description='the net, for example "C16 C16:s2 / G F10"')
+
+ModelConfig = Annotated[
+    Annotated[NotationConfig, Tag(NotationConfig.TAG)] | Annotated[ModuleConfig, Tag(ModuleConfig.TAG)],
+    Discriminator(_kind_of_model),
+]
 
 
 class _Tables(BaseModel):
@@ -66,6 +73,17 @@ class Recipe(_Tables):
                 "write data.validation=0.1"
             )
         return self
+
+    @property
+    def notation(self) -> NotationConfig:
+        """The net in the notation, with its settings. Raises RecipeError for a module, which has none."""
+        if isinstance(self.model, NotationConfig):
+            return self.model
+        raise RecipeError(
+            "this needs a net in the notation, the recipe has a module",
+            where="model.module",
+            fix='write the net in the notation: model.net="C16 C16:s2 / G F10"',
+        )
 
     def table(self) -> dict[str, Any]:
         """Return the recipe as a table for TOML, which has no null."""

@@ -11,9 +11,8 @@ from torch import nn
 from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
 from convsmith.data.normalize import Normalizer
+from convsmith.modules.architecture import Architecture, architecture_of
 from convsmith.net.analysis import Analysis
-from convsmith.net.arithmetic import SpecAnalysis
-from convsmith.net.module import build
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.fit import analyze_recipe, check_recipe
 from convsmith.recipes.schema import Recipe
@@ -44,12 +43,14 @@ class TrainingSession:
     Attributes:
         recipe: The recipe.
         data: Training images, and validation images if the recipe has them.
+        architecture: The net without weights.
         analysis: Analysis of the net.
     """
 
     recipe: Recipe
     data: TrainingData
-    analysis: SpecAnalysis
+    architecture: Architecture
+    analysis: Analysis
 
     @cached_property
     def device(self) -> torch.device:
@@ -58,10 +59,13 @@ class TrainingSession:
 
     @cached_property
     def resolved_recipe(self) -> Recipe:
-        """The recipe with its precision chosen for this machine."""
+        """The recipe with its precision chosen for this machine, and its module in the run folder."""
         train = self.recipe.train
         precision = choose_precision(train.precision, self.device, self._macs_per_step)
-        return self.recipe.model_copy(update={"train": train.model_copy(update={"precision": precision})})
+        model = self.architecture.recorded_config
+        return self.recipe.model_copy(
+            update={"model": model, "train": train.model_copy(update={"precision": precision})}
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,7 +79,7 @@ class TrainingSession:
 
     @property
     def _macs_per_step(self) -> int:
-        return self.analysis.macs * self.recipe.train.batch_size
+        return self.analysis.known_macs * self.recipe.train.batch_size
 
     def threads(self) -> AbstractContextManager[None]:
         """Return a context with the number of threads for the net and its batch size."""
@@ -83,7 +87,7 @@ class TrainingSession:
 
     def build_net(self) -> nn.Module:
         """Return the net with its initial weights, on the CPU."""
-        return build(self.analysis.plan, generator=new_generator(self.recipe.seed))
+        return self.architecture.build(self.data.image_shape, new_generator(self.recipe.seed))
 
     def to_device(self, net: nn.Module) -> nn.Module:
         """Move a net to the device, with channels last in memory, and return it."""
@@ -109,6 +113,7 @@ class TrainingSession:
                 recipe.train,
                 recipe.augment,
                 seed=recipe.seed,
+                draws=self.architecture.draws,
                 teacher=teacher,
                 callbacks=callbacks,
                 profile=profile,
@@ -119,14 +124,29 @@ class TrainingSession:
     def trainer(self, net: nn.Module, *, profile: Profile | None = None) -> Trainer:
         """Return a trainer, to run single steps within `threads()`."""
         recipe = self.resolved_recipe
-        return Trainer(net, self.data, recipe.train, recipe.augment, seed=recipe.seed, profile=profile)
+        return Trainer(
+            net,
+            self.data,
+            recipe.train,
+            recipe.augment,
+            seed=recipe.seed,
+            draws=self.architecture.draws,
+            profile=profile,
+        )
 
     def range_test(self, net: nn.Module, *, steps: int, teacher: Teacher | None = None) -> RangeTest:
         """Run a learning-rate range test on a net; see `convsmith.training.lr_find.range_test`."""
         recipe = self.resolved_recipe
         with self.threads():
             return range_test(
-                net, self.data, recipe.train, recipe.augment, seed=recipe.seed, steps=steps, teacher=teacher
+                net,
+                self.data,
+                recipe.train,
+                recipe.augment,
+                seed=recipe.seed,
+                draws=self.architecture.draws,
+                steps=steps,
+                teacher=teacher,
             )
 
 
@@ -137,29 +157,39 @@ class Session(TrainingSession):
     Example:
         >>> from convsmith.recipes.loader import load
         >>> session = Session.load(load("digits"))
-        >>> len(session.data.train), session.analysis.plan.num_classes
+        >>> len(session.data.train), session.analysis.num_outputs
         (1198, 10)
     """
 
     data: ImageDataset
 
     @classmethod
-    def load(cls, recipe: Recipe, *, refresh: bool = False) -> "Session":
+    def load(
+        cls, recipe: Recipe, *, architecture: Architecture | None = None, refresh: bool = False
+    ) -> "Session":
         """Load the data of a recipe, and check that net and augmentation fit it.
 
         Args:
             recipe: The recipe.
+            architecture: Its net; by default the one that it names.
             refresh: Decode the images again, even if the cache has them.
 
         Raises:
             DataError: The data set does not exist or cannot be read.
             RecipeError: Net or augmentation do not fit the images.
+            ModuleError: The module of the recipe cannot be loaded, or trained on such images.
         """
+        # Before the data is read, which can take minutes.
+        architecture = architecture or architecture_of(recipe.model)
         data = load(recipe.data, refresh=refresh)
-        analysis = analyze_recipe(recipe, data.info, len(data.train))
+        architecture = architecture.probe(data.image_shape, len(data.class_names))
+        analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
         return cls(
-            recipe=recipe.model_copy(update={"data": with_absolute_source(recipe.data)}),
+            recipe=recipe.model_copy(
+                update={"data": with_absolute_source(recipe.data), "model": architecture.config}
+            ),
             data=data,
+            architecture=architecture,
             analysis=analysis,
         )
 
@@ -192,7 +222,7 @@ class Session(TrainingSession):
             f"Recipe: {self.recipe.name}, seed {self.recipe.seed}",
             f"Data: {data.identity}, fingerprint {data.fingerprint[:12]}",
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
-            f"Net: {self.recipe.model.net}",
+            f"Net: {self.architecture.text}",
             f"     {self.analysis.totals_line()}",
             *(f"Note: {note}" for note in self.notes()),
             *more,
@@ -202,7 +232,7 @@ class Session(TrainingSession):
     def notes(self) -> list[str]:
         """Return caveats about the accuracy."""
         recipe, dropped, layout = self.recipe, self.data.dropped, self.data.layout
-        notes = list(layout.notes)
+        notes = [*self.architecture.notes, *layout.notes]
         if layout.left_out:
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in layout.left_out.items())
             count = sum(layout.left_out.values())

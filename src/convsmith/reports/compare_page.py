@@ -31,7 +31,7 @@ class RunRow:
     group: int
     data: str
     parameters: int
-    macs: int
+    macs: int | None
     receptive_field: int | None
     accuracy: float
     interval: Interval

@@ -21,7 +21,9 @@ from convsmith.evaluation.comparison import (
 )
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
-from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.modules.architecture import Architecture
+from convsmith.net.analysis import Analysis
 from convsmith.recipes.schema import Recipe
 from convsmith.reports.compare_page import (
     ComparisonData,
@@ -34,6 +36,7 @@ from convsmith.reports.compare_page import (
 )
 from convsmith.reports.sheets import Pixels, sheet
 from convsmith.reports.style import short
+from convsmith.runs.code import architecture_of_run
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import EVALUATION, RunFolder
 from convsmith.runs.schema import DataRecord
@@ -57,10 +60,16 @@ class _Run:
     folder: RunFolder
     name: str
     recipe: Recipe
-    analysis: SpecAnalysis
+    architecture: Architecture
+    analysis: Analysis
     data: DataRecord
     predictions: Predictions
     metrics: Metrics
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe as a table, with the hashes of a module's code."""
+        return {**self.recipe.table(), "model": self.architecture.identity()}
 
     @property
     def test_set(self) -> tuple[str, tuple[str, ...]]:
@@ -73,22 +82,22 @@ class _Run:
         return *(split.fingerprint for split in self.data.splits.values()), *self.data.class_names
 
 
-def compare(runs: Sequence[Path], out: Path) -> Comparison:
+def compare(runs: Sequence[Path], out: Path, access: CodeAccess = NO_CODE) -> Comparison:
     """Compare runs, and write compare.html, compare.md and compare.json.
 
     Args:
         runs: Folders of at least two evaluated runs.
         out: Folder for the pages, created if missing.
+        access: Whether code in the run folders may be run.
 
     Raises:
+        UntrustedCodeError: The net of a run is a module, and its code may not be run.
         RunError: A run is missing, damaged or not evaluated, or there are fewer than two.
     """
     if len(runs) < 2:
         raise RunError("found one run, expected at least two", where="runs", fix="convsmith compare runs/*")
-    loaded_runs = _named([_open(path) for path in runs])
-    grouped = group_by_recipe(
-        [run.recipe.table() for run in loaded_runs], [run.identity for run in loaded_runs]
-    )
+    loaded_runs = _named([_open(path, access) for path in runs])
+    grouped = group_by_recipe([run.settings for run in loaded_runs], [run.identity for run in loaded_runs])
     labels = _labels(loaded_runs, grouped)
     tests, incomparable = _pair_tests(loaded_runs, grouped)
     sheets, pairs = _examples(loaded_runs, tests)
@@ -114,11 +123,12 @@ def compare(runs: Sequence[Path], out: Path) -> Comparison:
     return Comparison(page=out / "compare.html", markdown=out / "compare.md", record=record)
 
 
-def _open(path: Path) -> _Run:
+def _open(path: Path, access: CodeAccess) -> _Run:
     folder = RunFolder.open(path)
     recipe = folder.recipe()
     folder.verify(*EVALUATION)
     data = folder.read(DataRecord)
+    architecture = architecture_of_run(folder, recipe, access)
     names = data.class_names
     test = predictions.read(folder.predictions)
     if test.num_classes != len(names):
@@ -131,7 +141,8 @@ def _open(path: Path) -> _Run:
         folder=folder,
         name=path.resolve().name,
         recipe=recipe,
-        analysis=analyze_notation(recipe.model.net, data.image_shape, recipe.model),
+        architecture=architecture,
+        analysis=architecture.analyze(data.image_shape),
         data=data,
         predictions=test,
         metrics=compute_metrics(test, names, read_confidence(folder)),
@@ -227,7 +238,7 @@ def _differences(runs: list[_Run]) -> tuple[Difference, ...]:
     )
     names = tuple(list(run.data.class_names) for run in runs)
     content = differences([{"images": one, "classes": each} for one, each in zip(images, names, strict=True)])
-    recipes = differences([run.recipe.table() for run in runs])
+    recipes = differences([run.settings for run in runs])
     return *content, *(each for each in recipes if each.field != "seed")
 
 

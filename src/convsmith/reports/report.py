@@ -206,7 +206,7 @@ def _page_data(
     return PageData(
         name=recipe.name,
         description=recipe.description,
-        net=recipe.model.net,
+        net=session.architecture.text,
         recipe_toml=tomli_w.dumps(folder.recipe().table()),
         notes=(
             *session.notes(),

@@ -25,7 +25,9 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
     images = session.data.split_fingerprints()
     machine = {"python", "processor", "instructions", "torch_threads", "device", "packages"}
     fields = {
-        **{key: table[key] for key in ("seed", "model", "augment")},
+        "seed": table["seed"],
+        "model": session.architecture.identity(),
+        "augment": table["augment"],
         "train": {key: value for key, value in table["train"].items() if key != "teacher"},
         **({"teacher": {"sha256": teacher_sha256}} if teacher_sha256 else {}),
         "data": {**data, "fingerprint": {"all": session.data.fingerprint, **images}},

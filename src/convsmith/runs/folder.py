@@ -27,6 +27,7 @@ from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
 from convsmith.runs.schema import (
     FILES,
     METRICS,
+    CodeRecord,
     DataRecord,
     Environment,
     EpochRow,
@@ -45,7 +46,7 @@ from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
-ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], METRICS, LOG, WEIGHTS, STATE)
+ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], FILES[CodeRecord], METRICS, LOG, WEIGHTS, STATE)
 SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
 PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
 ANALYSES = (FILES[Robustness], FILES[Duplicates], FILES[LabelErrors])
@@ -64,6 +65,7 @@ class RunFolder:
     environment.json       `Environment`: the machine and the versions of packages
     data.json              `DataRecord`: fingerprint, classes, splits, mean and standard deviation
     teacher.json           `TeacherRecord`; only with a teacher
+    source/, code.json     the code of a net that is a module, and its `CodeRecord`
     summary.txt            the layers of the net
     log.txt                the training log
     metrics.csv            an `EpochRow` for each epoch

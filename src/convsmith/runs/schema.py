@@ -275,6 +275,20 @@ class FileEntry(Record):
     bytes: int
 
 
+class CodeRecord(Record):
+    """The code of a net that is a module, in `source/` of the run folder.
+
+    Attributes:
+        module: The class with its arguments, as `model.module` of the recipe.
+        files: By their path in `source/`.
+        is_instance: Whether the user passed an instance, whose arguments are not known.
+    """
+
+    module: str
+    files: dict[str, FileEntry]
+    is_instance: bool = False
+
+
 class Manifest(RootModel[dict[str, FileEntry]]):
     """Every other file of a finished run, by its path in the folder."""
 
@@ -322,6 +336,7 @@ FILES: Mapping[type[BaseModel], str] = {
     DataRecord: "data.json",
     Environment: "environment.json",
     TeacherRecord: "teacher.json",
+    CodeRecord: "code.json",
     Resumptions: "resumed.json",
     Confidence: "confidence.json",
     Results: "results.json",

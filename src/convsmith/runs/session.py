@@ -6,7 +6,9 @@ from pathlib import Path
 from convsmith.data.dataset import ImageDataset
 from convsmith.data.labels import canonical_name
 from convsmith.errors import RunError
+from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.recipes.session import Session
+from convsmith.runs.code import architecture_of_run
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
 
@@ -26,19 +28,23 @@ def changed_classes(before: Sequence[str], now: Sequence[str]) -> str:
     return ""
 
 
-def open_run(run: Path, *, refresh: bool = False) -> tuple[RunFolder, Session]:
+def open_run(run: Path, *, access: CodeAccess = NO_CODE, refresh: bool = False) -> tuple[RunFolder, Session]:
     """Open a run, and load its recipe with the data that it was trained on.
 
     Args:
         run: The run folder.
+        access: Whether code in it may be run.
         refresh: Decode the images again, even if the cache has them.
 
     Raises:
         RunError: The run does not exist or is damaged, or its data set has changed.
+        UntrustedCodeError: Its net is a module, and its code may not be run.
         DataError: The data set does not exist or cannot be read.
     """
     folder = RunFolder.open(run)
-    session = Session.load(folder.recipe(), refresh=refresh)
+    recipe = folder.recipe()
+    architecture = architecture_of_run(folder, recipe, access)
+    session = Session.load(recipe, architecture=architecture, refresh=refresh)
     check_data(folder.read(DataRecord), session.data)
     return folder, session
 

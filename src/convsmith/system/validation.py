@@ -208,7 +208,8 @@ def _without_tags(location: Sequence[str | int], model: type[BaseModel]) -> Iter
 
 def _table_hint(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
     """Return how to write a table: by its name if it is a union member, or by its fields."""
-    kinds = [kind for each in models_in(_annotation(location, model)) for kind in _tags(each)]
+    members = models_in(_annotation(location, model))
+    kinds = [kind for each in members if "name" in each.model_fields for kind in _tags(each)]
     if kinds:
         return f'write {{name="{kinds[0]}"}}, or another of {", ".join(kinds)}'
     return f"set its fields: {', '.join(f'{where}.{name}' for name in _field_names(location, model))}"
@@ -242,5 +243,8 @@ def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    field = model.model_fields.get("name")
+    """Return the tags of a union member: its names, or its `TAG`."""
+    field, tag = model.model_fields.get("name"), getattr(model, "TAG", None)
+    if tag is not None:
+        return (tag,)
     return tuple(map(str, get_args(field.annotation))) if field else ()

@@ -19,6 +19,7 @@ from torch.nn.utils import get_total_norm
 
 from convsmith.data.pipeline import Batch, BatchSpec, Pipeline
 from convsmith.system.device import autocast, torch_threads
+from convsmith.system.rng import seed_everything
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
 from convsmith.training.kernels.backward import backward_workarounds
@@ -50,6 +51,8 @@ class GradientWorkers:
         profile: Collects the time of each phase.
         teacher: Teacher for knowledge distillation.
         compiled: Whether to compile the replicas, for each input shape on its first use.
+        draws: Whether the net draws random numbers from PyTorch's global generator. Its microbatches then
+            run one after the other, each with its own seed.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class GradientWorkers:
         profile: Profile,
         teacher: Teacher | None = None,
         compiled: bool = False,
+        draws: bool = False,
     ) -> None:
-        self.teacher = teacher
+        self.teacher, self.draws = teacher, draws
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
@@ -77,7 +81,7 @@ class GradientWorkers:
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
                 use_fast_dropout(replica, generator)
-        self.num_workers = min(num_microbatches, threads)
+        self.num_workers = 1 if draws else min(num_microbatches, threads)
         self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
         self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
 
@@ -178,7 +182,10 @@ class GradientWorkers:
         teacher_logits = None if self.teacher is None else self._teacher_logits(self.teacher, batch.images)
         device = batch.images.device
         with self.profile.phase("forward"):
-            self.generators[spec.part].manual_seed(spec.derive_seed(self.pipeline.seed, _DROPOUT))
+            seed = spec.derive_seed(self.pipeline.seed, _DROPOUT)
+            self.generators[spec.part].manual_seed(seed)
+            if self.draws:
+                seed_everything(seed)
             with autocast(device, self.dtype), backward_workarounds(device, self.dtype):
                 logits = self.replicas[spec.part](batch.images)
             # In fp32: the sum over the classes loses digits in bf16.

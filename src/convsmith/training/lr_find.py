@@ -59,6 +59,7 @@ def range_test(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 200,
+    draws: bool = False,
     teacher: Teacher | None = None,
 ) -> RangeTest:
     """Train a net with a learning rate that grows from `low` to `high`. The weights are of no use afterwards.
@@ -73,6 +74,7 @@ def range_test(
         low: First learning rate of the first optimizer; others keep their ratio to it.
         high: Last learning rate.
         steps: Number of steps, at least 20.
+        draws: See `convsmith.training.trainer.fit`.
         teacher: Teacher for knowledge distillation.
     """
     unused = dict.fromkeys(("lookahead", "progressive", "phases"))
@@ -83,6 +85,7 @@ def range_test(
         config.model_copy(update=ignored),
         augment,
         seed=seed,
+        draws=draws,
         teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)

@@ -63,6 +63,7 @@ def fit(
     augment: AugmentConfig,
     *,
     seed: int,
+    draws: bool = False,
     teacher: Teacher | None = None,
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
@@ -78,6 +79,8 @@ def fit(
         augment: The `[augment]` table of a recipe.
         seed: Seed of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
+        draws: Whether the net draws random numbers from PyTorch's global generator, other than by
+            `nn.Dropout`. Its microbatches then run one after the other.
         teacher: Teacher for knowledge distillation.
         callbacks: Called in this order.
         profile: Collects the time of each phase.
@@ -101,6 +104,7 @@ def fit(
         config,
         augment,
         seed=seed,
+        draws=draws,
         teacher=teacher,
         callbacks=callbacks,
         profile=profile,
@@ -137,6 +141,7 @@ class Trainer:
         augment: AugmentConfig,
         *,
         seed: int,
+        draws: bool = False,
         callbacks: Sequence[Callback] = (),
         profile: Profile | None = None,
         teacher: Teacher | None = None,
@@ -174,6 +179,7 @@ class Trainer:
             profile=self.profile,
             teacher=teacher,
             compiled=config.compile,
+            draws=draws,
         )
         self.pending = deque[_PendingStep]()
         # Whitening uses the training images, so its time counts as training.

@@ -96,7 +96,7 @@ def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[s
     >>> from convsmith.net.plan import plan
     >>> from convsmith.recipes.loader import load
     >>> recipe = load("digits")
-    >>> planned = plan(parse(recipe.model.net), (1, 8, 8), recipe.model)
+    >>> planned = plan(parse(recipe.notation.net), (1, 8, 8), recipe.notation)
     >>> from convsmith.data.dataset import load as load_data
     >>> data = DataRecord.of(load_data(recipe.data), recipe.data)
     >>> values = template_context(recipe, planned, data, Storage(kind="digits"))
@@ -287,7 +287,7 @@ def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[
 
 
 def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
-    settings, train = recipe.model, recipe.train
+    settings, train = recipe.notation, recipe.train
     custom = settings.init != "default" or settings.init_gain != 1
     weighted = plan.weighted_operations()
     bare = [op.name for op in weighted if not op.normed] if settings.init_gain != 1 else []

@@ -52,7 +52,7 @@ def after_a_convolution(recipe: Recipe) -> str:
     >>> after_a_convolution(load("cifar10-classic"))
     'ReLU, batch norm, dropout of 2 %'
     """
-    model = recipe.model
+    model = recipe.notation
     norm = [] if model.norm == "none" else [_NORMS[model.norm]]
     activation = [] if model.activation == "none" else [_ACTIVATIONS.get(model.activation, model.activation)]
     operations = activation + norm if model.order == "conv-activation-norm" else norm + activation
@@ -158,7 +158,7 @@ def differences(recipe: Recipe, *, bf16_off_cpu: bool = False) -> list[str]:
             "On a CPU a new training computes in fp32, since PyTorch 2.13's gradients in bfloat16 can be "
             "wrong for the dilated or strided filters of this net; convsmith computes them in another way."
         )
-    if recipe.model.dropout:
+    if recipe.notation.dropout:
         sentences.append("Dropout is that of PyTorch; the training used a faster, equivalent implementation.")
     if recipe.data.keep_in == "disk":
         sentences.append("All images are held in memory; the training read them from disk.")

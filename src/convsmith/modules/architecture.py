@@ -1,0 +1,210 @@
+"""A net without weights, whatever defines it: the notation, or a PyTorch module."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convsmith.errors import ModuleError
+from convsmith.modules.config import ModuleConfig
+from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
+from convsmith.net.settings import NotationConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from convsmith.modules.loaded import LoadedModule
+    from convsmith.modules.probe import Probe
+    from convsmith.modules.sources import SourceFiles
+
+ImageShape = tuple[int, int, int]
+# The folder with the code of a module, in a run folder and in a bundle.
+SOURCE = "source"
+
+
+class Architecture(ABC):
+    """A net without weights, for images of any size that it accepts.
+
+    Attributes:
+        config: The `[model]` table of the recipe.
+        text: The net in the notation, or the module with its arguments.
+        sources: The files of a module; None for notation, and for installed packages.
+        draws: Whether training draws random numbers from PyTorch's global generator, see `Probe`.
+        notes: What a user should know about the net, one sentence each.
+    """
+
+    config: NotationConfig | ModuleConfig
+    text: str
+    draws: bool = False
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def analyze(self, image_shape: ImageShape) -> Analysis:
+        """Analyze the net on images `(C, H, W)`.
+
+        Raises:
+            ShapeError: The layers of a net in the notation do not fit the images.
+            ModuleError: The module cannot be created, or fails on such images.
+        """
+
+    @abstractmethod
+    def build(self, image_shape: ImageShape, generator: "torch.Generator | None" = None) -> "nn.Module":
+        """Return a new net on the CPU, from images `(N, C, H, W)` to logits `(N, num_classes)`.
+
+        Args:
+            image_shape: `(C, H, W)`.
+            generator: Draws the initial weights; by default PyTorch's global generator.
+        """
+
+    @property
+    def sources(self) -> "SourceFiles | None":
+        return None
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what determines the outputs besides weights and images, as plain values."""
+
+    def probe(self, image_shape: ImageShape, num_classes: int) -> "Architecture":  # noqa: ARG002 - a module needs them
+        """Return the architecture with what a few passes show: the meaning of its outputs, and notes.
+
+        Raises:
+            ModuleError: The module cannot be trained as a classifier of such images.
+        """
+        return self
+
+    @property
+    def recorded_config(self) -> NotationConfig | ModuleConfig:
+        """The `[model]` table as a run folder or a bundle holds it, with the code in `SOURCE`."""
+        return self.config
+
+
+class NotationArchitecture(Architecture):
+    """A net in the notation, with its settings."""
+
+    config: NotationConfig
+
+    def __init__(self, config: NotationConfig) -> None:
+        self.config, self.text = config, config.net
+
+    def analyze(self, image_shape: ImageShape) -> SpecAnalysis:
+        return analyze_notation(self.config.net, image_shape, self.config)
+
+    def build(self, image_shape: ImageShape, generator: "torch.Generator | None" = None) -> "nn.Module":
+        from convsmith.net.module import build
+
+        return build(self.analyze(image_shape).plan, generator=generator)
+
+    def identity(self) -> dict[str, Any]:
+        return self.config.model_dump(mode="json")
+
+
+class ModuleArchitecture(Architecture):
+    """A module of the user's own, or of an installed package."""
+
+    config: ModuleConfig
+
+    def __init__(self, config: ModuleConfig, loaded: "LoadedModule", probe: "Probe | None" = None) -> None:
+        self.config, self.loaded = config, loaded
+        self.text, self.notes = str(loaded.reference), loaded.notes
+        if probe is not None:
+            self.draws, self.notes = probe.draws, (*loaded.notes, *probe.notes)
+
+    @property
+    def sources(self) -> "SourceFiles | None":
+        # A constructor or a forward pass may import more files: complete after `probe` or `analyze`.
+        return self.loaded.sources
+
+    def create(self, image_shape: ImageShape) -> "nn.Module":
+        """Return the module as its class makes it, lazy layers initialised."""
+        from convsmith.tracing.arguments import Arguments
+        from convsmith.tracing.isolation import initialize_lazy_layers
+        from convsmith.tracing.members import first_weight
+
+        module = self.loaded.create()
+        arguments = Arguments.of(image_shape, (), None, first_weight(module).dtype)
+        initialize_lazy_layers(module, arguments)
+        return module
+
+    def analyze(self, image_shape: ImageShape) -> Analysis:
+        from convsmith.tracing.isolation import preserved_state
+        from convsmith.tracing.trace import trace
+
+        with preserved_state():
+            module = self.create(image_shape)
+            try:
+                return trace(module, image_shape)
+            except ModuleError as error:
+                raise self.loaded.explained(error) from error
+
+    def build(self, image_shape: ImageShape, generator: "torch.Generator | None" = None) -> "nn.Module":
+        from convsmith.modules.outputs import use_logarithm
+        from convsmith.net.module import seeded
+
+        with seeded(generator):
+            module = self.create(image_shape)
+        if self.config.outputs == "probabilities":
+            use_logarithm(module)
+        return module
+
+    def probe(self, image_shape: ImageShape, num_classes: int) -> "ModuleArchitecture":
+        from convsmith.modules.probe import probe_classifier
+        from convsmith.tracing.isolation import preserved_state
+
+        with preserved_state():
+            module = self.create(image_shape)
+        try:
+            probe = probe_classifier(
+                module,
+                image_shape,
+                num_classes,
+                where=self.text,
+                outputs=self.config.outputs,
+                locate=self.loaded.locate,
+            )
+        except ModuleError as error:
+            raise self.loaded.explained(error) from error
+        config = self.config.model_copy(update={"outputs": probe.outputs})
+        return ModuleArchitecture(config, self.loaded, probe)
+
+    def identity(self) -> dict[str, Any]:
+        if self.sources is None:
+            return {**self.config.model_dump(mode="json"), "package": self.loaded.package}
+        module = str(self.loaded.local_reference)
+        return {"module": module, "outputs": self.config.outputs, "source": self.sources.hashes}
+
+    @property
+    def recorded_config(self) -> ModuleConfig:
+        if self.sources is None:
+            return self.config
+        return self.config.model_copy(update={"module": f"{SOURCE}/{self.loaded.local_reference}"})
+
+
+def architecture_of(
+    config: NotationConfig | ModuleConfig,
+    module: "nn.Module | None" = None,
+    *,
+    root: Path | None = None,
+) -> NotationArchitecture | ModuleArchitecture:
+    """Return the architecture of a `[model]` table.
+
+    Args:
+        config: The table.
+        module: An instance, in place of one that the code makes.
+        root: The folder of the module's files, if it is not the working directory.
+
+    Raises:
+        ModuleError: The module cannot be loaded.
+
+    Example:
+        >>> architecture = architecture_of(NotationConfig(net="C8 / G F10"))
+        >>> architecture.text, architecture.analyze((1, 8, 8)).parameters
+        ('C8 / G F10', 178)
+    """
+    if isinstance(config, NotationConfig):
+        return NotationArchitecture(config)
+    from convsmith.modules.instance import loaded_instance
+    from convsmith.modules.load import load_module
+
+    loaded = load_module(config.module, root=root) if module is None else loaded_instance(module)
+    return ModuleArchitecture(config, loaded)
