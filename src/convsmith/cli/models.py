@@ -109,10 +109,14 @@ def export(
         parity = cs.export_onnx(
             target, onnx, int8=int8, images=images or (), replace=force, trust_code=trust_code
         )
-        # The file itself may go to standard output.
-        show = print_error if paths.is_stream(onnx) else print_text
-        for line in (*parity.lines(), str(onnx)):
-            show(line)
+        _print_parity(onnx, parity)
+
+
+def _print_parity(onnx: Path, parity: cs.Parity) -> None:
+    # The file itself may go to standard output.
+    show = print_error if paths.is_stream(onnx) else print_text
+    for line in (*parity.lines(), str(onnx)):
+        show(line)
 
 
 def _check_outputs(bundle: Path | None, onnx: Path | None, code: Path | None) -> None:

@@ -118,6 +118,7 @@ class LoadedModule:
         return "", "check its arguments"
 
     def locate(self, frame: FrameType, line: int) -> str:
+        """Return the place of a frame in the user's files, "model.py, line 3"; empty elsewhere."""
         return self.files.place(frame, line) if self.files else ""
 
     def _check_arguments(self) -> None:
