@@ -98,12 +98,15 @@ def test_predictions_of_older_versions(copied: Path) -> None:
     saved = dict(np.load(copied / "predictions.npz", allow_pickle=False))
     np.savez(copied / "predictions.npz", logits=saved["logits"], labels=saved["labels"])
     (copied / "explanation.npz").unlink()
+    (copied / "manifest.json").unlink()
     page = cs.report(copied).page.read_text()
     assert "Class-activation and occlusion maps" not in page
     assert "Filters of the first layer" in page
 
 
 def test_report_errors(copied: Path) -> None:
+    # With it, any change is refused: tests/faults/test_contradictions.py.
+    (copied / "manifest.json").unlink()
     results = copied / "results.json"
     results.write_text('{"test": {}}')
     with pytest.raises(RunError, match="damaged: train is missing"):
@@ -166,7 +169,8 @@ def test_the_commands(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "predictions.npz").unlink()
     assert run_command(["report", str(copied)]) == 2
     err = capsys.readouterr().err
-    assert "the run has no saved predictions" in err
+    assert "predictions.npz: damaged: missing" in err
+    assert "`convsmith evaluate`" in err
     assert "Traceback" not in err
 
 
@@ -212,6 +216,7 @@ def test_the_effective_receptive_field_is_reported(run: Result, copied: Path) ->
     assert "](plots/receptive_field.svg)" in run.report.read_text()
     saved = np.load(copied / "receptive_field.npz")["energy"]
     np.testing.assert_allclose(saved, field.energy, rtol=1e-4, atol=1e-7)
+    (copied / "manifest.json").unlink()
     (copied / "receptive_field.npz").write_bytes(b"damaged")
     with pytest.raises(RunError, match="damaged receptive field"):
         cs.report(copied)
@@ -275,6 +280,7 @@ def test_label_errors_are_reported(copied: Path) -> None:
 
 def test_the_navigation_has_every_section(copied: Path) -> None:
     folder, _ = open_run(copied)
+    (copied / "manifest.json").unlink()
     level = CorruptedAccuracy(accuracy=0.5, accuracy_95=(0.4, 0.6), loss=1.0)
     corruptions = dict.fromkeys(CORRUPTIONS, (level,) * 5)
     folder.write(Robustness(images=1, clean=level, corruptions=corruptions, mean_accuracy=0.5))

@@ -91,8 +91,8 @@ def export(
 ) -> None:
     """Export a model as a bundle, as ONNX, or as plain PyTorch code."""
     folder = out or Path("exported")
-    _check_outputs(bundle, onnx, folder if code else None)
-    _check_options(onnx=bool(onnx), of_onnx=bool(int8 or images), code=code, of_code=bool(out or input_shape))
+    of_onnx, of_code = bool(int8 or images), bool(out or input_shape)
+    _check_outputs(bundle, onnx, folder if code else None, of_onnx=of_onnx, of_code=of_code)
     if overrides and (bundle or onnx):
         raise RecipeError(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
@@ -119,21 +119,20 @@ def _print_parity(onnx: Path, parity: cs.Parity) -> None:
         show(line)
 
 
-def _check_outputs(bundle: Path | None, onnx: Path | None, code: Path | None) -> None:
+def _check_outputs(
+    bundle: Path | None, onnx: Path | None, code: Path | None, *, of_onnx: bool, of_code: bool
+) -> None:
+    """Refuse options of outputs that are not written, no output at all, and two in one folder."""
+    if of_onnx and not onnx:
+        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
     if not (bundle or onnx or code):
         fix = "add --bundle DIR, --onnx FILE, or --code for model.py"
         raise RecipeError("nothing to write", where="export", fix=fix)
+    if of_code and not code:
+        raise RecipeError("these go with --code", where="--out, --input", fix="add --code, or leave them out")
     if bundle and code and bundle.resolve() == code.resolve():
         fix = "name another folder for --code with --out"
         raise RecipeError("a bundle has a folder of its own", where=str(bundle), fix=fix)
-
-
-def _check_options(*, onnx: bool, of_onnx: bool, code: bool, of_code: bool) -> None:
-    """Refuse options that would have no effect."""
-    if of_onnx and not onnx:
-        raise RecipeError("these go with --onnx FILE", where="--int8, --images", fix="add --onnx model.onnx")
-    if of_code and not code:
-        raise RecipeError("these go with --code", where="--out, --input", fix="add --code, or leave them out")
 
 
 def eject(
