@@ -147,7 +147,7 @@ def _problem(name: str, tensor: Tensor) -> str | None:
     if type(tensor) not in {Tensor, torch.nn.Parameter}:
         return f"is of the class {type(tensor).__name__}"
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
-        return "is sparse, quantized or nested"
+        return "is quantized or nested"
     if tensor.device.type != "cpu":
         return "has a shape and no numbers"
     return None
