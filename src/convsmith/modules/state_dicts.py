@@ -144,7 +144,8 @@ def choose(found: Sequence[StateDict], selector: str, where: str) -> tuple[State
             where=where,
             fix=f"choose one: {_selections(best, where)}",
         )
-    return best[0], _notes(best[0], [each for each in found if each is not best[0]], where)
+    others = [] if selector else [each for each in found if each is not best[0]]
+    return best[0], _notes(best[0], others, where)
 
 
 def _notes(chosen: StateDict, others: Sequence[StateDict], where: str) -> tuple[str, ...]:

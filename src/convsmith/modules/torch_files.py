@@ -24,8 +24,8 @@ _MAX_MEMBERS = 100_000
 _SAVE = 'torch.save(net.state_dict(), "net.pth")'
 # Modules of the names that PyTorch's reader knows.
 _KNOWN = ("torch.", "collections.", "builtins.", "_codecs.")
-# The first allocates as many bytes as the file says. The sparse tensors of a file that cannot be read would be
-# checked with the next file.
+# The first allocates as many bytes as the file says. Sparse tensors of a file that cannot be read would
+# be checked with the next file.
 _REFUSED = ("builtins.bytearray", "torch._utils._rebuild_sparse_tensor", "torch.sparse.")
 # Only programs that are meant to do harm name these; placeholders would stand for them too.
 _PROGRAMS = {
