@@ -15,7 +15,7 @@ import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.decode import UnusableImageError
 from convsmith.errors import FileError
-from convsmith.models.image_inputs import fetch, image_sources
+from convsmith.models.image_inputs import fetch, image_sources, left_out
 from helpers.images import saved
 
 
@@ -98,6 +98,15 @@ def test_an_unreachable_server_is_reported(capsys: pytest.CaptureFixture[str]) -
         "error[E072]: http://127.0.0.1:9/one.png: unreadable image: cannot be fetched"
         in capsys.readouterr().err
     )
+
+
+def test_files_of_a_folder_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert list(left_out([str(tmp_path), "-", str(tmp_path / "a.png")])) == []
+    for name in ("b.txt", "c.TXT", "d"):
+        (tmp_path / name).write_text("x")
+    (sentence,) = left_out([str(tmp_path)])
+    assert sentence == f"{tmp_path}: 3 files left out, not images: .txt, no suffix"
 
 
 def test_files_folders_patterns_and_missing_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,10 +47,12 @@ def predict(
 ) -> None:
     """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
-    from convsmith.models.image_inputs import image_sources
+    from convsmith.models.image_inputs import image_sources, left_out
     from convsmith.models.resolve import model_files
 
     items = list(image_sources(images))
+    for sentence in left_out(images):
+        print_error(sentence)
     outputs = [each for each in (csv_file, jsonl_file) if each]
     paths.check_outputs(outputs, [*(Path(item.name) for item in items), *model_files(target)])
     classifier = cs.load(target, device=device, trust_code=trust_code)

@@ -16,12 +16,15 @@ from convsmith.data.listing import SUFFIXES, is_image, list_files
 from convsmith.errors import ConvsmithError, FileError, ImageError, Problem
 from convsmith.system import paths
 from convsmith.system.download import TransferError, download, without_password
+from convsmith.text import plural
 
 ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 
 # Limits for a URL or standard input, in bytes and in seconds.
 MAX_BYTES = 64 * 1024**2
 TIMEOUT = 20.0
+# Suffixes of other files that a sentence names.
+_MOST_KINDS = 5
 _ARRAYS = "(H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4"
 
 
@@ -116,6 +119,22 @@ def find_images(folder: Path) -> list[str]:
         DataError: The folder, or one below it, cannot be listed.
     """
     return [str(path) for path in list_files(folder) if is_image(path)]
+
+
+def left_out(inputs: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence for each folder that holds other files than images.
+
+    Raises:
+        DataError: A folder, or one below it, cannot be listed.
+    """
+    for text in inputs:
+        if not _is_url(text) and paths.is_folder(Path(text)):
+            others = [path for path in list_files(Path(text)) if not is_image(path)]
+            if others:
+                kinds = ", ".join(
+                    sorted({path.suffix.lower() or "no suffix" for path in others})[:_MOST_KINDS]
+                )
+                yield f"{text}: {plural(len(others), 'file')} left out, not images: {kinds}"
 
 
 def _shown(name: str) -> str:
