@@ -477,6 +477,7 @@ def run_readers(run: Path) -> list[Reader]:
     manifest = {
         name: {"sha256": reading.sha256(run / name), "bytes": (run / name).stat().st_size}
         for name in ORIGINALS
+        if (run / name).is_file()
     }
     layer = next(iter(net.state_dict()))
 

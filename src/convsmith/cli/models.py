@@ -114,7 +114,7 @@ def export(
         _print_parity(onnx, parity)
 
 
-def _print_parity(onnx: Path, parity: cs.Parity) -> None:
+def _print_parity(onnx: Path, parity: "cs.Parity") -> None:
     # The file itself may go to standard output.
     show = print_error if paths.is_stream(onnx) else print_text
     for line in (*parity.lines(), str(onnx)):
