@@ -150,3 +150,38 @@ def test_many_nets(tmp_path: Path) -> None:
     assert lines[0] == "Net: 2 parameters"
     assert lines[-1] == "and 16 more, which need arguments"
     assert len(lines) == 16
+
+
+def test_nets_of_modules_that_are_imported(tmp_path: Path) -> None:
+    """A notebook that imports the module of its nets."""
+    (tmp_path / "model.py").write_text(NETS)
+    path = write_notebook(tmp_path / "S7.ipynb", "import model as m, torch", "loss = torch.nn.NLLLoss()")
+    listed = {str(each.reference): each.parameters for each in list_modules(str(path))}
+    assert listed[f"{tmp_path}/model.py:resnet20"] == 114
+    assert listed[f"{tmp_path}/model.py:ResNet"] is None
+    path = write_notebook(tmp_path / "S7.ipynb", "import model as m", "net = m.ResNet(m.Block, 3)")
+    assert [str(each) for each in list_modules(str(path))] == ["net: 114 parameters"]
+
+
+def test_a_class_that_a_later_import_hides(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("class Net(nn.Linear):\n    pass\n")
+    path = write_notebook(
+        tmp_path / "S7.ipynb",
+        ONE.format("a=1"),
+        "from model import Net",
+    )
+    assert [str(each) for each in list_modules(str(path))] == ["Net: 6 parameters"]
+
+
+def test_what_a_file_without_nets_would_need(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "S7.ipynb", "from mylib import nets, data", "images = data.load()\nmodel = nets.resnet()"
+    )
+    with pytest.raises(ModuleError) as caught:
+        load_module(str(path))
+    (problem,) = caught.value.problems
+    assert problem.context.splitlines() == [
+        f"{path}, cell 2, line 2: model = nets.resnet(): mylib is not installed",
+        f"{path}, cell 2, line 1: images = data.load(): mylib is not installed",
+    ]
+    assert "pip install mylib" in problem.fix

@@ -237,7 +237,8 @@ def test_what_is_missing_in_a_notebook(tmp_path: Path) -> None:
     )
     assert (where, context) == (f"{path}, cell 5, line 11", "class Data(datasets.MNIST):")
     assert fix.startswith("install it: pip install torchvision_2")
-    assert problem(f"{path}:data")[0] == "data was left out: not run"
+    assert problem(f"{path}:data")[0] == "data was left out: torchvision_2 is not installed"
+    assert problem(f"{path}:size")[0] == "size was left out: not run"
     assert problem(f"{path}:summary")[0].startswith("torchsummary_2.summary is needed, and torchsummary_2")
     assert "name 'Data' is not defined" in problem(f"{path}:Late")[0]
 
@@ -462,3 +463,58 @@ def test_a_file_outside_of_the_root(tmp_path: Path) -> None:
     write(tmp_path, {"model.py": MODEL, "root/x.py": ""})
     with pytest.raises(FileError, match="found a file outside of"):
         load_module("../model.py:Net", root=tmp_path / "root")
+
+
+def test_a_notebook_that_creates_its_net_by_functions(tmp_path: Path) -> None:
+    """`import model; net = model.resnet().to(device)`: the function only creates the net."""
+    write(
+        tmp_path,
+        {
+            "model.py": "from torch import nn\nclass Net(nn.Linear):\n    pass\n"
+            "def net(width):\n    return Net(width, 1)\ndef wide():\n    return net(5)\n"
+        },
+    )
+    path = write_notebook(
+        tmp_path / "S7.ipynb",
+        "import torch, model as m\ndevice = torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "model = m.wide().to(device)",
+        "from nowhere_1.model import *\nimport nowhere_1.nets as model",
+    )
+    assert count(load_module(f"{path}:model").create()) == 6
+    assert count(load_module(f"{path}:m.Net(2, 3)").create()) == 9
+
+
+def test_variants_that_a_loop_creates(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom functools import partial\nfrom torch import nn\nclass Net(nn.Linear):\n    pass\n"
+    )
+    code += "def _net(width, depth):\n    return nn.Sequential(*(Net(width, width) for _ in range(depth)))\n"
+    code += "for n in (1, 2):\n    setattr(sys.modules[__name__], f'net{n}', partial(_net, 1, n))\n"
+    code += "for n in (3, 4):\n    globals()[f'net{n}'] = partial(_net, 1, n)\n"
+    write(tmp_path, {"nets.py": code})
+    assert [count(load_module(f"{tmp_path}/nets.py:net{n}").create()) for n in (2, 3)] == [4, 6]
+
+
+def test_a_repository_that_a_notebook_clones(tmp_path: Path) -> None:
+    path = write_notebook(
+        tmp_path / "S7.ipynb",
+        "!git clone -q https://example.org/someone/mylib.git\n%cd work/nets",
+        "import os\nos.chdir('/content/more')",
+        "from mylib.model import Net\nfrom width import WIDTH\nfrom depth import DEPTH\nmodel = Net()",
+        "from torch import nn\nnet = nn.Linear(WIDTH, DEPTH)",
+    )
+    write(tmp_path, {"nets/width.py": "WIDTH = 2\n", "more/depth.py": "DEPTH = 2\n"})
+    assert "git clone https://example.org/someone/mylib.git" in problem(f"{path}:Net")[3]
+    assert problem(f"{path}:model")[:3] == (
+        "model was left out: mylib is not installed",
+        f"{path}, cell 3, line 4",
+        "model = Net()",
+    )
+    assert count(load_module(f"{path}:net").create()) == 6
+    write(tmp_path, {"mylib/model.py": "from torch import nn\nclass Net(nn.Flatten):\n    pass\n"})
+    assert count(load_module(f"{path}:model").create()) == 0
+
+
+def test_a_file_in_a_folder_beside(tmp_path: Path) -> None:
+    write(tmp_path, {"models/resnet.py": "", "main.py": "from resnet import Net\n"})
+    assert problem(f"{tmp_path}/main.py:Net")[3].startswith(f"name {Path('models/resnet.py')}:Net, or make")

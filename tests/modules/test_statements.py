@@ -2,6 +2,8 @@
 
 import ast
 import builtins
+import linecache
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,7 +26,25 @@ class Config: width = 3
 class Images(Dataset): pass
 class Noisy(nn.Module):
     def train(self, mode=True): raise SystemExit
-def function(): raise SystemExit
+def function(): print('x')
+def resnet(block, depth=3, **rest):
+    layers = []
+    for index in range(depth):
+        layers.append(nn.Linear(index, index + 1) if index else nn.Flatten())
+    width, rest['x'] = len(layers), 1
+    model = nn.Sequential(*layers)
+    if width > 3:
+        raise ValueError(f'{width} layers')
+    return model.to('cpu')
+def resnet20(): return resnet(nn.Linear, depth=2)
+def changes(): nn.Conv2d.forward = 3
+def shared():
+    global config
+    config = 3
+def endless(): return endless()
+def trains(model=Net()):
+    for batch in loader:
+        model(batch).sum().backward()
 cfg, layers, text, net, noisy, parser = {}, [], "a b", Net(), Noisy(), argparse.ArgumentParser()
 config = Config()
 make, start = partial(nn.Conv2d, bias=False), partial(function)
@@ -36,7 +56,10 @@ def namespace() -> dict[str, Any]:
         "__name__": "convsmith_user_0_model",
         "tv": StandInModule("tv", "tv is not there"),
     }
-    exec(PREAMBLE, names)  # noqa: S102 - a user's file
+    # So that the sources of the functions are found.
+    lines = PREAMBLE.splitlines(keepends=True)
+    linecache.cache["preamble.py"] = (len(PREAMBLE), None, lines, "preamble.py")
+    exec(compile(PREAMBLE, "preamble.py", "exec"), names)  # noqa: S102 - a user's file
     return names
 
 
@@ -89,6 +112,8 @@ def namespace() -> dict[str, Any]:
         "setattr(Net, 'width', 3)",
         "pass",
         "x = tv.models",
+        "x = resnet20()",
+        "x = Net() if resnet20 else resnet20().eval()",
     ],
 )
 def test_harmless_statements(statement: str) -> None:
@@ -115,6 +140,12 @@ def test_harmless_statements(statement: str) -> None:
         "pathlib.Path('x').unlink()",
         "pathlib.Path('x').write_text('x')",
         "x = function()",
+        "changes()",
+        "shared()",
+        "endless()",
+        "trains()",
+        "setattr(nn, 'Conv2d', 3)",
+        "setattr(tv, 'models', 3)",
         "function()",
         "x = [function() for _ in range(3)]",
         "x = {'a': [function()]}",
@@ -151,7 +182,32 @@ def test_harmless_statements(statement: str) -> None:
 )
 def test_other_statements(statement: str) -> None:
     (node,) = ast.parse(statement).body
-    assert Harmless(namespace()).objection(node) == "not run"
+    expected = "tv is not there" if "tv." in statement else "not run"
+    assert Harmless(namespace()).objection(node) == expected
+
+
+@pytest.mark.parametrize(
+    ("loop", "fits"),
+    [
+        (
+            "for name in ['a', 'b']:\n    text = f'n_{name}'\n    setattr(mine, text, partial(resnet, 3))",
+            True,
+        ),
+        ("for i in range(3):\n    if i:\n        cfg[i] = [nn.Conv2d(i, 3, 3)]\n    layers.append(i)", True),
+        ("for p in net.parameters():\n    p.requires_grad = False", True),
+        ("for name in ['a']:\n    function()", False),
+        ("for name in open('x'):\n    x = 1", False),
+        ("for x, y in loader:\n    x = net(x)", False),
+        ("for name in ['Conv2d']:\n    setattr(nn, name, 3)", False),
+        ("for name in ['a']:\n    torch.backends.cudnn.benchmark = True", False),
+        ("for name in ['a']:\n    while True: pass", False),
+    ],
+)
+def test_loops(loop: str, fits: bool) -> None:
+    (node,) = ast.parse(loop).body
+    assert isinstance(node, ast.For)
+    mine = ModuleType("convsmith_user_0_model")
+    assert Harmless({**namespace(), "mine": mine}).loop_fits(node) is fits
 
 
 def run(text: str, name: str = "", occurrence: int | None = None) -> Statements:
@@ -203,7 +259,7 @@ def test_what_is_left_out_is_noted() -> None:
     statements = run(
         "import sys\nsys.path.append('src')\nsys.path.insert(0, 'lib')\n"
         "data, more = open('x'), 1\n"
-        "for epoch in range(3):\n    loss = 1\n"
+        "for epoch in range(3):\n    loss = open('x')\n"
         "x = 1 / 0\n"
         "assert False\n"
         "del sys\n"

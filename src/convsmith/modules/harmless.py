@@ -1,16 +1,19 @@
 """Which statements of a user's file are harmless: definitions, and values that are computed from them.
 
 Calls are judged by what they call: classes and functions of PyTorch's layers, of NumPy and of the standard
-library's arithmetic, classes of the user's own, methods of plain values. Whatever may read or write files,
-download, train, or change the process is not run.
+library's arithmetic, classes of the user's own, functions of the user's own that make such calls only,
+methods of plain values. Whatever may read or write files, download, train, or change the process is not run.
 """
 
 import ast
 import builtins
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
-from types import ModuleType
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -60,8 +63,8 @@ _EXCEPT = (
 )
 _FUNCTIONS = _words("logging.getLogger os.environ.get os.getcwd os.getenv time.time")
 _BUILTINS = _words("""
-    abs all any bin callable chr divmod format getattr hasattr hash hex id isinstance issubclass iter len max
-    min next oct ord pow repr round setattr sorted sum vars
+    abs all any bin callable chr divmod format getattr globals hasattr hash hex id isinstance issubclass iter
+    len max min next oct ord pow repr round sorted sum vars
 """)
 _MODULE_METHODS = _words("""
     add_module append apply bfloat16 buffers children cpu cuda double eval extend float half modules
@@ -94,6 +97,10 @@ _COMPUTED = (
     ast.SetComp,
     ast.GeneratorExp,
 )
+# How a file refers to its own names.
+_OWN_MODULE = ("sys.modules[__name__]", "globals()")
+_NOT_IN_A_FUNCTION = (ast.Global, ast.Nonlocal, ast.While, ast.Await, ast.Yield, ast.YieldFrom)
+_MAX_DEPTH = 5
 _LOADERS = (DataLoader, Dataset, Sampler)
 _PLAIN = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range, Tensor, type(None))
 
@@ -105,39 +112,44 @@ class Value:
 class Harmless:
     """Judges statements and expressions by the names that are defined so far."""
 
-    def __init__(self, namespace: Mapping[str, Any]) -> None:
+    def __init__(self, namespace: Mapping[str, Any], depth: int = 0) -> None:
+        """Prepare to judge.
+
+        Args:
+            namespace: The names that are defined.
+            depth: How many functions are being judged because one calls the other.
+        """
         self.namespace = namespace
-        # The variables of comprehensions in the expression, which run over harmless values.
-        self._variables: set[str] = set()
+        self._depth = depth
+        # Why the last call was refused, if something is missing.
+        self._missing = ""
+        # The types of variables of comprehensions, which run over harmless values, and of a function.
+        self._variables: dict[str, type | None] = {}
 
     def objection(self, node: ast.stmt) -> str:
         """Return why a statement without blocks of its own is not run; empty if it is harmless."""
+        self._missing = ""
+        return "" if self._fits(node) else self._missing or "not run"
+
+    def _fits(self, node: ast.stmt) -> bool:
         if isinstance(node, _RUN):
-            return ""
-        if type(node).__name__ in {"Pass", "Global", "TypeAlias"}:
-            return ""
+            return True
+        # Type aliases exist from Python 3.12 on.
+        if type(node).__name__ == "TypeAlias":
+            return True
         if isinstance(node, ast.Expr):
-            constant = isinstance(node.value, ast.Constant)
-            return (
-                ""
-                if constant or (isinstance(node.value, ast.Call) and self.harmless(node.value))
-                else "not run"
-            )
+            return isinstance(node.value, ast.Constant | ast.Call) and self.harmless(node.value)
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            fits = all(map(self._is_target, targets)) and (node.value is None or self.harmless(node.value))
-            return "" if fits else "not run"
-        return "not run"
+            return all(map(self._is_target, targets)) and (node.value is None or self.harmless(node.value))
+        return False
 
     def harmless(self, node: ast.AST) -> bool:
         """Return whether an expression only computes a value."""
-        self._variables = {
-            name.id
-            for each in ast.walk(node)
-            if isinstance(each, ast.comprehension)
-            for name in ast.walk(each.target)
-            if isinstance(name, ast.Name)
-        }
+        for each in ast.walk(node):
+            if isinstance(each, ast.comprehension | ast.For):
+                names = (name.id for name in ast.walk(each.target) if isinstance(name, ast.Name))
+                self._variables.update(dict.fromkeys(names, Value))
         for each in _walked(node):
             if isinstance(each, ast.Await | ast.Yield | ast.YieldFrom):
                 return False
@@ -154,20 +166,62 @@ class Harmless:
         if isinstance(node, ast.Starred):
             return self._is_target(node.value)
         if isinstance(node, ast.Attribute | ast.Subscript):
-            root: ast.expr = node
-            while isinstance(root, ast.Attribute | ast.Subscript):
-                root = root.value
-            value = self.namespace.get(root.id) if isinstance(root, ast.Name) else None
-            return value is not None and not isinstance(value, ModuleType | StandIn) and _is_users(value)
+            if ast.unparse(node.value) in _OWN_MODULE:
+                return True
+            value = self.namespace.get(_root(node))
+            return value is not None and _is_users(value)
         return False
 
     def _is_harmless_call(self, node: ast.Call) -> bool:
         known, callee, path = self._looked_up(node.func)
         if known:
+            if isinstance(callee, StandIn):
+                self._missing = vars(callee)["stand_in_reason"]
+            if callee is setattr:
+                return bool(node.args) and self._is_users_own(node.args[0])
+            if isinstance(callee, FunctionType) and callee.__module__.startswith(USER_PREFIX):
+                return self._only_computes(callee)
             return _is_harmless(callee, path)
         if not isinstance(node.func, ast.Attribute):
             return False
         return _is_harmless_method(self._type(node.func.value), node.func.attr)
+
+    def _only_computes(self, function: FunctionType) -> bool:
+        """Whether a function of the user's makes harmless calls only, as one that creates a net does."""
+        node = _definition(function) if self._depth < _MAX_DEPTH else None
+        if node is None or any(isinstance(each, _NOT_IN_A_FUNCTION) for each in ast.walk(node)):
+            return False
+        own = {*function.__code__.co_varnames, *function.__code__.co_cellvars}
+        names = {name: value for name, value in function.__globals__.items() if name not in own}
+        return Harmless(names, self._depth + 1).block_fits(node.body, own)
+
+    def loop_fits(self, node: ast.For) -> bool:
+        """Whether a loop only computes values, such as one that creates variants of a net."""
+        if any(isinstance(each, _NOT_IN_A_FUNCTION) for each in ast.walk(node)):
+            return False
+        stored = (each for each in ast.walk(node) if isinstance(each, ast.Name))
+        own = {each.id for each in stored if isinstance(each.ctx, ast.Store)}
+        names = {name: value for name, value in self.namespace.items() if name not in own}
+        return Harmless(names, self._depth).block_fits([node], own)
+
+    def block_fits(self, body: Sequence[ast.stmt], own: AbstractSet[str]) -> bool:
+        """Whether statements make harmless calls only, and assign to their own names and values."""
+        for each in (each for statement in body for each in ast.walk(statement)):
+            if isinstance(each, ast.Assign | ast.AnnAssign | ast.AugAssign):
+                targets = each.targets if isinstance(each, ast.Assign) else [each.target]
+                for target in (part for whole in targets for part in _parts(whole)):
+                    if _root(target) not in own and not self._is_target(target):
+                        return False
+                    if isinstance(target, ast.Name) and each.value is not None:
+                        one = target in targets
+                        self._variables[target.id] = self._type(each.value) if one else None
+        return all(map(self.harmless, body))
+
+    def _is_users_own(self, node: ast.expr) -> bool:
+        if ast.unparse(node) in _OWN_MODULE:
+            return True
+        known, value, _ = self._looked_up(node)
+        return known and _is_users(value)
 
     def _looked_up(self, node: ast.expr) -> tuple[bool, Any, str]:
         """Return whether an expression names a class or function, its value, and its dotted name."""
@@ -194,7 +248,7 @@ class Harmless:
             return Value
         if isinstance(node, ast.Name):
             if node.id in self._variables:
-                return Value
+                return self._variables[node.id]
             return type(self.namespace[node.id]) if node.id in self.namespace else None
         if isinstance(node, ast.Subscript | ast.Attribute):
             base = self._type(node.value)
@@ -208,6 +262,31 @@ class Harmless:
         return None
 
 
+def _parts(node: ast.expr) -> Iterator[ast.expr]:
+    """Yield the targets of an assignment to several: `a`, `b.c` and `d` of `a, (b.c, *d)`."""
+    if isinstance(node, ast.Tuple | ast.List):
+        for each in node.elts:
+            yield from _parts(each)
+    else:
+        yield node.value if isinstance(node, ast.Starred) else node
+
+
+def _root(node: ast.expr) -> str:
+    """Return the name that a target begins with: "a" of `a`, `a.b` and `a[0].b`; empty if there is none."""
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _definition(function: FunctionType) -> ast.FunctionDef | None:
+    """Return the statement that defines a function; None for a lambda, or one with decorators."""
+    try:
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    return node if isinstance(node, ast.FunctionDef) and not node.decorator_list else None
+
+
 def _walked(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the parts of an expression; the body of a lambda is a definition."""
     yield node
@@ -217,7 +296,9 @@ def _walked(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _is_users(value: Any) -> bool:
-    """Whether a value is of the user's own making: no class or function of a package."""
+    """Whether a value is of the user's own making: no class, function or module of a package."""
+    if isinstance(value, ModuleType):
+        return value.__name__.startswith(USER_PREFIX)
     if isinstance(value, type) or (callable(value) and not isinstance(value, nn.Module)):
         return str(getattr(value, "__module__", "")).startswith(USER_PREFIX)
     return True

@@ -9,7 +9,7 @@ from types import FrameType, ModuleType
 
 from convsmith.errors import FileError, ModuleError, suggest
 from convsmith.modules.limits import limited
-from convsmith.modules.listing import list_modules, no_name_error
+from convsmith.modules.listing import no_name_error
 from convsmith.modules.loaded import LoadedModule, load_reference
 from convsmith.modules.reference import ModuleReference, parse_reference
 from convsmith.modules.user_files import UserFiles
@@ -48,7 +48,7 @@ def load_module(text: str | ModuleReference, *, root: Path | None = None) -> Loa
     path = Path(root, reference.place) if root else Path(reference.place)
     _check_file(path, reference, root)
     if not reference.name:
-        raise no_name_error(reference.place, list_modules(reference.place, root))
+        raise no_name_error(reference.place, root)
     return load_reference(reference, UserFiles(path, root))
 
 

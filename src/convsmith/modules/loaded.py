@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ from convsmith.text import one_line
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.isolation import preserved_state
 
+NOT_INSTALLED = " is not installed"
 _MOST_BUILDERS = 5
 _MOST_NOTES = 3
 
@@ -42,7 +44,7 @@ class LoadedModule:
     factory: Any
     package: str = ""
     notes: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = field(default=(), repr=False)
     files: UserFiles | None = field(default=None, repr=False)
 
     @property
@@ -107,7 +109,7 @@ class LoadedModule:
     def explanation(self, error: BaseException | None) -> tuple[str, str]:
         """Return why a name or a package is missing, and the fix."""
         if isinstance(error, StandInError):
-            return "", _install(str(error), error.name)
+            return "", install_fix(str(error), self.files)
         if isinstance(error, NameError) and self.files:
             for file, omission in self.files.omissions:
                 if {error.name, "*"} & omission.names:
@@ -191,7 +193,7 @@ def _factory(module: ModuleType, reference: ModuleReference, files: UserFiles) -
         raise _missing(reference, files) from None
     if isinstance(value, StandIn):
         error = stand_in_error(value)
-        raise ModuleError(str(error), where=reference.place, fix=_install(str(error), error.name))
+        raise ModuleError(str(error), where=reference.place, fix=install_fix(str(error), files))
     if isinstance(value, nn.Module) and (reference.args or reference.kwargs):
         raise ModuleError(
             f"{reference.name} is a module already, it takes no arguments",
@@ -215,7 +217,9 @@ def _missing(reference: ModuleReference, files: UserFiles) -> ModuleError:
                 f"{first} was left out: {omission.reason}",
                 where=f"{file}, {omission.place}",
                 context=omission.words,
-                fix=_install(omission.reason, None) or "name a class, or a function that makes the net",
+                fix=install_fix(omission.reason, files)
+                if NOT_INSTALLED in omission.reason
+                else "name a class, or a function that makes the net",
             )
     names = module_names(files)
     return ModuleError(
@@ -241,12 +245,18 @@ def _notes(reference: ModuleReference, files: UserFiles) -> Iterator[str]:
         yield f"{reference.place} defines {name} {count} times; this is the last, {name}#1 is the first"
 
 
-def _install(text: str, name: str | None) -> str:
+def install_fix(text: str, files: UserFiles | None) -> str:
     """Return the fix for a package that is not there."""
-    if "is not installed" in text:
-        package = text.split(" is not installed", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
-        return f"install it: pip install {package}; a file {package}.py of yours belongs beside this one"
-    return "name a net that does not need it" if name else ""
+    if NOT_INSTALLED not in text:
+        return "name a net that does not need it"
+    package = text.split(NOT_INSTALLED, maxsplit=1)[0].rsplit(maxsplit=1)[-1]
+    if clone := files.clone_of(package) if files else "":
+        return (
+            f"put the notebook's own files beside it: git clone {clone}; or install it: pip install {package}"
+        )
+    if found := files.below(f"{package}.py") if files else "":
+        return f"name {found}:Net, or make the file find it: sys.path.append({str(Path(found).parent)!r})"
+    return f"install it: pip install {package}; a file {package}.py of yours belongs beside this one"
 
 
 def _placeholders(signature: inspect.Signature) -> str:

@@ -18,6 +18,8 @@ _MAX_DEPTH = 200
 _MAGIC = re.compile(
     r"\s*(?:[%!?]|[\w.]+\?{1,2}\s*$|[\w., ]+=\s*(?:!|%\w))|\s*(?:pip3?|conda|apt-get) install "
 )
+_CD = re.compile(r"^\s*[%!]\s*cd\s+([^\n;&|$]+?)\s*$", re.MULTILINE)
+_CLONE = re.compile(r"^\s*[%!].*?\bgit\s+clone\s+(?:-\S+\s+)*['\"]?(https?://[^\s'\"]+)", re.MULTILINE)
 # Cells that are Python all the same.
 _PYTHON_CELL = re.compile(r"\s*%%(?:time|timeit|capture|prun|python3?)\b")
 _LONGEST_WORDS = 60
@@ -52,12 +54,16 @@ class SourceText:
         body: The top-level statements.
         cells: For a notebook, the number of each code cell and the first of its lines in `text`.
         omissions: Cells that are no Python.
+        folders: Folders that the notebook changes to: `%cd src`.
+        clones: Addresses of repositories that it clones: `!git clone https://github.com/owner/name`.
     """
 
     text: str
     body: tuple[ast.stmt, ...]
     cells: tuple[tuple[int, int], ...] = ()
     omissions: tuple[Omission, ...] = ()
+    folders: tuple[str, ...] = ()
+    clones: tuple[str, ...] = ()
     is_notebook: bool = False
 
     def place(self, line: int) -> str:
@@ -100,7 +106,8 @@ def parse_notebook(content: bytes, name: str) -> SourceText:
     lines: list[str] = []
     body: list[ast.stmt] = []
     cells, omissions = [], []
-    for number, text in enumerate(_cells(content, name), start=1):
+    texts = list(_cells(content, name))
+    for number, text in enumerate(texts, start=1):
         first = len(lines) + 1
         cells.append((number, first))
         try:
@@ -122,6 +129,8 @@ def parse_notebook(content: bytes, name: str) -> SourceText:
         body=tuple(body),
         cells=tuple(cells),
         omissions=tuple(omissions),
+        folders=tuple(folder.strip("'\"") for folder in _CD.findall("\n".join(texts))),
+        clones=tuple(_CLONE.findall("\n".join(texts))),
         is_notebook=True,
     )
 

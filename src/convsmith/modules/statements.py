@@ -11,11 +11,13 @@ from typing import Any
 
 from convsmith.modules.harmless import Harmless
 from convsmith.modules.source_text import Omission, SourceText
-from convsmith.modules.stand_ins import StandInError, StandInModule
+from convsmith.modules.stand_ins import StandIn, StandInError, StandInModule
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
 # Neither has an effect on a definition, and a file that has one is still run as it is.
 _UNCOUNTED = (ast.Assert, ast.Delete)
+_STAND_INS = (StandIn, StandInModule)
+_FOLDER_CALLS = {"sys.path.append", "sys.path.insert", "os.chdir"}
 _MAIN = 'under `if __name__ == "__main__"`, which is not run'
 
 
@@ -38,6 +40,7 @@ class Statements:
         omissions: What was not run or failed.
         refused: How many statements were not run since they are not harmless.
         failures: Harmless statements that failed for another reason than a missing package.
+        classes: The classes that were defined, by their names, also where a later statement replaced one.
     """
 
     source: SourceText
@@ -47,6 +50,7 @@ class Statements:
     omissions: list[Omission] = field(default_factory=list)
     refused: int = 0
     failures: list[Failure] = field(default_factory=list)
+    classes: dict[str, list[type]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._judge = Harmless(self.namespace)
@@ -65,6 +69,8 @@ class Statements:
             occurrence: Of several definitions of this name, 1 for the first; None for the last.
         """
         self.omissions += self.source.omissions
+        for folder in self.source.folders:
+            self.add_folder(folder)
         count = definitions(self.source.body)[name]
         if name and count and (occurrence is not None or self.source.is_notebook):
             self._wanted = (name, occurrence or count)
@@ -79,6 +85,8 @@ class Statements:
             self._run_if(node, inside_try=inside_try)
         elif isinstance(node, ast.Try):
             self._run_try(node, inside_try=inside_try)
+        elif isinstance(node, ast.For) and self._judge.loop_fits(node):
+            self._run_simple(node, inside_try=inside_try)
         elif isinstance(node, _UNCOUNTED):
             pass
         elif folder := _added_folder(node):
@@ -92,12 +100,25 @@ class Statements:
         names = bound_names(node)
         if names and names <= self._frozen:
             return
+        before = {name: self.namespace[name] for name in names if name in self.namespace}
         try:
             self._execute(node)
         except (Exception, SystemExit) as error:
             if inside_try:
                 raise
             self._fail(node, error)
+        self._follow(node, names, before)
+
+    def _follow(self, node: ast.stmt, names: frozenset[str], before: dict[str, Any]) -> None:
+        """Look at what a statement has defined."""
+        if isinstance(node, ast.ClassDef) and isinstance(self.namespace.get(node.name), type):
+            self.classes.setdefault(node.name, []).append(self.namespace[node.name])
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            # In Python an import that fails leaves the names as they are.
+            kept = {name: value for name, value in before.items() if not isinstance(value, _STAND_INS)}
+            self.namespace.update(
+                {name: kept[name] for name in kept if isinstance(self.namespace[name], _STAND_INS)}
+            )
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
             self._note_empty_star(node)
         if self._wanted[0] in names and isinstance(node, _DEFINITIONS):
@@ -254,11 +275,11 @@ def _is_main_guard(test: ast.expr) -> bool:
 
 
 def _added_folder(node: ast.stmt) -> str:
-    """Return the folder of `sys.path.append("src")` or `sys.path.insert(0, "src")`, or an empty text."""
+    """Return the folder of `sys.path.append("src")`, `sys.path.insert(0, "src")` or `os.chdir("src")`."""
     if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
         return ""
     call = node.value
-    if ast.unparse(call.func) not in {"sys.path.append", "sys.path.insert"} or not call.args:
+    if ast.unparse(call.func) not in _FOLDER_CALLS or not call.args:
         return ""
     folder = call.args[-1]
     return folder.value if isinstance(folder, ast.Constant) and isinstance(folder.value, str) else ""

@@ -11,6 +11,7 @@ import importlib.util
 import itertools
 import linecache
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +119,17 @@ class UserFiles:
         path = Path(frame.f_code.co_filename)
         return f"{self.shown(path)}, {self.texts[path].place(line)}" if path in self.texts else ""
 
+    def clone_of(self, package: str) -> str:
+        """Return the address of the repository that a notebook clones for a package, or an empty text."""
+        clones = [each for text in self.texts.values() for each in text.clones]
+        named = [each for each in clones if each.rstrip("/").removesuffix(".git").endswith(f"/{package}")]
+        return next(iter([*named, *clones]), "")
+
+    def below(self, name: str) -> str:
+        """Return a file of this name in a folder beside the main file; empty if there is none."""
+        found = sorted(self.path.parent.glob(f"*/{name}")) if re.fullmatch(r"\w+\.py", name) else []
+        return self.shown(found[0]) if found else ""
+
     def owns(self, value: object) -> bool:
         """Return whether a class or function is defined in one of the files."""
         return str(getattr(value, "__module__", "")).startswith(f"{USER_PREFIX}{self._number}_")
@@ -208,9 +220,11 @@ class UserFiles:
         spec = _spec(parts[0])
         if spec is not None and self._is_installed(spec):
             return None
-        for folder in self._folders(importer):
-            if found := self._find_in(folder, parts):
-                return found
+        # As in Python, a folder without an __init__.py counts only if there is nothing else.
+        for regular in (True, False):
+            for folder in self._folders(importer):
+                if found := self._find_in(folder, parts, regular=regular):
+                    return found
         if spec is not None:
             return None
         what = (
