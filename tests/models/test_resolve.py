@@ -11,14 +11,15 @@ import torch
 import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.dataset import load as load_data
-from convsmith.errors import BundleError, ConvsmithError, RecipeError, RunError, ShapeError
+from convsmith.errors import BundleError, ConvsmithError, ModuleError, RecipeError, RunError, ShapeError
 from convsmith.exporters import onnx_export, onnx_model
 from convsmith.models.classifier import Classifier
 from convsmith.models.model import Model
-from convsmith.models.resolve import resolve, resolve_trained
+from convsmith.models.resolve import model_files, resolve, resolve_trained
 from convsmith.models.teacher import load_teacher
 from convsmith.recipes.loader import load as load_recipe
 from helpers.imports import loaded
+from helpers.notebooks import write_notebook
 
 NET = "C8 C16:s2 / G F10"
 MODULE = """
@@ -247,3 +248,37 @@ def test_trained_weights_need_their_input_shape(tmp_path: Path) -> None:
 def test_no_torch_for_the_analysis(kind: str, names: dict[str, str]) -> None:
     code = f"import convsmith as cs; cs.resolve({names[kind]!r}, input_shape=(1, 8, 8)).judge()"
     assert not loaded(code, "torch")
+
+
+def test_modules_in_notebooks_and_packages(tmp_path: Path) -> None:
+    """A note says what was left out; an error of the forward pass shows the statement that was."""
+    path = write_notebook(
+        tmp_path / "S7.ipynb",
+        "from torch import nn\nfrom nowhere_1 import blur\nscale = open('scale.txt').read()",
+        "class Net(nn.Conv2d):\n    def __init__(self):\n        super().__init__(1, 2, 3)",
+        "class Scaled(Net):\n    def forward(self, x):\n        return super().forward(x) * scale",
+        "class Blurred(Net):\n    def forward(self, x):\n        return blur(super().forward(x))",
+    )
+    model = resolve(f"{path}:Net", input_shape=(1, 8, 8))
+    assert (model.kind, model.name, model.analysis.parameters) == ("module", "Net", 20)
+    (note,) = model.notes
+    assert note.endswith(
+        "left out: 1 statement, the first in cell 1, line 3: scale = open('scale.txt').read()"
+    )
+    with pytest.raises(ModuleError) as caught:
+        resolve(f"{path}:Scaled", input_shape=(1, 8, 8))
+    (problem,) = caught.value.problems
+    assert "the forward pass fails: NameError: name 'scale' is not defined" in problem.what
+    assert "cell 1, line 3, was left out: scale = open('scale.txt').read() (not run)" in problem.context
+    assert "define scale by a constant" in problem.fix
+    with pytest.raises(ModuleError) as caught:
+        resolve(f"{path}:Blurred", input_shape=(1, 8, 8))
+    (problem,) = caught.value.problems
+    assert "nowhere_1.blur is needed, and nowhere_1 is not installed" in problem.what
+    assert "pip install nowhere_1" in problem.fix
+    assert resolve("torch.nn:Conv2d(1, 2, 3)", input_shape=(1, 8, 8)).analysis.parameters == 20
+
+
+def test_the_files_of_a_module(tmp_path: Path) -> None:
+    assert Path("S7.ipynb") in model_files("S7.ipynb:Net(3)")
+    assert Path("a/model.py") in model_files("a/model.py:Net")

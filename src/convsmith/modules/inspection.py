@@ -3,7 +3,7 @@
 import ast
 import inspect
 from collections.abc import Sequence
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -67,7 +67,10 @@ def builders(files: UserFiles, names: set[str]) -> list[str]:
     return [
         name
         for name in functions
-        if name in found and files.owns(there.get(name)) and not required_arguments(there[name])
+        if name in found
+        and isinstance(there.get(name), FunctionType)
+        and files.owns(there[name])
+        and not required_arguments(there[name])
     ]
 
 
