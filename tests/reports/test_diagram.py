@@ -1,5 +1,6 @@
 """The picture of a net: which boxes it has, where they stand, and that nothing lies over anything else."""
 
+from collections import OrderedDict
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -175,3 +176,15 @@ def test_the_diagram_in_the_docs_is_current() -> None:
 def test_draw_without_input_shape(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["draw", "C16 / G F10"]) == 2
     assert "the input's shape is missing" in capsys.readouterr().err
+
+
+def test_equal_beginnings_of_names_stay_apart() -> None:
+    def block() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+
+    names = [f"a_long_convolution_block_{number}" for number in range(1, 5)] + ["convblock1", "convblock2"]
+    net = nn.Sequential(OrderedDict((name, block()) for name in names))
+    shown = texts(diagram.diagram(trace(net, (3, 8, 8))))
+    labels = [text for text in shown if "bl" in text or "_" in text]
+    assert len(set(labels)) == len(names)
+    assert labels[-2:] == ["convblock1", "convblock2"]

@@ -338,8 +338,8 @@ class _Drawing:
             if not xs:
                 continue
             left, right = min(xs) - WIDTH / 2, max(xs) + WIDTH / 2
-            max_length = int((right - left) / 0.065)
-            label = name if len(name) <= max_length else f"{name[: max_length - 1]}…"
+            # Names may use the gaps to both sides.
+            label = elided(name, int((right - left + PITCH - WIDTH) / 0.07))
             ax.text((left + right) / 2, y, label, fontsize=8, color=SOFT, ha="center", va="bottom")
             ax.plot((left, right), (y - 0.02, y - 0.02), color=FRAME, linewidth=1)
 
@@ -388,6 +388,19 @@ class _Drawing:
             "Norms, activations and dropout are part of the box before them."
         )
         ax.text(MARGIN, 0.1, note, fontsize=7.5, color=SOFT, va="center")
+
+
+def elided(name: str, length: int) -> str:
+    """Shorten a name in its middle: the ends tell `convblock1` from `convblock2`.
+
+    Example:
+        >>> elided("convblock1", 8), elided("conv1", 8)
+        ('conv…ck1', 'conv1')
+    """
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 2
+    return f"{name[: length - 1 - end]}…{name[len(name) - end :]}"
 
 
 def rounded(points: Sequence[tuple[float, float]], radius: float = CORNER) -> Path:

@@ -124,7 +124,12 @@ def _text(row: Row, kind: Kind) -> tuple[str, ...]:
         return ({"Add": "+", "Concat": "cat"}.get(row.operation, row.operation),)
     if kind == "fully connected":
         return ("FC",)
-    return (window or row.operation[:9], *_options(row, default=(1,) * len(row.kernel)))
+    return (window or _short(row.operation), *_options(row, default=(1,) * len(row.kernel)))
+
+
+def _short(operation: str) -> str:
+    # What fits into a box in small letters.
+    return operation if len(operation) <= 11 else f"{operation[:10]}…"
 
 
 def _options(row: Row, *, default: tuple[int, ...]) -> tuple[str, ...]:
