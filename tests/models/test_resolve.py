@@ -17,6 +17,7 @@ from convsmith.models.classifier import Classifier
 from convsmith.models.model import Model
 from convsmith.models.resolve import model_files, resolve, resolve_trained
 from convsmith.models.teacher import load_teacher
+from convsmith.modules import limits
 from convsmith.recipes.loader import load as load_recipe
 from helpers.imports import loaded
 from helpers.notebooks import write_notebook
@@ -277,6 +278,17 @@ def test_modules_in_notebooks_and_packages(tmp_path: Path) -> None:
     assert "nowhere_1.blur is needed, and nowhere_1 is not installed" in problem.what
     assert "pip install nowhere_1" in problem.fix
     assert resolve("torch.nn:Conv2d(1, 2, 3)", input_shape=(1, 8, 8)).analysis.parameters == 20
+
+
+def test_a_forward_pass_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TIME_LIMIT", 0.5)
+    path = tmp_path / "model.py"
+    path.write_text(f"{MODULE}\n    def forward(self, x):\n        while True:\n            pass\n")
+    with pytest.raises(ModuleError) as caught:
+        resolve(f"{path}:Net", input_shape=(1, 8, 8))
+    (problem,) = caught.value.problems
+    assert problem.what == "the forward pass does not end: stopped after 0.5 seconds"
+    assert problem.where in {f"{path}, line {line}" for line in (9, 10)}
 
 
 def test_the_files_of_a_module(tmp_path: Path) -> None:

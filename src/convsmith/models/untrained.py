@@ -56,7 +56,8 @@ class ModuleModel(Model):
         loaded = load_module(text)
         self._module = loaded.create()
         try:
-            analysis = trace(self._module, _required(inputs))
+            with loaded.limited("the forward pass"):
+                analysis = trace(self._module, _required(inputs))
         except ModuleError as error:
             raise loaded.explained(error) from error
         super().__init__(analysis.title, analysis)

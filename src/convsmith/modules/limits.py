@@ -78,7 +78,7 @@ def limited(activity: str, where: str, locate: Locate, seconds: float | None = N
 def no_input(*args: Any, **kwargs: Any) -> NoReturn:
     """Take the place of `input` in the user's files."""
     del args, kwargs
-    raise InputNeededError
+    raise InputNeededError("it asks for input")
 
 
 def _innermost(frame: FrameType | None, locate: Locate) -> str:

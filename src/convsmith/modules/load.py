@@ -62,6 +62,8 @@ def _check_file(path: Path, reference: ModuleReference, root: Path | None) -> No
         )
     if paths.is_file(path):
         return
+    if paths.exists(path):
+        raise FileError("cannot read: not a regular file", where=reference.place)
     other = path.with_suffix(".ipynb" if path.suffix == ".py" else ".py")
     if paths.is_file(other):
         raise FileError("no such file", where=reference.place, fix=f"write {other}:{name}")

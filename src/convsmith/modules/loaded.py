@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -72,7 +73,7 @@ class LoadedModule:
         reference, where = self.reference, self.reference.place
         self._check_arguments()
         try:
-            with limited(f"the constructor of {reference.name}", where, self.locate):
+            with self.limited(f"the constructor of {reference.name}"):
                 net = self.factory(*reference.args, **reference.kwargs)
         except ModuleError:
             raise
@@ -85,6 +86,14 @@ class LoadedModule:
                 fix=suggest(reference.name, self._module_names()),
             )
         return net
+
+    def limited(self, activity: str) -> AbstractContextManager[None]:
+        """Run a block of the module's code, such as a first forward pass, within limits as its constructor.
+
+        Raises:
+            ModuleError: It does not end, exits, or asks for input.
+        """
+        return limited(activity, self.reference.place, self.locate)
 
     def failure(self, error: BaseException, what: str) -> ModuleError:
         """Return the error for an exception that the user's code raised, with its place and its cause."""

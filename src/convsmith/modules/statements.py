@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convsmith.modules.harmless import Harmless
+from convsmith.modules.limits import InputNeededError
 from convsmith.modules.source_text import Omission, SourceText
 from convsmith.modules.stand_ins import StandIn, StandInError, StandInModule
 
@@ -191,7 +192,8 @@ class Statements:
         )
 
     def _fail(self, node: ast.stmt, error: BaseException) -> None:
-        text = str(error) if isinstance(error, StandInError) else f"{type(error).__name__}: {error}"
+        plain = isinstance(error, StandInError | InputNeededError)
+        text = str(error) if plain else f"{type(error).__name__}: {error}"
         self._omit(node, text)
         if not isinstance(error, StandInError):
             self.failures.append(Failure(line=_line_of(error, self.file) or node.lineno, error=error))
