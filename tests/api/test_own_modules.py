@@ -230,6 +230,19 @@ def test_a_module_that_does_not_fit_the_data_leaves_nothing_behind(code: Path, t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"), [("Net(depth=3)", "unexpected keyword argument"), ("Net(width=0)", "Net")]
+)
+def test_a_constructor_is_called_before_data_is_read(
+    code: Path, tmp_path: Path, call: str, message: str
+) -> None:
+    code = write_code(tmp_path / "code")
+    code.write_text(CODE.replace("super().__init__()", "super().__init__(); 1 / width"))
+    recipe = cs.load_recipe("digits", f"model.module={code}:{call}", f"data.source={tmp_path / 'no_data'}")
+    with pytest.raises(ModuleError, match=message):
+        Session.load(recipe)
+
+
 def test_the_command_line_trains_a_module(
     code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

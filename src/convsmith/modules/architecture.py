@@ -65,6 +65,13 @@ class Architecture(ABC):
     def identity(self) -> dict[str, Any]:
         """Return what determines the outputs besides weights and images, as plain values."""
 
+    def check_constructor(self) -> None:
+        """Create the net once, before data is read for it, which can take minutes.
+
+        Raises:
+            ModuleError: The module cannot be created.
+        """
+
     def probe(self, image_shape: ImageShape, num_classes: int) -> "Architecture":  # noqa: ARG002 - a module needs them
         """Return the architecture with what a few passes show: the meaning of its outputs, and notes.
 
@@ -114,6 +121,12 @@ class ModuleArchitecture(Architecture):
     def sources(self) -> "SourceFiles | None":
         # A constructor or a forward pass may import more files: complete after `probe` or `analyze`.
         return self.loaded.sources
+
+    def check_constructor(self) -> None:
+        from convsmith.tracing.isolation import preserved_state
+
+        with preserved_state():
+            self.loaded.create()
 
     def create(self, image_shape: ImageShape) -> "nn.Module":
         """Return the module as its class makes it, lazy layers initialised."""

@@ -181,6 +181,7 @@ class Session(TrainingSession):
         """
         # Before the data is read, which can take minutes.
         architecture = architecture or architecture_of(recipe.model)
+        architecture.check_constructor()
         data = load(recipe.data, refresh=refresh)
         architecture = architecture.probe(data.image_shape, len(data.class_names))
         analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
