@@ -1,6 +1,7 @@
 """A net without weights, whatever defines it: the notation, or a PyTorch module."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ class Architecture(ABC):
     def identity(self) -> dict[str, Any]:
         """Return what determines the outputs besides weights and images, as plain values."""
 
-    def check_constructor(self) -> None:
+    def check_constructor(self) -> None:  # noqa: B027 - the notation has none
         """Create the net once, before data is read for it, which can take minutes.
 
         Raises:
@@ -129,7 +130,8 @@ class ModuleArchitecture(Architecture):
             self.loaded.create()
 
     def create(self, image_shape: ImageShape) -> "nn.Module":
-        """Return the module as its class makes it, lazy layers initialised."""
+        """Return the module as its class makes it, lazy layers initialised, in single precision."""
+        from convsmith.modules.precision import use_single_precision
         from convsmith.tracing.arguments import Arguments
         from convsmith.tracing.isolation import initialize_lazy_layers
         from convsmith.tracing.members import first_weight
@@ -137,6 +139,7 @@ class ModuleArchitecture(Architecture):
         module = self.loaded.create()
         arguments = Arguments.of(image_shape, (), None, first_weight(module).dtype)
         initialize_lazy_layers(module, arguments)
+        use_single_precision(module)
         return module
 
     def analyze(self, image_shape: ImageShape) -> Analysis:
@@ -161,10 +164,12 @@ class ModuleArchitecture(Architecture):
         return module
 
     def probe(self, image_shape: ImageShape, num_classes: int) -> "ModuleArchitecture":
+        from convsmith.modules.precision import precision_notes
         from convsmith.modules.probe import probe_classifier
         from convsmith.tracing.isolation import preserved_state
 
         with preserved_state():
+            notes = precision_notes(self.loaded.create())
             module = self.create(image_shape)
         try:
             probe = probe_classifier(
@@ -178,7 +183,7 @@ class ModuleArchitecture(Architecture):
         except ModuleError as error:
             raise self.loaded.explained(error) from error
         config = self.config.model_copy(update={"outputs": probe.outputs})
-        return ModuleArchitecture(config, self.loaded, probe)
+        return ModuleArchitecture(config, self.loaded, replace(probe, notes=(*notes, *probe.notes)))
 
     def identity(self) -> dict[str, Any]:
         if self.sources is None:
