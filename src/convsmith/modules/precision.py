@@ -21,7 +21,7 @@ def other_precisions(module: nn.Module) -> tuple[str, ...]:
 def use_single_precision(module: nn.Module) -> None:
     """Convert all real weights and buffers, in place.
 
-    An optimizer rounds small steps of weights in half precision to zero. A training keeps its weights in single
+    In half precision, small steps of weights are rounded to zero. A training keeps its weights in single
     precision, and `train.precision` chooses the type in which a pass computes.
     """
     if other_precisions(module):
@@ -33,7 +33,5 @@ def precision_notes(module: nn.Module) -> tuple[str, ...]:
     types = other_precisions(module)
     if not types:
         return ()
-    return (
-        f"its code creates weights of {' and '.join(types)}, which are float32 here: train.precision chooses "
-        "in what type a pass computes",
-    )
+    created = f"its code creates weights of {' and '.join(types)}"
+    return (f"{created}, which are float32 here: train.precision chooses the type in which a pass computes",)
