@@ -132,6 +132,16 @@ def test_modules_that_cannot_be_created(model: Path, name: str, what: str, fix: 
     assert fix in found[3]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("call", [".cuda()", ".to('cuda')", ".to(torch.device('cuda:0'))"])
+def test_a_net_that_moves_itself_to_a_gpu(tmp_path: Path, call: str) -> None:
+    code = f"import torch\n\ndef net():\n    return torch.nn.Linear(2, 3){call}\n"
+    write(tmp_path, {"model.py": code})
+    found = problem(f"{tmp_path}/model.py:net")
+    assert found[3].startswith("create it on the CPU, without .cuda() and .to(...)")
+    assert found[1].endswith("model.py, line 4")
+
+
 def test_the_line_of_a_constructor_that_fails(model: Path) -> None:
     assert problem(f"{model}:Broken")[1] == f"{model}, line 11"
 

@@ -1,6 +1,7 @@
 """A user's module that is ready to be created, and the errors of its constructor."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ from convsmith.tracing.copies import copy_module
 from convsmith.tracing.isolation import preserved_state
 
 NOT_INSTALLED = " is not installed"
+# In PyTorch's errors where there is no GPU.
+_GPU = re.compile(r"\b(CUDA|NVIDIA|MPS|mps)\b")
 _MOST_BUILDERS = 5
 _MOST_NOTES = 3
 
@@ -102,21 +105,24 @@ class LoadedModule:
         kind = "" if isinstance(error, StandInError) else f"{type(error).__name__}: "
         context, fix = self.explanation(error)
         return ModuleError(
-            f"{what}: {kind}{text}", where=place or self.reference.place, context=context, fix=fix
+            f"{what}: {kind}{text}",
+            where=place or self.reference.place,
+            context=context,
+            fix=fix or "check its arguments",
         )
 
     def explained(self, error: ModuleError) -> ModuleError:
-        """Return an error of the module's forward pass with the reason of a missing name or package."""
+        """Return an error of the module's forward pass with its explanation, if there is one."""
         context, fix = self.explanation(error.__cause__) if error.__cause__ else ("", "")
         (problem,) = error.problems
-        if not context and not isinstance(error.__cause__, StandInError):
+        if not fix:
             return error
         return ModuleError.of(
             [replace(problem, context="\n".join(filter(None, (problem.context, context))), fix=fix)]
         )
 
     def explanation(self, error: BaseException | None) -> tuple[str, str]:
-        """Return why a name or a package is missing, and the fix."""
+        """Return why a name, a package or a GPU is missing, and the fix; both are empty for other errors."""
         if isinstance(error, StandInError):
             return "", install_fix(str(error), self.files)
         if isinstance(error, NameError) and self.files:
@@ -126,7 +132,9 @@ class LoadedModule:
                         f"{file}, {omission.place}, was left out: {omission.words} ({omission.reason})",
                         f"define {error.name} by a constant, or pass it as an argument of the constructor",
                     )
-        return "", "check its arguments"
+        if _GPU.search(str(error)):
+            return "", "create it on the CPU, without .cuda() and .to(...): train.device chooses the device"
+        return "", ""
 
     def locate(self, frame: FrameType, line: int) -> str:
         """Return the place of a frame in the user's files, "model.py, line 3"; empty elsewhere."""
