@@ -192,8 +192,8 @@ def test_a_recipe_has_one_net(code: Path) -> None:
         cs.load_recipe("digits", f"model.module={code}:Net", "model.net=C4 / G F10")
     recipe = cs.load_recipe("digits", f"model.module={code}:Net")
     assert cs.load_recipe("digits", f"model.module={code}:Net").table()["model"] == {"module": f"{code}:Net"}
-    with pytest.raises(RecipeError, match="unknown field"):
-        cs.load_recipe("digits", f"model.module={code}:Net", "model.norm=none")
+    with pytest.raises(RecipeError, match="norm, init: for nets in the notation; a module has its own"):
+        cs.load_recipe("digits", f"model.module={code}:Net", "model.norm=none", "model.init=dirac")
     with pytest.raises(RecipeError, match="this needs a net in the notation"):
         _ = recipe.notation
 

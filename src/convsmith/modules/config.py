@@ -1,8 +1,10 @@
 """The `[model]` table of a PyTorch module of the user's own."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from convsmith.net.settings import NetSettings
 
 Outputs = Literal["logits", "log_probabilities", "probabilities"]
 
@@ -22,3 +24,14 @@ class ModuleConfig(BaseModel):
     outputs: Outputs | None = Field(
         default=None, description="meaning of the outputs; by default it is recognised by their values"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_settings(cls, table: Any) -> Any:
+        settings = [name for name in NetSettings.model_fields if isinstance(table, dict) and name in table]
+        if settings:
+            raise ValueError(
+                f"{', '.join(settings)}: for nets in the notation; a module has its own layers and weights, so "
+                "give its class arguments instead, as in model.module='model.py:Net(width=32)'"
+            )
+        return table
