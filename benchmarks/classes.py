@@ -15,7 +15,6 @@ import numpy as np
 
 from convsmith.data.dataset import ImageDataset, Split, mean_and_std
 from convsmith.data.input_rule import InputRule
-from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.reports.report import write_report
@@ -50,7 +49,7 @@ def session_of(images: int, classes: int) -> Session:
         test=Split(images=pixels[1], labels=labels),
         test_is_split_off=False,
     )
-    return Session(recipe=recipe, data=data, analysis=analyze_recipe(recipe, data.info))
+    return Session.of(recipe, data)
 
 
 def measure(images: int, classes: int) -> str:

@@ -41,7 +41,7 @@ def main() -> str:
                     break
             trainer.close()
         # One forward pass, two for the backward pass, two operations per multiply-accumulate.
-        rate = 6 * session.analysis.macs * images / spent
+        rate = 6 * session.analysis.known_macs * images / spent
         total = sum(profile.seconds.values())
         shares = " ".join(f"{profile.seconds[phase] / total:>10.1%}" for phase in PHASES[:-1])
         precision = recipe.train.precision

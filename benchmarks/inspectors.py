@@ -91,7 +91,7 @@ def installed(name: str) -> bool:
 def course_nets() -> Iterator[Net]:
     """Yield the nets of the course projects as `convsmith export --code` writes them: plain modules."""
     for name, input_shape in COURSE_NETS.items():
-        model = load(name).model
+        model = load(name).notation
         planned = plan(parse(model.net), input_shape, model)
         written = types.ModuleType(name)
         exec(source.source(planned), written.__dict__)  # noqa: S102 - the text is ours

@@ -11,7 +11,6 @@ import torch
 
 from convsmith.data.dataset import load_training_data
 from convsmith.models.teacher import load_teacher
-from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import TrainingSession
 from convsmith.system import files, reading
@@ -67,7 +66,7 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
     """Return the accuracy after the last epoch on the held-out images; the test set is not read."""
     loaded = load(recipe, overrides)
     data = load_training_data(loaded.data)
-    session = TrainingSession(recipe=loaded, data=data, analysis=analyze_recipe(loaded, data.info))
+    session = TrainingSession.of(loaded, data)
     metrics = whole_training(session)[-1]
     assert metrics.validation is not None
     return metrics.validation.accuracy

@@ -14,10 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from convsmith.data.dataset import ImageDataset
 from convsmith.data.memory_mapped import Images as Pixels
-from convsmith.net.module import build
-from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.schema import Recipe
-from convsmith.system.rng import new_generator
+from convsmith.recipes.session import TrainingSession
 from convsmith.training.learning_rate import LearningRate
 
 WORKERS = 2
@@ -78,7 +76,7 @@ class PlainLoop:
 
     def __init__(self, recipe: Recipe, data: ImageDataset) -> None:
         torch.manual_seed(recipe.seed)
-        self.net = build(analyze_recipe(recipe, data.info).plan, generator=new_generator(recipe.seed))
+        self.net = TrainingSession.of(recipe, data).build_net()
         images = Images(data.train.images, data.train.labels, course_pipeline(data.mean, data.std))
         self.loader = DataLoader(
             images,

@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.measure import in_turns
 from convsmith.data.dataset import dataset_info
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.net.plan import Plan
-from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.system.device import autocast
 from convsmith.training.kernels.backward import backward_workarounds
@@ -23,7 +23,8 @@ def main() -> str:
     lines = [f"{'recipe':<18} {'batch':>6} {'fp32 img/s':>11} {'bf16 img/s':>11} {'ratio (range)':>22}"]
     for name in recipe_names():
         recipe = load(name)
-        plan = analyze_recipe(recipe, dataset_info(recipe.data)).plan
+        shape = dataset_info(recipe.data).image_shape
+        plan = analyze_notation(recipe.notation.net, shape, recipe.notation).plan
         for batch_size in BATCH_SIZES:
             dtypes = (torch.float32, torch.bfloat16)
             fp32, bf16 = in_turns({str(each): training(plan, batch_size, each) for each in dtypes}, ROUNDS)

@@ -65,7 +65,6 @@ def _measure_here(case: dict[str, int]) -> None:
     from benchmarks.throughput import trainer_steps
     from convsmith.data.dataset import ImageDataset, Split
     from convsmith.data.input_rule import InputRule
-    from convsmith.recipes.fit import analyze_recipe
     from convsmith.recipes.loader import load
     from convsmith.recipes.session import TrainingSession
 
@@ -85,7 +84,7 @@ def _measure_here(case: dict[str, int]) -> None:
     net = f"C{width} C{width}:s2 C{2 * width}:s2 / G F10"
     overrides = [f"model.net={net}", f"train.batch_size={case['batch']}", "train.precision=fp32"]
     recipe = load("cifar10-classic", [*overrides, "train.microbatch_size=32"])
-    session = TrainingSession(recipe=recipe, data=data, analysis=analyze_recipe(recipe, data.info))
+    session = TrainingSession.of(recipe, data)
     run = trainer_steps(session, STEPS)
     run()
     began = time.perf_counter()

@@ -164,11 +164,11 @@ def test_runs_of_modules_are_compared_by_their_code(run: Path, code: Path, tmp_p
 
 
 def test_an_instance_is_trained_from_its_own_weights(code: Path, tmp_path: Path) -> None:
-    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    before = module[1].weight.clone()
+    layer = nn.Linear(64, 10)
+    module, before = nn.Sequential(nn.Flatten(), layer), layer.weight.clone()
     recipe = cs.load_recipe("digits", *TINY, "train.stop_after=1")
     result = cs.train(recipe, module=module, runs=tmp_path)
-    assert torch.equal(module[1].weight, before)
+    assert torch.equal(layer.weight, before)
     with pytest.raises(UntrustedCodeError):
         cs.evaluate(result.folder)
     again = cs.evaluate(result.folder, module=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))

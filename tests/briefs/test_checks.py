@@ -102,7 +102,7 @@ def test_an_empty_brief_checks_nothing() -> None:
 )
 def test_the_course_brief_on_recipes(name: str, failing: list[str]) -> None:
     recipe = load(name)
-    analysis = analyze(plan(parse(recipe.model.net), IMAGE, recipe.model))
+    analysis = analyze(plan(parse(recipe.notation.net), IMAGE, recipe.notation))
     metrics = RunMetrics(accuracy=0.85)
     brief = load_brief("course-cifar10")
     checks = judge(brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
@@ -113,7 +113,7 @@ def test_the_course_brief_on_recipes(name: str, failing: list[str]) -> None:
 
 
 def test_the_mnist_net_fails_many_checks_of_the_course_brief() -> None:
-    model = load("mnist-classic").model
+    model = load("mnist-classic").notation
     analysis = analyze(plan(parse(model.net), (1, 28, 28), model))
     checks = judge(
         load_brief("course-cifar10-blocks"), analysis, augmentations=load("mnist-classic").augment.all
@@ -142,7 +142,7 @@ def test_the_mnist_net_fails_many_checks_of_the_course_brief() -> None:
     ],
 )
 def test_the_block_pattern_of_the_course(name: str, failing: list[str]) -> None:
-    model = load(name).model
+    model = load(name).notation
     analysis = analyze(plan(parse(model.net), IMAGE, model))
     brief = Brief(blocks=load_brief("course-cifar10-blocks").blocks)
     assert [check.title for check in judge(brief, analysis) if check.verdict == "fail"] == failing
@@ -187,7 +187,7 @@ def test_coverage_of_the_image() -> None:
 def test_the_dilated_recipe_has_no_stride() -> None:
     """Every map before global average pooling has the size of the image."""
     recipe = load("cifar10-dilated")
-    analysis = analyze(plan(parse(recipe.model.net), IMAGE, recipe.model))
+    analysis = analyze(plan(parse(recipe.notation.net), IMAGE, recipe.notation))
     maps = [
         row.out_shape[1:]
         for row in analysis.rows[: [row.operation for row in analysis.rows].index("GlobalAvgPool2d")]
@@ -197,7 +197,7 @@ def test_the_dilated_recipe_has_no_stride() -> None:
         "pass",
         "not applicable",
     }
-    strided = analyze(plan(parse(load("cifar10-200k").model.net), IMAGE))
+    strided = analyze(plan(parse(load("cifar10-200k").notation.net), IMAGE))
     failed = [
         check.title
         for check in judge(load_brief("course-cifar10-dilated"), strided)

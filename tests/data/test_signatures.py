@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from convsmith.data import signatures
 from convsmith.data.config import DataConfig
@@ -211,6 +211,6 @@ def test_images_decoded_in_a_lenient_process_do_not_stay(
 
 @pytest.mark.parametrize("codec", ["jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2"])
 def test_another_version_of_a_codec_decodes_again(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, version = decode_signature(DataConfig(source="x")), signatures.features.version
-    monkeypatch.setattr(signatures.features, "version", lambda name: "0" if name == codec else version(name))
+    before, version = decode_signature(DataConfig(source="x")), features.version
+    monkeypatch.setattr(features, "version", lambda name: "0" if name == codec else version(name))
     assert decode_signature(DataConfig(source="x")) != before

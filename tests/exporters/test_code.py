@@ -44,7 +44,7 @@ def test_the_weights_of_a_run_are_exported(tiny: Recipe, tmp_path: Path, capsys:
     text = (out / "model.py").read_text(encoding="utf-8")
     net = net_from_source(text)
     net.load_state_dict(safetensors.torch.load_file(out / "model.safetensors"))
-    own = build(plan(parse(tiny.model.net), (1, 8, 8), tiny.model))
+    own = build(plan(parse(tiny.notation.net), (1, 8, 8), tiny.notation))
     own.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(net.eval()(images), own.eval()(images))

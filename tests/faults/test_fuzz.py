@@ -15,6 +15,7 @@ from convsmith.data.dataset import load as load_data
 from convsmith.data.index import cache_folder
 from convsmith.errors import DataError, FileError, RecipeError, RunError
 from convsmith.evaluation import explanation, predictions
+from convsmith.modules.access import NO_CODE
 from convsmith.recipes.loader import load
 from convsmith.reports import comparison
 from convsmith.system import files, reading
@@ -83,7 +84,7 @@ def test_invalid_shapes(run: Path, shape: str) -> None:
     record = json.loads((run / "data.json").read_text())
     text = json.dumps({**record, "image_shape": "HERE"}).replace('"HERE"', shape)
     (run / "data.json").write_text(text)
-    for use in (lambda: cs.resolve(str(run)), lambda: comparison._open(run)):
+    for use in (lambda: cs.resolve(str(run)), lambda: comparison._open(run, NO_CODE)):
         # Infinity is no JSON.
         with pytest.raises(cs.ConvsmithError, match=r"data\.json: (damaged: image_shape|not valid JSON)"):
             use()
@@ -118,7 +119,7 @@ def test_logits_beyond_single_precision(run: Path) -> None:
     huge = np.zeros_like(arrays["logits"])
     huge[:, 0] = 3e38
     files.write_arrays(run / "predictions.npz", {**arrays, "logits": huge})
-    assert comparison._open(run).metrics.calibration.ece > 0.5
+    assert comparison._open(run, NO_CODE).metrics.calibration.ece > 0.5
 
 
 @pytest.mark.slow

@@ -412,7 +412,7 @@ def text_readers(folder: Path) -> list[Reader]:
     recipes = [load(name).table() for name in recipe_names()]
     briefs = [brief_table(name) for name in brief_names()]
     valid_nets = [
-        *(load(name).model.net for name in recipe_names()),
+        *(load(name).notation.net for name in recipe_names()),
         "C16 +(C16 C16)*2 / S32:k5:s2 P10:agelu / U2 C8:o0.1 / A2 G F10",
     ]
     overrides = [
@@ -444,7 +444,7 @@ def text_readers(folder: Path) -> list[Reader]:
 
     def recipe(name: str) -> None:
         loaded = load(name)
-        analyze_notation(loaded.model.net, (3, 32, 32), loaded.model)
+        analyze_notation(loaded.notation.net, (3, 32, 32), loaded.notation)
         assert Recipe.model_validate(loaded.table()) == loaded
 
     return [
@@ -472,7 +472,7 @@ def run_readers(run: Path) -> list[Reader]:
     """Return the readers of a run folder's files; without a manifest, no checksum rejects them first."""
     folder = RunFolder(path=run)
     recipe = load(str(run / "recipe.toml"))
-    net = build(analyze_notation(recipe.model.net, (1, 8, 8), recipe.model).plan)
+    net = build(analyze_notation(recipe.notation.net, (1, 8, 8), recipe.notation).plan)
     state, weights = (run / STATE).read_bytes(), (run / WEIGHTS).read_bytes()
     manifest = {
         name: {"sha256": reading.sha256(run / name), "bytes": (run / name).stat().st_size}

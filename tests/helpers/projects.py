@@ -44,7 +44,7 @@ def written(
     shape = CANONICAL[load(recipe.name).data.source].info.image_shape
     if recipe.data.resize:
         shape = (shape[0], recipe.data.resize, recipe.data.resize)
-    planned = plan(parse(recipe.model.net), shape, recipe.model)
+    planned = plan(parse(recipe.notation.net), shape, recipe.notation)
     data = DataRecord(
         title="",
         place="",

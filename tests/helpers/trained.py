@@ -8,10 +8,8 @@ from torch import nn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized_batches
-from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.system.rng import new_generator
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.profiler import Profile
@@ -46,7 +44,7 @@ def trained(
 ) -> tuple[nn.Module, Recorder]:
     """Train a net by a recipe; return it with a recorder of the training."""
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    net = session.build_net()
     recorder = Recorder()
     history = fit(
         net,

@@ -94,8 +94,9 @@ class PlainList(Net):
 class Growing(Net):
     def forward(self, images: Tensor) -> Any:
         outputs = super().forward(images)
-        self.add_module("late", nn.Linear(CLASSES, CLASSES))
-        return self.late(outputs)
+        late = nn.Linear(CLASSES, CLASSES)
+        self.add_module("late", late)
+        return late(outputs)
 
 
 class InPlace(Net):

@@ -339,7 +339,7 @@ def test_the_best_trials_are_written_as_recipes(objective: Objective, tmp_path: 
         path = tmp_path / row.recipe
         assert command == f"convsmith train {path}"
         recipe = load(str(path))
-        assert (recipe.model.net, recipe.train.epochs, recipe.data) == (row.net, 7, requested.recipe.data)
+        assert (recipe.notation.net, recipe.train.epochs, recipe.data) == (row.net, 7, requested.recipe.data)
         assert recipe.train.optimizer.lr == pytest.approx(row.fields["train.optimizer.lr"])
         assert "fail" not in {check.verdict for check in cs.check(recipe)}
     record = json.loads((tmp_path / "search.json").read_text())

@@ -64,7 +64,7 @@ MNIST_RECEPTIVE_FIELD = [
 
 
 def analysis_of(recipe_name: str, shape: tuple[int, int, int]) -> SpecAnalysis:
-    model = load(recipe_name).model
+    model = load(recipe_name).notation
     return analyze(plan(parse(model.net), shape, model))
 
 
@@ -192,11 +192,11 @@ def test_course_receptive_fields() -> None:
 
 def test_the_rmsprop_net_has_the_architecture_of_the_course() -> None:
     recipe = load("cifar10-rmsprop")
-    first, second, third, fourth, fifth = parse(recipe.model.net).blocks
+    first, second, third, fourth, fifth = parse(recipe.notation.net).blocks
     assert [str(layer)[0] + f" stride {layer.stride}" for layer in parse_layers(first)] == [
         "C stride 1", "C stride 1", "C stride 2",
     ]  # fmt: skip
-    assert [bool(dropout_of(layer, recipe.model.dropout)) for layer in parse_layers(first)] == [
+    assert [bool(dropout_of(layer, recipe.notation.dropout)) for layer in parse_layers(first)] == [
         False,
         False,
         True,
@@ -206,7 +206,7 @@ def test_the_rmsprop_net_has_the_architecture_of_the_course() -> None:
         assert separable.kind.letter == "S"
         assert (dilated.kind.letter, dilated.dilation > 1) == ("C", True)
         assert (strided.kind.letter, strided.stride) == ("C", 2)
-        assert all(dropout_of(layer, recipe.model.dropout) for layer in (separable, dilated, strided))
+        assert all(dropout_of(layer, recipe.notation.dropout) for layer in (separable, dilated, strided))
     (only,) = parse_layers(fourth)
     assert (only.kind.letter, only.kernel, only.number) == ("C", 3, 10)
     assert [layer.kind.letter for layer in parse_layers(fifth)] == ["G"]

@@ -97,7 +97,7 @@ def test_any_net(text: str, config: NetSettings) -> None:
 def test_the_nets_of_the_recipes(name: str) -> None:
     recipe = load(name)
     shape = CANONICAL[recipe.data.source].info.image_shape
-    compare(plan(parse(recipe.model.net), shape, recipe.model))
+    compare(plan(parse(recipe.notation.net), shape, recipe.notation))
 
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
@@ -133,7 +133,7 @@ def test_the_text_is_formatted_as_by_ruff(net: str, tmp_path: Path) -> None:
 
 
 def test_the_docstring_has_the_numbers() -> None:
-    model = load("cifar10-classic").model
+    model = load("cifar10-classic").notation
     net = net_from_source(source.source(plan(parse(model.net), (3, 32, 32), model)))
     docstring = " ".join((net.__doc__ or "").split())
     assert docstring.startswith(model.net)

@@ -80,7 +80,7 @@ def test_values_are_toml_or_plain_text() -> None:
     recipe = load(
         "digits", ["seed=3", "train.optimizer.lr=1e-3", "model.bias=true", "data.source=./a b", 'name="x"']
     )
-    assert (recipe.seed, recipe.train.optimizer.lr, recipe.model.bias) == (3, 1e-3, True)
+    assert (recipe.seed, recipe.train.optimizer.lr, recipe.notation.bias) == (3, 1e-3, True)
     assert (recipe.data.source, recipe.name) == ("./a b", "x")
     assert load("digits", ["augment.transforms=[]"]).augment.transforms == ()
     assert load("digits", ["train.optimizer.lr=1"]).train.optimizer.lr == 1.0

@@ -36,7 +36,6 @@ def test_a_training_set_of_one_image_is_refused() -> None:
     info = load_data(recipe.data).info
     with pytest.raises(RecipeError, match="add training images"):
         analyze_recipe(recipe, info, 1)
-    assert (
-        analyze_recipe(recipe, info, 2).plan
-        == analyze_notation(recipe.model.net, (1, 8, 8), recipe.model).plan
+    assert analyze_recipe(recipe, info, 2) == analyze_notation(
+        recipe.notation.net, (1, 8, 8), recipe.notation
     )

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from convsmith.data.dataset import ImageDataset
 from convsmith.errors import RunError, StoppedError
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.runs.checkpoint import Checkpoint, load_checkpoint
-from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import TrainConfig
@@ -93,7 +91,7 @@ def train(overrides: Sequence[str], data: ImageDataset, state: TrainerState | No
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
     session = Session.load(recipe)
     states = CheckpointRecorder()
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    net = session.build_net()
     history = fit(
         net,
         data,
@@ -111,7 +109,7 @@ def stopped_after(overrides: Sequence[str], data: ImageDataset, batches: int) ->
     recipe = load("digits", ["data.validation=0.2", *TINY, *overrides])
     session = Session.load(recipe)
     states = CheckpointRecorder(batches)
-    net = build(session.analysis.plan, generator=new_generator(recipe.seed))
+    net = session.build_net()
     with pytest.raises(StoppedError):
         fit(
             net, data, session.resolved_recipe.train, recipe.augment,

@@ -10,10 +10,8 @@ from torch.optim.swa_utils import update_bn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
-from convsmith.system.rng import new_generator
 from convsmith.training.averages import SlowWeights, WeightAverage, set_statistics, statistics_batch_size
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Lookahead
@@ -30,7 +28,7 @@ def test_the_averaged_weights_are_evaluated_and_saved() -> None:
     recipe = load("digits", overrides)
     session = Session.load(recipe)
     raw: list[torch.Tensor] = []
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     name = "block1.conv2.weight"
 
     class Steps(Callback):
@@ -62,7 +60,7 @@ def test_lookahead_against_the_algorithm(overrides: list[str], monkeypatch: pyte
     net = "model.net=C4 C8:s2 / G F10"
     recipe = load("digits", ["train.epochs=1", net, "train.lookahead={k=4, alpha=0.3}", *overrides])
     session = Session.load(recipe)
-    trained_net = build(session.analysis.plan, generator=new_generator(0))
+    trained_net = session.build_net()
     begun: list[list[torch.Tensor]] = []
     fast: list[list[torch.Tensor]] = []
 
@@ -181,7 +179,7 @@ def test_statistics_of_the_average_are_measured_without_dropout() -> None:
     overrides = ["train.epochs=1", "model.net=C4 C8:s2 / G F10", "model.dropout=0.4", "train.ema=0.9"]
     recipe = load("digits", [*overrides, "model.dropout_at=layer"])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     fit(net, session.data, recipe.train, recipe.augment, seed=0)
     seen: list[torch.Tensor] = []
     net.get_submodule("block1.conv2").register_forward_hook(lambda *called: seen.append(called[2]))

@@ -14,11 +14,9 @@ from torch import nn
 import convsmith as cs
 from convsmith.errors import BundleError, RecipeError, RunError, StoppedError
 from convsmith.models.teacher import load_teacher
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.system.rng import new_generator
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Distillation
 from convsmith.training.distillation import Teacher, distillation_loss
@@ -100,8 +98,8 @@ def test_teacher_and_student_see_the_same_images(more: list[str]) -> None:
     recipe = load("digits", [*TINY, "train.epochs=1", "train.precision=fp32", "train.batch_size=64", *more])
     session = Session.load(recipe)
     witness, seen = Witness(), Losses()
-    net = build(session.analysis.plan, generator=new_generator(0))
-    fresh = build(session.analysis.plan, generator=new_generator(0)).train()
+    net = session.build_net()
+    fresh = session.build_net().train()
     teacher = Teacher(net=witness, config=Distillation(temperature=4.0, alpha=1.0))
     fit(
         net, session.data, recipe.train, recipe.augment, seed=0, teacher=teacher, callbacks=[seen]
@@ -116,7 +114,7 @@ def test_teacher_and_student_see_the_same_images(more: list[str]) -> None:
 def learned(recipe: Recipe, teacher: Teacher) -> float:
     """Return the test accuracy of a student."""
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     facts = fit(net, session.data, recipe.train, recipe.augment, seed=0, teacher=teacher)[-1]
     assert facts.test is not None
     return facts.test.accuracy
@@ -348,7 +346,7 @@ def test_teacher_of_another_split_is_renormalized_and_noted(taught: Path, tmp_pa
     assert known is not None
     assert len(known.notes) == 2
     plain = Session.load(load(str(taught / "recipe.toml")))
-    net = build(plain.analysis.plan)
+    net = plain.build_net()
     from convsmith.data.normalize import Normalizer
     from convsmith.runs.folder import RunFolder
 

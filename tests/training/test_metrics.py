@@ -7,7 +7,6 @@ from sklearn.metrics import log_loss
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer
-from convsmith.net.module import build
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.training.metrics import (
@@ -35,7 +34,7 @@ def split_of(count: int, size: int = 8) -> Split:
 
 def test_loss_does_not_depend_on_the_batch_size(tiny: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session.load(tiny)
-    net, split = build(session.analysis.plan), split_of(103)
+    net, split = session.build_net(), split_of(103)
     normalize = Normalizer.of(session.data, torch.device("cpu"))
     whole = evaluate_split(net, split, normalize, torch.float32)
     monkeypatch.setattr("convsmith.training.metrics.EVALUATION_BATCH", 10)

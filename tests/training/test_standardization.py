@@ -4,10 +4,8 @@ import torch
 from torch.nn.utils import parametrize
 
 from convsmith.data.normalize import Normalizer
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
-from convsmith.system.rng import new_generator
 from convsmith.training.metrics import (
     evaluate_split,
 )
@@ -19,7 +17,7 @@ def test_standardization_is_removed_after_training() -> None:
     overrides = ["train.epochs=2", "model.net=C4 S8:s2 / F6 F10", "model.norm=none"]
     recipe = load("digits", [*overrides, "train.weight_standardization=true", "train.precision=fp32"])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     names, recorder = set(net.state_dict()), Recorder()
     fit(net, session.data, recipe.train, recipe.augment, seed=0, callbacks=[recorder])
     assert set(net.state_dict()) == set(recorder.weights[-1]) == names

@@ -11,11 +11,9 @@ from torch.overrides import TorchFunctionMode
 from convsmith.data.normalize import Normalizer
 from convsmith.data.pipeline import BatchSpec
 from convsmith.errors import DivergedError
-from convsmith.net.module import build
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.system.rng import new_generator
 from convsmith.training.batches import num_batches
 from convsmith.training.callbacks import Callback
 from convsmith.training.gradients import BatchResult, GradientWorkers
@@ -110,7 +108,7 @@ def test_plateau_monitors_the_configured_split(monkeypatch: pytest.MonkeyPatch) 
 def test_non_finite_loss_stops_before_the_update() -> None:
     recipe = load("digits", ["train.optimizer=sgd", "model.norm=none", "train.precision=fp32"])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     before: list[dict[str, torch.Tensor]] = []
 
     class Poison(Callback):
@@ -132,7 +130,7 @@ def test_non_finite_loss_stops_before_the_update() -> None:
 def test_non_finite_gradient_stops_before_the_update(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load("digits", ["train.optimizer=adam", "model.net=C4 / G F10"])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     real = GradientWorkers.compute
 
@@ -156,7 +154,7 @@ def test_delayed_metrics_detect_divergence_one_step_later(
     delay_metrics(monkeypatch)
     recipe = load("digits", ["train.epochs=1", "model.net=C4 / G F10", "model.norm=none"])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     real, updates = Trainer.update_weights, list[int]()
 
     def update(self: Trainer) -> None:
@@ -198,7 +196,7 @@ def test_a_step_synchronizes_with_the_device_once(
     followed = ["train.ema=0.9", "train.lookahead={k=1}"]
     recipe = load("digits", [f"train.optimizer={optimizer}", "augment.transforms=[]", *followed])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     trainer = Trainer(net, session.data, recipe.train, recipe.augment, seed=0)
     trainer.gradients.train()
     with Reads() as reads:
@@ -228,7 +226,7 @@ def test_no_step_on_cuda_synchronizes(mix: str) -> None:
     smaller = "train.progressive={start_size=6}"
     recipe = load("digits", ["train.device=cuda", *augment, *fields, smaller])
     session = Session.load(recipe)
-    net = build(session.analysis.plan, generator=new_generator(0))
+    net = session.build_net()
     trainer = Trainer(net, session.data, recipe.train, recipe.augment, seed=0)
     trainer.gradients.train()
     batches = [trainer.make_batch(torch.arange(64), 1, step) for step in range(4)]

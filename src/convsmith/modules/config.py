@@ -31,7 +31,7 @@ class ModuleConfig(BaseModel):
         settings = [name for name in NetSettings.model_fields if isinstance(table, dict) and name in table]
         if settings:
             raise ValueError(
-                f"{', '.join(settings)}: for nets in the notation; a module has its own layers and weights, so "
+                f"{', '.join(settings)}: for nets in the notation; a module has its own layers, so "
                 "give its class arguments instead, as in model.module='model.py:Net(width=32)'"
             )
         return table

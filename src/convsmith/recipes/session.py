@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -51,6 +52,25 @@ class TrainingSession:
     data: TrainingData
     architecture: Architecture
     analysis: Analysis
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Any, architecture: Architecture | None = None) -> Self:
+        """Return the session of a recipe with its data, after checking that they fit.
+
+        Args:
+            recipe: The recipe.
+            data: `TrainingData`, for a `Session` an `ImageDataset`.
+            architecture: The net of the recipe; by default the one that it names.
+
+        Raises:
+            RecipeError: Net or augmentation do not fit the images.
+            ModuleError: The module of the recipe cannot be loaded, or trained on such images.
+        """
+        architecture = architecture or architecture_of(recipe.model)
+        architecture = architecture.probe(data.image_shape, len(data.class_names))
+        analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
+        recipe = recipe.model_copy(update={"model": architecture.config})
+        return cls(recipe=recipe, data=data, architecture=architecture, analysis=analysis)
 
     @cached_property
     def device(self) -> torch.device:
@@ -183,16 +203,8 @@ class Session(TrainingSession):
         architecture = architecture or architecture_of(recipe.model)
         architecture.check_constructor()
         data = load(recipe.data, refresh=refresh)
-        architecture = architecture.probe(data.image_shape, len(data.class_names))
-        analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
-        return cls(
-            recipe=recipe.model_copy(
-                update={"data": with_absolute_source(recipe.data), "model": architecture.config}
-            ),
-            data=data,
-            architecture=architecture,
-            analysis=analysis,
-        )
+        recipe = recipe.model_copy(update={"data": with_absolute_source(recipe.data)})
+        return cls.of(recipe, data, architecture)
 
     def judge(self, metrics: RunMetrics) -> tuple[Check, ...]:
         """Check the trained net against the brief."""

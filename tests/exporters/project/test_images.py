@@ -122,7 +122,7 @@ def splits_of(options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch)
     """Write the project of a recipe, and compare its splits with those that the run is trained on."""
     recipe = load("digits", ["model.net=C8 / G F2", "brief=false", *options])
     data = load_data(recipe.data)
-    planned = plan(parse(f"C8 / G F{len(data.class_names)}"), data.image_shape, recipe.model)
+    planned = plan(parse(f"C8 / G F{len(data.class_names)}"), data.image_shape, recipe.notation)
     storage = storage_of(recipe.data)
     values = template_context(recipe, planned, DataRecord.of(data, recipe.data), storage, "flat")
     values["data_help"] = "a folder"
