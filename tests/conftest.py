@@ -21,6 +21,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
 from convsmith.system.progress import show_progress
 from convsmith.system.signals import STOP_SIGNALS
+from helpers.own_nets import train_net
 
 if TYPE_CHECKING:
     from torch._dynamo.testing import CompileCounterWithBackend
@@ -80,6 +81,30 @@ def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A copy of `tiny_bundle`, to be changed."""
     return shutil.copytree(tiny_bundle, tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def module_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a hand-written net that ends in log-softmax, to be read only."""
+    return train_net(tmp_path_factory.mktemp("modules"), "own", "Net(width=6)")
+
+
+@pytest.fixture(scope="session")
+def softmax_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a hand-written net that ends in softmax, to be read only."""
+    return train_net(tmp_path_factory.mktemp("modules"), "softmax", "Softmax")
+
+
+@pytest.fixture(scope="session")
+def module_bundle(module_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `module_run`, to be read only."""
+    return cs.export_bundle(module_run, tmp_path_factory.mktemp("bundles") / "own", trust_code=True)
+
+
+@pytest.fixture
+def module_bundle_copy(module_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of `module_bundle`, to be changed."""
+    return shutil.copytree(module_bundle, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,8 @@ def test_labels_are_cleaned_wherever_they_are_written(tmp_path: Path) -> None:
     metadata = trained.metadata.model_copy(
         update={"labels": HOSTILE, "name": "\x1b]0;x\x07", "description": "\u202e\n# Title"}
     )
-    page = card(metadata, is_library_recipe=False)
+    analysis = BundleModel(trained, "bundle").analysis
+    page = card(metadata, analysis, is_library_recipe=False)
     contents = bundle.contents_of(metadata, trained.contents["model.safetensors"], page)
     bundle.write(tmp_path / "bundle", contents)
     for name in ("README.md", "bundle.json", "manifest.json"):

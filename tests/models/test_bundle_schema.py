@@ -15,7 +15,8 @@ from helpers.oracle import Oracle
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("format",), 3, "another version of convsmith: format 3"),
+        (("format",), 4, "another version of convsmith: format 4"),
+        (("format",), 3, "expected format 3 for a module, and only for one"),
         (("spec", "net"), "C8 os.system / G F10", "spec.net"),
         (("spec", "net"), "C8 C16:s2 / G F11", "11 outputs for 10 labels"),
         (("spec", "net"), "F65536 F65536 F65536 F10", "tensor"),

@@ -463,10 +463,34 @@ def test_modules_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "No module named 'torch.nowhere'" in problem("torch.nowhere:net()")[0]
     assert problem("torch.nn:Liner()")[3] == "did you mean 'Linear'?"
     assert problem("torch.nn.modules:__name__")[0] == "__name__ is a str, expected a class or function"
-    assert "returns a Tensor, expected a torch.nn.Module" in problem("torch:zeros(3)")[0]
     monkeypatch.chdir(tmp_path)
     write(tmp_path, {"nets/model.py": ""})
     assert problem("nets.model:Net(3)")[3] == f"write {Path('nets/model.py')}:Net(3)"
+
+
+def test_what_makes_no_net_is_not_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    canary = tmp_path / "canary"
+    write(
+        tmp_path,
+        {
+            "elsewhere/plain/__init__.py": "def touch(path):\n    open(path, 'w')\n",
+            "elsewhere/nets/__init__.py": "import torch\ndef net():\n    return torch.nn.Linear(2, 3)\n",
+        },
+    )
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    for text, what in {
+        f"os:system('touch {canary}')": "os is a module of Python, not a package of nets",
+        f"subprocess:run(['touch', '{canary}'])": "subprocess is a module of Python",
+        f"torch.serialization:os.system('touch {canary}')": "os.system is no function of a package of nets",
+        f"torch:save([1], '{canary}')": "save is no function of a package of nets",
+        f"plain:touch('{canary}')": "touch is no function of a package of nets",
+        f"numpy:memmap('{canary}', mode='w+', shape=8)": "memmap is a class of another kind",
+    }.items():
+        found = problem(text)
+        assert what in found[0], text
+        assert not canary.exists()
+    assert problem("os:system('x')")[0].endswith("it was not called")
+    assert count(load_module("nets:net()").create()) == 9
 
 
 def test_a_file_outside_of_the_root(tmp_path: Path) -> None:

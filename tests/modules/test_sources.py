@@ -62,6 +62,7 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileError, match="found more than 2 source files"):
         SourceFiles.read(tmp_path, "0.py")
     monkeypatch.setattr(sources, "MAX_FILE", 3)
+    (tmp_path / "2.py").unlink()
     (tmp_path / "0.py").write_bytes(b"12345")
     with pytest.raises(FileError, match="found 5 bytes, expected at most 3"):
         SourceFiles.read(tmp_path, "0.py")

@@ -1,6 +1,5 @@
-"""Write the bundle of a run: weights in fp16 if that costs no accuracy, metrics, calibration, model card."""
+"""Write the bundle of a run: weights in fp16 if that costs no accuracy, metrics, calibration, card, code."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import tomli_w
 import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 import convsmith
 from convsmith.data.dataset import Split
@@ -17,29 +17,36 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.card import card
 from convsmith.models import bundle
 from convsmith.models.bundle_model import BundleModel
-from convsmith.models.bundle_schema import BundleMetadata, Origin, Spec, Weights
+from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, Weights
 from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
 from convsmith.models.confidence import compute_test_metrics
 from convsmith.models.model import TrainedModel
 from convsmith.models.run_model import RunModel
+from convsmith.modules.architecture import Architecture, ModuleArchitecture
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
+from convsmith.runs.code import read_code
 from convsmith.runs.folder import EVALUATION
-from convsmith.runs.schema import Environment
+from convsmith.runs.schema import CodeRecord, Environment
+from convsmith.text import percent
+from convsmith.tracing.copies import copy_module
 from convsmith.training.metrics import EVALUATION_BATCH
 
 # Weights are stored in fp16 if that costs less than this share of the test images.
 MAX_FP16_LOSS = 0.0005
+# Of a run that was evaluated in bf16 and is predicted in fp32.
+_MIN_AGREEMENT = 0.99
 
 
 def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     """Return the files of a model's bundle; the metrics are those of the weights in the bundle.
 
     Raises:
-        RunError: The run is damaged or was not evaluated, or its data set has changed.
+        RunError: The run is damaged or was not evaluated, its data set has changed, or its net was an
+            instance that its code does not make again.
         DataError: The data set cannot be found or read.
     """
     if isinstance(model, BundleModel):
@@ -50,6 +57,8 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
     saved = predictions.read(model.folder.predictions)
     classifier = model.classifier("cpu", torch.float32)
     outputs = {name: _predict(classifier, name, session.data.test) for name in _FORMATS}
+    agreement = {name: float((each.predicted == saved.predicted).mean()) for name, each in outputs.items()}
+    _check_instance(model, agreement["fp32"])
     correct = {name: int((~each.wrong).sum()) for name, each in outputs.items()}
     keeps_fp16 = correct["fp32"] - correct["fp16"] < MAX_FP16_LOSS * len(saved)
     weights_format: Format = "fp16" if keeps_fp16 else "fp32"
@@ -59,23 +68,45 @@ def bundle_contents(model: TrainedModel) -> dict[str, bytes]:
         name=recipe.name,
         description=recipe.description,
         labels=model.labels,
-        spec=Spec(**recipe.notation.model_dump()),
+        **_net(model.architecture),
         preprocessing=model.preprocessing,
         confidence=model.confidence,
         weights=Weights(
             format=weights_format,
             correct_fp32=correct["fp32"],
             correct_fp16=correct["fp16"],
-            agreement=float((outputs[weights_format].predicted == saved.predicted).mean()),
+            agreement=agreement[weights_format],
         ),
         measured=compute_test_metrics(outputs[weights_format], model.labels, model.confidence),
         origin=_origin(model, session),
     )
-    page = card(metadata, is_library_recipe=_is_library_recipe(recipe))
-    return bundle.contents_of(metadata, serialize(classifier.net.state_dict(), weights_format), page)
+    page = card(metadata, classifier.analysis, is_library_recipe=_is_library_recipe(recipe))
+    weights = serialize(classifier.net.state_dict(), weights_format)
+    return bundle.contents_of(metadata, weights, page, read_code(model.folder))
 
 
 _FORMATS: tuple[Format, ...] = ("fp32", "fp16")
+
+
+def _net(architecture: Architecture) -> dict[str, Any]:
+    """Return the fields of the net, and the first format that has them."""
+    if isinstance(architecture, ModuleArchitecture):
+        config, package = architecture.recorded_config, architecture.loaded.package
+        return {"format": 3, "spec": ModuleSpec(**config.model_dump(), package=package)}
+    return {"spec": Spec(**architecture.config.model_dump())}
+
+
+def _check_instance(model: RunModel, agreement: float) -> None:
+    """Raise RunError if the code of a run makes another net than the instance that was trained."""
+    record = model.folder.find(CodeRecord)
+    if record is not None and record.is_instance and agreement < _MIN_AGREEMENT:
+        raise RunError(
+            f"it was trained with an instance, and its code makes another net: the same prediction for "
+            f"{percent(agreement)} of the test images",
+            where=model.place,
+            fix="write the class with its arguments in a recipe, model.module='model.py:Net(width=32)', and "
+            "train again",
+        )
 
 
 def _checked(place: str, **fields: Any) -> BundleMetadata:
@@ -95,11 +126,12 @@ def _checked(place: str, **fields: Any) -> BundleMetadata:
 def _predict(classifier: Classifier, weights_format: Format, split: Split) -> Predictions:
     """Predict a split with weights in a format, in fp32 arithmetic."""
     weights = in_format(classifier.net.state_dict(), weights_format)
-    if not all(torch.isfinite(tensor).all() for tensor in weights.values()):
+    trained = classifier.net.state_dict()
+    if not all(_stays_finite(weights[name], tensor) for name, tensor in trained.items()):
         # Weights out of the range of fp16: every prediction counts as wrong.
         wrong = np.eye(len(classifier.labels), dtype=np.float32)[split.labels - 1]
         return Predictions(logits=wrong, labels=split.labels)
-    net = copy.deepcopy(classifier.net)
+    net = copy_module(classifier.net)
     net.load_state_dict(weights)
     rounded = Classifier(
         name=classifier.name,
@@ -113,6 +145,11 @@ def _predict(classifier: Classifier, weights_format: Format, split: Split) -> Pr
     return Predictions(logits=rounded.logits(split.images, EVALUATION_BATCH), labels=split.labels)
 
 
+def _stays_finite(rounded: Tensor, tensor: Tensor) -> bool:
+    """Whether no value became infinite; a mask of a module may hold infinities from the beginning."""
+    return bool((torch.isfinite(rounded) | ~torch.isfinite(tensor)).all())
+
+
 def _origin(model: RunModel, session: Session) -> Origin:
     folder = model.folder
     recipe, environment = session.recipe, folder.read(Environment)
@@ -123,7 +160,8 @@ def _origin(model: RunModel, session: Session) -> Origin:
     if train.teacher is not None:
         train = train.model_copy(update={"teacher": _public(train.teacher)})
     # The recipe's result was measured on other runs.
-    table = recipe.model_copy(update={"data": data, "train": train, "result": ""}).table()
+    net = model.architecture.recorded_config
+    table = recipe.model_copy(update={"data": data, "train": train, "model": net, "result": ""}).table()
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,

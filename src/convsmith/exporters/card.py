@@ -4,24 +4,31 @@ import shlex
 
 from convsmith.data.input_rule import POLICIES, Colour
 from convsmith.evaluation.confidence import Confidence
-from convsmith.models.bundle_schema import BundleMetadata
-from convsmith.net.arithmetic import analyze_notation
+from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Spec
+from convsmith.modules.architecture import SOURCE
+from convsmith.modules.reference import file_of
+from convsmith.net.analysis import Analysis
 from convsmith.text import escape_markdown, fenced, markdown_table, percent, plural
 
+_OUTPUTS = {
+    "log_probabilities": "log-probabilities",
+    "probabilities": "probabilities; their logarithm is used",
+}
 # A longer table of classes would bury the rest.
 _MAX_CLASSES = 100
 
 
-def card(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
-    """Return the card; all of it follows from `bundle.json`.
+def card(metadata: BundleMetadata, analysis: Analysis, *, is_library_recipe: bool) -> str:
+    """Return the card; all of it follows from `bundle.json` and the net.
 
     Args:
         metadata: The contents of `bundle.json`.
+        analysis: Of the net, on images of the bundle's size.
         is_library_recipe: Whether the recipe ships with convsmith, so that its name reproduces the training.
     """
     sections = (
-        _summary(metadata),
-        _usage(),
+        _summary(metadata, analysis),
+        _usage(metadata.spec),
         _accuracy(metadata),
         _confidence(metadata),
         _limitations(metadata),
@@ -30,19 +37,21 @@ def card(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _summary(metadata: BundleMetadata) -> str:
+def _summary(metadata: BundleMetadata, analysis: Analysis) -> str:
     shape, origin, labels = metadata.preprocessing, metadata.origin, metadata.labels
-    analysis = analyze_notation(metadata.spec.net, shape.shape, metadata.spec)
+    macs = f"{analysis.known_macs:,}"
+    if analysis.unknown_macs:
+        macs = f"at least {macs} ({plural(len(analysis.unknown_macs), 'operation')} unknown)"
     mode = "RGB" if shape.channels == 3 else "greyscale"
     names = ", ".join(map(escape_markdown, labels[:_MAX_CLASSES]))
     more = f" and {len(labels) - _MAX_CLASSES:,} more" if len(labels) > _MAX_CLASSES else ""
     rows = [
         ["classes", f"{len(labels):,}: {names}{more}"],
         ["input", f"{mode} images of {shape.height} x {shape.width} pixels; other images are converted"],
-        ["net", f"`{metadata.spec.net.replace('|', ' ').replace('`', ' ')}`"],
+        *_net(metadata.spec),
         ["parameters", f"{analysis.parameters:,}, stored as {metadata.weights.format}"],
-        ["multiply-accumulates", f"{analysis.macs:,} per image"],
-        ["receptive field", plural(analysis.receptive_field, "pixel")],
+        ["multiply-accumulates", f"{macs} per image"],
+        ["receptive field", escape_markdown(analysis.receptive_field_text)],
         [
             "training data",
             ", ".join(
@@ -58,13 +67,33 @@ def _summary(metadata: BundleMetadata) -> str:
     return f"# {escape_markdown(metadata.name)}\n\n{escape_markdown(metadata.description)}\n\n{table}"
 
 
-def _usage() -> str:
-    commands = "convsmith predict FOLDER picture.png\nconvsmith export FOLDER --onnx model.onnx"
+def _net(spec: Spec | ModuleSpec) -> list[list[str]]:
+    """Return the rows of the net: the notation, or the module and its package."""
+    text = spec.module if isinstance(spec, ModuleSpec) else spec.net
+    rows = [["net", f"`{text.replace('|', ' ').replace('`', ' ')}`"]]
+    if isinstance(spec, ModuleSpec) and spec.package:
+        rows.append(["package", escape_markdown(spec.package)])
+    if isinstance(spec, ModuleSpec) and spec.outputs != "logits":
+        rows.append(["outputs", _OUTPUTS[spec.outputs]])
+    return rows
+
+
+def _module(spec: Spec | ModuleSpec) -> str:
+    return spec.module if isinstance(spec, ModuleSpec) else ""
+
+
+def _usage(spec: Spec | ModuleSpec) -> str:
+    word, argument, warning = "", "", ""
+    if isinstance(spec, ModuleSpec):
+        word, argument = " --trust-code", ", trust_code=True"
+        what = f"code in `{SOURCE}/`" if file_of(_module(spec)) else "code of an installed package"
+        warning = f"\n\nThe net is {what}, which these commands run. Read it before you use them."
+    commands = f"convsmith predict FOLDER picture.png{word}\nconvsmith export FOLDER --onnx model.onnx{word}"
     python = (
-        'import convsmith as cs\n\nclassifier = cs.load("FOLDER")  # this folder\n'
+        f'import convsmith as cs\n\nclassifier = cs.load("FOLDER"{argument})  # this folder\n'
         'print(classifier.predict("picture.png"))'
     )
-    return f"## Usage\n\n{fenced(commands, 'sh')}\n\n{fenced(python, 'python')}"
+    return f"## Usage\n\n{fenced(commands, 'sh')}\n\n{fenced(python, 'python')}{warning}"
 
 
 def _accuracy(metadata: BundleMetadata) -> str:
@@ -167,7 +196,8 @@ def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
         parts.append("The complete recipe:")
     else:
         teacher = " set `train.teacher` to the location of the teacher," if origin.taught else ""
-        parts.append(f"Save this as `recipe.toml`,{teacher} and run `convsmith train recipe.toml`:")
+        place = f" beside the folder `{SOURCE}`" if file_of(_module(metadata.spec)) else ""
+        parts.append(f"Save this as `recipe.toml`{place},{teacher} and run `convsmith train recipe.toml`:")
     return "## Reproduction\n\n" + "\n\n".join([*parts, fenced(origin.recipe_toml, "toml")])
 
 

@@ -9,10 +9,10 @@ from convsmith.errors import BundleError, DataError
 from convsmith.evaluation.confidence import Confidence
 from convsmith.models import bundle as bundles
 from convsmith.models.bundle import Bundle
+from convsmith.models.bundle_code import open_architecture, version_notes
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
-from convsmith.modules.architecture import architecture_of
-from convsmith.net.analysis import Analysis
+from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.system import reading
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class BundleModel(TrainedModel):
         place: str,
         overrides: Sequence[str] = (),
         input_shape: tuple[int, int, int] | None = None,
+        access: CodeAccess = NO_CODE,
     ) -> None:
         """Analyze the net of a bundle.
 
@@ -44,18 +45,20 @@ class BundleModel(TrainedModel):
             place: The folder, or the name in the zoo.
             overrides: Fields of the brief, as `key=value`.
             input_shape: `(C, H, W)`; by default that of the bundle's images.
+            access: Whether code in the bundle may be run.
 
         Raises:
+            UntrustedCodeError: The net is a module, and its code may not be run.
             BundleError: The bundle is inconsistent.
             RecipeError: An override is invalid.
         """
         check_only_brief("bundle", place, overrides)
         metadata = bundle.metadata
-        analysis: Analysis = bundle.analyze()
-        self.architecture = architecture_of(metadata.spec)
+        self.architecture, analysis = open_architecture(bundle, access)
         if input_shape is not None:
             analysis = self.architecture.analyze(input_shape)
         super().__init__(metadata.name, analysis)
+        self.notes = version_notes(bundle, self.architecture)
         self.bundle, self.place = bundle, place
         self._overrides = overrides
         if overrides:
@@ -75,7 +78,8 @@ class BundleModel(TrainedModel):
         metadata = self.bundle.metadata
         try:
             recipe = Recipe.model_validate(reading.parse_toml(metadata.origin.recipe_toml))
-            damage = "" if recipe.model.model_dump() == metadata.spec.model_dump() else "its net is another"
+            model = metadata.spec.model_dump(exclude={"package"})
+            damage = "" if recipe.model.model_dump() == model else "its net is another"
         except ValueError as error:
             damage = str(error).splitlines()[0][:200]
         if damage:
@@ -141,7 +145,8 @@ class BundleModel(TrainedModel):
 
         self._check_source("name the run instead")
         train = self.recipe.train.model_copy(update={"device": "auto", "teacher": None, "distillation": None})
-        session = Session.load(self.recipe.model_copy(update={"train": train}))
+        recipe = self.recipe.model_copy(update={"train": train})
+        session = Session.load(recipe, architecture=self.architecture)
         self._check_fingerprint(session.data)
         return session
 
@@ -184,7 +189,7 @@ class BundleModel(TrainedModel):
     def _load(self) -> "nn.Module":
         from convsmith.models.bundle_weights import load_net
 
-        return load_net(self.bundle, self.plan)
+        return load_net(self.bundle, self.architecture)
 
     def _runtime(self) -> "tuple[str, torch.dtype]":
         import torch

@@ -1,12 +1,13 @@
 """The schema of `bundle.json`: closed vocabularies, validated completely when it is read."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from convsmith.data.config import DataConfig
 from convsmith.data.input_rule import InputRule, ResizePolicy
 from convsmith.evaluation.confidence import Confidence
+from convsmith.modules.config import ModuleConfig, Outputs
 from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NotationConfig
@@ -33,6 +34,30 @@ class Spec(NotationConfig):
     """The net in the notation, with its settings."""
 
     net: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
+class ModuleSpec(ModuleConfig):
+    """The net as a PyTorch module.
+
+    Attributes:
+        module: A class in `source/` of the bundle, or of an installed package, with its arguments.
+        outputs: Their meaning.
+        package: The name and version of the installed package; empty for a file.
+    """
+
+    outputs: Outputs
+    package: Line = ""
+
+
+def _kind_of_spec(table: Any) -> str:
+    has_module = "module" in table if isinstance(table, dict) else isinstance(table, ModuleSpec)
+    return ModuleConfig.TAG if has_module else NotationConfig.TAG
+
+
+AnySpec = Annotated[
+    Annotated[Spec, Tag(NotationConfig.TAG)] | Annotated[ModuleSpec, Tag(ModuleConfig.TAG)],
+    Discriminator(_kind_of_spec),
+]
 
 
 class Preprocessing(_Table):
@@ -172,18 +197,27 @@ class Origin(_Table):
 
 
 class BundleMetadata(_Table):
-    """All of `bundle.json`. Format 1 has no resize policy and no background."""
+    """All of `bundle.json`.
 
-    format: Literal[1, 2] = 2
+    Format 1 has no resize policy and no background. Format 3 has a module, the others a net in the notation.
+    """
+
+    format: Literal[1, 2, 3] = 2
     name: Line
     description: Line
     labels: tuple[Line, ...] = Field(min_length=2, max_length=MAX_NUMBER)
-    spec: Spec
+    spec: AnySpec
     preprocessing: Preprocessing
     confidence: Confidence
     weights: Weights
     measured: TestMetrics
     origin: Origin
+
+    @model_validator(mode="after")
+    def _check_format(self) -> Self:
+        if (self.format == 3) != isinstance(self.spec, ModuleSpec):
+            raise ValueError("expected format 3 for a module, and only for one")
+        return self
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

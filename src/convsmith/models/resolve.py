@@ -117,9 +117,13 @@ def model_files(text: str) -> tuple[Path, ...]:
     if not paths.is_folder(Path(text)):
         return named
     from convsmith.models.bundle import CONTENTS, MANIFEST
+    from convsmith.modules.architecture import SOURCE
+    from convsmith.modules.sources import names_in
     from convsmith.runs.folder import CONTENTS as RUN
 
-    return *named, *(Path(text) / name for name in (*CONTENTS, MANIFEST, *RUN))
+    source = Path(text) / SOURCE
+    code = [source / name for name in names_in(source)] if paths.is_folder(source) else []
+    return *named, *(Path(text) / name for name in (*CONTENTS, MANIFEST, *RUN)), *code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +198,7 @@ def _open(
             from convsmith.models.bundle import read
             from convsmith.models.bundle_model import BundleModel
 
-            return BundleModel(read(Path(text)), text, overrides, input_shape)
+            return BundleModel(read(Path(text)), text, overrides, input_shape, access)
         case "run":
             from convsmith.models.run_model import RunModel
 

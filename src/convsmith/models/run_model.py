@@ -28,6 +28,7 @@ from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
 from convsmith.system import paths, reading
 from convsmith.system.device import dtype_of
+from convsmith.system.rng import new_generator
 
 if TYPE_CHECKING:
     from convsmith.recipes.session import Session
@@ -181,7 +182,8 @@ class RunModel(TrainedModel):
         return self.session().data
 
     def _load(self) -> nn.Module:
-        net = self.architecture.build(self.preprocessing.shape)
+        # What a module draws and does not save is as it was in the training.
+        net = self.architecture.build(self.preprocessing.shape, new_generator(self._recipe.seed))
         self.folder.load_weights(net)
         return net
 

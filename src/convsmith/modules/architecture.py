@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convsmith.errors import ModuleError
 from convsmith.modules.config import ModuleConfig
+from convsmith.modules.reference import parse_reference
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.net.settings import NotationConfig
@@ -226,3 +227,31 @@ def architecture_of(
 
     loaded = load_module(config.module, root=root) if module is None else loaded_instance(module)
     return ModuleArchitecture(config, loaded)
+
+
+def architecture_in(
+    folder: Path, config: ModuleConfig, module: "nn.Module | None" = None
+) -> NotationArchitecture | ModuleArchitecture:
+    """Return the architecture of a module whose files are in `SOURCE` of a folder; no other files are read.
+
+    Args:
+        folder: A run folder or a bundle.
+        config: Its module: a file in `SOURCE`, or an installed package.
+        module: An instance, in place of one that the code makes.
+
+    Raises:
+        ModuleError: Its file is elsewhere, or the module cannot be loaded.
+    """
+    reference = parse_reference(config.module)
+    if module is not None or not reference.is_file:
+        return architecture_of(config, module)
+    source = folder / SOURCE
+    for prefix in (f"{source}/", f"{SOURCE}/"):
+        if config.module.startswith(prefix):
+            local = config.model_copy(update={"module": config.module.removeprefix(prefix)})
+            return architecture_of(local, root=source)
+    raise ModuleError(
+        f"its file is not in {SOURCE}/, where the code of the net is kept",
+        where=f"{folder}: {reference.place}",
+        fix="restore the folder as it was written",
+    )

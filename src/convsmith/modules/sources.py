@@ -30,7 +30,7 @@ class SourceFiles:
         """Raises FileError for a name that leaves the folder, for too many or too large files."""
         object.__setattr__(self, "files", MappingProxyType(dict(sorted(self.files.items()))))
         for name in self.files:
-            _check_name(name)
+            check_name(name)
         if self.main not in self.files:
             raise FileError("the file that holds the net is missing", where=self.main)
         sizes = [len(content) for content in self.files.values()]
@@ -82,28 +82,42 @@ class SourceFiles:
             FileError: `main` is not in it, a name leaves the folder, or there are too many or too large
                 files.
         """
-        found: dict[str, bytes] = {}
-        for path in _files_in(folder):
-            if len(found) >= MAX_FILES:
-                raise FileError(f"found more than {MAX_FILES} source files", where=str(folder))
-            found[path.relative_to(folder).as_posix()] = reading.read_bytes(path, MAX_FILE)
-        return cls(main, found)
+        return cls(main, {name: reading.read_bytes(folder / name, MAX_FILE) for name in names_in(folder)})
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of all files in a folder of source files, without the compiled ones of Python.
+
+    Raises:
+        FileError: It holds a link or a special file, or too many files.
+    """
+    found: list[str] = []
+    for path in _files_in(folder):
+        if len(found) >= MAX_FILES:
+            raise FileError(f"found more than {MAX_FILES} source files", where=str(folder))
+        found.append(path.relative_to(folder).as_posix())
+    return found
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield the regular files of a folder and of the folders in it; links are not followed."""
+    """Yield the files of a folder and of the folders in it; links are not followed."""
     for path in paths.children(folder):
         if path.is_symlink():
             raise FileError("found a link, expected a file", where=str(path))
         if paths.is_folder(path):
-            # Compiled files that Python leaves.
-            if path.name != "__pycache__":
-                yield from _files_in(path)
-        elif paths.is_file(path):
+            yield from _files_in(path)
+        elif not paths.is_file(path):
+            raise FileError("not a regular file", where=str(path))
+        elif path.parent.name != "__pycache__" or path.suffix != ".pyc":
             yield path
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Check the name of a source file: a relative path with slashes.
+
+    Raises:
+        FileError: It leaves the folder.
+    """
     path = PurePosixPath(name)
     odd = {"", ".", ".."} & set(name.split("/"))
     if path.is_absolute() or odd or "\\" in name or ":" in name.partition("/")[0][:2] or "\0" in name:

@@ -2,8 +2,10 @@
 
 from convsmith.errors import ModuleError, Problem, RunError
 from convsmith.modules.access import CodeAccess
-from convsmith.modules.architecture import SOURCE, Architecture, architecture_of
+from convsmith.modules.architecture import SOURCE, Architecture, architecture_in, architecture_of
 from convsmith.modules.config import ModuleConfig
+from convsmith.modules.reference import parse_reference
+from convsmith.modules.sources import SourceFiles, names_in
 from convsmith.net.settings import NotationConfig
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
@@ -19,17 +21,16 @@ def write_code(folder: RunFolder, architecture: Architecture, *, is_instance: bo
         architecture: The net of the run; one in the notation has no code.
         is_instance: Whether the user passed an instance, whose arguments are not known.
     """
-    sources = architecture.sources
-    if sources is None:
+    sources, config = architecture.sources, architecture.recorded_config
+    if not isinstance(config, ModuleConfig) or (sources is None and not is_instance):
         return
-    source = files.make_folder(folder.path / SOURCE)
-    sources.write(source)
-    entries = {
-        name: FileEntry(sha256=digest, bytes=len(sources.files[name]))
-        for name, digest in sources.hashes.items()
-    }
-    config = architecture.recorded_config
-    assert isinstance(config, ModuleConfig), "a net with files is a module"
+    entries = {}
+    if sources is not None:
+        sources.write(files.make_folder(folder.path / SOURCE))
+        entries = {
+            name: FileEntry(sha256=digest, bytes=len(sources.files[name]))
+            for name, digest in sources.hashes.items()
+        }
     folder.write(CodeRecord(module=config.module, files=entries, is_instance=is_instance))
 
 
@@ -43,7 +44,7 @@ def architecture_of_run(folder: RunFolder, recipe: Recipe, access: CodeAccess) -
 
     Raises:
         UntrustedCodeError: The net is a module, and its code may not be run.
-        RunError: The code is not the one that was trained.
+        RunError: The code is not the one that was trained, or there is none: it was an instance.
         ModuleError: The module cannot be loaded.
     """
     if isinstance(recipe.model, NotationConfig):
@@ -53,8 +54,14 @@ def architecture_of_run(folder: RunFolder, recipe: Recipe, access: CodeAccess) -
     record = folder.find(CodeRecord)
     if record is not None and access.module is None:
         _verify(folder, record)
+        if not record.files:
+            raise RunError(
+                "it was trained with an instance, whose class is in no file",
+                where=str(folder.path),
+                fix="pass the instance in Python: module=...",
+            )
     try:
-        return _architecture(folder, recipe.model, access)
+        return architecture_in(folder.path, recipe.model, access.module)
     except ModuleError as error:
         if record is None or not record.is_instance:
             raise
@@ -65,14 +72,18 @@ def architecture_of_run(folder: RunFolder, recipe: Recipe, access: CodeAccess) -
         ) from error
 
 
-def _architecture(folder: RunFolder, config: ModuleConfig, access: CodeAccess) -> Architecture:
-    """Load the module; its files are those in the folder alone."""
-    source = folder.path / SOURCE
-    prefix = f"{source}/"
-    if access.module is not None or not config.module.startswith(prefix):
-        return architecture_of(config, access.module)
-    local = config.model_copy(update={"module": config.module.removeprefix(prefix)})
-    return architecture_of(local, root=source)
+def read_code(folder: RunFolder) -> SourceFiles | None:
+    """Return the files of the code of a run, as they were trained; None if it has none.
+
+    Raises:
+        RunError: They are not those that were trained.
+    """
+    record = folder.find(CodeRecord)
+    if record is None or not record.files:
+        return None
+    _verify(folder, record)
+    main = parse_reference(record.module).place.removeprefix(f"{SOURCE}/")
+    return SourceFiles.read(folder.path / SOURCE, main)
 
 
 def _verify(folder: RunFolder, record: CodeRecord) -> None:
@@ -80,11 +91,10 @@ def _verify(folder: RunFolder, record: CodeRecord) -> None:
 
     Raises:
         RunError: Files differ, are missing, or are of no record; one problem for each.
+        FileError: There is a link among them.
     """
     source = folder.path / SOURCE
-    present = {path.relative_to(source).as_posix() for path in source.rglob("*") if paths.is_file(path)}
-    # Python writes these itself.
-    present = {name for name in present if "__pycache__" not in name}
+    present = set(names_in(source)) if paths.is_folder(source) else set()
     problems = []
     for name in sorted(present | record.files.keys()):
         entry, path = record.files.get(name), source / name
