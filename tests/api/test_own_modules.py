@@ -175,6 +175,8 @@ def test_an_instance_is_trained_from_its_own_weights(code: Path, tmp_path: Path)
     assert again.test.correct == result.test.correct
     cs.resume(result.folder, epochs=2, module=module)
     with pytest.raises(RunError, match="do not fit"):
+        cs.load(result.folder, module=nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False)))
+    with pytest.raises(ModuleError, match="the net has 11 outputs, the data has 10 classes"):
         cs.load(result.folder, module=nn.Sequential(nn.Flatten(), nn.Linear(64, 11)))
 
 

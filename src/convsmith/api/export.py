@@ -11,6 +11,8 @@ from convsmith.modules.access import CodeAccess
 from convsmith.system import files, folders, paths
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from convsmith.exporters.parity import Parity
 
 
@@ -80,6 +82,7 @@ def export_onnx(
     images: Sequence[str] = (),
     replace: bool = False,
     trust_code: bool = False,
+    module: "nn.Module | None" = None,
 ) -> "Parity":
     """Write a trained model as an ONNX file, after comparing its outputs with PyTorch's.
 
@@ -90,11 +93,13 @@ def export_onnx(
         images: Images for the comparison, as for `predict`; by default the test images of the data set.
         replace: Whether to replace an existing file.
         trust_code: Whether to run the code of a run or bundle whose net is a module.
+        module: An instance of its net, to use instead of that code.
 
     Returns:
         The comparison.
 
     Raises:
+        ModuleError: The net cannot be converted to ONNX.
         ParityError: The outputs differ too much; nothing is written.
         MissingExtraError: The extra `onnx` is not installed.
         ConvsmithError: As `load`; or the data set is unavailable, or another file exists.
@@ -104,7 +109,7 @@ def export_onnx(
 
     onnx_model.require_packages()
     path = Path(path)
-    model = resolve_trained(str(target), access=CodeAccess(trust=trust_code))
+    model = resolve_trained(str(target), access=CodeAccess(trust=trust_code, module=module))
     paths.check_outputs([path], model_files(model.reference))
     folders.check_destination(path.absolute().parent)
     content, parity = verified_onnx(model, int8=int8, images=images)

@@ -6,7 +6,6 @@ metadata of the file holds labels, temperature, threshold, and the rule by which
 """
 
 import contextlib
-import copy
 import json
 import logging
 import tempfile
@@ -22,9 +21,10 @@ from torch import Tensor, nn
 
 import convsmith
 from convsmith.data.input_rule import POLICIES
-from convsmith.errors import MissingExtraError
+from convsmith.errors import MissingExtraError, ModuleError
 from convsmith.models.classifier import Classifier
-from convsmith.text import one_line
+from convsmith.text import one_line, plural
+from convsmith.tracing.copies import copy_module
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -35,11 +35,11 @@ OPSET = 20
 _QUANTIZED = ["Conv", "Gemm", "MatMul", "Relu", "Add", "MaxPool", "AveragePool", "ReduceMean", "Reshape"]
 
 
-class _Mean(nn.Module):
+class _Mean(nn.AdaptiveAvgPool2d):
     """Global average pooling as a mean; PyTorch exports its own layer as a chain of gathers."""
 
-    def forward(self, maps_NCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-        return maps_NCHW.mean((2, 3), keepdim=True)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - a module may name it
+        return input.mean((-2, -1), keepdim=True)
 
 
 class _PixelsToProbabilities(nn.Module):
@@ -50,10 +50,10 @@ class _PixelsToProbabilities(nn.Module):
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
-        self.net = copy.deepcopy(classifier.net).cpu()
+        self.net = copy_module(classifier.net).cpu()
         for name, module in list(self.net.named_modules()):
             if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in {1, (1, 1)}:
-                self.net.set_submodule(name, _Mean())
+                self.net.set_submodule(name, _Mean(1).eval())
         self.temperature = classifier.confidence.temperature
         mean, std = (values.cpu() for values in (classifier.normalize.mean, classifier.normalize.std))
         self.register_buffer("factor", 1 / (255 * std))
@@ -83,6 +83,8 @@ def to_onnx(classifier: Classifier) -> bytes:
 
     Raises:
         MissingExtraError: The extra `onnx` is not installed.
+        ModuleError: The net computes with one number of images only. PyTorch raises errors of its own for
+            nets that it cannot convert.
     """
     require_packages()
     shape = classifier.preprocessing
@@ -100,6 +102,13 @@ def to_onnx(classifier: Classifier) -> bytes:
             verbose=False,
         )
     assert program is not None
+    batch = program.model_proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if not batch.dim_param:
+        raise ModuleError(
+            f"its code makes the file take {plural(batch.dim_value, 'image')} at once, expected any number",
+            where=classifier.name,
+            fix="compute with the whole batch: no loop over the images, and no decision by their number",
+        )
     return _serialized(program.model_proto, metadata(classifier))
 
 

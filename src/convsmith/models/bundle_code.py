@@ -38,7 +38,8 @@ def open_architecture(bundle: Bundle, access: CodeAccess = NO_CODE) -> tuple[Arc
         # Naming an installed package runs code too.
         access.check(str(bundle.folder))
         config = ModuleConfig(module=spec.module, outputs=spec.outputs)
-        module = architecture_in(bundle.folder, config, access.module).probe(shape, len(labels))
+        module = architecture_in(bundle.folder, config, access.module)
+        module.check(shape, len(labels))
         return module, module.analyze(shape)
     notation = architecture_of(spec)
     try:

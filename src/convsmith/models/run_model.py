@@ -66,7 +66,10 @@ class RunModel(TrainedModel):
         self._recipe = self.folder.recipe(overrides)
         self.data = self.folder.read(DataRecord)
         self._access = access
-        self.architecture = architecture or architecture_of_run(self.folder, self._recipe, access)
+        if architecture is None:
+            architecture = architecture_of_run(self.folder, self._recipe, access)
+            architecture.check(self.data.image_shape, len(self.labels))
+        self.architecture = architecture
         shape = input_shape or self.data.image_shape
         super().__init__(self._recipe.name, self.architecture.analyze(shape))
         self.place = str(path)

@@ -82,6 +82,13 @@ class Architecture(ABC):
         """
         return self
 
+    def check(self, image_shape: ImageShape, num_classes: int) -> None:  # noqa: B027 - notation always does
+        """Check that the net classifies such images, by a forward pass of a module in evaluation mode.
+
+        Raises:
+            ModuleError: The module does not.
+        """
+
     @property
     def recorded_config(self) -> NotationConfig | ModuleConfig:
         """The `[model]` table as a run folder or a bundle holds it, with the code in `SOURCE`."""
@@ -185,6 +192,20 @@ class ModuleArchitecture(Architecture):
             raise self.loaded.explained(error) from error
         config = self.config.model_copy(update={"outputs": probe.outputs})
         return ModuleArchitecture(config, self.loaded, replace(probe, notes=(*notes, *probe.notes)))
+
+    def check(self, image_shape: ImageShape, num_classes: int) -> None:
+        from convsmith.modules.probe import check_classifier
+        from convsmith.tracing.isolation import preserved_state
+
+        with preserved_state():
+            module = self.create(image_shape)
+        outputs, locate = self.config.outputs, self.loaded.locate
+        try:
+            check_classifier(
+                module, image_shape, num_classes, where=self.text, outputs=outputs, locate=locate
+            )
+        except ModuleError as error:
+            raise self.loaded.explained(error) from error
 
     def identity(self) -> dict[str, Any]:
         if self.sources is None:

@@ -96,8 +96,7 @@ def probe_classifier(
     problems = list(_member_problems(module, where))
     if problems:
         raise ModuleError.of(problems)
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(_IMAGES, *image_shape, generator=generator)
+    images = _noise(image_shape)
     with preserved_state(), limited("the net", where, locate or _line):
         user_code = _UserCode(where=where, locate=locate or _line)
         values = _evaluate(module, images, num_classes, user_code)
@@ -109,6 +108,30 @@ def probe_classifier(
         ]
         draws = _draws(module, images)
     return Probe(outputs=meaning, draws=draws, notes=tuple(notes))
+
+
+def check_classifier(
+    module: nn.Module,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    where: str,
+    outputs: Outputs | None = None,
+    locate: Locate | None = None,
+) -> None:
+    """Run a copy of a module on noise in evaluation mode; the arguments are those of `probe_classifier`.
+
+    Raises:
+        ModuleError: It does not classify such images.
+    """
+    user_code = _UserCode(where=where, locate=locate or _line)
+    with preserved_state(), limited("the net", where, locate or _line):
+        values = _evaluate(module, _noise(image_shape), num_classes, user_code)
+        _meaning(values, outputs, where)
+
+
+def _noise(image_shape: tuple[int, int, int]) -> Tensor:
+    return torch.randn(_IMAGES, *image_shape, generator=torch.Generator().manual_seed(0))
 
 
 def _member_problems(module: nn.Module, where: str) -> Iterator[Problem]:
