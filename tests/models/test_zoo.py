@@ -27,7 +27,7 @@ def test_zoo_models_are_small_and_have_a_recipe() -> None:
         assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
         metadata = bundle.read(folder).metadata
         recipe = cs.load_recipe(name)
-        assert (metadata.name, metadata.spec.net) == (name, recipe.notation.net)
+        assert (metadata.name, metadata.spec.model_dump()["net"]) == (name, recipe.notation.net)
         assert f"convsmith train {name} seed={metadata.origin.seed}" in (folder / "README.md").read_text()
     with pytest.raises(ConvsmithError, match="no trained net"):
         zoo_folder("resnet")
