@@ -4,8 +4,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from convsmith.errors import ModuleError
+from convsmith.modules.load import load_module
 from convsmith.modules.source_text import parse_notebook, parse_python, without_magics
 from helpers.notebooks import write_notebook
 
@@ -86,6 +88,17 @@ def test_python_2_is_named() -> None:
 def test_a_declared_encoding_counts() -> None:
     text = parse_python("# -*- coding: latin-1 -*-\nx = 'é'\n".encode("latin-1"), "m.py")
     assert text.words(text.body[0]) == "x = 'é'"
+
+
+def test_future_imports_may_be_anywhere_in_a_cell(tmp_path: Path) -> None:
+    cell = "import math\nfrom __future__ import print_function\nwidth = math.floor(4.5)"
+    code = "from torch import nn\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(width, 2)"
+    path = write_notebook(tmp_path / "S7.ipynb", cell, "return 3", code)
+    text = parse_notebook(path.read_bytes(), "S7.ipynb")
+    assert [omission.place for omission in text.omissions] == ["cell 2"]
+    net = load_module(f"{path}:Net").create()
+    assert isinstance(net, nn.Linear)
+    assert net.in_features == 4
 
 
 def test_an_exported_notebook_may_keep_its_magics() -> None:

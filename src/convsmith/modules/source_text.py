@@ -112,7 +112,7 @@ def parse_notebook(content: bytes, name: str) -> SourceText:
         cells.append((number, first))
         try:
             python = _python_of(text)
-            body += [ast.increment_lineno(node, first - 1) for node in _parsed(python).body]
+            body += [ast.increment_lineno(node, first - 1) for node in _parsed(python, is_cell=True).body]
         except _UNPARSABLE as error:
             reason = "not Python" if text.lstrip().startswith("%%") else f"{type(error).__name__}: {error}"
             words = one_line(text.strip().partition("\n")[0][:_LONGEST_WORDS])
@@ -153,14 +153,20 @@ def without_magics(text: str) -> str:
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-def _parsed(text: str | bytes) -> ast.Module:
+def _parsed(text: str | bytes, *, is_cell: bool = False) -> ast.Module:
     with warnings.catch_warnings():
         # "\d" in a text that is no raw string.
         warnings.simplefilter("ignore")
         tree = ast.parse(text)
+        # IPython compiles the statements of a cell one by one, so that `__future__` may be imported in any line.
+        body = [node for node in tree.body if not (is_cell and _is_future(node))]
         # Some errors are found only later: `return` outside of a function.
-        compile(tree, "<source>", "exec", dont_inherit=True)
+        compile(ast.Module(body, []), "<source>", "exec", dont_inherit=True)
         return tree
+
+
+def _is_future(node: ast.stmt) -> bool:
+    return isinstance(node, ast.ImportFrom) and node.module == "__future__"
 
 
 def _decoded(content: bytes) -> str:
