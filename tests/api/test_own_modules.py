@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 import convsmith as cs
 from convsmith.cli import run as run_command
-from convsmith.errors import ModuleError, RecipeError, RunError, UntrustedCodeError
+from convsmith.errors import ModuleError, RecipeError, RunError, StoppedError, UntrustedCodeError
 from convsmith.recipes.session import Session
+from helpers.interrupted import Interrupt
 
 # The layers of `C4 C8:s2 / G F10` in their order, with names of its own.
 CODE = """
@@ -109,6 +110,15 @@ def test_a_trusted_run_predicts_what_its_evaluation_did(run: Path) -> None:
     accuracy = (predicted == session.data.test.labels).mean()
     assert accuracy == pytest.approx(cs.results(run)["test"]["accuracy"])
     assert cs.results(run)["prediction_check"]["agrees"]
+
+
+def test_an_interrupted_run_names_the_command_that_continues_it(code: Path, tmp_path: Path) -> None:
+    recipe = cs.load_recipe("digits", *TINY, f"model.module={code}:Net")
+    with pytest.raises(StoppedError) as caught:
+        cs.train(recipe, runs=tmp_path, callbacks=[Interrupt(epoch=1)])
+    run = tmp_path / "tiny-1"
+    assert f"fix: `convsmith resume {run} --trust-code` goes on" in str(caught.value)
+    assert run_command(["resume", str(run), "--trust-code"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,18 @@ def test_named_parameters_are_those_of_pytorch() -> None:
     net[1] = nn.Sequential(net[0], nn.BatchNorm2d(4))
     assert list(named_parameters(net)) == [name for name, _ in net.named_parameters()]
     assert named_parameters(scripted()).keys() == dict(body().named_parameters()).keys()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_registered() -> None:
+    class Scripted(torch.jit.ScriptModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        @torch.jit.script_method
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)
+
+    net = nn.Sequential(Scripted(), nn.Flatten())
+    assert unregistered(net) == {}

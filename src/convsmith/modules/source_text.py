@@ -158,7 +158,7 @@ def _parsed(text: str | bytes, *, is_cell: bool = False) -> ast.Module:
         # "\d" in a text that is no raw string.
         warnings.simplefilter("ignore")
         tree = ast.parse(text)
-        # IPython compiles the statements of a cell one by one, so that `__future__` may be imported in any line.
+        # IPython compiles the statements of a cell one by one, so `__future__` may be imported in any line.
         body = [node for node in tree.body if not (is_cell and _is_future(node))]
         # Some errors are found only later: `return` outside of a function.
         compile(ast.Module(body, []), "<source>", "exec", dont_inherit=True)

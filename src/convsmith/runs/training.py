@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
+from convsmith.modules.config import ModuleConfig
 from convsmith.recipes.session import Session
 from convsmith.runs.evaluation import Evaluation, evaluate_run
 from convsmith.runs.folder import RunFolder
@@ -60,7 +61,8 @@ def train_session(
         log(str(error))
         raise
     except StoppedError as error:
-        command = f"`convsmith resume {shlex.quote(str(folder.path))}` goes on from there"
+        word = " --trust-code" if isinstance(session.recipe.model, ModuleConfig) else ""
+        command = f"`convsmith resume {shlex.quote(str(folder.path))}{word}` goes on from there"
         error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
         log(str(error))
         raise

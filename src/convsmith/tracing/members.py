@@ -85,6 +85,8 @@ def unregistered(module: nn.Module) -> dict[str, nn.Module | Tensor]:
     waiting = list(owners.items())
     while waiting:
         path, owner = waiting.pop(0)
+        if isinstance(owner, torch.jit.ScriptModule):  # It keeps its layers in TorchScript.
+            continue
         for name, value in vars(owner).items():
             for where, each in _learnable(value, _join(path, name), _DEPTH) if name not in _STORES else ():
                 if id(each) not in seen:
