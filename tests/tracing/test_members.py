@@ -1,7 +1,9 @@
 """Unregistered layers, attributes that hide methods, and modules inside wrappers."""
 
 import copy
+import runpy
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,15 +205,22 @@ def test_named_parameters_are_those_of_pytorch() -> None:
     assert named_parameters(scripted()).keys() == dict(body().named_parameters()).keys()
 
 
+SCRIPTED = """
+import torch
+
+class Scripted(torch.jit.ScriptModule):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    @torch.jit.script_method
+    def forward(self, x):
+        return self.conv(x)
+"""
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_layers_in_torchscript_are_registered() -> None:
-    class Scripted(torch.jit.ScriptModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 4, 3)
-
-        @torch.jit.script_method  # type: ignore[attr-defined, untyped-decorator]
-        def forward(self, x):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-            return self.conv(x)
-
-    assert unregistered(nn.Sequential(Scripted(), nn.Flatten())) == {}
+def test_layers_in_torchscript_are_registered(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(SCRIPTED)
+    scripted = runpy.run_path(str(tmp_path / "model.py"))["Scripted"]()
+    assert unregistered(nn.Sequential(scripted, nn.Flatten())) == {}
