@@ -21,6 +21,7 @@ from convsmith.runs.schema import (
     Manifest,
     Resumptions,
     TeacherRecord,
+    WeightsRecord,
 )
 from convsmith.system import files, reading
 
@@ -48,6 +49,12 @@ OTHERS: dict[type[BaseModel], Any] = {
         "module": "source/model.py:Net(width=8)",
         "files": {"model.py": {"sha256": "0" * 64, "bytes": 10}},
         "is_instance": False,
+    },
+    WeightsRecord: {
+        "file": "net.pth",
+        "entry": "checkpoint['ema']",
+        "sha256": "0" * 64,
+        "notes": ["the prefix 'module.' of the names is removed"],
     },
     Resumptions: [
         {

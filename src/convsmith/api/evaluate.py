@@ -1,5 +1,6 @@
-"""Evaluate a run."""
+"""Evaluate a run, or weights that were trained elsewhere."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.robustness import evaluate_robustness
+from convsmith.models.arguments import ModelArguments
+from convsmith.models.external import external_run, log_evaluation
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.modules.access import CodeAccess
+from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
-from convsmith.runs.evaluation import evaluate_run, load_net
+from convsmith.runs.evaluation import Evaluation, evaluate_run, load_net
 from convsmith.runs.folder import ANALYSES, RunFolder
 from convsmith.runs.session import open_run
 
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: str | Path,
-    *,
+    *overrides: str,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
+    runs: str | Path = "runs",
     robustness: bool = False,
     duplicates: bool = False,
     label_errors: bool = False,
@@ -30,8 +37,15 @@ def evaluate(
 ) -> Result:
     """Evaluate a run on its training and test images, and rewrite its plots and report.
 
+    With `weights`, make a run of weights that were trained elsewhere first, without training.
+
     Args:
-        run: The run folder.
+        run: The run folder; with `weights` a module such as "model.py:Net", a net in the notation, or a
+            recipe.
+        overrides: With `weights`: fields of the recipe as `key=value`, such as "data.mean=[0.5,0.5,0.5]".
+        weights: A file of safetensors or of `torch.save`; "net.pth#ema" chooses in a checkpoint.
+        data: With `weights`: the data set, a name or a folder; by default that of the recipe.
+        runs: With `weights`: the parent of the new run folder.
         robustness: Also evaluate corrupted test images: six corruptions at five strengths.
         duplicates: Also list near-duplicates of test images in the training set.
         label_errors: Also list test labels that are probably wrong. This requires cleanlab.
@@ -41,26 +55,42 @@ def evaluate(
 
     Raises:
         RunError: The run is missing or damaged, or its data set has changed.
+        ModuleError: The weights do not fit the net, or the net is not a classifier of the images.
         UntrustedCodeError: The net of the run is a module, and its code may not be run.
         MissingExtraError: `label_errors` is set, but cleanlab is not installed.
     """
+    requested = dict(zip(ANALYSES, (robustness, duplicates, label_errors), strict=True))
+    access = CodeAccess(trust=trust_code, module=module)
+    arguments = ModelArguments.of(run, weights, data, overrides, access)
+    if weights is not None:
+        with external_run(arguments, Path(runs), refresh=refresh) as (folder, session):
+            evaluation = evaluate_run(folder, session)
+            log_evaluation(folder, evaluation)
+            return _complete(folder, session, evaluation, requested)
     run = Path(run)
     with RunFolder.lock(run):
-        folder, session = open_run(run, access=CodeAccess(trust=trust_code, module=module), refresh=refresh)
+        folder, session = open_run(run, access=access, refresh=refresh)
         # The others are written anew.
-        requested = dict(zip(ANALYSES, (robustness, duplicates, label_errors), strict=True))
-        folder.verify(*(name for name in ANALYSES if not requested[name]))
+        folder.verify(*(name for name, wanted in requested.items() if not wanted))
         with session.threads():
-            evaluation = with_prediction_check(folder, session, evaluate_run(folder, session))
-            data = session.data
-            analyses: dict[str, Any] = {}
-            if label_errors:
-                analyses["label_errors"] = find_label_errors(evaluation.predictions, data.class_names)
-            if duplicates:
-                analyses["duplicates"] = find_duplicates(data.train, data.test)
-            if robustness:
-                net, normalize, dtype = load_net(folder, session)
-                analyses["robustness"] = evaluate_robustness(net, data.test, normalize, dtype)
-            for record in analyses.values():
-                folder.write(record)
-            return replace(write_report(folder, session, evaluation), **analyses)
+            return _complete(folder, session, evaluate_run(folder, session), requested)
+
+
+def _complete(
+    folder: RunFolder, session: Session, evaluation: Evaluation, requested: Mapping[str, bool]
+) -> Result:
+    """Run the requested analyses, and write the report."""
+    evaluation = with_prediction_check(folder, session, evaluation)
+    robustness, duplicates, label_errors = (requested[name] for name in ANALYSES)
+    data = session.data
+    analyses: dict[str, Any] = {}
+    if label_errors:
+        analyses["label_errors"] = find_label_errors(evaluation.predictions, data.class_names)
+    if duplicates:
+        analyses["duplicates"] = find_duplicates(data.train, data.test)
+    if robustness:
+        net, normalize, dtype = load_net(folder, session)
+        analyses["robustness"] = evaluate_robustness(net, data.test, normalize, dtype)
+    for record in analyses.values():
+        folder.write(record)
+    return replace(write_report(folder, session, evaluation), **analyses)

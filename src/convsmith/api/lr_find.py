@@ -43,6 +43,7 @@ def lr_find(
         RecipeError: The network does not fit the data, or the number of steps is out of range.
         DataError: The data set does not exist or is unreadable.
     """
+    recipe.check_trainable()
     folder = Path(folder)
     folders.check_destination(folder)
     if not MIN_STEPS <= steps <= MAX_STEPS:

@@ -1,12 +1,13 @@
 """Load a trained network and classify images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convsmith.models.arguments import ModelArguments
 from convsmith.models.classifier import Classifier, Prediction
 from convsmith.models.image_inputs import ImageInput
-from convsmith.models.resolve import resolve_trained
+from convsmith.models.trained import trained_model
 from convsmith.modules.access import CodeAccess
 
 if TYPE_CHECKING:
@@ -15,18 +16,26 @@ if TYPE_CHECKING:
 
 def load(
     target: str | Path,
-    *,
+    *overrides: str,
+    weights: str | Path | None = None,
+    data: str | Path | None = None,
     device: str | None = None,
     trust_code: bool = False,
     module: "nn.Module | None" = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Classifier:
-    """Load a trained model: a zoo model, a bundle or a run.
+    """Load a trained model: a zoo model, a bundle or a run, or weights that were trained elsewhere.
 
     Args:
-        target: The name of a zoo model, such as "cifar10-sprint", or the folder of a bundle or a run.
+        target: The name of a zoo model, such as "cifar10-sprint", or the folder of a bundle or a run; with
+            `weights` as for `evaluate`.
+        overrides: As for `evaluate`.
+        weights: As for `evaluate`; the test images are classified once, to fit the confidence.
+        data: As for `evaluate`.
         device: "cpu", "cuda", "mps" or "auto"; by default the CPU, or the device of a run's recipe.
         trust_code: Whether to run the code of a run or bundle whose net is a module.
         module: An instance of its net, to use instead of that code.
+        log: With `weights`: takes what is assumed about them, one sentence at a time.
 
     Raises:
         UntrustedCodeError: The net of the run is a module, and its code may not be run.
@@ -39,7 +48,9 @@ def load(
         ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
     access = CodeAccess(trust=trust_code, module=module)
-    return resolve_trained(str(target), access=access).classifier(device)
+    arguments = ModelArguments.of(target, weights, data, overrides, access)
+    with trained_model(arguments, access, log) as model:
+        return model.classifier(device)
 
 
 def predict(

@@ -59,6 +59,7 @@ def search(
             where="convsmith search",
             fix="pip install 'convsmith[search]'",
         ) from error
+    recipe.check_trainable()
     # A search changes the layers of a net in the notation.
     _ = recipe.notation
     check_ranges(

@@ -68,6 +68,7 @@ def train(
         0.86
     """
     # Before the data is read, which can take minutes.
+    recipe.check_trainable()
     runs = Path(runs)
     folders.check_destination(runs)
     choose_device(recipe.train.device)

@@ -47,6 +47,36 @@ Refresh = Annotated[
     bool, typer.Option("--refresh", help="Decode the images again, even if the cache has them.")
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+RunOrNet = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|NET",
+        help="a run folder; with --weights a module such as model.py:Net, notation, or a recipe",
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="weights that were trained elsewhere: safetensors, or of torch.save; net.pth#ema chooses one",
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="SOURCE|RECIPE", help="With --weights: the data that they were trained on."
+    ),
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="With --weights: folder for the run folder")
+]
+WithWeights = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="With --weights: fields of the recipe, for example data.resize=32"
+    ),
+]
 TensorBoard = Annotated[
     bool,
     typer.Option(

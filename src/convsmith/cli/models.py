@@ -1,19 +1,22 @@
 """Commands for trained models: predict, export, eject."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 import convsmith as cs
 from convsmith.cli.arguments import (
     AsJson,
+    Data,
     Device,
     InputShape,
     Overrides,
     RunArgument,
     TrainedArgument,
     TrustCode,
+    Weights,
     resolve,
 )
 from convsmith.cli.output import print_error, print_text
@@ -24,15 +27,23 @@ if TYPE_CHECKING:
     from convsmith.exporters.project.code import Layout
 
 
+# A field of a recipe among the images.
+_FIELD = re.compile(r"(data|model|train|augment|brief)\.[\w.]+=")
+
+
 def predict(
     target: TrainedArgument,
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGES...", help="files, folders, patterns, http(s) addresses, or - for standard input"
+            metavar="IMAGES...",
+            help="files, folders, patterns, http(s) addresses, or - for standard input; with --weights also "
+            "fields of data and model, for example data.resize=32",
         ),
     ],
     *,
+    weights: Weights = None,
+    data: Data = None,
     top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="number of top classes")] = 3,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per image.")
@@ -47,15 +58,20 @@ def predict(
 ) -> None:
     """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
+    from convsmith.models.arguments import ModelArguments
     from convsmith.models.image_inputs import image_sources, left_out
-    from convsmith.models.resolve import model_files
 
+    overrides = [each for each in images if weights and _FIELD.match(each)]
+    images = [each for each in images if each not in overrides]
+    arguments = ModelArguments.of(target, weights, data, overrides)
     items = list(image_sources(images))
     for sentence in left_out(images):
         print_error(sentence)
     outputs = [each for each in (csv_file, jsonl_file) if each]
-    paths.check_outputs(outputs, [*(Path(item.name) for item in items), *model_files(target)])
-    classifier = cs.load(target, device=device, trust_code=trust_code)
+    paths.check_outputs(outputs, [*(Path(item.name) for item in items), *arguments.files])
+    classifier = cs.load(
+        target, *overrides, weights=weights, data=data, device=device, trust_code=trust_code, log=_print_note
+    )
     results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
     if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
         raise typer.Exit(1)
@@ -66,12 +82,14 @@ def export(
         str,
         typer.Argument(
             metavar="RUN|BUNDLE|NAME|NET|RECIPE",
-            help="a run, a bundle or a zoo model; for --code also notation or a recipe, without trained "
-            "weights",
+            help="a run, a bundle or a zoo model; with --weights a module such as model.py:Net, notation or "
+            "a recipe; for --code also notation or a recipe, without trained weights",
         ),
     ],
     overrides: Overrides = None,
     *,
+    weights: Weights = None,
+    data: Data = None,
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a bundle: everything that prediction needs.")
     ] = None,
@@ -95,23 +113,45 @@ def export(
     folder = out or Path("exported")
     of_onnx, of_code = bool(int8 or images), bool(out or input_shape)
     _check_outputs(bundle, onnx, folder if code else None, of_onnx=of_onnx, of_code=of_code)
-    if overrides and (bundle or onnx):
+    _check_fields(overrides, input_shape, from_file=bool(weights), trained=bool(bundle or onnx))
+    fields = overrides or [] if weights else []
+    more: dict[str, Any] = {"replace": force, "trust_code": trust_code, "log": _print_note}
+    more |= {"weights": weights, "data": data}
+    if code:
+        model = target if weights else _model(target, overrides, input_shape, trust_code=trust_code)
+        for path in cs.export(model, folder, *fields, **more):
+            print_text(str(path))
+    if bundle:
+        print_text(str(cs.export_bundle(target, bundle, *fields, **more)))
+    if onnx:
+        parity = cs.export_onnx(target, onnx, *fields, int8=int8, images=images or (), **more)
+        _print_parity(onnx, parity)
+
+
+def _model(
+    target: str, overrides: list[str] | None, input_shape: list[str] | None, *, trust_code: bool
+) -> "cs.Model":
+    model = resolve(target, overrides, input_shape, prefer="zoo", trust_code=trust_code)
+    for note in model.notes:
+        print_error(note)
+    return model
+
+
+def _check_fields(
+    overrides: list[str] | None, input_shape: list[str] | None, *, from_file: bool, trained: bool
+) -> None:
+    """Refuse fields of recipes, and sizes, that would have no effect."""
+    if from_file and input_shape:
+        fix = "leave it out, or resize the data: data.resize=32"
+        raise RecipeError("the size of the images is that of the data", where="--input", fix=fix)
+    if overrides and trained and not from_file:
         raise RecipeError(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
         )
-    if code:
-        model = resolve(target, overrides, input_shape, prefer="zoo", trust_code=trust_code)
-        for note in model.notes:
-            print_error(note)
-        for path in cs.export(model, folder, replace=force):
-            print_text(str(path))
-    if bundle:
-        print_text(str(cs.export_bundle(target, bundle, replace=force, trust_code=trust_code)))
-    if onnx:
-        parity = cs.export_onnx(
-            target, onnx, int8=int8, images=images or (), replace=force, trust_code=trust_code
-        )
-        _print_parity(onnx, parity)
+
+
+def _print_note(note: str) -> None:
+    print_error(f"Note: {note}")
 
 
 def _print_parity(onnx: Path, parity: "cs.Parity") -> None:

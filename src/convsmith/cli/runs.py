@@ -10,13 +10,18 @@ import typer
 import convsmith as cs
 from convsmith.cli.arguments import (
     AsJson,
+    Data,
     Module,
     Overrides,
     RecipeArgument,
     Refresh,
     RunArgument,
+    RunOrNet,
+    Runs,
     TensorBoard,
     TrustCode,
+    Weights,
+    WithWeights,
     with_module,
 )
 from convsmith.cli.output import print_error, print_text
@@ -104,8 +109,12 @@ def watch(
 
 
 def evaluate(
-    run: RunArgument,
+    run: RunOrNet,
+    overrides: WithWeights = None,
     *,
+    weights: Weights = None,
+    data: Data = None,
+    runs: Runs = Path("runs"),
     robustness: Annotated[
         bool,
         typer.Option("--robustness", help="Also evaluate corrupted images: 6 corruptions, 5 strengths."),
@@ -121,9 +130,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
-    """Evaluate a run on its training and test images, and rewrite its plots and report."""
+    """Evaluate a run, or weights from a file, on training and test images; write plots and report."""
     result = cs.evaluate(
         run,
+        *(overrides or []),
+        weights=weights,
+        data=data,
+        runs=runs,
         robustness=robustness,
         duplicates=duplicates,
         label_errors=label_errors,
@@ -131,17 +144,28 @@ def evaluate(
         trust_code=trust_code,
     )
     if as_json:
-        print_text(json.dumps(cs.results(run), indent=2))
+        print_text(json.dumps(cs.results(result.folder), indent=2))
         return
+    _print_notes(result)
     _print_result(result)
     for analysis in (result.robustness, result.duplicates, result.label_errors):
         if analysis is not None:
             print_text("\n" + "\n".join(analysis.lines()))
 
 
-def report(run: RunArgument, *, trust_code: TrustCode = False) -> None:
-    """Rewrite the plots and the report of a run from its saved predictions, without inference."""
-    result = cs.report(run, trust_code=trust_code)
+def report(
+    run: RunOrNet,
+    overrides: WithWeights = None,
+    *,
+    weights: Weights = None,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    trust_code: TrustCode = False,
+) -> None:
+    """Rewrite the report of a run from its saved predictions, or make that of weights from a file."""
+    result = cs.report(run, *(overrides or []), weights=weights, data=data, runs=runs, trust_code=trust_code)
+    if weights:
+        _print_notes(result)
     print_text(f"Report: {result.page}")
     print_text(f"For a repository: {result.report}")
 
@@ -247,6 +271,12 @@ def search(
     for line in ["", *table(result.data), "", *(command for _, command in result.data.commands)]:
         print_text(line)
     print_text(f"Report: {result.page}")
+
+
+def _print_notes(result: "Result") -> None:
+    """Print what is assumed about weights that were trained elsewhere."""
+    for note in result.notes:
+        print_error(f"Note: {note}")
 
 
 def _print_result(result: "Result") -> None:

@@ -17,7 +17,16 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.card import card
 from convsmith.models import bundle
 from convsmith.models.bundle_model import BundleModel
-from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, Weights
+from convsmith.models.bundle_schema import (
+    MAX_LABEL,
+    MAX_NOTES,
+    BundleMetadata,
+    ModuleSpec,
+    Origin,
+    Spec,
+    Weights,
+    WeightsFile,
+)
 from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
 from convsmith.models.confidence import compute_test_metrics
@@ -30,7 +39,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.runs.code import read_code
 from convsmith.runs.folder import EVALUATION
-from convsmith.runs.schema import CodeRecord, Environment
+from convsmith.runs.schema import CodeRecord, Environment, WeightsRecord
 from convsmith.text import percent
 from convsmith.tracing.copies import copy_module
 from convsmith.training.metrics import EVALUATION_BATCH
@@ -162,6 +171,8 @@ def _origin(model: RunModel, session: Session) -> Origin:
     # The recipe's result was measured on other runs.
     net = model.architecture.recorded_config
     table = recipe.model_copy(update={"data": data, "train": train, "model": net, "result": ""}).table()
+    record = folder.find(WeightsRecord)
+    notes = model.resumption_notes if record is None else record.notes
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,
@@ -174,10 +185,15 @@ def _origin(model: RunModel, session: Session) -> Origin:
         convsmith=packages.get("convsmith", convsmith.__version__),
         torch=packages.get("torch", "?"),
         processor=f"{environment.processor}, {cores} core{'' if cores == 1 else 's'}",
+        weights=None if record is None else _weights_file(record),
         taught=model.taught,
-        notes=model.resumption_notes,
+        notes=tuple(note[:MAX_LABEL] for note in notes[:MAX_NOTES]),
         recipe_toml=tomli_w.dumps(table),
     )
+
+
+def _weights_file(record: WeightsRecord) -> WeightsFile:
+    return WeightsFile(file=record.file[:MAX_LABEL], entry=record.entry[:MAX_LABEL], sha256=record.sha256)
 
 
 def _public(source: str) -> str:

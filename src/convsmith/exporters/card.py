@@ -4,11 +4,11 @@ import shlex
 
 from convsmith.data.input_rule import POLICIES, Colour
 from convsmith.evaluation.confidence import Confidence
-from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Spec
+from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, WeightsFile
 from convsmith.modules.architecture import SOURCE
 from convsmith.modules.reference import file_of
 from convsmith.net.analysis import Analysis
-from convsmith.text import escape_markdown, fenced, markdown_table, percent, plural
+from convsmith.text import escape_markdown, fenced, in_line, markdown_table, percent, plural
 
 _OUTPUTS = {
     "log_probabilities": "log-probabilities",
@@ -52,19 +52,19 @@ def _summary(metadata: BundleMetadata, analysis: Analysis) -> str:
         ["parameters", f"{analysis.parameters:,}, stored as {metadata.weights.format}"],
         ["multiply-accumulates", f"{macs} per image"],
         ["receptive field", escape_markdown(analysis.receptive_field_text)],
-        [
-            "training data",
-            ", ".join(
-                [
-                    escape_markdown(origin.data_title),
-                    plural(origin.train_images, "image"),
-                    plural(origin.epochs, "epoch"),
-                ]
-            ),
-        ],
+        *_training_rows(origin),
     ]
     table = markdown_table(["", ""], rows, left=2)
     return f"# {escape_markdown(metadata.name)}\n\n{escape_markdown(metadata.description)}\n\n{table}"
+
+
+def _training_rows(origin: Origin) -> list[list[str]]:
+    data = [escape_markdown(origin.data_title), plural(origin.train_images, "training image")]
+    if origin.weights is None:
+        data[1:] = [plural(origin.train_images, "image"), plural(origin.epochs, "epoch")]
+        return [["training data", ", ".join(data)]]
+    weights = f"from {escape_markdown(origin.weights.file)}, trained elsewhere"
+    return [["weights", weights], ["evaluated on", ", ".join(data)]]
 
 
 def _net(spec: Spec | ModuleSpec) -> list[list[str]]:
@@ -108,7 +108,8 @@ def _accuracy(metadata: BundleMetadata) -> str:
         (
             f"Weights in fp32 classify {weights.correct_fp32:,} test images correctly, weights in fp16 "
             f"{weights.correct_fp16:,}; the bundle stores {weights.format}. "
-            f"{percent(weights.agreement)} of the predictions are those of the evaluation after the training."
+            f"{percent(weights.agreement)} of the predictions are those of the evaluation"
+            f"{'' if metadata.origin.weights else ' after the training'}."
         ),
     ]
     if len(metadata.labels) <= _MAX_CLASSES:
@@ -127,7 +128,8 @@ def _accuracy(metadata: BundleMetadata) -> str:
 def _confidence(metadata: BundleMetadata) -> str:
     metrics, confidence = metadata.measured, metadata.confidence
     on_test = confidence.fitted_on == "test"
-    split = "test images" if on_test else "validation images, which were not trained on"
+    held_out = "" if metadata.origin.weights else ", which were not trained on"
+    split = "test images" if on_test else f"validation images{held_out}"
     hedge = "; fitted on the same images, the latter is optimistic" if on_test else ""
     wrong = "no prediction is wrong"
     if metrics.unsure_among_wrong is not None:
@@ -170,7 +172,12 @@ def _limitations(metadata: BundleMetadata) -> str:
             f"The metrics hold for images like those of {escape_markdown(metadata.origin.data_title)}. On "
             "other images the accuracy is lower; by how much was not measured."
         ),
-        "The metrics are those of one training with one seed; they vary with the seed.",
+        (
+            "The weights were trained elsewhere: how, and on which images, is not known. If the test images "
+            "were among them, the accuracy is too high."
+            if metadata.origin.weights
+            else "The metrics are those of one training with one seed; they vary with the seed."
+        ),
         *map(_sentence, metadata.origin.taught[1:]),
     ]
     return "## Limitations\n\n" + "\n".join(f"- {item}" for item in items)
@@ -180,8 +187,34 @@ def _rgb(colour: Colour) -> str:
     return ", ".join(map(str, colour if len(colour) == 3 else colour * 3))
 
 
+def _place(spec: Spec | ModuleSpec) -> str:
+    """Where a recipe is saved whose net has code."""
+    return f" beside the folder `{SOURCE}`" if file_of(_module(spec)) else ""
+
+
+def _external(metadata: BundleMetadata, weights: WeightsFile) -> str:
+    """Describe weights that were trained elsewhere."""
+    origin = metadata.origin
+    versions = f"convsmith {escape_markdown(origin.convsmith)} and PyTorch {escape_markdown(origin.torch)}"
+    entry = f", {escape_markdown(weights.entry)}" if weights.entry else ""
+    parts = [
+        (
+            f"The weights are from {escape_markdown(weights.file)}{entry}, SHA-256 "
+            f"`{weights.sha256.replace('`', '')}`, and were trained elsewhere. They were evaluated with "
+            f"{versions}. Fingerprint of the data: `{origin.fingerprint.replace('`', '')}`."
+        ),
+        *map(_sentence, origin.notes),
+        f"To evaluate them again, save this as `recipe.toml`{_place(metadata.spec)}:",
+        fenced(origin.recipe_toml, "toml"),
+        fenced(f"convsmith evaluate recipe.toml --weights {shlex.quote(in_line(weights.file))}", "sh"),
+    ]
+    return "## Origin\n\n" + "\n\n".join(parts)
+
+
 def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
     origin = metadata.origin
+    if origin.weights is not None:
+        return _external(metadata, origin.weights)
     versions = f"convsmith {escape_markdown(origin.convsmith)} and PyTorch {escape_markdown(origin.torch)}"
     parts = [
         (
@@ -196,7 +229,7 @@ def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
         parts.append("The complete recipe:")
     else:
         teacher = " set `train.teacher` to the location of the teacher," if origin.taught else ""
-        place = f" beside the folder `{SOURCE}`" if file_of(_module(metadata.spec)) else ""
+        place = _place(metadata.spec)
         parts.append(f"Save this as `recipe.toml`{place},{teacher} and run `convsmith train recipe.toml`:")
     return "## Reproduction\n\n" + "\n\n".join([*parts, fenced(origin.recipe_toml, "toml")])
 

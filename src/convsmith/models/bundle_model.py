@@ -115,6 +115,10 @@ class BundleModel(TrainedModel):
     def accuracy(self) -> float:
         return self.bundle.metadata.measured.accuracy
 
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        return self.bundle.metadata.origin.weights is not None
+
     def check_finished(self) -> None:
         """A bundle is always complete."""
 
@@ -129,7 +133,7 @@ class BundleModel(TrainedModel):
         from convsmith.data.dataset import ImageDataset
 
         origin = self.bundle.metadata.origin
-        if origin.fingerprint != data.fingerprint:
+        if origin.fingerprint != data.fingerprint or self.is_trained_elsewhere:
             return frozenset()
         own, requested = (
             (each.split_seed, each.group, each.test_fraction, each.validation)
@@ -146,9 +150,16 @@ class BundleModel(TrainedModel):
         self._check_source("name the run instead")
         train = self.recipe.train.model_copy(update={"device": "auto", "teacher": None, "distillation": None})
         recipe = self.recipe.model_copy(update={"train": train})
-        session = Session.load(recipe, architecture=self.architecture)
+        session = Session.load(
+            recipe,
+            architecture=self.architecture,
+            load_weights=self._load_weights if self.is_trained_elsewhere else None,
+        )
         self._check_fingerprint(session.data)
         return session
+
+    def _load_weights(self, net: "nn.Module") -> None:
+        net.load_state_dict(self._load().state_dict())
 
     def dataset(self) -> "ImageDataset":
         """Load the data set of the bundle.

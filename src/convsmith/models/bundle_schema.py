@@ -16,6 +16,7 @@ from convsmith.net.settings import NotationConfig
 MAX_SIDE = 1024
 MAX_LABEL = 1000
 MAX_RECIPE = 100_000
+MAX_NOTES = 10
 # Of a share.
 _ROUNDING = 1e-9
 
@@ -172,12 +173,22 @@ class Weights(_Table):
     agreement: Share
 
 
+class WeightsFile(_Table):
+    """A file of weights that were trained elsewhere; `entry` is their place in a checkpoint."""
+
+    file: Line
+    entry: Line = ""
+    sha256: Line
+
+
 class Origin(_Table):
     """The training of the net, and how to reproduce it.
 
     Attributes:
+        weights: Where the weights come from if they were trained elsewhere; then there are no epochs.
         taught: A sentence about the teacher, then caveats on the accuracy; empty without a teacher.
-        notes: Changes during the training that the recipe does not record.
+        notes: Changes during the training that the recipe does not record; of weights that were trained
+            elsewhere, what is assumed about them.
     """
 
     recipe: Line
@@ -191,8 +202,9 @@ class Origin(_Table):
     convsmith: Line
     torch: Line
     processor: Line
-    taught: tuple[Sentence, ...] = Field(default=(), max_length=10)
-    notes: tuple[Line, ...] = Field(default=(), max_length=10)
+    weights: WeightsFile | None = None
+    taught: tuple[Sentence, ...] = Field(default=(), max_length=MAX_NOTES)
+    notes: tuple[Line, ...] = Field(default=(), max_length=MAX_NOTES)
     recipe_toml: str = Field(max_length=MAX_RECIPE)
 
 

@@ -83,7 +83,7 @@ class Model(ABC):
         recipe = self.recipe
         if brief is None:
             brief = recipe.brief if recipe else Brief()
-        augmentations = recipe.augment.all if recipe else None
+        augmentations = recipe.augment.all if recipe and not recipe.is_trained_elsewhere else None
         return judge(brief, self.analysis, augmentations=augmentations, metrics=metrics or self.test_metrics)
 
     def session(self) -> "Session":
@@ -135,6 +135,11 @@ class TrainedModel(Model):
     @abstractmethod
     def confidence(self) -> "Confidence":
         """Temperature of the softmax, and the low-confidence threshold."""
+
+    @property
+    @abstractmethod
+    def is_trained_elsewhere(self) -> bool:
+        """Whether its weights came from a file, so that its training images are not known."""
 
     @abstractmethod
     def check_finished(self) -> None:

@@ -67,7 +67,7 @@ def resolve(
         >>> resolve("digits").kind, resolve("zoo:digits").kind, resolve("cifar10-best").kind
         ('recipe', 'zoo', 'zoo')
     """
-    reference = _locate(text, "recipe" if overrides else prefer)
+    reference = locate(text, "recipe" if overrides else prefer)
     inputs = None if input_shape is None else inputs_of(input_shape)
     model = _open(reference, overrides, inputs, access)
     model.notes, model.reference = (*model.notes, *_notes(text, reference)), text
@@ -90,7 +90,7 @@ def resolve_trained(text: str, *, access: CodeAccess = NO_CODE) -> "TrainedModel
     from convsmith.models.zoo import unknown_zoo_model, zoo_names
 
     try:
-        reference = _locate(text, "zoo")
+        reference = locate(text, "zoo")
     except RecipeError as error:
         raise unknown_zoo_model(text) from error
     if reference.kind == "notation":
@@ -127,45 +127,55 @@ def model_files(text: str) -> tuple[Path, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reference:
+class Reference:
+    """What a name denotes: the kind of model, and the text without a prefix that chose it."""
+
     kind: Literal["recipe", "zoo", "bundle", "run", "module", "notation"]
     text: str
 
 
-def _locate(text: str, prefer: Preference) -> _Reference:
-    """Decide what kind of model a name denotes, without opening it."""
+def locate(text: str, prefer: Preference) -> Reference:
+    """Decide what kind of model a name denotes, without opening it.
+
+    Raises:
+        RecipeError: It can only be the name of a recipe, and there is none of this name.
+
+    Example:
+        >>> locate("digits", "zoo").kind, locate("model.py:Net", "recipe").kind
+        ('zoo', 'module')
+    """
     if not text:
         raise RecipeError("the name of the model is empty", fix="name a recipe, a run, a bundle or a net")
     if text.startswith("zoo:"):
-        return _Reference(kind="zoo", text=text.removeprefix("zoo:"))
+        return Reference(kind="zoo", text=text.removeprefix("zoo:"))
     if is_reference(text):
-        return _Reference(kind="module", text=text)
+        return Reference(kind="module", text=text)
     if text.startswith("recipe:") or text.endswith(".toml"):
-        return _Reference(kind="recipe", text=text)
+        return Reference(kind="recipe", text=text)
     named = _locate_name(text, prefer) or _locate_folder(text)
-    return named or _Reference(kind="notation", text=text)
+    return named or Reference(kind="notation", text=text)
 
 
-def _locate_name(text: str, prefer: Preference) -> _Reference | None:
+def _locate_name(text: str, prefer: Preference) -> Reference | None:
     # Notation is recognized without reading the library.
     if not _like_a_name(text):
         return None
     order: tuple[Preference, ...] = ("recipe", "zoo") if prefer == "recipe" else ("zoo", "recipe")
     for kind in order:
         if _is_recipe(text) if kind == "recipe" else _zoo_name(text):
-            return _Reference(kind=kind, text=text)
+            return Reference(kind=kind, text=text)
     return None
 
 
-def _locate_folder(text: str) -> _Reference | None:
+def _locate_folder(text: str) -> Reference | None:
     folder = Path(text)
     folders.restore(folder)
     if paths.is_folder(folder):
         from convsmith.models.bundle import METADATA
 
-        return _Reference(kind="bundle" if paths.is_file(folder / METADATA) else "run", text=text)
+        return Reference(kind="bundle" if paths.is_file(folder / METADATA) else "run", text=text)
     if _like_a_path(text):
-        return _Reference(kind="run", text=text)
+        return Reference(kind="run", text=text)
     if _like_a_name(text):
         from convsmith.models.zoo import best_names
         from convsmith.recipes.loader import recipe_names
@@ -175,7 +185,7 @@ def _locate_folder(text: str) -> _Reference | None:
 
 
 def _open(
-    reference: _Reference,
+    reference: Reference,
     overrides: Sequence[str] = (),
     inputs: tuple[Input, ...] | None = None,
     access: CodeAccess = NO_CODE,
@@ -214,7 +224,7 @@ def _open(
             return NotationModel(text, overrides, input_shape)
 
 
-def _notes(text: str, reference: _Reference) -> tuple[str, ...]:
+def _notes(text: str, reference: Reference) -> tuple[str, ...]:
     """Explain which of two models a word denotes."""
     if reference.kind not in {"recipe", "zoo"} or reference.text != text:
         return ()

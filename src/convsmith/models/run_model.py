@@ -156,6 +156,10 @@ class RunModel(TrainedModel):
     def taught(self) -> tuple[str, ...]:
         return teacher_notes(self.folder)
 
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        return self._recipe.is_trained_elsewhere
+
     def check_finished(self) -> None:
         if not self.folder.is_finished:
             raise RunError(
@@ -169,6 +173,8 @@ class RunModel(TrainedModel):
 
     def unseen_splits(self, data: TrainingData, config: DataConfig) -> frozenset[str]:  # noqa: ARG002 - a bundle needs it
         """Return the splits that the run held out too, by their fingerprints."""
+        if self.is_trained_elsewhere:
+            return frozenset()
         fingerprints = data.split_fingerprints()
         return frozenset(
             name

@@ -195,11 +195,14 @@ class _Renormalized(nn.Module):
 def _notes(model: TrainedModel, data: TrainingData, recipe: Recipe) -> Iterator[str]:
     """Note each split of the student that the teacher, or a teacher of the teacher, may have trained on."""
     unseen = model.unseen_splits(data, recipe.data)
+    elsewhere = model.is_trained_elsewhere
     for name in ("validation", "test"):
         if name in data.splits and name not in unseen:
+            images = f"{name} images"
+            reason = "was trained elsewhere" if elsewhere else f"held out other {images}"
             yield (
-                f"the teacher held out other {name} images, so it may have been trained on some of the "
-                f"student's; the {name} accuracy is then optimistic"
+                f"the teacher {reason}, so it may have been trained on some of the "
+                f"student's{f' {images}' if elsewhere else ''}; the {name} accuracy is then optimistic"
             )
     # Each once, however long the chain of teachers.
     yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in model.taught[1:])

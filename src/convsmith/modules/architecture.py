@@ -1,6 +1,7 @@
 """A net without weights, whatever defines it: the notation, or a PyTorch module."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from convsmith.modules.sources import SourceFiles
 
 ImageShape = tuple[int, int, int]
+LoadWeights = Callable[["nn.Module"], object]
 # The folder with the code of a module, in a run folder and in a bundle.
 SOURCE = "source"
 
@@ -30,7 +32,7 @@ class Architecture(ABC):
 
     Attributes:
         config: The `[model]` table of the recipe.
-        text: The net in the notation, or the module with its arguments.
+        text: The net in the notation, or the module with its arguments, its file in its own folder.
         sources: The files of a module; None for notation, and for installed packages.
         draws: Whether training draws random numbers from PyTorch's global generator, see `Probe`.
         notes: What a user should know about the net, one sentence each.
@@ -74,11 +76,21 @@ class Architecture(ABC):
             ModuleError: The module cannot be created.
         """
 
-    def probe(self, image_shape: ImageShape, num_classes: int) -> "Architecture":  # noqa: ARG002 - a module needs them
+    def probe(
+        self,
+        image_shape: ImageShape,  # noqa: ARG002 - a module needs these
+        num_classes: int,  # noqa: ARG002
+        load_weights: "LoadWeights | None" = None,  # noqa: ARG002
+    ) -> "Architecture":
         """Return the architecture with what a few passes show: the meaning of its outputs, and notes.
 
+        Args:
+            image_shape: `(C, H, W)`.
+            num_classes: Of the data.
+            load_weights: Loads the weights of a net that is not to be trained; None for one that is.
+
         Raises:
-            ModuleError: The module cannot be trained as a classifier of such images.
+            ModuleError: The module cannot be used as a classifier of such images.
         """
         return self
 
@@ -122,7 +134,8 @@ class ModuleArchitecture(Architecture):
 
     def __init__(self, config: ModuleConfig, loaded: "LoadedModule", probe: "Probe | None" = None) -> None:
         self.config, self.loaded = config, loaded
-        self.text, self.notes = str(loaded.reference), loaded.notes
+        # A report names no folders of this machine.
+        self.text, self.notes = str(loaded.local_reference), loaded.notes
         if probe is not None:
             self.draws, self.notes = probe.draws, (*loaded.notes, *probe.notes)
 
@@ -171,7 +184,9 @@ class ModuleArchitecture(Architecture):
             use_logarithm(module)
         return module
 
-    def probe(self, image_shape: ImageShape, num_classes: int) -> "ModuleArchitecture":
+    def probe(
+        self, image_shape: ImageShape, num_classes: int, load_weights: LoadWeights | None = None
+    ) -> "ModuleArchitecture":
         from convsmith.modules.precision import precision_notes
         from convsmith.modules.probe import probe_classifier
         from convsmith.tracing.isolation import preserved_state
@@ -179,14 +194,17 @@ class ModuleArchitecture(Architecture):
         with preserved_state():
             notes = precision_notes(self.loaded.create())
             module = self.create(image_shape)
+        if load_weights is not None:
+            load_weights(module)
         try:
             probe = probe_classifier(
                 module,
                 image_shape,
                 num_classes,
-                where=self.text,
+                where=str(self.loaded.reference),
                 outputs=self.config.outputs,
                 locate=self.loaded.locate,
+                trains=load_weights is None,
             )
         except ModuleError as error:
             raise self.loaded.explained(error) from error

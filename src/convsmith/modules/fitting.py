@@ -190,7 +190,7 @@ def _difference(
         shapes=[
             (name, source)
             for name, source in names.items()
-            if name in own and not _same_kind(own[name], tensors[source])
+            if name in own and not _fits(net, name, own[name], tensors[source])
         ],
         common=sum(name in own for name in names),
     )
@@ -203,6 +203,12 @@ def _is_batch_counter(net: nn.Module, name: str) -> bool:
         net.get_submodule(path),
         nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the base of all of them
     )
+
+
+def _fits(net: nn.Module, name: str, own: Tensor, tensor: Tensor) -> bool:
+    # A simple average of all tensors makes the counters of batch norms floats; evaluation does not use them.
+    is_counter = _is_batch_counter(net, name) and tensor.numel() == 1
+    return is_counter or _same_kind(own, tensor)
 
 
 def _same_kind(own: Tensor, tensor: Tensor) -> bool:
@@ -376,7 +382,8 @@ def _advice(
     """Return the fix that the differences suggest."""
     shapes = [(_shape(tensors[source]), _shape(own[name])) for name, source in difference.shapes]
     counts = {(found[0], expected[0]) for found, expected in shapes if found and found[1:] == expected[1:]}
-    if difference.size == len(shapes) and len(counts) == 1 and shapes[0][0][1:] == shapes[0][1][1:]:
+    # Weight and bias of the last layer.
+    if difference.size == len(shapes) <= 2 and len(counts) == 1 and _same_inputs(shapes):
         ((found, expected),) = counts
         return (
             f"the file's net has {plural(found, 'output')}, this one {expected:,}: create it as it was "
@@ -388,3 +395,7 @@ def _advice(
     if not difference.common:
         return "these are weights of another net: name the class that was trained"
     return "create the net with the arguments that it was trained with"
+
+
+def _same_inputs(shapes: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> bool:
+    return all(found[1:] == expected[1:] for found, expected in shapes)

@@ -1,4 +1,4 @@
-"""Probe a module before it is trained as a classifier, by a few passes: what stands in the way of that."""
+"""Probe a module before it is used as a classifier, by a few passes: what stands in the way of that."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,10 +43,15 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class _UserCode:
-    """Names the module, and places in its files, in errors."""
+    """Names the module, and places in its files, in errors.
+
+    Attributes:
+        trains: Whether the module is to be trained, which decides what the user can change.
+    """
 
     where: str
     locate: Locate
+    trains: bool
 
     def place_of(self, error: BaseException) -> str:
         return raising_place(error, self.locate) or self.where
@@ -72,8 +77,9 @@ def probe_classifier(
     where: str,
     outputs: Outputs | None = None,
     locate: Locate | None = None,
+    trains: bool = True,
 ) -> Probe:
-    """Run copies of a module on noise, in evaluation and in training mode.
+    """Run copies of a module on noise, in evaluation mode and, if it is to be trained, in training mode.
 
     Args:
         module: On the CPU; it is unchanged.
@@ -82,31 +88,29 @@ def probe_classifier(
         where: The module, for messages.
         outputs: The meaning of its outputs; by default it is recognised by their values.
         locate: Returns the place of a frame in the user's files; by default the line of a Python file.
+        trains: Whether it is to be trained. Otherwise its weights are those to evaluate.
 
     Raises:
-        ModuleError: It cannot be trained as a classifier of such images: it has no parameters, layers in
-            plain lists, fails forwards or backwards, returns anything but `(N, num_classes)` finite numbers,
-            is random in evaluation mode, or creates layers while it runs.
+        ModuleError: It cannot be used as a classifier of such images: it has layers in plain lists, fails,
+            returns anything but `(N, num_classes)` finite numbers, is random in evaluation mode, or creates
+            layers while it runs. If it is to be trained: it has no parameters that learn, or fails backwards.
 
     Example:
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(1))
         >>> probe_classifier(net, (1, 8, 8), 10, where="net").outputs
         'log_probabilities'
     """
-    problems = list(_member_problems(module, where))
+    problems = list(_member_problems(module, where, trains=trains))
     if problems:
         raise ModuleError.of(problems)
     images = _noise(image_shape)
     with preserved_state(), limited("the net", where, locate or _line):
-        user_code = _UserCode(where=where, locate=locate or _line)
+        user_code = _UserCode(where=where, locate=locate or _line, trains=trains)
         values = _evaluate(module, images, num_classes, user_code)
         meaning = _meaning(values, outputs, where)
-        notes = [
-            *_output_notes(meaning),
-            *_batch_notes(module, images, values),
-            *_train(module, images, user_code),
-        ]
-        draws = _draws(module, images)
+        notes = [*_output_notes(meaning, trains=trains), *_batch_notes(module, images, values)]
+        notes += _train(module, images, user_code) if trains else []
+        draws = trains and _draws(module, images)
     return Probe(outputs=meaning, draws=draws, notes=tuple(notes))
 
 
@@ -124,7 +128,7 @@ def check_classifier(
     Raises:
         ModuleError: It does not classify such images.
     """
-    user_code = _UserCode(where=where, locate=locate or _line)
+    user_code = _UserCode(where=where, locate=locate or _line, trains=False)
     with preserved_state(), limited("the net", where, locate or _line):
         values = _evaluate(module, _noise(image_shape), num_classes, user_code)
         _meaning(values, outputs, where)
@@ -134,7 +138,7 @@ def _noise(image_shape: tuple[int, int, int]) -> Tensor:
     return torch.randn(_IMAGES, *image_shape, generator=torch.Generator().manual_seed(0))
 
 
-def _member_problems(module: nn.Module, where: str) -> Iterator[Problem]:
+def _member_problems(module: nn.Module, where: str, *, trains: bool) -> Iterator[Problem]:
     if hidden := unregistered(module):
         names = ", ".join(list(hidden)[:_LISTED])
         yield Problem(
@@ -143,7 +147,7 @@ def _member_problems(module: nn.Module, where: str) -> Iterator[Problem]:
             fix="keep them in nn.ModuleList, nn.ModuleDict or nn.Sequential, and weights in nn.Parameter",
         )
     parameters = named_parameters(module)
-    if not hidden and not any(each.requires_grad for each in parameters.values()):
+    if trains and not hidden and not any(each.requires_grad for each in parameters.values()):
         what = "all its parameters are frozen" if parameters else "it has no parameters"
         fix = (
             "set requires_grad=True for those to train" if parameters else "name a net with layers that learn"
@@ -157,7 +161,7 @@ def _evaluate(module: nn.Module, images: Tensor, num_classes: int, code: "_UserC
     names = set(net.state_dict())
     with torch.no_grad():
         outputs = code.run(net, images, "the forward pass")
-        if problem := _output_problem(outputs, len(images), num_classes):
+        if problem := _output_problem(outputs, len(images), num_classes, trains=code.trains):
             raise ModuleError(problem.what, where=code.where, fix=problem.fix)
         if new := set(net.state_dict()) - names:
             raise ModuleError(
@@ -166,7 +170,7 @@ def _evaluate(module: nn.Module, images: Tensor, num_classes: int, code: "_UserC
                 fix="create them in __init__, or use lazy layers such as nn.LazyLinear",
             )
         if not bool(torch.isfinite(outputs).all()):
-            what = "the outputs of the initial weights are not finite"
+            what = f"the outputs {'of the initial weights ' if code.trains else ''}are not finite"
             raise ModuleError(what, where=code.where, fix="check the forward pass on torch.randn images")
         torch.manual_seed(1)
         again = code.run(net, images, "the forward pass")
@@ -218,7 +222,7 @@ def _accepts(net: nn.Module, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _output_problem(outputs: object, num_images: int, num_classes: int) -> Problem | None:
+def _output_problem(outputs: object, num_images: int, num_classes: int, *, trains: bool) -> Problem | None:
     fix = f"return one tensor, the logits, of shape (N, {num_classes})"
     if not isinstance(outputs, Tensor):
         return Problem(what=f"forward returns {_described(outputs)}, expected the logits alone", fix=fix)
@@ -232,7 +236,9 @@ def _output_problem(outputs: object, num_images: int, num_classes: int) -> Probl
     if len(shape) == 2 and shape[0] == num_images:
         return Problem(
             what=f"the net has {plural(shape[1], 'output')}, the data has {plural(num_classes, 'class')}",
-            fix=f"give its last layer {plural(num_classes, 'output')}, perhaps by an argument of the class",
+            fix=f"give its last layer {plural(num_classes, 'output')}, perhaps by an argument of the class"
+            if trains
+            else f"name data of {plural(shape[1], 'class')}, those that the weights were trained on",
         )
     if len(shape) > 2 and shape[:2] == expected and outputs.numel() == num_images * num_classes:
         return Problem(what=what, fix="flatten them at the end of forward: x.flatten(1)")
@@ -298,9 +304,11 @@ def _draws(module: nn.Module, images: Tensor) -> bool:
     return not torch.equal(*results)
 
 
-def _output_notes(values: Outputs) -> list[str]:
+def _output_notes(values: Outputs, *, trains: bool) -> list[str]:
     if values == "log_probabilities":
         return ["its outputs are log-probabilities, which cross-entropy takes as they are"]
+    if values == "probabilities" and not trains:
+        return ["its outputs are probabilities, whose logarithm is taken"]
     if values == "probabilities":
         note = "its outputs are probabilities, whose logarithm is taken: under cross-entropy alone such a net"
         return [f"{note} trains badly; end it with the logits, or with log_softmax, to use it elsewhere"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convsmith.errors import FileError, ModuleError
 from convsmith.modules import state_dicts, torch_files
+from convsmith.modules.class_names import find_class_names
 from convsmith.modules.foreign_formats import foreign_format
 from convsmith.system import paths, reading
 from convsmith.text import one_line
@@ -35,6 +36,7 @@ class Weights:
         entry: Where they were found, as `checkpoint['ema']['state_dict']`; empty for a plain state_dict.
         sha256: The hash of the whole file, in hexadecimal digits.
         notes: What was chosen and left out.
+        class_names: In the order of the outputs, if the file names them.
     """
 
     tensors: Mapping[str, Tensor]
@@ -42,6 +44,7 @@ class Weights:
     entry: str
     sha256: str
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -72,12 +75,14 @@ def read_state_dict(path: str | Path) -> Weights:
     path, selector = _split(path)
     content = reading.read_bytes(path, _MAX_FILE)
     digest = hashlib.sha256(content).hexdigest()
+    class_names: tuple[str, ...] = ()
     if torch_files.is_torch_file(content):
         loaded = torch_files.load_torch_file(content, str(path))
         found = state_dicts.find_state_dicts(loaded.value)
         if not found:
             raise state_dicts.missing(loaded.value, loaded.modules, str(path))
         chosen, notes = state_dicts.choose(found, selector, str(path))
+        class_names = find_class_names(loaded.value)
     else:
         plain = state_dicts.StateDict(path=(), tensors=_read_safetensors(content, path))
         chosen, notes = state_dicts.choose([plain], selector, str(path))
@@ -87,6 +92,7 @@ def read_state_dict(path: str | Path) -> Weights:
         entry=chosen.expression,
         sha256=digest,
         notes=notes,
+        class_names=class_names,
     )
 
 

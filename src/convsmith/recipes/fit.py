@@ -46,7 +46,7 @@ def analyze_recipe(
         raise RecipeError.of(problems) from error
     problems = [
         *recipe.data.channel_problems(info.image_shape[0]),
-        *_output_problems(analysis, info),
+        *_output_problems(recipe, analysis, info),
         *_transform_problems(recipe, info),
         *_size_problems(recipe, architecture, analysis, info),
         *_batch_problems(recipe, analysis, num_images),
@@ -59,17 +59,20 @@ def analyze_recipe(
 
 def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> tuple[Check, ...]:
     """Check a net, and the metrics of a run if there are any, against the brief of its recipe."""
-    return judge(recipe.brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
+    augmentations = None if recipe.is_trained_elsewhere else recipe.augment.all
+    return judge(recipe.brief, analysis, augmentations=augmentations, metrics=metrics)
 
 
-def _output_problems(analysis: Analysis, info: DatasetInfo) -> Iterator[Problem]:
+def _output_problems(recipe: Recipe, analysis: Analysis, info: DatasetInfo) -> Iterator[Problem]:
     found, expected = analysis.num_outputs, info.num_classes
     # The outputs of a module are those of a few images, see `Architecture.probe`.
     if isinstance(analysis, SpecAnalysis) and found != expected:
         yield Problem(
             what=f"the net has {plural(found, 'output')}, the data has {plural(expected, 'class')}",
             where="model.net",
-            fix=f"give the last layer {plural(expected, 'channel')}",
+            fix=f"name data of {plural(found, 'class')}, those that the weights were trained on"
+            if recipe.is_trained_elsewhere
+            else f"give the last layer {plural(expected, 'channel')}",
         )
 
 
@@ -116,6 +119,8 @@ def _batch_problems(recipe: Recipe, analysis: Analysis, num_images: int | None) 
 
     Only the first batch can be of one image: a last one joins the batch before.
     """
+    if recipe.is_trained_elsewhere:
+        return
     if min(recipe.train.batch_size, num_images or recipe.train.batch_size) > 1:
         return
     norms = (row for row in analysis.rows if row.operation in _BATCH_NORMS)

@@ -73,6 +73,21 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     return with_origin(_validated(table, _override(table, overrides)), recipe)
 
 
+def from_table(table: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of a table, as a TOML file has it, with overrides as in `load`.
+
+    Raises:
+        RecipeError: The recipe or an override is invalid.
+
+    Example:
+        >>> table = {"name": "a", "data": {"source": "digits"}, "model": {"net": "C4 / G F10"}}
+        >>> from_table({**table, "train": {"epochs": 2}}, ["seed=3"]).seed
+        3
+    """
+    changed = copy.deepcopy(dict(table))
+    return _validated(changed, _override(changed, overrides))
+
+
 def _from(original: dict[str, Any], recipe: Recipe) -> Recipe:
     """Return a recipe with the texts that fit its differences from the table that it was made from."""
     try:

@@ -75,6 +75,20 @@ class Recipe(_Tables):
         return self
 
     @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether the recipe has no training: it describes weights that come from a file."""
+        return not self.train.epochs
+
+    def check_trainable(self) -> None:
+        """Raise RecipeError if the recipe has no training."""
+        if self.is_trained_elsewhere:
+            raise RecipeError(
+                "this recipe has no training: it describes weights that were trained elsewhere",
+                where="train.epochs",
+                fix="to train its net from the start, set train.epochs=30 and the rest of [train]",
+            )
+
+    @property
     def notation(self) -> NotationConfig:
         """The net in the notation, with its settings. Raises RecipeError for a module, which has none."""
         if isinstance(self.model, NotationConfig):
@@ -86,5 +100,12 @@ class Recipe(_Tables):
         )
 
     def table(self) -> dict[str, Any]:
-        """Return the recipe as a table for TOML, which has no null."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Return the recipe as a table for TOML, which has no null.
+
+        Without a training it has no settings of one.
+        """
+        table = self.model_dump(mode="json", exclude_none=True)
+        if self.is_trained_elsewhere:
+            table["train"] = {name: table["train"][name] for name in ("epochs", "precision", "device")}
+            del table["augment"]
+        return table

@@ -12,7 +12,7 @@ from torch import nn
 from convsmith.briefs.checks import Check, RunMetrics
 from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
 from convsmith.data.normalize import Normalizer
-from convsmith.modules.architecture import Architecture, architecture_of
+from convsmith.modules.architecture import Architecture, LoadWeights, architecture_of
 from convsmith.net.analysis import Analysis
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.fit import analyze_recipe, check_recipe
@@ -54,20 +54,27 @@ class TrainingSession:
     analysis: Analysis
 
     @classmethod
-    def of(cls, recipe: Recipe, data: Any, architecture: Architecture | None = None) -> Self:
+    def of(
+        cls,
+        recipe: Recipe,
+        data: Any,
+        architecture: Architecture | None = None,
+        load_weights: LoadWeights | None = None,
+    ) -> Self:
         """Return the session of a recipe with its data, after checking that they fit.
 
         Args:
             recipe: The recipe.
             data: `TrainingData`, for a `Session` an `ImageDataset`.
             architecture: The net of the recipe; by default the one that it names.
+            load_weights: Loads the weights of a net that is not to be trained.
 
         Raises:
             RecipeError: Net or augmentation do not fit the images.
-            ModuleError: The module of the recipe cannot be loaded, or trained on such images.
+            ModuleError: The module of the recipe cannot be loaded, or used as a classifier of such images.
         """
         architecture = architecture or architecture_of(recipe.model)
-        architecture = architecture.probe(data.image_shape, len(data.class_names))
+        architecture = architecture.probe(data.image_shape, len(data.class_names), load_weights)
         analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
         recipe = recipe.model_copy(update={"model": architecture.config})
         return cls(recipe=recipe, data=data, architecture=architecture, analysis=analysis)
@@ -185,26 +192,32 @@ class Session(TrainingSession):
 
     @classmethod
     def load(
-        cls, recipe: Recipe, *, architecture: Architecture | None = None, refresh: bool = False
+        cls,
+        recipe: Recipe,
+        *,
+        architecture: Architecture | None = None,
+        load_weights: LoadWeights | None = None,
+        refresh: bool = False,
     ) -> "Session":
         """Load the data of a recipe, and check that net and augmentation fit it.
 
         Args:
             recipe: The recipe.
             architecture: Its net; by default the one that it names.
+            load_weights: Loads the weights of a net that is not to be trained.
             refresh: Decode the images again, even if the cache has them.
 
         Raises:
             DataError: The data set does not exist or cannot be read.
             RecipeError: Net or augmentation do not fit the images.
-            ModuleError: The module of the recipe cannot be loaded, or trained on such images.
+            ModuleError: The module of the recipe cannot be loaded, or used as a classifier of such images.
         """
         # Before the data is read, which can take minutes.
         architecture = architecture or architecture_of(recipe.model)
         architecture.check_constructor()
         data = load(recipe.data, refresh=refresh)
         recipe = recipe.model_copy(update={"data": with_absolute_source(recipe.data)})
-        return cls.of(recipe, data, architecture)
+        return cls.of(recipe, data, architecture, load_weights)
 
     def judge(self, metrics: RunMetrics) -> tuple[Check, ...]:
         """Check the trained net against the brief."""

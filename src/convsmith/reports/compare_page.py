@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from convsmith.evaluation.comparison import Difference, Spread
@@ -23,7 +24,10 @@ from convsmith.text import escape_markdown, one_line, percent, plural, printable
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """A run of the table; `name` is that of its folder, `group` the index of its group."""
+    """A run of the table; `name` is that of its folder, `group` the index of its group.
+
+    `weights` says where weights come from that were trained elsewhere; their training has no known duration.
+    """
 
     name: str
     recipe: str
@@ -36,8 +40,9 @@ class RunRow:
     accuracy: float
     interval: Interval
     ece: float
-    seconds: float
+    seconds: float | None
     epochs: int
+    weights: str
     metrics: Sequence[EpochRow]
 
 
@@ -49,7 +54,7 @@ class GroupRow:
     runs: tuple[str, ...]
     accuracy: Spread
     ece: Spread
-    seconds: Spread
+    seconds: Spread | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,12 +177,14 @@ def _charts(comparison: ComparisonData) -> list[dict[str, Markup]]:
     charts = []
     for test_set in comparison.test_sets:
         runs, groups = comparison.runs_on(test_set), comparison.groups
-        drawn = {
-            "loss": one(_curves(runs, groups, "loss"), 3.6),
-            "accuracy": one(_curves(runs, groups, "accuracy"), 3.6),
-            "parameters": one(_against(runs, groups, "parameters", "parameters"), 3.6),
-            "seconds": one(_against(runs, groups, "seconds", "seconds of training and evaluation"), 3.6),
-        }
+        drawn: dict[str, Figure] = {}
+        # Weights that were trained elsewhere have neither curves nor a duration.
+        if any(run.metrics for run in runs) or not any(run.weights for run in runs):
+            drawn |= {kind: one(_curves(runs, groups, kind), 3.6) for kind in ("loss", "accuracy")}
+        drawn["parameters"] = one(_against(runs, groups, "parameters", "parameters"), 3.6)
+        if any(run.seconds is not None for run in runs):
+            label = "seconds of training and evaluation"
+            drawn["seconds"] = one(_against(runs, groups, "seconds", label), 3.6)
         charts.append({name: markup(draw(figure)) for name, figure in drawn.items()})
     return charts
 
@@ -222,7 +229,10 @@ def _against(runs: Sequence[RunRow], groups: Sequence[GroupRow], field: str, lab
     def draw(ax: Axes) -> None:
         named: set[int] = set()
         for run in runs:
-            x, y = max(getattr(run, field), 1e-3), run.accuracy
+            cost = getattr(run, field)
+            if cost is None:
+                continue
+            x, y = max(cost, 1e-3), run.accuracy
             bars = [[y - run.interval.low], [run.interval.high - y]]
             ax.errorbar([x], [y], yerr=bars, color=colour(run.group), marker="o", markersize=5, linewidth=1.2)
             if run.group not in named:

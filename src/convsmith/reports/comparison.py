@@ -13,6 +13,7 @@ from convsmith.evaluation import predictions
 from convsmith.evaluation.comparison import (
     Difference,
     McNemarTest,
+    Spread,
     differences,
     group_by_recipe,
     group_equal,
@@ -39,7 +40,7 @@ from convsmith.reports.style import short
 from convsmith.runs.code import architecture_of_run
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import EVALUATION, RunFolder
-from convsmith.runs.schema import DataRecord
+from convsmith.runs.schema import DataRecord, WeightsRecord
 from convsmith.system import files
 
 # Pairs on the page, pairs with example images, and images per side.
@@ -65,11 +66,16 @@ class _Run:
     data: DataRecord
     predictions: Predictions
     metrics: Metrics
+    weights: WeightsRecord | None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe as a table, with the hashes of a module's code."""
-        return {**self.recipe.table(), "model": self.architecture.identity()}
+        """The recipe as a table, with the hashes of a module's code and of weights from a file."""
+        table = {**self.recipe.table(), "model": self.architecture.identity()}
+        if self.weights is None:
+            return table
+        del table["train"]
+        return {**table, "weights": {"file": self.weights.file, "sha256": self.weights.sha256}}
 
     @property
     def test_set(self) -> tuple[str, tuple[str, ...]]:
@@ -146,6 +152,7 @@ def _open(path: Path, access: CodeAccess) -> _Run:
         data=data,
         predictions=test,
         metrics=compute_metrics(test, names, read_confidence(folder)),
+        weights=folder.find(WeightsRecord),
     )
 
 
@@ -195,12 +202,14 @@ def _row(run: _Run, group: int) -> RunRow:
         ece=run.metrics.calibration.ece,
         seconds=_seconds(run),
         epochs=len(metrics),
+        weights=run.weights.title if run.weights else "",
         metrics=metrics,
     )
 
 
-def _seconds(run: _Run) -> float:
-    return sum(row.seconds for row in run.folder.metrics())
+def _seconds(run: _Run) -> float | None:
+    """Return the duration of the training; None for weights that were trained elsewhere."""
+    return None if run.weights else sum(row.seconds for row in run.folder.metrics())
 
 
 def _group(label: str, runs: list[_Run]) -> GroupRow:
@@ -209,8 +218,13 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
         runs=tuple(run.name for run in runs),
         accuracy=spread([run.metrics.accuracy for run in runs]),
         ece=spread([run.metrics.calibration.ece for run in runs]),
-        seconds=spread([_seconds(run) for run in runs]),
+        seconds=_spread_seconds(runs),
     )
+
+
+def _spread_seconds(runs: list[_Run]) -> Spread | None:
+    seconds = [each for run in runs if (each := _seconds(run)) is not None]
+    return spread(seconds) if seconds else None
 
 
 def _test_sets(runs: list[_Run], grouped: list[list[int]]) -> tuple[TestSetRow, ...]:

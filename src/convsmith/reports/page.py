@@ -1,5 +1,6 @@
 """The report of a run as a README.md, and the data of both report pages."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Robustness
 from convsmith.net.analysis import Analysis
 from convsmith.reports.style import Drawing
-from convsmith.runs.schema import DataRecord, Environment, EpochRow
+from convsmith.runs.schema import DataRecord, Environment, EpochRow, WeightsRecord
 from convsmith.system import files
-from convsmith.text import escape_markdown, fenced, percent, plural, printable_value
+from convsmith.text import escape_markdown, fenced, in_line, percent, plural, printable_value
 from convsmith.training.metrics import SplitMetrics
 
 
@@ -45,13 +46,15 @@ def save(title: str, drawings: Mapping[str, Drawing], folder: Path) -> Picture:
 class PageData:
     """All data of the report pages; rendering computes nothing.
 
-    `history` has the rows of metrics.csv. `robustness`, `duplicates` and `label_errors` are records of
-    optional analyses; `field` is the effective receptive field. They are None if they were not computed.
+    `weights` is the origin of weights that were trained elsewhere, else None. `history` has the rows of
+    metrics.csv. `robustness`, `duplicates` and `label_errors` are records of optional analyses; `field` is
+    the effective receptive field. They are None if they were not computed.
     """
 
     name: str
     description: str
     net: str
+    weights: WeightsRecord | None
     recipe_toml: str
     notes: tuple[str, ...]
     data: DataRecord
@@ -74,6 +77,18 @@ class PageData:
     duplicates: Duplicates | None
     label_errors: LabelErrors | None
     field: EffectiveReceptiveField | None
+
+    @property
+    def command(self) -> str:
+        """What makes this report again, from the recipe."""
+        if self.weights is None:
+            return f"convsmith train {self.name}.toml"
+        return f"convsmith evaluate {self.name}.toml --weights {shlex.quote(in_line(self.weights.file))}"
+
+    @property
+    def has_code(self) -> bool:
+        """Whether the net is a module whose code is in the run folder."""
+        return self.net.partition(":")[0].endswith((".py", ".ipynb"))
 
 
 def markdown(page: PageData) -> str:

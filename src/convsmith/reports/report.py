@@ -25,8 +25,10 @@ from convsmith.evaluation.schema import (
     Results,
     Robustness,
 )
+from convsmith.models.external import evaluation_notes
 from convsmith.models.run_model import teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table
+from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports import drawings, galleries
 from convsmith.reports.galleries import Tile
@@ -37,7 +39,7 @@ from convsmith.reports.samples import balanced_indices, preview_images, sample_p
 from convsmith.reports.style import isolated, short
 from convsmith.runs.evaluation import Evaluation, read_confidence
 from convsmith.runs.folder import ANALYSES, EVALUATION, RunFolder
-from convsmith.runs.schema import DataRecord, Environment, Resumptions, unrecorded_changes
+from convsmith.runs.schema import DataRecord, Environment, Resumptions, WeightsRecord, unrecorded_changes
 from convsmith.system import files, paths, progress
 from convsmith.text import format_duration, plural
 from convsmith.training.metrics import SplitMetrics
@@ -52,7 +54,8 @@ class Result:
     """The result of a run. Losses are means over images; the weights are those of the last epoch.
 
     `robustness`, `duplicates` and `label_errors` are None unless the evaluation was run with them.
-    `prediction_check` compares `predict` with the evaluation; None if it was not done.
+    `prediction_check` compares `predict` with the evaluation; None if it was not done. `notes` say what is
+    assumed about weights that were trained elsewhere.
     """
 
     folder: Path
@@ -67,6 +70,7 @@ class Result:
     duplicates: Duplicates | None = None
     label_errors: LabelErrors | None = None
     prediction_check: PredictionCheck | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -143,7 +147,13 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
         checks=checks,
         metrics=metrics,
         prediction_check=evaluation.prediction_check,
+        notes=_external_notes(folder, metrics),
     )
+
+
+def _external_notes(folder: RunFolder, metrics: Metrics) -> tuple[str, ...]:
+    record = folder.find(WeightsRecord)
+    return () if record is None else evaluation_notes(record, metrics.accuracy, len(metrics.classes))
 
 
 def _field(folder: RunFolder, session: Session) -> EffectiveReceptiveField | None:
@@ -190,6 +200,11 @@ def _tiles(data: ImageDataset, predictions: Predictions, indices: NDArray[np.int
     return tiles
 
 
+def _recorded(recipe: Recipe, session: Session) -> Recipe:
+    """Return a recipe whose module is named as in the run folder, wherever that is."""
+    return recipe.model_copy(update={"model": session.architecture.recorded_config})
+
+
 def _page_data(
     folder: RunFolder,
     session: Session,
@@ -207,9 +222,11 @@ def _page_data(
         name=recipe.name,
         description=recipe.description,
         net=session.architecture.text,
-        recipe_toml=tomli_w.dumps(folder.recipe().table()),
+        weights=folder.find(WeightsRecord),
+        recipe_toml=tomli_w.dumps(_recorded(folder.recipe(), session).table()),
         notes=(
             *session.notes(),
+            *_external_notes(folder, metrics),
             *unrecorded_changes(folder.find(Resumptions)),
             *teacher_notes(folder),
         ),

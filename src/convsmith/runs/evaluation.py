@@ -66,9 +66,24 @@ def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer
 
 def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     """Run inference on the training and test images; save the test predictions and their explanations."""
-    data = session.data
     net, normalize, dtype = load_net(folder, session)
-    train = evaluate_split(net, data.train, normalize, dtype)
+    train = evaluate_split(net, session.data.train, normalize, dtype)
+    test, metrics = _predict(folder, session, net, normalize, dtype)
+    _write_explanations(folder, session, net, normalize, test)
+    _write_receptive_field(folder, session, net)
+    return Evaluation(train=train, predictions=test, metrics=metrics)
+
+
+def predict_test(folder: RunFolder, session: Session) -> Metrics:
+    """Run inference on the test images, and save what `predict` and exports need of an evaluation."""
+    return _predict(folder, session, *load_net(folder, session))[1]
+
+
+def _predict(
+    folder: RunFolder, session: Session, net: nn.Module, normalize: Normalizer, dtype: torch.dtype
+) -> tuple[Predictions, Metrics]:
+    """Save the predictions for the test images, with temperature and threshold."""
+    data = session.data
     outputs = compute_outputs(net, data.test, normalize, dtype)
     test = Predictions(
         logits=outputs.logits.numpy(),
@@ -79,13 +94,7 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
     predictions.write(test, folder.predictions)
     confidence = _fit_confidence(session, net, normalize, dtype, test)
     folder.write(confidence)
-    _write_explanations(folder, session, net, normalize, test)
-    _write_receptive_field(folder, session, net)
-    return Evaluation(
-        train=train,
-        predictions=test,
-        metrics=compute_metrics(test, data.class_names, confidence),
-    )
+    return test, compute_metrics(test, data.class_names, confidence)
 
 
 def read_confidence(folder: RunFolder) -> Confidence:

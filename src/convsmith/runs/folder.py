@@ -36,6 +36,7 @@ from convsmith.runs.schema import (
     R,
     Resumption,
     Resumptions,
+    WeightsRecord,
     epoch_row,
     read_record,
     row_cells,
@@ -46,7 +47,8 @@ from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
-ORIGINALS = (RECIPE, FILES[Environment], FILES[DataRecord], FILES[CodeRecord], METRICS, LOG, WEIGHTS, STATE)
+_RECORDS = (Environment, DataRecord, CodeRecord, WeightsRecord)
+ORIGINALS = (RECIPE, *(FILES[kind] for kind in _RECORDS), METRICS, LOG, WEIGHTS, STATE)
 SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
 PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
 ANALYSES = (FILES[Robustness], FILES[Duplicates], FILES[LabelErrors])
@@ -66,6 +68,7 @@ class RunFolder:
     data.json              `DataRecord`: fingerprint, classes, splits, mean and standard deviation
     teacher.json           `TeacherRecord`; only with a teacher
     source/, code.json     the code of a net that is a module, and its `CodeRecord`
+    weights.json           `WeightsRecord`; only if the weights were trained elsewhere
     summary.txt            the layers of the net
     log.txt                the training log
     metrics.csv            an `EpochRow` for each epoch
@@ -114,6 +117,12 @@ class RunFolder:
         Raises:
             RunError: As `open`.
         """
+        if paths.is_file(path / FILES[WeightsRecord]):
+            raise RunError(
+                "its weights were trained elsewhere, so that there is no training to resume",
+                where=str(path),
+                fix="train its net from the start: copy its recipe.toml and source/, and set train.epochs=30",
+            )
         fix = "train again; runs of older versions of convsmith kept no state"
         run = cls._with(path, (RECIPE, FILES[DataRecord], STATE), fix)
         run.verify(*(name for name in ORIGINALS if name != RECIPE))

@@ -49,6 +49,8 @@ class RunProgress:
         'a: 0 of 3 epochs, last update 2 s ago'
         """
         epochs = f"{self.name}: {len(self.rows)} of {self.epochs} epochs"
+        if not self.epochs:
+            return f"{self.name}: weights that were trained elsewhere, no epochs"
         if self.diverged:
             return f"{epochs}, {self.diverged}"
         if self.finished:

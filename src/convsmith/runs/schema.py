@@ -204,6 +204,32 @@ class TeacherRecord(Record):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
 
+class WeightsRecord(Record):
+    """Weights that were trained elsewhere, and came from a file.
+
+    Attributes:
+        file: Its name, without its folder.
+        entry: Where they were in a checkpoint, as `checkpoint['ema']`; empty for a plain state_dict.
+        sha256: Of the file.
+        notes: What was converted, and what is assumed about the images and the classes; a sentence each.
+    """
+
+    file: str
+    entry: str
+    sha256: str
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Where the weights come from, for a headline.
+
+        >>> WeightsRecord(file="net.pth", entry="checkpoint['ema']", sha256="0" * 64, notes=()).title
+        "weights from net.pth (checkpoint['ema']), trained elsewhere"
+        """
+        entry = f" ({self.entry})" if self.entry else ""
+        return f"weights from {self.file}{entry}, trained elsewhere"
+
+
 class Change(Record):
     """A condition of the training that differs from the one in the checkpoint; "nothing" if it is absent."""
 
@@ -337,6 +363,7 @@ FILES: Mapping[type[BaseModel], str] = {
     Environment: "environment.json",
     TeacherRecord: "teacher.json",
     CodeRecord: "code.json",
+    WeightsRecord: "weights.json",
     Resumptions: "resumed.json",
     Confidence: "confidence.json",
     Results: "results.json",

@@ -44,7 +44,8 @@ def open_run(run: Path, *, access: CodeAccess = NO_CODE, refresh: bool = False) 
     folder = RunFolder.open(run)
     recipe = folder.recipe()
     architecture = architecture_of_run(folder, recipe, access)
-    session = Session.load(recipe, architecture=architecture, refresh=refresh)
+    load_weights = folder.load_weights if recipe.is_trained_elsewhere else None
+    session = Session.load(recipe, architecture=architecture, load_weights=load_weights, refresh=refresh)
     check_data(folder.read(DataRecord), session.data)
     return folder, session
 

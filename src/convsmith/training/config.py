@@ -60,7 +60,9 @@ class Phase(Table):
 class TrainConfig(Table):
     """The `[train]` table of a recipe."""
 
-    epochs: int = Field(ge=1, le=100_000, description="passes over the training set")
+    epochs: int = Field(
+        ge=0, le=100_000, description="passes over the training set; 0: the weights were trained elsewhere"
+    )
     batch_size: int = Field(
         default=128,
         ge=1,
