@@ -20,6 +20,7 @@ import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
+from convsmith.data.memory_mapped import Images
 from convsmith.errors import (
     ConvsmithError,
     DataError,
@@ -77,7 +78,7 @@ class Net(nn.Module):
         return functional.log_softmax(self.fc(maps), dim=1)
 
 
-def as_tensor(images: NDArray[np.uint8]) -> Tensor:
+def as_tensor(images: Images) -> Tensor:
     return (torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
 
 
@@ -88,16 +89,17 @@ def train_by_hand(net: nn.Module) -> nn.Module:
     images, labels = as_tensor(data.train.images), torch.from_numpy(data.train.labels)
     optimizer = torch.optim.Adam(net.parameters(), 0.02)
     for _ in range(3):
-        for chosen in torch.randperm(len(labels)).split(64):
+        for chosen in torch.split(torch.randperm(len(labels)), 64):
             optimizer.zero_grad()
-            functional.cross_entropy(net(images[chosen]), labels[chosen]).backward()
+            torch.autograd.backward(functional.cross_entropy(net(images[chosen]), labels[chosen]))
             optimizer.step()
     return net.eval()
 
 
 @torch.no_grad()
 def predicted(net: nn.Module, split: str = "test") -> NDArray[np.int64]:
-    return net(as_tensor(load_data(SPLIT).splits[split].images)).argmax(1).numpy()
+    labels: NDArray[np.int64] = net(as_tensor(load_data(SPLIT).splits[split].images)).argmax(1).numpy()
+    return labels
 
 
 def correct(net: nn.Module, split: str) -> int:
@@ -393,7 +395,9 @@ def test_weights_become_a_bundle(given: tuple[str, dict[str, Any], nn.Module], t
     bundle = cs.export_bundle(target, tmp_path / "bundle", *NAMED, **files)
     images = load_data(SPLIT).test.images
     logits = cs.load(bundle, trust_code=True).logits(images)
-    np.testing.assert_array_equal(logits.argmax(1), predicted(net))
+    # Weights in fp16 decide ties in another way.
+    assert (logits.argmax(1) == predicted(net)).mean() > 0.99
+    assert read(bundle, "bundle.json")["weights"]["correct_fp32"] == correct(net, "test")
     card, name = (bundle / "README.md").read_text(), files["weights"].name
     assert f"from {name}, trained elsewhere" in card
     assert f"convsmith evaluate recipe.toml --weights {name}" in card
