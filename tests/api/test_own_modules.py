@@ -264,4 +264,11 @@ def test_the_command_line_trains_a_module(
     assert run_command(["evaluate", str(run)]) == 2
     assert "fix: read the code, then allow it: --trust-code" in capsys.readouterr().err
     assert run_command(["evaluate", str(run), "--trust-code"]) == 0
-    assert "model.py:Net" in (run / "report.html").read_text()
+    for page in ("report.html", "README.md"):
+        text = (run / page).read_text()
+        assert "model.py:Net" in text
+        assert "beside the folder" in text
+    # As the pages say: the recipe beside the folder `source`.
+    shutil.copytree(run / "source", tmp_path / "again" / "source")
+    shutil.copy(run / "recipe.toml", tmp_path / "again" / "tiny.toml")
+    assert cs.resolve(str(tmp_path / "again" / "tiny.toml")).analysis.parameters == 36 + 8 + 288 + 16 + 90
