@@ -178,7 +178,7 @@ def receptive_field(
         print_text(line)
 
 
-def print_module_notes(model: cs.Model) -> None:
+def print_module_notes(model: "cs.Model") -> None:
     """Print on standard error what was left out of a user's file."""
     if model.kind == "module":
         for note in model.notes:

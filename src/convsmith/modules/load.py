@@ -30,8 +30,8 @@ def load_module(text: str | ModuleReference, *, root: Path | None = None) -> Loa
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> code = "from torch import nn\\nclass Net(nn.Sequential):\\n    def __init__(self, width=8):"
-        >>> _ = (folder / "model.py").write_text(code + "\\n        super().__init__(nn.Conv2d(3, width, 3))")
+        >>> code = "from torch import nn\nclass Net(nn.Sequential):\n    def __init__(self, width=8):"
+        >>> _ = (folder / "model.py").write_text(code + "\n        super().__init__(nn.Conv2d(3, width, 3))")
         >>> loaded = load_module("model.py:Net(width=4)", root=folder)
         >>> loaded.create()[0].weight.shape, loaded.sources.main
         (torch.Size([4, 3, 3, 3]), 'model.py')

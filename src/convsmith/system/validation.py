@@ -154,6 +154,9 @@ def expectation(details: ErrorDetails) -> str:
 
 def _example_hint(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
     """Return an example that the field accepts, its default if it has one, or else its description."""
+    while location and isinstance(location[-1], int):
+        # An item of a list: the field is the list.
+        location, where = location[:-1], where.rpartition(".")[0]
     field = _field(location, model)
     if field is None:
         return ""
