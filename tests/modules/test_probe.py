@@ -148,10 +148,10 @@ FAULTS: list[tuple[type[nn.Module], str, str]] = [
     (EvalDropout, "two forward passes of the same images differ", "training=self.training"),
     (PlainList, "neither trained nor saved: extra[0]", "nn.ModuleList"),
     (Growing, "the forward pass creates layers: late.bias, late.weight", "in __init__"),
-    (InPlace, "the backward pass fails: RuntimeError", "in-place"),
+    (InPlace, "the backward pass fails: RuntimeError", "x = x + y"),
     (WithNumPy, "the forward pass in training mode fails", "net(torch.zeros(2, 1, 8, 8))"),
     (NotFinite, "not finite", "torch.randn"),
-    (Flat, "the forward pass fails on images of 1x8x8", "it accepts images of 1x28x28: data.resize=28"),
+    (Flat, "the forward pass fails on 4 images of 1x8x8", "it accepts images of 1x28x28: data.resize=28"),
     (Frozen, "all its parameters are frozen", "requires_grad"),
     (NoParameters, "it has no parameters", "layers that learn"),
 ]
@@ -208,8 +208,8 @@ def test_dropout_layers_have_their_own_generator_and_functions_have_not() -> Non
         def forward(self, images: Tensor) -> Any:
             return super().forward(functional.dropout(images, 0.5, self.training))
 
-    assert not probe(Net()).draws
-    assert probe(Functional()).draws
+    assert not probe(Net()).in_order
+    assert probe(Functional()).in_order
 
 
 def test_parameters_without_a_gradient_are_noted() -> None:
@@ -219,7 +219,9 @@ def test_parameters_without_a_gradient_are_noted() -> None:
             self.aside = nn.Linear(4, 4)
 
     (note,) = probe(Unused()).notes
-    assert note == "no gradient reaches 2 parameters, which stay as they are: aside.weight, aside.bias"
+    assert (
+        note == "no gradient reaches 2 parameters, which only weight decay changes: aside.weight, aside.bias"
+    )
 
 
 def test_outputs_that_depend_on_the_batch_are_noted() -> None:

@@ -12,7 +12,13 @@ from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
-from convsmith.training.averages import SlowWeights, WeightAverage, set_statistics, statistics_batch_size
+from convsmith.training.averages import (
+    SlowWeights,
+    WeightAverage,
+    layers_with_statistics,
+    set_statistics,
+    statistics_batch_size,
+)
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Lookahead
 from convsmith.training.metrics import (
@@ -116,7 +122,7 @@ def _normed_net() -> nn.Sequential:
 def test_each_image_has_the_same_weight_in_the_statistics(sizes: list[int]) -> None:
     images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     net = _normed_net()
-    set_statistics(net, torch.split(images, sizes))
+    set_statistics(net, torch.split(images, sizes), layers_with_statistics(net, images))
     with torch.no_grad():
         maps = net[0](images).double()
     means = maps.mean((0, 2, 3))
@@ -134,7 +140,7 @@ def test_each_image_has_the_same_weight_in_the_statistics(sizes: list[int]) -> N
 def test_equal_batches_give_the_statistics_of_pytorch() -> None:
     images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     ours, pytorch = _normed_net(), _normed_net()
-    set_statistics(ours, torch.split(images, 8))
+    set_statistics(ours, torch.split(images, 8), layers_with_statistics(ours, images))
     update_bn(torch.split(images, 8), pytorch)
     for name, tensor in pytorch.state_dict().items():
         assert torch.equal(tensor, ours.state_dict()[name]), name
@@ -150,8 +156,9 @@ def test_the_statistics_are_those_of_all_images_at_once(num_images: int, lookahe
     normalize = Normalizer(mean=torch.full((1, 1, 1, 1), 0.5), std=torch.full((1, 1, 1, 1), 0.3))
     net = _normed_net()
     weights = SlowWeights(net, Lookahead()) if lookahead else WeightAverage(net, 0.9)
-    weights.measure_statistics(split, normalize, torch.float32)
-    set_statistics(net, [normalize_all(split, normalize)])
+    weights.measure_statistics(net, split, normalize, torch.float32)
+    images = normalize_all(split, normalize)
+    set_statistics(net, [images], layers_with_statistics(net, images))
     for measured, expected in zip(weights.net.buffers(), net.buffers(), strict=True):
         if measured.is_floating_point():
             assert torch.allclose(measured, expected, rtol=0.01, atol=0.003)

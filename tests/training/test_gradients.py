@@ -163,13 +163,15 @@ def test_statistics_are_the_mean_over_microbatches(digits: ImageDataset) -> None
 def test_replicas_share_parameters(digits: ImageDataset) -> None:
     net = small_net(dropout=0.1)
     for parts in (1, 2):
-        for replica in gradient_workers(net, digits, parts).replicas:
+        workers = gradient_workers(net, digits, parts)
+        for replica in workers.replicas:
             pairs = zip(net.parameters(), replica.parameters(), strict=True)
             assert all(own is other for own, other in pairs)
             shared = [own is other for own, other in zip(net.buffers(), replica.buffers(), strict=True)]
             assert set(shared) == {parts == 1}
             assert any(isinstance(module, Dropout) for module in replica.modules())
-    assert not any(isinstance(module, Dropout) for module in net.modules())
+        workers.close()
+        assert not any(isinstance(module, Dropout) for module in net.modules())
 
 
 def test_mixing_changes_the_loss(digits: ImageDataset) -> None:

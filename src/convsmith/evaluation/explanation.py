@@ -16,7 +16,7 @@ from convsmith.evaluation.metrics import mistakes_of_each_class, rank_in_class
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
 from convsmith.net.analysis import Analysis
 from convsmith.system import files, reading
-from convsmith.training.metrics import eval_mode
+from convsmith.training.modes import eval_mode
 
 Maps = NDArray[np.float32]
 MOST_CHANNELS = 8

@@ -30,7 +30,7 @@ from convsmith.system import files, reading
 from convsmith.system.rng import new_generator
 from convsmith.tracing.members import first_weight, unwrap
 from convsmith.training.kernels.backward import backward_workarounds
-from convsmith.training.metrics import eval_mode
+from convsmith.training.modes import eval_mode
 
 SHARES = (0.25, 0.5, 0.75, 0.9)
 # Luo et al. count the pixels above 1 - 95.45 % of the maximum: two standard deviations of a Gaussian.

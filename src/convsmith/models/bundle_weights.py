@@ -14,6 +14,7 @@ from convsmith.models.bundle import WEIGHTS, Bundle, damaged
 from convsmith.modules.architecture import Architecture, NotationArchitecture
 from convsmith.system import reading
 from convsmith.system.rng import new_generator
+from convsmith.system.tensors import independent
 
 Format = Literal["fp16", "fp32"]
 _DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
@@ -22,10 +23,9 @@ _DTYPES: dict[str, torch.dtype] = {"fp16": torch.float16, "fp32": torch.float32}
 def in_format(tensors: Mapping[str, Tensor], weights_format: Format) -> dict[str, Tensor]:
     """Convert floating-point tensors to fp16 or fp32; integers stay as they are."""
     dtype = _DTYPES[weights_format]
-    return {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
-        for name, tensor in tensors.items()
-    }
+    return independent(
+        {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    )
 
 
 def serialize(tensors: Mapping[str, Tensor], weights_format: Format) -> bytes:

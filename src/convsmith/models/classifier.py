@@ -21,6 +21,7 @@ from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
 from convsmith.net.analysis import Analysis
 from convsmith.system import progress
 from convsmith.system.device import autocast, threads_for
+from convsmith.system.memory_format import to_device
 from convsmith.text import in_line, one_line
 
 BATCH_SIZE = 256
@@ -107,7 +108,7 @@ class Classifier:
     ) -> None:
         self.name, self.labels, self.analysis = name, labels, analysis
         self.preprocessing, self.confidence = preprocessing, confidence
-        self.net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = to_device(net, device)
         self.net.eval()
         self.dtype = dtype
         self.normalize = Normalizer.of(preprocessing, device)

@@ -185,7 +185,10 @@ class TrainedModel(Model):
                 where="--input",
                 fix="leave --input out",
             )
-        return self._load().eval().requires_grad_(requires_grad=False)
+        net = self._load()
+        # Not chained: a module may override `train` without returning itself.
+        net.eval()
+        return net.requires_grad_(requires_grad=False)
 
     def classifier(self, device: str | None = None, dtype: "torch.dtype | None" = None) -> "Classifier":
         """Return a classifier, ready to predict.

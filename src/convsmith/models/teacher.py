@@ -19,6 +19,7 @@ from convsmith.runs.schema import TeacherRecord
 from convsmith.system import paths
 from convsmith.system.device import choose_device
 from convsmith.system.folders import expand_user
+from convsmith.system.memory_format import to_device
 from convsmith.training.distillation import Teacher
 
 _FIELD = "train.teacher"
@@ -106,7 +107,7 @@ def load_teacher(recipe: Recipe, data: TrainingData, access: CodeAccess = NO_COD
     analysis = _analyze(model, recipe, data)
     device = choose_device(train.device)
     net = _with_student_normalization(model, data)
-    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_device(net, device)
     return TeacherModel(
         teacher=Teacher(net=net, config=train.distillation),
         place=model.place,

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from convsmith.errors import ModuleError
+from convsmith.modules.behaviour import PLAIN, Behaviour, guard_of
 from convsmith.modules.config import ModuleConfig
 from convsmith.modules.reference import parse_reference
 from convsmith.net.analysis import Analysis
@@ -34,13 +36,13 @@ class Architecture(ABC):
         config: The `[model]` table of the recipe.
         text: The net in the notation, or the module with its arguments, its file in its own folder.
         sources: The files of a module; None for notation, and for installed packages.
-        draws: Whether training draws random numbers from PyTorch's global generator, see `Probe`.
+        behaviour: What the net needs in training.
         notes: What a user should know about the net, one sentence each.
     """
 
     config: NotationConfig | ModuleConfig
     text: str
-    draws: bool = False
+    behaviour: Behaviour = PLAIN
     notes: tuple[str, ...] = ()
 
     @abstractmethod
@@ -136,8 +138,10 @@ class ModuleArchitecture(Architecture):
         self.config, self.loaded = config, loaded
         # A report names no folders of this machine.
         self.text, self.notes = str(loaded.local_reference), loaded.notes
+        in_order = False
         if probe is not None:
-            self.draws, self.notes = probe.draws, (*loaded.notes, *probe.notes)
+            in_order, self.notes = probe.in_order, (*loaded.notes, *probe.notes)
+        self.behaviour = Behaviour(in_order=in_order, guard=guard_of(str(loaded.reference), self._locate))
 
     @property
     def sources(self) -> "SourceFiles | None":
@@ -152,16 +156,14 @@ class ModuleArchitecture(Architecture):
 
     def create(self, image_shape: ImageShape) -> "nn.Module":
         """Return the module as its class makes it, lazy layers initialised, in single precision."""
-        from convsmith.modules.precision import use_single_precision
-        from convsmith.tracing.arguments import Arguments
-        from convsmith.tracing.isolation import initialize_lazy_layers
-        from convsmith.tracing.members import first_weight
+        from convsmith.modules.creation import create_for
 
-        module = self.loaded.create()
-        arguments = Arguments.of(image_shape, (), None, first_weight(module).dtype)
-        initialize_lazy_layers(module, arguments)
-        use_single_precision(module)
-        return module
+        return create_for(self.loaded, image_shape)
+
+    def _locate(self, frame: FrameType, line: int) -> str:
+        from convsmith.modules.passes import line_of
+
+        return self.loaded.locate(frame, line) or line_of(frame, line)
 
     def analyze(self, image_shape: ImageShape) -> Analysis:
         from convsmith.tracing.isolation import preserved_state
@@ -175,11 +177,17 @@ class ModuleArchitecture(Architecture):
                 raise self.loaded.explained(error) from error
 
     def build(self, image_shape: ImageShape, generator: "torch.Generator | None" = None) -> "nn.Module":
+        from convsmith.modules.limits import limited
+        from convsmith.modules.memory_format import needs_channels_first
         from convsmith.modules.outputs import use_logarithm
         from convsmith.net.module import seeded
+        from convsmith.system.memory_format import use_channels_first
 
         with seeded(generator):
             module = self.create(image_shape)
+        with limited("the net", str(self.loaded.reference), self._locate):
+            if needs_channels_first(module, image_shape):
+                use_channels_first(module)
         if self.config.outputs == "probabilities":
             use_logarithm(module)
         return module
@@ -203,7 +211,7 @@ class ModuleArchitecture(Architecture):
                 num_classes,
                 where=str(self.loaded.reference),
                 outputs=self.config.outputs,
-                locate=self.loaded.locate,
+                loaded=self.loaded,
                 trains=load_weights is None,
             )
         except ModuleError as error:
@@ -217,10 +225,10 @@ class ModuleArchitecture(Architecture):
 
         with preserved_state():
             module = self.create(image_shape)
-        outputs, locate = self.config.outputs, self.loaded.locate
+        outputs, loaded = self.config.outputs, self.loaded
         try:
             check_classifier(
-                module, image_shape, num_classes, where=self.text, outputs=outputs, locate=locate
+                module, image_shape, num_classes, where=self.text, outputs=outputs, loaded=loaded
             )
         except ModuleError as error:
             raise self.loaded.explained(error) from error

@@ -1,28 +1,37 @@
 """Probe a module before it is used as a classifier, by a few passes: what stands in the way of that."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import convsmith
 from convsmith.errors import ModuleError, Problem
 from convsmith.modules.config import Outputs
-from convsmith.modules.limits import Locate, limited, raising_place
-from convsmith.modules.outputs import recognize_outputs
+from convsmith.modules.constructor_arguments import with_channels, with_classes
+from convsmith.modules.creation import create_for
+from convsmith.modules.hidden_state import counters, differences, hidden_values
+from convsmith.modules.limits import limited
+from convsmith.modules.loaded import LoadedModule
+from convsmith.modules.outputs import output_notes, output_problem, recognize_outputs
+from convsmith.modules.passes import Passes, line_of
+from convsmith.modules.state import copy_state
+from convsmith.system.rng import global_draws, seed_everything
 from convsmith.text import plural
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.isolation import preserved_state
-from convsmith.tracing.members import named_parameters, unregistered
+from convsmith.tracing.members import hidden_methods, named_modules, named_parameters, unregistered
 
+ImageShape = tuple[int, int, int]
 _IMAGES = 4
 _LISTED = 5
-# Sizes that images often have, to name one that the module accepts.
-_USUAL_SHAPES = tuple((channels, side, side) for side in (32, 28, 64, 96, 224) for channels in (3, 1))
-_OTHER_CODE = (str(Path(convsmith.__file__).parent), str(Path(torch.__file__).parents[1]))
+# Of the same images in evaluation mode, if the net draws random numbers there: it may use them rarely.
+_REPETITIONS = 5
+# Far above the rounding of other batch sizes.
+_RTOL, _ATOL = 1e-3, 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,52 +40,24 @@ class Probe:
 
     Attributes:
         outputs: The meaning of the outputs, by their values.
-        draws: Whether a forward pass in training mode draws random numbers from PyTorch's global generator,
-            other than by `nn.Dropout`.
+        in_order: Whether the microbatches of a training must run one after the other: a forward pass draws
+            from a global generator, other than by `nn.Dropout`, or writes into parameters.
         notes: What a user should know, one sentence each.
     """
 
     outputs: Outputs
-    draws: bool = False
+    in_order: bool = False
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _UserCode:
-    """Names the module, and places in its files, in errors.
-
-    Attributes:
-        trains: Whether the module is to be trained, which decides what the user can change.
-    """
-
-    where: str
-    locate: Locate
-    trains: bool
-
-    def place_of(self, error: BaseException) -> str:
-        return raising_place(error, self.locate) or self.where
-
-    def run(self, net: nn.Module, images: Tensor, activity: str) -> Tensor:
-        try:
-            outputs: Tensor = net(images)
-        except Exception as error:
-            shape = tuple(images.shape[1:])
-            raise ModuleError(
-                f"{activity} fails on images of {_text(shape)}: {type(error).__name__}: {_first_line(error)}",
-                where=self.place_of(error),
-                fix=_fix_of(net, shape),
-            ) from error
-        return outputs
 
 
 def probe_classifier(
     module: nn.Module,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     num_classes: int,
     *,
     where: str,
     outputs: Outputs | None = None,
-    locate: Locate | None = None,
+    loaded: LoadedModule | None = None,
     trains: bool = True,
 ) -> Probe:
     """Run copies of a module on noise, in evaluation mode and, if it is to be trained, in training mode.
@@ -87,101 +68,257 @@ def probe_classifier(
         num_classes: Of the data.
         where: The module, for messages.
         outputs: The meaning of its outputs; by default it is recognised by their values.
-        locate: Returns the place of a frame in the user's files; by default the line of a Python file.
+        loaded: Where the module is from, if it was loaded.
         trains: Whether it is to be trained. Otherwise its weights are those to evaluate.
 
     Raises:
         ModuleError: It cannot be used as a classifier of such images: it has layers in plain lists, fails,
-            returns anything but `(N, num_classes)` finite numbers, is random in evaluation mode, or creates
-            layers while it runs. If it is to be trained: it has no parameters that learn, or fails backwards.
+            returns anything but `(N, num_classes)` finite numbers, is random in evaluation mode, creates
+            layers while it runs, or computes with more than its `state_dict` holds. If it is to be trained:
+            it has no parameters that learn, or fails backwards.
 
     Example:
         >>> net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(1))
         >>> probe_classifier(net, (1, 8, 8), 10, where="net").outputs
         'log_probabilities'
     """
-    problems = list(_member_problems(module, where, trains=trains))
-    if problems:
+    if problems := list(_member_problems(module, where, trains=trains)):
         raise ModuleError.of(problems)
-    images = _noise(image_shape)
-    with preserved_state(), limited("the net", where, locate or _line):
-        user_code = _UserCode(where=where, locate=locate or _line, trains=trains)
-        values = _evaluate(module, images, num_classes, user_code)
-        meaning = _meaning(values, outputs, where)
-        notes = [*_output_notes(meaning, trains=trains), *_batch_notes(module, images, values)]
-        notes += _train(module, images, user_code) if trains else []
-        draws = trains and _draws(module, images)
-    return Probe(outputs=meaning, draws=draws, notes=tuple(notes))
+    prober = _Prober(module, image_shape, num_classes, where, loaded, trains=trains)
+    with prober.limits():
+        evaluated = prober.evaluate()
+        meaning = _meaning(evaluated, outputs, where)
+        notes = [*output_notes(meaning, trains=trains), *prober.batch_notes(evaluated)]
+        if trains:
+            prober.train()
+            notes += [*prober.gradient_notes(), *prober.resumption_notes(), *prober.print_notes()]
+        prober.compare_with_new_instance()
+    return Probe(outputs=meaning, in_order=prober.draws or prober.writes, notes=tuple(notes))
 
 
 def check_classifier(
     module: nn.Module,
-    image_shape: tuple[int, int, int],
+    image_shape: ImageShape,
     num_classes: int,
     *,
     where: str,
     outputs: Outputs | None = None,
-    locate: Locate | None = None,
+    loaded: LoadedModule | None = None,
 ) -> None:
     """Run a copy of a module on noise in evaluation mode; the arguments are those of `probe_classifier`.
 
     Raises:
         ModuleError: It does not classify such images.
     """
-    user_code = _UserCode(where=where, locate=locate or _line, trains=False)
-    with preserved_state(), limited("the net", where, locate or _line):
-        values = _evaluate(module, _noise(image_shape), num_classes, user_code)
-        _meaning(values, outputs, where)
-
-
-def _noise(image_shape: tuple[int, int, int]) -> Tensor:
-    return torch.randn(_IMAGES, *image_shape, generator=torch.Generator().manual_seed(0))
+    prober = _Prober(module, image_shape, num_classes, where, loaded, trains=False)
+    with prober.limits():
+        _meaning(prober.evaluate(), outputs, where)
 
 
 def _member_problems(module: nn.Module, where: str, *, trains: bool) -> Iterator[Problem]:
-    if hidden := unregistered(module):
-        names = ", ".join(list(hidden)[:_LISTED])
+    if hidden := hidden_methods(module):
+        yield Problem(
+            what=f"attributes hide methods of torch.nn.Module: {_listed(hidden)}",
+            where=where,
+            fix="give them other names",
+        )
+    if plain := unregistered(module):
+        names = _listed(list(plain))
         yield Problem(
             what=f"layers in a plain list or dictionary are neither trained nor saved: {names}",
             where=where,
             fix="keep them in nn.ModuleList, nn.ModuleDict or nn.Sequential, and weights in nn.Parameter",
         )
     parameters = named_parameters(module)
-    if trains and not hidden and not any(each.requires_grad for each in parameters.values()):
+    if trains and not plain and not any(each.requires_grad for each in parameters.values()):
         what = "all its parameters are frozen" if parameters else "it has no parameters"
         fix = (
             "set requires_grad=True for those to train" if parameters else "name a net with layers that learn"
         )
         yield Problem(what=f"{what}, so that there is nothing to train", where=where, fix=fix)
-
-
-def _evaluate(module: nn.Module, images: Tensor, num_classes: int, code: "_UserCode") -> Tensor:
-    """Return the outputs in evaluation mode; raise ModuleError if they are not those of a classifier."""
-    net = copy_module(module).eval()
-    names = set(net.state_dict())
-    with torch.no_grad():
-        outputs = code.run(net, images, "the forward pass")
-        if problem := _output_problem(outputs, len(images), num_classes, trains=code.trains):
-            raise ModuleError(problem.what, where=code.where, fix=problem.fix)
-        if new := set(net.state_dict()) - names:
-            raise ModuleError(
-                f"the forward pass creates layers: {', '.join(sorted(new)[:_LISTED])}",
-                where=code.where,
-                fix="create them in __init__, or use lazy layers such as nn.LazyLinear",
-            )
-        if not bool(torch.isfinite(outputs).all()):
-            what = f"the outputs {'of the initial weights ' if code.trains else ''}are not finite"
-            raise ModuleError(what, where=code.where, fix="check the forward pass on torch.randn images")
-        torch.manual_seed(1)
-        again = code.run(net, images, "the forward pass")
-    if not torch.equal(outputs, again):
-        raise ModuleError(
-            "in evaluation mode two forward passes of the same images differ",
-            where=code.where,
-            fix="make dropout and the like depend on the mode, as in F.dropout(x, training=self.training)",
+    extra = [path for path, each in named_modules(module).items() if _has_extra_state(each)]
+    if extra:
+        yield Problem(
+            what=f"get_extra_state is not saved: {_listed([path or 'the net itself' for path in extra])}",
+            where=where,
+            fix="keep tensors in buffers: self.register_buffer(name, tensor)",
         )
-    assert isinstance(outputs, Tensor), "as checked"
-    return outputs
+
+
+def _has_extra_state(module: nn.Module) -> bool:
+    return type(module).get_extra_state is not nn.Module.get_extra_state
+
+
+class _Prober:
+    """Runs copies of a module.
+
+    Attributes:
+        draws: Whether a training pass draws from a global generator, `nn.Dropout` left out.
+        writes: Whether a training pass changes parameters.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        image_shape: ImageShape,
+        num_classes: int,
+        where: str,
+        loaded: LoadedModule | None,
+        *,
+        trains: bool,
+    ) -> None:
+        self.trains = trains
+        self.module, self.shape, self.num_classes = module, image_shape, num_classes
+        self.where, self.loaded = where, loaded
+        self.passes = Passes(where=where, locate=loaded.locate if loaded else line_of)
+        if loaded:
+            self.passes.with_channels = partial(with_channels, loaded, image_shape)
+        self.images = torch.randn(_IMAGES, *image_shape, generator=torch.Generator().manual_seed(0))
+        self.draws = self.writes = False
+        self.trained = copy_module(module)
+        self.without_gradient: list[str] = []
+        self.counters: list[str] = []
+
+    @contextmanager
+    def limits(self) -> Iterator[None]:
+        """Limit the time of the passes, and restore the state of the process after the block."""
+        with preserved_state(), limited("the net", self.where, self.passes.locate):
+            yield
+
+    def evaluate(self) -> Tensor:
+        """Return the outputs in evaluation mode; raise ModuleError if they are not those of a classifier."""
+        net, names = copy_module(self.module), set(self.module.state_dict())
+        net.eval()
+        before = global_draws()
+        with torch.no_grad():
+            outputs = self._classify(net, "")
+            if new := set(net.state_dict()) - names:
+                raise self._error(
+                    f"the forward pass creates layers: {_listed(sorted(new))}",
+                    "create them in __init__, or use lazy layers such as nn.LazyLinear",
+                )
+            if not bool(torch.isfinite(outputs).all()):
+                what = f"the outputs {'of the initial weights ' if self.trains else ''}are not finite"
+                raise self._error(what, "check the forward pass on torch.randn images")
+            torch.manual_seed(1)
+            for _ in range(1 if before == global_draws() else _REPETITIONS):
+                if not torch.equal(outputs, self._classify(net, "")):
+                    raise self._error(
+                        "in evaluation mode two forward passes of the same images differ",
+                        "make dropout and the like depend on the mode, as in "
+                        "F.dropout(x, training=self.training)",
+                    )
+        return outputs
+
+    def train(self) -> None:
+        """Run a copy forwards and backwards, then forwards again without `nn.Dropout`."""
+        net = self.trained
+        before = {name: each.detach().clone() for name, each in named_parameters(net).items()}
+        net.train()
+        outputs = self._classify(net, " in training mode")
+        gradients = self.passes.gradients(net, outputs)
+        self.without_gradient = [name for name, each in gradients.items() if each is None]
+        once = counters(net)
+        dropouts = [
+            each for each in named_modules(net).values() if type(each) is nn.Dropout and each.training
+        ]
+        for each in dropouts:
+            each.training = False
+        draws = global_draws()
+        with torch.no_grad():
+            self.passes.forward(net, self.images)
+        self.draws = draws != global_draws()
+        for each in dropouts:
+            each.training = True
+        now = named_parameters(net)
+        self.writes = any(not torch.equal(value, now[name]) for name, value in before.items())
+        self.counters = differences(once, counters(net))
+
+    def compare_with_new_instance(self) -> None:
+        """Raise ModuleError if another instance with the weights of the trained one computes otherwise."""
+        new = create_for(self.loaded, self.shape) if self.loaded else copy_module(self.module)
+        try:
+            new.load_state_dict(self.trained.state_dict())
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise self._error(
+                f"its weights do not fit another instance: {' '.join(str(error).split())[:300]}",
+                "create the same layers and buffers, of the same shapes, each time",
+            ) from error
+        trained = copy_module(self.trained)
+        trained.eval()
+        new.eval()
+        with torch.no_grad():
+            same = _are_close(
+                self.passes.forward(trained, self.images), self.passes.forward(new, self.images)
+            )
+        if not same:
+            names = _listed(differences(hidden_values(trained), hidden_values(new)))
+            of_what = f": {names}" if names else ""
+            raise self._error(
+                "another instance with its weights computes something else, since its state_dict does not "
+                f"hold all that it computes with{of_what}",
+                "keep such tensors in buffers: self.register_buffer(name, tensor), without persistent=False",
+            )
+
+    def resumption_notes(self) -> list[str]:
+        """Return a note on state that changes in training and that no checkpoint holds."""
+        resumed, trained = copy_module(self.module), copy_module(self.trained)
+        copy_state(trained, resumed)
+        changed = differences(hidden_values(resumed), hidden_values(trained))
+        # Other images: layers that take their weights from the first images do it again.
+        if _are_close(self._trained_outputs(resumed), self._trained_outputs(trained)):
+            if not self.counters:
+                return []
+            changed = self.counters
+        what = _listed(changed) or "something that is neither a parameter nor a buffer"
+        note = f"training changes {what}, which no checkpoint holds: a resumed training may differ from an"
+        remedy = "keep numbers and tensors in buffers, and draw from PyTorch's global generator"
+        return [f"{note} uninterrupted one; {remedy}"]
+
+    def _trained_outputs(self, net: nn.Module) -> object:
+        net.train()
+        seed_everything(2)
+        with torch.no_grad():
+            return self.passes.forward(net, 2 * self.images.flip(0))
+
+    def batch_notes(self, outputs: Tensor) -> list[str]:
+        """Return a note if the outputs for an image depend on the other images of its batch."""
+        net = copy_module(self.module)
+        net.eval()
+        with torch.no_grad():
+            pair = self.passes.forward(net, self.images[:2])
+        if _are_close(pair, outputs[:2]):
+            return []
+        note = "in evaluation mode its outputs for an image depend on the other images of the batch"
+        return [f"{note}, so that accuracy and predictions depend on the batch size"]
+
+    def gradient_notes(self) -> list[str]:
+        """Return a note on parameters without a gradient."""
+        if not self.without_gradient:
+            return []
+        count = plural(len(self.without_gradient), "parameter")
+        return [
+            f"no gradient reaches {count}, which only weight decay changes: {_listed(self.without_gradient)}"
+        ]
+
+    def print_notes(self) -> list[str]:
+        return ["its forward pass prints text, in each step"] if self.passes.prints else []
+
+    def _classify(self, net: nn.Module, mode: str) -> Tensor:
+        outputs = self.passes.forward(net, self.images, f"the forward pass{mode}")
+        problem = output_problem(
+            outputs, len(self.images), self.num_classes, f"forward{mode}", trains=self.trains
+        )
+        if problem is not None:
+            better = ""
+            if self.trains and self.loaded and isinstance(outputs, Tensor):
+                better = with_classes(self.loaded, self.shape, self.num_classes)
+            raise self._error(problem.what, f"write {better}" if better else problem.fix)
+        assert isinstance(outputs, Tensor), "as checked"
+        return outputs
+
+    def _error(self, what: str, fix: str) -> ModuleError:
+        return ModuleError(what, where=self.where, fix=fix)
 
 
 def _meaning(outputs: Tensor, stated: Outputs | None, where: str) -> Outputs:
@@ -200,130 +337,9 @@ def _meaning(outputs: Tensor, stated: Outputs | None, where: str) -> Outputs:
     return stated or by_values
 
 
-def _fix_of(net: nn.Module, shape: tuple[int, ...]) -> str:
-    """Return a size of images that the net accepts, if it is the size that does not fit."""
-    in_python = f"check it in Python: net(torch.zeros(2, {', '.join(map(str, shape))}))"
-    if _accepts(net, shape):
-        return in_python
-    for usual in _USUAL_SHAPES:
-        if _accepts(net, usual):
-            channels = "" if usual[0] == shape[0] else f", with {plural(usual[0], 'channel')}"
-            resize = "" if usual[1:] == shape[1:] else f": data.resize={usual[1]}"
-            return f"it accepts images of {_text(usual)}{channels}{resize}"
-    return in_python
+def _are_close(one: Any, other: Any) -> bool:
+    return one.shape == other.shape and torch.allclose(one.float(), other.float(), rtol=_RTOL, atol=_ATOL)
 
 
-def _accepts(net: nn.Module, shape: tuple[int, ...]) -> bool:
-    try:
-        with torch.no_grad():
-            net(torch.zeros(2, *shape))
-    except Exception:  # noqa: BLE001 - whatever it is, the size does not fit
-        return False
-    return True
-
-
-def _output_problem(outputs: object, num_images: int, num_classes: int, *, trains: bool) -> Problem | None:
-    fix = f"return one tensor, the logits, of shape (N, {num_classes})"
-    if not isinstance(outputs, Tensor):
-        return Problem(what=f"forward returns {_described(outputs)}, expected the logits alone", fix=fix)
-    shape = tuple(outputs.shape)
-    expected = (num_images, num_classes)
-    if shape == expected and outputs.is_floating_point():
-        return None
-    if shape == expected:
-        return Problem(what=f"forward returns numbers of {outputs.dtype}, expected logits", fix=fix)
-    what = f"forward returns {shape} for {num_images} images, expected {expected}"
-    if len(shape) == 2 and shape[0] == num_images:
-        return Problem(
-            what=f"the net has {plural(shape[1], 'output')}, the data has {plural(num_classes, 'class')}",
-            fix=f"give its last layer {plural(num_classes, 'output')}, perhaps by an argument of the class"
-            if trains
-            else f"name data of {plural(shape[1], 'class')}, those that the weights were trained on",
-        )
-    if len(shape) > 2 and shape[:2] == expected and outputs.numel() == num_images * num_classes:
-        return Problem(what=what, fix="flatten them at the end of forward: x.flatten(1)")
-    if len(shape) == 2 and shape[1] == num_classes:
-        return Problem(
-            what=f"{what}; a view such as x.view(-1, {num_classes}) mixes positions and images",
-            fix="use images of the size that it was written for, data.resize=..., or pool before the view",
-        )
-    return Problem(what=what, fix=fix)
-
-
-def _described(value: object) -> str:
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, dict):
-        return f"a dictionary with {', '.join(map(repr, list(value)[:_LISTED]))}"
-    return f"a {type(value).__name__}"
-
-
-def _batch_notes(module: nn.Module, images: Tensor, outputs: Tensor) -> list[str]:
-    """Return a note if the outputs for an image depend on the other images of its batch."""
-    net = copy_module(module).eval()
-    with torch.no_grad():
-        pair = net(images[:2])
-    if torch.allclose(pair, outputs[:2], rtol=1e-3, atol=1e-4):
-        return []
-    note = "in evaluation mode its outputs for an image depend on the other images of the batch"
-    return [f"{note}, so that accuracy and predictions depend on the batch size"]
-
-
-def _train(module: nn.Module, images: Tensor, code: "_UserCode") -> list[str]:
-    """Run forward and backward pass in training mode; return notes on parameters without a gradient."""
-    net = copy_module(module).train()
-    outputs = code.run(net, images, "the forward pass in training mode")
-    try:
-        torch.autograd.backward(outputs.float().square().sum())
-    except Exception as error:
-        raise ModuleError(
-            f"the backward pass fails: {type(error).__name__}: {_first_line(error)}",
-            where=code.place_of(error),
-            fix="leave out in-place operations, .detach(), .data and NumPy in forward",
-        ) from error
-    without = [
-        name for name, each in named_parameters(net).items() if each.requires_grad and each.grad is None
-    ]
-    if not without:
-        return []
-    names = ", ".join(without[:_LISTED]) + ("" if len(without) <= _LISTED else ", ...")
-    return [f"no gradient reaches {plural(len(without), 'parameter')}, which stay as they are: {names}"]
-
-
-def _draws(module: nn.Module, images: Tensor) -> bool:
-    """Whether the outputs in training mode depend on PyTorch's global generator, dropout layers left out."""
-    results = []
-    for seed in (0, 1):
-        net = copy_module(module).train()
-        for each in net.modules():
-            if type(each) is nn.Dropout:
-                each.eval()
-        torch.manual_seed(seed)
-        with torch.no_grad():
-            results.append(net(images))
-    return not torch.equal(*results)
-
-
-def _output_notes(values: Outputs, *, trains: bool) -> list[str]:
-    if values == "log_probabilities":
-        return ["its outputs are log-probabilities, which cross-entropy takes as they are"]
-    if values == "probabilities" and not trains:
-        return ["its outputs are probabilities, whose logarithm is taken"]
-    if values == "probabilities":
-        note = "its outputs are probabilities, whose logarithm is taken: under cross-entropy alone such a net"
-        return [f"{note} trains badly; end it with the logits, or with log_softmax, to use it elsewhere"]
-    return []
-
-
-def _line(frame: FrameType, line: int) -> str:
-    """Return the line of a frame that runs the user's own code."""
-    file = frame.f_code.co_filename
-    return "" if file.startswith((*_OTHER_CODE, "<")) else f"{Path(file).name}, line {line}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")[:300]
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + ("" if len(names) <= _LISTED else ", ...")

@@ -18,6 +18,7 @@ from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.fit import analyze_recipe, check_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.system.device import choose_device, choose_precision, dtype_of, threads_for
+from convsmith.system.memory_format import to_device
 from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
 from convsmith.text import plural
@@ -117,9 +118,8 @@ class TrainingSession:
         return self.architecture.build(self.data.image_shape, new_generator(self.recipe.seed))
 
     def to_device(self, net: nn.Module) -> nn.Module:
-        """Move a net to the device, with channels last in memory, and return it."""
-        moved: nn.Module = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return moved
+        """Move a net to the device, in place, and return it."""
+        return to_device(net, self.device)
 
     def fit(
         self,
@@ -140,7 +140,7 @@ class TrainingSession:
                 recipe.train,
                 recipe.augment,
                 seed=recipe.seed,
-                draws=self.architecture.draws,
+                behaviour=self.architecture.behaviour,
                 teacher=teacher,
                 callbacks=callbacks,
                 profile=profile,
@@ -157,7 +157,7 @@ class TrainingSession:
             recipe.train,
             recipe.augment,
             seed=recipe.seed,
-            draws=self.architecture.draws,
+            behaviour=self.architecture.behaviour,
             profile=profile,
         )
 
@@ -171,7 +171,7 @@ class TrainingSession:
                 recipe.train,
                 recipe.augment,
                 seed=recipe.seed,
-                draws=self.architecture.draws,
+                behaviour=self.architecture.behaviour,
                 steps=steps,
                 teacher=teacher,
             )

@@ -43,6 +43,7 @@ from convsmith.runs.schema import (
     write_record,
 )
 from convsmith.system import files, folders, locks, paths, reading
+from convsmith.system.tensors import independent
 from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
@@ -315,8 +316,7 @@ class RunFolder:
         return epochs
 
     def write_weights(self, net: nn.Module) -> None:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(tensors))
+        files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(independent(net.state_dict())))
 
     def load_weights(self, net: nn.Module) -> None:
         """Load the weights into a net. Raises RunError if they are damaged or do not fit it."""

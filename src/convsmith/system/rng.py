@@ -1,8 +1,11 @@
-"""Random numbers: seeds, generators, and the state of PyTorch's global generators."""
+"""Random numbers: seeds, generators, and the state of the global generators."""
 
 import hashlib
-from contextlib import AbstractContextManager
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,14 +25,41 @@ def set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def own_random_state(device: torch.device) -> AbstractContextManager[None]:
-    """Restore PyTorch's global generators, of the CPU and the device, after the block."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+@contextmanager
+def own_random_state(device: torch.device) -> Iterator[None]:
+    """Restore the global generators after the block: of Python, of NumPy, of PyTorch on CPU and device."""
+    python, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 - a net may draw from it
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)  # noqa: NPY002
 
 
 def seed_everything(seed: int) -> None:
-    """Seed PyTorch's global generators. Dropout draws from them; everything else has its own generator."""
+    """Seed the global generators of Python, NumPy and PyTorch.
+
+    A net may draw from any of them; everything else has its own generator.
+
+    Args:
+        seed: From 0 to 2**32 - 1.
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     torch.manual_seed(seed)
+
+
+def global_draws() -> tuple[object, ...]:
+    """Return a value that changes when anything draws from a global generator of the CPU.
+
+    Example:
+        >>> before = global_draws()
+        >>> before == global_draws(), torch.rand(1).item() < 1, before == global_draws()
+        (True, True, False)
+    """
+    numbers = repr(np.random.get_state(legacy=False))  # noqa: NPY002
+    return random.getstate(), numbers, torch.get_rng_state().numpy().tobytes()
 
 
 def derive_seed(*key: int) -> int:

@@ -5,7 +5,7 @@ original.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CellType, FunctionType
 from typing import Any
 
@@ -20,8 +20,12 @@ from convsmith.tracing.members import named_modules
 _DEPTH = 4
 
 
-def copy_module(module: nn.Module) -> nn.Module:
+def copy_module(module: nn.Module, *, shared: Iterable[Tensor] = ()) -> nn.Module:
     """Return a deep copy.
+
+    Args:
+        module: It is unchanged.
+        shared: Tensors of the module that the copy has too, such as its parameters.
 
     Raises:
         ModuleError: The module cannot be copied.
@@ -39,6 +43,7 @@ def copy_module(module: nn.Module) -> nn.Module:
         # PyTorch does not copy random generators.
         generators = (each for each in vars(child).values() if isinstance(each, torch.Generator))
         memo |= {id(each): each.clone_state() for each in generators}
+    memo |= {id(each): each for each in shared}
     try:
         copied = copy.deepcopy(module, memo)
         # A compiled layer renews its functions itself.

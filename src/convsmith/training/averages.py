@@ -1,18 +1,21 @@
 """Averages of the weights of a net in training, with their own batch-norm statistics."""
 
-import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from convsmith.data.dataset import Split
 from convsmith.data.normalize import Normalizer, normalized_batches
+from convsmith.modules.state import BufferSnapshot, Layout, copy_buffers, state_of
 from convsmith.system.device import autocast
+from convsmith.system.rng import own_random_state
+from convsmith.tracing.copies import copy_module
+from convsmith.tracing.members import named_parameters
 from convsmith.training.config import Lookahead, TrainConfig
+from convsmith.training.modes import restored_modes
 from convsmith.training.state import copy_tensors
 
 # Enough images: the error of these statistics is far below that of batch statistics.
@@ -30,19 +33,33 @@ class AveragedWeights:
     """
 
     def __init__(self, net: nn.Module, share: float) -> None:
-        self.net = copy.deepcopy(net)
+        self.net = copy_module(net)
+        self.layout = Layout(net)
         self._move = get_ema_multi_avg_fn(1 - share)  # type: ignore[no-untyped-call]
+        self._measured: list[nn.Module] | None = None
 
     def move(self, net: nn.Module) -> None:
-        self._move(list(self.net.parameters()), list(net.parameters()), 0)
+        pairs = list(zip(_weights(self.net), _weights(net), strict=True))
+        averaged = [pair for pair in pairs if pair[0].is_floating_point() or pair[0].is_complex()]
+        self._move(*map(list, zip(*averaged, strict=True)), 0)
 
-    def measure_statistics(self, train: Split, normalize: Normalizer, dtype: torch.dtype) -> None:
-        """Set the running statistics to those of images without augmentation."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the live tensors."""
+        return self.layout.select(state_of(self.net))
+
+    def measure_statistics(
+        self, net: nn.Module, train: Split, normalize: Normalizer, dtype: torch.dtype
+    ) -> None:
+        """Set the running statistics to those of images without augmentation, other buffers to the net's."""
+        copy_buffers(net, self.net)
         # A split is sorted by the hashes of its images, so the first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
         size = statistics_batch_size(len(images))
-        with autocast(normalize.mean.device, dtype), _without_dropout(self.net):
-            set_statistics(self.net, normalized_batches(images, normalize, size))
+        with autocast(normalize.mean.device, dtype):
+            if self._measured is None:
+                first = next(normalized_batches(images, normalize, size))
+                self._measured = layers_with_statistics(self.net, first)
+            set_statistics(self.net, normalized_batches(images, normalize, size), self._measured)
 
 
 class WeightAverage(AveragedWeights):
@@ -105,10 +122,10 @@ class WeightAverages:
         """Return the live tensors of `average` and `lookahead`, as far as they exist."""
         state = {}
         if self.average:
-            tensors = self.average.net.state_dict()
+            tensors = self.average.state_dict()
             state["average"] = {f"module.{name}": tensor for name, tensor in tensors.items()}
         if self.lookahead:
-            state["lookahead"] = dict(self.lookahead.net.state_dict())
+            state["lookahead"] = self.lookahead.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
@@ -135,43 +152,58 @@ def statistics_batch_size(num_images: int) -> int:
 
 
 @torch.no_grad()
-def set_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+def set_statistics(net: nn.Module, batches: Iterable[Tensor], layers: Sequence[nn.Module]) -> None:
     """Set the running statistics of a net to the means of those of batches, each image with the same weight.
 
+    All other layers, such as dropout of any kind, are in evaluation mode. A layer that is no norm of
+    PyTorch's moves its statistics by its own rule, from where they are.
+
     Args:
-        net: Its training mode and the momenta of its norms are restored.
+        net: The modes of its layers and the momenta of its norms are restored.
         batches: Images `(N, C, H, W)`, each batch of any size that its norms can normalise.
+        layers: From `layers_with_statistics`.
     """
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-    seen, training = 0, net.training
-    net.train()
-    for images in batches:
-        seen += len(images)
+    with restored_modes(net):
+        net.eval()
+        for layer in layers:
+            layer.training = True
+        norms = [layer for layer in layers if isinstance(layer, _NormBase)]
+        momenta = [norm.momentum for norm in norms]
         for norm in norms:
-            norm.momentum = len(images) / seen
-        net(images)
-    net.train(training)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+            norm.reset_running_stats()
+        seen = 0
+        for images in batches:
+            seen += len(images)
+            for norm in norms:
+                norm.momentum = len(images) / seen
+            net(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+@torch.no_grad()
+def layers_with_statistics(net: nn.Module, images_NCHW: Tensor) -> list[nn.Module]:  # noqa: N803 - shape suffix
+    """Return the layers whose own buffers a training pass changes. The net is unchanged afterwards.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GroupNorm(2, 4))
+        >>> layers_with_statistics(net, torch.randn(2, 3, 8, 8)) == [net[1]]
+        True
+    """
+    snapshot = BufferSnapshot([net])
+    with restored_modes(net), own_random_state(images_NCHW.device):
+        net.train()
+        net(images_NCHW)
+    changed = snapshot.changed()
+    snapshot.restore()
+    return changed
+
+
+def _weights(net: nn.Module) -> list[Tensor]:
+    return list(named_parameters(net).values())
 
 
 def _copy_weights(source: nn.Module, target: nn.Module) -> None:
     with torch.no_grad():
-        for weights, copied in zip(source.parameters(), target.parameters(), strict=True):
+        for weights, copied in zip(_weights(source), _weights(target), strict=True):
             copied.copy_(weights)
-
-
-@contextmanager
-def _without_dropout(net: nn.Module) -> Iterator[None]:
-    """Disable dropout: activations vary more with it than in the evaluation."""
-    dropouts = {module: module.p for module in net.modules() if isinstance(module, nn.Dropout)}
-    try:
-        for module in dropouts:
-            module.p = 0.0
-        yield
-    finally:
-        for module, p in dropouts.items():
-            module.p = p

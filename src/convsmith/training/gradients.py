@@ -6,7 +6,6 @@ summed in the order of the microbatches, so that the result does not depend on t
 prepare the images of the next batch while another core sums the gradients and updates the weights.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -18,12 +17,16 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from convsmith.data.pipeline import Batch, BatchSpec, Pipeline
+from convsmith.modules.behaviour import PLAIN, Behaviour
+from convsmith.modules.state import BufferSnapshot, Layout, merge_buffers
 from convsmith.system.device import autocast, torch_threads
 from convsmith.system.rng import seed_everything
+from convsmith.tracing.copies import copy_module
+from convsmith.tracing.members import named_buffers, named_parameters
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
 from convsmith.training.kernels.backward import backward_workarounds
-from convsmith.training.kernels.dropout import use_fast_dropout
+from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
 from convsmith.training.profiler import Profile
 from convsmith.training.state import copy_tensors
 
@@ -43,7 +46,7 @@ class GradientWorkers:
     """Computes the gradients of a net's parameters on replicas of the net.
 
     Args:
-        net: On the device, channels last. The replicas share its parameters.
+        net: On the device. A single replica is the net itself, several share its parameters.
         pipeline: Makes the batches. Dropout uses its seed too.
         label_smoothing: Share of each target that is spread over all classes.
         dtype: Data type of the forward pass.
@@ -51,8 +54,7 @@ class GradientWorkers:
         profile: Collects the time of each phase.
         teacher: Teacher for knowledge distillation.
         compiled: Whether to compile the replicas, for each input shape on its first use.
-        draws: Whether the net draws random numbers from PyTorch's global generator. Its microbatches then
-            run one after the other, each with its own seed.
+        behaviour: What the net needs.
     """
 
     def __init__(
@@ -66,22 +68,23 @@ class GradientWorkers:
         profile: Profile,
         teacher: Teacher | None = None,
         compiled: bool = False,
-        draws: bool = False,
+        behaviour: Behaviour = PLAIN,
     ) -> None:
-        self.teacher, self.draws = teacher, draws
+        self.teacher, self.behaviour = teacher, behaviour
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        self.parameters = [each for each in named_parameters(net).values() if each.requires_grad]
         self.generators = [torch.Generator() for _ in range(num_microbatches)]
-        self.replicas = [_replica(net, share_buffers=num_microbatches == 1) for _ in self.generators]
-        threads = torch.get_num_threads() if pipeline.device.type == "cpu" else 1
+        self.modules = [net] if num_microbatches == 1 else [_replica(net) for _ in self.generators]
+        self.layout = Layout(net)
+        self.replicas, threads = self.modules, torch.get_num_threads() if pipeline.device.type == "cpu" else 1
         if compiled:
             # `torch.compile` does not support our dropout. PyTorch's has one generator, so order matters.
-            self.replicas, threads = compiled_nets(self.replicas), 1
+            self.replicas, threads = compiled_nets(self.modules), 1
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
                 use_fast_dropout(replica, generator)
-        self.num_workers = 1 if draws else min(num_microbatches, threads)
+        self.num_workers = 1 if behaviour.in_order else min(num_microbatches, threads)
         self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
         self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
 
@@ -110,7 +113,7 @@ class GradientWorkers:
         results = [future.result() for future in futures]
         *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], weights)
         for parameter, gradient in zip(self.parameters, total, strict=True):
-            parameter.grad = gradient
+            parameter.grad = _in_layout_of(parameter, gradient)
         return BatchResult(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
 
     def warm_up(self, num_images: int, image_size: int | None) -> None:
@@ -118,14 +121,11 @@ class GradientWorkers:
 
         The running statistics of the net do not change.
         """
-        buffers = [buffer for replica in self.replicas for buffer in replica.buffers()]
-        before = [buffer.clone() for buffer in buffers]
+        before = BufferSnapshot(self.modules)
         batch = BatchSpec(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
         for spec, inputs in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
             self._forward_backward(spec, inputs)
-        with torch.no_grad():
-            for buffer, value in zip(buffers, before, strict=True):
-                buffer.copy_(value)
+        before.restore()
 
     def norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients, a scalar on the device; not finite if one is not."""
@@ -137,21 +137,16 @@ class GradientWorkers:
 
     def sync_statistics(self) -> None:
         """Set the running statistics of the net to the mean of those of the replicas."""
-        if len(self.replicas) == 1:
-            return
-        with torch.no_grad():
-            for buffer, *collected in zip(
-                self.net.buffers(), *(replica.buffers() for replica in self.replicas), strict=True
-            ):
-                stacked = torch.stack(collected)
-                buffer.copy_(stacked.mean(0) if buffer.is_floating_point() else stacked[0])
+        if len(self.modules) > 1:
+            merge_buffers(self.modules, self.net)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return the live norm statistics of each microbatch, `part<i>`, if there are several."""
-        if len(self.replicas) == 1:
+        if len(self.modules) == 1:
             return {}
         return {
-            f"part{number}": dict(replica.named_buffers()) for number, replica in enumerate(self.replicas)
+            f"part{number}": self.layout.select(named_buffers(module))
+            for number, module in enumerate(self.modules)
         }
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
@@ -161,11 +156,15 @@ class GradientWorkers:
             RunError: They do not fit the net, or are missing.
         """
         for component, buffers in self.state_dict().items():
-            copy_tensors(component, state.pop(component, {}), buffers)
+            saved = state.pop(component, {})
+            # Early versions saved the names of compiled nets.
+            saved = {name.removeprefix("_orig_mod."): tensor for name, tensor in saved.items()}
+            copy_tensors(component, saved, buffers)
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and give the net its plain layers back."""
         self.pool.shutdown()
+        use_plain_dropout(self.net)
 
     def _prepare(self, batch: BatchSpec) -> list[Future[Batch]]:
         return [self.pool.submit(self._load, spec) for spec in batch.split(len(self.replicas))]
@@ -184,15 +183,19 @@ class GradientWorkers:
         with self.profile.phase("forward"):
             seed = spec.derive_seed(self.pipeline.seed, _DROPOUT)
             self.generators[spec.part].manual_seed(seed)
-            if self.draws:
+            if self.behaviour.in_order:
                 seed_everything(seed)
-            with autocast(device, self.dtype), backward_workarounds(device, self.dtype):
+            with (
+                self.behaviour.guard("the forward pass in training"),
+                autocast(device, self.dtype),
+                backward_workarounds(device, self.dtype),
+            ):
                 logits = self.replicas[spec.part](batch.images)
             # In fp32: the sum over the classes loses digits in bf16.
             loss = self.criterion(logits.float(), batch.targets)
             if self.teacher is not None and teacher_logits is not None:
                 loss = self.teacher.loss(loss, logits.float(), teacher_logits)
-        with self.profile.phase("backward"):
+        with self.profile.phase("backward"), self.behaviour.guard("the backward pass"):
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
         return loss.detach(), (logits.argmax(1) == batch.labels).sum(), list(gradients)
 
@@ -201,10 +204,9 @@ class GradientWorkers:
             return teacher.logits(images)
 
 
-def _replica(net: nn.Module, *, share_buffers: bool) -> nn.Module:
+def _replica(net: nn.Module) -> nn.Module:
     """Return a copy of a net that shares its parameters."""
-    shared = [*net.parameters(), *(net.buffers() if share_buffers else ())]
-    return copy.deepcopy(net, {id(tensor): tensor for tensor in shared})
+    return copy_module(net, shared=named_parameters(net).values())
 
 
 class _InlineExecutor(Executor):
@@ -219,6 +221,16 @@ class _InlineExecutor(Executor):
 def _thread_pool(num_workers: int) -> ThreadPoolExecutor:
     """Return threads that each compute on one core."""
     return ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Return a gradient in the memory layout of its parameter, which fused steps of optimizers assume.
+
+    `loss.backward()` does the same, `torch.autograd.grad` does not.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
 def _weighted_sum(gradients: Sequence[list[Tensor]], weights: Sequence[float]) -> list[Tensor]:

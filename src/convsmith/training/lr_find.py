@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import TrainingData
 from convsmith.errors import DivergedError
+from convsmith.modules.behaviour import PLAIN, Behaviour
 from convsmith.system.progress import track
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
 from convsmith.training.batches import shuffled_batches
@@ -59,7 +60,7 @@ def range_test(
     low: float = 1e-6,
     high: float = 10.0,
     steps: int = 200,
-    draws: bool = False,
+    behaviour: Behaviour = PLAIN,
     teacher: Teacher | None = None,
 ) -> RangeTest:
     """Train a net with a learning rate that grows from `low` to `high`. The weights are of no use afterwards.
@@ -74,7 +75,7 @@ def range_test(
         low: First learning rate of the first optimizer; others keep their ratio to it.
         high: Last learning rate.
         steps: Number of steps, at least 20.
-        draws: See `convsmith.training.trainer.fit`.
+        behaviour: See `convsmith.training.trainer.fit`.
         teacher: Teacher for knowledge distillation.
     """
     unused = dict.fromkeys(("lookahead", "progressive", "phases"))
@@ -85,7 +86,7 @@ def range_test(
         config.model_copy(update=ignored),
         augment,
         seed=seed,
-        draws=draws,
+        behaviour=behaviour,
         teacher=teacher,
     )
     rates = np.geomspace(low, high, steps)

@@ -1,7 +1,6 @@
 """Logits, features, loss and accuracy of a split."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.system import progress
 from convsmith.system.device import autocast
 from convsmith.system.memory import enough_memory
+from convsmith.training.modes import eval_mode
 
 EVALUATION_BATCH = 1000
 # Larger features would make the saved predictions larger than the data set.
@@ -156,20 +156,11 @@ def _batches_of_logits(
     with eval_mode(net):
         for images in normalized_batches(split.images, normalize, EVALUATION_BATCH):
             with enough_memory("evaluation", device), autocast(device, dtype):
-                logits = net(images).float().cpu()
+                # PyTorch computes a batch of one by other routines, which round differently; and a net may
+                # drop its dimension, as by `x.squeeze()`.
+                pair = images.expand(2, -1, -1, -1) if len(images) == 1 else images
+                logits = net(pair).float().cpu()[: len(images)]
             yield logits
-
-
-@contextmanager
-def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Set evaluation mode for the block, then restore the mode of every module."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def split_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:

@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from convsmith.modules.state import copy_buffers
+from convsmith.tracing.members import named_parameters
+from convsmith.training.classifier_layer import hidden_layers
+
 # The inverse standard deviation of the ReLU of a standard normal; other activations differ by a few percent.
 GAIN = math.sqrt(2 / (1 - 1 / math.pi))
 
@@ -31,8 +35,14 @@ class Standardization(nn.Module):
         return weight
 
 
-def standardize(net: nn.Module) -> None:
-    """Standardize the weights of all convolutions and linear layers except the last, the classifier.
+def standardize(net: nn.Module, classifier: nn.Module | None = None) -> None:
+    """Standardize the weights of all convolutions and linear layers except the classifier.
+
+    A layer whose weights are no plain parameter, such as one with spectral norm, stays as it is.
+
+    Args:
+        net: Changed in place.
+        classifier: The last layer that runs; by default the last one of the net.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
@@ -40,21 +50,29 @@ def standardize(net: nn.Module) -> None:
         >>> round(net[0].weight[0].norm().item(), 4), abs(net[0].weight.mean().item()) < 1e-6
         (1.7129, True)
     """
-    weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    for module in weighted[:-1]:
-        parametrize.register_parametrization(module, "weight", Standardization())
+    for module in hidden_layers(net, classifier):
+        if "weight" in module._parameters:  # noqa: SLF001 - a parametrized layer has a property
+            parametrize.register_parametrization(module, "weight", Standardization())
 
 
 def remove_standardization(net: nn.Module) -> None:
     """Replace the standardized layers of a net by plain ones with the same outputs, in place."""
     for module in net.modules():
-        if parametrize.is_parametrized(module, "weight"):
+        if _is_standardized(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+
+
+def _is_standardized(module: nn.Module) -> bool:
+    parametrizations = getattr(module, "parametrizations", None)
+    if not isinstance(parametrizations, nn.ModuleDict) or "weight" not in parametrizations:
+        return False
+    return any(isinstance(each, Standardization) for each in parametrizations["weight"].children())
 
 
 def copy_effective_weights(net: nn.Module, plain: nn.Module) -> None:
     """Copy the weights that a standardized net computes with into a net of the same layers without it."""
     with torch.no_grad():
-        for name, tensor in plain.state_dict().items():
-            path, _, attribute = name.rpartition(".")
-            tensor.copy_(getattr(net.get_submodule(path), attribute))
+        for path, tensor in named_parameters(plain).items():
+            owner, _, attribute = path.rpartition(".")
+            tensor.copy_(getattr(net.get_submodule(owner), attribute))
+    copy_buffers(net, plain)

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import copy
 import math
 import time
 from collections import deque
@@ -16,8 +15,11 @@ from convsmith.data.dataset import ImageDataset, Split, TrainingData
 from convsmith.data.normalize import normalized_batches
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, StoppedError
+from convsmith.modules.behaviour import PLAIN, Behaviour
+from convsmith.modules.state import Layout, copy_state, state_of
 from convsmith.system.device import choose_device, dtype_of
 from convsmith.system.memory import enough_memory, keep_freed_memory
+from convsmith.system.memory_format import to_device
 from convsmith.system.rng import (
     derive_seed,
     new_generator,
@@ -27,9 +29,11 @@ from convsmith.system.rng import (
     set_random_state,
 )
 from convsmith.system.signals import StopRequest
+from convsmith.tracing.copies import copy_module
 from convsmith.training.averages import WeightAverages
 from convsmith.training.batches import batch_sizes, num_batches, shuffled_batches, with_next
 from convsmith.training.callbacks import Callback, CallbackList, EpochStart
+from convsmith.training.classifier_layer import classifier_of
 from convsmith.training.compilation import compilation_errors
 from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
@@ -63,7 +67,7 @@ def fit(
     augment: AugmentConfig,
     *,
     seed: int,
-    draws: bool = False,
+    behaviour: Behaviour = PLAIN,
     teacher: Teacher | None = None,
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
@@ -79,8 +83,7 @@ def fit(
         augment: The `[augment]` table of a recipe.
         seed: Seed of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
             same machine with the same number of threads.
-        draws: Whether the net draws random numbers from PyTorch's global generator, other than by
-            `nn.Dropout`. Its microbatches then run one after the other.
+        behaviour: What the net needs.
         teacher: Teacher for knowledge distillation.
         callbacks: Called in this order.
         profile: Collects the time of each phase.
@@ -97,6 +100,7 @@ def fit(
         StoppedError: `stop` was requested. `on_checkpoint` has been called.
         RunError: `state` belongs to another net or optimizer.
         RecipeError: PyTorch cannot compile the net on this machine.
+        ModuleError: A pass of a user's own module fails.
     """
     trainer = Trainer(
         net,
@@ -104,7 +108,7 @@ def fit(
         config,
         augment,
         seed=seed,
-        draws=draws,
+        behaviour=behaviour,
         teacher=teacher,
         callbacks=callbacks,
         profile=profile,
@@ -119,7 +123,7 @@ def fit(
         finally:
             trainer.close()
             remove_standardization(net)
-    net.load_state_dict(trainer.eval_net.state_dict())
+    copy_state(trainer.eval_net, net)
     return tuple(trainer.history)
 
 
@@ -141,7 +145,7 @@ class Trainer:
         augment: AugmentConfig,
         *,
         seed: int,
-        draws: bool = False,
+        behaviour: Behaviour = PLAIN,
         callbacks: Sequence[Callback] = (),
         profile: Profile | None = None,
         teacher: Teacher | None = None,
@@ -158,11 +162,16 @@ class Trainer:
         self.dtype = dtype_of(config.precision)
         self.pipeline = Pipeline(data, augment, seed=seed, device=self.device)
         self.normalize = self.pipeline.normalize
-        self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net, self.behaviour = to_device(net, self.device), behaviour
         self.eval_net: nn.Module = net
-        self.plain_net = self._prepare_layers()
+        with behaviour.guard("the forward pass"):
+            pair = next(normalized_batches(data.train.images[:2], self.normalize, 2))
+            classifier = classifier_of(net, pair)
+        self.plain_net = self._prepare_layers(classifier)
+        self.layout = Layout(net)
+        self.finite = {name for name, tensor in state_of(net).items() if _is_finite(tensor)}
         self.num_batches = num_batches(len(data.train), config.batch_size)
-        self.optimizers = config.optimizer.build(net)
+        self.optimizers = config.optimizer.build(net, classifier)
         self.schedule = LearningRate(
             config.schedule,
             self.optimizers,
@@ -170,30 +179,33 @@ class Trainer:
             steps_per_epoch=self.num_batches,
         )
         self.averages = WeightAverages(net, config)
-        self.gradients = GradientWorkers(
-            net,
-            self.pipeline,
-            label_smoothing=config.label_smoothing,
-            dtype=self.dtype,
-            num_microbatches=config.num_microbatches,
-            profile=self.profile,
-            teacher=teacher,
-            compiled=config.compile,
-            draws=draws,
-        )
+        self.gradients = self._gradient_workers(teacher)
         self.pending = deque[_PendingStep]()
         # Whitening uses the training images, so its time counts as training.
         self.progress.seconds = self.seconds
 
-    def _prepare_layers(self) -> nn.Module | None:
+    def _gradient_workers(self, teacher: Teacher | None) -> GradientWorkers:
+        return GradientWorkers(
+            self.net,
+            self.pipeline,
+            label_smoothing=self.config.label_smoothing,
+            dtype=self.dtype,
+            num_microbatches=self.config.num_microbatches,
+            profile=self.profile,
+            teacher=teacher,
+            compiled=self.config.compile,
+            behaviour=self.behaviour,
+        )
+
+    def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:
         """Apply whitening and weight standardization; return a plain copy of the net for the latter."""
         if self.config.whitening:
             images = normalized_batches(self.data.train.images, self.normalize, WHITENING_IMAGES)
             whiten_first_layer(self.net, next(images))
         if not self.config.weight_standardization:
             return None
-        plain: nn.Module = copy.deepcopy(self.net)
-        standardize(self.net)
+        plain = copy_module(self.net)
+        standardize(self.net, classifier)
         return plain
 
     @property
@@ -212,7 +224,7 @@ class Trainer:
     def state_dict(self) -> TrainerState:
         """Return the state between two steps. Its tensors are live."""
         tensors = {
-            "net": dict(self.net.state_dict()),
+            "net": self.layout.select(state_of(self.net)),
             **self.averages.state_dict(),
             **self.gradients.state_dict(),
             "random": random_state(self.device),
@@ -234,7 +246,7 @@ class Trainer:
             RunError: The state belongs to another net or optimizer.
         """
         tensors = {name: dict(each) for name, each in state.tensors.items()}
-        copy_tensors("net", tensors.pop("net", {}), self.net.state_dict())
+        copy_tensors("net", tensors.pop("net", {}), self.layout.select(state_of(self.net)))
         self.averages.load_state_dict(tensors)
         self.gradients.load_state_dict(tensors)
         for index, optimizer in enumerate(self.optimizers):
@@ -322,13 +334,14 @@ class Trainer:
 
     def evaluate(self, split: Split) -> SplitMetrics:
         """Evaluate `eval_net`."""
-        return evaluate_split(self.eval_net, split, self.normalize, self.dtype)
+        with self.behaviour.guard("the forward pass in evaluation"):
+            return evaluate_split(self.eval_net, split, self.normalize, self.dtype)
 
     def _update_eval_net(self) -> nn.Module:
         """Return the net to evaluate, with the running statistics of its weights."""
         self.gradients.sync_statistics()
         if self.averages.kept:
-            self.averages.kept.measure_statistics(self.data.train, self.normalize, self.dtype)
+            self.averages.kept.measure_statistics(self.net, self.data.train, self.normalize, self.dtype)
         return self._export_weights()
 
     def _export_weights(self) -> nn.Module:
@@ -439,8 +452,9 @@ class Trainer:
 
     def _check_weights(self) -> None:
         """Raise DivergedError if a weight is not finite: an update with a finite loss can overflow."""
-        for name, tensor in self.net.state_dict().items():
-            if not bool(torch.isfinite(tensor).all()):
+        # A mask of attention, for example, is infinite from the beginning.
+        for name, tensor in state_of(self.net).items():
+            if name in self.finite and not _is_finite(tensor):
                 where = f"epoch {self.progress.epoch}, batch {self.progress.step - 1}"
                 raise self._diverged(where, f"{name} is not finite after this step, and is not saved")
 
@@ -451,3 +465,7 @@ class Trainer:
 
     def close(self) -> None:
         self.gradients.close()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())

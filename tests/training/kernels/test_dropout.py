@@ -1,10 +1,12 @@
 """Dropout against its definition."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from convsmith.training.kernels.dropout import Dropout, use_fast_dropout
+from convsmith.training.kernels.dropout import Dropout, use_fast_dropout, use_plain_dropout
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
@@ -41,3 +43,44 @@ def test_only_nn_dropout_is_replaced() -> None:
     assert [type(module) for module in found] == [Dropout, nn.Dropout2d, Dropout]
     assert [module.training for module in found] == [True, False, False]
     assert [module.p for module in found if isinstance(module, Dropout)] == [0.3, 0.1]
+
+
+def test_all_references_to_a_dropout_are_to_the_same_one() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = self.second = nn.Dropout(0.5)
+            self.plain = [self.first]
+
+    net, seen = Net(), list[nn.Module]()
+    net.first.register_forward_hook(lambda layer, _, __: seen.append(layer))
+    use_fast_dropout(net)
+    for each in (net.first, net.second, net.plain[0]):
+        each(torch.ones(2))
+    assert [type(each) for each in seen] == [Dropout] * 3
+    use_plain_dropout(net)
+    assert type(net.second) is nn.Dropout
+
+
+def test_copies_have_a_generator_in_the_same_state() -> None:
+    net = nn.Sequential(nn.Dropout(0.5))
+    use_fast_dropout(net, torch.Generator().manual_seed(3))
+    copied, ones = copy.deepcopy(net), torch.ones(100)
+    assert torch.equal(copied(ones), net(ones))
+
+
+@pytest.mark.parametrize("p", [0.25, 1.0])
+def test_dropout_in_place(p: float) -> None:
+    ones = torch.ones(1000)
+    dropped = Dropout(p, torch.Generator().manual_seed(1), inplace=True)(ones)
+    assert torch.equal(dropped, ones)
+    assert set(ones.tolist()) == ({0.0} if p == 1 else {0.0, torch.tensor(1 / (1 - p)).item()})
+
+
+def test_the_masks_of_strided_values_are_of_the_generator() -> None:
+    """A slice, and numbers of 64 bits: nothing is drawn from PyTorch's global generator."""
+    for values in (torch.ones(8, 6)[:, ::2], torch.ones(8, 3, dtype=torch.float64)):
+        before = torch.get_rng_state()
+        results = [Dropout(0.5, torch.Generator().manual_seed(4))(values) for _ in range(2)]
+        assert torch.equal(*results)
+        assert torch.equal(before, torch.get_rng_state())

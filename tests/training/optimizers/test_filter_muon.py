@@ -11,6 +11,7 @@ from convsmith.net.plan import plan
 from convsmith.system.rng import new_generator
 from convsmith.training.optimizers.filter_muon import FilterMuon
 from convsmith.training.optimizers.muon import Muon
+from convsmith.training.standardization import standardize
 
 
 def matrices(net: nn.Module, names: list[str]) -> list[Tensor]:
@@ -46,6 +47,47 @@ def test_muon_steps_are_orthogonal() -> None:
         assert cosine > 0.85
 
 
-def test_muon_needs_channels_last_filters() -> None:
-    with pytest.raises(ValueError, match="channels-last"):
-        FilterMuon([nn.Conv2d(3, 8, 3).get_parameter("weight")])
+def test_the_steps_do_not_depend_on_the_memory_format() -> None:
+    results = []
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 12, 2), nn.Flatten(), nn.Linear(48, 2)
+        )
+        net.to(memory_format=memory_format)  # type: ignore[call-overload]
+        muon, _ = Muon(lr=0.1).build(net)
+        assert isinstance(muon, FilterMuon)
+        images = torch.randn(4, 3, 5, 5)
+        for _ in range(3):
+            net(images).square().sum().backward()
+            muon.step()
+        results.append([bank.detach() for bank in muon.filters])
+    for one, other in zip(*results, strict=True):
+        # Newton-Schulz runs in bf16.
+        assert torch.allclose(one, other, atol=0.02)
+
+
+def test_filters_overlapping_in_memory_are_refused() -> None:
+    bank = nn.Parameter(torch.zeros(2, 3, 6, 3)[:, :, ::2])
+    with pytest.raises(ValueError, match="dense"):
+        FilterMuon([bank])
+
+
+def test_the_classifier_is_the_layer_that_runs_last() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 10, 1), nn.Conv2d(3, 3, 3))
+    for classifier, filters in ((None, [net[0].weight]), (net[0], [net[1].weight])):
+        muon, _ = Muon().build(net, classifier)
+        assert isinstance(muon, FilterMuon)
+        assert all(one is other for one, other in zip(muon.filters, filters, strict=True))
+
+
+def test_tied_and_standardized_filters_are_stepped_once() -> None:
+    first, second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+    second.weight = first.weight
+    net = nn.Sequential(first, second, nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1))
+    standardize(net)
+    muon, rest = Muon().build(net)
+    assert isinstance(muon, FilterMuon)
+    assert len(muon.filters) == 2
+    stepped = {id(each) for each in (*muon.filters, *rest.param_groups[0]["params"])}
+    assert stepped == {id(each) for each in net.parameters()}

@@ -6,18 +6,22 @@ random number, and the mask is applied bitwise. The generator makes the result i
 threads. Remove this when PyTorch's dropout is as fast and accepts a generator.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 # Integer types with the width of the masked values, by size in bytes, and their bits without the sign.
-_LANES = {2: (torch.int16, 15), 4: (torch.int32, 31)}
+_LANES = {2: (torch.int16, 15), 4: (torch.int32, 31), 8: (torch.int64, 63)}
 
 
 class Dropout(nn.Dropout):
     """Drop-in replacement of `nn.Dropout`.
 
-    Attributes:
-        generator: Random generator of the masks; None for PyTorch's global generator.
+    Args:
+        p: Probability of a zero.
+        generator: Random generator of the masks; by default PyTorch's global generator.
+        inplace: Whether the input gets the result too.
 
     Example:
         >>> dropped = Dropout(0.25)(torch.ones(1, 8, 64, 64))
@@ -25,17 +29,30 @@ class Dropout(nn.Dropout):
         ([0.0, 1.3333333730697632], 1.0)
     """
 
-    def __init__(self, p: float = 0.5, generator: torch.Generator | None = None) -> None:
-        super().__init__(p)
-        self.generator = generator
+    def __init__(
+        self, p: float = 0.5, generator: torch.Generator | None = None, *, inplace: bool = False
+    ) -> None:
+        super().__init__(p, inplace)
+        self.masks = _Masks(generator)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in nn.Dropout
         if not self.training or not self.p:
             return input
-        if input.device.type != "cpu" or input.element_size() not in _LANES or not _is_dense(input):
+        if input.device.type != "cpu" or input.element_size() not in _LANES or self.p == 1:
             return super().forward(input)
-        dropped: Tensor = _Drop.apply(input, self.p, self.generator)  # type: ignore[no-untyped-call]
-        return dropped
+        values = input if _is_dense(input) else input.contiguous()
+        dropped: Tensor = _Drop.apply(values, self.p, self.masks.generator)  # type: ignore[no-untyped-call]
+        return input.copy_(dropped) if self.inplace else dropped
+
+
+class _Masks:
+    """The generator of the masks. Copies of a net have one in the same state: PyTorch does not copy it."""
+
+    def __init__(self, generator: torch.Generator | None) -> None:
+        self.generator = generator
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Masks":
+        return _Masks(self.generator and self.generator.clone_state())
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -73,8 +90,27 @@ def _masked(values: Tensor, mask: Tensor, scale: float) -> Tensor:
 
 
 def use_fast_dropout(net: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Replace every `nn.Dropout` of a net by `Dropout`, in place."""
-    for module in list(net.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p, generator).train(child.training))
+    """Make every `nn.Dropout` of a net a `Dropout`, in place.
+
+    The objects stay the same, so that hooks and other references to them stay too.
+    """
+    for module in net.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = Dropout
+            module.__dict__["masks"] = _Masks(generator)
+
+
+def use_plain_dropout(net: nn.Module) -> None:
+    """Make every `Dropout` of a net an `nn.Dropout` again, in place.
+
+    Example:
+        >>> net = nn.Sequential(nn.Dropout())
+        >>> use_fast_dropout(net)
+        >>> use_plain_dropout(net)
+        >>> type(net[0]) is nn.Dropout, vars(net[0]).keys() == vars(nn.Dropout()).keys()
+        (True, True)
+    """
+    for module in net.modules():
+        if type(module) is Dropout:
+            del module.__dict__["masks"]
+            module.__class__ = nn.Dropout  # type: ignore[assignment]

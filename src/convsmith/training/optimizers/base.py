@@ -27,8 +27,13 @@ class OptimizerTable(Table):
     weight_decay: Fraction = Field(default=0.0, description="weight decay, as defined by the optimizer")
 
     @abstractmethod
-    def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
-        """Return the optimizers that together update all trainable parameters of a net."""
+    def build(self, net: "nn.Module", classifier: "nn.Module | None" = None) -> "list[torch.optim.Optimizer]":
+        """Return the optimizers that together update all trainable parameters of a net.
+
+        Args:
+            net: The net.
+            classifier: Its last layer that runs; by default the last one of the net.
+        """
 
     @abstractmethod
     def source(self) -> tuple[str, list[str]]:
@@ -58,7 +63,11 @@ class ElementwiseOptimizer(OptimizerTable):
         default=1.0, description="factor on the learning rate for the biases of normalization layers"
     )
 
-    def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
+    def build(
+        self,
+        net: "nn.Module",
+        classifier: "nn.Module | None" = None,  # noqa: ARG002 - Muon needs it
+    ) -> "list[torch.optim.Optimizer]":
         return [self.build_for(net)]
 
     def build_for(
@@ -67,12 +76,16 @@ class ElementwiseOptimizer(OptimizerTable):
         """Return the optimizer of all trainable parameters except those in `exclude`."""
         from torch import nn
 
+        from convsmith.tracing.members import named_parameters
+
         norms = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm  # noqa: SLF001 - the common base
         norm_biases = {
             module.bias for module in net.modules() if isinstance(module, norms) and module.bias is not None
         }
         excluded = set(exclude)
-        parameters = [each for each in net.parameters() if each.requires_grad and each not in excluded]
+        parameters = [
+            each for each in named_parameters(net).values() if each.requires_grad and each not in excluded
+        ]
         groups = [
             {"params": [each for each in parameters if each not in norm_biases], "lr": self.lr},
             {

@@ -5,6 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from convsmith.system.memory_format import is_channels_last
+from convsmith.training.classifier_layer import hidden_layers
 
 
 class FilterMuon(torch.optim.Muon):
@@ -13,36 +17,45 @@ class FilterMuon(torch.optim.Muon):
     Each filter bank is viewed as the matrix `(out, height * width * in)` in the same memory.
 
     Args:
-        filters: In channels-last order.
+        filters: With the channels first or last in memory.
         options: Keyword arguments of `torch.optim.Muon`.
     """
 
     def __init__(self, filters: Sequence[nn.Parameter], **options: Any) -> None:
         self.filters = filters
-        self.matrices = [nn.Parameter(_matrix(bank.detach())) for bank in filters]
+        self.matrices = [nn.Parameter(_matrix(bank.detach(), bank)) for bank in filters]
         for bank, matrix in zip(filters, self.matrices, strict=True):
             if bank.data_ptr() != matrix.data_ptr():
-                raise ValueError("Muon needs convolution filters in channels-last order")
+                raise ValueError("Muon needs dense convolution filters")
         super().__init__(self.matrices, **options)
 
     def step(self) -> None:  # type: ignore[override]
         for bank, matrix in zip(self.filters, self.matrices, strict=True):
-            matrix.grad = None if bank.grad is None else _matrix(bank.grad)
+            matrix.grad = None if bank.grad is None else _matrix(bank.grad, bank)
         super().step()  # type: ignore[no-untyped-call]
 
 
-def orthogonalizable_filters(net: nn.Module) -> list[nn.Parameter]:
-    """Return the filters of all convolutions except depthwise and grouped ones and the classifier.
+def orthogonalizable_filters(net: nn.Module, classifier: nn.Module | None = None) -> list[nn.Parameter]:
+    """Return the filters of all convolutions except depthwise and grouped ones and the classifier, each once.
 
     A depthwise filter is a short row, and no two rows share an input: there is nothing to orthogonalize.
     """
-    weighted = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    return [
-        module.get_parameter("weight")
-        for module in weighted[:-1]
-        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.weight.requires_grad
+    filters = [
+        _learned_weight(layer)
+        for layer in hidden_layers(net, classifier)
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1
     ]
+    trainable = [each for each in filters if each is not None and each.requires_grad]
+    return list({id(each): each for each in trainable}.values())
 
 
-def _matrix(bank: Tensor) -> Tensor:
-    return bank.permute(0, 2, 3, 1).flatten(1)
+def _learned_weight(layer: nn.Conv2d) -> nn.Parameter | None:
+    """Return the parameter that a layer learns as its weight; None if it is computed from several."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return dict(layer.get_submodule("parametrizations.weight").named_parameters()).get("original")
+    return dict(layer.named_parameters(recurse=False)).get("weight")
+
+
+def _matrix(bank: Tensor, like: Tensor) -> Tensor:
+    """Return the rows of a filter bank, their columns in the order of another bank in memory."""
+    return bank.permute(0, 2, 3, 1).flatten(1) if is_channels_last(like) else bank.flatten(1)

@@ -31,10 +31,10 @@ class Muon(OptimizerTable):
     ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations per step")
     rest: Annotated[Elementwise, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
 
-    def build(self, net: "nn.Module") -> "list[torch.optim.Optimizer]":
+    def build(self, net: "nn.Module", classifier: "nn.Module | None" = None) -> "list[torch.optim.Optimizer]":
         from convsmith.training.optimizers.filter_muon import FilterMuon, orthogonalizable_filters
 
-        filters = orthogonalizable_filters(net)
+        filters = orthogonalizable_filters(net, classifier)
         rest = self.rest.build_for(net, exclude=filters)
         if not filters:
             return [rest]
