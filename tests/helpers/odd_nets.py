@@ -1,6 +1,7 @@
 """Nets for 1x8x8 images and ten classes with what users write: own layers, ties, buffers, random numbers."""
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -243,13 +244,13 @@ class Functions(Base):
 
     def __init__(self) -> None:
         super().__init__()
-        self.step = lambda x: functional.relu(self.bn1(self.conv1(x)))
+        self.step: Callable[[Tensor], Tensor] = lambda x: functional.relu(self.bn1(self.conv1(x)))
         self.scale = torch.ones(1) * self.fc.weight.detach().mean()
         self.conv2.register_forward_hook(rectify)
 
     def features(self, x: Tensor) -> Tensor:
-        result: Tensor = self.conv2(self.step(x))
-        return result
+        maps: Tensor = self.conv2(self.step(x))
+        return maps
 
 
 class Frozen(Base):
