@@ -128,6 +128,17 @@ class Flat(nn.Module):
         return self.fc(images.flatten(1))
 
 
+class Mixing(nn.Module):
+    """Takes eight images of 8x8 for one, and two of 32x32 for four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(512, CLASSES)
+
+    def forward(self, images: Tensor) -> Any:
+        return self.fc(images.view(-1, 512))
+
+
 class Frozen(Net):
     def __init__(self) -> None:
         super().__init__()
@@ -152,6 +163,7 @@ FAULTS: list[tuple[type[nn.Module], str, str]] = [
     (WithNumPy, "the forward pass in training mode fails", "net(torch.zeros(2, 1, 8, 8))"),
     (NotFinite, "not finite", "torch.randn"),
     (Flat, "the forward pass fails on 4 images of 1x8x8", "it accepts images of 1x28x28: data.resize=28"),
+    (Mixing, "the forward pass fails on 4 images of 1x8x8", "check it in Python"),
     (Frozen, "all its parameters are frozen", "requires_grad"),
     (NoParameters, "it has no parameters", "layers that learn"),
 ]

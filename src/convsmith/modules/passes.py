@@ -127,10 +127,11 @@ def _accepts(net: nn.Module, shape: Sequence[int], dtype: torch.dtype | None = N
         if dtype is not None:
             net = net.to(dtype)
         with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-            net(torch.zeros(batch, *shape))
+            outputs = net(torch.zeros(batch, *shape))
     except Exception:  # noqa: BLE001 - whatever it is, the images do not fit
         return False
-    return True
+    # `x.view(-1, 320)` accepts images of any size whose numbers are a multiple, and mixes them.
+    return not isinstance(outputs, torch.Tensor) or outputs.shape[:1] == (batch,)
 
 
 def line_of(frame: FrameType, line: int) -> str:
