@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from PIL import Image
 
 import convsmith
@@ -21,6 +23,7 @@ from convsmith.briefs.schema import BlockPattern, Brief
 from convsmith.briefs.structure import LayerKind
 from convsmith.cli import run
 from convsmith.models.zoo import zoo_folder, zoo_name
+from convsmith.modules.load import load_module
 from convsmith.net.layers.layer import OPTIONS
 from convsmith.net.layers.registry import KINDS
 from convsmith.net.settings import NetSettings
@@ -52,11 +55,19 @@ def test_commands_are_extracted() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_commands_work(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_work(
+    command: str, tmp_path: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(zoo_folder("digits"), "digits-bundle")
     name, *arguments = shlex.split(command)[1:]
-    if name in {"recipes", "summary", "check", "format", "explain"} and not any(
+    if "--weights" in arguments:
+        write_example_files(tmp_path)
+        torch.save(load_module("mynet.py:Net").create().state_dict(), "net.pth")
+        Image.new("RGB", (60, 40)).save(tmp_path / "picture.png")
+        pictures = image_folder({"train": 2, "test": 2}, classes=tuple("abcdefghij"), size=32, colour=True)
+        assert run([name, *(str(pictures) if each == "cifar10" else each for each in arguments)]) == 0
+    elif name in {"recipes", "summary", "check", "format", "explain"} and not any(
         part.startswith("runs/") for part in arguments
     ):
         write_example_files(tmp_path)

@@ -251,7 +251,7 @@ def notes(run: Path) -> str:
 
 
 def test_notes_say_what_is_assumed(script: Script, run: Path, tmp_path: Path, without_pages: None) -> None:
-    assert "mean (0.5000) and the standard deviation (0.5000) of the recipe" in notes(run)
+    assert "mean (0.5000) and the standard deviation (0.5000), as named" in notes(run)
     assert "the order of the data's classes: 0, 1, 2" in notes(run)
     assert "convsmith split the test images off the data" in notes(run)
     result = cs.evaluate(script.target, weights=script / "checkpoint.pth", data="digits", runs=tmp_path)

@@ -172,9 +172,10 @@ def test_a_change_within_a_tick_of_the_clock_is_noticed(
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_every_option_that_decodes_counts() -> None:
-    """A field added to `[data]` counts, unless it is listed as one that only splits or stores."""
+    """A field added to `[data]` counts, unless it is listed as one that only splits, stores or normalises."""
     base = DataConfig(source="x")
     values = {"source": "y", "validation": 0.1, "test_fraction": 0.3, "split_seed": 5, "keep_in": "disk"}
+    values |= {"mean": (0.5,), "std": (0.5,)}
     assert decode_signature(base) == decode_signature(base.model_copy(update=values))
     for field in set(DataConfig.model_fields) - set(values):
         changed = base.model_copy(update={field: "another value"})

@@ -1,6 +1,7 @@
 """Commands for trained models: predict, export, eject."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -69,8 +70,9 @@ def predict(
         print_error(sentence)
     outputs = [each for each in (csv_file, jsonl_file) if each]
     paths.check_outputs(outputs, [*(Path(item.name) for item in items), *arguments.files])
+    log = _notes_printer()
     classifier = cs.load(
-        target, *overrides, weights=weights, data=data, device=device, trust_code=trust_code, log=_print_note
+        target, *overrides, weights=weights, data=data, device=device, trust_code=trust_code, log=log
     )
     results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
     if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
@@ -115,7 +117,7 @@ def export(
     _check_outputs(bundle, onnx, folder if code else None, of_onnx=of_onnx, of_code=of_code)
     _check_fields(overrides, input_shape, from_file=bool(weights), trained=bool(bundle or onnx))
     fields = overrides or [] if weights else []
-    more: dict[str, Any] = {"replace": force, "trust_code": trust_code, "log": _print_note}
+    more: dict[str, Any] = {"replace": force, "trust_code": trust_code, "log": _notes_printer()}
     more |= {"weights": weights, "data": data}
     if code:
         model = target if weights else _model(target, overrides, input_shape, trust_code=trust_code)
@@ -150,8 +152,16 @@ def _check_fields(
         )
 
 
-def _print_note(note: str) -> None:
-    print_error(f"Note: {note}")
+def _notes_printer() -> Callable[[str], None]:
+    """Return a function that prints each note once, however many outputs are written."""
+    printed: set[str] = set()
+
+    def print_note(note: str) -> None:
+        if note not in printed:
+            printed.add(note)
+            print_error(f"Note: {note}")
+
+    return print_note
 
 
 def _print_parity(onnx: Path, parity: "cs.Parity") -> None:

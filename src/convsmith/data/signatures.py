@@ -20,7 +20,7 @@ DECODE_VERSION = 4
 # A file can change twice within one tick of a file system's clock: 2 s on FAT.
 _TICK_NS = 2 * 10**9
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
-_UNRELATED = frozenset({"source", "validation", "test_fraction", "split_seed", "keep_in"})
+_UNRELATED = frozenset({"source", "validation", "test_fraction", "split_seed", "keep_in", "mean", "std"})
 # The libraries of Pillow: another version of one can decode, or convert LAB to, other pixels.
 _CODECS = ("jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2")
 

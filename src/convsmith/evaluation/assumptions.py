@@ -116,7 +116,7 @@ def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch
             f"{counts} the channels in the order blue, green, red, in which OpenCV reads images; if the "
             "weights were trained so, begin forward with x = x.flip(1)"
         )
-    mean, std = (f"[{', '.join(f'{value:.6g}' for value in values)}]" for values in (best.mean, best.std))
+    mean, std = (f"[{','.join(f'{value:.6g}' for value in values)}]" for values in (best.mean, best.std))
     return f"{counts} {best.title}; if the weights were trained so, add data.mean={mean} data.std={std}"
 
 

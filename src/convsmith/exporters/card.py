@@ -59,12 +59,11 @@ def _summary(metadata: BundleMetadata, analysis: Analysis) -> str:
 
 
 def _training_rows(origin: Origin) -> list[list[str]]:
-    data = [escape_markdown(origin.data_title), plural(origin.train_images, "training image")]
+    title = escape_markdown(origin.data_title)
     if origin.weights is None:
-        data[1:] = [plural(origin.train_images, "image"), plural(origin.epochs, "epoch")]
-        return [["training data", ", ".join(data)]]
-    weights = f"from {escape_markdown(origin.weights.file)}, trained elsewhere"
-    return [["weights", weights], ["evaluated on", ", ".join(data)]]
+        parts = [title, plural(origin.train_images, "image"), plural(origin.epochs, "epoch")]
+        return [["training data", ", ".join(parts)]]
+    return [["weights", f"from {escape_markdown(origin.weights.file)}, trained elsewhere"], ["data", title]]
 
 
 def _net(spec: Spec | ModuleSpec) -> list[list[str]]:

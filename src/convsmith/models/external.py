@@ -213,7 +213,7 @@ def _assumptions(recipe: Recipe, data: ImageDataset) -> Iterator[str]:
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (data.mean, data.std))
     config = recipe.data
     if config.mean and config.std:
-        yield f"images are normalised with the mean ({mean}) and the standard deviation ({std}) of the recipe"
+        yield f"images are normalised with the mean ({mean}) and the standard deviation ({std}), as named"
     else:
         named = {"data.mean": config.mean, "data.std": config.std}
         measured = " and ".join(name for name, value in named.items() if not value)
