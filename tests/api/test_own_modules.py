@@ -1,5 +1,6 @@
 """A net as a PyTorch module: trained, resumed, evaluated and compared as one in the notation is."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -197,6 +198,25 @@ def test_a_student_of_a_module_asks_for_trust(run: Path, tmp_path: Path, without
     with pytest.raises(UntrustedCodeError):
         cs.train(recipe, runs=tmp_path)
     assert cs.train(recipe, runs=tmp_path, trust_code=True).folder.name == "student-1"
+
+
+def test_a_student_of_a_bundle_with_code(
+    module_bundle: Path, module_run: Path, tmp_path: Path, without_report: None
+) -> None:
+    records = []
+    for number, teacher in enumerate((module_bundle, module_run)):
+        recipe = cs.load_recipe(
+            "digits", "train.epochs=1", "model.net=C4 / G F10", f"train.teacher={teacher}"
+        )
+        if not number:
+            with pytest.raises(UntrustedCodeError):
+                cs.train(recipe, runs=tmp_path)
+        folder = cs.train(recipe, runs=tmp_path, trust_code=True).folder
+        records.append(json.loads((folder / "teacher.json").read_text()))
+    bundle, run = records
+    assert bundle["net"] == run["net"] == "model.py:Net(width=6)"
+    assert bundle["parameters"] == run["parameters"]
+    assert bundle["test_accuracy"] == pytest.approx(run["test_accuracy"], abs=0.005)
 
 
 def test_a_recipe_has_one_net(code: Path) -> None:

@@ -2,14 +2,18 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 import convsmith as cs
 from convsmith.cli import run
+from convsmith.errors import UntrustedCodeError
 from convsmith.net.module import build
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
@@ -17,6 +21,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RunFolder
 from helpers.imports import loaded
 from helpers.nets import net_from_source
+from helpers.own_nets import CODE, write_nets
 
 Capture = pytest.CaptureFixture[str]
 
@@ -133,3 +138,49 @@ def test_overrides_and_damaged_weights_are_rejected(tiny: Recipe, tmp_path: Path
         capsys, "export", str(folder), "--code", "--out", str(tmp_path / "x")
     )
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["module_run", "module_bundle"])
+def test_a_module_is_exported_as_its_own_files(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path, digits_test_images: np.ndarray
+) -> None:
+    place, out = request.getfixturevalue(name), tmp_path / "out"
+    with pytest.raises(UntrustedCodeError):
+        cs.export(place, out)
+    written = cs.export(place, out, trust_code=True)
+    assert {path.name for path in written} == {"model.py", "layers.py", "README.md", "model.safetensors"}
+    assert (out / "model.py").read_text() == CODE
+    page = (out / "README.md").read_text()
+    assert "The outputs are log-probabilities." in page
+    assert "in this order: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9." in page
+    classifier = cs.load(place, trust_code=True)
+    images = torch.from_numpy(digits_test_images[:4]).permute(0, 3, 1, 2).float()
+    shape = classifier.preprocessing
+    inputs = (images / 255 - shape.mean[0]) / shape.std[0]
+    # What the page says, in a Python without convsmith.
+    code = page.split("```python\n")[1].split("```")[0]
+    torch.save(inputs, tmp_path / "inputs.pt")
+    program = (
+        f"import sys, torch\nsys.modules['convsmith'] = None\nsys.path[0] = '.'\n{code}\n"
+        f"print(net(torch.load({str(tmp_path / 'inputs.pt')!r})).tolist())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=out, capture_output=True, text=True, check=True
+    )
+    found = torch.tensor(json.loads(done.stdout))
+    expected = torch.from_numpy(classifier.logits(digits_test_images[:4]))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_modules_without_weights_or_code(tmp_path: Path, capsys: Capture) -> None:
+    code = write_nets(tmp_path / "code")
+    out = tmp_path / "out"
+    arguments = ["digits", f"model.module={code}:Softmax", "--code", "--out", str(out)]
+    assert run(["export", *arguments]) == 0
+    assert {path.name for path in out.iterdir()} == {"model.py", "layers.py", "README.md"}
+    page = (out / "README.md").read_text()
+    assert "net = Softmax()" in page
+    assert "load_file" not in page
+    assert "The outputs are probabilities." in page
+    assert run(["export", f"{code}:Net", "--code", "--input", "1x8x8", "--out", str(out)]) == 2
+    assert "a module of your own is PyTorch code already" in capsys.readouterr().err

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from convsmith.data.dataset import CANONICAL
-from convsmith.exporters.project.code import Layout, Storage, python_files, template_context
-from convsmith.net.notation import parse
-from convsmith.net.plan import plan
+from convsmith.exporters.project.code import Storage, python_files, template_context
+from convsmith.exporters.project.net_code import Layout, notation_code
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
@@ -44,7 +44,8 @@ def written(
     shape = CANONICAL[load(recipe.name).data.source].info.image_shape
     if recipe.data.resize:
         shape = (shape[0], recipe.data.resize, recipe.data.resize)
-    planned = plan(parse(recipe.notation.net), shape, recipe.notation)
+    analysis = analyze_notation(recipe.notation.net, shape, recipe.notation)
+    net = notation_code(analysis, analysis.plan, ["Images are so and so."], layout)
     data = DataRecord(
         title="",
         place="",
@@ -59,8 +60,8 @@ def written(
         splits={},
         test_split="the source's own" if own_test else "by convsmith, stratified",
     )
-    values = template_context(recipe, planned, data, storage, layout)
+    values = template_context(recipe, net, data, storage, layout)
     values["data_help"] = "a folder"
-    for path, text in python_files(values, planned, ["Images are so and so."]).items():
+    for path, text in python_files(values, net).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")

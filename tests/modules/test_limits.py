@@ -4,12 +4,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
+import torch
 
 from convsmith.errors import ModuleError
 from convsmith.modules.limits import TIME_LIMIT, limited, no_input
+from convsmith.modules.load import load_module
 
 CODE = """
 def forever():
@@ -81,6 +84,22 @@ def test_nothing_remains() -> None:
     if hasattr(signal, "setitimer"):
         assert signal.getsignal(signal.SIGALRM) is handler
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_what_a_forward_pass_prints_goes_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+from torch import nn
+class Net(nn.Linear):
+    def forward(self, x):
+        print('x', end='y')
+        return super().forward(x)
+"""
+    (tmp_path / "model.py").write_text(code)
+    net = load_module("model.py:Net(2, 3)", root=tmp_path).create()
+    net(torch.zeros(1, 2))
+    assert tuple(capsys.readouterr()) == ("", "xy")
 
 
 def test_output_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

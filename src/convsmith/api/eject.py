@@ -6,9 +6,10 @@ from pathlib import Path, PurePath
 from convsmith.data.sources import find_source
 from convsmith.errors import FileError, RecipeError, suggest
 from convsmith.evaluation.schema import Results
-from convsmith.exporters.project.code import LAYOUTS, Layout
 from convsmith.exporters.project.execution import execute as execute_notebook
-from convsmith.exporters.project.project import project_files
+from convsmith.exporters.project.net_code import LAYOUTS, Layout
+from convsmith.exporters.project.project import net_code, project_files
+from convsmith.exporters.project.verification import check_net
 from convsmith.models.run_model import RunModel
 from convsmith.modules.access import CodeAccess
 from convsmith.system import files, folders, paths
@@ -50,7 +51,8 @@ def eject(
             notebook is no file name.
         RecipeError: The layout is unknown.
         UntrustedCodeError: The net of the run is a module, and its code may not be run.
-        RunError: The run is missing, damaged or not finished, or its data set has changed.
+        RunError: The run is missing, damaged or not finished, its data set has changed, or the code of its
+            net does not run in the project.
         DataError: The data set is unavailable.
     """
     run, folder = Path(run), Path(folder)
@@ -59,9 +61,13 @@ def eject(
     _check_folder(run, folder)
     model = RunModel(run, access=CodeAccess(trust=trust_code))
     name = _notebook_name(f"{model.recipe.name}.ipynb" if notebook is None else notebook)
-    contents = project_files(model, layout, name)
+    net = net_code(model, layout)
+    contents = project_files(model, net, layout, name)
     with folders.atomic_folder(folder, replace=True) as new:
         files.write_files({new / name: content for name, content in contents.items()})
+        if net.plan is None:
+            with waiting("Checking the code of the net"):
+                check_net(net, model.net(), new, layout, where=str(run))
         if execute:
             test = model.folder.read(Results).test
             data = find_source(model.recipe.data).location

@@ -25,7 +25,7 @@ from convsmith.errors import RecipeError
 from convsmith.system import paths
 
 if TYPE_CHECKING:
-    from convsmith.exporters.project.code import Layout
+    from convsmith.exporters.project.net_code import Layout
 
 
 # A field of a recipe among the images.

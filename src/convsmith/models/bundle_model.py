@@ -13,14 +13,18 @@ from convsmith.models.bundle_code import open_architecture, version_notes
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.modules.architecture import SOURCE
 from convsmith.system import reading
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
+    from convsmith.modules.sources import SourceFiles
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
@@ -124,6 +128,9 @@ class BundleModel(TrainedModel):
 
     def weights_sha256(self) -> str:
         return reading.sha256(self.bundle.folder / bundles.WEIGHTS)
+
+    def code(self) -> "tuple[SourceFiles | None, Path]":
+        return self.bundle.sources, self.bundle.folder / SOURCE
 
     def unseen_splits(self, data: "TrainingData", config: "DataConfig") -> frozenset[str]:
         """Return the splits that were certainly held out, by the settings of the split.

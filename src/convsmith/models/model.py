@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convsmith.models.bundle_schema import Preprocessing
     from convsmith.models.classifier import Classifier
     from convsmith.modules.architecture import Architecture
+    from convsmith.modules.sources import SourceFiles
     from convsmith.recipes.schema import Recipe
     from convsmith.recipes.session import Session
 
@@ -35,11 +36,13 @@ class Model(ABC):
         kind: "notation", "module", "recipe", "run", "bundle" or "zoo".
         name: The name of the recipe, of the bundle or of the module's class, or "net".
         analysis: For one input shape.
+        architecture: The net of a recipe or of trained weights; None for a net that is named alone.
         notes: Which meaning of an ambiguous name was chosen, and how to write the other one.
         reference: The name that it was resolved from; empty for a model that was made otherwise.
     """
 
     kind: ClassVar[str]
+    architecture: "Architecture | None" = None
 
     def __init__(self, name: str, analysis: Analysis) -> None:
         self.name = name
@@ -147,6 +150,10 @@ class TrainedModel(Model):
 
     @abstractmethod
     def weights_sha256(self) -> str: ...
+
+    @abstractmethod
+    def code(self) -> "tuple[SourceFiles | None, Path]":
+        """Return the files of a module as they were trained, None if it has none, and their folder."""
 
     @abstractmethod
     def unseen_splits(self, data: "TrainingData", config: "DataConfig") -> frozenset[str]:

@@ -19,10 +19,11 @@ from convsmith.evaluation.schema import Results
 from convsmith.models.bundle_schema import Preprocessing
 from convsmith.models.model import TrainedModel, check_only_brief
 from convsmith.modules.access import NO_CODE, CodeAccess
-from convsmith.modules.architecture import Architecture
+from convsmith.modules.architecture import SOURCE, Architecture
+from convsmith.modules.sources import SourceFiles
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.code import architecture_of_run
+from convsmith.runs.code import architecture_of_run, read_code
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
@@ -170,6 +171,9 @@ class RunModel(TrainedModel):
 
     def weights_sha256(self) -> str:
         return reading.sha256(self.folder.path / WEIGHTS)
+
+    def code(self) -> tuple[SourceFiles | None, Path]:
+        return read_code(self.folder), self.folder.path / SOURCE
 
     def unseen_splits(self, data: TrainingData, config: DataConfig) -> frozenset[str]:  # noqa: ARG002 - a bundle needs it
         """Return the splits that the run held out too, by their fingerprints."""

@@ -89,17 +89,17 @@ class RecipeModel(Model):
         from convsmith.modules.architecture import architecture_of
 
         self._recipe, self._access = recipe, access
-        self._architecture: Architecture = architecture_of(recipe.model, access.module)
+        self.architecture: Architecture = architecture_of(recipe.model, access.module)
         if input_shape is None:
             from convsmith.data.dataset import dataset_info
             from convsmith.recipes.fit import analyze_recipe
 
             info = dataset_info(recipe.data)
             input_shape = info.image_shape
-            self._architecture = self._architecture.probe(info.image_shape, info.num_classes)
-            analysis = analyze_recipe(recipe, info, architecture=self._architecture)
+            self.architecture = self.architecture.probe(info.image_shape, info.num_classes)
+            analysis = analyze_recipe(recipe, info, architecture=self.architecture)
         else:
-            analysis = self._architecture.analyze(input_shape)
+            analysis = self.architecture.analyze(input_shape)
         super().__init__(recipe.name, analysis)
         self._shape: ImageShape = input_shape
 
@@ -110,12 +110,12 @@ class RecipeModel(Model):
     def net(self) -> "nn.Module":
         from convsmith.system.rng import new_generator
 
-        return self._architecture.build(self._shape, new_generator(self._recipe.seed))
+        return self.architecture.build(self._shape, new_generator(self._recipe.seed))
 
     def session(self) -> "Session":
         from convsmith.recipes.session import Session
 
-        return Session.load(self._recipe, architecture=self._architecture)
+        return Session.load(self._recipe, architecture=self.architecture)
 
 
 def _settings(overrides: Sequence[str]) -> NetSettings:

@@ -75,7 +75,7 @@ class SourceText:
 
     def words(self, node: ast.stmt) -> str:
         """Return the beginning of a statement."""
-        lines = _lines(self.text)
+        lines = text_lines(self.text)
         line = lines[node.lineno - 1].strip() if node.lineno <= len(lines) else ""
         return one_line(line if len(line) <= _LONGEST_WORDS else f"{line[:_LONGEST_WORDS]}...")
 
@@ -120,8 +120,8 @@ def parse_notebook(content: bytes, name: str) -> SourceText:
                 Omission(place=f"cell {number}", words=words, reason=reason, names=_assigned(text))
             )
             # So that the text is Python as a whole.
-            python = "\n".join(f"# {line}" for line in _lines(text))
-        lines += _lines(python)
+            python = "\n".join(f"# {line}" for line in text_lines(text))
+        lines += text_lines(python)
     if not cells:
         raise ModuleError("the notebook has no code cell", where=name, fix="save it with its cells")
     return SourceText(
@@ -142,7 +142,7 @@ def without_magics(text: str) -> str:
     'pass\nif x:\n    pass\n    y = 1'
     """
     lines, goes_on = [], False
-    for line in _lines(text):
+    for line in text_lines(text):
         magic = _MAGIC.match(line) is not None
         indentation = line[: len(line) - len(line.lstrip())]
         lines.append("" if goes_on else f"{indentation}pass" if magic else line)
@@ -254,7 +254,7 @@ def _python_of(text: str) -> str:
     return text
 
 
-def _lines(text: str) -> list[str]:
+def text_lines(text: str) -> list[str]:
     """Return the lines as Python counts them; `splitlines` knows more ends of lines."""
     return re.split(r"\r\n|\r|\n", text)
 

@@ -42,6 +42,9 @@ class Statements:
         refused: How many statements were not run since they are not harmless.
         failures: Harmless statements that failed for another reason than a missing package.
         classes: The classes that were defined, by their names, also where a later statement replaced one.
+        left_out: What Python would run and this did not, see `plain_text`.
+        skipped: What makes no difference, unless something else is left out.
+        missing: The names of each import that are stand-ins; "*" for all.
     """
 
     source: SourceText
@@ -52,6 +55,9 @@ class Statements:
     refused: int = 0
     failures: list[Failure] = field(default_factory=list)
     classes: dict[str, list[type]] = field(default_factory=dict)
+    left_out: list[ast.stmt] = field(default_factory=list)
+    skipped: list[ast.stmt] = field(default_factory=list)
+    missing: dict[ast.stmt, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._judge = Harmless(self.namespace)
@@ -89,9 +95,10 @@ class Statements:
         elif isinstance(node, ast.For) and self._judge.loop_fits(node):
             self._run_simple(node, inside_try=inside_try)
         elif isinstance(node, _UNCOUNTED):
-            pass
+            self.skipped.append(node)
         elif folder := _added_folder(node):
             self.add_folder(folder)
+            (self.left_out if "chdir" in ast.unparse(node) else self.skipped).append(node)
         elif reason := self._judge.objection(node):
             self._omit(node, reason, refused=True)
         else:
@@ -100,6 +107,7 @@ class Statements:
     def _run_simple(self, node: ast.stmt, *, inside_try: bool) -> None:
         names = bound_names(node)
         if names and names <= self._frozen:
+            self.left_out.append(node)
             return
         before = {name: self.namespace[name] for name in names if name in self.namespace}
         try:
@@ -115,6 +123,10 @@ class Statements:
         if isinstance(node, ast.ClassDef) and isinstance(self.namespace.get(node.name), type):
             self.classes.setdefault(node.name, []).append(self.namespace[node.name])
         if isinstance(node, ast.Import | ast.ImportFrom):
+            if absent := frozenset(
+                name for name in names if isinstance(self.namespace.get(name), _STAND_INS)
+            ):
+                self.missing[node] = absent
             # In Python an import that fails leaves the names as they are.
             kept = {name: value for name, value in before.items() if not isinstance(value, _STAND_INS)}
             self.namespace.update(
@@ -136,7 +148,7 @@ class Statements:
 
     def _run_if(self, node: ast.If, *, inside_try: bool) -> None:
         if _is_main_guard(node.test):
-            self._omit(node, _MAIN)
+            self._omit(node, _MAIN, runs_in_python=False)
             self._run_all(node.orelse, inside_try=inside_try)
         elif not self._judge.harmless(node.test):
             self._omit(node, "not run", refused=True)
@@ -180,8 +192,12 @@ class Statements:
         except Exception:  # noqa: BLE001 - a name that does not exist, or no exception
             return False
 
-    def _omit(self, node: ast.stmt, reason: str, *, refused: bool = False) -> None:
+    def _omit(
+        self, node: ast.stmt, reason: str, *, refused: bool = False, runs_in_python: bool = True
+    ) -> None:
         self.refused += refused
+        if runs_in_python:
+            self.left_out.append(node)
         self.omissions.append(
             Omission(
                 place=self.source.place(node.lineno),
@@ -204,6 +220,7 @@ class Statements:
             node.module or "", self.namespace, None, ("*",), node.level
         )
         if isinstance(imported, StandInModule):
+            self.missing[node] = frozenset("*")
             self.omissions.append(
                 Omission(
                     place=self.source.place(node.lineno),

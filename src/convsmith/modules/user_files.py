@@ -96,10 +96,19 @@ class UserFiles:
     @property
     def sources(self) -> SourceFiles:
         """The files that were read so far. Raises FileError if they are too many or too large."""
-        folders = [*self._anchors, *(path.parent for path in self.contents)]
-        base = Path(os.path.commonpath(folders))
+        base = self.base
         files = {path.relative_to(base).as_posix(): content for path, content in self.contents.items()}
         return SourceFiles(self.path.relative_to(base).as_posix(), files)
+
+    @property
+    def base(self) -> Path:
+        """The folder that the names of `sources` are relative to."""
+        return Path(os.path.commonpath([*self._anchors, *(path.parent for path in self.contents)]))
+
+    @property
+    def import_folders(self) -> list[Path]:
+        """The folders in which imports found files, that of the main file first."""
+        return sorted(self._anchors, key=lambda folder: (folder != self.path.parent, folder))
 
     @property
     def omissions(self) -> Iterator[tuple[str, Omission]]:
@@ -152,6 +161,7 @@ class UserFiles:
             **vars(builtins),
             "__import__": _Import(self, path),
             "input": limits.no_input,
+            "print": limits.print_aside,
         }
         self.contents[path], self.texts[path], self._modules[path] = content, text, module
         self._guards[str(path)] = list(_guarded(text.body))

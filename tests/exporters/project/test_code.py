@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from convsmith.exporters.project.code import LAYOUTS, Layout, Storage
+from convsmith.exporters.project.code import Storage
+from convsmith.exporters.project.net_code import LAYOUTS, Layout
 from convsmith.recipes.loader import load
 from helpers.projects import RECIPES, lint, written
 

@@ -1,6 +1,7 @@
 """The descriptions of net and training."""
 
 from convsmith.exporters.project.descriptions import differences, strategy
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.loader import load
 
 
@@ -10,5 +11,7 @@ def test_the_teacher_is_mentioned() -> None:
         "from a trained teacher, in addition to the labels (weight 0.9, temperature 2)" in line
         for line in strategy(taught)
     )
-    assert any("learns from the labels only" in line for line in differences(taught))
-    assert not any("teacher" in line for line in (*strategy(load("digits")), *differences(load("digits"))))
+    analysis = analyze_notation("C8 / G F10", (1, 8, 8))
+    assert any("learns from the labels only" in line for line in differences(taught, analysis))
+    plain = load("digits")
+    assert not any("teacher" in line for line in (*strategy(plain), *differences(plain, analysis)))

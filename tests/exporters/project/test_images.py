@@ -18,9 +18,9 @@ from convsmith.data.cache import fingerprint
 from convsmith.data.dataset import load as load_data
 from convsmith.data.input_rule import InputRule, read_pixels
 from convsmith.exporters.project.code import environment, python_files, template_context
+from convsmith.exporters.project.net_code import notation_code
 from convsmith.exporters.project.project import data_files, storage_of
-from convsmith.net.notation import parse
-from convsmith.net.plan import plan
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.loader import load
 from convsmith.runs.schema import DataRecord
 from helpers.pictures import wide_tiffs
@@ -122,11 +122,12 @@ def splits_of(options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch)
     """Write the project of a recipe, and compare its splits with those that the run is trained on."""
     recipe = load("digits", ["model.net=C8 / G F2", "brief=false", *options])
     data = load_data(recipe.data)
-    planned = plan(parse(f"C8 / G F{len(data.class_names)}"), data.image_shape, recipe.notation)
+    analysis = analyze_notation(f"C8 / G F{len(data.class_names)}", data.image_shape, recipe.notation)
+    net = notation_code(analysis, analysis.plan, ["Images."], "flat")
     storage = storage_of(recipe.data)
-    values = template_context(recipe, planned, DataRecord.of(data, recipe.data), storage, "flat")
+    values = template_context(recipe, net, DataRecord.of(data, recipe.data), storage, "flat")
     values["data_help"] = "a folder"
-    texts = python_files(values, planned, ["Images."]) | data_files(recipe.data, values, data.class_names)
+    texts = python_files(values, net) | data_files(recipe.data, values, data.class_names)
     folder.mkdir()
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode(errors="surrogateescape"))

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 import convsmith as cs
 from convsmith.cli import run
 from convsmith.exporters.project import execution
-from convsmith.exporters.project.code import LAYOUTS, Layout
+from convsmith.exporters.project.net_code import LAYOUTS, Layout
 from convsmith.exporters.project.project import LOG_ORIGIN
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe

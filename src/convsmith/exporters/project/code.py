@@ -2,16 +2,17 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jinja2
 
 from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
 from convsmith.exporters.project.merge import merged
-from convsmith.net import source
-from convsmith.net.layers.convolution import Conv2d
+from convsmith.exporters.project.net_code import Layout, NetCode, weights_path
+from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
+from convsmith.net.settings import NetSettings, NotationConfig
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
 from convsmith.training.optimizers import Optimizer
@@ -19,9 +20,6 @@ from convsmith.training.optimizers.muon import Muon
 
 # More class names than these are stored in a separate file.
 MAX_CLASSES_IN_CODE = 50
-# "package" has the folders model/ and utils/, "flat" one file for each.
-Layout = Literal["package", "flat"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 _NO_UPDATES = """\
 import os
 
@@ -68,61 +66,65 @@ def environment() -> jinja2.Environment:
 
 
 def template_context(
-    recipe: Recipe, plan: Plan, data: DataRecord, storage: Storage, layout: Layout = "package"
+    recipe: Recipe, net: NetCode, data: DataRecord, storage: Storage, layout: Layout = "package"
 ) -> dict[str, Any]:
     """Return the variables of the templates.
 
     Args:
         recipe: The recipe of the run.
-        plan: The plan of its net.
+        net: The code of its net, for the same layout.
         data: The data set of the run.
         storage: How the data set is stored.
         layout: Of the project's files.
     """
     return {
-        **_layout_context(layout),
+        **_layout_context(layout, net),
+        **_net_context(net),
         **_data_context(recipe, data, storage),
-        **_augment_context(recipe, plan),
+        **_augment_context(recipe, data),
         **_train_context(recipe),
-        "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(plan),
-        **_weights_context(recipe, plan),
+        "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(net.analysis),
+        **_weights_context(recipe, net.plan),
     }
 
 
-def python_files(values: dict[str, Any], plan: Plan, notes: list[str]) -> dict[str, str]:
-    """Return the files by path.
+def python_files(values: dict[str, Any], net: NetCode) -> dict[str, str]:
+    """Return the files that are written, by path; those of a module are in `net`.
 
-    >>> from convsmith.net.notation import parse
-    >>> from convsmith.net.plan import plan
+    >>> from convsmith.exporters.project.net_code import notation_code
+    >>> from convsmith.net.arithmetic import analyze_notation
     >>> from convsmith.recipes.loader import load
     >>> recipe = load("digits")
-    >>> planned = plan(parse(recipe.notation.net), (1, 8, 8), recipe.notation)
+    >>> analysis = analyze_notation(recipe.notation.net, (1, 8, 8), recipe.notation)
     >>> from convsmith.data.dataset import load as load_data
     >>> data = DataRecord.of(load_data(recipe.data), recipe.data)
-    >>> values = template_context(recipe, planned, data, Storage(kind="digits"))
-    >>> list(python_files(values, planned, []))
+    >>> net = notation_code(analysis, analysis.plan, [], "package")
+    >>> values = template_context(recipe, net, data, Storage(kind="digits"))
+    >>> list(python_files(values, net))
     ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
-    >>> flat = template_context(recipe, planned, data, Storage(kind="digits"), "flat")
-    >>> list(python_files(flat, planned, []))
+    >>> net = notation_code(analysis, analysis.plan, [], "flat")
+    >>> flat = template_context(recipe, net, data, Storage(kind="digits"), "flat")
+    >>> list(python_files(flat, net))
     ['model.py', 'utils.py', 'main.py']
     """
     templates = environment()
     optional = {"weights": bool(values["weights_names"]), "images": bool(values["image_names"])}
     names = [name for name in ("weights", "images", "optim", "utils", "main") if optional.get(name, True)]
     texts = {name: templates.get_template(f"{name}.py.j2").render(values) for name in names}
-    texts["model"] = source.source(plan, notes, alone=False)
+    helpers = net.helpers
     if values["flat"]:
-        helpers = [texts[name] for name in ("utils", "images", "optim") if name in texts]
-        model = [texts["model"], *([texts["weights"]] if "weights" in texts else [])]
-        return {
-            # The part of the model that runs as a program is the last.
-            "model.py": _with_weights(*model),
-            "utils.py": merged(helpers, own={"utils.images"}, first=_NO_UPDATES),
-            "main.py": texts["main"],
-        }
-    folders = {"model": "model/", "weights": "model/", "main": ""}
-    files = {"model/model.py": texts.pop("model"), "utils/__init__.py": f"{_NO_UPDATES}\n"}
-    return files | {f"{folders.get(name, 'utils/')}{name}.py": text for name, text in texts.items()}
+        # The weights of a module are initialised by its own files.
+        merging = ("utils", "images", "optim", *(() if net.text else ("weights",)))
+        shared = merged(
+            [texts[name] for name in merging if name in texts], own={f"{helpers}.images"}, first=_NO_UPDATES
+        )
+        # The part of the model that runs as a program is the last.
+        model = {net.main: _with_weights(net.text, texts.get("weights", ""))} if net.text else {}
+        return {**model, f"{helpers}.py": shared, "main.py": texts["main"]}
+    folders = {"main": "", **({"weights": "model/"} if net.text else {})}
+    files = {net.main: net.text} if net.text else {}
+    files[f"{helpers}/__init__.py"] = f"{_NO_UPDATES}\n"
+    return files | {f"{folders.get(name, f'{helpers}/')}{name}.py": text for name, text in texts.items()}
 
 
 def _with_weights(model: str, weights: str = "") -> str:
@@ -133,17 +135,32 @@ def _with_weights(model: str, weights: str = "") -> str:
     return f"{merged([head, weights])}\n\nif __name__{program}"
 
 
-def _layout_context(layout: Layout) -> dict[str, Any]:
-    flat = layout == "flat"
-    folder, modules = ("", "") if flat else ("model/", "utils/")
+def _layout_context(layout: Layout, net: NetCode) -> dict[str, Any]:
+    flat, helpers = layout == "flat", net.helpers
+    modules = "" if flat else f"{helpers}/"
+    weights = "model.weights" if net.text else f"{helpers}.weights"
     return {
         "flat": flat,
-        "model_module": "model" if flat else "model.model",
-        "weights_module": "model" if flat else "model.weights",
-        "optim_module": "utils" if flat else "utils.optim",
-        "model_folder": folder,
+        "helpers": helpers,
+        "weights_module": ("model" if net.text else helpers) if flat else weights,
         "utils_folder": modules,
-        "weights_path": f"{folder}model.safetensors",
+        "weights_path": weights_path(layout),
+    }
+
+
+def _net_context(net: NetCode) -> dict[str, Any]:
+    return {
+        "own_net": not net.text,
+        "net_file": net.main,
+        "net_files": sorted(net.files),
+        "net_module": net.module,
+        "net_name": net.name,
+        "net_call": net.call,
+        # The logarithm of probabilities is taken by a function of main.py.
+        "new_net": "make_net()" if net.outputs == "probabilities" else net.call,
+        "net_remarks": net.remarks,
+        "probabilities": net.outputs == "probabilities",
+        "log_probabilities": net.outputs == "log_probabilities",
     }
 
 
@@ -198,11 +215,11 @@ def _image_names(kind: str, resize: int | None) -> list[str]:
     return [*(["decode"] if kind != "digits" else []), *(["resize"] if resize else [])]
 
 
-def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
+def _augment_context(recipe: Recipe, data: DataRecord) -> dict[str, Any]:
     transforms, mix = recipe.augment.transforms, recipe.augment.mix
     # Alternate flips are not random: the data set applies them.
     calls = [each for each in transforms if not each.alternates]
-    lines = [" " * 12 + each.source(_image_shape(plan), 12) for each in calls]
+    lines = [" " * 12 + each.source(data.image_shape, 12) for each in calls]
     definitions = dict.fromkeys(each.definitions for each in calls if each.definitions)
     text = "\n".join(lines)
     return {
@@ -212,19 +229,14 @@ def _augment_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "uses_cv2": "cv2." in text,
         "uses_fill": "fill=FILL" in text,
         "mix": mix,
-        "workers": 2 if _is_heavy(transforms, plan) else 0,
+        "workers": 2 if _is_heavy(transforms, data) else 0,
     }
 
 
-def _is_heavy(transforms: tuple[Transform, ...], plan: Plan) -> bool:
+def _is_heavy(transforms: tuple[Transform, ...], data: DataRecord) -> bool:
     """Whether the augmentation is expensive enough for worker processes."""
-    _, height, width = plan.input_shape
+    _, height, width = data.image_shape
     return bool(transforms) and height * width > 400
-
-
-def _image_shape(plan: Plan) -> tuple[int, int, int]:
-    channels, height, width = plan.input_shape
-    return channels, height, width
 
 
 def _train_context(recipe: Recipe) -> dict[str, Any]:
@@ -258,19 +270,18 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def has_wrong_gradients_in_bf16(plan: Plan) -> bool:
+def has_wrong_gradients_in_bf16(analysis: Analysis) -> bool:
     """Whether PyTorch 2.13's gradients in bf16 may be wrong on a CPU, see `training.kernels.convolution`.
 
-    >>> from convsmith.net.notation import parse
-    >>> from convsmith.net.plan import plan
-    >>> nets = [plan(parse(net), (3, 32, 32)) for net in ("C8:s2 / G F10", "C8:d2 / G F10")]
+    >>> from convsmith.net.arithmetic import analyze_notation
+    >>> nets = [analyze_notation(net, (3, 32, 32)) for net in ("C8:s2 / G F10", "C8:d2 / G F10")]
     >>> [has_wrong_gradients_in_bf16(net) for net in nets]
     [False, True]
     """
     return any(
-        each.dilation > 1 or (each.stride > 1 and min(each.in_shape[1:]) < each.kernel)
-        for each in plan.weighted_operations()
-        if isinstance(each, Conv2d) and each.kernel > 1
+        max(row.dilation) > 1 or (max(row.stride) > 1 and min(row.in_shape[1:]) < max(row.kernel))
+        for row in analysis.rows
+        if row.width != (0, 0) and len(row.in_shape) == 3 and max(row.kernel, default=1) > 1
     )
 
 
@@ -286,10 +297,12 @@ def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[
     return {"muon_call": "", "rest_call": config.source_call(parameters, indent=4, before="return ")}
 
 
-def _weights_context(recipe: Recipe, plan: Plan) -> dict[str, Any]:
-    settings, train = recipe.notation, recipe.train
+def _weights_context(recipe: Recipe, plan: Plan | None) -> dict[str, Any]:
+    train = recipe.train
+    # A module initialises its weights itself.
+    settings = recipe.model if isinstance(recipe.model, NotationConfig) else NetSettings()
     custom = settings.init != "default" or settings.init_gain != 1
-    weighted = plan.weighted_operations()
+    weighted = plan.weighted_operations() if plan else ()
     bare = [op.name for op in weighted if not op.normed] if settings.init_gain != 1 else []
     names = ["fold"] if train.weight_standardization else []
     names += ["initialize"] if custom else []

@@ -1,11 +1,14 @@
 """Describe a net and its training in sentences, for the README of a project."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from convsmith.codegen import number
 from convsmith.net.analysis import Analysis
 from convsmith.net.cells import axes_text
 from convsmith.net.plan import Branch, Plan, Step
+from convsmith.net.settings import NotationConfig
 from convsmith.recipes.schema import Recipe
 from convsmith.text import plural, short_percent
 from convsmith.training.config import TrainConfig
@@ -37,6 +40,30 @@ def blocks(plan: Plan, analysis: Analysis) -> list[str]:
     return lines
 
 
+def parts(analysis: Analysis) -> list[str]:
+    r"""Describe each part of a module: its operations, and the size and receptive field of its output.
+
+    >>> import torch
+    >>> from convsmith.tracing.trace import trace
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    >>> print("\n".join(parts(trace(net, (1, 8, 8)))))
+    `0`: Conv2d; maps of 6x6 pixels, receptive field 3
+    `1`: ReLU; maps of 6x6 pixels, receptive field 3
+    """
+    lines = []
+    rows = [row for row in analysis.rows if row.name and row.operation != "Flatten"]
+    for name, group in groupby(rows, key=lambda row: row.name.partition(".")[0]):
+        members = list(group)
+        counts = Counter(row.operation for row in members)
+        operations = [kind if count == 1 else f"{count} {kind}" for kind, count in counts.items()]
+        line, last = f"`{name}`: {', '.join(operations)}", members[-1]
+        if len(last.out_shape) == 3 and last.out_field.axes:
+            size, field = last.out_shape[1:], axes_text(last.out_field.sizes)
+            line += f"; maps of {size[0]}x{size[1]} pixels, receptive field {field}"
+        lines.append(line)
+    return lines
+
+
 def _layers(steps: Sequence[Step]) -> Iterator[str]:
     for step in steps:
         if isinstance(step, Branch):
@@ -46,13 +73,15 @@ def _layers(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def after_a_convolution(recipe: Recipe) -> str:
-    """List the operations after each convolution.
+    """List the operations after each convolution; empty for a module.
 
     >>> from convsmith.recipes.loader import load
     >>> after_a_convolution(load("cifar10-classic"))
     'ReLU, batch norm, dropout of 2 %'
     """
-    model = recipe.notation
+    model = recipe.model
+    if not isinstance(model, NotationConfig):
+        return ""
     norm = [] if model.norm == "none" else [_NORMS[model.norm]]
     activation = [] if model.activation == "none" else [_ACTIVATIONS.get(model.activation, model.activation)]
     operations = activation + norm if model.order == "conv-activation-norm" else norm + activation
@@ -117,11 +146,12 @@ def _averages(train: TrainConfig) -> list[str]:
     return sentences
 
 
-def differences(recipe: Recipe, *, bf16_off_cpu: bool = False) -> list[str]:
+def differences(recipe: Recipe, analysis: Analysis, *, bf16_off_cpu: bool = False) -> list[str]:
     """List the differences between the code of the project and the training of its weights.
 
     Args:
         recipe: The recipe of the run.
+        analysis: Of its net.
         bf16_off_cpu: Whether the project trains in bf16 on GPUs only.
     """
     train = recipe.train
@@ -158,7 +188,7 @@ def differences(recipe: Recipe, *, bf16_off_cpu: bool = False) -> list[str]:
             "On a CPU a new training computes in fp32, since PyTorch 2.13's gradients in bfloat16 can be "
             "wrong for the dilated or strided filters of this net; convsmith computes them in another way."
         )
-    if recipe.notation.dropout:
+    if any(row.operation == "Dropout" for row in analysis.rows):
         sentences.append("Dropout is that of PyTorch; the training used a faster, equivalent implementation.")
     if recipe.data.keep_in == "disk":
         sentences.append("All images are held in memory; the training read them from disk.")

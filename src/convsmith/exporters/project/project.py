@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
-from convsmith.exporters.project.code import Layout, Storage, plain_log, python_files, template_context
+from convsmith.exporters.project.code import Storage, plain_log, python_files, template_context
+from convsmith.exporters.project.net_code import Layout, NetCode, module_code, notation_code
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
+from convsmith.modules.architecture import ModuleArchitecture
+from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.runs.schema import METRICS, Environment
 from convsmith.runs.session import check_data
 from convsmith.system import files, paths, reading
@@ -48,11 +51,12 @@ LOG_ORIGIN = (
 _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "tqdm")
 
 
-def project_files(model: RunModel, layout: Layout, notebook_name: str) -> dict[str, bytes]:
+def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: str) -> dict[str, bytes]:
     """Return the files of a project by their paths.
 
     Args:
         model: A finished run.
+        net: The code of its net, from `net_code`.
         layout: Of the files.
         notebook_name: Of the notebook, which has no outputs yet.
 
@@ -60,18 +64,16 @@ def project_files(model: RunModel, layout: Layout, notebook_name: str) -> dict[s
         RunError: The run is damaged or not finished, or its data set has changed.
         DataError: Its data set does not exist any more.
     """
-    _check_complete(model)
     folder, recipe, data = model.folder, model.recipe, model.data
     check_data(data, load(recipe.data))
     storage = storage_of(recipe.data)
-    values = template_context(recipe, model.plan, data, storage, layout)
+    values = template_context(recipe, net, data, storage, layout)
     values |= {
         "data_help": _DATA_HELP[storage.kind],
         "notebook_name": notebook_name,
         "log_origin": LOG_ORIGIN,
     }
-    notes = usage_notes(data.mean, data.std, data.class_names)
-    texts = python_files(values, model.plan, notes)
+    texts = python_files(values, net)
     if not values["flat"]:
         texts["model/__init__.py"] = ""
     texts |= data_files(recipe.data, values, data.class_names)
@@ -79,7 +81,8 @@ def project_files(model: RunModel, layout: Layout, notebook_name: str) -> dict[s
     summary = _summary(model, plots)
     texts["logs/train.log"] = f"{LOG_ORIGIN}\n\n{summary.log}"
     texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
-    texts["requirements.txt"] = requirements(storage.kind, values, folder.read(Environment))
+    environment = folder.read(Environment)
+    texts["requirements.txt"] = requirements(storage.kind, values, environment, net.packages)
     texts[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
     texts[notebook_name] = notebook(values, summary)
     texts["README.md"] = readme(values, summary)
@@ -88,8 +91,26 @@ def project_files(model: RunModel, layout: Layout, notebook_name: str) -> dict[s
     return {
         # Names of files may be no text.
         **{name: text.encode(errors="surrogateescape") for name, text in texts.items()},
+        **net.files,
         **{name: reading.read_bytes(path) for name, path in copies.items()},
     }
+
+
+def net_code(model: RunModel, layout: Layout) -> NetCode:
+    """Return the code of the net of a finished run.
+
+    Raises:
+        RunError: The run is damaged or not finished, or a file of its net has a name that the project uses.
+    """
+    _check_complete(model)
+    architecture = model.architecture
+    if isinstance(architecture, ModuleArchitecture):
+        sources, root = model.code()
+        net = module_code(architecture, model.analysis, sources, root, layout)
+        net.check_names(layout, str(root))
+        return net
+    notes = usage_notes(model.data.mean, model.data.std, model.labels)
+    return notation_code(model.analysis, model.plan, notes, layout)
 
 
 def _plots(run: Path) -> dict[str, str]:
@@ -160,9 +181,18 @@ def storage_of(config: DataConfig) -> Storage:
     )
 
 
-def requirements(kind: str, values: dict[str, Any], environment: Environment) -> str:
-    """Return the imported packages, at the versions that the run was trained with."""
-    names = set(_PACKAGES)
+def requirements(
+    kind: str, values: dict[str, Any], environment: Environment, packages: Mapping[str, str]
+) -> str:
+    """Return the imported packages, at the versions that the run was trained with.
+
+    Args:
+        kind: How the data set is stored.
+        values: The template context.
+        environment: Of the run.
+        packages: What the net imports, with the versions that are installed.
+    """
+    names = {*_PACKAGES, *packages}
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pyarrow"} if kind == "parquet" else set()
     names |= {"pillow"} if kind != "digits" or values["resize"] else set()
@@ -194,7 +224,7 @@ def _summary(model: RunModel, plots: dict[str, str]) -> RunSummary:
     return RunSummary(
         recipe=model.recipe,
         analysis=model.analysis,
-        plan=model.plan,
+        plan=model.analysis.plan if isinstance(model.analysis, SpecAnalysis) else None,
         data=data,
         metrics=metrics,
         train=folder.read(Results).train,

@@ -29,6 +29,7 @@ class RunSummary:
     """The results of a run, for README and notebook.
 
     Attributes:
+        plan: Of a net in the notation; None for a module.
         data: data.json of the run; `environment` is its environment.json.
         metrics: On the test set, by class and in total.
         epochs: The rows of metrics.csv.
@@ -37,7 +38,7 @@ class RunSummary:
 
     recipe: Recipe
     analysis: Analysis
-    plan: Plan
+    plan: Plan | None
     data: DataRecord
     metrics: Metrics
     train: SplitMetrics
@@ -65,12 +66,15 @@ def readme(values: dict[str, Any], summary: RunSummary) -> str:
         receptive_field_table=receptive_field_table(summary.analysis),
         listed=listed_classes(summary.metrics),
         totals=summary.analysis.totals_line(),
-        blocks=descriptions.blocks(summary.plan, summary.analysis),
+        blocks=descriptions.blocks(summary.plan, summary.analysis) if summary.plan else [],
+        net_parts=[] if summary.plan else descriptions.parts(summary.analysis),
         after_a_convolution=descriptions.after_a_convolution(summary.recipe),
         transforms=[(each.title, each.details) for each in summary.recipe.augment.transforms],
         strategy=descriptions.strategy(summary.recipe),
-        differences=descriptions.differences(summary.recipe, bf16_off_cpu=values["bf16_off_cpu"]),
+        differences=descriptions.differences(
+            summary.recipe, summary.analysis, bf16_off_cpu=values["bf16_off_cpu"]
+        ),
         titles=TITLES,
-        notation=str(summary.plan.net),
+        notation=str(summary.plan.net) if summary.plan else "",
     )
     return re.sub(r"\n{3,}", "\n\n", text)

@@ -1,0 +1,122 @@
+"""Ejected projects of nets that are PyTorch modules: the user's files, the run's score, no convsmith."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import convsmith as cs
+from convsmith.cli import run as command
+from convsmith.errors import RunError, UntrustedCodeError
+from convsmith.exporters.project import execution
+from convsmith.exporters.project.net_code import LAYOUTS, Layout
+from helpers.own_nets import CODE, LAYERS
+from helpers.projects import lint
+
+
+def without_convsmith(project: Path, *arguments: str) -> str:
+    """Run main.py where convsmith cannot be imported; return what it prints."""
+    code = "import runpy, sys; sys.modules['convsmith'] = None; sys.argv = sys.argv[1:]; sys.path[0] = '.'"
+    program = f"{code}; runpy.run_path('main.py', run_name='__main__')"
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "main.py", *arguments],
+        check=False, capture_output=True, text=True, env=environment, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def lint_own(project: Path, net: set[str], folder: Path) -> None:
+    """Check what convsmith wrote, with empty files for the user's."""
+    shutil.copytree(project, folder)
+    for path in folder.rglob("*.py"):
+        if path.name in net:
+            path.write_text("")
+    lint(folder)
+
+
+@pytest.mark.parametrize(("name", "layout"), [("module_run", "package"), ("softmax_run", "flat")])
+def test_the_project_has_the_files_of_the_user_and_the_score_of_the_run(
+    name: str,
+    layout: Layout,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = request.getfixturevalue(name)
+    project = tmp_path / "project"
+    options = ["--layout", layout, "--no-execute"]
+    assert command(["eject", str(run), str(project), *options]) == 2
+    assert "fix: read the code, then allow it: --trust-code" in capsys.readouterr().err
+    assert command(["eject", str(run), str(project), *options, "--trust-code"]) == 0
+    named = capsys.readouterr().out.splitlines()
+    assert sorted(named) == sorted(str(path) for path in project.rglob("*") if path.is_file())
+    folder = project if layout == "flat" else project / "model"
+    assert (folder / "model.py").read_text() == CODE
+    assert (folder / "layers.py").read_text() == LAYERS
+    score = json.loads((run / "results.json").read_text())["test"]
+    assert f"Accuracy: {score['correct']}/{score['total']} (" in without_convsmith(project, "test")
+    page = (project / "README.md").read_text(encoding="utf-8")
+    call = "Net(width=6)" if name == "module_run" else "Softmax()"
+    outputs = (
+        "log-probabilities." if name == "module_run" else "probabilities; `main.py` takes their logarithm."
+    )
+    assert (
+        f"The net is `{call}` in `{'' if layout == 'flat' else 'model/'}model.py`. It returns {outputs}"
+        in page
+    )
+    assert "1. `conv1`: Conv2d; maps of 8x8 pixels, receptive field 3." in page
+    assert "notation" not in page
+    assert page.count("convsmith") == 1
+    lint_own(project, {"model.py", "layers.py"}, tmp_path / "own")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_project_of_a_module_trains_and_its_notebook_runs(
+    layout: Layout, softmax_run: Path, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    project = tmp_path / "project"
+    cs.eject(softmax_run, project, layout=layout, trust_code=True, log=notes.append)
+    assert not notes
+    notebook = nbformat.read(project / "softmax.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    score = json.loads((softmax_run / "results.json").read_text())["test"]
+    printed = execution.printed(execution.tagged(notebook.cells, "scores"))
+    assert f"Accuracy: {score['correct']}/{score['total']} (" in printed
+    assert any(
+        "class Softmax(Net):" in execution.printed({"outputs": cell.get("outputs", [])})
+        for cell in notebook.cells
+    )
+    without_convsmith(project, "train", "--epochs", "1", "--workers", "0")
+    folder = project / "again" / ("" if layout == "flat" else "model")
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_what_cannot_be_ejected_leaves_nothing_behind(
+    module_run: Path, tmp_path: Path, without_report: None
+) -> None:
+    with pytest.raises(UntrustedCodeError):
+        cs.eject(module_run, tmp_path / "project", execute=False)
+    assert not (tmp_path / "project").exists()
+
+
+def test_a_run_of_an_instance_without_code_is_refused(tmp_path: Path, tiny_run: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    text = (run / "recipe.toml").read_text()
+    start, end = text.index("[model]"), text.index("[", text.index("[model]") + 1)
+    model = '[model]\nmodule = "torch.nn.modules.container:Sequential()"\noutputs = "logits"\n\n'
+    (run / "recipe.toml").write_text(text[:start] + model + text[end:])
+    (run / "code.json").write_text(
+        json.dumps({"module": "torch.nn.modules.container:Sequential()", "files": {}, "is_instance": True})
+    )
+    (run / "manifest.json").unlink()
+    with pytest.raises(RunError, match="it was trained with an instance, whose class is in no file"):
+        cs.eject(run, tmp_path / "project", execute=False, trust_code=True)
