@@ -188,3 +188,15 @@ def test_equal_beginnings_of_names_stay_apart() -> None:
     labels = [text for text in shown if "bl" in text or "_" in text]
     assert len(set(labels)) == len(names)
     assert labels[-2:] == ["convblock1", "convblock2"]
+
+
+def test_a_long_line_of_totals_is_broken() -> None:
+    blocks = [
+        (f"a_long_name_of_block_{number}", nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.GroupNorm(1, 3)))
+        for number in range(5)
+    ]
+    figure = diagram.diagram(trace(nn.Sequential(OrderedDict(blocks)), (3, 8, 8)))
+    figure.canvas.draw()
+    width = figure.get_size_inches()[0] * figure.dpi
+    assert "and 2 more operations" in " ".join(texts(figure))
+    assert all(each.get_window_extent().x1 <= width for each in figure.axes[0].texts)

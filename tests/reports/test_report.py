@@ -308,8 +308,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("hostile")
     _write_images(root / "pictures", HOSTILE)
     shutil.rmtree(root / "pictures" / "test" / HOSTILE[2])
-    overrides = [f"data.source={root / 'pictures'}", "model.net=C4 / G F3", "train.epochs=1"]
-    return cs.train(load("digits", overrides), runs=root / "runs").page
+    overrides = [f"data.source={root / 'pictures'}", "model.net=C4 C4 C4 C4 / G F3", "train.epochs=1"]
+    return cs.train(
+        load("digits", [*overrides, "model.norm=group", "model.norm_groups=4"]), runs=root / "runs"
+    ).page
 
 
 def _write_images(
@@ -323,6 +325,13 @@ def _write_images(
             for number in range(per_class):
                 pixels = generator.integers(0, 256, shape, dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_a_receptive_field_with_commas_is_one_fact(hostile: Path) -> None:
+    facts = hostile.read_text().partition('<dl class="facts">')[2].partition("</dl>")[0]
+    names = re.findall(r"<dt>([^<]+)", facts)
+    assert len(names) == len(set(names))
+    assert "through block1.norm1, block1.norm2, block1.norm3 and 1 more operation" in " ".join(facts.split())
 
 
 def test_names_are_escaped(hostile: Path) -> None:

@@ -110,7 +110,7 @@ class _Drawing:
         room = int(self.width * 13.5)
         title = [heading] if heading else wrap(analysis.title, int(room * 0.6))
         under = wrap(analysis.title, room) if heading else []
-        self.title, self.under = title, [*under, analysis.totals_line()]
+        self.title, self.under = title, [*under, *wrap(analysis.totals_line(), room)]
         self.levels = self.arc_levels()
         self.frames: list[_Frame] = []
 
