@@ -197,3 +197,11 @@ def test_the_logarithm_of_probabilities_is_compared(tmp_path: Path) -> None:
     net, architecture = code_of(tmp_path, {"model.py": code}, "model.py:Softmax", "flat", "probabilities")
     assert net.outputs == "probabilities"
     check(tmp_path, net, architecture, "flat")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_net_of_half_precision_is_that_of_the_training(tmp_path: Path, layout: Layout) -> None:
+    text = NET.replace("        self.head =", "        self.half()\n        self.head =")
+    net, architecture = code_of(tmp_path, {"model.py": text}, "model.py:Net", layout)
+    assert net.call == "Net().float()"
+    check(tmp_path, net, architecture, layout)

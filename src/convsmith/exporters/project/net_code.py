@@ -17,10 +17,12 @@ from convsmith.errors import ModuleError, RunError
 from convsmith.modules.architecture import ModuleArchitecture
 from convsmith.modules.config import Outputs
 from convsmith.modules.plain_text import plain_text
+from convsmith.modules.precision import other_precisions
 from convsmith.modules.sources import SourceFiles
 from convsmith.net import source
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
+from convsmith.tracing.isolation import preserved_state
 
 if TYPE_CHECKING:
     from convsmith.modules.loaded import LoadedModule
@@ -146,6 +148,9 @@ def module_code(
     """
     loaded = architecture.loaded
     name, call = _names(loaded)
+    with preserved_state():
+        # As in the training, see `modules.precision`.
+        call += ".float()" if other_precisions(loaded.create()) else ""
     net = NetCode(
         analysis=analysis,
         module=loaded.reference.place,
