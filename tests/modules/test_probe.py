@@ -139,6 +139,11 @@ class Mixing(nn.Module):
         return self.fc(images.view(-1, 512))
 
 
+class TwoInputs(Net):
+    def forward(self, images: Tensor, number: Tensor) -> Any:
+        return super().forward(images) + number
+
+
 class Frozen(Net):
     def __init__(self) -> None:
         super().__init__()
@@ -164,6 +169,7 @@ FAULTS: list[tuple[type[nn.Module], str, str]] = [
     (NotFinite, "not finite", "torch.randn"),
     (Flat, "the forward pass fails on 4 images of 1x8x8", "it accepts images of 1x28x28: data.resize=28"),
     (Mixing, "the forward pass fails on 4 images of 1x8x8", "check it in Python"),
+    (TwoInputs, "missing 1 required positional argument: 'number'", "give number a default in forward"),
     (Frozen, "all its parameters are frozen", "requires_grad"),
     (NoParameters, "it has no parameters", "layers that learn"),
 ]

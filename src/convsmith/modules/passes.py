@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import convsmith
 from convsmith.errors import ModuleError
 from convsmith.modules.behaviour import first_line, fix_of
+from convsmith.modules.inspection import required_arguments
 from convsmith.modules.limits import Locate, raising_place
 from convsmith.text import plural
 from convsmith.tracing.members import named_parameters
@@ -86,6 +87,8 @@ class Passes:
 
     def _fix(self, net: nn.Module, shape: tuple[int, ...]) -> str:
         """Return what the net accepts, if it is the images that do not fit."""
+        if more := required_arguments(net.forward)[1:]:
+            return f"a classifier takes images alone: give {', '.join(more)} a default in forward"
         in_python = f"check it in Python: net(torch.zeros(2, {', '.join(map(str, shape))}))"
         if _accepts(net, shape):
             return in_python
