@@ -1,8 +1,10 @@
 """Export of bundles."""
 
 import hashlib
+import importlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ import safetensors.numpy
 import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.dataset import load as load_data
-from convsmith.errors import FileError
+from convsmith.errors import FileError, RunError
 from convsmith.models import bundle
+from helpers.own_nets import write_nets
 
 
 def test_weights_are_fp16_if_the_accuracy_holds(tiny_run: Path, tiny_bundle: Path) -> None:
@@ -101,3 +104,42 @@ def test_contradictory_options_are_refused(
     assert command(["export", "digits", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_bundles_of_instances_need_code_that_makes_them_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = write_nets(tmp_path / "code")
+    code.write_text(code.read_text() + FLIPPED)
+    monkeypatch.syspath_prepend(code.parent)
+    own = importlib.import_module("model")
+    recipe = cs.load_recipe("digits", "train.epochs=1", "name=instance")
+    for name, net, what in (
+        ("same", own.Net(), ""),
+        ("wider", own.Net(width=6), "its code makes another net: Error(s) in loading state_dict"),
+        ("flipped", own.Flipped(flips=True), "its code makes another net: the same prediction for"),
+    ):
+        run = cs.train(recipe, module=net, runs=tmp_path / name).folder
+        if not what:
+            assert (
+                bundle.read(cs.export_bundle(run, tmp_path / "bundle", trust_code=True)).metadata.format == 3
+            )
+            continue
+        with pytest.raises(RunError, match="it was trained with an instance") as caught:
+            cs.export_bundle(run, tmp_path / "other", trust_code=True)
+        assert what in str(caught.value)
+        assert "train again" in str(caught.value)
+    assert not (tmp_path / "other").exists()
+    sys.modules.pop("model")
+    sys.modules.pop("layers")
+
+
+FLIPPED = """
+class Flipped(Net):
+    def __init__(self, flips=False):
+        super().__init__()
+        self.flips = flips
+
+    def forward(self, x):
+        return super().forward(x.flip(2) * 2 if self.flips else x)
+"""

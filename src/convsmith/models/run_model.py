@@ -26,7 +26,14 @@ from convsmith.recipes.schema import Recipe
 from convsmith.runs.code import architecture_of_run, read_code
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
-from convsmith.runs.schema import FILES, DataRecord, Resumptions, TeacherRecord, unrecorded_changes
+from convsmith.runs.schema import (
+    FILES,
+    CodeRecord,
+    DataRecord,
+    Resumptions,
+    TeacherRecord,
+    unrecorded_changes,
+)
 from convsmith.system import paths, reading
 from convsmith.system.device import dtype_of
 from convsmith.system.rng import new_generator
@@ -197,7 +204,19 @@ class RunModel(TrainedModel):
     def _load(self) -> nn.Module:
         # What a module draws and does not save is as it was in the training.
         net = self.architecture.build(self.preprocessing.shape, new_generator(self._recipe.seed))
-        self.folder.load_weights(net)
+        try:
+            self.folder.load_weights(net)
+        except RunError as error:
+            record = self.folder.find(CodeRecord)
+            if record is None or not record.is_instance or self._access.module is not None:
+                raise
+            raise RunError(
+                "it was trained with an instance, and its code makes another net: "
+                f"{error.problems[0].what.partition(': ')[2]}",
+                where=self.place,
+                fix="pass the instance in Python: module=Net(...); for a bundle or a project name the class "
+                "with its arguments in a recipe, and train again",
+            ) from error
         return net
 
     def _runtime(self) -> tuple[str, torch.dtype]:
