@@ -179,8 +179,8 @@ def receptive_field(
 
 
 def print_module_notes(model: "cs.Model") -> None:
-    """Print on standard error what was left out of a user's file."""
-    if model.kind == "module":
+    """Print on standard error what was left out of a user's file, and what stands in the way of training."""
+    if model.kind in {"module", "recipe"}:
         for note in model.notes:
             print_error(note)
 

@@ -290,7 +290,11 @@ def _centre_gradient(
             net(images.clone())
         if centre is None:
             raise ModuleError("the forward pass does not call it", where=outputs.layer)
-        (gradient,) = torch.autograd.grad(centre, images)
+        try:
+            (gradient,) = torch.autograd.grad(centre, images)
+        except RuntimeError as error:
+            what = f"no gradient reaches the images: {' '.join(str(error).split())[:200]}"
+            raise ModuleError(what, where=outputs.layer or type(net).__name__) from error
     return gradient, places
 
 

@@ -27,6 +27,10 @@ ImageShape = tuple[int, int, int]
 LoadWeights = Callable[["nn.Module"], object]
 # The folder with the code of a module, in a run folder and in a bundle.
 SOURCE = "source"
+_CHANNELS_FIRST = (
+    "its `view` needs the channels first in memory, which takes up to half again as long as last; "
+    "`x.flatten(1)` and `x.reshape(...)` take both"
+)
 
 
 class Architecture(ABC):
@@ -138,6 +142,8 @@ class ModuleArchitecture(Architecture):
         self.config, self.loaded = config, loaded
         # A report names no folders of this machine.
         self.text, self.notes = str(loaded.local_reference), loaded.notes
+        # By the shape of the images.
+        self._channels_first: dict[ImageShape, bool] = {}
         in_order = False
         if probe is not None:
             in_order, self.notes = probe.in_order, (*loaded.notes, *probe.notes)
@@ -177,20 +183,26 @@ class ModuleArchitecture(Architecture):
                 raise self.loaded.explained(error) from error
 
     def build(self, image_shape: ImageShape, generator: "torch.Generator | None" = None) -> "nn.Module":
-        from convsmith.modules.limits import limited
-        from convsmith.modules.memory_format import needs_channels_first
         from convsmith.modules.outputs import use_logarithm
         from convsmith.net.module import seeded
         from convsmith.system.memory_format import use_channels_first
 
         with seeded(generator):
             module = self.create(image_shape)
-        with limited("the net", str(self.loaded.reference), self._locate):
-            if needs_channels_first(module, image_shape):
-                use_channels_first(module)
+        if self._needs_channels_first(module, image_shape):
+            use_channels_first(module)
         if self.config.outputs == "probabilities":
             use_logarithm(module)
         return module
+
+    def _needs_channels_first(self, module: "nn.Module", image_shape: ImageShape) -> bool:
+        from convsmith.modules.limits import limited
+        from convsmith.modules.memory_format import needs_channels_first
+
+        if image_shape not in self._channels_first:
+            with limited("a pass of the net", str(self.loaded.reference), self._locate):
+                self._channels_first[image_shape] = needs_channels_first(module, image_shape)
+        return self._channels_first[image_shape]
 
     def probe(
         self, image_shape: ImageShape, num_classes: int, load_weights: LoadWeights | None = None
@@ -216,8 +228,13 @@ class ModuleArchitecture(Architecture):
             )
         except ModuleError as error:
             raise self.loaded.explained(error) from error
+        notes += probe.notes
+        if self._needs_channels_first(module, image_shape):
+            notes += (_CHANNELS_FIRST,)
         config = self.config.model_copy(update={"outputs": probe.outputs})
-        return ModuleArchitecture(config, self.loaded, replace(probe, notes=(*notes, *probe.notes)))
+        architecture = ModuleArchitecture(config, self.loaded, replace(probe, notes=notes))
+        architecture._channels_first = self._channels_first
+        return architecture
 
     def check(self, image_shape: ImageShape, num_classes: int) -> None:
         from convsmith.modules.probe import check_classifier

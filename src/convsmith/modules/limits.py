@@ -28,8 +28,14 @@ class InputNeededError(Exception):
     """The code asks for input."""
 
 
+# Against what a file does when it is read, and when its constructor runs.
+_ELSEWHERE = 'move what trains, downloads or waits into a function, or under `if __name__ == "__main__":`'
+
+
 @contextlib.contextmanager
-def limited(activity: str, where: str, locate: Locate, seconds: float | None = None) -> Iterator[None]:
+def limited(
+    activity: str, where: str, locate: Locate, seconds: float | None = None, *, fix: str = _ELSEWHERE
+) -> Iterator[None]:
     """Run a block of the user's code within limits.
 
     Output goes to standard error. A longer run is stopped: in the main thread of POSIX by a timer, elsewhere
@@ -40,6 +46,7 @@ def limited(activity: str, where: str, locate: Locate, seconds: float | None = N
         where: The file.
         locate: Returns the place of a frame and line in the user's files, "model.py, line 3", or "".
         seconds: By default `TIME_LIMIT`.
+        fix: What helps if the code takes too long.
 
     Raises:
         ModuleError: The code takes too long, exits, or asks for input.
@@ -58,7 +65,7 @@ def limited(activity: str, where: str, locate: Locate, seconds: float | None = N
         raise ModuleError(
             f"{activity} does not end: stopped after {seconds:g} seconds",
             where=next(filter(None, places), where),
-            fix='move what trains, downloads or waits into a function, or under `if __name__ == "__main__":`',
+            fix=fix,
         ) from None
     except SystemExit as error:
         code = "" if error.code is None else repr(error.code)

@@ -72,6 +72,8 @@ def output_problem(
     """
     fix = f"return one tensor, the logits, of shape (N, {num_classes})"
     if not isinstance(outputs, Tensor):
+        if "training" in subject:
+            fix += ", in training mode too; some classes have an argument such as aux_logits=False"
         return Problem(what=f"{subject} returns {_described(outputs)}, expected the logits alone", fix=fix)
     shape, expected = tuple(outputs.shape), (num_images, num_classes)
     if shape == expected and outputs.is_floating_point():

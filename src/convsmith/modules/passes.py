@@ -22,7 +22,7 @@ from convsmith.tracing.members import named_parameters
 ImageShape = tuple[int, int, int]
 # Sizes that images often have, and sizes of batches, to name one that the module accepts.
 _USUAL_SHAPES = tuple((channels, side, side) for side in (32, 28, 64, 96, 224) for channels in (3, 1))
-_USUAL_BATCHES = (1, 8, 16, 32, 64, 100, 128, 256, 512)
+_USUAL_BATCHES = (8, 16, 32, 64, 100, 128, 256, 512, 1)
 _OTHER_CODE = (str(Path(convsmith.__file__).parent), str(Path(torch.__file__).parents[1]))
 
 

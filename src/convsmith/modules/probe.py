@@ -182,7 +182,8 @@ class _Prober:
     @contextmanager
     def limits(self) -> Iterator[None]:
         """Limit the time of the passes, and restore the state of the process after the block."""
-        with preserved_state(), limited("the net", self.where, self.passes.locate):
+        fix = "leave out what waits or never ends, or use smaller images: data.resize"
+        with preserved_state(), limited("a pass of the net", self.where, self.passes.locate, fix=fix):
             yield
 
     def evaluate(self) -> Tensor:

@@ -93,6 +93,7 @@ def _size_problems(
         return
     try:
         small = architecture.analyze((channels, size, size))
+        architecture.check((channels, size, size), info.num_classes)
     except (ShapeError, ModuleError) as error:
         yield from (replace(each, where=where) for each in error.problems)
         return

@@ -185,14 +185,11 @@ class GradientWorkers:
             self.generators[spec.part].manual_seed(seed)
             if self.behaviour.in_order:
                 seed_everything(seed)
-            with (
-                self.behaviour.guard("the forward pass in training"),
-                autocast(device, self.dtype),
-                backward_workarounds(device, self.dtype),
-            ):
-                logits = self.replicas[spec.part](batch.images)
-            # In fp32: the sum over the classes loses digits in bf16.
-            loss = self.criterion(logits.float(), batch.targets)
+            with self.behaviour.guard("the forward pass in training"):
+                with autocast(device, self.dtype), backward_workarounds(device, self.dtype):
+                    logits = self.replicas[spec.part](batch.images)
+                # In fp32: the sum over the classes loses digits in bf16.
+                loss = self.criterion(logits.float(), batch.targets)
             if self.teacher is not None and teacher_logits is not None:
                 loss = self.teacher.loss(loss, logits.float(), teacher_logits)
         with self.profile.phase("backward"), self.behaviour.guard("the backward pass"):

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import convsmith as cs
@@ -228,3 +231,55 @@ def test_a_point_convolution_with_a_stride_is_a_slice_and_one_without() -> None:
     )
     for found, right in zip(gradients, exact, strict=True):
         assert torch.allclose(found.double(), right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: x.mean((2, 3)),
+        lambda x: x.mean([-1, -2], True),
+        lambda x: torch.mean(x, dim=(2, 3), keepdim=True),
+        lambda x: functional.adaptive_avg_pool2d(x, output_size=(1, 1)),
+        lambda x: functional.adaptive_avg_pool2d(x, [1, 1]),  # type: ignore[arg-type]
+        lambda x: functional.adaptive_avg_pool2d(x, (None, 1)),
+        lambda x: functional.adaptive_avg_pool2d(input=x, output_size=1),
+        lambda x: x.mean(),
+        lambda x: x.mean(2),
+        lambda x: x.mean((1, 2)),
+        lambda x: x.mean((2, 3), dtype=torch.float64),
+        lambda x: x.flatten(1, 2),
+        lambda x: x.flatten(),
+        lambda x: functional.adaptive_avg_pool2d(x[0], 1),
+    ],
+)
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_pooling_and_flattening_in_any_spelling(
+    pool: Callable[[Tensor], Tensor], memory_format: torch.memory_format
+) -> None:
+    """Values and gradients are PyTorch's, and gradients have the memory format of the maps."""
+    maps = torch.randn(2, 3, 4, 5).to(memory_format=memory_format).requires_grad_()
+    results = []
+    for context in (nullcontext(), backward_workarounds(CPU, torch.float32)):
+        with context:
+            outputs = pool(maps)
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), maps)
+        results.append((outputs, gradient))
+    (expected_outputs, expected_gradient), (outputs, gradient) = results
+    assert outputs.shape == expected_outputs.shape
+    assert outputs.dtype == expected_outputs.dtype
+    assert torch.allclose(outputs, expected_outputs)
+    assert torch.allclose(gradient, expected_gradient)
+
+
+def test_gradients_of_global_pooling_have_the_channels_last() -> None:
+    maps = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last).requires_grad_()
+    for pool in (
+        lambda x: x.mean((2, 3)),
+        lambda x: torch.mean(x, (3, 2)),
+        lambda x: functional.adaptive_avg_pool2d(x, (1, 1)),
+        lambda x: functional.adaptive_avg_pool2d(x, 1).flatten(1),
+    ):
+        with backward_workarounds(CPU, torch.float32):
+            outputs = pool(maps * 1)
+        (gradient,) = torch.autograd.grad(outputs.square().sum(), maps)
+        assert gradient.is_contiguous(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from convsmith.system.memory_format import is_channels_last
 from convsmith.training.kernels.convolution import convolve_bf16, slice_strides
 
 # Number of arguments that a layer passes to `functional.conv2d`.
@@ -57,9 +58,10 @@ class _Workarounds(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is functional.adaptive_avg_pool2d and args[1] == 1:
-            return _GlobalAveragePool.apply(args[0])  # type: ignore[no-untyped-call]
-        if func is Tensor.flatten and args[0].dim() == 4:
+        if func in _POOLS and _is_global_average_pool(func, args, kwargs or {}):
+            pooled: Tensor = _GlobalAveragePool.apply(args[0])  # type: ignore[no-untyped-call]
+            return pooled if _keeps_positions(func, args, kwargs or {}) else pooled.flatten(1)
+        if func is Tensor.flatten and _is_map(args[0]):
             args = (_ChannelsLast.apply(args[0]), *args[1:])  # type: ignore[no-untyped-call]
         elif func is functional.conv2d and len(args) == _NUM_ARGUMENTS:
             if self.dtype == torch.float32:
@@ -67,6 +69,34 @@ class _Workarounds(TorchFunctionMode):
             elif (output := convolve_bf16(args)) is not None:
                 return output
         return func(*args, **(kwargs or {}))
+
+
+_POOLS = (functional.adaptive_avg_pool2d, Tensor.mean, torch.mean)
+# Of `mean`: the arguments after the tensor.
+_MEAN = ("dim", "keepdim", "dtype", "out")
+
+
+def _is_global_average_pool(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call averages maps whose channels are last over all positions."""
+    if not args or not _is_map(args[0]):
+        return False
+    if func is functional.adaptive_avg_pool2d:
+        size = args[1] if len(args) > 1 else kwargs.get("output_size")
+        return size == 1 or list(size or ()) == [1, 1]
+    given = {**dict(zip(_MEAN, args[1:], strict=False)), **kwargs}
+    dims = given.get("dim")
+    is_plain = isinstance(dims, tuple | list) and not {"dtype", "out"} & given.keys()
+    return is_plain and sorted(each % 4 for each in dims or ()) == [2, 3]
+
+
+def _keeps_positions(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    if func is functional.adaptive_avg_pool2d:
+        return True
+    return bool(dict(zip(_MEAN, args[1:], strict=False)).get("keepdim") or kwargs.get("keepdim"))
+
+
+def _is_map(tensor: Tensor) -> bool:
+    return tensor.dim() == 4 and is_channels_last(tensor)
 
 
 class _GlobalAveragePool(torch.autograd.Function):
