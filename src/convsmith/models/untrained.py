@@ -101,7 +101,7 @@ class RecipeModel(Model):
         else:
             analysis = self.architecture.analyze(input_shape)
         super().__init__(recipe.name, analysis)
-        self.notes = self._architecture.notes
+        self.notes = self.architecture.notes
         self._shape: ImageShape = input_shape
 
     @property
