@@ -243,6 +243,36 @@ def test_the_report_claims_no_training(run: Path) -> None:
     assert not list((run / "plots").glob("*loss*"))
 
 
+UNTRAINABLE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((10, 64), float("nan")), requires_grad=False)
+
+    @torch.no_grad()
+    def forward(self, x):
+        return (x.flatten(1) @ self.weight.T).softmax(1)
+"""
+
+
+def test_a_net_that_cannot_be_trained_is_evaluated(tmp_path: Path, without_pages: None) -> None:
+    """Frozen parameters without numbers, no gradient: only the weights of the file count."""
+    (tmp_path / "model.py").write_text(UNTRAINABLE)
+    weight = torch.randn(10, 64, generator=torch.Generator().manual_seed(0))
+    torch.save({"weight": weight}, tmp_path / "net.pth")
+    target = f"{tmp_path}/model.py:Net"
+    result = cs.evaluate(target, *NAMED, weights=tmp_path / "net.pth", data="digits", runs=tmp_path)
+    data = load_data(SPLIT).test
+    by_hand = (as_tensor(data.images).flatten(1) @ weight.T).argmax(1).numpy()
+    assert result.test.correct == int((by_hand == data.labels).sum())
+    again = cs.evaluate(result.folder, trust_code=True)
+    assert again.test.correct == result.test.correct
+    assert 'outputs = "probabilities"' in (result.folder / "recipe.toml").read_text()
+
+
 # --- What is assumed
 
 

@@ -21,8 +21,9 @@ from convsmith.training.metrics import compute_logits
 
 # Another normalisation is named only if it could not be so much better by chance.
 _SIGNIFICANT = 1e-3
-# Another order of the classes is named if it makes so many more of the images correct, as a share.
-_BETTER_ORDER = 0.1
+# Another order of the classes is named if it makes so many more of the images correct, as a share, and if the
+# accuracy is then so far on the way from guessing to 1: the best order suits an untrained net too.
+_BETTER_ORDER, _GOOD_ORDER = 0.1, 0.5
 _MAX_ORDERED, _MAX_LISTED = 1000, 3
 
 
@@ -150,7 +151,8 @@ def order_note(logits: Tensor, labels: NDArray[np.int64], names: Sequence[str]) 
     rows, columns = linear_sum_assignment(confusion, maximize=True)
     now, best = int(np.trace(confusion)), int(confusion[rows, columns].sum())
     moved = [(int(column), int(row)) for row, column in zip(rows, columns, strict=True) if row != column]
-    if best - now < _BETTER_ORDER * len(labels) or not moved:
+    good = (best / len(labels) - 1 / count) / (1 - 1 / count) >= _GOOD_ORDER
+    if best - now < _BETTER_ORDER * len(labels) or not good:
         return ""
     pairs = sorted(moved)[:_MAX_LISTED]
     listed = ", ".join(f"output {output} is {in_line(names[label])!r}" for output, label in pairs)
