@@ -31,10 +31,12 @@ from convsmith.errors import (
     UntrustedCodeError,
 )
 from convsmith.evaluation import predictions
+from convsmith.exporters.project.net_code import Layout
 from convsmith.models.external import evaluation_notes
 from convsmith.runs.evaluation import Evaluation
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import WeightsRecord
+from helpers.projects import lint, without_convsmith
 
 # A file as users have them: imports that are not installed, and a softmax at the end.
 CODE = """
@@ -435,6 +437,52 @@ def test_weights_become_a_bundle(given: tuple[str, dict[str, Any], nn.Module], t
         assert claim not in card.replace("epochs = 0", "")
     # A receptive field needs the data, and no training.
     assert cs.receptive_field(cs.resolve(str(bundle), trust_code=True), tmp_path)[0].num_images
+
+
+# --- Eject
+
+
+@pytest.fixture(scope="module")
+def notation_run(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("notation")
+    given = {"weights": script / "notation.pth", "data": "digits", "runs": runs}
+    return cs.evaluate(NOTATION, *NAMED, **given).folder
+
+
+@pytest.mark.parametrize(("name", "layout"), [("run", "flat"), ("notation_run", "package")])
+def test_an_ejected_project_tests_the_weights_and_trains_nothing(
+    name: str, layout: Layout, script: Script, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    run = request.getfixturevalue(name)
+    project = tmp_path / "project"
+    cs.eject(run, project, layout=layout, execute=False, trust_code=True)
+    net = script.net if name == "run" else script.notation
+    printed = without_convsmith(project, "test")
+    assert f"Accuracy: {correct(net, 'test')}/599 (" in printed
+    assert f"Accuracy: {correct(net, 'train')}/1198 (" in printed
+    readme = (project / "README.md").read_text()
+    assert "trained elsewhere: how, and on which images, is not known" in readme
+    files = [*project.rglob("*.py"), *project.glob("*.ipynb")]
+    texts = [readme, *(path.read_text() for path in files)]
+    for claim in ("epoch", "main.py train", "Learning rate", "Train a new", "optimiser", "train.log"):
+        assert not [text for text in texts if claim in text]
+    assert not (project / "logs" / "metrics.csv").exists()
+    assert "trained elsewhere" in (project / "logs" / "evaluation.log").read_text()
+    if name == "run":
+        # The user's file is as it was.
+        (project / ("model.py" if layout == "flat" else "model/model.py")).write_text("")
+    lint(project)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["run", "notation_run"])
+def test_the_notebook_of_an_ejected_project_runs(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    run = request.getfixturevalue(name)
+    cs.eject(run, tmp_path / "project", trust_code=True, log=said.append)
+    assert said == []
 
 
 # --- Errors

@@ -1,6 +1,7 @@
 """The recipes that projects are ejected from, and the checks of their code."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,20 @@ from convsmith.runs.schema import DataRecord
 
 # The recipes of the sprint differ in numbers only.
 RECIPES = tuple(name for name in recipe_names() if not name.startswith("cifar10-sprint-"))
+
+
+def without_convsmith(project: Path, *arguments: str) -> str:
+    """Run main.py where convsmith cannot be imported; return what it prints."""
+    code = "import runpy, sys; sys.modules['convsmith'] = None; sys.argv = sys.argv[1:]; sys.path[0] = '.'"
+    program = f"{code}; runpy.run_path('main.py', run_name='__main__')"
+    environment = {**os.environ, "MPLBACKEND": "agg"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "main.py", *arguments],
+        check=False, capture_output=True, text=True, env=environment, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def lint(folder: Path) -> None:

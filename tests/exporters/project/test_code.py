@@ -8,7 +8,7 @@ import pytest
 
 from convsmith.exporters.project.code import Storage
 from convsmith.exporters.project.net_code import LAYOUTS, Layout
-from convsmith.recipes.loader import load
+from convsmith.recipes.loader import from_table, load
 from helpers.projects import RECIPES, lint, written
 
 TRANSFORMS = (
@@ -101,6 +101,21 @@ def test_the_code_of_every_storage_is_linted(
     first = next(node for node in ast.parse(text).body if isinstance(node, ast.Assign))
     exec(ast.unparse(first), scope)  # noqa: S102 - the constant of class names
     assert list(scope["CLASSES"]) == names
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_the_code_of_weights_that_were_trained_elsewhere(
+    storage: str, layout: Layout, tmp_path: Path
+) -> None:
+    table = load("digits", ["model.init=orthogonal", "data.validation=0.2"]).table()
+    del table["augment"]
+    recipe = from_table({**table, "train": {"epochs": 0}})
+    own_test = storage in {"hub", "images"}
+    written(recipe, STORAGES[storage], tmp_path, list("abcdefghij"), own_test=own_test, layout=layout)
+    lint(tmp_path)
+    assert not (tmp_path / "utils" / "optim.py").exists()
+    assert not (tmp_path / "model" / "weights.py").exists()
 
 
 def test_many_class_names_are_stored_in_a_separate_file(tmp_path: Path) -> None:

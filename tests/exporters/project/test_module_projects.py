@@ -1,10 +1,7 @@
 """Ejected projects of nets that are PyTorch modules: the user's files, the run's score, no convsmith."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -16,21 +13,7 @@ from convsmith.errors import RunError, UntrustedCodeError
 from convsmith.exporters.project import execution
 from convsmith.exporters.project.net_code import LAYOUTS, Layout
 from helpers.own_nets import CODE, LAYERS
-from helpers.projects import lint
-
-
-def without_convsmith(project: Path, *arguments: str) -> str:
-    """Run main.py where convsmith cannot be imported; return what it prints."""
-    code = "import runpy, sys; sys.modules['convsmith'] = None; sys.argv = sys.argv[1:]; sys.path[0] = '.'"
-    program = f"{code}; runpy.run_path('main.py', run_name='__main__')"
-    environment = {**os.environ, "MPLBACKEND": "agg"}
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [sys.executable, "-c", program, "main.py", *arguments],
-        check=False, capture_output=True, text=True, env=environment, cwd=project,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+from helpers.projects import lint, without_convsmith
 
 
 def lint_own(project: Path, net: set[str], folder: Path) -> None:

@@ -85,6 +85,7 @@ def template_context(
         **_train_context(recipe),
         "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(net.analysis),
         **_weights_context(recipe, net.plan),
+        **_external_context(recipe),
     }
 
 
@@ -108,7 +109,11 @@ def python_files(values: dict[str, Any], net: NetCode) -> dict[str, str]:
     ['model.py', 'utils.py', 'main.py']
     """
     templates = environment()
-    optional = {"weights": bool(values["weights_names"]), "images": bool(values["image_names"])}
+    optional = {
+        "weights": bool(values["weights_names"]),
+        "images": bool(values["image_names"]),
+        "optim": values["trains"],
+    }
     names = [name for name in ("weights", "images", "optim", "utils", "main") if optional.get(name, True)]
     texts = {name: templates.get_template(f"{name}.py.j2").render(values) for name in names}
     helpers = net.helpers
@@ -133,6 +138,13 @@ def _with_weights(model: str, weights: str = "") -> str:
         return model
     head, program = model.split("\n\n\nif __name__", 1)
     return f"{merged([head, weights])}\n\nif __name__{program}"
+
+
+def _external_context(recipe: Recipe) -> dict[str, Any]:
+    """Weights that were trained elsewhere have neither a training nor initial weights."""
+    if recipe.is_trained_elsewhere:
+        return {"trains": False, "log_path": "logs/evaluation.log", "weights_names": ""}
+    return {"trains": True, "log_path": "logs/train.log"}
 
 
 def _layout_context(layout: Layout, net: NetCode) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
 from convsmith.modules.architecture import ModuleArchitecture
 from convsmith.net.arithmetic import SpecAnalysis
-from convsmith.runs.schema import METRICS, Environment
+from convsmith.runs.schema import METRICS, Environment, WeightsRecord
 from convsmith.runs.session import check_data
 from convsmith.system import files, paths, reading
 from convsmith.training.metrics import SplitMetrics
@@ -47,6 +47,10 @@ _DATA_HELP = {
 LOG_ORIGIN = (
     "The log of the run that this project was made from, written by convsmith, which trained the weights. "
     "`python main.py train` writes a log of its own."
+)
+EXTERNAL_LOG_ORIGIN = (
+    "The log of the evaluation that this project was made from, written by convsmith. The weights were "
+    "trained elsewhere."
 )
 _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "tqdm")
 
@@ -71,7 +75,7 @@ def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: 
     values |= {
         "data_help": _DATA_HELP[storage.kind],
         "notebook_name": notebook_name,
-        "log_origin": LOG_ORIGIN,
+        "log_origin": LOG_ORIGIN if values["trains"] else EXTERNAL_LOG_ORIGIN,
     }
     texts = python_files(values, net)
     if not values["flat"]:
@@ -79,8 +83,9 @@ def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: 
     texts |= data_files(recipe.data, values, data.class_names)
     plots = _plots(folder.path)
     summary = _summary(model, plots)
-    texts["logs/train.log"] = f"{LOG_ORIGIN}\n\n{summary.log}"
-    texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
+    texts[values["log_path"]] = f"{values['log_origin']}\n\n{summary.log}"
+    if values["trains"]:
+        texts["logs/metrics.csv"] = reading.read_text(folder.path / METRICS)
     environment = folder.read(Environment)
     texts["requirements.txt"] = requirements(storage.kind, values, environment, net.packages)
     texts[".gitignore"] = "__pycache__/\n.ipynb_checkpoints/\nagain/\n"
@@ -192,7 +197,7 @@ def requirements(
         environment: Of the run.
         packages: What the net imports, with the versions that are installed.
     """
-    names = {*_PACKAGES, *packages}
+    names = {*_PACKAGES, *packages} - (set() if values["trains"] else {"tqdm"} - set(packages))
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pyarrow"} if kind == "parquet" else set()
     names |= {"pillow"} if kind != "digits" or values["resize"] else set()
@@ -234,4 +239,5 @@ def _summary(model: RunModel, plots: dict[str, str]) -> RunSummary:
         log=plain_log(folder.read_log()),
         environment=folder.read(Environment),
         plots=plots,
+        weights=folder.find(WeightsRecord),
     )

@@ -12,7 +12,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.schema import DataRecord, Environment, EpochRow
+from convsmith.runs.schema import DataRecord, Environment, EpochRow, WeightsRecord
 from convsmith.text import escape_markdown, fenced, percent, plural
 from convsmith.training.metrics import SplitMetrics
 
@@ -34,6 +34,7 @@ class RunSummary:
         metrics: On the test set, by class and in total.
         epochs: The rows of metrics.csv.
         plots: The paths of the pictures in the project, by name.
+        weights: Where weights come from that were trained elsewhere; then there is no training.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class RunSummary:
     log: str
     environment: Environment
     plots: dict[str, str]
+    weights: WeightsRecord | None = None
 
 
 def readme(values: dict[str, Any], summary: RunSummary) -> str:
