@@ -445,8 +445,8 @@ def test_weights_become_a_bundle(given: tuple[str, dict[str, Any], nn.Module], t
 @pytest.fixture(scope="module")
 def notation_run(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("notation")
-    given = {"weights": script / "notation.pth", "data": "digits", "runs": runs}
-    return cs.evaluate(NOTATION, *NAMED, **given).folder
+    weights = script / "notation.pth"
+    return cs.evaluate(NOTATION, *NAMED, weights=weights, data="digits", runs=runs).folder
 
 
 @pytest.mark.parametrize(("name", "layout"), [("run", "flat"), ("notation_run", "package")])
