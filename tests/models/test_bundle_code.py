@@ -202,7 +202,7 @@ def test_code_that_makes_another_net_is_refused(module_bundle_copy: Path) -> Non
             ModuleError,
             "unexpected keyword argument 'width'",
         ),
-        ("def Net(width):\n    return print\n", ModuleError, "returns a builtin_function_or_method"),
+        ("def Net(width):\n    return len\n", ModuleError, "returns a builtin_function_or_method"),
         ("syntax error\n", ModuleError, "syntax"),
     ):
         rewritten(module_bundle_copy, "source/model.py", code.encode())
