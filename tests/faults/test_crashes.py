@@ -154,16 +154,15 @@ def test_a_second_process_is_rejected_and_a_killed_one_releases_its_lock(tmp_pat
 
 
 @pytest.mark.slow
-def test_random_kills() -> None:
+@pytest.mark.parametrize(
+    "net",
+    ["model.net=C4 C6:s2 / G F10", f"model.module={HELPERS / 'odd_nets.py'}:PythonRandom"],
+    ids=["notation", "module"],
+)
+def test_random_kills(net: str) -> None:
     script = HELPERS / "kills.py"
     seed = str(time.time_ns() % 1000)
-    recipe = [
-        "digits",
-        "train.epochs=16",
-        "model.net=C4 C6:s2 / G F10",
-        "train.ema=0.9",
-        "train.optimizer=muon",
-    ]
+    recipe = ["digits", "train.epochs=16", net, "train.ema=0.9", "train.optimizer=muon"]
     done = subprocess.run(
         [sys.executable, str(script), "8", *recipe, "--seed", seed],
         check=False,

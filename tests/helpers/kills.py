@@ -3,6 +3,7 @@
     python tests/helpers/kills.py 200 digits
     python tests/helpers/kills.py 20 mnist-classic --seed 3
     python tests/helpers/kills.py 8 digits train.epochs=16 train.optimizer=muon
+    python tests/helpers/kills.py 8 digits model.module=tests/helpers/odd_nets.py:PythonRandom
 
 The training runs once without interruption. Then one moment per kill is drawn over its duration, from the
 start of the process to the end of the report, and a second training is killed at each of them, in order.
@@ -68,7 +69,7 @@ def main(kills: int, recipe: Recipe, seed: int, folder: Path) -> str:
             number += run.is_dir()
             child, done = fork(lambda: cs.train(recipe, runs=folder / "runs")), 0
         else:
-            child, done = fork(lambda: cs.resume(run)), epochs_done(run)  # noqa: B023 - called at once
+            child, done = fork(lambda: cs.resume(run, trust_code=True)), epochs_done(run)  # noqa: B023 - called at once
         if moments:
             time.sleep(times.until(moments.pop(0), done, chance))
             os.kill(child, signal.SIGKILL)
