@@ -117,7 +117,31 @@ def write_example_files(folder: Path) -> None:
         encoding="utf-8",
     )
     write_notebook(folder / "S8.ipynb", "from mynet import Net")
+    (folder / "model.py").write_text(python_blocks("modules.md")[0], encoding="utf-8")
     (folder / "mybrief.toml").write_text("max_parameters = 100_000\n", encoding="utf-8")
+
+
+def python_blocks(page: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+def test_the_page_of_modules_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands in their order, then its Python example."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, example = python_blocks("modules.md")
+    (tmp_path / "model.py").write_text(code, encoding="utf-8")
+    Image.new("RGB", (20, 20)).save(tmp_path / "digit.png")
+    text = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^convsmith (.*)$", text, flags=re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        assert run([*shlex.split(line), *(["train.epochs=3"] if line.startswith("train ") else [])]) == 0
+    assert (tmp_path / "digits.onnx").is_file()
+    assert "model.py:Net" in (tmp_path / "runs" / "digits-1" / "report.html").read_text(encoding="utf-8")
+    exec(example, {})  # noqa: S102 - the example is ours
 
 
 def test_python_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +205,12 @@ def test_tables_agree_with_the_results() -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name != "errors.md"], ids=lambda page: page.name
 )
-def test_quoted_output(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quoted_output(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A block that begins with `$ convsmith` quotes the output of that command."""
+    monkeypatch.chdir(tmp_path)
+    write_example_files(tmp_path)
     text = page.read_text(encoding="utf-8")
     for command, output in re.findall(r"```text\n\$ convsmith (.*?)\n(.*?)\n```", text, flags=re.DOTALL):
         run(shlex.split(command))
