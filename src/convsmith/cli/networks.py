@@ -179,10 +179,9 @@ def receptive_field(
 
 
 def print_module_notes(model: "cs.Model") -> None:
-    """Print on standard error what was left out of a user's file, and what stands in the way of training."""
-    if model.kind in {"module", "recipe"}:
-        for note in model.notes:
-            print_error(note)
+    """Print on standard error what was left out of a user's file, and what to know before it is trained."""
+    for note in model.net_notes:
+        print_error(note)
 
 
 def explain(code: Annotated[str, typer.Argument(metavar="CODE", help="as in error[E021]")]) -> None:

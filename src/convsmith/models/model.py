@@ -38,6 +38,7 @@ class Model(ABC):
         analysis: For one input shape.
         architecture: The net of a recipe or of trained weights; None for a net that is named alone.
         notes: Which meaning of an ambiguous name was chosen, and how to write the other one.
+        net_notes: What a user should know about a module of their own, one sentence each.
         reference: The name that it was resolved from; empty for a model that was made otherwise.
     """
 
@@ -48,6 +49,7 @@ class Model(ABC):
         self.name = name
         self.analysis = analysis
         self.notes: tuple[str, ...] = ()
+        self.net_notes: tuple[str, ...] = ()
         self.reference = ""
 
     @abstractmethod

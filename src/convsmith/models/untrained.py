@@ -61,7 +61,7 @@ class ModuleModel(Model):
         except ModuleError as error:
             raise loaded.explained(error) from error
         super().__init__(analysis.title, analysis)
-        self.notes = loaded.notes
+        self.notes = self.net_notes = loaded.notes
 
     def net(self) -> "nn.Module":
         return self._module
@@ -101,7 +101,7 @@ class RecipeModel(Model):
         else:
             analysis = self.architecture.analyze(input_shape)
         super().__init__(recipe.name, analysis)
-        self.notes = self.architecture.notes
+        self.net_notes = self.architecture.notes
         self._shape: ImageShape = input_shape
 
     @property
