@@ -62,7 +62,7 @@ def _converting(model: TrainedModel, action: str) -> Iterator[None]:
     """Turn the errors of PyTorch and ONNX into a ModuleError, with the line of the user's file."""
     try:
         yield
-    except ConvsmithError:
+    except (ConvsmithError, OSError, MemoryError):
         raise
     # PyTorch and ONNX raise errors of any kind.
     except Exception as error:
