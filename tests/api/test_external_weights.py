@@ -343,7 +343,7 @@ def test_it_cannot_be_resumed_or_trained(run: Path, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match="this recipe has no training"):
             command()
     longer = cs.load_recipe(str(run / "recipe.toml"), "train.epochs=1")
-    assert longer.train.epochs == 1
+    assert longer.description == "Based on Net, with train.epochs = 1 (was 0)"
 
 
 def test_it_is_compared_with_a_training(run: Path, script: Script, tmp_path: Path) -> None:

@@ -52,7 +52,8 @@ def judge(
     Args:
         brief: The requirements.
         analysis: The analysis of the net.
-        augmentations: The augmentations of the recipe; without a recipe checks of them are not applicable.
+        augmentations: The augmentations of the recipe; if they are not known, checks of them are not
+            applicable.
         metrics: The metrics of a run; without a run checks of them are not applicable.
 
     Example:
@@ -218,7 +219,7 @@ def _augmentation_checks(
     for rule in brief.augmentations:
         title = f"augmentation {rule.name}"
         if augmentations is None:
-            yield Check(title=title, verdict="not applicable", actual="no recipe", required=rule.requirement)
+            yield Check(title=title, verdict="not applicable", actual="not known", required=rule.requirement)
             continue
         present = rule.best(augmentations, (height, width))
         violations = rule.violations(present, (height, width)) if present else ["not named"]

@@ -46,6 +46,10 @@ def with_origin(recipe: Recipe, base: Recipe) -> Recipe:
     if type(recipe.model) is not type(base.model):
         # Another kind of net: no field of the other one has a meaning.
         changed = [key for key in changed if not key.startswith("model.") or key in {*_NETS} & {*now}]
+    if recipe.is_trained_elsewhere != base.is_trained_elsewhere:
+        # One of them has no settings of a training.
+        training = ("train.", "augment.")
+        changed = [key for key in changed if not key.startswith(training) or key == "train.epochs"]
     if not changed:
         return recipe
     texts: dict[str, str] = {}
