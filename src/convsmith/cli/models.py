@@ -66,10 +66,10 @@ def predict(
     images = [each for each in images if each not in overrides]
     arguments = ModelArguments.of(target, weights, data, overrides)
     items = list(image_sources(images))
-    for sentence in left_out(images):
-        print_error(sentence)
     outputs = [each for each in (csv_file, jsonl_file) if each]
     paths.check_outputs(outputs, [*(Path(item.name) for item in items), *arguments.files])
+    for sentence in left_out(images):
+        print_error(sentence)
     log = _notes_printer()
     classifier = cs.load(
         target, *overrides, weights=weights, data=data, device=device, trust_code=trust_code, log=log
