@@ -30,7 +30,7 @@ def open_architecture(bundle: Bundle, access: CodeAccess = NO_CODE) -> tuple[Arc
         >>> from convsmith.models.bundle import read
         >>> from convsmith.models.zoo import zoo_folder
         >>> open_architecture(read(zoo_folder("digits")))[1].receptive_field
-        9
+        11
     """
     spec, shape = bundle.metadata.spec, bundle.metadata.preprocessing.shape
     labels, path = bundle.metadata.labels, bundle.folder / METADATA
