@@ -47,7 +47,7 @@ def guard_of(where: str, locate: Locate) -> Guard:
         >>> with guard("the backward pass"):
         ...     raise ValueError("wrong size")
         Traceback (most recent call last):
-        convsmith.errors.ModuleError: error[E022]: the backward pass fails: ValueError: wrong size
+        convsmith.errors.ModuleError: error[E022]: model.py:Net: the backward pass fails: ValueError: wrong size
         ...
     """
 
