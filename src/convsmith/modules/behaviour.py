@@ -43,11 +43,11 @@ def guard_of(where: str, locate: Locate) -> Guard:
         locate: Returns the place of a frame in the user's files.
 
     Example:
-        >>> guard = guard_of("model.py:Net", lambda frame, line: "")
+        >>> guard = guard_of("net.py:Net", lambda frame, line: "")
         >>> with guard("the backward pass"):
         ...     raise ValueError("wrong size")
         Traceback (most recent call last):
-        convsmith.errors.ModuleError: error[E022]: model.py:Net: the backward pass fails: ValueError: wrong size
+        convsmith.errors.ModuleError: error[E022]: net.py:Net: the backward pass fails: ValueError: wrong size
         ...
     """
 
