@@ -112,6 +112,7 @@ class Script:
     """The files that a script leaves, and its net."""
 
     def __init__(self, folder: Path) -> None:
+        torch.manual_seed(0)
         self.net = train_by_hand(Net())
         self.notation = train_by_hand(cs.resolve(NOTATION, input_shape=(1, 8, 8)).net().train())
         self.code = folder / "model.py"

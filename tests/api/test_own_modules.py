@@ -157,11 +157,14 @@ def test_random_functions_give_the_same_weights_whatever_the_threads(
 ) -> None:
     """`F.dropout` draws from PyTorch's global generator, which threads would share."""
     base = [*TINY, f"model.module={code}:Random", "train.batch_size=256", "train.microbatch_size=32"]
-    results = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        folder = cs.train(cs.load_recipe("digits", *base), runs=tmp_path / str(threads)).folder
-        results.append(sorted_weights(folder))
+    results, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            folder = cs.train(cs.load_recipe("digits", *base), runs=tmp_path / str(threads)).folder
+            results.append(sorted_weights(folder))
+    finally:
+        torch.set_num_threads(before)
     assert results[0] == results[1]
 
 
