@@ -54,7 +54,7 @@ def assert_equal(spec: Analysis, traced: Analysis) -> None:
     assert joins[0] == joins[1]
 
 
-@settings(max_examples=examples(1000), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations(), net_settings)
 def test_arithmetic_equals_tracing(text: str, config: NetSettings) -> None:
     try:
@@ -65,7 +65,7 @@ def test_arithmetic_equals_tracing(text: str, config: NetSettings) -> None:
     assert_equal(analyze(planned), trace(build(planned), (2, 36, 40)))
 
 
-@settings(max_examples=examples(1000), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(notations())
 def test_arithmetic_equals_gradients(text: str) -> None:
     body = text.rsplit(" / ", 1)[0]
