@@ -419,8 +419,8 @@ def test_python_path_of_a_file(tmp_path: Path) -> None:
     code = "import sys\nsys.path.append('/content/drive/My Drive/src/nets/')\nfrom width import WIDTH\n"
     code += "from torch import nn\nclass Net(nn.Linear):\n"
     code += "    def __init__(self):\n        super().__init__(WIDTH, 1)\n"
-    write(tmp_path, {"work/model.py": code, "work/src/nets/width.py": "WIDTH = 4\n"})
-    loaded = load_module(f"{tmp_path}/work/model.py:Net")
+    write(tmp_path, {"mine/model.py": code, "mine/src/nets/width.py": "WIDTH = 4\n"})
+    loaded = load_module(f"{tmp_path}/mine/model.py:Net")
     assert count(loaded.create()) == 5
     assert loaded.sources is not None
     loaded.sources.write(tmp_path / "copy")

@@ -84,6 +84,9 @@ def regroup(dims: Dims, shape: Sequence[int]) -> Dims | None:
         >>> map_dims = (plain(1), plain(8), (Atom(0, 4),), (Atom(1, 4),))
         >>> [[(atom.axis, atom.size) for atom in dim] for dim in regroup(map_dims, (1, 128))]
         [[(None, 1)], [(None, 8), (0, 4), (1, 4)]]
+        >>> row_dims = (plain(1), plain(4), (Atom(0, 1),), (Atom(1, 2),))
+        >>> regroup(row_dims, (1, 4, 1, 2)) == row_dims
+        True
     """
     atoms = [atom for dim in dims for atom in dim if atom.size != 1 or atom.axis is not None]
     atoms.reverse()
@@ -95,7 +98,10 @@ def regroup(dims: Dims, shape: Sequence[int]) -> Dims | None:
             if not atoms:
                 return None
             atom = atoms.pop()
-            if atom.size and left % atom.size == 0:
+            if atom.size == 1 and len(result) > 2 and not result[-1]:
+                # An axis of size 1 stays the dimension before, as in a map of one row.
+                result[-1].append(atom)
+            elif atom.size and left % atom.size == 0:
                 left //= atom.size
                 group.append(atom)
             elif atom.axis != MIXED and atom.size and atom.size % left == 0:
