@@ -1,13 +1,13 @@
 """The schema of `bundle.json`: closed vocabularies, validated completely when it is read."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from convsmith.data.config import DataConfig
 from convsmith.data.input_rule import InputRule, ResizePolicy
 from convsmith.evaluation.confidence import Confidence
-from convsmith.modules.config import ModuleConfig, Outputs
+from convsmith.modules.config import ModuleConfig, Outputs, kind_of_model
 from convsmith.net.layers.layer import MAX_NUMBER
 from convsmith.net.notation import MAX_TEXT
 from convsmith.net.settings import NotationConfig
@@ -50,14 +50,9 @@ class ModuleSpec(ModuleConfig):
     package: Line = ""
 
 
-def _kind_of_spec(table: Any) -> str:
-    has_module = "module" in table if isinstance(table, dict) else isinstance(table, ModuleSpec)
-    return ModuleConfig.TAG if has_module else NotationConfig.TAG
-
-
 AnySpec = Annotated[
     Annotated[Spec, Tag(NotationConfig.TAG)] | Annotated[ModuleSpec, Tag(ModuleConfig.TAG)],
-    Discriminator(_kind_of_spec),
+    Discriminator(kind_of_model),
 ]
 
 

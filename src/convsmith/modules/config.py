@@ -1,10 +1,10 @@
-"""The `[model]` table of a PyTorch module of the user's own."""
+"""The `[model]` table of a PyTorch module of the user's own, and how it differs from the notation's."""
 
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from convsmith.net.settings import NetSettings
+from convsmith.net.settings import NetSettings, NotationConfig
 
 Outputs = Literal["logits", "log_probabilities", "probabilities"]
 
@@ -35,3 +35,13 @@ class ModuleConfig(BaseModel):
                 "give its class arguments instead, as in model.module='model.py:Net(width=32)'"
             )
         return table
+
+
+def kind_of_model(table: Any) -> str:
+    """Return the tag of the kind of net that a table, or a validated one, describes.
+
+    >>> kind_of_model({"module": "model.py:Net"}), kind_of_model({"net": "C8 / G F10"})
+    ('a module', 'a net in the notation')
+    """
+    has_module = "module" in table if isinstance(table, dict) else isinstance(table, ModuleConfig)
+    return ModuleConfig.TAG if has_module else NotationConfig.TAG

@@ -8,21 +8,15 @@ from convsmith.briefs.schema import Brief
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.config import DataConfig
 from convsmith.errors import RecipeError
-from convsmith.modules.config import ModuleConfig
+from convsmith.modules.config import ModuleConfig, kind_of_model
 from convsmith.net.settings import NotationConfig
 from convsmith.system.unset import without_unset
 from convsmith.training.config import TrainConfig
 from convsmith.training.schedules.plateau import Plateau
 
-
-def _kind_of_model(table: Any) -> str:
-    has_module = "module" in table if isinstance(table, dict) else isinstance(table, ModuleConfig)
-    return ModuleConfig.TAG if has_module else NotationConfig.TAG
-
-
 ModelConfig = Annotated[
     Annotated[NotationConfig, Tag(NotationConfig.TAG)] | Annotated[ModuleConfig, Tag(ModuleConfig.TAG)],
-    Discriminator(_kind_of_model),
+    Discriminator(kind_of_model),
 ]
 
 
