@@ -15,7 +15,7 @@ import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.decode import UnusableImageError
 from convsmith.errors import FileError
-from convsmith.models.image_inputs import fetch, image_sources, left_out
+from convsmith.models.image_inputs import fetch, image_sources
 from helpers.images import saved
 
 
@@ -102,10 +102,13 @@ def test_an_unreachable_server_is_reported(capsys: pytest.CaptureFixture[str]) -
 
 def test_files_of_a_folder_that_are_no_images_are_counted(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    assert list(left_out([str(tmp_path), "-", str(tmp_path / "a.png")])) == []
+    inputs, sentences = [str(tmp_path), "-", str(tmp_path / "a.png")], list[str]()
+    assert len(list(image_sources(inputs, sentences.append))) == 3
+    assert sentences == []
     for name in ("b.txt", "c.TXT", "d"):
         (tmp_path / name).write_text("x")
-    (sentence,) = left_out([str(tmp_path)])
+    assert len(list(image_sources(str(tmp_path), sentences.append))) == 1
+    (sentence,) = sentences
     assert sentence == f"{tmp_path}: 3 files left out, not images: .txt, no suffix"
 
 

@@ -60,15 +60,16 @@ def predict(
     """Classify images with a trained model; exit with code 1 if an image is unreadable."""
     from convsmith.cli.predictions import print_predictions
     from convsmith.models.arguments import ModelArguments
-    from convsmith.models.image_inputs import image_sources, left_out
+    from convsmith.models.image_inputs import image_sources
 
     overrides = [each for each in images if weights and _FIELD.match(each)]
     images = [each for each in images if each not in overrides]
     arguments = ModelArguments.of(target, weights, data, overrides)
-    items = list(image_sources(images))
+    left_out: list[str] = []
+    items = list(image_sources(images, left_out.append))
     outputs = [each for each in (csv_file, jsonl_file) if each]
     paths.check_outputs(outputs, [*(Path(item.name) for item in items), *arguments.files])
-    for sentence in left_out(images):
+    for sentence in left_out:
         print_error(sentence)
     log = _notes_printer()
     classifier = cs.load(

@@ -18,6 +18,7 @@ from convsmith.system import paths
 from convsmith.system.download import TransferError, download, without_password
 from convsmith.text import plural
 
+Note = Callable[[str], None]
 ImageInput = str | Path | Image.Image | NDArray[np.uint8]
 
 # Limits for a URL or standard input, in bytes and in seconds.
@@ -36,19 +37,22 @@ class ImageSource:
     read: Callable[[], Encoded]
 
 
-def image_sources(inputs: ImageInput | Iterable[ImageInput]) -> Iterator[ImageSource]:
+def image_sources(
+    inputs: ImageInput | Iterable[ImageInput], note: Note = lambda _: None
+) -> Iterator[ImageSource]:
     """Iterate over images in order; each is read on demand.
 
     Args:
         inputs: Paths of files and folders, patterns such as `*.png`, http(s) URLs, `-` for standard input,
             Pillow images, or uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`.
+        note: Takes a sentence for each folder that holds other files than images.
 
     Raises:
         FileError: Paths do not exist; one problem for each, before any image is read.
     """
     is_single = isinstance(inputs, str | Path | Image.Image | np.ndarray)
     every = [cast("ImageInput", inputs)] if is_single else list(cast("Iterable[ImageInput]", inputs))
-    expanded = iter(expand_paths(str(each) for each in every if isinstance(each, str | Path)))
+    expanded = iter(expand_paths((str(each) for each in every if isinstance(each, str | Path)), note))
     return _sources(every, expanded)
 
 
@@ -69,7 +73,7 @@ def _sources(every: list[ImageInput], expanded: Iterator[list[str]]) -> Iterator
         number += 1
 
 
-def expand_paths(texts: Iterable[str]) -> list[list[str]]:
+def expand_paths(texts: Iterable[str], note: Note = lambda _: None) -> list[list[str]]:
     """Expand each text to a list of files and URLs: the images of a folder, or the matches of a pattern.
 
     Raises:
@@ -78,7 +82,7 @@ def expand_paths(texts: Iterable[str]) -> list[list[str]]:
     expanded, problems = [], []
     for text in texts:
         try:
-            names = _expand(text)
+            names = _expand(text, note)
         except ConvsmithError as error:
             names = error.problems[0]
         if isinstance(names, Problem):
@@ -90,12 +94,12 @@ def expand_paths(texts: Iterable[str]) -> list[list[str]]:
     return expanded
 
 
-def _expand(text: str) -> list[str] | Problem:
+def _expand(text: str, note: Note) -> list[str] | Problem:
     path = Path(text)
     if text == "-" or _is_url(text):
         return [text]
     if paths.is_folder(path):
-        names = find_images(path)
+        names = find_images(path, note)
         return names or Problem(
             what="this folder holds no images", where=text, fix=f"looked for {', '.join(sorted(SUFFIXES))}"
         )
@@ -112,29 +116,23 @@ def _expand(text: str) -> list[str] | Problem:
     return Problem(what="no such file or folder", where=text, fix="check the path")
 
 
-def find_images(folder: Path) -> list[str]:
+def find_images(folder: Path, note: Note = lambda _: None) -> list[str]:
     """Return the image files below a folder, sorted: those that training reads.
+
+    Args:
+        folder: The folder.
+        note: Takes a sentence if it holds other files.
 
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    return [str(path) for path in list_files(folder) if is_image(path)]
-
-
-def left_out(inputs: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each folder that holds other files than images.
-
-    Raises:
-        DataError: A folder, or one below it, cannot be listed.
-    """
-    for text in inputs:
-        if not _is_url(text) and paths.is_folder(Path(text)):
-            others = [path for path in list_files(Path(text)) if not is_image(path)]
-            if others:
-                kinds = ", ".join(
-                    sorted({path.suffix.lower() or "no suffix" for path in others})[:_MOST_KINDS]
-                )
-                yield f"{text}: {plural(len(others), 'file')} left out, not images: {kinds}"
+    images, others = [], []
+    for path in list_files(folder):
+        (images if is_image(path) else others).append(path)
+    if others:
+        kinds = ", ".join(sorted({path.suffix.lower() or "no suffix" for path in others})[:_MOST_KINDS])
+        note(f"{folder}: {plural(len(others), 'file')} left out, not images: {kinds}")
+    return [str(path) for path in images]
 
 
 def _shown(name: str) -> str:
