@@ -126,7 +126,7 @@ def find_images(folder: Path, note: Note = lambda _: None) -> list[str]:
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    images, others = [], []
+    images, others = list[Path](), list[Path]()
     for path in list_files(folder):
         (images if is_image(path) else others).append(path)
     if others:
