@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from convsmith.api.train import train as train
     from convsmith.api.watch import progress as progress
     from convsmith.briefs.checks import Check as Check
-    from convsmith.briefs.checks import RunMetrics as RunMetrics
+    from convsmith.briefs.metrics import RunMetrics as RunMetrics
     from convsmith.briefs.schema import Brief as Brief
     from convsmith.data.issues import Verification as Verification
     from convsmith.errors import ConvsmithError as ConvsmithError
@@ -84,7 +84,7 @@ _MODULES = {
     "RangeTest": "convsmith.training.lr_find",
     "Recipe": "convsmith.recipes.schema",
     "Result": "convsmith.reports.report",
-    "RunMetrics": "convsmith.briefs.checks",
+    "RunMetrics": "convsmith.briefs.metrics",
     "RunProgress": "convsmith.runs.progress",
     "SearchResult": "convsmith.nas.search",
     "TrainerState": "convsmith.training.state",

@@ -12,6 +12,7 @@ from convsmith.briefs.augmentations import AugmentationRule
 from convsmith.briefs.checks import judge
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.transform import Transform
 from convsmith.recipes.loader import load
@@ -192,12 +193,12 @@ def test_the_overrides_in_the_fixes_pass_the_brief() -> None:
         "augment.transforms.CoarseDropout.hole_height_range=[1,1]",
     ]
     recipe = load("cifar10-classic", overrides)
-    checks = judge(recipe.brief, ANALYSIS, augmentations=recipe.augment.all)
+    checks = judge(recipe.brief, Subject(analysis=ANALYSIS, augmentations=recipe.augment.all))
     failed = [check for check in checks if check.title.startswith("augmentation") and check.verdict == "fail"]
     assert len(failed) == 2
     fixes = [word for check in failed for word in check.fix.removeprefix("set ").split()]
     mended = load("cifar10-classic", [*overrides, *fixes])
-    checks = judge(recipe.brief, ANALYSIS, augmentations=mended.augment.all)
+    checks = judge(recipe.brief, Subject(analysis=ANALYSIS, augmentations=mended.augment.all))
     assert not [
         check.title for check in checks if check.title.startswith("augmentation") and check.verdict == "fail"
     ]

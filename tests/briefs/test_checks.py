@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import pytest
 from torch import nn
 
-from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.checks import Check, judge
 from convsmith.briefs.loader import load_brief
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.briefs.schema import BlockPattern, Brief
+from convsmith.briefs.subject import Subject
 from convsmith.data.augment.transforms.coarse_dropout import CoarseDropout
 from convsmith.data.augment.transforms.horizontal_flip import HorizontalFlip
 from convsmith.net.arithmetic import analyze
@@ -27,7 +29,7 @@ ANALYSIS = analyze(plan(parse(NET), (3, 32, 32)))
 
 
 def only(brief: Mapping[str, object], **values: object) -> Check:
-    (check,) = judge(Brief.model_validate(brief), ANALYSIS, **values)  # type: ignore[arg-type]
+    (check,) = judge(Brief.model_validate(brief), Subject(analysis=ANALYSIS, **values))  # type: ignore[arg-type]
     return check
 
 
@@ -86,7 +88,7 @@ def test_calibration_is_checked_if_it_was_measured() -> None:
 
 
 def test_an_empty_brief_checks_nothing() -> None:
-    assert judge(Brief(), ANALYSIS) == ()
+    assert judge(Brief(), Subject(analysis=ANALYSIS)) == ()
 
 
 @pytest.mark.parametrize(
@@ -105,10 +107,12 @@ def test_the_course_brief_on_recipes(name: str, failing: list[str]) -> None:
     analysis = analyze(plan(parse(recipe.notation.net), IMAGE, recipe.notation))
     metrics = RunMetrics(accuracy=0.85)
     brief = load_brief("course-cifar10")
-    checks = judge(brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
+    checks = judge(brief, Subject(analysis=analysis, augmentations=recipe.augment.all, metrics=metrics))
     assert [check.title for check in checks if check.verdict != "pass"] == failing
     assert len(checks) == 10
-    checks = judge(recipe.brief, analysis, augmentations=recipe.augment.all, metrics=metrics)
+    checks = judge(
+        recipe.brief, Subject(analysis=analysis, augmentations=recipe.augment.all, metrics=metrics)
+    )
     assert {check.verdict for check in checks} == {"pass"}
 
 
@@ -116,7 +120,8 @@ def test_the_mnist_net_fails_many_checks_of_the_course_brief() -> None:
     model = load("mnist-classic").notation
     analysis = analyze(plan(parse(model.net), (1, 28, 28), model))
     checks = judge(
-        load_brief("course-cifar10-blocks"), analysis, augmentations=load("mnist-classic").augment.all
+        load_brief("course-cifar10-blocks"),
+        Subject(analysis=analysis, augmentations=load("mnist-classic").augment.all),
     )
     assert [check.title for check in checks if check.verdict == "fail"] == [
         "parameters",
@@ -145,7 +150,9 @@ def test_the_block_pattern_of_the_course(name: str, failing: list[str]) -> None:
     model = load(name).notation
     analysis = analyze(plan(parse(model.net), IMAGE, model))
     brief = Brief(blocks=load_brief("course-cifar10-blocks").blocks)
-    assert [check.title for check in judge(brief, analysis) if check.verdict == "fail"] == failing
+    assert [
+        check.title for check in judge(brief, Subject(analysis=analysis)) if check.verdict == "fail"
+    ] == failing
 
 
 def test_a_traced_net_passes_the_pattern_too() -> None:
@@ -156,7 +163,7 @@ def test_a_traced_net_passes_the_pattern_too() -> None:
 
     net = nn.Sequential(block(3, 8), block(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
     brief = Brief(blocks=BlockPattern(count=2, convolutions=2, shrink="strided-or-dilated"))
-    assert {check.verdict for check in judge(brief, trace(net, IMAGE))} == {"pass"}
+    assert {check.verdict for check in judge(brief, Subject(analysis=trace(net, IMAGE)))} == {"pass"}
 
 
 @pytest.mark.parametrize(
@@ -168,15 +175,17 @@ def test_a_traced_net_passes_the_pattern_too() -> None:
 )
 def test_memory_bounds_are_inclusive(field: str, number: int) -> None:
     for bound, verdict in ((number, "pass"), (number - 1, "fail")):
-        (check,) = judge(Brief.model_validate({field: bound}), analysis_of("C16 C16:s2 / G F10"))
+        (check,) = judge(
+            Brief.model_validate({field: bound}), Subject(analysis=analysis_of("C16 C16:s2 / G F10"))
+        )
         assert check.verdict == verdict
         assert bool(check.fix) == (verdict == "fail")
 
 
 def test_coverage_of_the_image() -> None:
-    (check,) = judge(Brief(full_coverage=True), analysis_of("C8:k1:s2 / G F10"))
+    (check,) = judge(Brief(full_coverage=True), Subject(analysis=analysis_of("C8:k1:s2 / G F10")))
     assert (check.verdict, check.actual) == ("fail", "16 rows and 16 columns are missed")
-    (check,) = judge(Brief(full_coverage=True), analysis_of("C8:s2 / G F10"))
+    (check,) = judge(Brief(full_coverage=True), Subject(analysis=analysis_of("C8:s2 / G F10")))
     assert check.verdict == "pass"
     # The layer before it fills the gaps of a dilation.
     assert analysis_of("C8:d3:s3:p0 / G F10").uncovered == (21, 21)
@@ -193,14 +202,16 @@ def test_the_dilated_recipe_has_no_stride() -> None:
         for row in analysis.rows[: [row.operation for row in analysis.rows].index("GlobalAvgPool2d")]
     ]
     assert set(maps) == {(32, 32)}
-    assert {check.verdict for check in judge(load_brief("course-cifar10-dilated"), analysis)} == {
+    assert {
+        check.verdict for check in judge(load_brief("course-cifar10-dilated"), Subject(analysis=analysis))
+    } == {
         "pass",
         "not applicable",
     }
     strided = analyze(plan(parse(load("cifar10-200k").notation.net), IMAGE))
     failed = [
         check.title
-        for check in judge(load_brief("course-cifar10-dilated"), strided)
+        for check in judge(load_brief("course-cifar10-dilated"), Subject(analysis=strided))
         if check.verdict == "fail"
     ]
     assert failed == ["no strided"]
@@ -227,7 +238,7 @@ def test_a_limit_is_shown_in_full() -> None:
 
 def test_a_dilation_beyond_the_map_does_not_pass_and_gets_a_fix() -> None:
     net = analysis_of("C16 C16:d40 / G F10")
-    (check,) = judge(Brief.model_validate({"require": ["dilated"]}), net)
+    (check,) = judge(Brief.model_validate({"require": ["dilated"]}), Subject(analysis=net))
     assert (check.verdict, check.actual) == ("fail", "0 layers, and 1 without effect")
     assert check.fix == "change C16:d40 to C16:d8 at character 5"
 
@@ -238,23 +249,23 @@ PATTERN = {"blocks": {"count": 3, "convolutions": 1, "shrink": "strided-or-dilat
 def test_one_block_has_no_end_that_shrinks() -> None:
     """The fixes, one after the other, lead to the pattern."""
     net = "C16 C16 C16 / G F10"
-    first = judge(Brief.model_validate(PATTERN), analysis_of(net))
+    first = judge(Brief.model_validate(PATTERN), Subject(analysis=analysis_of(net)))
     assert [(check.verdict, check.actual) for check in first] == [
         ("fail", "1"),
         ("fail", "3"),
         ("fail", "1 block"),
     ]
     assert first[0].fix == 'write the net as "C16 / C16 / C16 / G F10"'
-    second = judge(Brief.model_validate(PATTERN), analysis_of("C16 / C16 / C16 / G F10"))
+    second = judge(Brief.model_validate(PATTERN), Subject(analysis=analysis_of("C16 / C16 / C16 / G F10")))
     assert [check.verdict for check in second] == ["pass", "pass", "fail"]
     third = second[2].fix.removeprefix('write the net as "').rstrip('"')
-    checks = judge(Brief.model_validate(PATTERN), analysis_of(third))
+    checks = judge(Brief.model_validate(PATTERN), Subject(analysis=analysis_of(third)))
     assert [check.verdict for check in checks] == ["pass", "pass", "pass"]
 
 
 def test_fixes_of_blocks_in_a_module_are_in_the_words_of_pytorch() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
-    checks = judge(Brief.model_validate(PATTERN), trace(net, IMAGE))
+    checks = judge(Brief.model_validate(PATTERN), Subject(analysis=trace(net, IMAGE)))
     fixes = [check.fix for check in checks if check.verdict == "fail"]
     assert len(fixes) == 2
     assert all("a child module of the net" in fix for fix in fixes)

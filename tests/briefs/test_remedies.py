@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from convsmith.briefs.checks import Check, judge
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import BlockPattern, Brief
+from convsmith.briefs.subject import Subject
 from convsmith.errors import ConvsmithError
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.tracing.trace import trace
@@ -18,7 +19,9 @@ EDIT = re.compile(r"(?:change|insert|remove) .*? at character \d+")
 
 
 def only(net: str, brief: Brief) -> Check:
-    (check,) = [check for check in judge(brief, analysis_of(net)) if check.verdict == "fail"]
+    (check,) = [
+        check for check in judge(brief, Subject(analysis=analysis_of(net))) if check.verdict == "fail"
+    ]
     return check
 
 
@@ -94,7 +97,7 @@ def test_every_fix_of_a_notation_passes_its_check(
     fix = only(net, rules).fix
     fixed = changed(net, fix)
     assert fixed != net, fix
-    assert {check.verdict for check in judge(rules, analysis_of(fixed))} == {"pass"}, fix
+    assert {check.verdict for check in judge(rules, Subject(analysis=analysis_of(fixed)))} == {"pass"}, fix
     if expected is not None:
         assert " ".join(fixed.split()) == expected
 
@@ -111,11 +114,11 @@ def test_fixes_of_random_nets_pass_and_break_nothing(net: str) -> None:
         min_receptive_field=(analysis.receptive_field or 1) + 4,
         require=("dilated", "depthwise-separable"),
     )
-    before = judge(brief, analysis)
+    before = judge(brief, Subject(analysis=analysis))
     failed = {check.title for check in before if check.verdict == "fail"}
     for check in before:
         if check.verdict == "fail" and (re.search(EDIT, check.fix) or '"' in check.fix):
-            after = judge(brief, analyze_notation(changed(net, check.fix), (2, 32, 32)))
+            after = judge(brief, Subject(analysis=analyze_notation(changed(net, check.fix), (2, 32, 32))))
             still = {other.title for other in after if other.verdict == "fail"}
             assert check.title not in still
             assert still <= failed
@@ -147,7 +150,7 @@ def test_a_module_gets_advice_in_the_words_of_pytorch() -> None:
     from torch import nn
 
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(7200, 10))
-    checks = judge(load_brief("course-cifar10"), trace(net, IMAGE))
+    checks = judge(load_brief("course-cifar10"), Subject(analysis=trace(net, IMAGE)))
     fixes = {check.title: check.fix for check in checks if check.verdict == "fail"}
     assert not isinstance(trace(net, IMAGE), SpecAnalysis)
     assert "groups" in fixes["depthwise-separable"]

@@ -3,13 +3,16 @@
 from convsmith.briefs.checks import judge
 from convsmith.briefs.hints import hints
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
 from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
 from helpers.nets import analysis_of
 
 
 def test_verdicts_as_lines_table_and_record() -> None:
     analysis = analysis_of("C12 C16 / G F10")
-    checks = judge(Brief(max_parameters=10, min_accuracy=0.5, forbid=("max-pooling",)), analysis)
+    checks = judge(
+        Brief(max_parameters=10, min_accuracy=0.5, forbid=("max-pooling",)), Subject(analysis=analysis)
+    )
     lines = verdict_lines(checks)
     assert lines[0].startswith(" 1. FAIL           parameters     2,")
     assert "NOT APPLICABLE test accuracy  not trained (required: at least 50.00%)" in "\n".join(lines)

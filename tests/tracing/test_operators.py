@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from convsmith.briefs.checks import judge
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
 from convsmith.net.tables import record, totals
 from convsmith.tracing.trace import trace
 from helpers import measured
@@ -165,7 +166,7 @@ def test_unknown_receptive_fields(function: Callable[..., Tensor], reason: str) 
     assert reason in analysis.final_receptive_field.unknown
     assert analysis.uncovered is None
     assert record(analysis)["totals"]["receptive_field"] is None
-    (check,) = judge(Brief(min_receptive_field=1), analysis)
+    (check,) = judge(Brief(min_receptive_field=1), Subject(analysis=analysis))
     assert (check.verdict, reason in check.actual) == ("fail", True)
 
 
@@ -175,7 +176,7 @@ def test_unknown_macs_make_the_total_a_lower_bound() -> None:
     assert analysis.macs is None
     assert analysis.known_macs == 3 * 8 * 9 * 32 * 32
     assert any("MACs: at least 0.2 M (1 operation unknown)" in line for line in totals(analysis))
-    (check,) = judge(Brief(max_macs=10**9), analysis)
+    (check,) = judge(Brief(max_macs=10**9), Subject(analysis=analysis))
     assert check.verdict == "fail"
 
 

@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.checks import judge
 from convsmith.briefs.loader import load_brief
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
+from convsmith.briefs.verdicts import Verdicts
 from convsmith.models.untrained import RecipeModel
 from convsmith.modules.access import CodeAccess
 from convsmith.net.analysis import Analysis
@@ -21,7 +24,7 @@ def check(
     brief: str | Brief | None = None,
     trained: RunMetrics | None = None,
     module: "nn.Module | None" = None,
-) -> tuple[Check, ...]:
+) -> Verdicts:
     """Judge a network by a brief.
 
     Args:
@@ -45,7 +48,7 @@ def check(
     if isinstance(brief, str):
         brief = load_brief(brief)
     if isinstance(subject, Analysis):
-        return judge(brief or Brief(), subject, metrics=trained)
+        return Verdicts(judge(brief or Brief(), Subject(analysis=subject, metrics=trained)))
     if module is not None:
         subject = with_instance(subject, module)
-    return RecipeModel(subject, access=CodeAccess(module=module)).judge(brief, trained)
+    return Verdicts(RecipeModel(subject, access=CodeAccess(module=module)).judge(brief, trained))

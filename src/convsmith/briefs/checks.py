@@ -6,32 +6,34 @@ from functools import cached_property, partial
 from typing import Literal
 
 from convsmith.briefs.fixes import Fixes, plain_block_ends
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.structure import blocks, count_idle, count_kind
+from convsmith.briefs.subject import Subject
 from convsmith.data.augment.transform import Augmentation
 from convsmith.net.analysis import Analysis
 from convsmith.net.remarks import lines_text
+from convsmith.net.rows import Location
 from convsmith.text import plural
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunMetrics:
-    """The metrics of a run on its test set, from 0 to 1."""
-
-    accuracy: float
-    calibration_error: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Check:
-    """The outcome of one point of a brief."""
+    """The outcome of one point of a brief.
+
+    Attributes:
+        layer: The path of the layer that the verdict is about; empty if it is about the whole net.
+        location: The line of the user's file that the verdict is about; None in the notation.
+    """
 
     title: str
     verdict: Verdict
     actual: str
     required: str
+    layer: str = ""
+    location: Location | None = None
     remedy: Callable[[], str] = field(default=str, compare=False, repr=False)
 
     @cached_property
@@ -40,32 +42,21 @@ class Check:
         return self.remedy()
 
 
-def judge(
-    brief: Brief,
-    analysis: Analysis,
-    *,
-    augmentations: Sequence[Augmentation] | None = None,
-    metrics: RunMetrics | None = None,
-) -> tuple[Check, ...]:
-    """Check a net, and the metrics of a run if there is one, against a brief.
-
-    Args:
-        brief: The requirements.
-        analysis: The analysis of the net.
-        augmentations: The augmentations of the recipe; if they are not known, checks of them are not
-            applicable.
-        metrics: The metrics of a run; without a run checks of them are not applicable.
+def judge(brief: Brief, subject: Subject) -> tuple[Check, ...]:
+    """Check a net, and its training as far as it is known, against a brief.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze
         >>> from convsmith.net.notation import parse
         >>> from convsmith.net.plan import plan
         >>> analysis = analyze(plan(parse("C64 M2 / F10"), (3, 32, 32)))
-        >>> for check in judge(Brief(max_parameters=200_000, forbid=("max-pooling",)), analysis):
+        >>> brief = Brief(max_parameters=200_000, forbid=("max-pooling",))
+        >>> for check in judge(brief, Subject(analysis=analysis)):
         ...     print(check.verdict, "|", check.title, "|", check.actual)
         pass | parameters | 165,706
         fail | no max-pooling | 1 layer
     """
+    analysis = subject.analysis
 
     def failing(other: Analysis) -> frozenset[str]:
         checks = _net_checks(brief, other, Fixes(other, failing))
@@ -73,8 +64,8 @@ def judge(
 
     return (
         *_net_checks(brief, analysis, Fixes(analysis, failing)),
-        *_augmentation_checks(brief, analysis, augmentations),
-        *_metric_checks(brief, metrics),
+        *_augmentation_checks(brief, analysis, subject.augmentations),
+        *_metric_checks(brief, subject.metrics),
     )
 
 

@@ -6,9 +6,41 @@ from typing import Any
 
 from convsmith.briefs.checks import Check
 from convsmith.briefs.hints import Hint
-from convsmith.text import markdown_table
+from convsmith.text import markdown_table, plural
 
 _MARKS = {"pass": "✅", "fail": "❌", "not applicable": "▫️"}
+
+
+class Verdicts(tuple[Check, ...]):
+    """The checks of a brief, in its order.
+
+    Example:
+        >>> passed = Check(title="parameters", verdict="pass", actual="9", required="at most 10")
+        >>> Verdicts([passed]).passed
+        True
+    """
+
+    __slots__ = ()
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(each for each in self if each.verdict == "fail")
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check fails; one that is not applicable does not."""
+        return not self.failed
+
+    def require(self) -> "Verdicts":
+        """Return the checks if none fails.
+
+        Raises:
+            AssertionError: A check fails. The message has a line for each, with its fix.
+        """
+        if self.passed:
+            return self
+        count = plural(len(self.failed), "check")
+        raise AssertionError("\n".join([f"{count} of the brief failed", *verdict_lines(self.failed)]))
 
 
 def verdict_lines(checks: Sequence[Check]) -> list[str]:

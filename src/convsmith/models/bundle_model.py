@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from convsmith.briefs.checks import RunMetrics
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.errors import BundleError, DataError
 from convsmith.evaluation.confidence import Confidence
 from convsmith.models import bundle as bundles

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from convsmith.briefs.checks import Check, RunMetrics
+    from convsmith.briefs.checks import Check
+    from convsmith.briefs.metrics import RunMetrics
     from convsmith.briefs.schema import Brief
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
@@ -84,12 +85,16 @@ class Model(ABC):
         """
         from convsmith.briefs.checks import judge
         from convsmith.briefs.schema import Brief
+        from convsmith.briefs.subject import Subject
+        from convsmith.recipes.fit import subject_of
 
         recipe = self.recipe
         if brief is None:
             brief = recipe.brief if recipe else Brief()
-        augmentations = recipe.augment.all if recipe and not recipe.is_trained_elsewhere else None
-        return judge(brief, self.analysis, augmentations=augmentations, metrics=metrics or self.test_metrics)
+        metrics = metrics or self.test_metrics
+        if recipe is None:
+            return judge(brief, Subject(analysis=self.analysis, metrics=metrics))
+        return judge(brief, subject_of(recipe, self.analysis, metrics))
 
     def session(self) -> "Session":
         """Load the images of the model's recipe.

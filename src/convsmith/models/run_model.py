@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from convsmith.briefs.checks import RunMetrics
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, TrainingData
 from convsmith.errors import RunError
@@ -128,7 +128,7 @@ class RunModel(TrainedModel):
         test = results.test
         # Runs of older versions have no calibration.
         error = test.calibration.ece if test.calibration else None
-        return RunMetrics(accuracy=test.correct / test.total, calibration_error=error)
+        return self.folder.run_metrics(test.correct / test.total, error)
 
     @property
     def accuracy(self) -> float:

@@ -14,7 +14,7 @@ from convsmith.nas.mutations import MutableNet, scale_widths
 from convsmith.net.arithmetic import SpecAnalysis, analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.spec import Net
-from convsmith.recipes.fit import analyze_recipe
+from convsmith.recipes.fit import analyze_recipe, subject_of
 from convsmith.recipes.loader import with_values
 from convsmith.recipes.schema import Recipe
 
@@ -74,7 +74,7 @@ class SearchSpace:
             return [problem.what for problem in error.problems]
         reasons = [
             f"{check.title}: found {check.actual}, required {check.required}"
-            for check in judge(self.brief, analysis, augmentations=self.recipe.augment.all)
+            for check in judge(self.brief, subject_of(self.recipe, analysis))
             if check.verdict == "fail"
         ]
         if analysis.macs > self.max_macs:

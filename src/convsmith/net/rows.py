@@ -109,6 +109,22 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Location:
+    """A line in a file of the user's.
+
+    Attributes:
+        file: The path as a reader of messages knows it, relative to the working directory where possible.
+        line: Counts from 1.
+    """
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row(Window):
     """One operation and its numbers. Shapes are `(C, H, W)` or `(features,)`, without the batch.
 
@@ -124,6 +140,9 @@ class Row(Window):
             run in place.
         in_field: The receptive field of its inputs; `out_field`: of its outputs.
         notes: Remarks, such as why a number is unknown or that two branches are misaligned.
+        inactive: Why the operation has no effect, such as `p is 0` of a dropout; empty if it has one.
+        location: The line that calls it; None for a net in the notation.
+        definition: The line that makes its layer; None for a function, and in the notation.
     """
 
     operation: str
@@ -139,6 +158,9 @@ class Row(Window):
     in_field: ReceptiveField
     out_field: ReceptiveField
     notes: tuple[str, ...] = ()
+    inactive: str = ""
+    location: Location | None = None
+    definition: Location | None = None
 
     @property
     def activations(self) -> int:

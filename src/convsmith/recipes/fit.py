@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
-from convsmith.briefs.checks import Check, RunMetrics, judge
+from convsmith.briefs.checks import Check, judge
+from convsmith.briefs.metrics import RunMetrics
+from convsmith.briefs.subject import Subject
 from convsmith.data.dataset import DatasetInfo
 from convsmith.errors import ModuleError, Problem, RecipeError, ShapeError
 from convsmith.modules.architecture import Architecture, architecture_of
@@ -59,8 +61,16 @@ def analyze_recipe(
 
 def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> tuple[Check, ...]:
     """Check a net, and the metrics of a run if there are any, against the brief of its recipe."""
-    augmentations = None if recipe.is_trained_elsewhere else recipe.augment.all
-    return judge(recipe.brief, analysis, augmentations=augmentations, metrics=metrics)
+    return judge(recipe.brief, subject_of(recipe, analysis, metrics))
+
+
+def subject_of(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> Subject:
+    """Return what a brief judges of a recipe, with the metrics of a run if there are any."""
+    if recipe.is_trained_elsewhere:
+        return Subject(analysis=analysis, metrics=metrics)
+    return Subject(
+        analysis=analysis, augmentations=recipe.augment.all, training=recipe.train, metrics=metrics
+    )
 
 
 def _output_problems(recipe: Recipe, analysis: Analysis, info: DatasetInfo) -> Iterator[Problem]:

@@ -9,7 +9,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from convsmith.briefs.checks import Check, RunMetrics
+from convsmith.briefs.checks import Check
+from convsmith.briefs.metrics import RunMetrics
 from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
 from convsmith.data.normalize import Normalizer
 from convsmith.modules.architecture import Architecture, LoadWeights, architecture_of

@@ -8,7 +8,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from convsmith.briefs.checks import Check, RunMetrics
+from convsmith.briefs.checks import Check
 from convsmith.data.dataset import ImageDataset
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions as saved_predictions
@@ -110,7 +110,7 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     """Write results.json, all plots, both pages and the manifest."""
     train, test = evaluation.train, evaluation.test
     predictions, metrics = evaluation.predictions, evaluation.metrics
-    checks = session.judge(RunMetrics(accuracy=test.accuracy, calibration_error=metrics.calibration.ece))
+    checks = session.judge(folder.run_metrics(test.accuracy, metrics.calibration.ece))
     names = session.data.class_names
     results = results_of(
         metrics,

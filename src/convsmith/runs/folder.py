@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import nn
 
+from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
@@ -298,6 +299,18 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(row_cells(metrics) for metrics in history)
         files.write_text(self.path / METRICS, text.getvalue())
+
+    def run_metrics(self, accuracy: float, calibration_error: float | None) -> RunMetrics:
+        """Return the metrics that a brief judges: those of the test set, and the accuracies of the epochs.
+
+        Raises:
+            RunError: metrics.csv is damaged.
+        """
+        rows = self.metrics() if paths.is_file(self.path / METRICS) else ()
+        epochs = (
+            EpochAccuracy(epoch=row.epoch, train=row.train_accuracy, test=row.test_accuracy) for row in rows
+        )
+        return RunMetrics(accuracy=accuracy, calibration_error=calibration_error, epochs=tuple(epochs))
 
     def metrics(self) -> tuple[EpochRow, ...]:
         """Read the rows of metrics.csv.
