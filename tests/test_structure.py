@@ -30,6 +30,7 @@ LEVELS = [
     ("exporters",),
     ("library",),
     ("nas",),
+    ("grading",),
     ("api",),
     ("cli",),
 ]

@@ -1,0 +1,53 @@
+"""The process of one submission: `python -m convsmith.grading.worker REQUEST.json RECORD.json`.
+
+It runs inside the sandbox. Whatever fails becomes a field of the record; the exit code is 0 if the record was
+written.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from convsmith.errors import ConvsmithError
+from convsmith.grading.record import Request, SubmissionRecord
+from convsmith.system import files, reading
+from convsmith.text import one_line
+
+
+def main(arguments: list[str]) -> int:
+    """Read the request, judge the submission, and write its record."""
+    request_file, record_file = map(Path, arguments)
+    request = Request.model_validate_json(reading.read_bytes(request_file))
+    start = time.monotonic()
+    record = judged(request)
+    record = record.model_copy(update={"seconds": round(time.monotonic() - start, 2)})
+    files.write_text(record_file, record.model_dump_json())
+    return 0
+
+
+def judged(request: Request) -> SubmissionRecord:
+    """Return the record of a submission; nothing that its files do raises an exception."""
+    try:
+        from convsmith.grading.judgement import judge_submission
+
+        return judge_submission(request)
+    except ConvsmithError as error:
+        problem = error.problems[0]
+        return SubmissionRecord(
+            submission=request.submission,
+            state="not readable",
+            problem=one_line(f"{problem.where}: {problem.what}" if problem.where else problem.what)[:4000],
+            fix=one_line(problem.fix)[:4000],
+        )
+    # The code of a stranger ran: any exception can come out of it.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001
+        return SubmissionRecord(
+            submission=request.submission,
+            state="failed",
+            problem=one_line(f"{type(error).__name__}: {error}")[:4000],
+            fix="name its net in a CSV: name,path,net",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
