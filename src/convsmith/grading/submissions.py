@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convsmith.errors import FileError, Problem, suggest
@@ -35,7 +35,7 @@ class Submission:
 
     name: str
     path: Path
-    hints: Hints = Hints()
+    hints: Hints = field(default_factory=Hints)
     problem: str = ""
     fix: str = ""
 
