@@ -396,6 +396,24 @@ def test_texts_of_ones_own_stay() -> None:
     assert (recipe.description, recipe.result) == ("Mine", "97 %")
 
 
+def test_notes_describe_a_step_and_not_the_recipes_that_extend_it(tmp_path: Path) -> None:
+    (tmp_path / "step.toml").write_text(
+        'extends = "digits"\n[notes]\ntarget = "99 %"\nresult = "98 %"\nanalysis = "Too small."\n'
+    )
+    (tmp_path / "next.toml").write_text(f'extends = "{tmp_path / "step.toml"}"\n[train]\nepochs = 2\n')
+    step = load(str(tmp_path / "step.toml"))
+    assert step.notes.model_dump() == {"target": "99 %", "result": "98 %", "analysis": "Too small."}
+    assert step.table()["notes"] == step.notes.model_dump()
+    # Without notes the table of a recipe is that of a recipe without the field.
+    assert "notes" not in load(str(tmp_path / "next.toml")).table()
+    shorter = with_values(step, {"train.epochs": 2})
+    assert shorter.notes.model_dump() == {"target": "99 %", "result": "", "analysis": "Too small."}
+    noted = with_values(step, {"notes.target": "97 %"})
+    assert (noted.result, noted.notes.target) == (step.result, "97 %")
+    with pytest.raises(RecipeError, match=r"notes\.anaylsis: unknown field"):
+        load(str(tmp_path / "step.toml"), ["notes.anaylsis=mistaken"])
+
+
 def test_a_file_that_is_complete_with_overrides_only(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('description = "Mine"\n[data]\nsource = "digits"\n[train]\nepochs = 1\n')

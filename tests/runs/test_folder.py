@@ -1,6 +1,7 @@
 """Files of a run folder are verified before they are used, and the folder is locked."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,26 @@ def test_damage_is_detected_before_a_file_is_used(name: str, uninterrupted: Path
             assert f"{run / name}: {what}: {message}" in str(caught.value)
             assert caught.value.exit_code == 2
         assert before == {path.name: reading.sha256(path) for path in run.iterdir()}
+
+
+def test_notes_are_written_after_the_training(uninterrupted: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    recipe = (run / "recipe.toml").read_text()
+    noted = recipe + '\n[notes]\ntarget = "99 %"\nanalysis = """It\noverfits."""\n'
+    (run / "recipe.toml").write_text(noted)
+    assert cs.load_recipe(str(run / "recipe.toml")).notes.analysis == "It\noverfits."
+    cs.evaluate(run)
+    # A resumption writes the recipe with its new length.
+    cs.resume(run, epochs=5)
+    longer = cs.load_recipe(str(run / "recipe.toml"))
+    assert (longer.train.epochs, longer.notes.target) == (5, "99 %")
+    written = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(written.replace("99 %", "98 %"))
+    cs.evaluate(run)
+    (run / "recipe.toml").write_text(written.replace("seed = 0", "seed = 1"))
+    with pytest.raises(RunError, match="not the recipe that was trained"):
+        cs.evaluate(run)
 
 
 def test_all_damaged_files_are_reported(uninterrupted: Path, tmp_path: Path) -> None:

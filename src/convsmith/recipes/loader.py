@@ -202,7 +202,8 @@ def _table(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
         )
     extended = _table(base, (*extended_by, name))
     # These describe the other recipe.
-    extended = {key: value for key, value in extended.items() if key not in {"description", "result"}}
+    texts = {"description", "result", "notes"}
+    extended = {key: value for key, value in extended.items() if key not in texts}
     if problems := _set_all(extended, _leaves(table)):
         raise RecipeError.of(problems)
     return extended

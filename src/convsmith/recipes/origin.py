@@ -12,6 +12,7 @@ _NEUTRAL = (
     "result",
     "seed",
     "brief.",
+    "notes.",
     "data.keep_in",
     "train.device",
     "train.phases.",
@@ -24,8 +25,8 @@ _MAX_LISTED, _MAX_VALUE = 3, 40
 def with_origin(recipe: Recipe, base: Recipe) -> Recipe:
     """Return a recipe whose texts are not those of the recipe that it was made from, if it differs.
 
-    The result of `base` was measured with other settings, so it is removed. The description names the
-    changes.
+    The result of `base` was measured with other settings, so it is removed, as is that of the notes. The
+    description names the changes.
 
     Args:
         recipe: `base` with other values.
@@ -52,9 +53,11 @@ def with_origin(recipe: Recipe, base: Recipe) -> Recipe:
         changed = [key for key in changed if not key.startswith(training) or key == "train.epochs"]
     if not changed:
         return recipe
-    texts: dict[str, str] = {}
+    texts: dict[str, Any] = {}
     if recipe.result == base.result:
         texts["result"] = ""
+    if recipe.notes.result == base.notes.result:
+        texts["notes"] = recipe.notes.model_copy(update={"result": ""})
     # The notes of a run name the epoch that it stops after, which changes when it is resumed.
     named = [key for key in changed if key != "train.stop_after"]
     if named and recipe.description == base.description:

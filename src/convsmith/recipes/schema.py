@@ -35,6 +35,14 @@ class DataOnly(_Tables):
     data: DataConfig
 
 
+class Notes(_Tables):
+    """The texts of a step of an assignment, for the README of a hand-in."""
+
+    target: str = Field(default="", description="what the step tries to reach, and how")
+    result: str = Field(default="", description="what it reached; the numbers are filled in from the run")
+    analysis: str = Field(default="", description="what the result means, and what to try next")
+
+
 class Recipe(_Tables):
     """Everything that a run depends on except the machine."""
 
@@ -57,6 +65,7 @@ class Recipe(_Tables):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig
     brief: Brief = Brief()
+    notes: Notes = Notes()
 
     @model_validator(mode="after")
     def _check_monitor(self) -> Self:
@@ -96,9 +105,11 @@ class Recipe(_Tables):
     def table(self) -> dict[str, Any]:
         """Return the recipe as a table for TOML, which has no null.
 
-        Without a training it has no settings of one.
+        Without a training it has no settings of one, and without notes no table of them.
         """
         table = self.model_dump(mode="json", exclude_none=True)
+        if self.notes == Notes():
+            del table["notes"]
         if self.is_trained_elsewhere:
             table["train"] = {name: table["train"][name] for name in ("epochs", "precision", "device")}
             del table["augment"]

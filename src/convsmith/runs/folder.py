@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import hashlib
 import io
+import json
 import shlex
 import struct
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
-from convsmith.errors import Problem, RunError
+from convsmith.errors import FileError, Problem, RunError
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Results, Robustness
@@ -35,6 +37,7 @@ from convsmith.runs.schema import (
     FileEntry,
     Manifest,
     R,
+    RecipeEntry,
     Resumption,
     Resumptions,
     WeightsRecord,
@@ -196,10 +199,20 @@ class RunFolder:
             return f"not in {FILES[Manifest]}" if paths.exists(path) else ""
         if not paths.is_file(path):
             return "missing"
-        if (size := path.stat().st_size) != entry.bytes:
+        if (size := path.stat().st_size) != entry.bytes and not self._differs_in_notes(entry):
             return f"found {size} bytes, expected {entry.bytes}"
         found, expected = reading.sha256(path), entry.sha256
-        return "" if found == expected else f"found SHA-256 {found[:12]}, expected {expected[:12]}"
+        if found == expected or self._differs_in_notes(entry):
+            return ""
+        return f"found SHA-256 {found[:12]}, expected {expected[:12]}"
+
+    def _differs_in_notes(self, entry: FileEntry) -> bool:
+        """Whether an entry is that of the recipe, and the recipe differs in its notes only."""
+        if not isinstance(entry, RecipeEntry):
+            return False
+        with contextlib.suppress(FileError):
+            return entry.settings_sha256 == settings_sha256(self.path / RECIPE)
+        return False
 
     @property
     def log(self) -> Path:
@@ -363,10 +376,25 @@ class RunFolder:
     def write_manifest(self) -> None:
         """Write the SHA-256 and the size of every other file, which marks the run as finished."""
         entries = {
-            str(path.relative_to(self.path)): FileEntry(
-                sha256=reading.sha256(path), bytes=path.stat().st_size
-            )
+            str(path.relative_to(self.path)): self._entry(path)
             for path in sorted(self.path.rglob("*"))
             if paths.is_file(path) and path.name != FILES[Manifest] and not path.name.startswith(".")
         }
         self.write(Manifest(entries))
+
+    def _entry(self, path: Path) -> FileEntry:
+        sha256, size = reading.sha256(path), path.stat().st_size
+        if path == self.path / RECIPE:
+            return RecipeEntry(sha256=sha256, bytes=size, settings_sha256=settings_sha256(path))
+        return FileEntry(sha256=sha256, bytes=size)
+
+
+def settings_sha256(recipe: Path) -> str:
+    """Return the SHA-256 of the fields of a recipe file, without the notes.
+
+    Raises:
+        FileError: The file is not TOML.
+    """
+    table = reading.read_toml(recipe)
+    table.pop("notes", None)
+    return hashlib.sha256(json.dumps(table, sort_keys=True, default=str).encode()).hexdigest()

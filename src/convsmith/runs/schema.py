@@ -301,6 +301,12 @@ class FileEntry(Record):
     bytes: int
 
 
+class RecipeEntry(FileEntry):
+    """That of recipe.toml, with the SHA-256 of its fields without the notes, which may be edited."""
+
+    settings_sha256: str
+
+
 class CodeRecord(Record):
     """The code of a net that is a module, in `source/` of the run folder.
 
@@ -315,7 +321,7 @@ class CodeRecord(Record):
     is_instance: bool = False
 
 
-class Manifest(RootModel[dict[str, FileEntry]]):
+class Manifest(RootModel[dict[str, RecipeEntry | FileEntry]]):
     """Every other file of a finished run, by its path in the folder."""
 
 
