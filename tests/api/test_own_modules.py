@@ -116,9 +116,11 @@ def test_a_trusted_run_predicts_what_its_evaluation_did(run: Path) -> None:
 def test_an_interrupted_run_names_the_command_that_continues_it(code: Path, tmp_path: Path) -> None:
     recipe = cs.load_recipe("digits", *TINY, f"model.module={code}:Net")
     with pytest.raises(StoppedError) as caught:
-        cs.train(recipe, runs=tmp_path, callbacks=[Interrupt(epoch=1)])
+        cs.train(recipe, runs=tmp_path, callbacks=[Interrupt(epoch=2)])
     run = tmp_path / "tiny-1"
     assert f"fix: `convsmith resume {run} --trust-code` goes on" in str(caught.value)
+    with pytest.raises(RunError, match="resume .* --trust-code`"):
+        cs.resolve(str(run), trust_code=True).check_finished()
     assert run_command(["resume", str(run), "--trust-code"]) == 0
 
 

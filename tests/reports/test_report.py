@@ -352,9 +352,13 @@ def test_names_are_escaped(hostile: Path) -> None:
 def test_other_image_sizes(classes: int, shape: tuple[int, ...], net: str, tmp_path: Path) -> None:
     _write_images(tmp_path / "pictures", tuple(f"class {n}" for n in range(classes)), 20, shape)
     overrides = [f"data.source={tmp_path / 'pictures'}", f"model.net={net}", "train.epochs=1"]
-    page = cs.train(load("digits", overrides), runs=tmp_path / "runs").page.read_text()
+    result = cs.train(load("digits", overrides), runs=tmp_path / "runs")
+    page = result.page.read_text()
     assert len(page) < 5_000_000
     assert ("there are no class-activation maps" in page) == ("G" not in net)
+    title = "Class-activation and occlusion maps" if "G" in net else "Occlusion maps"
+    assert f"<h3>{title}</h3>" in page
+    assert f"\n### {title}\n" in (result.folder / "README.md").read_text()
 
 
 @pytest.mark.slow

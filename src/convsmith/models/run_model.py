@@ -23,7 +23,7 @@ from convsmith.modules.architecture import SOURCE, Architecture
 from convsmith.modules.sources import SourceFiles
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.code import architecture_of_run, read_code
+from convsmith.runs.code import architecture_of_run, read_code, resume_command
 from convsmith.runs.evaluation import read_confidence
 from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import (
@@ -173,7 +173,7 @@ class RunModel(TrainedModel):
             raise RunError(
                 "its training is not finished, so that its weights cannot be verified",
                 where=self.place,
-                fix=f"finish it: `convsmith resume {self.place}`",
+                fix=f"finish it: {resume_command(self.folder.path, self._recipe)}",
             )
 
     def weights_sha256(self) -> str:

@@ -55,6 +55,7 @@ class PagePictures:
     mistakes_sheet: Sheet | None
     explained: tuple[ExplainedImage, ...]
     explained_sheet: Sheet | None
+    explained_title: str
     explained_note: str
     blocks: Sheet | None
     block_notes: tuple[tuple[str, tuple[int, ...]], ...]

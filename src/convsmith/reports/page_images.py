@@ -43,6 +43,11 @@ class Explanations:
     maps: Explanation
     rows: "list[_Row]"
 
+    @property
+    def title(self) -> str:
+        """The kinds of maps that there are."""
+        return "Occlusion maps" if self.maps.for_predicted is None else "Class-activation and occlusion maps"
+
 
 def explanations(folder: RunFolder, session: Session, predictions: Predictions) -> Explanations | None:
     """Read and draw the explanations; None for runs of older versions.
@@ -76,6 +81,7 @@ def page_pictures(
         mistakes_sheet=_sheet([image for _, image in gallery]),
         explained=_numbered(rows),
         explained_sheet=_sheet([image for _, tiles in rows for image, _ in tiles], lossless=False),
+        explained_title=explained.title if explained else "",
         explained_note=_explained_note(explanation) if explanation else "",
         blocks=blocks,
         block_notes=block_notes,
@@ -104,7 +110,7 @@ def explanation_picture(session: Session, predictions: Predictions, explained: E
             for place, (image, label) in enumerate(images)
         ]
         tiles += [None] * (columns - len(images))
-    return galleries.gallery(tiles, "Class-activation and occlusion maps", columns=columns * 2)
+    return galleries.gallery(tiles, explained.title, columns=columns * 2)
 
 
 def _sheet(images: list[Pixels], *, lossless: bool = True) -> Sheet | None:

@@ -183,7 +183,7 @@ def _gallery_pictures(
     ]
     if explained:
         drawing = explanation_picture(session, predictions, explained)
-        pictures.append(save("Class-activation and occlusion maps", {"explanation": drawing}, folder.plots))
+        pictures.append(save(explained.title, {"explanation": drawing}, folder.plots))
     return pictures
 
 

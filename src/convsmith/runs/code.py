@@ -1,5 +1,8 @@
 """The code of a run whose net is a module: copied, hashed, and run only if the user allows it."""
 
+import shlex
+from pathlib import Path
+
 from convsmith.errors import ModuleError, Problem, RunError
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import SOURCE, Architecture, architecture_in, architecture_of
@@ -32,6 +35,18 @@ def write_code(folder: RunFolder, architecture: Architecture, *, is_instance: bo
             for name, digest in sources.hashes.items()
         }
     folder.write(CodeRecord(module=config.module, files=entries, is_instance=is_instance))
+
+
+def resume_command(folder: Path, recipe: Recipe) -> str:
+    """Return the command that continues a run, in backticks.
+
+    Example:
+        >>> from convsmith.recipes.loader import load
+        >>> resume_command(Path("runs/my net-1"), load("digits"))
+        "`convsmith resume 'runs/my net-1'`"
+    """
+    word = " --trust-code" if isinstance(recipe.model, ModuleConfig) else ""
+    return f"`convsmith resume {shlex.quote(str(folder))}{word}`"
 
 
 def architecture_of_run(folder: RunFolder, recipe: Recipe, access: CodeAccess) -> Architecture:

@@ -1,12 +1,11 @@
 """Train a session into its run folder."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
-from convsmith.modules.config import ModuleConfig
 from convsmith.recipes.session import Session
+from convsmith.runs.code import resume_command
 from convsmith.runs.evaluation import Evaluation, evaluate_run
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.log import BatchProgress, LogFile, LogWriter
@@ -61,8 +60,7 @@ def train_session(
         log(str(error))
         raise
     except StoppedError as error:
-        word = " --trust-code" if isinstance(session.recipe.model, ModuleConfig) else ""
-        command = f"`convsmith resume {shlex.quote(str(folder.path))}{word}` goes on from there"
+        command = f"{resume_command(folder.path, session.recipe)} goes on from there"
         error.problems = tuple(replace(problem, fix=command) for problem in error.problems)
         log(str(error))
         raise
