@@ -119,7 +119,7 @@ def test_an_interrupted_run_names_the_command_that_continues_it(code: Path, tmp_
         cs.train(recipe, runs=tmp_path, callbacks=[Interrupt(epoch=2)])
     run = tmp_path / "tiny-1"
     assert f"fix: `convsmith resume {run} --trust-code` goes on" in str(caught.value)
-    with pytest.raises(RunError, match="resume .* --trust-code`"):
+    with pytest.raises(RunError, match=r"resume .* --trust-code`"):
         cs.resolve(str(run), trust_code=True).check_finished()
     assert run_command(["resume", str(run), "--trust-code"]) == 0
 
