@@ -12,6 +12,8 @@ from torch import Tensor, nn
 import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.errors import ModuleError, RecipeError, RunError, StoppedError, UntrustedCodeError
+from convsmith.models.run_model import RunModel
+from convsmith.modules.access import CodeAccess
 from convsmith.recipes.session import Session
 from helpers.interrupted import Interrupt
 
@@ -120,7 +122,7 @@ def test_an_interrupted_run_names_the_command_that_continues_it(code: Path, tmp_
     run = tmp_path / "tiny-1"
     assert f"fix: `convsmith resume {run} --trust-code` goes on" in str(caught.value)
     with pytest.raises(RunError, match=r"resume .* --trust-code`"):
-        cs.resolve(str(run), trust_code=True).check_finished()
+        RunModel(run, access=CodeAccess(trust=True)).check_finished()
     assert run_command(["resume", str(run), "--trust-code"]) == 0
 
 
