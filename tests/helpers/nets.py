@@ -65,7 +65,7 @@ def notations(draw: st.DrawFn) -> str:
 net_settings = st.builds(
     NetSettings,
     bias=st.sampled_from([True, False, "auto"]),
-    norm=st.sampled_from(["batch", "group", "instance", "none"]),
+    norm=st.sampled_from(["batch", "group", "layer", "instance", "none"]),
     norm_groups=st.sampled_from([1, 2]),
     activation=st.sampled_from(["relu", "gelu", "silu", "leaky-relu", "hardswish", "none"]),
     order=st.sampled_from(["conv-norm-activation", "conv-activation-norm"]),

@@ -75,6 +75,19 @@ def test_the_groups_of_a_norm_must_divide_its_channels() -> None:
     assert plan(parse("C12 / G F2"), (1, 8, 8), NetSettings(norm="group", norm_groups=4)).num_classes == 2
 
 
+def test_layer_norm_is_a_group_norm_with_one_group() -> None:
+    config = NetSettings(norm="layer", norm_groups=4, classifier_norm=True)
+    # Any number of channels; a 1x1 map has the values of its channels.
+    planned = plan(parse("C7 / G P2"), (1, 8, 8), config)
+    norms = [op for op in planned.operations() if op.stem == "norm"]
+    assert [(op.operation, op.source(), op.parameters) for op in norms] == [
+        ("GroupNorm", ("nn.GroupNorm", ["1", "7"]), 14),
+        ("GroupNorm", ("nn.GroupNorm", ["1", "2"]), 4),
+    ]
+    with pytest.raises(ShapeError, match="the layer norm has one value to normalise"):
+        plan(parse("C7 / G P1"), (1, 8, 8), config)
+
+
 def test_dropout_positions() -> None:
     def places(text: str, at: str) -> list[str]:
         config = NetSettings.model_validate({"dropout": 0.1, "dropout_at": at})

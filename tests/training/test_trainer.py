@@ -39,6 +39,7 @@ from helpers.trained import delay_metrics, trained
         ["train.ema=0.9"],
         ["train.microbatch_size=16", "model.dropout=0.2", "train.optimizer=muon"],
         ["train.weight_standardization=true", "train.ema=0.9", "model.norm=none"],
+        ["train.l1=0.0001", "train.ema=0.9", "train.microbatch_size=16", "model.norm=layer"],
     ],
 )
 def test_equal_seeds_give_equal_weights(overrides: list[str]) -> None:

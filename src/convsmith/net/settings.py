@@ -20,8 +20,9 @@ class NetSettings(BaseModel):
         default="auto",
         description='biases of convolutions and fully connected layers; "auto": if no norm follows',
     )
-    norm: Literal["batch", "group", "instance", "none"] = Field(
-        default="batch", description="normalisation after each convolution"
+    norm: Literal["batch", "group", "layer", "instance", "none"] = Field(
+        default="batch",
+        description='normalisation after each convolution; "layer": a group norm with one group',
     )
     norm_groups: Annotated[int, Field(ge=1, le=65_536)] = Field(
         default=8, description="groups of channels that a group norm normalises together"

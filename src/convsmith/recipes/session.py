@@ -275,6 +275,11 @@ class Session(TrainingSession):
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             notes.append(schedule.note())
+        if recipe.train.l1:
+            notes.append(
+                f"an L1 penalty of {recipe.train.l1:g} times the sum of the absolute weights of convolutions "
+                "and linear layers is minimised with the loss; the losses are shown without it"
+            )
         if phases := recipe.train.phases:
             parts = (
                 f"{phase.planned} epochs up to epoch {phase.epochs}"

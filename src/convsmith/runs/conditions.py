@@ -8,7 +8,7 @@ from convsmith.recipes.session import Session
 from convsmith.runs.schema import Change, Environment
 
 # Not in the checkpoints of convsmith 0.1.0.
-_LATER_FIELDS = {"machine.instructions"}
+_LATER_FIELDS = {"machine.instructions", "train.l1"}
 
 
 def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[str, str]:

@@ -97,6 +97,11 @@ class TrainConfig(Table):
     label_smoothing: Fraction = Field(
         default=0.0, description="share of each target that is spread over all classes"
     )
+    l1: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="weight of the L1 penalty, the sum of the absolute weights of convolutions and linear "
+        "layers without their biases; 0: no penalty",
+    )
     teacher: str | None = Field(
         default=None,
         min_length=1,
@@ -135,6 +140,15 @@ class TrainConfig(Table):
             raise ValueError(
                 "distillation needs a teacher: name a run or a bundle, for example "
                 "train.teacher=runs/digits-1, or set train.distillation=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_l1(self) -> Self:
+        if self.l1 and self.weight_standardization:
+            raise ValueError(
+                "l1 has no effect on standardised weights, whose norm is fixed: set l1=0 or "
+                "weight_standardization=false"
             )
         return self
 

@@ -27,6 +27,7 @@ from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
 from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
+from convsmith.training.penalty import L1Penalty
 from convsmith.training.profiler import Profile
 from convsmith.training.state import copy_tensors
 
@@ -55,6 +56,7 @@ class GradientWorkers:
         teacher: Teacher for knowledge distillation.
         compiled: Whether to compile the replicas, for each input shape on its first use.
         behaviour: What the net needs.
+        l1: Weight of the L1 penalty, which is a part of the gradients and not of the loss of a batch.
     """
 
     def __init__(
@@ -69,11 +71,13 @@ class GradientWorkers:
         teacher: Teacher | None = None,
         compiled: bool = False,
         behaviour: Behaviour = PLAIN,
+        l1: float = 0.0,
     ) -> None:
         self.teacher, self.behaviour = teacher, behaviour
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
         self.parameters = [each for each in named_parameters(net).values() if each.requires_grad]
+        self.penalty = L1Penalty(net, l1)
         self.generators = [torch.Generator() for _ in range(num_microbatches)]
         self.modules = [net] if num_microbatches == 1 else [_replica(net) for _ in self.generators]
         self.layout = Layout(net)
@@ -94,7 +98,7 @@ class GradientWorkers:
             replica.train()
 
     def compute(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
-        """Set the gradients of all parameters to those of the mean loss of a batch.
+        """Set the gradients of all parameters to those of the mean loss of a batch, and of the penalty.
 
         Args:
             batch: The batch.
@@ -114,6 +118,7 @@ class GradientWorkers:
         *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], weights)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = _in_layout_of(parameter, gradient)
+        self.penalty.add_gradients()
         return BatchResult(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
 
     def warm_up(self, num_images: int, image_size: int | None) -> None:

@@ -99,7 +99,7 @@ def fit(
             the end of an epoch or at a stop.
         StoppedError: `stop` was requested. `on_checkpoint` has been called.
         RunError: `state` belongs to another net or optimizer.
-        RecipeError: PyTorch cannot compile the net on this machine.
+        RecipeError: PyTorch cannot compile the net on this machine, or no weight can have the L1 penalty.
         ModuleError: A pass of a user's own module fails.
     """
     trainer = Trainer(
@@ -195,6 +195,7 @@ class Trainer:
             teacher=teacher,
             compiled=self.config.compile,
             behaviour=self.behaviour,
+            l1=self.config.l1,
         )
 
     def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:

@@ -57,6 +57,13 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "orthogonal": ("model.init=orthogonal", "model.init_gain=2.0", "model.bias=true", "model.dropout=0.1"),
     "uniform": ("model.init=kaiming-uniform", "model.norm=none", "train.weight_standardization=true"),
     "gain alone": ("model.init_gain=3.0", "model.net=+(C8 C8) M2 A2 / U2 C8:g2 D P8 / G F10"),
+    "l1": ("train.l1=1e-5", "train.optimizer=adam", "model.norm=layer"),
+    "l1 in parts": (
+        "train.l1=0.0001",
+        "train.microbatch_size=32",
+        "train.whitening=true",
+        "model.net=C8:k2 C16 / G F10",
+    ),
     "mixup": ('augment.mix={name="mixup"}', "train.progressive={start_size=6}"),
     "cutmix": ('augment.mix={name="cutmix"}', "train.microbatch_size=16", "train.label_smoothing=0.1"),
     "all transforms": (f"augment.transforms=[{', '.join(TRANSFORMS)}]",),

@@ -71,6 +71,27 @@ def test_gradients_of_dilated_filters_are_right_in_a_bf16_project(parts: int, mo
         torch.testing.assert_close(found.grad, expected.grad.float(), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_l1_penalty_of_a_project(parts: int, modules: Modules) -> None:
+    """The oracle: autograd, of the mean loss and of the penalty with every weight named."""
+    sizes = [f"train.batch_size={4 * parts}", "train.microbatch_size=4"]
+    project = modules(
+        "model.net=C4 S4:s2 / G F10", "model.norm=layer", "train.l1=0.01", "train.schedule=constant", *sizes
+    )
+    images, labels = torch.randn(4 * parts, 1, 8, 8), torch.randint(10, (4 * parts,))
+    model = project["model"].Net()
+    expected = copy.deepcopy(model)
+    loss = nn.functional.cross_entropy(expected(images), labels)
+    penalised = [name for name, _ in model.named_parameters() if "norm" not in name and "weight" in name]
+    assert len(penalised) == 4
+    penalty = sum(expected.get_parameter(name).abs().sum() for name in penalised)
+    torch.autograd.backward(loss + 0.01 * penalty)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    project["utils"].train(model, [(images, labels)], nn.CrossEntropyLoss(), optimizer, torch.device("cpu"))
+    for name, found in model.named_parameters():
+        torch.testing.assert_close(found.grad, expected.get_parameter(name).grad, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("average", ["train.ema=0.5", "train.lookahead={k=2, alpha=0.5}"])
 def test_statistics_of_averaged_weights_in_a_project(
     average: str, modules: Modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

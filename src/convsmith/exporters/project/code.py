@@ -278,6 +278,7 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "tested": "average.module" if train.ema else "slow" if train.lookahead else "model",
         "measured": "average" if train.ema else "slow" if train.lookahead else "",
         "label_smoothing": train.label_smoothing,
+        "l1": train.l1,
         "bf16": train.precision == "bf16",
     }
 

@@ -13,7 +13,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.text import plural, short_percent
 from convsmith.training.config import TrainConfig
 
-_NORMS = {"batch": "batch norm", "group": "group norm", "instance": "instance norm"}
+_NORMS = {"batch": "batch norm", "group": "group norm", "layer": "layer norm", "instance": "instance norm"}
 _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
 
 
@@ -94,7 +94,8 @@ def strategy(recipe: Recipe) -> list[str]:
     """Describe the training, in one sentence per item."""
     train = recipe.train
     smoothing = f", label smoothing {number(train.label_smoothing)}" if train.label_smoothing else ""
-    sentences = [f"Cross-entropy loss{smoothing}; {train.optimizer.describe()}."]
+    penalty = f", plus {number(train.l1)} times the L1 norm of the weights" if train.l1 else ""
+    sentences = [f"Cross-entropy loss{smoothing}{penalty}; {train.optimizer.describe()}."]
     sentences.append(f"Learning rate: {train.schedule.describe()}.")
     epochs = plural(train.epochs_run, "epoch")
     if train.stop_after:

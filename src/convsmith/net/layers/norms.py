@@ -1,4 +1,4 @@
-"""Norms: batch, group and instance norm."""
+"""Norms: batch, group, layer and instance norm."""
 
 from dataclasses import dataclass
 from math import gcd, prod
@@ -92,6 +92,26 @@ class GroupNorm(Norm):
 
     def arguments(self) -> Arguments:
         return (self.groups, self.out_shape[0]), {}
+
+
+class LayerNorm(GroupNorm):
+    """Layer norm of a map: all channels and positions of an image share a mean, each channel has its scale.
+
+    This is PyTorch's `GroupNorm` with one group. `nn.LayerNorm` has a scale for each value of the map
+    instead, thousands of parameters a layer, and fits one size of images.
+    """
+
+    keyword = "layer"
+    torch_class = "GroupNorm"
+
+    @classmethod
+    def after(cls, layer: str, shape: Shape, settings: NetSettings) -> Self:  # noqa: ARG003 - for group norm
+        return cls(in_shape=shape, out_shape=shape).checked(layer)
+
+    @property
+    def operation(self) -> str:
+        # As in a trace of the module.
+        return "GroupNorm"
 
 
 class InstanceNorm2d(Norm):

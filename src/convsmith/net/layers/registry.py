@@ -20,7 +20,7 @@ _KINDS: tuple[Kind, ...] = (
     rearrange.SpaceToDepth(),
 )
 
-_NORMS: tuple[type[Norm], ...] = (norms.BatchNorm2d, norms.GroupNorm, norms.InstanceNorm2d)
+_NORMS: tuple[type[Norm], ...] = (norms.BatchNorm2d, norms.GroupNorm, norms.LayerNorm, norms.InstanceNorm2d)
 
 _ACTIVATIONS: tuple[type[Activation], ...] = (
     activations.ReLU,
