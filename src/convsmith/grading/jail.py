@@ -1,4 +1,4 @@
-"""The file system that a submission sees: Python and convsmith to read, its own folder to write, nothing else.
+"""The file system that a submission sees: Python and convsmith to read, its own folder to write.
 
 Every path keeps its name, so that requests and records mean the same inside and outside. Needs the standard
 library only.
@@ -46,9 +46,9 @@ def build(root: Path, folder: Path, readable: Iterable[str], *, size: int, files
             shown.append(path)
     _devices(root)
     for name in ("/tmp", "/dev/shm", "/var/tmp"):  # noqa: S108 - of the jail
-        os.makedirs(f"{root}{name}", exist_ok=True)
-        os.chmod(f"{root}{name}", 0o1777)
-    os.makedirs(f"{root}/proc", exist_ok=True)
+        Path(f"{root}{name}").mkdir(parents=True, exist_ok=True)
+        Path(f"{root}{name}").chmod(0o1777)
+    Path(f"{root}/proc").mkdir(exist_ok=True)
     inside = Path(f"{root}{folder}")
     inside.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(folder, inside, symlinks=True)
@@ -58,34 +58,30 @@ def build(root: Path, folder: Path, readable: Iterable[str], *, size: int, files
 
 def _with_targets(readable: Iterable[str]) -> set[str]:
     """Return paths, and the places that they are links to."""
-    return {each for path in readable for each in (os.path.abspath(path), os.path.realpath(path))}
+    return {each for path in readable for each in (str(Path(path).absolute()), os.path.realpath(path))}
 
 
 def _show(root: Path, path: str) -> None:
     """Show a path of the system in the jail, read-only; a link stays one."""
-    target = f"{root}{path}"
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.islink(path):
-        os.symlink(os.readlink(path), target)
+    target = Path(f"{root}{path}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if Path(path).is_symlink():
+        target.symlink_to(Path(path).readlink())
+        return
+    if Path(path).is_dir():
+        target.mkdir(exist_ok=True)
     else:
-        _touch(path, target)
-        linux.bind_read_only(path, target)
-
-
-def _touch(path: str, target: str) -> None:
-    if os.path.isdir(path):
-        os.makedirs(target, exist_ok=True)
-    else:
-        Path(target).touch()
+        target.touch()
+    linux.bind_read_only(path, str(target))
 
 
 def _devices(root: Path) -> None:
-    os.makedirs(f"{root}/dev", exist_ok=True)
+    Path(f"{root}/dev").mkdir(exist_ok=True)
     for name in _DEVICES:
         Path(f"{root}/dev/{name}").touch()
         linux.mount(f"/dev/{name}", f"{root}/dev/{name}", None, linux.BIND)
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-        os.symlink(target, f"{root}/dev/{name}")
+        Path(f"{root}/dev/{name}").symlink_to(target)
 
 
 def enter(root: Path, *, own_processes: bool) -> None:
@@ -99,15 +95,19 @@ def enter(root: Path, *, own_processes: bool) -> None:
         OSError: The system does not allow it.
     """
     linux.unshare(linux.NEW_MOUNTS)
-    try:
-        if not own_processes:
-            raise OSError("the processes of others would be seen")
-        flags = linux.NO_SUID | linux.NO_DEVICES | linux.NO_PROGRAMS
-        linux.mount("proc", f"{root}/proc", "proc", flags)
-    except OSError:
-        # Containers may forbid it. Without /proc the submission sees no process at all.
+    # Without /proc the submission sees no process at all. Containers may forbid to mount it.
+    if not own_processes or not _mount_proc(root):
         for name in _PROC_FILES:
             with contextlib.suppress(OSError):
                 Path(f"{root}/proc/{name}").touch()
                 linux.bind_read_only(f"/proc/{name}", f"{root}/proc/{name}")
     linux.change_root(str(root))
+
+
+def _mount_proc(root: Path) -> bool:
+    flags = linux.NO_SUID | linux.NO_DEVICES | linux.NO_PROGRAMS
+    try:
+        linux.mount("proc", f"{root}/proc", "proc", flags)
+    except OSError:
+        return False
+    return True

@@ -9,7 +9,6 @@ the command stands a first process. In a namespace of processes, all others end 
 import contextlib
 import json
 import os
-import resource
 import selectors
 import shutil
 import signal
@@ -21,94 +20,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from convsmith.grading import jail, linux, process_tree
+from convsmith.grading.command import first_process
 from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
+from convsmith.grading.specification import Result, Specification
 
 # Seconds between two looks at the processes; bytes of the output that are kept at its begin and end.
 _INTERVAL, _KEPT = 0.1, 2**15
-# Address space beyond the memory limit: libraries reserve it without using it.
-_RESERVED = 2**34
-# Threads count as processes for the system's limit.
-_THREADS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Specification:
-    """What the keeper needs to know; all paths are absolute.
-
-    Attributes:
-        command: The program and its arguments.
-        folder: What the command may write.
-        root: An empty folder for the jail.
-        record: The name of the record in the record folder of `folder`.
-        save: Where a complete record is saved.
-        environment: The variables of the command, and no others.
-        readable: What it may read, beside the system.
-        isolation: Which of the protections are set up; one that fails ends the keeper.
-        user: The number of the user that the command runs as, with the protection `user`.
-        time: Seconds.
-        memory: Bytes of all processes together.
-        disk: Bytes of all that is written.
-        file_size: Bytes of one file.
-        files: How many there may be.
-        processes: How many there may be at a time.
-        open_files: Of one process.
-        output: Bytes that may be printed.
-        record_size: Bytes.
-        count_processes: Whether the system can count the processes of this command apart from others.
-    """
-
-    command: list[str]
-    folder: str
-    root: str
-    record: str
-    save: str
-    environment: dict[str, str]
-    readable: list[str]
-    isolation: list[str]
-    user: int
-    time: float
-    memory: int
-    disk: int
-    file_size: int
-    files: int
-    processes: int
-    open_files: int
-    output: int
-    record_size: int
-    count_processes: bool
-
-
-@dataclass
-class Result:
-    """How a command ended.
-
-    Attributes:
-        limit: The limit that ended it; empty if it ended by itself.
-        exit_code: Negative for a signal; None if the command was ended.
-        seconds: Of the command.
-        output: The begin and the end of what it printed.
-        printed: Bytes.
-        peak_memory: Bytes of all processes together, as far as they were seen.
-        peak_processes: As far as they were seen.
-        disk_full: Whether nothing more could be written at the end.
-        record: Whether a record was saved.
-        record_problem: Why there is none.
-        problem: Why the command was not started.
-        left: Whether processes may be left.
-    """
-
-    limit: str = ""
-    exit_code: int | None = None
-    seconds: float = 0
-    output: str = ""
-    printed: int = 0
-    peak_memory: int = 0
-    peak_processes: int = 0
-    disk_full: bool = False
-    record: bool = False
-    record_problem: str = ""
-    problem: str = ""
-    left: bool = False
 
 
 @dataclass
@@ -171,13 +88,14 @@ def _isolate(specification: Specification) -> None:
             specification.readable,
             size=specification.disk,
             files=specification.files,
-            record=specification.record_size,
+            # Twice the size, so that a record which is too large is known as such.
+            record=2 * specification.record_size,
         )
     if OTHER_USER in wanted:
         inside = _inside(specification)
         for folder, folders, names in os.walk(inside):
             for each in (".", *folders, *names):
-                os.lchown(os.path.join(folder, each), specification.user, specification.user)
+                os.lchown(Path(folder) / each, specification.user, specification.user)
 
 
 def _inside(specification: Specification) -> str:
@@ -194,7 +112,7 @@ def run(specification: Specification, result: Result) -> None:
     if first == 0:
         os.close(output)
         os.close(status)
-        _first_process(specification, output_end, status_end)
+        first_process(specification, output_end, status_end)
     os.close(output_end)
     os.close(status_end)
 
@@ -203,8 +121,9 @@ def run(specification: Specification, result: Result) -> None:
         os._exit(128 + signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, terminate)
-    printed = _Output()
-    _watch(specification, result, first, output, status, printed)
+    watch = _Watch(specification, result, first)
+    watch.until_end(output, status)
+    printed = watch.printed
     result.seconds = time.monotonic() - start
     # With the first process of a namespace, the system ends all others.
     with contextlib.suppress(OSError):
@@ -218,41 +137,51 @@ def run(specification: Specification, result: Result) -> None:
     _save_record(specification, result)
 
 
-def _watch(
-    specification: Specification, result: Result, first: int, output: int, status: int, printed: _Output
-) -> None:
-    """Collect output until the command ends or reaches a limit; `first` is the process to look below."""
-    deadline = time.monotonic() + specification.time
-    next_look = 0.0
-    received = b""
-    with selectors.DefaultSelector() as selector:
-        for pipe in (output, status):
-            os.set_blocking(pipe, False)
-            selector.register(pipe, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select(_INTERVAL / 2):
-                content = os.read(key.fd, 2**16)
-                if not content:
-                    selector.unregister(key.fd)
-                if key.fd == status:
-                    received += content
+class _Watch:
+    """Collects the output of a command until it ends or reaches a limit."""
+
+    def __init__(self, specification: Specification, result: Result, first: int) -> None:
+        self.specification, self.result, self.first = specification, result, first
+        self.printed = _Output()
+        self.answer = b""
+        self.ended = False
+
+    def until_end(self, output: int, status: int) -> None:
+        """Watch; the pipes are of the command's output and of what the first process reports."""
+        deadline = time.monotonic() + self.specification.time
+        next_look = 0.0
+        with selectors.DefaultSelector() as selector:
+            for pipe in (output, status):
+                os.set_blocking(pipe, False)
+                selector.register(pipe, selectors.EVENT_READ)
+            while not self.ended and not self.result.limit:
+                for key, _ in selector.select(_INTERVAL / 2):
+                    content = os.read(key.fd, 2**16)
                     if not content:
-                        if received:
-                            answer = json.loads(received)
-                            result.exit_code, result.problem = answer["exit_code"], answer["problem"]
-                        return
-                else:
-                    printed.add(content)
-            now = time.monotonic()
-            if now >= deadline:
-                result.limit = "time"
-            elif printed.size > specification.output:
-                result.limit = "output"
-            elif now >= next_look:
-                next_look = now + _INTERVAL
-                result.limit = _look(specification, result, first)
-            if result.limit:
-                return
+                        selector.unregister(key.fd)
+                    self._receive(content, is_status=key.fd == status)
+                now = time.monotonic()
+                if now >= deadline:
+                    self.result.limit = "time"
+                elif self.printed.size > self.specification.output:
+                    self.result.limit = "output"
+                elif now >= next_look:
+                    next_look = now + _INTERVAL
+                    self.result.limit = _look(self.specification, self.result, self.first)
+        if self.ended:
+            # A command that ended in time ended by itself.
+            self.result.limit = ""
+        if self.answer and self.ended:
+            answer = json.loads(self.answer)
+            self.result.exit_code, self.result.problem = answer["exit_code"], answer["problem"]
+
+    def _receive(self, content: bytes, *, is_status: bool) -> None:
+        if not is_status:
+            self.printed.add(content)
+        elif content:
+            self.answer += content
+        else:
+            self.ended = True
 
 
 def _look(specification: Specification, result: Result, first: int) -> str:
@@ -276,7 +205,7 @@ def _disk_use(specification: Specification) -> int:
     for folder, folders, names in os.walk(specification.folder):
         for each in (*folders, *names):
             with contextlib.suppress(OSError):
-                used += os.lstat(os.path.join(folder, each)).st_blocks * 512
+                used += (Path(folder) / each).lstat().st_blocks * 512
             count += 1
         if count > specification.files:
             return specification.disk + 1
@@ -301,7 +230,7 @@ def _drain(output: int, printed: _Output) -> None:
 
 def _save_record(specification: Specification, result: Result) -> None:
     """Copy the record out of the jail, if it is a regular file of a permitted size."""
-    path = os.path.join(_inside(specification), jail.RECORD_FOLDER, specification.record)
+    path = Path(_inside(specification)) / jail.RECORD_FOLDER / specification.record
     try:
         # A link could lead anywhere, and a pipe would block.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -313,96 +242,13 @@ def _save_record(specification: Specification, result: Result) -> None:
         if not stat.S_ISREG(status.st_mode):
             result.record_problem = "not a regular file"
         elif status.st_size > specification.record_size:
-            result.record_problem = f"{status.st_size:,} bytes, expected at most {specification.record_size:,}"
+            result.record_problem = (
+                f"{status.st_size:,} bytes, expected at most {specification.record_size:,}"
+            )
         else:
-            with open(specification.save, "wb") as target:
+            with Path(specification.save).open("wb") as target:
                 shutil.copyfileobj(source, target)
             result.record = True
-
-
-def _first_process(specification: Specification, output: int, status: int) -> NoReturn:
-    """Enter the jail, start the command, wait for its end, and report it."""
-    answer: dict[str, int | str | None] = {"exit_code": None, "problem": ""}
-    try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        linux.die_with_parent(signal.SIGKILL)
-        linux.hide_memory()
-        linux.adopt_orphans()
-        os.setsid()
-        if FILES in specification.isolation:
-            jail.enter(Path(specification.root), own_processes=PROCESSES in specification.isolation)
-        failure, failure_end = os.pipe()
-        command = os.fork()
-        if command == 0:
-            os.close(failure)
-            _become(specification, output, failure_end)
-        # Only the command and its children hold the end of the output.
-        os.close(output)
-        os.close(failure_end)
-        with os.fdopen(failure, "rb") as pipe:
-            answer["problem"] = pipe.read().decode()
-        while True:
-            ended, code = os.wait()
-            if ended == command:
-                answer["exit_code"] = os.waitstatus_to_exitcode(code)
-                break
-    except OSError as error:
-        answer["problem"] = str(error)
-    os.write(status, json.dumps(answer).encode())
-    os.close(status)
-    if PROCESSES not in specification.isolation:
-        process_tree.end_all(os.getpid())
-    os._exit(0)
-
-
-def _become(specification: Specification, output: int, failure: int) -> NoReturn:
-    """Become the command: its own session, limits, user and environment. Reports an error into a pipe."""
-    try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (output, 1), (output, 2)):
-            os.dup2(source, target)
-        os.set_inheritable(failure, False)
-        os.closerange(3, failure)
-        os.closerange(failure + 1, 1024)
-        os.chdir(specification.folder)
-        os.umask(0o077)
-        _set_limits(specification)
-        if OTHER_USER in specification.isolation:
-            os.setgroups([])
-            os.setresgid(*[specification.user] * 3)
-            os.setresuid(*[specification.user] * 3)
-        linux.gain_no_privileges()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(specification.command[0], specification.command, specification.environment)
-    except (OSError, ValueError) as error:
-        os.write(failure, str(error).encode())
-    os._exit(127)
-
-
-def _set_limits(specification: Specification) -> None:
-    limits = {
-        "RLIMIT_CPU": int(specification.time * (os.cpu_count() or 1)) + 1,
-        "RLIMIT_DATA": specification.memory,
-        "RLIMIT_AS": specification.memory + _RESERVED,
-        "RLIMIT_FSIZE": specification.file_size,
-        "RLIMIT_NOFILE": specification.open_files,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_MSGQUEUE": 0,
-        "RLIMIT_MEMLOCK": 2**20,
-    }
-    if specification.count_processes:
-        limits["RLIMIT_NPROC"] = specification.processes + _THREADS
-    for name, value in limits.items():
-        kind = getattr(resource, name, None)
-        if kind is None:
-            continue
-        hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        # macOS refuses some.
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(kind, (value, value))
 
 
 if __name__ == "__main__":

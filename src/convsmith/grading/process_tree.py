@@ -1,10 +1,11 @@
-"""The descendants of a process: how many there are, what they use, and their end. Needs the standard library only."""
+"""The descendants of a process: how many there are, what they use, and their end."""
 
 import contextlib
 import os
 import signal
 import time
 from pathlib import Path
+
 
 def descendants(process: int) -> list[int]:
     """Return the numbers of all descendants of a process; empty on systems without /proc."""
@@ -25,14 +26,14 @@ def _children(process: int) -> list[int] | None:
     """Return the children of a process; None where the kernel does not list them."""
     children: list[int] = []
     try:
-        threads = os.listdir(f"/proc/{process}/task")
+        threads = list(Path(f"/proc/{process}/task").iterdir())
     except OSError:
         return []
     for thread in threads:
         try:
-            text = Path(f"/proc/{process}/task/{thread}/children").read_text(encoding="ascii")
+            text = (thread / "children").read_text(encoding="ascii")
         except FileNotFoundError:
-            if Path(f"/proc/{process}/task/{thread}").exists():
+            if thread.exists():
                 return None
         except OSError:
             continue
@@ -43,12 +44,11 @@ def _children(process: int) -> list[int] | None:
 
 def _all_children() -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                text = Path(f"/proc/{name}/stat").read_text(encoding="latin-1")
-                parent = int(text.rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(name))
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            text = (folder / "stat").read_text(encoding="latin-1")
+            parent = int(text.rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(folder.name))
     return children
 
 

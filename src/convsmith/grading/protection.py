@@ -10,12 +10,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from convsmith.errors import FileError
+from convsmith.grading.outcome import Limits
 from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
-from convsmith.grading.sandbox import Isolation, Limits, Sandbox
+from convsmith.grading.sandbox import Isolation, Sandbox
 from convsmith.text import size_text
 
 # What a submission tries in the measurement; every answer is what it could do.
@@ -57,7 +58,7 @@ class Protection:
         hard_end: Whether the system itself ends all processes that a submission started.
     """
 
-    isolation: Isolation = Isolation()
+    isolation: Isolation = field(default_factory=Isolation)
     other_user: bool = False
     no_network: bool = False
     no_reading: bool = False
@@ -153,8 +154,9 @@ def protection_lines(protection: Protection, limits: Limits) -> list[str]:
         facts[0] = (True, "has none of your rights", "")
     held = [good for works, good, _ in facts if works]
     held.append(
-        f"is stopped after {limits.time:g} s, at {size_text(limits.memory)} of memory, {size_text(limits.disk)} "
-        f"on disk, {limits.processes} processes or {size_text(limits.output)} of output"
+        f"is stopped after {limits.time:g} s, at {size_text(limits.memory)} of memory, "
+        f"{size_text(limits.disk)} on disk, {limits.processes} processes or {size_text(limits.output)} of "
+        "output"
     )
     lines = ["Each submission is code of a stranger. Here it " + ", ".join(held) + "."]
     if open_ := [bad for works, _, bad in facts if not works]:
@@ -176,7 +178,7 @@ def container_line(place: Path, brief: str, out: Path, limits: Limits, jobs: int
         brief = "/brief.toml"
     return (
         f"docker run --rm --network none --memory {memory}g --pids-limit {limits.processes * jobs + 100} "
-        f"--read-only --tmpfs /tmp:size={memory}g --cap-drop ALL --security-opt no-new-privileges --user 1000 "
+        f"--read-only --tmpfs /tmp:size={memory}g --cap-drop ALL --security-opt no-new-privileges "
         f"{' '.join(mounts)} IMAGE convsmith grade /class --brief {brief} --out /graded"
     )
 

@@ -17,68 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import convsmith
 from convsmith.grading import plain
+from convsmith.grading.outcome import Limits, Outcome, outcome_of
 from convsmith.system import files
-from convsmith.text import plural, size_text
 
-Kind = Literal["ok", "crash", "time", "memory", "files", "processes", "output", "no record", "not started"]
 RECORD_FOLDER, RECORD = "record", "RECORD.json"
 # Seconds that the keeper may take beyond the time of its command, to build and to clear away.
 _GRACE = 60
 # Numbers that no system gives to its users, so that the processes of a submission are counted apart.
 FIRST_USER = 1_900_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What one submission may use.
-
-    Attributes:
-        time: Seconds from its start to its end.
-        memory: Bytes, of all its processes together.
-        disk: Bytes of its copy and of all that it writes.
-        file_size: Bytes of one file that it writes.
-        files: Files and folders of its copy, and those that it creates.
-        processes: At a time.
-        open_files: Of one process.
-        output: Bytes that it prints.
-        record: Bytes of its record.
-    """
-
-    time: float = 120.0
-    memory: int = 4 * 2**30
-    disk: int = 2**30
-    file_size: int = 2**28
-    files: int = 20_000
-    processes: int = 64
-    open_files: int = 1024
-    output: int = 2**24
-    record: int = 2**24
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a command ended.
-
-    Attributes:
-        kind: "ok" with a record; "crash" by itself; a limit; "no record"; or "not started", which is the
-            fault of the system.
-        detail: One sentence, for a table; empty for "ok".
-        seconds: Of the command.
-        output: The begin and the end of what it printed, at most 64 KiB.
-        peak_memory: Bytes of all its processes, as far as they were seen; 0 where that is unknown.
-        peak_processes: As far as they were seen.
-    """
-
-    kind: Kind
-    detail: str = ""
-    seconds: float = 0
-    output: str = ""
-    peak_memory: int = 0
-    peak_processes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +68,13 @@ class Keepers:
 
 
 class Sandbox:
-    """A private place for one command, on disk; a context manager that removes it.
+    r"""A private place for one command, on disk; a context manager that removes it.
 
     Example:
         >>> with Sandbox() as sandbox:
         ...     outcome = sandbox.run([sys.executable, "-c", "print('hello')"], Limits(time=60))
         >>> outcome.kind, outcome.output
-        ('no record', 'hello\\n')
+        ('no record', 'hello\n')
     """
 
     def __init__(
@@ -174,7 +124,7 @@ class Sandbox:
         """Where the record is after `run`; an untrusted file of a permitted size."""
         return self.base / RECORD
 
-    def __enter__(self) -> "Sandbox":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,7 +179,7 @@ class Sandbox:
         """Start the keeper, wait for its result and return it."""
         if os.name == "nt":
             return plain.run(specification)
-        process = subprocess.Popen(  # noqa: S603 - convsmith itself
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "convsmith.grading.keeper"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -257,83 +207,6 @@ class Sandbox:
             lines = err.decode("utf-8", "replace").strip().splitlines()
             return {"problem": lines[-1] if lines else f"the guard ended with code {process.returncode}"}
         return result
-
-
-def outcome_of(result: Mapping[str, Any], limits: Limits) -> Outcome:
-    """Put the result of a keeper into words."""
-    kind, detail = _kind(result, limits)
-    return Outcome(
-        kind=kind,
-        detail=detail,
-        seconds=round(result.get("seconds", 0), 2),
-        output=result.get("output", ""),
-        peak_memory=result.get("peak_memory", 0),
-        peak_processes=result.get("peak_processes", 0),
-    )
-
-
-def _kind(result: Mapping[str, Any], limits: Limits) -> tuple[Kind, str]:
-    limit: Kind
-    match result.get("limit", ""):
-        case "time":
-            return "time", f"stopped after {limits.time:g} seconds"
-        case "memory":
-            return "memory", f"stopped at {size_text(result['peak_memory'])} of memory; " + _allowed(
-                size_text(limits.memory)
-            )
-        case "processes":
-            count = plural(result["peak_processes"], "process").replace("processs", "processes")
-            return "processes", f"stopped at {count}; {_allowed(str(limits.processes))}"
-        case "output":
-            return "output", f"stopped after printing {size_text(result['printed'])}; " + _allowed(
-                size_text(limits.output)
-            )
-        case "files":
-            return "files", f"stopped: it wrote more than {size_text(limits.disk)} or {limits.files:,} files"
-    if result.get("problem"):
-        return "not started", f"it could not be run: {result['problem']}"
-    return _end(result, limits)
-
-
-def _allowed(limit: str) -> str:
-    return f"{limit} are allowed"
-
-
-def _end(result: Mapping[str, Any], limits: Limits) -> tuple[Kind, str]:
-    """Describe a command that no limit of the keeper ended."""
-    code = result.get("exit_code")
-    if code is None:
-        return "crash", "it ended the process that watched it"
-    last = _last_line(result.get("output", ""))
-    if code == -getattr(signal, "SIGXCPU", 24):
-        return "time", f"stopped after {limits.time:g} seconds of all cores"
-    if code == -getattr(signal, "SIGXFSZ", 25):
-        return "files", f"stopped: a file of more than {size_text(limits.file_size)}"
-    if code == 0 and result.get("record"):
-        return "ok", ""
-    if result.get("disk_full"):
-        return "files", f"it wrote more than {size_text(limits.disk)} or {limits.files:,} files"
-    if last.startswith("MemoryError") or "can't allocate memory" in last:
-        return "memory", f"it needs more than {size_text(limits.memory)} of memory"
-    if code < 0:
-        return "crash", f"ended by {_signal_name(-code)}" + (f": {last}" if last else "")
-    if code > 0:
-        return "crash", f"exit code {code}" + (f": {last}" if last else "")
-    if result.get("record_problem") not in {None, "", os.strerror(2)}:
-        return "no record", f"it ended with a record that cannot be read: {result['record_problem']}"
-    return "no record", "it ended before it was judged, with exit code 0"
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def scrubbed_environment(folder: Path) -> dict[str, str]:
@@ -380,6 +253,7 @@ def python_paths() -> list[str]:
 
 def remove(folder: Path) -> None:
     """Remove a folder, even if the rights of its folders were taken away."""
+
     def retry(function: Any, path: str, _: object) -> None:
         with contextlib.suppress(OSError):
             Path(path).parent.chmod(0o700)
@@ -387,4 +261,3 @@ def remove(folder: Path) -> None:
             function(path)
 
     shutil.rmtree(folder, onerror=retry)
-
