@@ -109,10 +109,12 @@ def test_fixes_of_random_nets_pass_and_break_nothing(net: str) -> None:
         analysis = analyze_notation(net, (2, 32, 32))
     except ConvsmithError:
         assume(False)
-    brief = Brief(
-        max_parameters=max(1, analysis.parameters * 3 // 4),
-        min_receptive_field=(analysis.receptive_field or 1) + 4,
-        require=("dilated", "depthwise-separable"),
+    brief = Brief.model_validate(
+        {
+            "max_parameters": max(1, analysis.parameters * 3 // 4),
+            "min_receptive_field": (analysis.receptive_field or 1) + 4,
+            "require": ("dilated", "depthwise-separable"),
+        }
     )
     before = judge(brief, Subject(analysis=analysis))
     failed = {check.title for check in before if check.verdict == "fail"}

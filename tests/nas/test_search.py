@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import convsmith as cs
+from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.schema import Brief
 from convsmith.cli import run
 from convsmith.data.config import DataConfig
@@ -142,7 +143,12 @@ def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:
     """The oracle traces the PyTorch module; the search uses arithmetic only."""
     from convsmith.net.module import build
 
-    brief = Brief(max_parameters=9_000, min_receptive_field=9, forbid=("max-pooling",), require=("dilated",))
+    brief = Brief(
+        max_parameters=9_000,
+        min_receptive_field=9,
+        forbid=("max-pooling",),
+        require=(KindRule(kinds=("dilated",)),),
+    )
     space = search_space("model.net=C16 C16:d2 / C24:s2 C24 / G F10", brief=brief)
     start = space.starting_point()
     taken = [first_candidate(space, 0).candidate]

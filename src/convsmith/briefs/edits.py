@@ -76,6 +76,17 @@ def insertions(layers: Callable[[Layer], Iterable[str]]) -> Changes:
     return changes
 
 
+def same_width(letters: str) -> Callable[[Layer], list[str]]:
+    """Return the layers of some kinds that are as wide as a convolution."""
+
+    def layers(layer: Layer) -> list[str]:
+        if not (layer.kind.convolution and layer.number):
+            return []
+        return [f"{letter}{layer.number}" for letter in letters]
+
+    return layers
+
+
 def removals(matches: Callable[[Layer], bool]) -> Changes:
     """Remove one layer."""
 
@@ -141,8 +152,31 @@ def separable(layer: Layer) -> Iterator[Layer]:
 
 
 def dense(layer: Layer) -> Iterator[Layer]:
-    if layer.kind.letter == "S":
+    if layer.kind.letter in {"S", "P"}:
         yield of_kind(layer, "C")
+
+
+def pointwise(layer: Layer) -> Iterator[Layer]:
+    if layer.kind.letter in {"C", "S"}:
+        yield replace(of_kind(layer, "P"), dilation=1, padding=None)
+
+
+def with_dropout(layer: Layer) -> Iterator[Layer]:
+    if layer.kind.weighted and not layer.dropout:
+        yield replace(layer, dropout=0.05)
+
+
+def without_dropout(layer: Layer) -> Iterator[Layer]:
+    if layer.kind.weighted and layer.dropout != 0:
+        yield replace(layer, dropout=0.0)
+
+
+def dropout_of(probability: float) -> Variants:
+    def variants(layer: Layer) -> Iterator[Layer]:
+        if layer.kind.weighted and layer.dropout != probability:
+            yield replace(layer, dropout=probability)
+
+    return variants
 
 
 def pool_kind(letter: str) -> Variants:

@@ -1,18 +1,28 @@
 """The fix of each failed check: the smallest change of a notation, found by trying, or advice in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from convsmith.briefs import edits
+from convsmith.briefs.bounds import Bound, nearest, within
 from convsmith.briefs.edits import Changes
+from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.remedies import Failing, Remedy
-from convsmith.briefs.schema import BlockPattern
-from convsmith.briefs.structure import LAYER_KINDS, LayerKind, blocks, count_kind
+from convsmith.briefs.requirements import BlockPattern
+from convsmith.briefs.settings_changes import SettingsChanges, norm_settings, settings_of
+from convsmith.briefs.skeleton import Departure, Part, distance, nearest_edit
+from convsmith.briefs.structure import (
+    LAYER_KINDS,
+    NORM_LAYERS,
+    LayerKind,
+    NormKind,
+    blocks,
+    count_kind,
+    is_dropout,
+)
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 
-_INSERT_CONVOLUTION = edits.insertions(
-    lambda layer: [f"C{layer.number}"] if layer.kind.convolution and layer.number else []
-)
+_INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))
 
 # The single changes that add a layer of a kind.
 _ADDING: dict[LayerKind, Changes] = {
@@ -38,6 +48,14 @@ _ADDING: dict[LayerKind, Changes] = {
     ),
     "global-average-pooling": edits.head_changes,
     "fully-connected": edits.head_changes,
+    "convolution": _INSERT_CONVOLUTION,
+    "pointwise": edits.any_of(
+        edits.replacements(edits.pointwise),
+        edits.insertions(
+            lambda layer: [f"P{layer.number}"] if layer.kind.convolution and layer.number else []
+        ),
+    ),
+    "dropout": edits.replacements(edits.with_dropout),
 }
 
 # The single changes that remove one.
@@ -60,7 +78,27 @@ _REMOVING: dict[LayerKind, Changes] = {
     ),
     "global-average-pooling": edits.head_changes,
     "fully-connected": edits.head_changes,
+    "convolution": edits.removals(lambda layer: layer.kind.convolution),
+    "pointwise": edits.any_of(
+        edits.replacements(edits.dense), edits.removals(lambda layer: layer.kind.letter == "P")
+    ),
+    "dropout": edits.replacements(edits.without_dropout),
 }
+# The single changes towards a skeleton.
+_SKELETON = edits.any_of(
+    edits.replacements(edits.pointwise),
+    edits.replacements(edits.dense),
+    edits.insertions(
+        lambda layer: (
+            [f"C{layer.number}", f"P{layer.number}"] if layer.kind.convolution and layer.number else []
+        )
+    ),
+    edits.insertions(lambda layer: ["M2", "A2"] if layer.kind.convolution else []),
+    edits.removals(bool),
+    edits.replacements(edits.pool_kind("M")),
+    edits.replacements(edits.pool_kind("A")),
+    edits.head_changes,
+)
 
 
 class Fixes:
@@ -120,12 +158,42 @@ class Fixes:
             advice="keep strides within kernels, and add padding if the last pixels are cut off",
         )
 
-    def with_kind(self, title: str, kind: LayerKind) -> str:
+    def with_kinds(self, title: str, rule: KindRule) -> str:
+        """Return how to get the number of layers of some kinds."""
+
+        def excess(other: Analysis) -> int:
+            return rule.excess(sum(count_kind(other.rows, kind) for kind in rule.kinds))
+
+        too_few = sum(count_kind(self._analysis.rows, kind) for kind in rule.kinds) < rule.least
+        table = _ADDING if too_few else _REMOVING
+        changes = edits.any_of(*(table[kind] for kind in rule.kinds if kind in table))
+        kind = next(filter(_ADDING.get, rule.kinds), rule.kinds[0])
+        words = LAYER_KINDS[kind].adding if too_few else LAYER_KINDS[kind].replacing
+        settings = self._with_settings(title, [*map(settings_of, rule.kinds)] if too_few else [])
+        return settings or self._smallest(title, changes, excess, advice=self._advice(kind, words))
+
+    def with_norm(self, title: str, kind: NormKind) -> str:
+        """Return how to make every norm one of a kind."""
+        return self._with_settings(title, [norm_settings(kind)]) or LAYER_KINDS[NORM_LAYERS[kind]].adding
+
+    def with_dropout(self, title: str, bound: Bound) -> str:
+        """Return how to bring the probability of every dropout within a bound."""
+        present = [row.probability for row in self._analysis.rows if is_dropout(row) and row.probability]
+        value = nearest(present[0] if present else 0.0, bound)
+        return self._with_settings(title, [[{"dropout": value}]]) or self._smallest(
+            title,
+            edits.replacements(edits.dropout_of(value)),
+            lambda other: sum(not within(row.probability, bound) for row in other.rows if is_dropout(row)),
+            advice=f"give each dropout p={value:g}",
+        )
+
+    def with_skeleton(self, title: str, skeleton: tuple[Part, ...], first: Departure) -> str:
+        """Return how to get the layers of a skeleton, in its order."""
         return self._smallest(
             title,
-            _ADDING.get(kind, edits.any_of()),
-            lambda other: -count_kind(other.rows, kind),
-            advice=self._advice(kind, LAYER_KINDS[kind].adding),
+            _SKELETON,
+            lambda other: distance(other, skeleton),
+            advice=nearest_edit(self._analysis, skeleton, first),
         )
 
     def without_kind(self, title: str, kind: LayerKind) -> str:
@@ -183,6 +251,12 @@ class Fixes:
         """Return the smallest change that passes the check, or advice if there is none."""
         remedy = self._remedy(title)
         return (remedy.smallest(changes, value) if remedy else "") or advice
+
+    def _with_settings(self, title: str, candidates: Iterable[SettingsChanges]) -> str:
+        """Return the first change of the net's settings that passes the check; empty if there is none."""
+        remedy = self._remedy(title)
+        changes = (change for each in candidates for change in each) if remedy else ()
+        return remedy.settings(changes) if remedy else ""
 
     def _remedy(self, title: str) -> Remedy | None:
         analysis = self._analysis

@@ -1,16 +1,22 @@
 """Search for the smallest change of a notation that passes a failed check, by trying changes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
 
 from convsmith.briefs import edits
+from convsmith.briefs.bounds import toml_text
 from convsmith.briefs.edits import Change, Changes
+from convsmith.briefs.settings_changes import changed
 from convsmith.errors import ConvsmithError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze
 from convsmith.net.layers.layer import Layer
 from convsmith.net.notation import parse
 from convsmith.net.plan import plan
+from convsmith.net.settings import NetSettings
 from convsmith.net.spec import Net
 
 # More changes than this are no small correction.
@@ -73,6 +79,18 @@ class Remedy:
             net, analysis = best.net, best.analysis
         return ""
 
+    def settings(self, changes: Iterable[Mapping[str, Any]]) -> str:
+        """Return the first change of the settings of the net that passes; empty if none does."""
+        for change in changes:
+            try:
+                settings = changed(self._analysis.plan.settings, change)
+            except ValidationError:
+                continue
+            candidate = self._candidate(self._net, (), settings)
+            if candidate is not None and self._title not in candidate.failing:
+                return "set " + " ".join(f"model.{name}={toml_text(value)}" for name, value in change.items())
+        return ""
+
     def resize_one(self, *, wider: bool = False) -> str:
         """Return the smallest change of the width of one layer; empty if none is enough."""
         found = []
@@ -114,18 +132,18 @@ class Remedy:
             if candidate is not None:
                 yield candidate
 
-    def _candidate(self, net: Net, change: Change) -> _Candidate | None:
+    def _candidate(self, net: Net, change: Change, settings: NetSettings | None = None) -> _Candidate | None:
         """Return the changed net; None if it is none, or if it fails a check that passes now."""
         old = self._analysis
         try:
-            changed = parse(" ".join(edits.apply(net.text, change).split()))
-            analysis = analyze(plan(changed, old.input_shape, old.plan.settings))
+            other = parse(" ".join(edits.apply(net.text, change).split()))
+            analysis = analyze(plan(other, old.input_shape, settings or old.plan.settings))
         except ConvsmithError:
             return None
         failing = self._failing(analysis)
         if analysis.num_outputs != old.num_outputs or not failing <= self._allowed:
             return None
-        return _Candidate(change=change, net=changed, analysis=analysis, failing=failing)
+        return _Candidate(change=change, net=other, analysis=analysis, failing=failing)
 
     def _cost(self, candidate: _Candidate, old: Analysis) -> tuple[float, ...]:
         new = candidate.analysis

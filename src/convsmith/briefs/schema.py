@@ -1,68 +1,94 @@
-"""The fields of a brief."""
+"""A brief: requirements on the nets of a task, and on the hand-in that has them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, field_validator, model_validator
 
-from convsmith.briefs.augmentations import AugmentationRule
-from convsmith.briefs.structure import LayerKind
+from convsmith.briefs.bounds import PositiveAmount, ends
+from convsmith.briefs.contradictions import contradiction
+from convsmith.briefs.requirements import BlockPattern, Requirements
 
-FileFormat = Literal["fp32", "fp16", "int8"]
+__all__ = ["BlockPattern", "Brief", "Note"]
+
+Note = Literal["target", "result", "analysis"]
 
 
-class BlockPattern(BaseModel):
-    """The pattern of the blocks of convolutions before the output, as in the course: C1 C2 C3 C4 O."""
+class Brief(Requirements):
+    """Requirements on the nets of a task and their trainings. Fields that are left out are not checked.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Example:
+        >>> variants = {"batch": {"norm": "batch"}, "group": {"norm": "group"}}
+        >>> brief = Brief.model_validate({"max_parameters": 49_999, "variants": variants})
+        >>> brief.with_variant("group").norm
+        'group'
+    """
 
-    count: int = Field(ge=1, description="blocks with convolutions before the output")
-    convolutions: int | None = Field(
-        default=None, ge=1, description="convolutions in each block; a separable one counts once"
+    description: str = Field(default="", description="the task in one sentence")
+    steps: PositiveAmount | None = Field(
+        default=None, description="models of the hand-in: a number, or [low, high]"
     )
-    shrink: Literal["strided-or-dilated", "any"] = Field(
-        default="any",
-        description="what the last convolution of each block but the last must be",
+    goal: Literal["each", "last"] = Field(
+        default="each",
+        description="models of a hand-in that must meet the brief: each one, or the last of its steps",
+    )
+    notes: Annotated[tuple[Note, ...], Field(strict=False)] = Field(
+        default=(), description="notes that each model of the hand-in must have"
+    )
+    variants: dict[str, Requirements] = Field(
+        default_factory=dict,
+        description="named tables with fields of a brief, each to be met by one model of the hand-in",
     )
 
+    def with_variant(self, name: str) -> Self:
+        """Return the brief of a variant: its fields in place of those of the brief.
 
-class Brief(BaseModel):
-    """Requirements on a net and its training. Fields that are left out are not checked."""
+        Raises:
+            KeyError: There is no such variant.
+        """
+        variant = self.variants[name]
+        changes: dict[str, Any] = {field: getattr(variant, field) for field in variant.model_fields_set}
+        return self.model_copy(update={**changes, "variants": {}})
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    def without_variants(self) -> Self:
+        """Return the brief without variants and without the fields that one of them has."""
+        fields = {field for variant in self.variants.values() for field in variant.model_fields_set}
+        changes: dict[str, Any] = {field: type(self).model_fields[field].default for field in fields}
+        return self.model_copy(update={**changes, "variants": {}})
 
-    max_parameters: int | None = Field(default=None, ge=1, description="maximum number of parameters")
-    min_parameters: int | None = Field(default=None, ge=1, description="minimum number of parameters")
-    max_macs: int | None = Field(
-        default=None, ge=1, description="maximum number of multiply-accumulates for one image"
-    )
-    max_activation_bytes: int | None = Field(
-        default=None, ge=1, description="maximum peak of the activation memory for one image, in fp32"
-    )
-    max_file_bytes: int | None = Field(default=None, ge=1, description="maximum size of the weights")
-    file_format: FileFormat = Field(default="fp32", description="format of the weights for max_file_bytes")
-    min_receptive_field: int | None = Field(
-        default=None, ge=1, description="pixels a side, before global pooling or the fully connected layers"
-    )
-    full_coverage: bool = Field(
-        default=False, description="every pixel must be in the receptive field of an output"
-    )
-    require: Annotated[tuple[LayerKind, ...], Field(strict=False)] = Field(
-        default=(), description="kinds of layers that the net must have"
-    )
-    forbid: Annotated[tuple[LayerKind, ...], Field(strict=False)] = Field(
-        default=(), description="kinds of layers that the net must not have"
-    )
-    blocks: BlockPattern | None = Field(default=None, description="the pattern of the net's blocks")
-    augmentations: Annotated[tuple[AugmentationRule, ...], Field(strict=False)] = Field(
-        default=(),
-        description="augmentations that the recipe must apply: names, or tables with limits of settings",
-    )
-    min_accuracy: float | None = Field(
-        default=None, gt=0, le=1, description="minimum test accuracy of the last epoch, from 0 to 1"
-    )
-    max_calibration_error: float | None = Field(
-        default=None,
-        ge=0,
-        lt=1,
-        description="maximum expected calibration error on the test set, from 0 to 1",
-    )
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _unset(cls, variants: Any) -> Any:
+        """`false` in a variant removes a field of the brief, since TOML has no null."""
+        if not isinstance(variants, dict):
+            return variants
+        return {
+            name: {field: _none_if_unset(field, value) for field, value in variant.items()}
+            if isinstance(variant, dict)
+            else variant
+            for name, variant in variants.items()
+        }
+
+    @model_validator(mode="after")
+    def _check_contradictions(self) -> Self:
+        found = {name: contradiction(self.with_variant(name)) for name in self.variants}
+        texts = [f"variant {name}: {problem}" for name, problem in found.items() if problem]
+        texts += [] if self.variants else [contradiction(self)]
+        if problem := next(filter(None, [*texts, self._hand_in_contradiction()]), ""):
+            raise ValueError(problem)
+        return self
+
+    def _hand_in_contradiction(self) -> str:
+        norms = {variant.norm for variant in self.variants.values()} - {None}
+        if self.steps is not None and ends(self.steps)[1] < len(norms):
+            return (
+                f"steps = {ends(self.steps)[1]} and variants contradict each other: "
+                f"{len(norms)} kinds of norm need as many models"
+            )
+        if self.variants and self.goal == "last":
+            return 'goal = "last" and variants contradict each other: each variant is met by another model'
+        return ""
+
+
+def _none_if_unset(field: str, value: Any) -> Any:
+    info = Requirements.model_fields.get(field)
+    return None if value is False and info is not None and info.default is None else value

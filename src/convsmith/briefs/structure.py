@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from convsmith.net.effects import joins_two_paths
-from convsmith.net.rows import Row, Shape
+from convsmith.net.rows import UNUSED, Row, Shape
 
 LayerKind = Literal[
     "depthwise-separable",
@@ -20,10 +19,26 @@ LayerKind = Literal[
     "average-pooling",
     "global-average-pooling",
     "fully-connected",
+    "convolution",
+    "pointwise",
+    "batch-norm",
+    "group-norm",
+    "layer-norm",
+    "instance-norm",
+    "dropout",
 ]
+NormKind = Literal["batch", "group", "layer", "instance"]
+NORM_LAYERS: dict[NormKind, LayerKind] = {
+    "batch": "batch-norm",
+    "group": "group-norm",
+    "layer": "layer-norm",
+    "instance": "instance-norm",
+}
 
 _CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
 _AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
+_DROPOUT = re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?")
+_BATCH_NORM, _INSTANCE_NORM = re.compile(r"(Sync)?BatchNorm([123]d)?"), re.compile(r"InstanceNorm[123]d")
 _MAX_POOL = re.compile(r"(Adaptive|Fractional)?MaxPool[123]d|fractional max pool[23]d|amax")
 
 
@@ -70,7 +85,12 @@ def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
         0
     """
     rule = LAYER_KINDS[kind]
-    return sum(rule.acts(row) for row in rule.find(rows) if not row.inactive)
+    return sum(is_active(row) and rule.acts(row) for row in rule.find(rows))
+
+
+def is_active(row: Row) -> bool:
+    """Whether the operation has an effect on the output of the net, as far as its row says."""
+    return not row.inactive and UNUSED not in row.notes
 
 
 def count_idle(rows: Sequence[Row], kind: LayerKind) -> int:
@@ -85,7 +105,7 @@ def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
     """
     pairs = []
     for index, row in enumerate(rows):
-        if is_convolution(row) and row.groups == 1 and set(row.kernel) == {1}:
+        if is_pointwise(row):
             source = index
             while len(rows[source].sources) == 1:
                 (source,) = rows[source].sources
@@ -117,6 +137,26 @@ def is_convolution(row: Row) -> bool:
 
 def is_depthwise(row: Row) -> bool:
     return is_convolution(row) and row.groups == row.width[0] > 1
+
+
+def is_pointwise(row: Row) -> bool:
+    """Whether it is a convolution of single positions, from all channels to all."""
+    return is_convolution(row) and row.groups == 1 and set(row.kernel) == {1}
+
+
+def is_dropout(row: Row) -> bool:
+    return _DROPOUT.fullmatch(row.operation) is not None
+
+
+def norm_kind(row: Row) -> NormKind | None:
+    """Return the kind of a norm, None for other operations: a group norm with one group is a layer norm."""
+    if _BATCH_NORM.fullmatch(row.operation):
+        return "batch"
+    if _INSTANCE_NORM.fullmatch(row.operation):
+        return "instance"
+    if row.operation == "LayerNorm" or (row.operation == "GroupNorm" and row.groups == 1):
+        return "layer"
+    return "group" if row.operation == "GroupNorm" else None
 
 
 def window_acts(row: Row) -> bool:
@@ -162,9 +202,7 @@ def _is_average_pool(row: Row) -> bool:
 def _is_global_average_pool(row: Row) -> bool:
     """Whether a pool leaves one value for each channel."""
     averages = row.operation in {"GlobalAvgPool2d", "mean"} or _AVERAGE_POOL.fullmatch(row.operation)
-    one_each = bool(row.out_shape) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
-    # `x.mean((1, 2))` of a map leaves one value for each column.
-    return bool(averages) and one_each and not any(row.out_field.sizes)
+    return bool(averages) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
 
 
 def _is_head(row: Row) -> bool:
@@ -175,11 +213,12 @@ def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]
     return lambda rows: list(filter(matches, rows))
 
 
-def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
-    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
-    return lambda rows: [
-        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
-    ]
+def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
+    return LayerKindRule(
+        find=_rows(lambda row: norm_kind(row) == kind),
+        adding=f"put {layer} after each convolution, in place of other norms",
+        replacing=f"replace each {kind} norm by one of another kind",
+    )
 
 
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
@@ -205,12 +244,12 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
         find=_rows(_is_transposed), adding="add a ConvTranspose2d", replacing="upsample, then convolve"
     ),
     "residual": LayerKindRule(
-        find=_joins("Add"),
+        find=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
         adding="add the input of layers of equal width to their output",
         replacing="return the output of the layers without their input",
     ),
     "concatenation": LayerKindRule(
-        find=_joins("Concat"),
+        find=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
         adding="concatenate the channels of two branches",
         replacing="add the branches instead",
     ),
@@ -235,5 +274,23 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
         find=_rows(lambda row: row.operation == "Linear"),
         adding="end with a Linear layer",
         replacing="end with a 1x1 convolution",
+    ),
+    "convolution": LayerKindRule(
+        find=_rows(is_convolution), adding="add a Conv2d", replacing="use fully connected layers"
+    ),
+    "pointwise": LayerKindRule(
+        find=_rows(is_pointwise),
+        adding="add a Conv2d with kernel_size=1",
+        replacing="convolve with kernel_size=3 and padding=1",
+    ),
+    "batch-norm": _norm_rule("batch", "BatchNorm2d(channels)"),
+    "group-norm": _norm_rule("group", "GroupNorm(4, channels)"),
+    "layer-norm": _norm_rule("layer", "GroupNorm(1, channels)"),
+    "instance-norm": _norm_rule("instance", "InstanceNorm2d(channels, affine=True)"),
+    "dropout": LayerKindRule(
+        find=_rows(is_dropout),
+        acts=lambda row: row.probability != 0,
+        adding="add a Dropout(0.05) after the activations",
+        replacing="remove the Dropout layers",
     ),
 }

@@ -1,6 +1,6 @@
 """What a brief judges: a net, and what is known of its training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from convsmith.briefs.metrics import RunMetrics
@@ -18,9 +18,11 @@ class Subject:
         augmentations: Those of the training.
         training: Its settings.
         metrics: Those of a run.
+        notes: The texts about a step of a hand-in, by name: target, result and analysis.
     """
 
     analysis: Analysis
     augmentations: Sequence[Augmentation] | None = None
     training: TrainConfig | None = None
     metrics: RunMetrics | None = None
+    notes: Mapping[str, str] | None = None

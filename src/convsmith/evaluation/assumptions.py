@@ -79,55 +79,6 @@ def chance_note(accuracy: float, num_classes: int) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class BetterInput:
-    """Another assumption about images, under which significantly more are classified correctly.
-
-    Attributes:
-        normalization: None for the channels in reversed order.
-        own: The images that are correct under the assumption in use.
-        correct: Those under this one.
-    """
-
-    normalization: Normalization | None
-    own: int
-    correct: int
-
-
-def better_input(
-    net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype
-) -> BetterInput | None:
-    """Classify images under other usual normalisations, and with the channels reversed.
-
-    Args:
-        net: With its weights, on the device.
-        split: Some training images.
-        normalize: The normalisation in use.
-        dtype: Of the forward pass.
-
-    Returns:
-        The best assumption if it is significantly better than the one in use.
-    """
-    labels = torch.from_numpy(split.labels)
-    own = compute_logits(net, split, normalize, dtype).argmax(1) == labels
-    if bool(own.all()):
-        return None
-    channels = len(normalize.mean.flatten())
-    attempts: list[tuple[Tensor, Normalization | None]] = []
-    for each in usual_normalizations(channels):
-        logits = compute_logits(net, split, Normalizer.of(each, normalize.device), dtype)
-        attempts.append((logits.argmax(1) == labels, each))
-    if channels == 3:
-        reversed_split = replace(split, images=np.ascontiguousarray(np.asarray(split.images)[..., ::-1]))
-        flipped = Normalizer(mean=normalize.mean.flip(1), std=normalize.std.flip(1))
-        logits = compute_logits(net, reversed_split, flipped, dtype)
-        attempts.append((logits.argmax(1) == labels, None))
-    correct, best = max(attempts, key=lambda attempt: int(attempt[0].sum()))
-    if not _is_better(own, correct):
-        return None
-    return BetterInput(normalization=best, own=int(own.sum()), correct=int(correct.sum()))
-
-
 def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> str:
     """Classify images under other usual normalisations, and with the channels reversed.
 
@@ -140,13 +91,26 @@ def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch
     Returns:
         A note on the best one if it is significantly better than the one in use; else nothing.
     """
-    better = better_input(net, split, normalize, dtype)
-    if better is None:
+    labels = torch.from_numpy(split.labels)
+    own = compute_logits(net, split, normalize, dtype).argmax(1) == labels
+    if bool(own.all()):
         return ""
-    best = better.normalization
+    channels = len(normalize.mean.flatten())
+    attempts: list[tuple[Tensor, Normalization | None]] = []
+    for each in usual_normalizations(channels):
+        logits = compute_logits(net, split, Normalizer.of(each, normalize.device), dtype)
+        attempts.append((logits.argmax(1) == labels, each))
+    if channels == 3:
+        reversed_split = replace(split, images=np.ascontiguousarray(np.asarray(split.images)[..., ::-1]))
+        flipped = Normalizer(mean=normalize.mean.flip(1), std=normalize.std.flip(1))
+        logits = compute_logits(net, reversed_split, flipped, dtype)
+        attempts.append((logits.argmax(1) == labels, None))
+    correct, best = max(attempts, key=lambda attempt: int(attempt[0].sum()))
+    if not _is_better(own, correct):
+        return ""
     counts = (
-        f"warning: of {len(split):,} training images {better.own:,} are classified correctly, and "
-        f"{better.correct:,} would be with"
+        f"warning: of {len(split):,} training images {int(own.sum()):,} are classified correctly, and "
+        f"{int(correct.sum()):,} would be with"
     )
     if best is None:
         return (

@@ -8,8 +8,6 @@ from fractions import Fraction
 
 from convsmith.net import coverage
 from convsmith.net.analysis import Analysis
-from convsmith.net.effects import with_effects
-from convsmith.net.layers.activations import Dropout
 from convsmith.net.layers.operation import Operation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Branch, Plan, Step, plan
@@ -60,7 +58,7 @@ def analyze(planned: Plan) -> SpecAnalysis:
     return SpecAnalysis(
         title=str(planned.net),
         input_shape=planned.input_shape,
-        rows=with_effects(walk.rows),
+        rows=tuple(walk.rows),
         trainable=sum(row.parameters for row in walk.rows),
         buffers=sum(count for count, _ in buffers),
         buffer_bytes=sum(size for _, size in buffers),
@@ -161,7 +159,7 @@ def _row(operation: Operation, source: int, in_field: ReceptiveField, out_field:
         in_field=in_field,
         out_field=out_field,
         notes=operation.notes,
-        probability=operation.probability if isinstance(operation, Dropout) else None,
+        probability=operation.dropped,
     )
 
 

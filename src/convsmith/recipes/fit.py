@@ -67,9 +67,13 @@ def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None 
 def subject_of(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> Subject:
     """Return what a brief judges of a recipe, with the metrics of a run if there are any."""
     if recipe.is_trained_elsewhere:
-        return Subject(analysis=analysis, metrics=metrics)
+        return Subject(analysis=analysis, metrics=metrics, notes=recipe.notes.model_dump())
     return Subject(
-        analysis=analysis, augmentations=recipe.augment.all, training=recipe.train, metrics=metrics
+        analysis=analysis,
+        augmentations=recipe.augment.all,
+        training=recipe.train,
+        metrics=metrics,
+        notes=recipe.notes.model_dump(),
     )
 
 

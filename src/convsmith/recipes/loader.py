@@ -132,11 +132,13 @@ def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 def load_settings(overrides: Sequence[str]) -> NetSettings:
     """Return the settings of a net from `key=value`, for example `norm=none bias=true`.
 
+    `model.norm=none`, as for a recipe, is the same.
+
     Raises:
         RecipeError: A setting is invalid.
     """
     table: dict[str, Any] = {}
-    problems = _override(table, overrides)
+    problems = _override(table, [each.removeprefix("model.") for each in overrides])
     settings = None
     try:
         settings = NetSettings.model_validate(table)

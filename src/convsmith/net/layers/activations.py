@@ -46,5 +46,9 @@ class Dropout(Operation):
 
     probability: float
 
+    @property
+    def dropped(self) -> float:
+        return self.probability
+
     def arguments(self) -> Arguments:
         return (self.probability,), {}
