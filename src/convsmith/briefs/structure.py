@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from convsmith.net.rows import UNUSED, Row, Shape
+from convsmith.net.effects import joins_two_paths
+from convsmith.net.rows import Row, Shape
 
 LayerKind = Literal[
     "depthwise-separable",
@@ -90,7 +91,7 @@ def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
 
 def is_active(row: Row) -> bool:
     """Whether the operation has an effect on the output of the net, as far as its row says."""
-    return not row.inactive and UNUSED not in row.notes
+    return not row.inactive
 
 
 def count_idle(rows: Sequence[Row], kind: LayerKind) -> int:
@@ -202,7 +203,9 @@ def _is_average_pool(row: Row) -> bool:
 def _is_global_average_pool(row: Row) -> bool:
     """Whether a pool leaves one value for each channel."""
     averages = row.operation in {"GlobalAvgPool2d", "mean"} or _AVERAGE_POOL.fullmatch(row.operation)
-    return bool(averages) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
+    one_each = bool(row.out_shape) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
+    # `x.mean((1, 2))` of a map leaves one value for each column.
+    return bool(averages) and one_each and not any(row.out_field.sizes)
 
 
 def _is_head(row: Row) -> bool:
@@ -211,6 +214,13 @@ def _is_head(row: Row) -> bool:
 
 def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]]:
     return lambda rows: list(filter(matches, rows))
+
+
+def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
+    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
+    return lambda rows: [
+        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
+    ]
 
 
 def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
@@ -244,12 +254,12 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
         find=_rows(_is_transposed), adding="add a ConvTranspose2d", replacing="upsample, then convolve"
     ),
     "residual": LayerKindRule(
-        find=_rows(lambda row: row.operation == "Add" and len(row.sources) > 1),
+        find=_joins("Add"),
         adding="add the input of layers of equal width to their output",
         replacing="return the output of the layers without their input",
     ),
     "concatenation": LayerKindRule(
-        find=_rows(lambda row: row.operation == "Concat" and len(row.sources) > 1),
+        find=_joins("Concat"),
         adding="concatenate the channels of two branches",
         replacing="add the branches instead",
     ),

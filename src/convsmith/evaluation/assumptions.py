@@ -79,7 +79,24 @@ def chance_note(accuracy: float, num_classes: int) -> str:
     )
 
 
-def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> str:
+@dataclass(frozen=True, kw_only=True)
+class BetterInput:
+    """Another assumption about images, under which significantly more are classified correctly.
+
+    Attributes:
+        normalization: None for the channels in reversed order.
+        own: The images that are correct under the assumption in use.
+        correct: Those under this one.
+    """
+
+    normalization: Normalization | None
+    own: int
+    correct: int
+
+
+def better_input(
+    net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype
+) -> BetterInput | None:
     """Classify images under other usual normalisations, and with the channels reversed.
 
     Args:
@@ -89,12 +106,12 @@ def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch
         dtype: Of the forward pass.
 
     Returns:
-        A note on the best one if it is significantly better than the one in use; else nothing.
+        The best assumption if it is significantly better than the one in use.
     """
     labels = torch.from_numpy(split.labels)
     own = compute_logits(net, split, normalize, dtype).argmax(1) == labels
     if bool(own.all()):
-        return ""
+        return None
     channels = len(normalize.mean.flatten())
     attempts: list[tuple[Tensor, Normalization | None]] = []
     for each in usual_normalizations(channels):
@@ -107,10 +124,29 @@ def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch
         attempts.append((logits.argmax(1) == labels, None))
     correct, best = max(attempts, key=lambda attempt: int(attempt[0].sum()))
     if not _is_better(own, correct):
+        return None
+    return BetterInput(normalization=best, own=int(own.sum()), correct=int(correct.sum()))
+
+
+def input_note(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> str:
+    """Classify images under other usual normalisations, and with the channels reversed.
+
+    Args:
+        net: With its weights, on the device.
+        split: Some training images.
+        normalize: The normalisation in use.
+        dtype: Of the forward pass.
+
+    Returns:
+        A note on the best one if it is significantly better than the one in use; else nothing.
+    """
+    better = better_input(net, split, normalize, dtype)
+    if better is None:
         return ""
+    best = better.normalization
     counts = (
-        f"warning: of {len(split):,} training images {int(own.sum()):,} are classified correctly, and "
-        f"{int(correct.sum()):,} would be with"
+        f"warning: of {len(split):,} training images {better.own:,} are classified correctly, and "
+        f"{better.correct:,} would be with"
     )
     if best is None:
         return (

@@ -1,10 +1,264 @@
 """The judgement of one submission: its nets, verdicts, score, training, claims and signatures."""
 
-from convsmith.grading.record import Request, SubmissionRecord
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsmith.briefs.checks import Check, judge
+from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
+from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
+from convsmith.data.dataset import ImageDataset
+from convsmith.errors import ConvsmithError
+from convsmith.grading import images, scoring, training
+from convsmith.grading.analysis_record import analysis_record
+from convsmith.grading.choice import Choice, choose
+from convsmith.grading.claims import Measured, claims_of
+from convsmith.grading.discovery import Candidate, Discovery, discover
+from convsmith.grading.files import SubmissionFiles, files_of
+from convsmith.grading.record import (
+    CheckRecord,
+    NetRecord,
+    Request,
+    ScoreRecord,
+    Signature,
+    State,
+    StepRecord,
+    SubmissionRecord,
+    TrainingRecord,
+)
+from convsmith.grading.signatures import weights_of
+from convsmith.net.analysis import Analysis
+from convsmith.text import one_line
+
+_MAX_TEXT, _MAX_NETS = 4000, 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Context:
+    """What is the same for all nets of a submission."""
+
+    request: Request
+    folder: Path
+    brief: Brief
+    data: ImageDataset | None
+    weights: Sequence[scoring.WeightsFile]
 
 
 def judge_submission(request: Request) -> SubmissionRecord:
-    """Judge the files in the folder of a request."""
-    return SubmissionRecord(
-        submission=request.submission, state="no net", problem="no net was found in its files"
+    """Judge the files in the folder of a request.
+
+    Raises:
+        ConvsmithError: A hint or the prepared images cannot be used.
+    """
+    folder = Path(request.folder)
+    brief = Brief.model_validate_json(json.dumps(request.brief))
+    files = files_of(folder)
+    discovery = discover(folder, files, request.image_shape, request.num_classes, request.hints.nets)
+    weights = scoring.read_weights(folder, files.weights, request.hints.weights)
+    choice = _choice(discovery, brief, request, weights)
+    record = SubmissionRecord(
+        submission=request.submission,
+        state="judged" if choice.nets else _state(discovery),
+        problem=text(choice.problem) if discovery.candidates else _nothing(files, discovery),
+        fix="" if choice.nets else _fix(discovery),
+        nets=tuple(map(_net_record, discovery.candidates[:_MAX_NETS])),
+        notes=tuple(map(text, (*files.notes, *discovery.notes))),
     )
+    data = images.read(Path(request.data)) if request.data else None
+    context = _Context(request=request, folder=folder, brief=brief, data=data, weights=weights)
+    steps = tuple(_step(net, choice.reason, context) for net in choice.nets)
+    claims, curve = claims_of(folder, files, _measured(steps, discovery))
+    return record.model_copy(update={"steps": steps, "claims": claims, "curve": curve})
+
+
+def text(value: str) -> str:
+    """Return a text as a record takes it: one line, not too long."""
+    line = one_line(value)
+    return line if len(line) <= _MAX_TEXT else f"{line[: _MAX_TEXT - 1]}…"
+
+
+def _choice(
+    discovery: Discovery, brief: Brief, request: Request, weights: Sequence[scoring.WeightsFile]
+) -> Choice:
+    if request.hints.nets:
+        return Choice(nets=discovery.candidates, reason="by the hint")
+    fitting = discovery.fitting
+    fitted = [each.name for each in fitting if scoring.fitting(each, weights)[0]] if len(fitting) > 1 else []
+    several = bool(getattr(brief, "steps", None) or getattr(brief, "variants", None))
+    return choose(
+        discovery.candidates,
+        several=several,
+        weights=fitted,
+        passes=lambda each: (
+            each.analysis is not None
+            and not any(check.verdict == "fail" for check in judge(brief, Subject(analysis=each.analysis)))
+        ),
+    )
+
+
+def _state(discovery: Discovery) -> State:
+    return "several nets" if discovery.fitting else "no net"
+
+
+def _nothing(files: SubmissionFiles, discovery: Discovery) -> str:
+    if not files.count:
+        return "the folder is empty"
+    if not files.code:
+        return "no .py file and no notebook"
+    if discovery.notes:
+        return text(f"no net was found; {discovery.notes[0]}")
+    return "no net was found: no class derives from torch.nn.Module"
+
+
+def _fix(discovery: Discovery) -> str:
+    fitting = discovery.fitting or discovery.candidates
+    if not fitting:
+        return "open its folder; name its net in a CSV with the columns name,path,net"
+    return text(f"name it in a CSV with the columns name,path,net, for example {fitting[-1].name}")
+
+
+def _net_record(candidate: Candidate) -> NetRecord:
+    reasons = [f"created in {use.file}, {use.place}" for use in candidate.uses[:3]]
+    return NetRecord(
+        reference=text(candidate.name)[:1000],
+        parameters=candidate.parameters,
+        problem=text(candidate.problem),
+        reasons=tuple(reasons),
+    )
+
+
+def _step(candidate: Candidate, reason: str, context: _Context) -> StepRecord:
+    """Judge one net; what fails on the way is a problem or a note of its record."""
+    notes = list(candidate.architecture.notes) if candidate.architecture else []
+    score, trained, weights_hash = None, None, ""
+    if candidate.fits:
+        score, weights_hash, more = _score(candidate, context)
+        notes += more
+        if context.request.train:
+            trained, new_score, more = _training(candidate, context)
+            notes += more
+            score = new_score or score
+    analysis = candidate.analysis
+    checks: tuple[CheckRecord, ...] = ()
+    if analysis is not None:
+        found = judge(context.brief, Subject(analysis=analysis, metrics=_metrics(score, trained)))
+        checks = tuple(_check_record(each, context.folder) for each in found)
+    signature = Signature(
+        net=candidate.name[:1000],
+        structure=candidate.structure,
+        source=candidate.source,
+        weights=weights_hash,
+    )
+    return StepRecord(
+        net=text(candidate.name)[:1000],
+        chosen=reason,
+        problem=text(candidate.problem),
+        fix=text(candidate.fix),
+        checks=checks,
+        analysis=None if analysis is None else analysis_record(analysis),
+        score=score,
+        training=trained,
+        signature=signature if candidate.structure else None,
+        notes=tuple(map(text, notes)),
+    )
+
+
+def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None, str, list[str]]:
+    """Return the score of the weights that fit, their hash, and notes on those that do not."""
+    notes = [f"{each.name}: {each.problem}" for each in context.weights if each.problem]
+    if not context.weights:
+        return None, "", []
+    fitting, problem = scoring.fitting(candidate, context.weights)
+    if not fitting:
+        return None, "", [*notes, problem] if problem else notes
+    file, note = scoring.choose_file(fitting, context.folder)
+    notes += [note] if note else []
+    assert file.weights is not None, "it fits"
+    digest = weights_of(file.weights.tensors)
+    if context.data is None:
+        return None, digest, [*notes, f"{file.name} was not scored: no images are named"]
+    try:
+        return scoring.score(candidate, file, context.data), digest, notes
+    except ConvsmithError as error:
+        return None, digest, [*notes, f"{file.name} could not be scored: {error.problems[0].what}"]
+
+
+def _training(
+    candidate: Candidate, context: _Context
+) -> tuple[TrainingRecord | None, ScoreRecord | None, list[str]]:
+    request = context.request
+    if context.data is None:
+        return None, None, ["it was not trained: no images are named"]
+    try:
+        trained, score = training.train_anew(
+            candidate, context.data, request.recipe, context.brief, request.seed
+        )
+    except ConvsmithError as error:
+        problem = error.problems[0]
+        fix = f"; {problem.fix}" if problem.fix else ""
+        return None, None, [f"it cannot be trained: {problem.what}{fix}"]
+    return trained, score, []
+
+
+def _metrics(score: ScoreRecord | None, trained: TrainingRecord | None) -> RunMetrics | None:
+    if score is None:
+        return None
+    epochs = trained.epochs if trained else ()
+    return RunMetrics(
+        accuracy=score.accuracy,
+        epochs=tuple(EpochAccuracy(epoch=each.epoch, train=each.train, test=each.test) for each in epochs),
+    )
+
+
+def _check_record(check: Check, folder: Path) -> CheckRecord:
+    location = check.location
+    return CheckRecord(
+        title=text(check.title)[:1000],
+        verdict=check.verdict,
+        actual=text(check.actual),
+        required=text(check.required),
+        fix=text(check.fix),
+        layer=text(check.layer)[:1000],
+        file=_inside(location.file, folder)[:1000] if location else "",
+        line=location.line if location else None,
+    )
+
+
+def _inside(file: str, folder: Path) -> str:
+    """Return a path relative to the submission, whose private copy has another place."""
+    path = Path(file)
+    for base in (folder, folder.resolve()):
+        if path.is_absolute() and path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def _measured(steps: Sequence[StepRecord], discovery: Discovery) -> Measured:
+    nets = {each.name: each for each in discovery.candidates}
+    judged = {step.net: nets[step.net].analysis for step in steps if step.net in nets}
+    analyses = {net: analysis for net, analysis in judged.items() if analysis is not None}
+    scores = {step.net: (step.score.accuracy, step.score.total) for step in steps if step.score}
+    trained = {step.net for step in steps if step.training}
+    return Measured(
+        parameters={net: each.parameters for net, each in analyses.items()},
+        repeated={net: _repeated(each) for net, each in analyses.items()},
+        others={
+            each.name: each.parameters
+            for each in discovery.candidates
+            if each.parameters and each.name not in judged
+        },
+        fields={net: each.receptive_field for net, each in analyses.items() if each.receptive_field},
+        scores={net: score for net, score in scores.items() if net not in trained},
+        trained={net: score for net, score in scores.items() if net in trained},
+    )
+
+
+def _repeated(analysis: Analysis) -> int:
+    """Count the parameters of a layer as often as it is called, as torchsummary does."""
+    sizes: Counter[str] = Counter()
+    for row in analysis.rows:
+        sizes[row.name] += row.parameters
+    return sum(sizes[row.name] for row in analysis.rows)

@@ -57,7 +57,7 @@ class ModuleModel(Model):
         self._module = loaded.create()
         try:
             with loaded.limited("the forward pass"):
-                analysis = trace(self._module, _required(inputs))
+                analysis = trace(self._module, _required(inputs), places=loaded.places)
         except ModuleError as error:
             raise loaded.explained(error) from error
         super().__init__(analysis.title, analysis)

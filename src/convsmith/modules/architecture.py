@@ -178,7 +178,7 @@ class ModuleArchitecture(Architecture):
         with preserved_state():
             module = self.create(image_shape)
             try:
-                return trace(module, image_shape)
+                return trace(module, image_shape, places=self.loaded.places)
             except ModuleError as error:
                 raise self.loaded.explained(error) from error
 

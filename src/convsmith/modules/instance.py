@@ -11,6 +11,7 @@ from convsmith.modules.load import load_module
 from convsmith.modules.loaded import LoadedModule
 from convsmith.modules.reference import ModuleReference
 from convsmith.tracing.members import unwrap
+from convsmith.tracing.places import Places
 
 _INSTALLED = ("site-packages", "dist-packages")
 _WITHOUT_FILE = "its class is in no file, so that later commands need the instance: module=Net()"
@@ -30,13 +31,14 @@ def loaded_instance(instance: nn.Module) -> LoadedModule:
     if path is None:
         notes = (_WITHOUT_FILE,) if kind.__module__ == "__main__" else ()
         reference = ModuleReference(place=kind.__module__, name=kind.__qualname__)
-        return LoadedModule(reference=reference, factory=instance, notes=notes)
+        return LoadedModule(reference=reference, factory=instance, notes=notes, places=Places())
     reference = ModuleReference(place=str(path), name=kind.__qualname__)
     try:
-        return replace(load_module(reference), factory=instance)
+        # The instance was made before its file was read again.
+        return replace(load_module(reference), factory=instance, places=Places())
     except ConvsmithError as error:
         note = f"its code is not copied into the run folder: {error.problems[0].what}"
-        return LoadedModule(reference=reference, factory=instance, notes=(note,))
+        return LoadedModule(reference=reference, factory=instance, notes=(note,), places=Places())
 
 
 def _file_of(kind: type[nn.Module]) -> Path | None:

@@ -23,6 +23,7 @@ from convsmith.modules.user_files import UserFiles
 from convsmith.text import one_line
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.isolation import preserved_state
+from convsmith.tracing.places import Places
 
 NOT_INSTALLED = " is not installed"
 # In PyTorch's errors where there is no GPU.
@@ -42,6 +43,7 @@ class LoadedModule:
         notes: What the user should know: what of the file was not run, which of several definitions was
             taken.
         left_out: Every statement of the files that was not run or failed, with its place and the reason.
+        places: Where its layers are made and called.
     """
 
     reference: ModuleReference
@@ -50,6 +52,7 @@ class LoadedModule:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = field(default=(), repr=False)
     files: UserFiles | None = field(default=None, repr=False)
+    places: Places = field(default_factory=lambda: Places(locate=_no_location), repr=False)
 
     @property
     def sources(self) -> SourceFiles | None:
@@ -72,11 +75,13 @@ class LoadedModule:
             ModuleError: The arguments do not fit, the constructor fails or does not end, or makes no module.
         """
         if isinstance(self.factory, nn.Module):
-            return copy_module(self.factory)
+            copied = copy_module(self.factory)
+            self.places.follow_copy(self.factory, copied)
+            return copied
         reference, where = self.reference, self.reference.place
         self._check_arguments()
         try:
-            with self.limited(f"the constructor of {reference.name}"):
+            with self.limited(f"the constructor of {reference.name}"), self.places.recording():
                 net = self.factory(*reference.args, **reference.kwargs)
         except ModuleError:
             raise
@@ -171,13 +176,19 @@ class LoadedModule:
         return module_names(self.files) if self.files else []
 
 
+def _no_location(file: str, line: int) -> None:
+    """Return no place: the lines of an installed package are not the user's."""
+    del file, line
+
+
 def load_reference(reference: ModuleReference, files: UserFiles) -> LoadedModule:
     """Run a file and look a name up in it; a reference without a name only runs it.
 
     Raises:
         ModuleError: The file fails, or has no such class.
     """
-    with preserved_state(), limited("the file", reference.place, files.place):
+    places = Places(locate=files.location)
+    with preserved_state(), limited("the file", reference.place, files.place), places.recording():
         module = files.load(reference.name.partition(".")[0], reference.occurrence)
     loaded = LoadedModule(
         reference=reference,
@@ -185,6 +196,7 @@ def load_reference(reference: ModuleReference, files: UserFiles) -> LoadedModule
         notes=tuple(_notes(reference, files)),
         left_out=tuple(f"{file}, {omission}" for file, omission in files.omissions),
         files=files,
+        places=places,
     )
     if not reference.name:
         return loaded

@@ -11,19 +11,18 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
-import convsmith
 from convsmith.errors import ModuleError
 from convsmith.modules.behaviour import first_line, fix_of
 from convsmith.modules.inspection import required_arguments
 from convsmith.modules.limits import Locate, raising_place
 from convsmith.text import plural
 from convsmith.tracing.members import named_parameters
+from convsmith.tracing.places import own_location
 
 ImageShape = tuple[int, int, int]
 # Sizes that images often have, and sizes of batches, to name one that the module accepts.
 _USUAL_SHAPES = tuple((channels, side, side) for side in (32, 28, 64, 96, 224) for channels in (3, 1))
 _USUAL_BATCHES = (8, 16, 32, 64, 100, 128, 256, 512, 1)
-_OTHER_CODE = (str(Path(convsmith.__file__).parent), str(Path(torch.__file__).parents[1]))
 
 
 @dataclass(kw_only=True)
@@ -139,8 +138,8 @@ def _accepts(net: nn.Module, shape: Sequence[int], dtype: torch.dtype | None = N
 
 def line_of(frame: FrameType, line: int) -> str:
     """Return the line of a frame that runs the user's own code."""
-    file = frame.f_code.co_filename
-    return "" if file.startswith((*_OTHER_CODE, "<")) else f"{Path(file).name}, line {line}"
+    place = own_location(frame.f_code.co_filename, line)
+    return f"{Path(place.file).name}, line {line}" if place else ""
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -68,10 +68,15 @@ class SourceText:
 
     def place(self, line: int) -> str:
         """Name a line of `text` as the user sees it: "line 12", or "cell 3, line 5", counted from 1."""
+        number, line = self.cell_and_line(line)
+        return f"cell {number}, line {line}" if number else f"line {line}"
+
+    def cell_and_line(self, line: int) -> tuple[int, int]:
+        """Return the code cell of a notebook and the line in it, from 1; cell 0 for a Python file."""
         if not self.cells:
-            return f"line {line}"
+            return 0, line
         number, first = self.cells[max(0, bisect_right(self.cells, line, key=lambda cell: cell[1]) - 1)]
-        return f"cell {number}, line {line - first + 1}"
+        return number, line - first + 1
 
     def words(self, node: ast.stmt) -> str:
         """Return the beginning of a statement."""

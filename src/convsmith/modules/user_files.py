@@ -27,7 +27,9 @@ from convsmith.modules.source_text import Omission, SourceText, parse_notebook, 
 from convsmith.modules.sources import MAX_FILE, MAX_FILES, SourceFiles
 from convsmith.modules.stand_ins import PartialModule, StandInError, StandInModule
 from convsmith.modules.statements import Statements
+from convsmith.net.rows import Location
 from convsmith.system import paths, reading
+from convsmith.tracing.places import shown_path
 
 _NUMBERS = itertools.count(1)
 # Files that mark the top folder of a project.
@@ -127,6 +129,15 @@ class UserFiles:
         """Return where a line of a frame is in the user's files: "model.py, line 3"; empty for other code."""
         path = Path(frame.f_code.co_filename)
         return f"{self.shown(path)}, {self.texts[path].place(line)}" if path in self.texts else ""
+
+    def location(self, file: str, line: int) -> Location | None:
+        """Return the place of a line of a file that was read; None for other files."""
+        path = Path(file)
+        if path not in self.texts:
+            return None
+        cell, inner = self.texts[path].cell_and_line(line)
+        shown = str(self.main) if path == self.path and not self.main.is_absolute() else shown_path(path)
+        return Location(file=Path(shown).as_posix(), line=inner, cell=cell)
 
     def clone_of(self, package: str) -> str:
         """Return the address of the repository that a notebook clones for a package, or an empty text."""

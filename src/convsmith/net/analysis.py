@@ -12,8 +12,25 @@ from math import prod
 
 from convsmith.net.cells import compact_cells, macs_text, note_lines, receptive_field_text
 from convsmith.net.inputs import Input
-from convsmith.net.remarks import axis_names, input_remarks, member_remarks
-from convsmith.net.rows import FULL_MAP, IMAGE, Axes, ReceptiveField, Row, Shape
+from convsmith.net.remarks import (
+    axis_names,
+    hidden_remarks,
+    idle_remarks,
+    inactive_remarks,
+    input_remarks,
+    member_remarks,
+)
+from convsmith.net.rows import (
+    FULL_MAP,
+    IMAGE,
+    ZERO,
+    Axes,
+    HiddenTensor,
+    IdleLayer,
+    ReceptiveField,
+    Row,
+    Shape,
+)
 from convsmith.text import markdown_table, plural
 
 # The size of one weight or activation in fp32.
@@ -43,6 +60,10 @@ class Analysis:
         unregistered: Names and sizes of weights in plain lists and dictionaries. `parameters()` does not
             return them, so that they are neither trained nor saved.
         hidden_methods: Attributes of a module that hide methods of `nn.Module`, as `modules`.
+        frozen: Names and sizes of the registered parameters that require no gradients.
+        idle: Layers that the forward pass never calls.
+        hidden: Tensors that the forward pass computes with and that are neither parameters nor buffers:
+            plain attributes, globals, constants. `parameters` does not count them.
     """
 
     title: str
@@ -58,6 +79,9 @@ class Analysis:
     unit: str = "image"
     unregistered: tuple[tuple[str, int], ...] = ()
     hidden_methods: tuple[str, ...] = ()
+    frozen: tuple[tuple[str, int], ...] = ()
+    idle: tuple[IdleLayer, ...] = ()
+    hidden: tuple[HiddenTensor, ...] = ()
 
     def __repr__(self) -> str:
         header, *lines = compact_cells(self.rows)
@@ -81,6 +105,9 @@ class Analysis:
         return (
             *input_remarks(self.input_shape, self.inputs),
             *member_remarks(self.unused, self.unregistered, self.hidden_methods),
+            *hidden_remarks(self.hidden),
+            *idle_remarks(self.idle),
+            *inactive_remarks(self.rows),
         )
 
     def totals_line(self) -> str:
@@ -161,21 +188,22 @@ class Analysis:
     def _outputs(self) -> tuple[int, ...]:
         return self.outputs or (len(self.rows) - 1,)[: len(self.rows)]
 
-    def _upstream(self, rows: Iterable[int]) -> set[int]:
-        """Return rows and all rows that they are computed from."""
+    def _upstream(self, rows: Iterable[int], *, through_zero: bool = True) -> set[int]:
+        """Return rows and all rows that they are computed from, also where these are multiplied by 0."""
         found: set[int] = set()
         pending = list(rows)
         while pending:
             row = pending.pop()
             if row != IMAGE and row not in found:
                 found.add(row)
-                pending += self.rows[row].sources
+                if through_zero or self.rows[row].inactive != ZERO:
+                    pending += self.rows[row].sources
         return found
 
     @cached_property
     def unused_rows(self) -> tuple[int, ...]:
         """The numbers of the rows that no output of the net depends on."""
-        used = self._upstream(self._outputs)
+        used = self._upstream(self._outputs, through_zero=False)
         return tuple(index for index in range(len(self.rows)) if index not in used)
 
     @cached_property

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from convsmith.net import coverage
 from convsmith.net.analysis import Analysis
+from convsmith.net.effects import with_effects
 from convsmith.net.layers.operation import Operation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Branch, Plan, Step, plan
@@ -58,7 +59,7 @@ def analyze(planned: Plan) -> SpecAnalysis:
     return SpecAnalysis(
         title=str(planned.net),
         input_shape=planned.input_shape,
-        rows=tuple(walk.rows),
+        rows=with_effects(walk.rows),
         trainable=sum(row.parameters for row in walk.rows),
         buffers=sum(count for count, _ in buffers),
         buffer_bytes=sum(size for _, size in buffers),

@@ -1,9 +1,9 @@
 """Remarks on the inputs and the members of a module, as lines of text."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from convsmith.net.inputs import Input, channels_first, is_channels_last
-from convsmith.net.rows import Shape
+from convsmith.net.rows import UNUSED, HiddenTensor, IdleLayer, Location, Row, Shape
 from convsmith.text import plural
 
 Weights = tuple[tuple[str, int], ...]
@@ -35,6 +35,45 @@ def member_remarks(unused: Weights, unregistered: Weights, hidden_methods: tuple
     for path in hidden_methods:
         name = path.rpartition(".")[2]
         yield f"The attribute {path} hides the method {name} of torch.nn.Module: rename it"
+
+
+def idle_remarks(idle: tuple[IdleLayer, ...]) -> Iterator[str]:
+    """Yield layers that the forward pass never calls."""
+    if idle:
+        names = _listed([f"{each.name}{_of_place(each.definition)}" for each in idle])
+        yield f"Layers that forward never calls: {names}"
+
+
+def hidden_remarks(hidden: tuple[HiddenTensor, ...]) -> Iterator[str]:
+    """Yield tensors that are neither parameters nor buffers."""
+    if hidden:
+        names = _listed([f"{each.name} ({each.size:,}{_of_place(each.location, ', ')})" for each in hidden])
+        yield (
+            f"Hidden tensors, neither parameters nor buffers: {names}; "
+            "keep them in nn.Parameter, or in buffers if they are constants"
+        )
+
+
+def inactive_remarks(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield operations without an effect, those whose result is unused left out: they have a note."""
+    names = [
+        f"{row.name}{_of_place(row.location)}: {row.inactive}"
+        for row in rows
+        if row.inactive not in {"", UNUSED} and row.operation != "Identity"
+    ]
+    if names:
+        yield f"Operations without effect: {_listed(names, '; ')}"
+
+
+def _of_place(location: Location | None, before: str = "") -> str:
+    if location is None:
+        return ""
+    return f"{before}{location}" if before else f" ({location})"
+
+
+def _listed(names: Sequence[str], between: str = ", ") -> str:
+    rest = len(names) - _SHOWN
+    return between.join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _sizes(weights: Weights) -> str:

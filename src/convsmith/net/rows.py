@@ -20,6 +20,10 @@ GATED = "a path with a global receptive field joins here; the figures are those 
 FULL_MAP = "its statistics are computed over the full map"
 # The note on operations that no output of the net depends on.
 UNUSED = "the result is unused"
+# Why a product with the number 0 has no effect.
+ZERO = "it multiplies by 0"
+# The note on a dropout whose `training` is not that of the net.
+ALWAYS_ACTIVE = "it drops values in evaluation too: pass training=self.training"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +118,56 @@ class Location:
 
     Attributes:
         file: The path as a reader of messages knows it, relative to the working directory where possible.
-        line: Counts from 1.
+        line: Counts from 1; in a notebook within its cell.
+        cell: The code cell of a notebook, from 1; 0 in a Python file.
+
+    Example:
+        >>> print(Location(file="model.py", line=12), Location(file="S7.ipynb", line=5, cell=3), sep="; ")
+        model.py:12; S7.ipynb, cell 3, line 5
     """
 
     file: str
     line: int
+    cell: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}, cell {self.cell}, line {self.line}" if self.cell else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdleLayer:
+    """A layer that a module has and that its forward pass never calls.
+
+    Attributes:
+        name: Its path in the net.
+        operation: The name of its class.
+        parameters: Those that no operation uses otherwise.
+        width: Its output channels; 0 if it has none.
+        definition: The line that makes it, if it is known.
+        after: The path of the layer before it that is called; empty if there is none.
+    """
+
+    name: str
+    operation: str
+    parameters: int = 0
+    width: int = 0
+    definition: Location | None = None
+    after: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiddenTensor:
+    """A tensor that the forward pass computes with, and that is no parameter and no buffer.
+
+    Attributes:
+        name: The attribute, global or variable of a closure that holds it, or what makes it.
+        size: The number of its values.
+        location: The first line that uses it, if it is known.
+    """
+
+    name: str
+    size: int
+    location: Location | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +188,8 @@ class Row(Window):
         notes: Remarks, such as why a number is unknown or that two branches are misaligned.
         probability: The share of the values that a dropout sets to zero; None for other operations, and if it
             is unknown.
-        inactive: Why the operation has no effect, such as `p is 0` of a dropout; empty if it has one.
+        inactive: Why the operation has no effect on the result, such as `p is 0` of a dropout; empty if it
+            has one.
         location: The line that calls it; None for a net in the notation.
         definition: The line that makes its layer; None for a function, and in the notation.
     """

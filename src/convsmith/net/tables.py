@@ -1,6 +1,7 @@
 """An analysis as text: the course summary, the receptive-field table, a compact table, and totals."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
@@ -14,7 +15,7 @@ from convsmith.net.cells import (
 )
 from convsmith.net.outline import outline_cells
 from convsmith.net.remarks import axis_names, lines_text
-from convsmith.net.rows import ReceptiveField, Row
+from convsmith.net.rows import HiddenTensor, IdleLayer, Location, ReceptiveField, Row
 from convsmith.text import markdown_table, size_text
 
 _RULE = "-" * 64
@@ -110,10 +111,11 @@ def totals(analysis: Analysis) -> list[str]:
     unregistered = sum(count for _, count in analysis.unregistered)
     frozen = analysis.parameters - analysis.trainable - unregistered
     extra = f", {unregistered:,} unregistered" if unregistered else ""
+    hidden = sum(each.size for each in analysis.hidden)
     macs = macs_text(analysis.known_macs, len(analysis.unknown_macs))
     lines = [
         f"Parameters: {analysis.parameters:,} ({analysis.trainable:,} trainable, {frozen:,} not{extra})",
-        f"Buffers: {analysis.buffers:,} values",
+        f"Buffers: {analysis.buffers:,} values" + (f"; hidden tensors: {hidden:,} values" if hidden else ""),
         f"MACs: {macs} for {one}; 1 MAC (multiply-accumulate) is 2 FLOPs",
         f"Receptive field: {analysis.receptive_field_text}",
         f"Activations: {analysis.activations:,} values for {one}, peak memory {peak} (fp32)",
@@ -154,6 +156,9 @@ def record(analysis: Analysis) -> dict[str, Any]:
             "trainable_parameters": analysis.trainable,
             "unused_parameters": dict(analysis.unused),
             "unregistered_parameters": dict(analysis.unregistered),
+            "frozen_parameters": dict(analysis.frozen),
+            "idle_layers": [_member_record(each) for each in analysis.idle],
+            "hidden_tensors": [_member_record(each) for each in analysis.hidden],
             "buffers": analysis.buffers,
             "macs": analysis.macs,
             "known_macs": analysis.known_macs,
@@ -195,7 +200,24 @@ def _row_record(row: Row) -> dict[str, Any]:
         "before": _field_record(row.in_field),
         "after": _field_record(row.out_field),
         "notes": list(row.notes),
+        "probability": row.probability,
+        "inactive": row.inactive or None,
+        "location": _location_record(row.location),
+        "definition": _location_record(row.definition),
     }
+
+
+def _member_record(member: IdleLayer | HiddenTensor) -> dict[str, Any]:
+    """Return a layer or tensor as JSON values."""
+    values = {each.name: getattr(member, each.name) for each in fields(member)}
+    return {
+        name: _location_record(value) if name in {"definition", "location"} else value
+        for name, value in values.items()
+    }
+
+
+def _location_record(location: Location | None) -> dict[str, Any] | None:
+    return None if location is None else asdict(location)
 
 
 def _field_record(field: ReceptiveField) -> dict[str, Any]:

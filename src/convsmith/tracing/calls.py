@@ -113,6 +113,8 @@ class Effect(Window):
     elementwise: bool = False
     is_view: bool = False
     notes: tuple[str, ...] = ()
+    probability: float | None = None
+    inactive: str = ""
 
 
 def plain_name(name: str) -> str:

@@ -7,7 +7,7 @@ pointwise, is unknown.
 from collections.abc import Callable
 from dataclasses import replace
 
-from convsmith.net.rows import FULL_MAP
+from convsmith.net.rows import FULL_MAP, ZERO
 from convsmith.tracing import shape_operators as shapes
 from convsmith.tracing import window_operators as windows
 from convsmith.tracing.calls import FAKE_QUANTIZATION, Call, Effect, each_output, positive, unknown
@@ -44,8 +44,22 @@ def returns_constant(call: Call, *, mutable: bool) -> bool:
 
 def _pointwise(call: Call) -> Effect:
     lineage, notes = combine(call.lineages, call.shape)
-    operation = call.operation
-    return Effect(lineages=each_output(call, lineage), operation=operation, elementwise=True, notes=notes)
+    return Effect(
+        lineages=each_output(call, lineage),
+        operation=call.operation,
+        elementwise=True,
+        notes=notes,
+        inactive=ZERO if call.name == "mul" and _is_zero(call.values.get("other")) else _adds_nothing(call),
+    )
+
+
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int | float) and value == 0
+
+
+def _adds_nothing(call: Call) -> str:
+    nothing = _is_zero(call.values.get("alpha")) or _is_zero(call.values.get("other"))
+    return "it adds 0" if call.name == "add" and nothing else ""
 
 
 def _normalisation(call: Call) -> Effect:

@@ -4,12 +4,14 @@ Every operator of the forward pass is traced, whether it is called as a layer, a
 module itself is unchanged: a copy runs, on fake tensors, with global hooks instead of hooks on the module.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import or_
+from types import FrameType
 from typing import Any
 
 import torch
@@ -27,18 +29,41 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convsmith.errors import ModuleError
 from convsmith.net import coverage
 from convsmith.net.analysis import BYTES_PER_VALUE, Analysis
+from convsmith.net.effects import with_effects
 from convsmith.net.inputs import Inputs
-from convsmith.net.rows import IMAGE, UNUSED, ReceptiveField, Row, Shape, Window
+from convsmith.net.rows import (
+    ALWAYS_ACTIVE,
+    IMAGE,
+    UNUSED,
+    Location,
+    ReceptiveField,
+    Row,
+    Shape,
+    Window,
+)
 from convsmith.tracing import views
 from convsmith.tracing.arguments import Arguments, tensors_of, without_batch
 from convsmith.tracing.calls import Call, Effect, tensors_in
 from convsmith.tracing.copies import copy_module
+from convsmith.tracing.dropouts import (
+    INACTIVE,
+    DropoutCall,
+    Key,
+    Keys,
+    TrainingPass,
+    asks_for_mode,
+    off_in_training,
+    run_in_training,
+)
 from convsmith.tracing.grid import plain_dims, size_of
+from convsmith.tracing.hidden import SEED, HiddenTensors
+from convsmith.tracing.idle import idle_layers
 from convsmith.tracing.isolation import initialize_lazy_layers, preserved_state
 from convsmith.tracing.lineage import Lineage
 from convsmith.tracing.macs import macs_of_constant
-from convsmith.tracing.members import Members, first_weight, named_parameters, unwrap
+from convsmith.tracing.members import Members, first_weight, named_modules, named_parameters, unwrap
 from convsmith.tracing.operators import effect_of, returns_constant
+from convsmith.tracing.places import Places
 from convsmith.tracing.values import Values, memory_of
 
 _NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -50,6 +75,7 @@ def trace(
     *,
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
+    places: Places | None = None,
 ) -> Analysis:
     """Analyse a module in evaluation mode, for one image.
 
@@ -62,6 +88,7 @@ def trace(
         args: Instead of shapes, the positional arguments of `forward`: tensors with their batch, and any
             other values. Tensors may be nested in lists, dictionaries and dataclasses.
         kwargs: Its keyword arguments.
+        places: Which lines are the user's own, and where the layers were made, as far as it was recorded.
 
     Raises:
         ModuleError: The forward pass fails, takes other arguments, or branches on the values of the image.
@@ -80,22 +107,24 @@ def trace(
     arguments.check(module)
     # In inference mode operators are not decomposed.
     with torch.inference_mode(mode=False):
-        return _trace(module, arguments, weight.device)
+        return _trace(module, arguments, weight.device, places or Places())
 
 
-def _trace(module: nn.Module, arguments: Arguments, device: torch.device) -> Analysis:
+def _trace(module: nn.Module, arguments: Arguments, device: torch.device, places: Places) -> Analysis:
     title = type(module).__name__
     runner = copy_module(module)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    tracer = _Tracer(runner, arguments, mode)
+    lines = _Lines(places, sys._getframe())  # noqa: SLF001 - the user's lines are above this one
+    tracer = _Tracer(runner, arguments, mode, lines)
     try:
         runner.eval()
         initialize_lazy_layers(runner, arguments)
     except Exception as error:
         raise tracer.failure(error, title) from error
     # Lazy layers have their parameters now.
-    tracer = _Tracer(runner, arguments, mode)
+    tracer = _Tracer(runner, arguments, mode, lines)
     with preserved_state(), torch.no_grad(), mode:
+        torch.manual_seed(SEED)
         fake = arguments.zeros(device)
         tracer.follow_inputs(fake)
         try:
@@ -106,7 +135,19 @@ def _trace(module: nn.Module, arguments: Arguments, device: torch.device) -> Ana
             raise
         except Exception as error:
             raise tracer.failure(error, title) from error
-    return tracer.analysis(title)
+    tracer.compare_with_training(runner, module, device)
+    return tracer.analysis(title, places.definitions(module))
+
+
+@dataclass
+class _Lines:
+    """The user's lines that run while a module is traced."""
+
+    places: Places
+    stop: FrameType | None
+
+    def caller(self) -> Location | None:
+        return self.places.caller(sys._getframe(1), self.stop)  # noqa: SLF001 - see above
 
 
 @dataclass
@@ -116,6 +157,7 @@ class _Frame:
     module: nn.Module
     inputs: list[Tensor]
     effects: list[Effect] | None
+    location: Location | None = None
     rows: frozenset[int] = frozenset()
 
     def add_inputs(self, call: Call, lineage_of: Callable[[Tensor], Lineage | None]) -> None:
@@ -127,9 +169,9 @@ class _Frame:
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Traces every operator of a forward pass."""
 
-    def __init__(self, module: nn.Module, arguments: Arguments, mode: FakeTensorMode) -> None:
+    def __init__(self, module: nn.Module, arguments: Arguments, mode: FakeTensorMode, lines: _Lines) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.arguments = arguments
+        self.arguments, self.mode, self.lines = arguments, mode, lines
         self.values = Values(mode)
         self.members = Members.of(module)
         self.names = self.members.paths
@@ -144,7 +186,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # weights are, and the rows that computed it.
         self.origins: dict[int, dict[int, Tensor]] = {}
         self.constants: dict[int, frozenset[int]] = {}
+        self.module = module
+        self.hidden = HiddenTensors(module, self.members)
         self.returned: list[Tensor] = []
+        self.called: set[int] = set()
+        # The rows of dropouts that are functions and off in evaluation mode.
+        self.dropouts: dict[int, Key] = {}
+        self.keys = Keys()
         self.paused = False
 
     def follow(self, tensor: Tensor, lineage: Lineage) -> None:
@@ -207,7 +255,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def observe(self, call: Call, *, pointwise: bool) -> None:
         effect = effect_of(call, pointwise=pointwise)
-        leaf = next((frame for frame in self.frames if frame.effects is not None), None)
+        leaf = self.leaf
+        self.hidden.use(call, self.location)
         sources = self.sources_of(call.tensors)
         if leaf is not None and leaf.effects is not None:
             leaf.effects.append(effect)
@@ -217,13 +266,24 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for output, lineage in zip(call.outputs, effect.lineages, strict=True):
             self.follow(output, replace(lineage, rows=sources))
 
+    @property
+    def leaf(self) -> _Frame | None:
+        """The layer of `torch.nn` that runs, whatever it calls."""
+        return next((frame for frame in self.frames if frame.effects is not None), None)
+
+    def location(self) -> Location | None:
+        """Return the user's line that runs."""
+        leaf = self.leaf
+        return leaf.location if leaf else self.lines.caller()
+
     def observe_constant(self, call: Call) -> None:
         """A call that does not depend on the image: it has a row only if it has multiply-accumulates."""
+        self.hidden.compute(call, self.location)
         parameters = self.parameters_of(call.tensors)
         sources = frozenset().union(*(self.constants.get(id(each), frozenset()) for each in call.tensors))
         macs = 0 if self.prepares_weights() else macs_of_constant(call)
         effect = Effect(lineages=(), operation=call.operation, macs=macs, is_view=True)
-        leaf = next((frame for frame in self.frames if frame.effects is not None), None)
+        leaf = self.leaf
         if leaf is not None and leaf.effects is not None and macs != 0:
             leaf.effects.append(replace(effect, is_view=False))
             leaf.rows |= sources
@@ -278,6 +338,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=self.parameters_of(call.tensors),
             before=before,
             after=after,
+            location=self.lines.caller(),
         )
         return self.add(row, after)
 
@@ -306,6 +367,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             parameters=parameters,
             before=self.lineage_of(traced[0]) if after else None,
             after=after,
+            location=frame.location,
         )
         rows = frozenset({self.add(row, after)})
         for output in outputs:
@@ -345,6 +407,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         parameters: dict[int, Tensor],
         before: Lineage | None,
         after: Lineage | None,
+        location: Location | None,
     ) -> Row:
         new = {key: each for key, each in parameters.items() if key not in self.counted}
         shared = sorted({self.counted[key] for key in parameters if key in self.counted})
@@ -368,6 +431,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             in_field=_field(before),
             out_field=_field(after),
             notes=(*effect.notes, *notes),
+            probability=effect.probability,
+            inactive=effect.inactive,
+            location=location,
         )
 
     def add(self, row: Row, lineage: Lineage | None) -> int:
@@ -390,9 +456,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Install global hooks, so that the module itself needs none."""
 
         def enter(module: nn.Module, args: Any) -> None:
-            inside = any(frame.effects is not None for frame in self.frames)
-            leaf = _is_leaf(module) and not inside
-            self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None))
+            leaf = _is_leaf(module) and self.leaf is None
+            line = self.lines.caller() if leaf else None
+            self.called.add(id(module))
+            self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None, line))
 
         def leave(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             frame = self.frames.pop()
@@ -442,7 +509,47 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             fix=self.members.fix or self.arguments.fix(message[0]),
         )
 
-    def analysis(self, title: str) -> Analysis:
+    def observe_dropout(self, call: DropoutCall, output: Tensor) -> None:
+        """A dropout that is called as a function: one row, whatever operators it calls."""
+        lineage = self.lineage_of(call.input)
+        assert lineage is not None, "as the caller checked"
+        effect = Effect(
+            lineages=(lineage,),
+            operation=call.operation,
+            elementwise=True,
+            notes=(ALWAYS_ACTIVE,) if call.training else (),
+            probability=call.probability,
+        )
+        leaf = self.leaf
+        rows = lineage.rows
+        if leaf is not None and leaf.effects is not None:
+            leaf.effects.append(replace(effect, is_view=True, notes=()))
+            leaf.add_inputs(_dropout_call(call, output, self.lineage_of), self.lineage_of)
+        else:
+            index = self.add_operator(_dropout_call(call, output, self.lineage_of), effect, rows)
+            rows = frozenset({index})
+            if not call.training:
+                path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
+                self.dropouts[index] = self.keys.next(path, self.rows[index].location)
+        self.follow(output, replace(lineage, rows=rows))
+
+    def compare_with_training(self, runner: nn.Module, module: nn.Module, device: torch.device) -> None:
+        """Mark the dropouts that are off in training, and take what is called there alone as called."""
+        off = set()
+        if any(type(each).train is not nn.Module.train for each in named_modules(runner).values()):
+            # Only a copy shows what a `train` of the user's own leaves in evaluation mode.
+            off = off_in_training(copy_module(module))
+        training = TrainingPass()
+        if self.dropouts or asks_for_mode(runner):
+            with preserved_state():
+                training = run_in_training(runner, self.arguments, self.mode, device, self.lines.caller)
+        self.called |= {key for key, path in self.names.items() if path in training.called}
+        for index, row in enumerate(self.rows):
+            key = self.dropouts.get(index)
+            if (row.name in off) if key is None else not training.is_active(key):
+                self.rows[index] = replace(row, inactive=row.inactive or INACTIVE)
+
+    def analysis(self, title: str, definitions: Mapping[str, Location]) -> Analysis:
         members, arguments = self.members, self.arguments
         input_shape = tuple(arguments.image.shape[1:])
         analysis = Analysis(
@@ -459,8 +566,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs=tuple(sorted(self.sources_of(self.returned))),
             unregistered=tuple((name, each.numel()) for name, each in self.unregistered_weights()),
             hidden_methods=members.hidden,
+            frozen=tuple(
+                (name, each.numel()) for name, each in members.parameters.values() if not each.requires_grad
+            ),
+            idle=idle_layers(self.module, self.called, self.counted, definitions),
+            hidden=tuple(self.hidden.found()),
         )
-        analysis = replace(analysis, rows=_marked(analysis))
+        analysis = replace(analysis, rows=_marked(analysis, definitions))
         if analysis.final_receptive_field.unknown:
             return analysis
         axes = range(len(input_shape) - 1)
@@ -499,20 +611,39 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if dropout := DropoutCall.of(func, args, kwargs):
+            return self.dropout(dropout, func, args, kwargs)
         values = {**dict(zip(("input", "pad", "mode"), args, strict=False)), **kwargs}
         if getattr(func, "__name__", "") != "pad" or values.get("mode") != "circular":
             return func(*args, **kwargs)
-        self.tracer.paused = True
-        try:
-            result = func(*args, **kwargs)
-        finally:
-            self.tracer.paused = False
+        result = self.unobserved(func, args, kwargs)
         call = Call(name="circular_pad", values=values, outputs=[result], lineage_of=self.tracer.lineage_of)
         if call.lineages:
             self.tracer.observe(call, pointwise=False)
         else:
             self.tracer.observe_constant(call)
         return result
+
+    def dropout(self, call: DropoutCall, func: Any, args: Any, kwargs: Any) -> Any:
+        if self.tracer.lineage_of(call.input) is None:
+            return func(*args, **kwargs)
+        result = self.unobserved(func, args, kwargs)
+        if result is call.input and not call.in_place:
+            # A tensor of its own, so that `x + F.dropout(x)` has two sources.
+            result = self.unobserved(torch.ops.aten.alias.default, (result,), {})
+        self.tracer.observe_dropout(call, result)
+        return result
+
+    def unobserved(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.tracer.paused = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.tracer.paused = False
+
+
+def _dropout_call(call: DropoutCall, output: Tensor, lineage_of: Callable[[Tensor], Lineage | None]) -> Call:
+    return Call(name="dropout", values={"input": call.input}, outputs=[output], lineage_of=lineage_of)
 
 
 def _bytes_in_file(buffer: Tensor) -> int:
@@ -524,12 +655,14 @@ def _merged(effects: list[Effect]) -> Effect:
     computing = [effect for effect in effects if not effect.is_view]
     main = next((effect for effect in computing if effect.kernel or effect.width != (0, 0)), None)
     base = main or Effect(lineages=(), operation="")
+    dropout = next((effect for effect in effects if effect.probability is not None), None)
     unknown = any(effect.macs is None for effect in computing)
     return replace(
         base,
         macs=None if unknown else sum(effect.macs or 0 for effect in computing),
         elementwise=all(effect.elementwise for effect in computing),
         notes=tuple(dict.fromkeys(note for effect in computing for note in effect.notes)),
+        probability=dropout.probability if dropout else None,
     )
 
 
@@ -557,13 +690,19 @@ def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _marked(analysis: Analysis) -> tuple[Row, ...]:
-    """Return the rows, with a note on those whose result the net does not use."""
+def _marked(analysis: Analysis, definitions: Mapping[str, Location]) -> tuple[Row, ...]:
+    """Return the rows, with the lines of their layers, and with notes on those without an effect."""
     unused = set(analysis.unused_rows)
-    return tuple(
-        replace(row, notes=(*row.notes, UNUSED)) if index in unused else row
+    rows = (
+        replace(
+            row,
+            # A function has the path of the module that calls it.
+            definition=definitions.get(row.layer) if row.layer == row.name else None,
+            notes=(*row.notes, UNUSED) if index in unused else row.notes,
+        )
         for index, row in enumerate(analysis.rows)
     )
+    return with_effects(tuple(rows), unused)
 
 
 def _field(lineage: Lineage | None) -> ReceptiveField:

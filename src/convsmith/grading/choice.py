@@ -1,0 +1,130 @@
+"""Which of the nets of a submission are its hand-in, and why."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from convsmith.grading.discovery import Candidate
+from convsmith.grading.submissions import natural
+
+# Names of a finished net, the most usual first.
+_NAMES = ("net", "model", "network", "finalnet", "finalmodel")
+_NUMBERED = re.compile(r"[A-Za-z]+_?\d+")
+# The verdicts of a brief, whether a net passes those that need no training.
+Passes = Callable[[Candidate], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The nets to judge.
+
+    Attributes:
+        nets: Empty if none was chosen.
+        reason: Why these: "the only net that fits".
+        problem: Why none was chosen.
+    """
+
+    nets: tuple[Candidate, ...] = ()
+    reason: str = ""
+    problem: str = ""
+
+
+def choose(
+    candidates: Sequence[Candidate], *, several: bool, weights: Iterable[str], passes: Passes
+) -> Choice:
+    """Choose the nets to judge.
+
+    Nets of equal structure are one. The evidence, in this order: the weights in the folder fit one net only;
+    one net only is created and trained; one only passes the brief; one only has the name of a finished net.
+
+    Args:
+        candidates: Of the submission, in its order.
+        several: Whether the brief asks for several nets, one for each step.
+        weights: References of the nets that the submission's files of weights fit.
+        passes: Whether a net passes the checks that need no training.
+    """
+    groups = _groups([each for each in candidates if each.fits])
+    if not groups:
+        return _none(candidates)
+    if several:
+        return _steps(groups)
+    if len(groups) == 1:
+        return Choice(nets=(_best(groups[0]),), reason="the only net that fits")
+    named = set(weights)
+    rules: list[tuple[str, Callable[[Candidate], bool]]] = [
+        ("the files of weights fit this net only", lambda each: each.name in named),
+        ("the only net that is trained", lambda each: any(use.trained for use in each.uses)),
+        ("the only net that is created", lambda each: bool(each.uses)),
+        ("the only net that passes the brief", passes),
+    ]
+    rules += [(f"its name, {name}", partial(_is_named, name)) for name in _NAMES]
+    for reason, rule in rules:
+        kept = [group for group in groups if any(map(rule, group))]
+        if len(kept) == 1:
+            return Choice(nets=(_best([each for each in kept[0] if rule(each)]),), reason=reason)
+        # Later evidence decides among those that the earlier one leaves.
+        groups = kept or groups
+    listed = ", ".join(_best(group).name for group in groups[:8])
+    more = f" and {len(groups) - 8} more" if len(groups) > 8 else ""
+    return Choice(problem=f"{len(groups)} nets fit, and nothing says which is the hand-in: {listed}{more}")
+
+
+def _groups(fitting: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Group nets of equal structure, in the order of the first of each."""
+    groups: dict[str, list[Candidate]] = {}
+    for each in fitting:
+        groups.setdefault(each.structure, []).append(each)
+    return list(groups.values())
+
+
+def _best(group: Sequence[Candidate]) -> Candidate:
+    """Return the net of a group to name: one that is used, in a Python file, near the top."""
+    return min(
+        group,
+        key=lambda each: (
+            not each.uses,
+            each.reference.place.endswith(".ipynb"),
+            each.reference.place.count("/"),
+        ),
+    )
+
+
+def _is_named(name: str, candidate: Candidate) -> bool:
+    return _plain(candidate) == name
+
+
+def _plain(candidate: Candidate) -> str:
+    return candidate.reference.name.casefold().replace("_", "")
+
+
+def _steps(groups: list[list[Candidate]]) -> Choice:
+    """Choose one net for each step: those with numbers in their names, or else all."""
+    numbered = [group for group in groups if any(_NUMBERED.fullmatch(each.reference.name) for each in group)]
+    if len(numbered) > 1:
+        nets = [
+            _best([each for each in group if _NUMBERED.fullmatch(each.reference.name)]) for group in numbered
+        ]
+        nets.sort(key=lambda each: natural(each.reference.name))
+        return Choice(nets=tuple(nets), reason="a step, by its name")
+    return Choice(nets=tuple(map(_best, groups)), reason="a step: all nets that fit")
+
+
+def _none(candidates: Sequence[Candidate]) -> Choice:
+    """Choose the net that comes nearest if none fits: the only one that runs, or that can be created."""
+    rules: list[tuple[str, Callable[[Candidate], bool]]] = [
+        ("no net fits; the only one that runs", lambda each: each.analysis is not None),
+        ("no net fits; the only one that is trained", lambda each: any(use.trained for use in each.uses)),
+        ("no net fits; its name", lambda each: _plain(each) in _NAMES),
+        ("no net fits; the only one that can be created", lambda each: each.parameters is not None),
+        ("the only net", lambda each: bool(each.name)),
+    ]
+    for reason, rule in rules:
+        kept = [each for each in candidates if rule(each)]
+        names = {(each.reference.name, each.structure) for each in kept}
+        if len(names) == 1:
+            return Choice(nets=(_best(kept),), reason=reason)
+    if not candidates:
+        return Choice(problem="no net was found: no class derives from torch.nn.Module")
+    first = next((each for each in candidates if each.parameters is not None), candidates[-1])
+    return Choice(problem=f"none of {len(candidates)} nets fits; {first.name}: {first.problem}")

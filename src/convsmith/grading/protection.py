@@ -1,0 +1,189 @@
+"""What this system protects against when it runs strangers' code: measured at the start, and said plainly."""
+
+import json
+import os
+import platform
+import re
+import secrets
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from convsmith.errors import FileError
+from convsmith.grading.outcome import Limits
+from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
+from convsmith.grading.sandbox import Isolation, Sandbox
+from convsmith.text import size_text
+
+# What a submission tries in the measurement; every answer is what it could do.
+_PROBE = """
+import json, os, socket, sys
+port, secret, target, parent = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+def succeeds(action):
+    try:
+        action()
+    except OSError:
+        return False
+    return True
+import convsmith
+answer = {
+    "network": succeeds(lambda: socket.create_connection(("127.0.0.1", port), 1).close()),
+    "reads": succeeds(lambda: open(secret).read()),
+    "writes": succeeds(lambda: open(target, "w").write("x")),
+    "signals": succeeds(lambda: os.kill(parent, 0)),
+    "user": getattr(os, "getuid", int)(),
+}
+open("record/RECORD.json", "w").write(json.dumps(answer))
+"""
+_PROBE_LIMITS = Limits(time=30, disk=2**24, output=2**16)
+# Since this version the processes of a user namespace are counted apart.
+_COUNTS_APART = (5, 14)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protection:
+    """What this system can do, as measured.
+
+    Attributes:
+        isolation: How submissions are run.
+        other_user: Whether they run as a user without rights of the teacher's.
+        no_network: Whether no connection was possible, to this machine neither.
+        no_reading: Whether a file of another folder could not be read.
+        no_writing: Whether a file that all may write could not be written.
+        no_signals: Whether no other process could be signalled.
+        hard_end: Whether the system itself ends all processes that a submission started.
+    """
+
+    isolation: Isolation = field(default_factory=Isolation)
+    other_user: bool = False
+    no_network: bool = False
+    no_reading: bool = False
+    no_writing: bool = False
+    no_signals: bool = False
+    hard_end: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.no_network and self.no_reading and self.no_writing and self.no_signals and self.hard_end
+
+
+def detect() -> Protection:
+    """Measure what this system protects against: a harmless command tries what a hostile one would.
+
+    Example:
+        >>> detect().isolation.parts is not None
+        True
+    """
+    for isolation in _candidates():
+        with _bait() as (port, secret, target), suppress(FileError, ValueError, KeyError):
+            answer = _answer(isolation, [str(port), str(secret), str(target), str(os.getpid())])
+            if answer is None:
+                continue
+            parts = isolation.parts
+            return Protection(
+                isolation=isolation,
+                other_user=OTHER_USER in parts and answer["user"] != os.getuid(),
+                no_network=not answer["network"],
+                no_reading=not answer["reads"],
+                no_writing=not answer["writes"],
+                no_signals=not answer["signals"],
+                hard_end=PROCESSES in parts,
+            )
+    return Protection()
+
+
+def _candidates() -> Iterator[Isolation]:
+    """Yield what may work, the strongest first."""
+    if sys.platform == "linux":
+        root = os.getuid() == 0
+        first = OTHER_USER if root else NAMESPACE_USER
+        apart = root or _kernel() >= _COUNTS_APART
+        for parts in ((NETWORK, PROCESSES, FILES), (NETWORK, PROCESSES), (NETWORK,)):
+            yield Isolation(parts=(first, *parts), count_processes=apart)
+        if root:
+            yield Isolation(parts=(OTHER_USER,), count_processes=True)
+            # Another user cannot always read the Python of the superuser.
+            yield Isolation(parts=(NETWORK, PROCESSES))
+    elif hasattr(os, "getuid") and os.getuid() == 0:
+        yield Isolation(parts=(OTHER_USER,), count_processes=True)
+    yield Isolation()
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", platform.release())[:2]))
+
+
+@contextmanager
+def _bait() -> Iterator[tuple[int, Path, Path]]:
+    """Yield a port that listens, a file that all may read, and one that all may write."""
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        secret, target = folder / "secret", folder / "target"
+        for path, mode in ((secret, 0o644), (target, 0o666)):
+            path.write_text(secrets.token_hex(4), encoding="ascii")
+            path.chmod(mode)
+        yield server.getsockname()[1], secret, target
+
+
+def _answer(isolation: Isolation, arguments: Sequence[str]) -> dict[str, bool] | None:
+    with Sandbox(isolation, slot=9_999) as sandbox:
+        command = [sys.executable, "-P", "-c", _PROBE, *arguments]
+        if sandbox.run(command, _PROBE_LIMITS).kind != "ok":
+            return None
+        answer: dict[str, bool] = json.loads(sandbox.saved_record.read_text(encoding="utf-8"))
+        return answer
+
+
+def protection_lines(protection: Protection, limits: Limits) -> list[str]:
+    """Describe for a teacher what is held back on this system, and what is not."""
+    facts = [
+        (protection.other_user, "runs as another user", "runs as you"),
+        (protection.no_network, "has no network", "can use the network"),
+        (protection.no_reading, "sees no files but its own copy", "can read files that all may read"),
+        (protection.no_writing, "writes nowhere else", "can write where its user may write"),
+        (protection.no_signals, "reaches no other process", "can signal processes of its user"),
+        (protection.hard_end, "leaves no process behind", "could leave a process that hides"),
+    ]
+    if not protection.other_user and protection.no_writing:
+        # In namespaces of its own, it has your number and none of your files.
+        facts[0] = (True, "has none of your rights", "")
+    held = [good for works, good, _ in facts if works]
+    held.append(
+        f"is stopped after {limits.time:g} s, at {size_text(limits.memory)} of memory, "
+        f"{size_text(limits.disk)} on disk, {limits.processes} processes or {size_text(limits.output)} of "
+        "output"
+    )
+    lines = ["Each submission is code of a stranger. Here it " + ", ".join(held) + "."]
+    if open_ := [bad for works, _, bad in facts if not works]:
+        lines.append("NOT prevented on this system: it " + ", ".join(open_) + ".")
+    lines.append(
+        "Not prevented anywhere: faults of the kernel, and a net that lies to the code that judges it in its "
+        "own process."
+    )
+    return lines
+
+
+def container_line(place: Path, brief: str, out: Path, limits: Limits, jobs: int) -> str:
+    """Return a command that grades in a container, without network and with limits of the system."""
+    memory = max(1, round(limits.memory * jobs / 2**30))
+    brief_path = Path(brief)
+    mounts = [f"-v {_quoted(place.resolve())}:/class:ro", f"-v {_quoted(out.resolve())}:/graded"]
+    if brief_path.suffix == ".toml":
+        mounts.append(f"-v {_quoted(brief_path.resolve())}:/brief.toml:ro")
+        brief = "/brief.toml"
+    return (
+        f"docker run --rm --network none --memory {memory}g --pids-limit {limits.processes * jobs + 100} "
+        f"--read-only --tmpfs /tmp:size={memory}g --cap-drop ALL --security-opt no-new-privileges "
+        f"{' '.join(mounts)} IMAGE convsmith grade /class --brief {brief} --out /graded"
+    )
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))

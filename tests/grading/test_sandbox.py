@@ -1,0 +1,260 @@
+"""The sandbox: each limit ends a command in a known way, and nothing of it is left."""
+
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from convsmith.grading.outcome import Limits, Outcome, outcome_of
+from convsmith.grading.protection import Protection, detect
+from convsmith.grading.sandbox import Isolation, Keepers, Sandbox
+
+TINY = Limits(
+    time=20, memory=2**28, disk=2**23, file_size=2**22, files=400, processes=6, output=2**16, record=2**12
+)
+linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and namespaces of Linux")
+
+
+@pytest.fixture(scope="module")
+def protection() -> Protection:
+    return detect()
+
+
+@pytest.fixture(scope="module", params=["strongest", "limits only"])
+def isolation(request: pytest.FixtureRequest, protection: Protection) -> Isolation:
+    return protection.isolation if request.param == "strongest" else Isolation()
+
+
+def run(code: str, isolation: Isolation, limits: Limits = TINY, **environment: str) -> Outcome:
+    """Run Python code as a submission."""
+    with Sandbox(isolation) as sandbox:
+        return sandbox.run([sys.executable, "-P", "-c", code], limits, environment=environment)
+
+
+def processes_with(mark: str) -> list[int]:
+    """Return the processes whose command line has a text."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_record_is_saved(isolation: Isolation) -> None:
+    with Sandbox(isolation) as sandbox:
+        code = "open('record/RECORD.json', 'w').write('{}'); print('done')"
+        outcome = sandbox.run([sys.executable, "-P", "-c", code], TINY)
+        assert (outcome.kind, outcome.detail, outcome.output) == ("ok", "", "done\n")
+        assert sandbox.saved_record.read_text(encoding="utf-8") == "{}"
+        base = sandbox.base
+    assert not base.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "detail"),
+    [
+        ("import os; os._exit(0)", "no record", "it ended before it was judged, with exit code 0"),
+        ("import os; os._exit(7)", "crash", "exit code 7"),
+        ("1 / 0", "crash", "exit code 1: ZeroDivisionError: division by zero"),
+        ("import os; os.abort()", "crash", "ended by SIGABRT"),
+        ("import os; os.kill(os.getpid(), 9)", "crash", "ended by SIGKILL"),
+        ("bytearray(30 * 2**30)", "memory", "it needs more than 256.0 MiB of memory"),
+        ("print('x' * 10**6)", "output", "stopped after printing "),
+        ("import os; os.symlink('/etc/passwd', 'record/RECORD.json')", "no record", "read: Too many"),
+        ("import os; os.mkfifo('record/RECORD.json')", "no record", "cannot be read: not a regular file"),
+        ("open('record/RECORD.json', 'wb').write(bytes(5000))", "no record", "5,000 bytes, expected"),
+        ("import os; os.rmdir('record'); print('x')", "no record|crash", "before it was judged|busy|denied"),
+    ],
+)  # fmt: skip
+@linux
+def test_how_a_command_ended(code: str, kind: str, detail: str, isolation: Isolation) -> None:
+    outcome = run(code, isolation)
+    assert outcome.kind in kind.split("|"), outcome
+    assert any(each in outcome.detail for each in detail.split("|")), outcome
+
+
+@linux
+def test_time(isolation: Isolation) -> None:
+    limits = Limits(**{**TINY.__dict__, "time": 1})
+    for code in (
+        "while True: pass",
+        "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
+    ):
+        outcome = run(code, isolation, limits)
+        assert (outcome.kind, outcome.detail) == ("time", "stopped after 1 seconds")
+
+
+@linux
+def test_memory_of_several_processes_counts_together(isolation: Isolation) -> None:
+    code = (
+        "import os, time\n"
+        "for _ in range(3):\n"
+        "    if not os.fork():\n"
+        "        block = bytearray(os.urandom(2**20) * 120); time.sleep(20); os._exit(0)\n"
+        "time.sleep(20)"
+    )
+    outcome = run(code, isolation)
+    assert outcome.kind == "memory"
+    assert outcome.peak_memory > TINY.memory
+
+
+@linux
+def test_pages_that_processes_share_count_once(isolation: Isolation) -> None:
+    code = (
+        "import os, time\n"
+        "block = bytearray(os.urandom(2**20) * 80)\n"
+        "for _ in range(4):\n"
+        "    if not os.fork(): time.sleep(0.6); os._exit(0)\n"
+        "for _ in range(4): os.wait()"
+    )
+    assert run(code, isolation).kind == "no record"
+
+
+@linux
+def test_processes(isolation: Isolation) -> None:
+    code = "import os, time\nfor _ in range(12): os.fork() or (time.sleep(20), os._exit(0))\ntime.sleep(20)"
+    outcome = run(code, isolation)
+    assert outcome.kind == "processes"
+    assert outcome.detail.endswith("; 6 are allowed")
+    assert 6 < outcome.peak_processes <= 13
+
+
+@linux
+def test_a_file_and_a_disk_have_a_limit(isolation: Isolation) -> None:
+    large = run("open('a', 'wb').write(bytes(2**23))", isolation)
+    assert large.kind in {"files", "crash"}
+    assert "8.0 MiB or 400 files" in large.detail or "File too large" in large.detail
+    many = "import time\nfor n in range({}): open(f'{{n}}', 'w').write({})\ntime.sleep(20)"
+    assert run(many.format(40, "'x' * 2**20"), isolation).kind == "files"
+    assert run(many.format(1000, "''"), isolation).kind == "files"
+
+
+@linux
+def test_a_daemon_ends_with_its_submission(isolation: Isolation) -> None:
+    mark = f"daemon-{os.getpid()}-{len(isolation.parts)}"
+    code = (
+        "import os, sys, time\n"
+        "if not os.fork():\n"
+        "    os.setsid()\n"
+        "    code = 'import time; time.sleep(30)'\n"
+        f"    if not os.fork(): os.execv(sys.executable, [sys.executable, '-c', code, '{mark}'])\n"
+        "    os._exit(0)\n"
+        "time.sleep(0.5)"
+    )
+    assert run(code, isolation).peak_processes >= 2
+    assert processes_with(mark) == []
+
+
+def test_the_environment_has_no_secrets(isolation: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    code = "import os, sys; print(dict(os.environ)); print(repr(sys.stdin.read()))"
+    outcome = run(code, isolation, EXTRA="1")
+    assert "secret" not in outcome.output
+    assert str(Path.home()) + "'" not in outcome.output
+    assert "'EXTRA': '1'" in outcome.output
+    assert outcome.output.endswith("''\n")
+
+
+def test_what_is_printed_is_kept_at_both_ends(isolation: Isolation) -> None:
+    limits = Limits(**{**TINY.__dict__, "output": 2**20})
+    outcome = run("print('begin' + 'x' * 200_000 + 'end')", isolation, limits)
+    assert outcome.output.startswith("begin")
+    assert outcome.output.endswith("end\n")
+    assert "bytes ..." in outcome.output
+    assert len(outcome.output) < 2**16 + 100
+
+
+def test_no_connection_and_no_other_files(protection: Protection, tmp_path: Path) -> None:
+    if not protection.complete:
+        pytest.skip("this system has no namespaces")
+    other = tmp_path / "other.py"
+    other.write_text("theirs", encoding="utf-8")
+    other.chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    attempts = (
+        "import os, socket\n"
+        "def attempt(action):\n"
+        "    try: return repr(action())\n"
+        "    except OSError as error: return type(error).__name__\n"
+        "print(attempt(lambda: socket.create_connection(('127.0.0.1', {port}), 1)))\n"
+        "print(attempt(lambda: open({other!r}).read()), attempt(lambda: open({other!r}, 'w')))\n"
+        "print(attempt(lambda: os.kill({process}, 0)), attempt(lambda: os.kill(os.getppid(), 9)))\n"
+        "print(attempt(lambda: os.listdir('/home')), attempt(lambda: os.listdir('/tmp')))\n"
+        "print(attempt(lambda: open('/usr/written', 'w')), attempt(lambda: os.setuid(0)))\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        code = attempts.format(port=port, other=str(other), process=os.getpid())
+        outcome = run(code, protection.isolation)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    lines = [line.split() for line in outcome.output.splitlines()]
+    assert lines[0][0] == "OSError"
+    assert lines[1] == ["FileNotFoundError", "FileNotFoundError"]
+    assert lines[2][0] == "ProcessLookupError"
+    # In a namespace the first process ignores signals from inside.
+    assert lines[2][1] in {"PermissionError", "None"}
+    assert lines[3][0] == "FileNotFoundError"
+    assert lines[4][0] in {"OSError", "PermissionError"}
+    assert lines[4][1] == "PermissionError"
+    assert other.read_text(encoding="utf-8") == "theirs"
+
+
+def test_named_folders_can_be_read_and_not_written(protection: Protection, tmp_path: Path) -> None:
+    if not protection.no_reading:
+        pytest.skip("this system hides no files")
+    (tmp_path / "images").write_text("data", encoding="utf-8")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    code = f"print(open('{tmp_path}/images').read())\nopen('{tmp_path}/images', 'a')"
+    with Sandbox(protection.isolation) as sandbox:
+        outcome = sandbox.run([sys.executable, "-P", "-c", code], TINY, readable=[tmp_path])
+    assert outcome.output.startswith("data\n")
+    assert "Read-only file system" in outcome.output or "Permission denied" in outcome.output
+
+
+def test_a_program_that_is_missing(isolation: Isolation) -> None:
+    with Sandbox(isolation) as sandbox:
+        outcome = sandbox.run(["/no/such/program"], TINY)
+    assert outcome.kind == "not started"
+    assert "No such file" in outcome.detail
+
+
+def test_stopped_keepers_end_their_commands(isolation: Isolation) -> None:
+    import threading
+
+    keepers = Keepers()
+    outcomes: list[Outcome] = []
+    mark = f"stopped-{os.getpid()}"
+
+    def work() -> None:
+        with Sandbox(isolation, keepers=keepers) as sandbox:
+            code = "import time; print('x'); time.sleep(30)"
+            outcomes.append(sandbox.run([sys.executable, "-P", "-c", code, mark], TINY))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not processes_with(mark):
+        time.sleep(0.02)
+    keepers.stop()
+    thread.join()
+    assert [outcome.kind for outcome in outcomes] == ["not started"]
+    assert outcomes[0].detail == "it could not be run: stopped"
+    assert processes_with(mark) == []
+
+
+def test_a_record_is_data_of_a_stranger() -> None:
+    result = {"exit_code": 0, "record": False, "record_problem": "not a regular file", "seconds": 1.0}
+    outcome = outcome_of(result, TINY)
+    assert outcome.kind == "no record"
+    assert json.dumps(outcome.detail)
