@@ -1,7 +1,5 @@
 """The analysis of a net as a part of a record."""
 
-from typing import Any
-
 from convsmith.grading.record import AnalysisRecord, RowRecord
 from convsmith.net.analysis import Analysis
 from convsmith.net.cells import size_cell
@@ -22,17 +20,19 @@ def analysis_record(analysis: Analysis) -> AnalysisRecord:
         (178, '3 pixels', '8 x 8 x 8')
     """
     rows = summary_rows(analysis)
-    hidden: Any = getattr(analysis, "hidden", ())
     return AnalysisRecord(
         title=one_line(analysis.title)[:1000],
         parameters=analysis.parameters,
         trainable=analysis.trainable,
-        frozen=max(0, analysis.parameters - analysis.trainable),
-        hidden=sum(_size(each) for each in hidden) + sum(count for _, count in analysis.unregistered),
+        frozen=sum(count for _, count in analysis.frozen),
+        hidden=sum(each.size for each in analysis.hidden),
         buffers=analysis.buffers,
         macs=analysis.macs,
         receptive_field=one_line(analysis.receptive_field_text)[:4000],
-        idle=tuple(one_line(str(each))[:4000] for each in getattr(analysis, "idle", ())),
+        idle=tuple(
+            one_line(f"{each.name} ({each.operation}, {each.parameters:,} parameters)")[:1000]
+            for each in analysis.idle
+        ),
         remarks=tuple(one_line(each)[:4000] for each in analysis.remarks),
         rows=tuple(
             RowRecord(
@@ -45,8 +45,3 @@ def analysis_record(analysis: Analysis) -> AnalysisRecord:
             for row in rows[:_MOST_ROWS]
         ),
     )
-
-
-def _size(hidden: Any) -> int:
-    """Return the number of values of a hidden tensor."""
-    return int(hidden[1] if isinstance(hidden, tuple) else getattr(hidden, "count", 0))

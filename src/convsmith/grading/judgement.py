@@ -134,9 +134,12 @@ def _step(candidate: Candidate, reason: str, context: _Context) -> StepRecord:
     """Judge one net; what fails on the way is a problem or a note of its record."""
     notes = list(candidate.architecture.notes) if candidate.architecture else []
     score, trained, weights_hash = None, None, ""
+    mismatch: tuple[CheckRecord, ...] = ()
     if candidate.fits:
         score, weights_hash, more = _score(candidate, context)
         notes += more
+        if more and not weights_hash and _needs_weights(context):
+            mismatch = (_mismatch(more[0]),)
         if context.request.train:
             trained, new_score, more = _training(candidate, context)
             notes += more
@@ -145,7 +148,7 @@ def _step(candidate: Candidate, reason: str, context: _Context) -> StepRecord:
     checks: tuple[CheckRecord, ...] = ()
     if analysis is not None:
         found = judge(context.brief, Subject(analysis=analysis, metrics=_metrics(score, trained)))
-        checks = tuple(_check_record(each, context.folder) for each in found)
+        checks = (*(_check_record(each, context.folder) for each in found), *mismatch)
     signature = Signature(
         net=candidate.name[:1000],
         structure=candidate.structure,
@@ -186,6 +189,27 @@ def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None,
         return None, digest, [*notes, f"{file.name} could not be scored: {error.problems[0].what}"]
 
 
+def _needs_weights(context: _Context) -> bool:
+    """Whether the accuracy of the submission's own weights is judged."""
+    brief = context.brief
+    rules = (brief.min_accuracy, brief.max_calibration_error)
+    return not context.request.train and (bool(context.request.hints.weights) or any(map(_is_set, rules)))
+
+
+def _is_set(value: object) -> bool:
+    return value is not None
+
+
+def _mismatch(problem: str) -> CheckRecord:
+    return CheckRecord(
+        title="weights",
+        verdict="fail",
+        actual=text(problem),
+        required="a file with the weights of this net",
+        fix="save them anew: torch.save(net.state_dict(), 'net.pth')",
+    )
+
+
 def _training(
     candidate: Candidate, context: _Context
 ) -> tuple[TrainingRecord | None, ScoreRecord | None, list[str]]:
@@ -220,7 +244,8 @@ def _check_record(check: Check, folder: Path) -> CheckRecord:
         verdict=check.verdict,
         actual=text(check.actual),
         required=text(check.required),
-        fix=text(check.fix),
+        # A check that is not applicable speaks of recipes and runs.
+        fix=text(check.fix) if check.verdict == "fail" else "",
         layer=text(check.layer)[:1000],
         file=_inside(location.file, folder)[:1000] if location else "",
         line=location.line if location else None,
