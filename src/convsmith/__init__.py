@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from convsmith.briefs.checks import Check as Check
     from convsmith.briefs.metrics import RunMetrics as RunMetrics
     from convsmith.briefs.schema import Brief as Brief
+    from convsmith.briefs.verdicts import Verdicts as Verdicts
     from convsmith.data.issues import Verification as Verification
     from convsmith.errors import ConvsmithError as ConvsmithError
     from convsmith.evaluation.receptive_field import EffectiveReceptiveField as EffectiveReceptiveField
@@ -88,6 +89,7 @@ _MODULES = {
     "RunProgress": "convsmith.runs.progress",
     "SearchResult": "convsmith.nas.search",
     "TrainerState": "convsmith.training.state",
+    "Verdicts": "convsmith.briefs.verdicts",
     "Verification": "convsmith.data.issues",
     "check": "convsmith.api.check",
     "compare": "convsmith.api.compare",

@@ -1,11 +1,12 @@
 """Hints: what is allowed and rarely intended, apart from the checks of a brief."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from convsmith.briefs.structure import is_convolution, window_acts
 from convsmith.net.analysis import Analysis
-from convsmith.net.rows import Row
+from convsmith.net.rows import Location, Row
 
 _LANES = 8
 _BOTTLENECK = 4
@@ -13,11 +14,16 @@ _BOTTLENECK = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """A remark on one layer."""
+    """A remark on one layer.
+
+    Attributes:
+        location: The line of the user's file that makes the layer; None in the notation.
+    """
 
     topic: str
     layer: str
     what: str
+    location: Location | None = None
 
 
 def hints(analysis: Analysis) -> tuple[Hint, ...]:
@@ -41,6 +47,14 @@ def hints(analysis: Analysis) -> tuple[Hint, ...]:
     )
 
 
+def grouped(hints: Sequence[Hint]) -> Iterator[Hint]:
+    """Yield one hint for each topic: its first layer, with the number of the others."""
+    for _, group in groupby(hints, key=lambda hint: hint.topic):
+        first, *others = group
+        more = f" (and {len(others)} more)" if others else ""
+        yield replace(first, layer=f"{first.layer}{more}")
+
+
 def _padding_only(analysis: Analysis) -> Iterator[Hint]:
     """Layers whose input has a receptive field as large as the image: their window adds only padding.
 
@@ -58,6 +72,7 @@ def _padding_only(analysis: Analysis) -> Iterator[Hint]:
             yield Hint(
                 topic="beyond the image",
                 layer=_name(row),
+                location=_line(row),
                 what=f"the receptive field of its input is {field} already: its window adds only padding",
             )
 
@@ -70,6 +85,7 @@ def _lone_taps(rows: tuple[Row, ...]) -> Iterator[Hint]:
             yield Hint(
                 topic="one tap on the map",
                 layer=_name(row),
+                location=_line(row),
                 what=f"on a map of {size}, taps {max(row.dilation)} apart: all but one see only padding",
             )
 
@@ -83,6 +99,7 @@ def _bottlenecks(rows: tuple[Row, ...]) -> Iterator[Hint]:
             yield Hint(
                 topic="bottleneck",
                 layer=_name(row),
+                location=_line(row),
                 what=f"{values:,} values become {row.activations:,}, less than 1/{_BOTTLENECK} in one step",
             )
 
@@ -95,6 +112,7 @@ def _lanes(rows: tuple[Row, ...]) -> Iterator[Hint]:
             yield Hint(
                 topic="vector lanes",
                 layer=_name(row),
+                location=_line(row),
                 what=f"{width} channels take as long as {full}: processors compute {_LANES} or more at once",
             )
 
@@ -108,6 +126,7 @@ def _dropout_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
         yield Hint(
             topic="dropout before batch norm",
             layer=_name(rows[early[0]]),
+            location=_line(rows[early[0]]),
             what=f"{len(early)} of {len(drops)} dropouts change the variance that a later norm learns",
         )
 
@@ -120,9 +139,14 @@ def _bias_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
                 yield Hint(
                     topic="bias before batch norm",
                     layer=_name(source),
+                    location=_line(source),
                     what=f"the norm cancels its bias: {source.width[1]} parameters have no effect",
                 )
 
 
 def _name(row: Row) -> str:
     return f"{row.layer} ({row.name})" if row.layer and row.layer != row.name else row.name
+
+
+def _line(row: Row) -> Location | None:
+    return row.definition or row.location

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import convsmith
-from convsmith.cli import data, models, networks, runs
+from convsmith.cli import checks, data, models, networks, runs
 from convsmith.cli.output import print_text
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def print_help(context: typer.Context) -> None:
 COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": networks.recipes,
     "summary": networks.summary,
-    "check": networks.check,
+    "check": checks.check,
     "format": networks.format_,
     "preview": data.preview,
     "train": runs.train,

@@ -1,4 +1,4 @@
-"""Commands for networks: recipes, summary, check, format, draw, receptive-field, explain."""
+"""Commands for networks: recipes, summary, format, draw, receptive-field, explain."""
 
 import json
 from collections.abc import Callable
@@ -98,41 +98,6 @@ def summary(
         print_text("\n\n".join(tables.in_markdown(each.value, parts[each]()) for each in selected))
     else:
         print_text("\n\n".join(parts[each]() for each in selected))
-
-
-def check(
-    target: TargetArgument,
-    overrides: Overrides = None,
-    *,
-    brief: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="name or TOML file of a brief; by default the recipe's brief"),
-    ] = None,
-    input_shape: InputShape = None,
-    as_markdown: AsMarkdown = False,
-    as_json: AsJson = False,
-    trust_code: TrustCode = False,
-) -> None:
-    """Judge a network by a brief; exit with code 1 if a check fails."""
-    from convsmith.briefs.hints import hints
-    from convsmith.briefs.loader import load_brief
-    from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
-
-    model = resolve(target, overrides, input_shape, trust_code=trust_code)
-    print_module_notes(model)
-    checks = model.judge(load_brief(brief) if brief else None)
-    suggestions = hints(model.analysis)
-    if as_json:
-        print_text(json.dumps(verdict_record(checks, suggestions), indent=2))
-    elif as_markdown:
-        print_text(verdict_table(checks))
-    else:
-        for line in [*verdict_lines(checks), *hint_lines(suggestions)]:
-            print_text(line)
-        if not checks:
-            print_text(f"{model.name} has no brief: nothing to check; name one with --brief")
-    if any(each.verdict == "fail" for each in checks):
-        raise typer.Exit(1)
 
 
 def format_(net: Annotated[str, typer.Argument(metavar="NET", help="a network in notation")]) -> None:

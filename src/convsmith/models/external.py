@@ -21,6 +21,7 @@ from convsmith.models.run_model import RunModel
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
 from convsmith.modules.fitting import fit_weights
+from convsmith.modules.instance import loaded_instance
 from convsmith.modules.reference import parse_reference
 from convsmith.modules.weights import Weights, read_state_dict
 from convsmith.recipes.loader import from_table, load, load_data_config
@@ -43,14 +44,18 @@ _RUNTIME = ("train.device", "train.precision")
 _MAX_NAME, _MAX_CLASSES, _MAX_LETTERS = 60, 10, 40
 
 
-def external_recipe(arguments: ModelArguments) -> Recipe:
+def external_recipe(arguments: ModelArguments, module: nn.Module | None = None) -> Recipe:
     """Return the recipe of a run whose weights come from a file, which has no training.
+
+    Args:
+        arguments: With weights from a file.
+        module: An instance of the net, in place of the target.
 
     Raises:
         RecipeError: The target has weights of its own, the data are missing, or an override is invalid.
     """
     _check_overrides(arguments.overrides)
-    table = _base(arguments)
+    table = _base(arguments) if module is None else _base_of_instance(module)
     if arguments.data is not None:
         table["data"] = load_data_config(arguments.data).model_dump(mode="json", exclude_none=True)
     elif "data" not in table:
@@ -100,9 +105,14 @@ def _base(arguments: ModelArguments) -> dict[str, Any]:
     )
 
 
+def _base_of_instance(module: nn.Module) -> dict[str, Any]:
+    loaded = loaded_instance(module)
+    return {"name": _name(loaded.reference.name), "model": {"module": str(loaded.reference)}}
+
+
 @contextlib.contextmanager
 def external_run(
-    arguments: ModelArguments, runs: Path, *, refresh: bool = False
+    arguments: ModelArguments, runs: Path, *, refresh: bool = False, module: nn.Module | None = None
 ) -> Iterator[tuple[RunFolder, Session]]:
     """Make a run folder of weights that were trained elsewhere; it is removed if the block fails.
 
@@ -110,6 +120,7 @@ def external_run(
         arguments: With weights from a file.
         runs: The parent of the folder.
         refresh: Decode the images again, even if the cache has them.
+        module: An instance of the net, in place of the target.
 
     Raises:
         RecipeError: As `external_recipe`.
@@ -117,10 +128,10 @@ def external_run(
         ModuleError: The net cannot be loaded, or the weights do not fit it.
         DataError: The data set does not exist or cannot be read.
     """
-    recipe = external_recipe(arguments)
+    recipe = external_recipe(arguments, module)
     folders.check_destination(runs)
     weights = read_state_dict(str(arguments.weights))
-    architecture = architecture_of(recipe.model)
+    architecture = architecture_of(recipe.model, module)
     session = Session.load(
         recipe,
         architecture=architecture,
@@ -135,7 +146,7 @@ def external_run(
         folder = RunFolder.create(runs, recipe.name)
         try:
             with locks.lock_folder(folder.path):
-                _write(folder, session, net, record)
+                _write(folder, session, net, record, is_instance=module is not None)
                 yield folder, session
         except BaseException:
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -176,7 +187,9 @@ def log_evaluation(folder: RunFolder, evaluation: Evaluation) -> None:
             log(line)
 
 
-def _write(folder: RunFolder, session: Session, net: nn.Module, record: WeightsRecord) -> None:
+def _write(
+    folder: RunFolder, session: Session, net: nn.Module, record: WeightsRecord, *, is_instance: bool
+) -> None:
     folder.write_start(
         recipe=session.resolved_recipe,
         environment=Environment.current(),
@@ -184,7 +197,7 @@ def _write(folder: RunFolder, session: Session, net: nn.Module, record: WeightsR
         summary=session.summary(),
     )
     folder.write(record)
-    write_code(folder, session.architecture)
+    write_code(folder, session.architecture, is_instance=is_instance)
     folder.write_weights(net)
     folder.write_metrics(())
     log = LogFile(folder)

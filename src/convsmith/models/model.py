@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from convsmith.briefs.checks import Check
     from convsmith.briefs.metrics import RunMetrics
     from convsmith.briefs.schema import Brief
+    from convsmith.briefs.subject import Subject
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import ImageDataset, TrainingData
     from convsmith.evaluation.confidence import Confidence
@@ -85,16 +86,24 @@ class Model(ABC):
         """
         from convsmith.briefs.checks import judge
         from convsmith.briefs.schema import Brief
+
+        if brief is None:
+            brief = self.recipe.brief if self.recipe else Brief()
+        return judge(brief, self.subject(metrics))
+
+    def subject(self, metrics: "RunMetrics | None" = None) -> "Subject":
+        """Return what a brief judges of the model.
+
+        Args:
+            metrics: As in `judge`.
+        """
         from convsmith.briefs.subject import Subject
         from convsmith.recipes.fit import subject_of
 
-        recipe = self.recipe
-        if brief is None:
-            brief = recipe.brief if recipe else Brief()
         metrics = metrics or self.test_metrics
-        if recipe is None:
-            return judge(brief, Subject(analysis=self.analysis, metrics=metrics))
-        return judge(brief, subject_of(recipe, self.analysis, metrics))
+        if self.recipe is None:
+            return Subject(analysis=self.analysis, metrics=metrics)
+        return subject_of(self.recipe, self.analysis, metrics)
 
     def session(self) -> "Session":
         """Load the images of the model's recipe.

@@ -59,6 +59,17 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _from(original, _validated(table, _override(table, overrides)))
 
 
+def brief_name_of(name: str) -> str | None:
+    """Return the name of the brief that a recipe's own file names; None for one with fields of its own.
+
+    Example:
+        >>> brief_name_of("cifar10-sprint"), brief_name_of("cifar10-sprint-30s")
+        ('course-cifar10-relaxed', None)
+    """
+    brief = _read_table(name).get("brief")
+    return brief if isinstance(brief, str) else None
+
+
 def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return a recipe with overrides, as in `load`.
 

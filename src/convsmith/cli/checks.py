@@ -1,0 +1,193 @@
+"""Judge nets by briefs: check."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, TargetArgument, TrustCode
+from convsmith.cli.output import print_error, print_text
+from convsmith.errors import ConvsmithError, StoppedError
+from convsmith.system import files, paths
+
+if TYPE_CHECKING:
+    from convsmith.api.check import Judged
+    from convsmith.briefs.judgement import Judgement
+
+# A field of a recipe, or a setting, among nets: no name of a net begins so.
+_FIELD = re.compile(r"[A-Za-z_][\w.-]*\s*=")
+
+
+_More = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NET]... [KEY=VALUE]...",
+        help="more nets, such as the steps of a hand-in, and fields of the recipe, for example seed=3",
+    ),
+]
+_Brief = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="name or TOML file of a brief; by default the recipe's brief"),
+]
+_Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Evaluate these weights on the test images of the data, so that checks of the accuracy apply; "
+        "one file for each net.",
+    ),
+]
+_Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE|RECIPE", help="the data set of the weights, or for the shape of its images only"
+    ),
+]
+_Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as Markdown.")]
+_JUnit = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as JUnit XML.")]
+
+
+def check(
+    target: TargetArgument,
+    overrides: _More = None,
+    *,
+    brief: _Brief = None,
+    weights: _Weights = None,
+    data: _Data = None,
+    input_shape: InputShape = None,
+    report: _Report = None,
+    junit: _JUnit = None,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Judge networks by a brief; exit with code 1 if a check fails.
+
+    In GitHub Actions the verdicts are also annotations, and a table in the summary of the step.
+    """
+    from convsmith.modules.access import CodeAccess
+
+    names = [target, *(each for each in overrides or [] if not _FIELD.match(each))]
+    fields = [each for each in overrides or [] if _FIELD.match(each)]
+    _check_outputs([each for each in (report, junit) if each], [*names, *(weights or []), brief or ""])
+    judged = _judged(
+        names,
+        weights or [],
+        fields=fields,
+        brief=brief,
+        data=data,
+        input_shape=input_shape,
+        access=CodeAccess(trust=trust_code),
+    )
+    for note in judged.notes:
+        print_error(note)
+    if as_json:
+        _print_json(judged.judgements)
+    elif as_markdown:
+        _print_markdown(judged.judgements)
+    else:
+        _print_lines(judged.judgements)
+    _write_reports(judged.judgements, brief or "", report, junit)
+    _show_on_github(judged.judgements, to_output=not as_json and not as_markdown)
+    for error in judged.errors:
+        print_error(str(error))
+    if judged.errors:
+        raise typer.Exit(max(error.exit_code for error in judged.errors))
+    if not all(each.passed for each in judged.judgements):
+        raise typer.Exit(1)
+
+
+def _check_outputs(outputs: Sequence[Path], inputs: Sequence[str]) -> None:
+    """Raise FileError for an output that is an input, and for a folder that does not exist."""
+    from convsmith.models.resolve import model_files
+
+    paths.check_outputs(outputs, [path for each in inputs for path in model_files(each)])
+
+
+def _judged(
+    names: Sequence[str], weights: Sequence[str], fields: Sequence[str], **arguments: Any
+) -> "Judged":
+    """Judge nets; an error of the command itself, such as an unknown brief, is reported like one of a net."""
+    from convsmith.api.check import CheckOptions, Judged, judge_nets
+    from convsmith.briefs.judgement import Judgement
+
+    try:
+        return judge_nets(names, CheckOptions.of(fields, **arguments), weights)
+    except StoppedError:
+        raise
+    except ConvsmithError as error:
+        return Judged(judgements=(Judgement(name=names[0], error=error),), notes=())
+
+
+def _print_lines(judgements: "Sequence[Judgement]") -> None:
+    from convsmith.briefs.verdicts import hint_lines, verdict_lines
+
+    for number, each in enumerate(judgements):
+        if each.error:
+            continue
+        if len(judgements) > 1:
+            separator = "\n" if number else ""
+            print_text(f"{separator}{each.name}: {each.outcome}")
+        for remark in each.remarks:
+            print_text(remark)
+        for line in [*verdict_lines(each.checks), *hint_lines(each.hints)]:
+            print_text(line)
+        if not each.checks:
+            print_text(f"{each.name} has no brief: nothing to check; name one with --brief")
+
+
+def _print_json(judgements: "Sequence[Judgement]") -> None:
+    from convsmith.briefs.verdicts import verdict_record
+
+    records = [
+        {"name": each.name, **verdict_record(each.checks, each.hints)}
+        for each in judgements
+        if not each.error
+    ]
+    if len(judgements) == 1:
+        value: Any = records[0] if records else None
+    else:
+        value = {"passed": all(each.passed for each in judgements), "nets": records}
+    if value is not None:
+        print_text(json.dumps(value, indent=2))
+
+
+def _print_markdown(judgements: "Sequence[Judgement]") -> None:
+    from convsmith.briefs.markdown import markdown_report
+    from convsmith.briefs.verdicts import verdict_table
+
+    if len(judgements) == 1 and not judgements[0].error:
+        print_text(verdict_table(judgements[0].checks))
+    elif len(judgements) > 1:
+        print_text(markdown_report(judgements).removesuffix("\n"))
+
+
+def _write_reports(
+    judgements: "Sequence[Judgement]", brief: str, report: Path | None, junit: Path | None
+) -> None:
+    if report:
+        from convsmith.briefs.markdown import markdown_report
+
+        title = f"Checks by {brief}" if brief else "Checks"
+        files.write_text(report, markdown_report(judgements, title))
+    if junit:
+        from convsmith.briefs.junit import junit_xml
+
+        files.write_text(junit, junit_xml(judgements, brief))
+
+
+def _show_on_github(judgements: "Sequence[Judgement]", *, to_output: bool) -> None:
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    from convsmith.reports.github import annotations, append_summary
+
+    # The runner reads both streams; JSON and Markdown stay alone on standard output.
+    show = print_text if to_output else print_error
+    for line in annotations(judgements):
+        show(line)
+    if problem := append_summary(judgements):
+        print_error(problem)

@@ -1,0 +1,188 @@
+"""What a brief judges of whatever names a net: its analysis, and what is known of its training."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsmith.briefs.hints import hints
+from convsmith.briefs.judgement import Judgement
+from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
+from convsmith.briefs.verdicts import Verdicts
+from convsmith.errors import RecipeError
+from convsmith.models.resolve import locate, resolve
+from convsmith.modules.access import CodeAccess
+from convsmith.modules.definition import definition_of, definition_of_instance
+from convsmith.net.inputs import Inputs
+from convsmith.net.rows import Location
+from convsmith.text import percent
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from convsmith.models.arguments import ModelArguments
+    from convsmith.models.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedNet:
+    """A net for a brief.
+
+    Attributes:
+        name: The net as the user wrote it.
+        subject: What a brief judges.
+        brief: The net's own brief, that of its recipe; empty for others.
+        notes: What a user should know about a module of their own.
+        remarks: What was measured or chosen on the way, one sentence each.
+        definition: The line that defines the net.
+    """
+
+    name: str
+    subject: Subject
+    brief: Brief = field(default_factory=Brief)
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    definition: Location | None = None
+
+    def judgement(self, checks: Verdicts) -> Judgement:
+        """Return verdicts on the net with what else is known of it."""
+        analysis = self.subject.analysis
+        return Judgement(
+            name=self.name,
+            checks=checks,
+            hints=hints(analysis),
+            totals=analysis.totals_line(),
+            remarks=self.remarks,
+            definition=self.definition,
+        )
+
+
+def judged_model(model: "Model", name: str = "") -> JudgedNet:
+    """Return a resolved model for a brief."""
+    recipe = model.recipe
+    return JudgedNet(
+        name=name or model.reference or model.name,
+        subject=model.subject(),
+        brief=recipe.brief if recipe else Brief(),
+        notes=model.net_notes,
+        definition=definition_of(name),
+    )
+
+
+def judged_name(
+    name: str,
+    overrides: Sequence[str] = (),
+    *,
+    brief: Brief | None = None,
+    input_shape: Inputs | None = None,
+    data: str | None = None,
+    access: CodeAccess,
+) -> JudgedNet:
+    """Return the net of a name for a brief.
+
+    Args:
+        name: As `convsmith.models.resolve.resolve` takes it.
+        overrides: Fields of its recipe, or settings of a net in the notation.
+        brief: The brief; the data of the library's recipe for it are those of a net that has none.
+        input_shape: `(C, H, W)` of one image.
+        data: A data set, for the shape of its images.
+        access: Whether code that a run or a bundle holds may be run.
+
+    Raises:
+        ConvsmithError: As `resolve`.
+    """
+    remarks: tuple[str, ...] = ()
+    if input_shape is None and locate(name, "recipe").kind in {"module", "notation"}:
+        input_shape, remarks = _image_shape(data, brief)
+    elif data is not None:
+        raise RecipeError(
+            "the shape of the images is known already",
+            where=f"--data {data}",
+            fix="leave it out, or add --weights net.pth to evaluate weights on these data",
+        )
+    net = judged_model(resolve(name, overrides, input_shape, access=access), name)
+    return replace(net, remarks=remarks)
+
+
+def judged_instance(
+    module: "nn.Module", *, brief: Brief | None, input_shape: Inputs | None, data: str | None
+) -> JudgedNet:
+    """Return an instance of a module for a brief.
+
+    Raises:
+        RecipeError: The shape of an image is not known.
+        ModuleError: The forward pass fails.
+    """
+    from convsmith.net.inputs import inputs_of
+    from convsmith.tracing.trace import trace
+
+    remarks: tuple[str, ...] = ()
+    if input_shape is None:
+        input_shape, remarks = _image_shape(data, brief)
+    if input_shape is None:
+        raise RecipeError(
+            "the shape of an image is missing",
+            where="input_shape",
+            fix="for example input_shape=(3, 32, 32), or data='mnist'",
+        )
+    return JudgedNet(
+        name=type(module).__name__,
+        subject=Subject(analysis=trace(module, inputs_of(input_shape))),
+        remarks=remarks,
+        definition=definition_of_instance(module),
+    )
+
+
+def judged_weights(arguments: "ModelArguments", module: "nn.Module | None" = None) -> JudgedNet:
+    """Evaluate a net with weights from a file once on the test images, and return it for a brief.
+
+    Args:
+        arguments: With weights from a file.
+        module: An instance of the net, in place of the target.
+
+    Raises:
+        ConvsmithError: As `convsmith.models.external.external_run`.
+    """
+    from convsmith.briefs.metrics import RunMetrics
+    from convsmith.models.external import evaluation_notes, external_run
+    from convsmith.recipes.fit import subject_of
+    from convsmith.runs.evaluation import predict_test
+    from convsmith.runs.schema import WeightsRecord
+
+    with (
+        tempfile.TemporaryDirectory(prefix="convsmith-") as parent,
+        external_run(arguments, Path(parent), module=module) as (folder, session),
+    ):
+        metrics = predict_test(folder, session)
+        record = folder.read(WeightsRecord)
+    known = RunMetrics(accuracy=metrics.accuracy, calibration_error=metrics.calibration.ece)
+    count = f"{metrics.correct:,} of {metrics.total:,} test images ({session.data.identity})"
+    return JudgedNet(
+        name=arguments.target if module is None else type(module).__name__,
+        subject=subject_of(session.recipe, session.analysis, known),
+        brief=session.recipe.brief,
+        notes=session.architecture.notes,
+        remarks=(
+            f"{record.file}: {count} are classified correctly, {percent(metrics.accuracy)}",
+            *evaluation_notes(record, metrics.accuracy, len(session.data.class_names)),
+        ),
+        definition=definition_of(arguments.target) if module is None else definition_of_instance(module),
+    )
+
+
+def _image_shape(data: str | None, brief: Brief | None) -> tuple[Inputs | None, tuple[str, ...]]:
+    """Return the shape of the images of a data set, or of the library's recipe for a brief."""
+    from convsmith.data.dataset import dataset_info
+    from convsmith.recipes.brief_training import recipe_of_brief
+    from convsmith.recipes.loader import load_data_config
+
+    if data is not None:
+        return dataset_info(load_data_config(data)).image_shape, ()
+    recipe = None if brief is None else recipe_of_brief(brief)
+    if recipe is None:
+        return None, ()
+    shape = dataset_info(load_data_config(recipe)).image_shape
+    size = "x".join(map(str, shape))
+    return shape, (f"images of {size}, as in the recipe {recipe}, which is for this brief",)
