@@ -70,6 +70,7 @@ CASES = [
     ("C16:d2 C32:d4 / G F10", {"forbid": ["dilated"]}, "C16 C32 / G F10"),
     ("C16:s2 C32:s2 / G F10", {"forbid": ["strided"]}, "C16 C32 / G F10"),
     ("C16 +(C16 C16) +(C16) / G F10", {"forbid": ["residual"]}, None),
+    ("C16 +(C16 C16:anone):arelu / G F10", {"forbid": ["residual"]}, "C16 C16 C16:anone / G F10"),
     ("C16 / G F10", {"forbid": ["global-average-pooling"]}, "C16 / F10"),
     ("C16 / G F10", {"forbid": ["fully-connected"]}, "C16 / G P10"),
     ("C16 C16 / C32 / G F10", {"blocks": BlockPattern(count=3)}, "C16 / C16 / C32 / G F10"),

@@ -47,7 +47,7 @@ def layers(draw: st.DrawFn) -> str:
     if choice == 1:
         inner = " ".join(_convolution(draw, keep_size=True) for _ in range(draw(st.integers(1, 2))))
         times = f"*{draw(st.integers(2, 3))}" if draw(st.booleans()) else ""
-        return f"+({inner}){times}"
+        return f"+({inner}){draw(st.sampled_from(['', '', ':arelu', ':asilu']))}{times}"
     return _convolution(draw, keep_size=False)
 
 

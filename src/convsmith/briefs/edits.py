@@ -1,5 +1,6 @@
 """Single changes of a notation, as edits of its text."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -239,7 +240,7 @@ def without_residuals(net: Net) -> Iterator[Change]:
                 net.text[residual.position : net.text.index("(", residual.position) + 1],
                 "",
             ),
-            Edit(end, ")", ""),
+            Edit(end, f"){_sum_activation(net.text[end + 1 :])}", ""),
         )
 
 
@@ -266,6 +267,12 @@ def _residuals(items: Iterable[Item]) -> Iterator[Residual]:
             yield item
         if isinstance(item, Residual | Repeat):
             yield from _residuals(item.items)
+
+
+def _sum_activation(text: str) -> str:
+    """Return the activation of the sum of a residual, which `text` may begin with."""
+    match = re.match(r":a[a-z-]+", text)
+    return match[0] if match else ""
 
 
 def _closing(text: str, start: int) -> int:

@@ -217,9 +217,11 @@ def drop_residual(mutable: MutableNet, random: Random) -> Mutant | None:
     if not residuals:
         return None
     number, at, item = random.choice(residuals)
-    block = mutable.net.blocks[number]
+    block, items = mutable.net.blocks[number], item.items
+    if item.activation and isinstance(items[-1], Layer):
+        items = (*items[:-1], replace(items[-1], activation=item.activation))
     return (
-        _replace_block(mutable.net, number, (*block[:at], *item.items, *block[at + 1 :])),
+        _replace_block(mutable.net, number, (*block[:at], *items, *block[at + 1 :])),
         f"no skip connection over {item}",
     )
 
@@ -301,7 +303,7 @@ def _replace_in(items: tuple[Item, ...], path: Sequence[int], new: Sequence[Item
         group = items[at]
         assert isinstance(group, Residual)
         inner = _replace_in(group.items, inside, new)
-        new = (Residual(items=inner),) if inner else ()
+        new = (replace(group, items=inner),) if inner else ()
     return (*items[:at], *new, *items[at + 1 :])
 
 
@@ -324,6 +326,6 @@ def _unroll(items: Sequence[Item]) -> Iterator[Item]:
             for _ in range(item.times):
                 yield from _unroll(item.items)
         elif isinstance(item, Residual):
-            yield Residual(items=tuple(_unroll(item.items)))
+            yield replace(item, items=tuple(_unroll(item.items)))
         else:
             yield item

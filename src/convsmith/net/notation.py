@@ -2,7 +2,7 @@
 
     net      = block { "/" block }
     block    = item { item }
-    item     = ( layer | "(" block ")" | "+(" block ")" ) [ "*" times ]
+    item     = ( layer | "(" block ")" | "+(" block ")" [ ":a" value ] ) [ "*" times ]
     layer    = KIND [ number ] { ":" option value }
     value    = number, for o a decimal number, for a the name of an activation
 
@@ -98,7 +98,24 @@ class _Reader:
         if self.peek() != ")":
             raise self.error("this parenthesis is never closed", at=start, fix="close it with ')'")
         self.at += 1
-        return (Residual(items=inner, position=start),) if residual else inner
+        if not residual:
+            return inner
+        return (Residual(items=inner, activation=self.sum_activation(), position=start),)
+
+    def sum_activation(self) -> str:
+        """The activation of the sum of a residual, its only option."""
+        if self.char() != ":":
+            return ""
+        self.at += 1
+        if self.char() != "a":
+            raise self.error(
+                f"expected an option of a residual, found {_quoted(self.char())}",
+                fix="a residual takes a (activation), which follows the sum: +(C16 C16:anone):arelu",
+            )
+        self.at += 1
+        name = self.activation()
+        self.layer_end()
+        return "" if name == "none" else name
 
     def layer(self) -> Layer:
         start = self.at

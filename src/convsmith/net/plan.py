@@ -128,12 +128,19 @@ class _Planner:
                 case Layer():
                     more = self.layer(item, shape, prefix)
                 case Residual():
-                    more = (self.branch(item, shape, prefix),)
+                    more = self.residual(item, shape, prefix)
                 case Repeat():
                     more = self.steps(item.items * item.times, shape, prefix)
             steps += more
             shape = steps[-1].out_shape
         return steps
+
+    def residual(self, item: Residual, shape: Shape, prefix: str) -> tuple[Step, ...]:
+        branch = self.branch(item, shape, prefix)
+        if not item.activation:
+            return (branch,)
+        activation = ACTIVATIONS[item.activation](in_shape=branch.out_shape, out_shape=branch.out_shape)
+        return (branch, self.place(activation, str(item), prefix))
 
     def branch(self, item: Residual, shape: Shape, prefix: str) -> Branch:
         name = self.name("residual", prefix)

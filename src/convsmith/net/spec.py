@@ -8,13 +8,18 @@ from convsmith.net.layers.layer import Layer
 
 @dataclass(frozen=True, kw_only=True)
 class Residual:
-    """`+( ... )`: the input plus the output of the layers; the input is projected if the shapes differ."""
+    """`+( ... )`: the input plus the output of the layers; the input is projected if the shapes differ.
+
+    Attributes:
+        activation: That of the sum, `:arelu`; empty for none.
+    """
 
     items: tuple["Item", ...]
+    activation: str = ""
     position: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
-        return f"+({text_of(self.items)})"
+        return f"+({text_of(self.items)}){f':a{self.activation}' if self.activation else ''}"
 
 
 @dataclass(frozen=True, kw_only=True)
