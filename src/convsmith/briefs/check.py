@@ -41,6 +41,8 @@ def check(
     required: str,
     fix: Callable[[], str],
     row: Row | None = None,
+    layer: str = "",
+    location: Location | None = None,
 ) -> Check:
     """Return a check that passes or fails.
 
@@ -51,6 +53,8 @@ def check(
         required: The required one.
         fix: Returns how to pass it.
         row: The operation that a failure is about.
+        layer: Its path, if there is no row.
+        location: Its line, if there is no row.
     """
     if passed:
         return Check(title=title, verdict="pass", actual=actual, required=required)
@@ -59,8 +63,8 @@ def check(
         verdict="fail",
         actual=actual,
         required=required,
-        layer=(row.layer or row.name) if row else "",
-        location=(row.definition or row.location) if row else None,
+        layer=(row.layer or row.name) if row else layer,
+        location=(row.definition or row.location) if row else location,
         remedy=fix,
     )
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from convsmith.briefs.bounds import Bound, nearest
 from convsmith.briefs.structure import LAYER_KINDS, LayerKind, is_convolution
 from convsmith.net.analysis import Analysis
 from convsmith.net.effects import is_dropout, joins_two_paths
@@ -34,7 +35,7 @@ _CLASSES: dict[LayerKind, re.Pattern[str]] = {
 }
 _AVERAGE_POOL = re.compile(r"AvgPool[123]d|AdaptiveAvgPool[123]d")
 _GLOBAL_MAXIMUM = re.compile(r"AdaptiveMaxPool[123]d|MaxPool[123]d|amax")
-_NORMS = ("batch-norm", "group-norm", "layer-norm", "instance-norm")
+_NORMS: tuple[LayerKind, ...] = ("batch-norm", "group-norm", "layer-norm", "instance-norm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,15 @@ class Finding:
         return f"{self}: {self.fix}"
 
 
-def without_effect(analysis: Analysis, kind: LayerKind) -> tuple[Finding, ...]:
+def without_effect(
+    analysis: Analysis, kind: LayerKind, *, dropout: Bound | None = None
+) -> tuple[Finding, ...]:
     """Return the layers that seem to be of a kind and do not count, the likeliest first.
+
+    Args:
+        analysis: That of the net.
+        kind: What the layers seem to be.
+        dropout: The probabilities that a dropout may have.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze_notation
@@ -79,9 +87,10 @@ def without_effect(analysis: Analysis, kind: LayerKind) -> tuple[Finding, ...]:
     rows = analysis.rows
     rule = LAYER_KINDS[kind]
     named = _CLASSES.get(kind)
+    idle = [each for each in analysis.idle if named and named.fullmatch(each.operation)]
     findings = [
-        *(_of_row(row, kind) for row in rule.find(rows) if row.inactive or not rule.acts(row)),
-        *(_of_idle(analysis, each, kind) for each in analysis.idle if named and named.fullmatch(each.operation)),
+        *(_of_row(row, kind, dropout) for row in rule.find(rows) if row.inactive or not rule.acts(row)),
+        *(_of_idle(analysis, each, kind) for each in idle),
         *_similar(rows, kind),
     ]
     return tuple({(each.layer, each.location): each for each in reversed(findings)}.values())[::-1]
@@ -154,8 +163,8 @@ def listed(findings: Sequence[Finding]) -> str:
     return "; ".join(map(str, findings[:_SHOWN])) + (f"; and {rest} more" if rest > 0 else "")
 
 
-def _of_row(row: Row, kind: LayerKind) -> Finding:
-    what, fix = _words(row, kind)
+def _of_row(row: Row, kind: LayerKind, dropout: Bound | None = None) -> Finding:
+    what, fix = _words(row, kind, dropout)
     return Finding(
         layer=row.name if row.location or row.definition else row.layer or row.name,
         location=row.definition or row.location,
@@ -164,12 +173,12 @@ def _of_row(row: Row, kind: LayerKind) -> Finding:
     )
 
 
-def _words(row: Row, kind: LayerKind) -> tuple[str, str]:
+def _words(row: Row, kind: LayerKind, dropout: Bound | None) -> tuple[str, str]:
     """Return what is wrong with a row, and the fix."""
     if row.inactive == UNUSED:
         return "is called, and its result is unused", f"use what it returns: x = self.{row.name}(x)"
     if is_dropout(row):
-        return _dropout_words(row)
+        return _dropout_words(row, 0.1 if dropout is None else nearest(0.1, dropout))
     window = "x".join(map(str, row.kernel or ()))
     size = "x".join(map(str, row.in_shape[1:]))
     if row.kernel and set(row.kernel) == {1} and "Pool" in row.operation:
@@ -181,9 +190,9 @@ def _words(row: Row, kind: LayerKind) -> tuple[str, str]:
     return f"has no effect: {row.inactive or 'one position of the map is in its window'}", "leave it out"
 
 
-def _dropout_words(row: Row) -> tuple[str, str]:
+def _dropout_words(row: Row, probability: float) -> tuple[str, str]:
     if row.probability in {0, 1}:
-        return f"has p = {row.probability:g}", "give it p = 0.1"
+        return f"has p = {row.probability:g}", f"give it p = {probability:g}"
     if row.definition:
         return "is off in training too", "let train() reach it, without .eval()"
     return "is off in training too", "pass training=self.training"
@@ -211,7 +220,7 @@ def _without_norm(rows: Sequence[Row], layer: IdleLayer) -> str:
     normed = {
         source
         for row in rows
-        if any(pattern.fullmatch(row.operation) for pattern in map(_CLASSES.__getitem__, _NORMS))
+        if any(_CLASSES[kind].fullmatch(row.operation) for kind in _NORMS)
         for source in row.sources
     }
     free = [

@@ -17,9 +17,9 @@ from convsmith.briefs.structure import (
     NormKind,
     blocks,
     count_kind,
-    is_dropout,
 )
 from convsmith.net.analysis import Analysis
+from convsmith.net.effects import is_dropout
 from convsmith.net.arithmetic import SpecAnalysis
 
 _INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))

@@ -5,6 +5,7 @@ from functools import partial
 
 from convsmith.briefs.bounds import Bound, bound_text, ends, within
 from convsmith.briefs.check import Check, check, unknown
+from convsmith.briefs.effects import listed, without_effect
 from convsmith.briefs.fixes import Fixes
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.maps import map_row
@@ -16,11 +17,12 @@ from convsmith.briefs.structure import (
     NormKind,
     count_kind,
     is_active,
-    is_dropout,
     norm_kind,
 )
 from convsmith.codegen import number
 from convsmith.net.analysis import Analysis
+from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.net.effects import is_dropout
 from convsmith.net.rows import Row
 from convsmith.text import plural
 
@@ -28,7 +30,7 @@ from convsmith.text import plural
 def layer_checks(brief: Requirements, analysis: Analysis, fixes: Fixes) -> Iterator[Check]:
     """Check the layers of a net against a brief."""
     for rule in brief.require:
-        yield _required(rule, analysis, fixes)
+        yield _required(rule, analysis, fixes, brief.dropout)
     for kind in brief.forbid:
         rows = _active(analysis, kind)
         yield check(
@@ -49,18 +51,26 @@ def layer_checks(brief: Requirements, analysis: Analysis, fixes: Fixes) -> Itera
         yield _map_size(brief.min_map_size, analysis)
 
 
-def _required(rule: KindRule, analysis: Analysis, fixes: Fixes) -> Check:
+def _required(rule: KindRule, analysis: Analysis, fixes: Fixes, dropout: Bound | None) -> Check:
     count = sum(count_kind(analysis.rows, kind) for kind in rule.kinds)
-    idle = [row for kind in rule.kinds for row in _idle(analysis, kind)]
-    reasons = ", ".join(dict.fromkeys(row.inactive for row in idle if row.inactive))
-    reason = f" ({reasons})" if reasons else ""
+    findings = [each for kind in rule.kinds for each in without_effect(analysis, kind, dropout=dropout)]
+    first = findings[0] if findings and count < rule.least else None
+
+    def fix() -> str:
+        # The notation has a smallest change of its own.
+        if first is None or isinstance(analysis, SpecAnalysis):
+            return fixes.with_kinds(rule.title, rule)
+        return f"{first.layer}: {first.fix}"
+
     return check(
         rule.title,
         passed=not rule.excess(count),
-        actual=plural(count, "layer") + (f", and {len(idle)} without effect{reason}" if idle else ""),
+        actual=plural(count, "layer")
+        + (f", and {len(findings)} without effect: {listed(findings)}" if findings else ""),
         required=rule.requirement,
-        fix=partial(fixes.with_kinds, rule.title, rule),
-        row=idle[0] if idle else None,
+        fix=fix,
+        layer=first.layer if first else "",
+        location=first.location if first else None,
     )
 
 
@@ -146,8 +156,3 @@ def _map_size(least: int, analysis: Analysis) -> Check:
 def _active(analysis: Analysis, kind: LayerKind) -> list[Row]:
     rule = LAYER_KINDS[kind]
     return [row for row in rule.find(analysis.rows) if is_active(row) and rule.acts(row)]
-
-
-def _idle(analysis: Analysis, kind: LayerKind) -> list[Row]:
-    rule = LAYER_KINDS[kind]
-    return [row for row in rule.find(analysis.rows) if not (is_active(row) and rule.acts(row))]

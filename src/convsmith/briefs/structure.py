@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from convsmith.net.effects import joins_two_paths
+from convsmith.net.effects import is_dropout, joins_two_paths
 from convsmith.net.rows import Row, Shape
 
 LayerKind = Literal[
@@ -38,7 +38,6 @@ NORM_LAYERS: dict[NormKind, LayerKind] = {
 
 _CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
 _AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
-_DROPOUT = re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?")
 _BATCH_NORM, _INSTANCE_NORM = re.compile(r"(Sync)?BatchNorm([123]d)?"), re.compile(r"InstanceNorm[123]d")
 _MAX_POOL = re.compile(r"(Adaptive|Fractional)?MaxPool[123]d|fractional max pool[23]d|amax")
 
@@ -145,10 +144,6 @@ def is_pointwise(row: Row) -> bool:
     return is_convolution(row) and row.groups == 1 and set(row.kernel) == {1}
 
 
-def is_dropout(row: Row) -> bool:
-    return _DROPOUT.fullmatch(row.operation) is not None
-
-
 def norm_kind(row: Row) -> NormKind | None:
     """Return the kind of a norm, None for other operations: a group norm with one group is a layer norm."""
     if _BATCH_NORM.fullmatch(row.operation):
@@ -231,6 +226,13 @@ def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
     )
 
 
+def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
+    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
+    return lambda rows: [
+        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
+    ]
+
+
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "depthwise-separable": LayerKindRule(
         find=lambda rows: [rows[depthwise] for depthwise, _ in separable_pairs(rows)],
@@ -299,7 +301,6 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "instance-norm": _norm_rule("instance", "InstanceNorm2d(channels, affine=True)"),
     "dropout": LayerKindRule(
         find=_rows(is_dropout),
-        acts=lambda row: row.probability != 0,
         adding="add a Dropout(0.05) after the activations",
         replacing="remove the Dropout layers",
     ),
