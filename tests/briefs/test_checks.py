@@ -239,7 +239,10 @@ def test_a_limit_is_shown_in_full() -> None:
 def test_a_dilation_beyond_the_map_does_not_pass_and_gets_a_fix() -> None:
     net = analysis_of("C16 C16:d40 / G F10")
     (check,) = judge(Brief.model_validate({"require": ["dilated"]}), Subject(analysis=net))
-    assert (check.verdict, check.actual) == ("fail", "0 layers, and 1 without effect")
+    assert (check.verdict, check.actual) == (
+        "fail",
+        "0 layers, and 1 without effect: C16:d40 has no effect: one position of the map is in its window",
+    )
     assert check.fix == "change C16:d40 to C16:d8 at character 5"
 
 

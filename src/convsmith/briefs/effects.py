@@ -109,7 +109,7 @@ def hidden_tensors(analysis: Analysis) -> tuple[Finding, ...]:
         >>> net.table = torch.randn(64, 10)
         >>> net.forward = lambda x: x.flatten(1) @ net.table
         >>> [str(each) for each in hidden_tensors(trace(net, (1, 8, 8)))]
-        ['table hides 640 values']
+        ['net.table hides 640 values']
     """
     hidden = analysis.hidden if sum(each.size for each in analysis.hidden) > HIDDEN_LIMIT else ()
     findings = [

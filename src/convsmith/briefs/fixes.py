@@ -19,8 +19,8 @@ from convsmith.briefs.structure import (
     count_kind,
 )
 from convsmith.net.analysis import Analysis
-from convsmith.net.effects import is_dropout
 from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.net.effects import is_dropout
 
 _INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))
 

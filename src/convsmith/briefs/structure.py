@@ -226,13 +226,6 @@ def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
     )
 
 
-def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
-    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
-    return lambda rows: [
-        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
-    ]
-
-
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "depthwise-separable": LayerKindRule(
         find=lambda rows: [rows[depthwise] for depthwise, _ in separable_pairs(rows)],

@@ -165,7 +165,7 @@ def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, value.__func__
     elif isinstance(value, FunctionType):
         yield from _referred(inspect.unwrap(value), name)
-    elif not isinstance(value, nn.Module | ModuleType | type) and hasattr(value, "__dict__"):
+    elif not isinstance(value, ModuleType | type) and hasattr(value, "__dict__"):
         yield from ((f"{name}.{key}", each) for key, each in vars(value).items())
 
 
