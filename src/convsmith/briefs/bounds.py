@@ -17,15 +17,15 @@ def _bound(value: Any, *, whole: bool, least: float, most: float | None = None) 
         ValueError: It is neither, its ends are in the wrong order, or one is out of range.
     """
     kind = "a whole number" if whole else "a number"
+    limits = f"of {number(least)} or more" if most is None else f"from {number(least)} to {number(most)}"
     ends = tuple(value) if isinstance(value, list | tuple) else (value, value)
-    if len(ends) != 2 or not all(_is_number(end, whole=whole) for end in ends):
-        raise ValueError(f"found {value!r}, expected {kind}, or [low, high]")
-    low, high = ends
-    if low > high:
-        raise ValueError(f"found [{number(low)}, {number(high)}], expected [low, high] with low <= high")
-    if low < least or (most is not None and high > most):
-        limits = f"at least {number(least)}" if most is None else f"{number(least)} to {number(most)}"
-        raise ValueError(f"found {bound_text(value)}, expected {limits}")
+    if (
+        len(ends) != 2
+        or not all(_is_number(end, whole=whole) for end in ends)
+        or not least <= ends[0] <= ends[1]
+        or (most is not None and ends[1] > most)
+    ):
+        raise ValueError(f"found {value!r}: write {kind} {limits}, or [low, high] with low <= high")
     return ends if isinstance(value, list | tuple) else value
 
 

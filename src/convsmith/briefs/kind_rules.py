@@ -31,13 +31,13 @@ class KindRule(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_file(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "kinds" not in value:
+        if isinstance(value, dict) and not isinstance(value.get("kinds"), tuple):
             if unexpected := value.keys() - {"kind", "count"}:
                 raise ValueError(f"unknown field {min(unexpected)!r}; a kind has kind and count")
             if "kind" not in value:
                 raise ValueError('a table of a kind names it: { kind = "dropout", count = [1, 9] }')
             value = {"kinds": _kinds(value["kind"]), **{k: v for k, v in value.items() if k == "count"}}
-        elif not isinstance(value, dict):
+        elif not isinstance(value, dict | cls):
             value = {"kinds": _kinds(value)}
         return value
 

@@ -89,7 +89,7 @@ def count_kind(rows: Sequence[Row], kind: LayerKind) -> int:
 
 
 def is_active(row: Row) -> bool:
-    """Whether the operation has an effect on the output of the net, as far as its row says."""
+    """Whether the operation has an effect on the output of the net."""
     return not row.inactive
 
 
@@ -211,19 +211,19 @@ def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]
     return lambda rows: list(filter(matches, rows))
 
 
-def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
-    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
-    return lambda rows: [
-        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
-    ]
-
-
 def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
     return LayerKindRule(
         find=_rows(lambda row: norm_kind(row) == kind),
         adding=f"put {layer} after each convolution, in place of other norms",
         replacing=f"replace each {kind} norm by one of another kind",
     )
+
+
+def _joins(operation: str) -> Callable[[Sequence[Row]], list[Row]]:
+    """Return a function that finds the joins of different paths: `x + x` and `x + 1` are none."""
+    return lambda rows: [
+        row for index, row in enumerate(rows) if row.operation == operation and joins_two_paths(rows, index)
+    ]
 
 
 LAYER_KINDS: dict[LayerKind, LayerKindRule] = {

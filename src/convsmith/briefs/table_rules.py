@@ -33,9 +33,13 @@ class TableRule(BaseModel):
     def _from_file(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
-        if isinstance(value, dict) and "limits" not in value:
+        is_table = isinstance(value, dict) and isinstance(value.get("name"), str)
+        if not (is_table or isinstance(value, cls)):
+            example = f'{{ name = "{next(iter(cls.tables))}" }}'
+            raise ValueError(f"write the name of the {cls.noun}, or a table with it, as {example}")
+        if is_table and not isinstance(value.get("limits"), dict):
             return {
-                "name": value.get("name"),
+                "name": value["name"],
                 "limits": {key: each for key, each in value.items() if key != "name"},
             }
         return value

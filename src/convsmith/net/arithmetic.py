@@ -9,6 +9,7 @@ from fractions import Fraction
 from convsmith.net import coverage
 from convsmith.net.analysis import Analysis
 from convsmith.net.effects import with_effects
+from convsmith.net.layers.activations import Dropout
 from convsmith.net.layers.operation import Operation
 from convsmith.net.notation import parse
 from convsmith.net.plan import Branch, Plan, Step, plan
@@ -160,7 +161,7 @@ def _row(operation: Operation, source: int, in_field: ReceptiveField, out_field:
         in_field=in_field,
         out_field=out_field,
         notes=operation.notes,
-        probability=operation.dropped,
+        probability=operation.probability if isinstance(operation, Dropout) else None,
     )
 
 

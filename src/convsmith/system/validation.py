@@ -92,7 +92,8 @@ def suggest_field(name: str, model: type[BaseModel], siblings: Sequence[str] = (
     paths = [path for path in field_paths(model) if path.rpartition(".")[0] != place]
     elsewhere = {path.rpartition(".")[2] for path in paths}
     here = suggest(last, siblings)
-    if last not in elsewhere:
+    number = {f"{last}s", last.removesuffix("s")} & set(siblings)
+    if last not in elsewhere or number:
         if here.startswith("did you mean"):
             return here
         other = suggest(last, elsewhere)

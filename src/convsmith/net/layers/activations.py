@@ -46,9 +46,5 @@ class Dropout(Operation):
 
     probability: float
 
-    @property
-    def dropped(self) -> float:
-        return self.probability
-
     def arguments(self) -> Arguments:
         return (self.probability,), {}

@@ -72,11 +72,6 @@ class Operation:
     def window(self) -> Window:
         return Window()
 
-    @property
-    def dropped(self) -> float | None:
-        """The share of the values that are set to zero in training; None if it is no dropout."""
-        return None
-
     def receptive_field(self, field: ReceptiveField) -> ReceptiveField:
         """Return the receptive field of the outputs, given that of the inputs."""
         return field
