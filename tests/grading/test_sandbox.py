@@ -178,8 +178,7 @@ def test_no_connection_and_no_other_files(protection: Protection, tmp_path: Path
     other = tmp_path / "other.py"
     other.write_text("theirs", encoding="utf-8")
     other.chmod(0o666)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    tmp_path.chmod(0o755)
     attempts = (
         "import os, socket\n"
         "def attempt(action):\n"
@@ -214,8 +213,7 @@ def test_named_folders_can_be_read_and_not_written(protection: Protection, tmp_p
     if not protection.no_reading:
         pytest.skip("this system hides no files")
     (tmp_path / "images").write_text("data", encoding="utf-8")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    tmp_path.chmod(0o755)
     code = f"print(open('{tmp_path}/images').read())\nopen('{tmp_path}/images', 'a')"
     with Sandbox(protection.isolation) as sandbox:
         outcome = sandbox.run([sys.executable, "-P", "-c", code], TINY, readable=[tmp_path])
