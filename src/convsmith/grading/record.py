@@ -52,6 +52,8 @@ class Request(_Part):
         train: Whether the net is trained anew by the rules of the brief; this needs data.
         recipe: The fields of the recipe that it is trained by; None chooses by the data.
         seed: Of the training.
+        seal: A secret that a record repeats. The process keeps it from the files of the submission as well
+            as one process can.
     """
 
     submission: str
@@ -64,6 +66,7 @@ class Request(_Part):
     train: bool = False
     recipe: dict[str, Any] | None = None
     seed: int = 0
+    seal: Name = ""
 
 
 class NetRecord(_Part):
@@ -258,8 +261,10 @@ class SubmissionRecord(_Part):
         claims: What its README, logs and notebook outputs say.
         curve: Accuracies by epoch that a log or a notebook shows, if it was not trained anew.
         notes: What a reader should know, one sentence each.
-        outcome: How the process ended: "ok", "crash", "time", "memory", "files", "processes", "output".
+        outcome: How the process ended: "ok", "crash", "time", "memory", "files", "processes", "output",
+            "no record", "not started".
         seconds: Of the process.
+        seal: That of the request; empty in records that are kept.
     """
 
     submission: Name
@@ -274,6 +279,7 @@ class SubmissionRecord(_Part):
     notes: tuple[Text, ...] = ()
     outcome: Name = "ok"
     seconds: float = 0
+    seal: Name = ""
 
     @property
     def checks(self) -> tuple[CheckRecord, ...]:

@@ -18,9 +18,13 @@ def main(arguments: list[str]) -> int:
     """Read the request, judge the submission, and write its record."""
     request_file, record_file = map(Path, arguments)
     request = Request.model_validate_json(reading.read_bytes(request_file))
+    # A file that a submission writes in place of the record does not have the seal.
+    request_file.unlink()
+    seal, request = request.seal, request.model_copy(update={"seal": ""})
     start = time.monotonic()
     record = judged(request)
-    record = record.model_copy(update={"seconds": round(time.monotonic() - start, 2)})
+    seconds = round(time.monotonic() - start, 2)
+    record = record.model_copy(update={"seconds": seconds, "seal": seal})
     files.write_text(record_file, record.model_dump_json())
     return 0
 
