@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from convsmith.api.export import export_bundle as export_bundle
     from convsmith.api.export import export_onnx as export_onnx
     from convsmith.api.format import format_net as format_net
+    from convsmith.api.grade import Grades as Grades
+    from convsmith.api.grade import grade as grade
     from convsmith.api.lr_find import lr_find as lr_find
     from convsmith.api.predict import load as load
     from convsmith.api.predict import predict as predict
@@ -76,6 +78,7 @@ _MODULES = {
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",
+    "Grades": "convsmith.api.grade",
     "Input": "convsmith.net.inputs",
     "Model": "convsmith.models.model",
     "NetSettings": "convsmith.net.settings",
@@ -101,6 +104,7 @@ _MODULES = {
     "export_bundle": "convsmith.api.export",
     "export_onnx": "convsmith.api.export",
     "format_net": "convsmith.api.format",
+    "grade": "convsmith.api.grade",
     "list_recipes": "convsmith.api.recipes",
     "load": "convsmith.api.predict",
     "load_recipe": "convsmith.api.recipes",

@@ -125,6 +125,7 @@ def _interrupted(number: int, arguments: list[str]) -> int:
         "train": "; if a run folder exists, `convsmith resume RUN` continues it",
         "resume": "; the same command continues",
         "search": "; the same command continues",
+        "grade": "; with --resume the same command continues",
     }
     print_error(f"interrupted{kept.get(arguments[0] if arguments else '', '')}")
     # The exit code that shells give to a process ended by a signal.

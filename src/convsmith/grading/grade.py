@@ -18,7 +18,7 @@ from convsmith.errors import ConvsmithError, DataError, FileError
 from convsmith.grading import images
 from convsmith.grading.outcome import Limits, Outcome
 from convsmith.grading.private_copy import PrivateCopy, copy_submission
-from convsmith.grading.protection import Protection, detect
+from convsmith.grading.protection import Protection
 from convsmith.grading.record import Request, SubmissionRecord, read_record
 from convsmith.grading.sandbox import Keepers, Sandbox
 from convsmith.grading.store import RecordStore, key_of
@@ -28,6 +28,8 @@ from convsmith.system import progress
 from convsmith.text import one_line
 
 TRAINING_TIME = 3600.0
+# Begins the names of folders with code that was handed out; no file system has such a name.
+STARTER = "/starter code"
 _REQUEST = "REQUEST.json"
 _FIXES = {
     "time": "look at its code, or allow more: --time",
@@ -61,18 +63,18 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grades:
+class ClassRecords:
     """The records of a class in the order of its submissions.
 
     Attributes:
         records: One for each submission.
-        protection: What held back the submissions.
+        starters: Of the code that was handed out.
         notes: What a teacher should know, one sentence each.
-        judged: How many were judged now; the others' records are of earlier.
+        judged: How many were judged now; the other records are of an earlier grading.
     """
 
     records: tuple[SubmissionRecord, ...]
-    protection: Protection
+    starters: tuple[SubmissionRecord, ...] = ()
     notes: tuple[str, ...] = ()
     judged: int = 0
 
@@ -108,12 +110,13 @@ def grade_class(
     submissions: Submissions,
     brief: Brief,
     recipe: Recipe,
-    out: Path,
+    folder: Path,
     settings: Settings,
     *,
+    protection: Protection,
     on_record: Callable[[SubmissionRecord], None] | None = None,
-) -> Grades:
-    """Judge the submissions of a class that have no record in `out` yet.
+) -> ClassRecords:
+    """Judge the submissions of a class that have no record in `folder` yet.
 
     Whatever happens to one submission is in its own record. If the block is interrupted, all processes end,
     and the records that are complete stay.
@@ -122,8 +125,9 @@ def grade_class(
         submissions: Of `find_submissions`.
         brief: The rules.
         recipe: Its data are the images; with `settings.train` also how nets are trained.
-        out: The folder of the records.
+        folder: Of the records.
         settings: Limits and more.
+        protection: Of `protection.detect`.
         on_record: Called with each record when it is complete, in any order.
 
     Raises:
@@ -131,8 +135,7 @@ def grade_class(
         FileError: The folder is not writable.
     """
     todo = submissions.submissions
-    store = RecordStore(out / "records", [each.name for each in todo])
-    protection = detect()
+    store = RecordStore(folder, [each.name for each in todo])
     notes = list(submissions.notes)
     with _scratch() as scratch:
         data, info, fingerprint = _prepare(recipe, scratch / "images", settings, notes)
@@ -153,9 +156,13 @@ def grade_class(
             scratch=scratch,
         )
         results = _run(todo, shared, on_record)
-    records = tuple(results[each.name][0] for each in todo)
-    judged = sum(is_new for _, is_new in results.values())
-    return Grades(records=records, protection=protection, notes=tuple(notes), judged=judged)
+    records = [results[each.name][0] for each in todo]
+    return ClassRecords(
+        records=tuple(each for each in records if not each.submission.startswith(STARTER)),
+        starters=tuple(each for each in records if each.submission.startswith(STARTER)),
+        notes=tuple(notes),
+        judged=sum(is_new for _, is_new in results.values()),
+    )
 
 
 @contextmanager
