@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from convsmith.briefs.schema import Brief
-from convsmith.errors import RecipeError, suggest
+from convsmith.data.augment.assignment_names import current_names
+from convsmith.errors import Problem, RecipeError, suggest
 from convsmith.system import reading
 from convsmith.system.unset import without_unset
 from convsmith.system.validation import problems_of
@@ -67,7 +68,16 @@ def load_brief(name: str) -> Brief:
         >>> load_brief("course-cifar10").min_receptive_field
         45
     """
+    table = brief_table(name)
+    problems: list[Problem] = []
+    if "augmentations" in table:
+        table["augmentations"], problems = current_names(
+            table["augmentations"], where="augmentations", limits=True
+        )
     try:
-        return Brief.model_validate(without_unset(brief_table(name), Brief))
+        brief = Brief.model_validate(without_unset(table, Brief))
     except ValidationError as error:
-        raise RecipeError.of(problems_of(error, Brief)) from error
+        raise RecipeError.of([*problems, *problems_of(error, Brief)]) from error
+    if problems:
+        raise RecipeError.of(problems)
+    return brief

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from convsmith.briefs.loader import brief_table
+from convsmith.data.augment.assignment_names import current_names
 from convsmith.data.config import DataConfig
 from convsmith.errors import NotationError, Problem, RecipeError, suggest
 from convsmith.net.notation import parse
@@ -110,7 +111,7 @@ def _from(original: dict[str, Any], recipe: Recipe) -> Recipe:
 
 def _validated(table: dict[str, Any], problems: list[Problem]) -> Recipe:
     """Validate a table; raise RecipeError with these and all further problems."""
-    problems += _notation_problems(table)
+    problems += _notation_problems(table) + _names_of_assignments(table)
     recipe = None
     try:
         recipe = Recipe.model_validate(table)
@@ -360,6 +361,18 @@ def _invalid_key(key: str, part: str, container: Any) -> Problem:
 def _two_nets() -> Problem:
     what = "a recipe has one net, found two: model.net, in the notation, and model.module"
     return Problem(what=what, where="model", fix="remove one of them")
+
+
+def _names_of_assignments(table: dict[str, Any]) -> list[Problem]:
+    """Put the names of today in place of those of albumentations 1.x, and return a problem for each."""
+    problems: list[Problem] = []
+    for outer, inner, limits in (("augment", "transforms", False), ("brief", "augmentations", True)):
+        if isinstance(table.get(outer), dict) and inner in table[outer]:
+            where = f"{outer}.{inner}"
+            named, found = current_names(table[outer][inner], where=where, limits=limits)
+            table[outer] = {**table[outer], inner: named}
+            problems += found
+    return problems
 
 
 def _notation_problems(table: Mapping[str, Any]) -> list[Problem]:
