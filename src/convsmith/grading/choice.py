@@ -44,11 +44,12 @@ def choose(
         weights: References of the nets that the submission's files of weights fit.
         passes: Whether a net passes the checks that need no training.
     """
-    groups = _groups([each for each in candidates if each.fits])
-    if not groups:
+    fitting = [each for each in candidates if each.fits]
+    if not fitting:
         return _none(candidates)
     if several:
-        return _steps(groups)
+        return _steps(fitting)
+    groups = _groups(fitting)
     if len(groups) == 1:
         return Choice(nets=(_best(groups[0]),), reason="the only net that fits")
     named = set(weights)
@@ -72,10 +73,7 @@ def choose(
 
 def _groups(fitting: Sequence[Candidate]) -> list[list[Candidate]]:
     """Group nets of equal structure, in the order of the first of each."""
-    groups: dict[str, list[Candidate]] = {}
-    for each in fitting:
-        groups.setdefault(each.structure, []).append(each)
-    return list(groups.values())
+    return list(_by(fitting, lambda each: each.structure).values())
 
 
 def _best(group: Sequence[Candidate]) -> Candidate:
@@ -98,16 +96,34 @@ def _plain(candidate: Candidate) -> str:
     return candidate.reference.name.casefold().replace("_", "")
 
 
-def _steps(groups: list[list[Candidate]]) -> Choice:
-    """Choose one net for each step: those with numbers in their names, or else all."""
-    numbered = [group for group in groups if any(_NUMBERED.fullmatch(each.reference.name) for each in group)]
-    if len(numbered) > 1:
-        nets = [
-            _best([each for each in group if _NUMBERED.fullmatch(each.reference.name)]) for group in numbered
-        ]
-        nets.sort(key=lambda each: natural(each.reference.name))
-        return Choice(nets=tuple(nets), reason="a step, by its name")
-    return Choice(nets=tuple(map(_best, groups)), reason="a step: all nets that fit")
+def _steps(fitting: Sequence[Candidate]) -> Choice:
+    """Choose one net for each step: those with numbers in their names, one a file, or else all that differ.
+
+    Two steps may have one structure: then only their trainings differ.
+    """
+    numbered = [each for each in fitting if _NUMBERED.fullmatch(each.reference.name)]
+    if len(named := _by(numbered, lambda each: each.reference.name)) > 1:
+        return _ordered(named, "a step, by its name")
+    # A notebook may hold a copy of the net of a Python file.
+    files = [each for each in fitting if each.source and not each.reference.place.endswith(".ipynb")]
+    known = {each.structure for each in files}
+    files += [each for each in fitting if each.source and each.structure not in known]
+    if len(placed := _by(files, lambda each: each.reference.place)) > 1:
+        return _ordered(placed, "a step, by its file")
+    return Choice(nets=tuple(map(_best, _groups(fitting))), reason="a step: all nets that fit")
+
+
+def _by(candidates: Sequence[Candidate], key: Callable[[Candidate], str]) -> dict[str, list[Candidate]]:
+    groups: dict[str, list[Candidate]] = {}
+    for each in candidates:
+        groups.setdefault(key(each), []).append(each)
+    return groups
+
+
+def _ordered(groups: dict[str, list[Candidate]], reason: str) -> Choice:
+    """Return one net of each group in the natural order of their names; the last of several in a file."""
+    names = sorted(groups, key=natural)
+    return Choice(nets=tuple(_best(groups[name][::-1]) for name in names), reason=reason)
 
 
 def _none(candidates: Sequence[Candidate]) -> Choice:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
-from pathlib import Path
+from math import floor, log10, sqrt
 
 from convsmith.grading.claim_patterns import Statement, statements_in
 from convsmith.grading.curves import Curve, curves_in
-from convsmith.grading.files import SubmissionFiles
-from convsmith.grading.lines import lines_of
+from convsmith.grading.lines import Line
 from convsmith.grading.record import ClaimRecord, EpochRecord
 from convsmith.text import one_line, percent
 
@@ -40,14 +38,13 @@ class Measured:
 
 
 def claims_of(
-    folder: Path, files: SubmissionFiles, measured: Measured
+    lines: Sequence[Line], measured: Measured
 ) -> tuple[tuple[ClaimRecord, ...], tuple[EpochRecord, ...]]:
     """Read README, logs and the outputs of notebooks, and compare their numbers with what was measured.
 
     Returns:
         The claims, each once, those that differ first; and the epochs of the last training that they show.
     """
-    lines = lines_of(folder, files)
     curves = curves_in(lines)
     claims = [*_of_curves(curves, measured)]
     claims += [_compared(each, measured, curves) for each in statements_in(lines)]
@@ -116,7 +113,9 @@ def _several(counts: Iterable[int]) -> str:
 def _is_count(statement: Statement, count: int) -> bool:
     if statement.digits is None:
         return statement.value == count
-    return float(f"{count:.{statement.digits}g}") == float(f"{statement.value:.{statement.digits}g}")
+    # "6.3M" may be rounded or cut off.
+    step = 10.0 ** (floor(log10(statement.value)) - statement.digits + 1)
+    return -step / 2 <= count - statement.value < step
 
 
 def _accuracy(statement: Statement, measured: Measured, curves: Sequence[Curve]) -> ClaimRecord:

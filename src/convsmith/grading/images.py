@@ -11,6 +11,7 @@ import numpy as np
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import DatasetInfo, ImageDataset, Split, load
 from convsmith.data.input_rule import InputRule
+from convsmith.data.memory_mapped import DiskImages
 from convsmith.errors import FileError
 from convsmith.system import files, reading
 
@@ -69,15 +70,21 @@ def prepare(config: DataConfig, folder: Path) -> DatasetInfo:
     return data.info
 
 
-def read(folder: Path) -> ImageDataset:
-    """Read the images that `prepare` wrote. They stay on disk until they are used.
+def read(folder: Path, *, trains: bool = False) -> ImageDataset:
+    """Read the images that `prepare` wrote.
+
+    Args:
+        folder: As for `prepare`.
+        trains: Whether the training images are read into memory; otherwise they stay on disk until used.
 
     Raises:
         FileError: A file is missing or damaged.
     """
     meta: dict[str, Any] = reading.read_json(folder / _META)
     try:
-        splits = {name: _split(folder, name) for name in meta.pop("splits")}
+        splits = {
+            name: _split(folder, name, resident=trains or name == "test") for name in meta.pop("splits")
+        }
         rule = meta.pop("rule")
         fields: dict[str, Any] = {
             name: tuple(each) if isinstance(each, list) else each for name, each in meta.items()
@@ -93,6 +100,7 @@ def read(folder: Path) -> ImageDataset:
         raise FileError(f"the prepared images are damaged: {error}", where=str(folder)) from error
 
 
-def _split(folder: Path, name: str) -> Split:
-    images = np.load(folder / f"{name}-images.npy", mmap_mode="r")
+def _split(folder: Path, name: str, *, resident: bool) -> Split:
+    path = folder / f"{name}-images.npy"
+    images = np.load(path) if resident else DiskImages(np.load(path, mmap_mode="r"))
     return Split(images=images, labels=np.load(folder / f"{name}-labels.npy"))

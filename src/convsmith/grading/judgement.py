@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from convsmith.briefs.checks import Check, judge
+from convsmith.briefs.check import Check
+from convsmith.briefs.checks import judge
+from convsmith.briefs.hand_in import judge_all
 from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
@@ -18,6 +20,8 @@ from convsmith.grading.choice import Choice, choose
 from convsmith.grading.claims import Measured, claims_of
 from convsmith.grading.discovery import Candidate, Discovery, discover
 from convsmith.grading.files import SubmissionFiles, files_of
+from convsmith.grading.lines import lines_of
+from convsmith.grading.notes import notes_of
 from convsmith.grading.record import (
     CheckRecord,
     NetRecord,
@@ -67,11 +71,13 @@ def judge_submission(request: Request) -> SubmissionRecord:
         nets=tuple(map(_net_record, discovery.candidates[:_MAX_NETS])),
         notes=tuple(map(text, (*files.notes, *discovery.notes))),
     )
-    data = images.read(Path(request.data)) if request.data else None
+    data = images.read(Path(request.data), trains=request.train) if request.data else None
     context = _Context(request=request, folder=folder, brief=brief, data=data, weights=weights)
-    steps = tuple(_step(net, choice.reason, context) for net in choice.nets)
-    claims, curve = claims_of(folder, files, _measured(steps, discovery))
-    return record.model_copy(update={"steps": steps, "claims": claims, "curve": curve})
+    lines = lines_of(folder, files)
+    results = [_measure(net, context) for net in choice.nets]
+    steps, whole = _judged(results, choice.reason, context, notes_of(lines))
+    claims, curve = claims_of(lines, _measured(steps, discovery))
+    return record.model_copy(update={"steps": steps, "brief_checks": whole, "claims": claims, "curve": curve})
 
 
 def text(value: str) -> str:
@@ -87,14 +93,17 @@ def _choice(
         return Choice(nets=discovery.candidates, reason="by the hint")
     fitting = discovery.fitting
     fitted = [each.name for each in fitting if scoring.fitting(each, weights)[0]] if len(fitting) > 1 else []
-    several = bool(getattr(brief, "steps", None) or getattr(brief, "variants", None))
+    several = brief.steps is not None or bool(brief.variants)
     return choose(
         discovery.candidates,
         several=several,
         weights=fitted,
         passes=lambda each: (
             each.analysis is not None
-            and not any(check.verdict == "fail" for check in judge(brief, Subject(analysis=each.analysis)))
+            and not any(
+                check.verdict == "fail"
+                for check in judge(brief.without_variants(), Subject(analysis=each.analysis))
+            )
         ),
     )
 
@@ -130,42 +139,107 @@ def _net_record(candidate: Candidate) -> NetRecord:
     )
 
 
-def _step(candidate: Candidate, reason: str, context: _Context) -> StepRecord:
-    """Judge one net; what fails on the way is a problem or a note of its record."""
-    notes = list(candidate.architecture.notes) if candidate.architecture else []
-    score, trained, weights_hash = None, None, ""
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What is known of one chosen net before it is judged."""
+
+    candidate: Candidate
+    score: ScoreRecord | None = None
+    trained: TrainingRecord | None = None
+    weights: str = ""
     mismatch: tuple[CheckRecord, ...] = ()
-    if candidate.fits:
-        score, weights_hash, more = _score(candidate, context)
+    notes: tuple[str, ...] = ()
+
+
+def _measure(candidate: Candidate, context: _Context) -> _Result:
+    """Score and train one net; what fails on the way is a note or a check of its record."""
+    notes = list(candidate.architecture.notes) if candidate.architecture else []
+    if not candidate.fits:
+        return _Result(candidate=candidate, notes=tuple(notes))
+    score, digest, more = _score(candidate, context)
+    mismatch = (_mismatch(more[0]),) if more and not digest and _needs_weights(context) else ()
+    notes += more
+    trained = None
+    if context.request.train:
+        trained, new_score, more = _training(candidate, context)
         notes += more
-        if more and not weights_hash and _needs_weights(context):
-            mismatch = (_mismatch(more[0]),)
-        if context.request.train:
-            trained, new_score, more = _training(candidate, context)
-            notes += more
-            score = new_score or score
-    analysis = candidate.analysis
-    checks: tuple[CheckRecord, ...] = ()
-    if analysis is not None:
-        found = judge(context.brief, Subject(analysis=analysis, metrics=_metrics(score, trained)))
-        checks = (*(_check_record(each, context.folder) for each in found), *mismatch)
+        score = new_score or score
+    return _Result(
+        candidate=candidate,
+        score=score,
+        trained=trained,
+        weights=digest,
+        mismatch=mismatch,
+        notes=tuple(notes),
+    )
+
+
+def _judged(
+    results: Sequence[_Result], reason: str, context: _Context, notes: Sequence[Mapping[str, str]]
+) -> tuple[tuple[StepRecord, ...], tuple[CheckRecord, ...]]:
+    """Return the record of each net, and the verdicts on all of them together."""
+    subjects = {}
+    for number, each in enumerate(results):
+        if each.candidate.analysis is not None:
+            subjects[each.candidate.name] = Subject(
+                analysis=each.candidate.analysis,
+                metrics=_metrics(each.score, each.trained),
+                notes=(notes[number] if number < len(notes) else {}) if notes else None,
+            )
+    if not subjects:
+        return tuple(_step(each, reason, ()) for each in results), ()
+    verdicts = judge_all(context.brief, subjects)
+
+    def records(checks: Iterable[Check]) -> tuple[CheckRecord, ...]:
+        return tuple(_check_record(check, context.folder) for check in checks)
+
+    steps = tuple(
+        _step(each, reason, records(verdicts.models.get(each.candidate.name, ())), context.brief)
+        for each in results
+    )
+    return steps, records(verdicts.whole)
+
+
+def _step(
+    result: _Result, reason: str, checks: tuple[CheckRecord, ...], brief: Brief | None = None
+) -> StepRecord:
+    candidate = result.candidate
+    hidden = _hidden(candidate.analysis, brief) if candidate.analysis and brief else ()
     signature = Signature(
         net=candidate.name[:1000],
         structure=candidate.structure,
         source=candidate.source,
-        weights=weights_hash,
+        weights=result.weights,
     )
     return StepRecord(
         net=text(candidate.name)[:1000],
         chosen=reason,
         problem=text(candidate.problem),
         fix=text(candidate.fix),
-        checks=checks,
-        analysis=None if analysis is None else analysis_record(analysis),
-        score=score,
-        training=trained,
+        checks=(*checks, *result.mismatch, *hidden),
+        analysis=None if candidate.analysis is None else analysis_record(candidate.analysis),
+        score=result.score,
+        training=result.trained,
         signature=signature if candidate.structure else None,
-        notes=tuple(map(text, notes)),
+        notes=tuple(map(text, result.notes)),
+    )
+
+
+def _hidden(analysis: Analysis, brief: Brief) -> tuple[CheckRecord, ...]:
+    """Check that tensors outside of `parameters()` do not carry a net over the limit of its parameters."""
+    hidden = sum(each.size for each in analysis.hidden)
+    most = brief.max_parameters
+    if most is None or not hidden or not analysis.parameters <= most < analysis.parameters + hidden:
+        return ()
+    names = ", ".join(each.name for each in analysis.hidden[:3])
+    return (
+        CheckRecord(
+            title="parameters with hidden tensors",
+            verdict="fail",
+            actual=text(f"{analysis.parameters:,}, and {hidden:,} values in {names}"),
+            required=f"at most {most:,}",
+            fix="keep weights in nn.Parameter, so that they are counted, trained and saved",
+        ),
     )
 
 
@@ -177,7 +251,7 @@ def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None,
     fitting, problem = scoring.fitting(candidate, context.weights)
     if not fitting:
         return None, "", [*notes, problem] if problem else notes
-    file, note = scoring.choose_file(fitting, context.folder)
+    file, note = scoring.choose_file(fitting, context.folder, candidate.reference.name)
     notes += [note] if note else []
     assert file.weights is not None, "it fits"
     digest = weights_of(file.weights.tensors)
@@ -192,12 +266,8 @@ def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None,
 def _needs_weights(context: _Context) -> bool:
     """Whether the accuracy of the submission's own weights is judged."""
     brief = context.brief
-    rules = (brief.min_accuracy, brief.max_calibration_error)
-    return not context.request.train and (bool(context.request.hints.weights) or any(map(_is_set, rules)))
-
-
-def _is_set(value: object) -> bool:
-    return value is not None
+    judged = any(each is not None for each in (brief.min_accuracy, brief.max_calibration_error))
+    return not context.request.train and (judged or bool(context.request.hints.weights))
 
 
 def _mismatch(problem: str) -> CheckRecord:

@@ -85,16 +85,26 @@ def fitting(candidate: Candidate, files: Sequence[WeightsFile]) -> tuple[list[We
     return found, problem
 
 
-def choose_file(files: Sequence[WeightsFile], folder: Path) -> tuple[WeightsFile, str]:
-    """Choose one of several files that fit: by its name, or the newest; with a note if there is a choice."""
+def choose_file(files: Sequence[WeightsFile], folder: Path, net: str) -> tuple[WeightsFile, str]:
+    """Choose one of several files that fit: by its name, or the newest; with a note if there is a choice.
+
+    Args:
+        files: At least one.
+        folder: Of the submission.
+        net: The name of the class; `model_2.pth` are the weights of `Model_2`.
+    """
     if len(files) == 1:
         return files[0], ""
-    for word in _FINAL:
-        named = [each for each in files if word in Path(each.name).stem.casefold()]
+    for word in (_plain(net), *_FINAL):
+        named = [each for each in files if word in _plain(Path(each.name).stem)]
         if len(named) == 1:
             return named[0], f"{len(files)} files of weights fit: {named[0].name} was taken, by its name"
     newest = max(files, key=lambda each: ((folder / each.name).stat().st_mtime, each.name))
     return newest, f"{len(files)} files of weights fit: {newest.name} was taken, the newest"
+
+
+def _plain(name: str) -> str:
+    return "".join(each for each in name.casefold() if each.isalnum())
 
 
 def recipe_of(architecture: ModuleArchitecture, train: TrainConfig) -> Recipe:
