@@ -24,7 +24,7 @@ _NOT_NEGATIVE = {
 # Operations whose outputs are not negative if no input is.
 _KEEPING = {"Identity", "Flatten", "Add", "Concat", "mean", "amax", "GlobalAvgPool2d"}
 # Operations that change nothing the second time.
-_IDEMPOTENT = {"ReLU6", "LogSoftmax", "log softmax"}
+_IDEMPOTENT = {"ReLU6"}
 _DROPOUT = re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?")
 
 
@@ -115,7 +115,7 @@ def _pool_reason(row: Row) -> str:
         return ""
     if row.kernel and set(row.kernel) == {1} and set(row.stride) == {1}:
         return f"its window is {'x'.join(map(str, row.kernel))}"
-    return "its output is as large as its input" if row.operation.startswith("Adaptive") else ""
+    return ""
 
 
 def _rectifier_reason(before: Sequence[Row], row: Row) -> str:

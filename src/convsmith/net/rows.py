@@ -22,6 +22,8 @@ FULL_MAP = "its statistics are computed over the full map"
 UNUSED = "the result is unused"
 # Why a product with the number 0 has no effect.
 ZERO = "it multiplies by 0"
+# The note on operations that evaluation leaves out.
+TRAINING_ONLY = "it runs in training only"
 # The note on a dropout whose `training` is not that of the net.
 ALWAYS_ACTIVE = "it drops values in evaluation too: pass training=self.training"
 

@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, Self
 
 import torch
@@ -85,23 +85,42 @@ class DropoutCall:
 Key = tuple[str, Location | None, int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingCall:
+    """A dropout in a pass in training mode.
+
+    Attributes:
+        key: That of the call.
+        operation: The class in `torch.nn`.
+        probability: That of a value to be dropped.
+        training: Whether values are dropped.
+        layer: The path of the layer; empty for a function.
+        after: The path of the layer of PyTorch that was called before, and how often it had been called.
+    """
+
+    key: Key
+    operation: str
+    probability: float
+    training: bool = True
+    layer: str = ""
+    after: tuple[str, int] = ("", 0)
+
+
 @dataclass(kw_only=True)
 class TrainingPass:
     """What a pass in training mode shows.
 
     Attributes:
-        dropouts: The functional dropouts, and whether each is active.
+        dropouts: The dropouts, functions and layers.
         called: The paths of the modules that were called.
-        complete: Whether the pass reached its end.
     """
 
-    dropouts: dict[Key, bool] = field(default_factory=dict)
+    dropouts: list[TrainingCall] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
-    complete: bool = False
 
     def is_active(self, key: Key) -> bool:
         """Whether a dropout is active in training; one that the pass did not reach counts as active."""
-        return self.dropouts.get(key, True)
+        return next((each.training for each in self.dropouts if each.key == key), True)
 
 
 class Keys:
@@ -117,8 +136,13 @@ class Keys:
 
 def asks_for_mode(module: nn.Module) -> bool:
     """Whether the user's classes in a module read `training`: they may compute otherwise in training."""
-    kinds = {type(each) for each in named_modules(module).values()}
-    return any(_reads_mode(kind) for kind in kinds if not is_builtin(kind))
+    modules = named_modules(module).values()
+    kinds = {type(each) for each in modules}
+    values = (value for each in modules for value in vars(each).values())
+    functions = (value for value in values if isinstance(value, FunctionType))
+    return any(map(_reads_mode, (kind for kind in kinds if not is_builtin(kind)))) or any(
+        map(_names_mode, functions)
+    )
 
 
 def is_builtin(kind: type) -> bool:
@@ -126,12 +150,13 @@ def is_builtin(kind: type) -> bool:
 
 
 def _reads_mode(kind: type) -> bool:
-    functions = (
-        value for each in kind.__mro__ if each.__module__.partition(".")[0] != "torch"
-        for value in vars(each).values()
-    )  # fmt: skip
-    codes = (getattr(each, "__code__", None) for each in functions)
-    return any("training" in each.co_names for code in codes if code for each in _codes(code, _DEEPEST))
+    own = (each for each in kind.__mro__ if each.__module__.partition(".")[0] != "torch")
+    return any(_names_mode(value) for each in own for value in vars(each).values())
+
+
+def _names_mode(function: object) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and any("training" in each.co_names for each in _codes(code, _DEEPEST))
 
 
 def _codes(code: CodeType, depth: int) -> Iterator[CodeType]:
@@ -182,21 +207,8 @@ def run_in_training(
         device: Of its weights.
         caller: Returns the user's line that runs.
     """
-    paths = {id(each): path for path, each in named_modules(module).items()}
-    running: list[str] = []
-    found, keys = TrainingPass(), Keys()
-
-    def note(call: DropoutCall) -> None:
-        found.dropouts[keys.next(running[-1] if running else "", caller())] = call.training
-
-    def enter(each: nn.Module, _: Any) -> None:
-        running.append(paths.get(id(each), ""))
-        found.called.add(running[-1])
-
-    def leave(*_: Any) -> None:
-        running.pop()
-
-    hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    watch = _Watch(module, caller)
+    hooks = [register_module_forward_pre_hook(watch.enter), register_module_forward_hook(watch.leave)]
     try:
         with contextlib.suppress(Exception), warnings.catch_warnings(), torch.no_grad(), mode:
             warnings.simplefilter("ignore")
@@ -205,10 +217,45 @@ def run_in_training(
                 if is_builtin(type(each)) and not isinstance(each, LAYERS):
                     each.training = False
             fake = arguments.zeros(device)
-            with _Recorder(note):
+            with _Recorder(watch.note):
                 module(*fake.args, **fake.kwargs)
-            found.complete = True
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return watch.found
+
+
+class _Watch:
+    """Notes the dropouts of a pass, and what is called."""
+
+    def __init__(self, module: nn.Module, caller: Callable[[], Location | None]) -> None:
+        self.paths = {id(each): path for path, each in named_modules(module).items()}
+        self.caller = caller
+        self.running: list[nn.Module] = []
+        self.counts: Counter[str] = Counter()
+        self.last = ""
+        self.found, self.keys = TrainingPass(), Keys()
+
+    def note(self, call: DropoutCall) -> None:
+        module = self.running[-1] if self.running else None
+        path = self.paths.get(id(module), "")
+        self.found.dropouts.append(
+            TrainingCall(
+                key=self.keys.next(path, self.caller()),
+                operation=call.operation,
+                probability=call.probability,
+                training=call.training,
+                layer=path if isinstance(module, LAYERS) else "",
+                after=(self.last, self.counts[self.last]),
+            )
+        )
+
+    def enter(self, module: nn.Module, _: Any) -> None:
+        self.running.append(module)
+        self.found.called.add(self.paths.get(id(module), ""))
+
+    def leave(self, module: nn.Module, *_: Any) -> None:
+        self.running.pop()
+        if is_builtin(type(module)) and not isinstance(module, LAYERS) and not module._modules:  # noqa: SLF001
+            self.last = self.paths.get(id(module), "")
+            self.counts[self.last] += 1

@@ -79,6 +79,17 @@ class Places:
                 return place
         return None
 
+    def direct_calls(self, frame: FrameType | None) -> Iterator[nn.Module]:
+        """Yield the layers of PyTorch whose `forward` the user calls: `self.pool.forward(x)`."""
+        for each in _frames(frame, None):
+            if self._place(each):
+                return
+            code = each.f_code
+            if code.co_name == "forward" and code.co_argcount and "torch" in code.co_filename:
+                layer = each.f_locals.get(code.co_varnames[0])
+                if isinstance(layer, nn.Module):
+                    yield layer
+
     def _place(self, frame: FrameType) -> Location | None:
         file = frame.f_code.co_filename
         if file in self._foreign:

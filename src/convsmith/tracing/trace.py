@@ -6,7 +6,7 @@ module itself is unchanged: a copy runs, on fake tensors, with global hooks inst
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -23,7 +23,6 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convsmith.errors import ModuleError
@@ -50,11 +49,14 @@ from convsmith.tracing.dropouts import (
     DropoutCall,
     Key,
     Keys,
+    TrainingCall,
     TrainingPass,
     asks_for_mode,
     off_in_training,
     run_in_training,
 )
+from convsmith.tracing.frames import Frame, is_leaf, merged
+from convsmith.tracing.functions import Functions, dropout_call
 from convsmith.tracing.grid import plain_dims, size_of
 from convsmith.tracing.hidden import SEED, HiddenTensors
 from convsmith.tracing.idle import idle_layers
@@ -64,9 +66,8 @@ from convsmith.tracing.macs import macs_of_constant
 from convsmith.tracing.members import Members, first_weight, named_modules, named_parameters, unwrap
 from convsmith.tracing.operators import effect_of, returns_constant
 from convsmith.tracing.places import Places
+from convsmith.tracing.training_rows import insert_training_rows
 from convsmith.tracing.values import Values, memory_of
-
-_NOT_LEAVES = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def trace(
@@ -128,7 +129,7 @@ def _trace(module: nn.Module, arguments: Arguments, device: torch.device, places
         fake = arguments.zeros(device)
         tracer.follow_inputs(fake)
         try:
-            with tracer.module_hooks(), tracer, _Functions(tracer), warnings.catch_warnings():
+            with tracer.module_hooks(), tracer, Functions(tracer), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tracer.returned = list(tensors_of(runner(*fake.args, **fake.kwargs)))
         except ModuleError:
@@ -149,21 +150,9 @@ class _Lines:
     def caller(self) -> Location | None:
         return self.places.caller(sys._getframe(1), self.stop)  # noqa: SLF001 - see above
 
-
-@dataclass
-class _Frame:
-    """A module that is running; the operators of a leaf form one row."""
-
-    module: nn.Module
-    inputs: list[Tensor]
-    effects: list[Effect] | None
-    location: Location | None = None
-    rows: frozenset[int] = frozenset()
-
-    def add_inputs(self, call: Call, lineage_of: Callable[[Tensor], Lineage | None]) -> None:
-        """Take the inputs from the first operator, if the layer is called with keyword arguments alone."""
-        if not any(map(lineage_of, self.inputs)):
-            self.inputs += [tensor for tensor in call.tensors if lineage_of(tensor)]
+    def direct_calls(self) -> set[int]:
+        """Return the identities of layers whose `forward` the user calls, which run no hooks."""
+        return set(map(id, self.places.direct_calls(sys._getframe(1))))  # noqa: SLF001 - see above
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -178,7 +167,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.counted: dict[int, str] = {}
         self.rows: list[Row] = []
         self.row_lineages: list[Lineage | None] = []
-        self.frames: list[_Frame] = []
+        self.frames: list[Frame] = []
         # Tensors are identified by their id, so they must not be freed while the module runs.
         self.alive: dict[int, Tensor] = {}
         self.lineages: dict[int, Lineage] = {}
@@ -190,8 +179,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.hidden = HiddenTensors(module, self.members)
         self.returned: list[Tensor] = []
         self.called: set[int] = set()
-        # The rows of dropouts that are functions and off in evaluation mode.
+        # The rows of dropouts that are functions.
         self.dropouts: dict[int, Key] = {}
+        # Those that run in training alone.
+        self.training_only: list[TrainingCall] = []
         self.keys = Keys()
         self.paused = False
 
@@ -267,7 +258,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.follow(output, replace(lineage, rows=sources))
 
     @property
-    def leaf(self) -> _Frame | None:
+    def leaf(self) -> Frame | None:
         """The layer of `torch.nn` that runs, whatever it calls."""
         return next((frame for frame in self.frames if frame.effects is not None), None)
 
@@ -324,6 +315,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def add_operator(self, call: Call, effect: Effect, sources: frozenset[int]) -> int:
         """Add a row for an operator that is called as a function or a method."""
         path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
+        self.called |= self.lines.direct_calls()
         traced = [each for each in call.tensors if self.lineage_of(each) is not None]
         after = effect.lineages[0] if effect.lineages else None
         before = after if len(traced) > 1 else (self.lineage_of(traced[0]) if traced and after else None)
@@ -342,9 +334,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         return self.add(row, after)
 
-    def add_leaf(self, frame: _Frame, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def add_leaf(self, frame: Frame, inputs: list[Tensor], outputs: list[Tensor]) -> None:
         """Add a row for a layer of `torch.nn`, whatever operators it calls."""
-        effect = _merged(frame.effects or [])
+        effect = merged(frame.effects or [])
         if isinstance(frame.module, (nn.RNNBase, nn.RNNCellBase)):
             effect = replace(effect, notes=())
             self.follow_recurrence(frame.module, inputs, outputs)
@@ -456,10 +448,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Install global hooks, so that the module itself needs none."""
 
         def enter(module: nn.Module, args: Any) -> None:
-            leaf = _is_leaf(module) and self.leaf is None
+            leaf = is_leaf(module) and self.leaf is None
             line = self.lines.caller() if leaf else None
             self.called.add(id(module))
-            self.frames.append(_Frame(module, list(tensors_in(args)), [] if leaf else None, line))
+            self.frames.append(Frame(module, list(tensors_in(args)), [] if leaf else None, line))
 
         def leave(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             frame = self.frames.pop()
@@ -517,20 +509,19 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             lineages=(lineage,),
             operation=call.operation,
             elementwise=True,
-            notes=(ALWAYS_ACTIVE,) if call.training else (),
+            notes=(ALWAYS_ACTIVE,) if call.training and call.probability else (),
             probability=call.probability,
         )
         leaf = self.leaf
         rows = lineage.rows
         if leaf is not None and leaf.effects is not None:
             leaf.effects.append(replace(effect, is_view=True, notes=()))
-            leaf.add_inputs(_dropout_call(call, output, self.lineage_of), self.lineage_of)
+            leaf.add_inputs(dropout_call(call, output, self.lineage_of), self.lineage_of)
         else:
-            index = self.add_operator(_dropout_call(call, output, self.lineage_of), effect, rows)
+            index = self.add_operator(dropout_call(call, output, self.lineage_of), effect, rows)
             rows = frozenset({index})
-            if not call.training:
-                path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
-                self.dropouts[index] = self.keys.next(path, self.rows[index].location)
+            path = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
+            self.dropouts[index] = self.keys.next(path, self.rows[index].location)
         self.follow(output, replace(lineage, rows=rows))
 
     def compare_with_training(self, runner: nn.Module, module: nn.Module, device: torch.device) -> None:
@@ -543,6 +534,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.dropouts or asks_for_mode(runner):
             with preserved_state():
                 training = run_in_training(runner, self.arguments, self.mode, device, self.lines.caller)
+        known = set(self.dropouts.values())
+        evaluated = {self.names.get(key, "") for key in self.called}
+        self.training_only = [
+            each
+            for each in training.dropouts
+            if (each.layer not in evaluated if each.layer else each.key not in known)
+        ]
         self.called |= {key for key, path in self.names.items() if path in training.called}
         for index, row in enumerate(self.rows):
             key = self.dropouts.get(index)
@@ -572,11 +570,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             idle=idle_layers(self.module, self.called, self.counted, definitions),
             hidden=tuple(self.hidden.found()),
         )
-        analysis = replace(analysis, rows=_marked(analysis, definitions))
-        if analysis.final_receptive_field.unknown:
-            return analysis
-        axes = range(len(input_shape) - 1)
-        return replace(analysis, uncovered=tuple(self.uncovered(analysis, axis) for axis in axes))
+        if not analysis.final_receptive_field.unknown:
+            axes = range(len(input_shape) - 1)
+            analysis = replace(analysis, uncovered=tuple(self.uncovered(analysis, axis) for axis in axes))
+        analysis = insert_training_rows(analysis, self.training_only, definitions)
+        return replace(analysis, rows=_marked(analysis, definitions))
 
     def unused_weights(self) -> Iterator[tuple[str, Tensor]]:
         return (each for key, each in self.members.parameters.items() if key not in self.counted)
@@ -602,79 +600,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return coverage.uncovered((found,), size)
 
 
-class _Functions(TorchFunctionMode):
-    """Traces functions that consist of operators of another meaning: circular padding copies slices."""
-
-    def __init__(self, tracer: _Tracer) -> None:
-        super().__init__()
-        self.tracer = tracer
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if dropout := DropoutCall.of(func, args, kwargs):
-            return self.dropout(dropout, func, args, kwargs)
-        values = {**dict(zip(("input", "pad", "mode"), args, strict=False)), **kwargs}
-        if getattr(func, "__name__", "") != "pad" or values.get("mode") != "circular":
-            return func(*args, **kwargs)
-        result = self.unobserved(func, args, kwargs)
-        call = Call(name="circular_pad", values=values, outputs=[result], lineage_of=self.tracer.lineage_of)
-        if call.lineages:
-            self.tracer.observe(call, pointwise=False)
-        else:
-            self.tracer.observe_constant(call)
-        return result
-
-    def dropout(self, call: DropoutCall, func: Any, args: Any, kwargs: Any) -> Any:
-        if self.tracer.lineage_of(call.input) is None:
-            return func(*args, **kwargs)
-        result = self.unobserved(func, args, kwargs)
-        if result is call.input and not call.in_place:
-            # A tensor of its own, so that `x + F.dropout(x)` has two sources.
-            result = self.unobserved(torch.ops.aten.alias.default, (result,), {})
-        self.tracer.observe_dropout(call, result)
-        return result
-
-    def unobserved(self, func: Any, args: Any, kwargs: Any) -> Any:
-        self.tracer.paused = True
-        try:
-            return func(*args, **kwargs)
-        finally:
-            self.tracer.paused = False
-
-
-def _dropout_call(call: DropoutCall, output: Tensor, lineage_of: Callable[[Tensor], Lineage | None]) -> Call:
-    return Call(name="dropout", values={"input": call.input}, outputs=[output], lineage_of=lineage_of)
-
-
 def _bytes_in_file(buffer: Tensor) -> int:
     return BYTES_PER_VALUE if buffer.is_floating_point() else buffer.element_size()
-
-
-def _merged(effects: list[Effect]) -> Effect:
-    """Merge the effects of the operators of one layer."""
-    computing = [effect for effect in effects if not effect.is_view]
-    main = next((effect for effect in computing if effect.kernel or effect.width != (0, 0)), None)
-    base = main or Effect(lineages=(), operation="")
-    dropout = next((effect for effect in effects if effect.probability is not None), None)
-    unknown = any(effect.macs is None for effect in computing)
-    return replace(
-        base,
-        macs=None if unknown else sum(effect.macs or 0 for effect in computing),
-        elementwise=all(effect.elementwise for effect in computing),
-        notes=tuple(dict.fromkeys(note for effect in computing for note in effect.notes)),
-        probability=dropout.probability if dropout else None,
-    )
-
-
-def _is_leaf(module: nn.Module) -> bool:
-    """Whether a module is a built-in layer: it has one row, whatever it calls."""
-    builtin = type(module).__module__.startswith("torch.nn.modules")
-    has_children = next(module.children(), None) is not None
-    return (
-        builtin
-        and not isinstance(module, _NOT_LEAVES)
-        and (not has_children or isinstance(module, nn.MultiheadAttention))
-    )
 
 
 def _named(schema: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
