@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from convsmith.api.summary import summary as summary
     from convsmith.api.train import train as train
     from convsmith.api.watch import progress as progress
-    from convsmith.briefs.checks import Check as Check
+    from convsmith.briefs.check import Check as Check
     from convsmith.briefs.metrics import RunMetrics as RunMetrics
     from convsmith.briefs.schema import Brief as Brief
     from convsmith.briefs.verdicts import Verdicts as Verdicts
@@ -71,7 +71,7 @@ _MODULES = {
     "BatchMetrics": "convsmith.training.metrics",
     "Brief": "convsmith.briefs.schema",
     "Callback": "convsmith.training.callbacks",
-    "Check": "convsmith.briefs.checks",
+    "Check": "convsmith.briefs.check",
     "Classifier": "convsmith.models.classifier",
     "Comparison": "convsmith.reports.comparison",
     "ConvsmithError": "convsmith.errors",

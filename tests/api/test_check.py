@@ -242,3 +242,81 @@ def test_one_file_of_weights_for_each_net(repository: Path, capsys: pytest.Captu
     arguments = ["check", "model.py:Net", "model.py:Wide", "--brief", "brief.toml", "--data", "digits"]
     assert run_command([*arguments, "--weights", "net.pth"]) == 2
     assert "found 1 file of weights for 2 nets" in capsys.readouterr().err
+
+
+def test_the_models_of_a_hand_in(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("steps.toml").write_text('max_parameters = 2000\nsteps = [3, 4]\ngoal = "last"\n')
+    nets = ["model.py:Wide", "model.py:Net"]
+    checks = cs.check(nets, brief="steps.toml", input_shape=(1, 8, 8))
+    assert verdicts(checks) == {
+        "models of the hand-in": "fail",
+        "model.py:Wide: parameters": "not applicable",
+        "model.py:Net: parameters": "pass",
+    }
+    arguments = ["--brief", "steps.toml", "--input", "1x8x8"]
+    assert run_command(["check", *nets, *arguments]) == 1
+    assert "all nets together: 1 of 1 check failed" in capsys.readouterr().out
+    assert run_command(["check", *nets, "model.py:Net", *arguments]) == 0
+
+
+@pytest.mark.parametrize("net", [pytest.param("model.py:Net", marks=pytest.mark.slow), "C8 C16 / G F10"])
+def test_a_net_is_trained_by_the_rules_of_the_brief(
+    repository: Path, net: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("brief.toml").write_text(
+        "epochs = [1, 2]\nbatch_size = 64\nmin_accuracy = 0.05\neach_of_last = 1\n"
+        'train_accuracy = { epoch = 2, min = 0.05 }\noptimizer = "adam"\n'
+    )
+    arguments = ["check", net, "--brief", "brief.toml", "--train", "--data", "digits"]
+    assert run_command([*arguments, "data.test_fraction=0.3"]) == 0
+    output = capsys.readouterr().out
+    assert "Epoch 2" in output
+    assert "plain settings, without augmentation: 2 epochs, seed 0" in output
+    (folder,) = Path("runs").iterdir()
+    assert f"run folder: {folder}" in output
+    recipe = cs.load_recipe(str(folder / "recipe.toml"))
+    train = recipe.train
+    assert (train.epochs, train.batch_size, train.optimizer.name) == (2, 64, "adam")
+    # The folder is one of a usual training: it is judged again, and trained longer.
+    again = cs.check(folder, trust_code=True)
+    assert {each.verdict for each in again} == {"pass"}
+    if net == "model.py:Net":
+        assert cs.resume(folder, epochs=3, trust_code=True).folder == folder
+
+
+def test_an_instance_is_trained_as_a_copy(repository: Path) -> None:
+    instance = load_module("model.py:Net").create()
+    before = {name: value.clone() for name, value in instance.state_dict().items()}
+    checks = cs.check(
+        instance,
+        "train.epochs=1",
+        "data.test_fraction=0.3",
+        brief=cs.Brief(min_accuracy=0.01),
+        data="digits",
+        train=True,
+    )
+    assert verdicts(checks) == {"test accuracy": "pass"}
+    assert all(torch.equal(value, before[name]) for name, value in instance.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["model.py:Net", "--train"], "the training needs images"),
+        (["model.py:Net", "--train", "--input", "1x8x8"], "a training makes weights of its own"),
+        (["model.py:Net", "--train", "--weights", "net.pth"], "a training makes weights of its own"),
+        (["model.py:Net", "--recipe", "digits"], "add --train"),
+        (["zoo:digits", "--train"], "this zoo is trained already"),
+        (["digits", "--train", "--data", "mnist"], "a recipe has settings and data of its own"),
+        (
+            ["model.py:Net", "--weights", "net.pth", "--data", "digits", "--input", "1x8x8"],
+            "the size of the images",
+        ),
+    ],
+)
+def test_mistakes_of_a_command(
+    repository: Path, arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["check", *arguments, "--brief", "brief.toml"]) == 2
+    assert text in capsys.readouterr().err
+    assert not Path("runs").exists()

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from convsmith.briefs.checks import judge
+from convsmith.briefs.hand_in import judge_all
 from convsmith.briefs.judgement import Judgement
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.metrics import RunMetrics
@@ -14,7 +15,15 @@ from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.briefs.verdicts import Verdicts
 from convsmith.errors import ConvsmithError, RecipeError, StoppedError
-from convsmith.models.judged import JudgedNet, judged_instance, judged_model, judged_name, judged_weights
+from convsmith.models.judged import (
+    JudgedNet,
+    judged_instance,
+    judged_model,
+    judged_name,
+    judged_run,
+    judged_weights,
+    training_recipe_of,
+)
 from convsmith.models.resolve import locate
 from convsmith.models.untrained import RecipeModel
 from convsmith.modules.access import NO_CODE, CodeAccess
@@ -26,19 +35,27 @@ from convsmith.recipes.schema import Recipe
 from convsmith.text import plural
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from torch import nn
 
     from convsmith.models.arguments import ModelArguments
+    from convsmith.training.callbacks import Callback
+
+    Net: TypeAlias = Recipe | Analysis | nn.Module | str | Path
 
 
 def check(
-    net: "Recipe | Analysis | nn.Module | str | Path",
+    net: "Recipe | Analysis | nn.Module | str | Path | Sequence[Recipe | Analysis | nn.Module | str | Path]",
     *overrides: str,
     brief: str | Path | Brief | None = None,
     weights: str | Path | None = None,
     data: str | Path | None = None,
     input_shape: Inputs | None = None,
     trained: RunMetrics | None = None,
+    train: bool = False,
+    recipe: str | None = None,
+    runs: str | Path = "runs",
     module: "nn.Module | None" = None,
     trust_code: bool = False,
 ) -> Verdicts:
@@ -48,7 +65,8 @@ def check(
 
     Args:
         net: An instance of a module, a recipe, an analysis from `summary`, or a name: "model.py:Net",
-            notation, a recipe, the folder of a run or a bundle, a model of the zoo.
+            notation, a recipe, the folder of a run or a bundle, a model of the zoo. Nets in a list are the
+            models of a hand-in; the titles of their checks begin with their names.
         overrides: For a name: fields of its recipe, as `key=value`.
         brief: A brief, or its name or file; by default the recipe's brief.
         weights: A file of safetensors or of `torch.save`, for an instance or the name of an untrained net: it
@@ -57,6 +75,10 @@ def check(
         input_shape: `(C, H, W)` of one image; by default that of the data, or of the library's recipe for the
             brief.
         trained: Accuracy and calibration of a run. Without them, their checks are not applicable.
+        train: Whether to train the net by the rules of the brief, and to judge its epochs.
+        recipe: With `train`: the recipe of the other settings; by default that of the library for the brief,
+            else plain ones.
+        runs: With `train`: the parent of the run folder.
         module: An instance to judge instead of the net of a recipe or a run.
         trust_code: Whether to run the code of a run or bundle whose net is a module.
 
@@ -82,15 +104,39 @@ def check(
             weights=weights,
             data=data,
             input_shape=input_shape,
+            training=Training(recipe=recipe, runs=Path(runs)) if train else None,
             access=CodeAccess(trust=trust_code, module=module),
         )
-        judged = options.judged(net)
+        if isinstance(net, list | tuple):
+            nets = [options.judged(each) for each in net]
+        else:
+            nets = [options.judged(cast("Net", net))]
         if trained is not None:
-            judged = replace(judged, subject=replace(judged.subject, metrics=trained))
-        return Verdicts(judge(options.brief or judged.brief, judged.subject), net=judged.name)
+            nets = [replace(each, subject=replace(each.subject, metrics=trained)) for each in nets]
+        single, whole = _verdicts(options.brief, nets, several=len(nets) > 1)
+        return single[0] if len(nets) == 1 else _joined(single, whole)
     except ConvsmithError as error:
         # What was wrong is in the message; the way through this library explains nothing.
         raise error.with_traceback(None) from None
+
+
+# The name of the checks of all nets together.
+_ALL = "all nets together"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a net is trained for a check.
+
+    Attributes:
+        recipe: The recipe of the settings that the brief leaves open; None for the usual ones.
+        runs: The parent of the run folder.
+        callbacks: As in `train`.
+    """
+
+    recipe: str | None = None
+    runs: Path = Path("runs")
+    callbacks: "Sequence[Callback]" = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +148,7 @@ class CheckOptions:
     weights: str | None = None
     data: str | None = None
     input_shape: Inputs | None = None
+    training: Training | None = None
     access: CodeAccess = NO_CODE
 
     @classmethod
@@ -113,24 +160,50 @@ class CheckOptions:
         weights: str | Path | None = None,
         data: str | Path | None = None,
         input_shape: Inputs | None = None,
+        training: Training | None = None,
         access: CodeAccess = NO_CODE,
     ) -> "CheckOptions":
-        """Load the brief. Raises RecipeError or FileError if there is none of the name."""
-        return cls(
+        """Load the brief.
+
+        Raises:
+            RecipeError: There is none of the name, or some arguments have no meaning together.
+            FileError: Its file cannot be read.
+        """
+        options = cls(
             overrides=overrides,
             brief=load_brief(str(brief)) if isinstance(brief, str | Path) else brief,
             weights=None if weights is None else str(weights),
             data=None if data is None else str(data),
             input_shape=input_shape,
+            training=training,
             access=access,
         )
+        options.check_weights(given=weights is not None)
+        return options
 
-    def judged(self, net: "Recipe | Analysis | nn.Module | str | Path") -> JudgedNet:
+    def check_weights(self, *, given: bool) -> None:
+        """Raise RecipeError if weights, or a shape, are named that have no effect."""
+        if self.training and (given or self.input_shape):
+            raise RecipeError(
+                "a training makes weights of its own, from the images of its data",
+                where="--train",
+                fix="leave --weights and --input out, or --train",
+            )
+        if given and self.input_shape:
+            raise RecipeError(
+                "the size of the images is that of the data",
+                where="--input",
+                fix="leave it out, or resize the data: data.resize=32",
+            )
+
+    def judged(self, net: "Net") -> JudgedNet:
         """Return what the brief judges of a net.
 
         Raises:
             ConvsmithError: As `check`.
         """
+        if self.training and not isinstance(net, Analysis):
+            return self._trained(net, self.training)
         if isinstance(net, Analysis):
             return JudgedNet(name=net.title, subject=Subject(analysis=net))
         if isinstance(net, Recipe):
@@ -150,6 +223,23 @@ class CheckOptions:
             data=self.data,
             access=self.access,
         )
+
+    def _trained(self, net: "Recipe | nn.Module | str | Path", training: Training) -> JudgedNet:
+        from convsmith.api.train import train
+
+        brief = self.brief
+        instance: nn.Module | None = self.access.module
+        if isinstance(net, Recipe):
+            recipe, name = net if brief is None else net.model_copy(update={"brief": brief}), net.name
+        else:
+            instance = None if isinstance(net, str | Path) else net
+            named = str(net) if instance is None else instance
+            recipe = training_recipe_of(
+                named, brief, base=training.recipe, data=self.data, overrides=self.overrides
+            )
+            name = named if isinstance(named, str) else type(named).__name__
+        result = train(recipe, module=instance, runs=training.runs, callbacks=training.callbacks)
+        return judged_run(result.folder, name, CodeAccess(trust=True, module=instance))
 
     def _arguments(self, net: "nn.Module | str | Path") -> "ModelArguments":
         from convsmith.models.arguments import ModelArguments
@@ -198,16 +288,45 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
             where="--weights",
             fix="name one file for each net, in the order of the nets",
         )
-    judgements, notes = [], []
-    for name, file in zip_longest(names, map(str, weights)):
+    options.check_weights(given=bool(weights))
+    nets: dict[int, JudgedNet] = {}
+    errors: dict[int, Judgement] = {}
+    for number, (name, file) in enumerate(zip_longest(names, map(str, weights))):
         try:
-            net = replace(options, weights=file).judged(name)
-            checks = Verdicts(judge(options.brief or net.brief, net.subject), net=net.name)
+            nets[number] = replace(options, weights=file).judged(name)
         except StoppedError:
             raise
         except ConvsmithError as error:
-            judgements.append(Judgement(name=name, definition=definition_of(name), error=error))
-        else:
-            notes += [note for note in net.notes if note not in notes]
-            judgements.append(net.judgement(checks))
-    return Judged(judgements=tuple(judgements), notes=tuple(notes))
+            errors[number] = Judgement(name=name, definition=definition_of(name), error=error)
+    each, whole = _verdicts(options.brief, list(nets.values()), several=len(names) > 1)
+    judged = {number: net.judgement(checks) for (number, net), checks in zip(nets.items(), each, strict=True)}
+    judgements = [{**judged, **errors}[number] for number in range(len(names))]
+    together = [Judgement(name=_ALL, checks=whole)] if whole else []
+    notes = dict.fromkeys(note for net in nets.values() for note in net.notes)
+    return Judged(judgements=(*judgements, *together), notes=tuple(notes))
+
+
+def _joined(single: Sequence[Verdicts], whole: Verdicts) -> Verdicts:
+    named = (replace(check, title=f"{each.net}: {check.title}") for each in single for check in each)
+    return Verdicts((*whole, *named), net=_ALL)
+
+
+def _verdicts(
+    brief: Brief | None, nets: Sequence[JudgedNet], *, several: bool
+) -> tuple[list[Verdicts], Verdicts]:
+    """Judge nets, each by itself; several ones by one brief as the models of a hand-in.
+
+    Returns:
+        The verdicts on each net, and those on all of them together.
+    """
+    if brief is None or not several or not nets:
+        each = [Verdicts(judge(brief or net.brief, net.subject), net=net.name) for net in nets]
+        return each, Verdicts()
+    # A net may be named twice, with other weights.
+    names = [net.name for net in nets]
+    unique = [
+        f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
+    hand_in = judge_all(brief, {name: net.subject for name, net in zip(unique, nets, strict=True)})
+    return [Verdicts(hand_in.models[name], net=name) for name in unique], Verdicts(hand_in.whole, net=_ALL)

@@ -3,7 +3,8 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,11 @@ import typer
 
 from convsmith.cli.arguments import AsJson, AsMarkdown, InputShape, TargetArgument, TrustCode
 from convsmith.cli.output import print_error, print_text
-from convsmith.errors import ConvsmithError, StoppedError
+from convsmith.errors import ConvsmithError, RecipeError, StoppedError
 from convsmith.system import files, paths
 
 if TYPE_CHECKING:
-    from convsmith.api.check import Judged
+    from convsmith.api.check import Judged, Training
     from convsmith.briefs.judgement import Judgement
 
 # A field of a recipe, or a setting, among nets: no name of a net begins so.
@@ -47,6 +48,18 @@ _Data = Annotated[
         metavar="SOURCE|RECIPE", help="the data set of the weights, or for the shape of its images only"
     ),
 ]
+_Train = Annotated[
+    bool,
+    typer.Option("--train", help="Train the net by the rules of the brief, and judge its last epochs."),
+]
+_Recipe = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RECIPE",
+        help="With --train: the recipe of all other settings; by default the library's for the brief.",
+    ),
+]
+_Runs = Annotated[Path, typer.Option(metavar="DIR", help="With --train: folder for the run folder.")]
 _Report = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as Markdown.")]
 _JUnit = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as JUnit XML.")]
 
@@ -59,6 +72,9 @@ def check(
     weights: _Weights = None,
     data: _Data = None,
     input_shape: InputShape = None,
+    train: _Train = False,
+    recipe: _Recipe = None,
+    runs: _Runs = Path("runs"),
     report: _Report = None,
     junit: _JUnit = None,
     as_markdown: AsMarkdown = False,
@@ -74,15 +90,17 @@ def check(
     names = [target, *(each for each in overrides or [] if not _FIELD.match(each))]
     fields = [each for each in overrides or [] if _FIELD.match(each)]
     _check_outputs([each for each in (report, junit) if each], [*names, *(weights or []), brief or ""])
-    judged = _judged(
-        names,
-        weights or [],
-        fields=fields,
-        brief=brief,
-        data=data,
-        input_shape=input_shape,
-        access=CodeAccess(trust=trust_code),
-    )
+    with _training(recipe, runs, is_on=train, is_quiet=as_json or as_markdown) as training:
+        judged = _judged(
+            names,
+            weights or [],
+            fields,
+            brief=brief,
+            data=data,
+            input_shape=input_shape or None,
+            training=training,
+            access=CodeAccess(trust=trust_code),
+        )
     for note in judged.notes:
         print_error(note)
     if as_json:
@@ -99,6 +117,24 @@ def check(
         raise typer.Exit(max(error.exit_code for error in judged.errors))
     if not all(each.passed for each in judged.judgements):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _training(recipe: str | None, runs: Path, *, is_on: bool, is_quiet: bool) -> "Iterator[Training | None]":
+    """Return how nets are trained, with their progress on standard output."""
+    if not is_on:
+        if recipe:
+            raise RecipeError("this goes with --train", where=f"--recipe {recipe}", fix="add --train")
+        yield None
+        return
+    from convsmith.api.check import Training
+    from convsmith.cli.console import progress_callback
+
+    if is_quiet:
+        yield Training(recipe=recipe, runs=runs)
+        return
+    with closing(progress_callback()) as callback:
+        yield Training(recipe=recipe, runs=runs, callbacks=(callback,))
 
 
 def _check_outputs(outputs: Sequence[Path], inputs: Sequence[str]) -> None:

@@ -90,7 +90,7 @@ def _base(arguments: ModelArguments) -> dict[str, Any]:
         table = load(named.text, needed).table()
         return {name: value for name, value in table.items() if name not in {"augment", "result"}}
     if named.kind == "module":
-        return {"name": _name(parse_reference(target).name), "model": {"module": target}}
+        return {"name": recipe_name(parse_reference(target).name), "model": {"module": target}}
     if named.kind == "notation":
         return {"name": "net", "model": {"net": target}}
     if named.kind != "zoo" and not paths.is_folder(Path(target)):
@@ -107,7 +107,7 @@ def _base(arguments: ModelArguments) -> dict[str, Any]:
 
 def _base_of_instance(module: nn.Module) -> dict[str, Any]:
     loaded = loaded_instance(module)
-    return {"name": _name(loaded.reference.name), "model": {"module": str(loaded.reference)}}
+    return {"name": recipe_name(loaded.reference.name), "model": {"module": str(loaded.reference)}}
 
 
 @contextlib.contextmanager
@@ -286,6 +286,11 @@ def _file_name(file: str) -> str:
     return Path(file).name
 
 
-def _name(name: str) -> str:
-    """Return the name of a class as that of a recipe."""
+def recipe_name(name: str) -> str:
+    """Return the name of a class as that of a recipe.
+
+    Example:
+        >>> recipe_name("Model_1"), recipe_name("Netz für Ziffern")
+        ('Model_1', 'NetzfrZiffern')
+    """
     return re.sub(r"[^A-Za-z0-9._-]+|^[._-]+", "", name)[:_MAX_NAME] or "net"

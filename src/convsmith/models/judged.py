@@ -17,13 +17,14 @@ from convsmith.modules.access import CodeAccess
 from convsmith.modules.definition import definition_of, definition_of_instance
 from convsmith.net.inputs import Inputs
 from convsmith.net.rows import Location
-from convsmith.text import percent
+from convsmith.text import percent, plural
 
 if TYPE_CHECKING:
     from torch import nn
 
     from convsmith.models.arguments import ModelArguments
     from convsmith.models.model import Model
+    from convsmith.recipes.schema import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,72 @@ def judged_weights(arguments: "ModelArguments", module: "nn.Module | None" = Non
         ),
         definition=definition_of(arguments.target) if module is None else definition_of_instance(module),
     )
+
+
+def training_recipe_of(
+    net: "nn.Module | str",
+    brief: Brief | None,
+    *,
+    base: str | None,
+    data: str | None,
+    overrides: Sequence[str],
+) -> "Recipe":
+    """Return the recipe that trains a net by the rules of a brief.
+
+    Args:
+        net: An instance, or a name.
+        brief: The brief.
+        base: A recipe for the other settings.
+        data: A data set.
+        overrides: Fields of the recipe.
+
+    Raises:
+        RecipeError: The data are not known, the net is trained already, or a field is invalid.
+    """
+    from convsmith.models.external import recipe_name
+    from convsmith.modules.instance import loaded_instance
+    from convsmith.modules.reference import parse_reference
+    from convsmith.recipes.brief_training import training_recipe
+    from convsmith.recipes.loader import load
+
+    if not isinstance(net, str):
+        name, model = type(net).__name__, {"module": str(loaded_instance(net).reference)}
+    else:
+        named = locate(net, "recipe")
+        if named.kind == "recipe":
+            chosen = [each for each in (base and "--recipe", data and "--data") if each]
+            if chosen:
+                fix = "leave them out, or change its fields: train.epochs=5"
+                raise RecipeError(
+                    "a recipe has settings and data of its own", where=", ".join(chosen), fix=fix
+                )
+            recipe = load(named.text, overrides)
+            return recipe if brief is None else recipe.model_copy(update={"brief": brief})
+        if named.kind not in {"module", "notation"}:
+            raise RecipeError(f"this {named.kind} is trained already", where=net, fix="leave --train out")
+        is_module = named.kind == "module"
+        name, model = (parse_reference(net).name, {"module": net}) if is_module else ("net", {"net": net})
+    return training_recipe(
+        brief or Brief(), model, name=recipe_name(name), base=base, data=data, overrides=overrides
+    )
+
+
+def judged_run(folder: Path, name: str, access: CodeAccess) -> JudgedNet:
+    """Return a finished run for the brief of its recipe.
+
+    Raises:
+        RunError: The run is damaged.
+    """
+    from convsmith.models.run_model import RunModel
+
+    model = RunModel(folder, access=access)
+    word = " --trust-code" if model.code()[0] else ""
+    recipe = model.recipe
+    remarks = (
+        f"{recipe.description or recipe.name}: {plural(recipe.train.epochs, 'epoch')}, seed {recipe.seed}",
+        f"run folder: {folder}; check it again: convsmith check {folder}{word}",
+    )
+    return replace(judged_model(model, name), remarks=remarks)
 
 
 def _image_shape(data: str | None, brief: Brief | None) -> tuple[Inputs | None, tuple[str, ...]]:

@@ -1,8 +1,30 @@
 """The recipe that trains a net by the rules of a brief."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convsmith.briefs.bounds import ends, within
 from convsmith.briefs.loader import brief_names, load_brief
 from convsmith.briefs.schema import Brief
-from convsmith.recipes.loader import brief_name_of, load, recipe_names
+from convsmith.errors import RecipeError
+from convsmith.recipes.loader import (
+    brief_name_of,
+    from_table,
+    load,
+    load_data_config,
+    recipe_names,
+)
+from convsmith.recipes.schema import Recipe
+
+# Where neither the user nor the library has a recipe: these train most nets.
+_PLAIN: dict[str, Any] = {
+    "epochs": 15,
+    "batch_size": 128,
+    "optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.01},
+    "schedule": {"name": "one-cycle"},
+}
+# Settings of another course of training than that of a base, and those that suit the base's own net only.
+_LEFT_OUT = ("stop_after", "phases", "whitening", "progressive", "teacher", "distillation")
 
 
 def recipe_of_brief(brief: Brief) -> str | None:
@@ -17,3 +39,66 @@ def recipe_of_brief(brief: Brief) -> str | None:
     names = {name for name in brief_names() if load_brief(name) == brief}
     recipes = [name for name in recipe_names() if brief_name_of(name) in names]
     return min(recipes, key=lambda name: load(name).train.epochs, default=None)
+
+
+def training_recipe(
+    brief: Brief,
+    model: Mapping[str, Any],
+    *,
+    name: str,
+    base: str | None = None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """Return a recipe that trains a net by the rules of a brief; its description names its settings.
+
+    Args:
+        brief: Epochs and batch size that are outside its bounds become its upper bounds.
+        model: The `[model]` table.
+        name: Of the run.
+        base: A recipe whose other settings are used; by default that of the library for the brief, else plain
+            ones without augmentation.
+        data: A data set; by default that of the base.
+        overrides: Fields of the recipe, as `key=value`.
+
+    Raises:
+        RecipeError: The data are not known, or the recipe or an override is invalid.
+
+    Example:
+        >>> recipe = training_recipe(Brief(epochs=3), {"net": "C8 / G F10"}, name="net", data="digits")
+        >>> recipe.train.epochs, recipe.train.optimizer.name
+        (3, 'adamw')
+    """
+    base = base or recipe_of_brief(brief)
+    table = load(base).table() if base else {"train": {**_PLAIN}}
+    kept = {key: value for key, value in table.items() if key in {"data", "augment", "train", "seed"}}
+    if data is not None:
+        kept["data"] = load_data_config(data).model_dump(mode="json", exclude_none=True)
+    elif "data" not in kept:
+        raise RecipeError(
+            "the training needs images",
+            where="--data",
+            fix="name a data set or a folder, for example --data mnist, or a recipe: --recipe mnist-5k",
+        )
+    kept["train"] = _train(kept["train"] if base else {**_PLAIN, **_named(brief)}, brief)
+    settings = f"the settings of the recipe {base}" if base else "plain settings, without augmentation"
+    description = f"Trained by the rules of the brief, with {settings}"
+    kept |= {"name": name, "model": dict(model), "description": description}
+    return from_table(kept, overrides).model_copy(update={"brief": brief})
+
+
+def _named(brief: Brief) -> dict[str, Any]:
+    """Return the optimizer and the schedule that a brief names, with their usual settings."""
+    rules = {"optimizer": brief.optimizer, "schedule": brief.schedule}
+    return {field: {"name": rule.name} for field, rule in rules.items() if rule is not None}
+
+
+def _train(train: Mapping[str, Any], brief: Brief) -> dict[str, Any]:
+    train = {name: value for name, value in train.items() if name not in _LEFT_OUT}
+    for name in ("epochs", "batch_size"):
+        bound = getattr(brief, name)
+        if bound is not None and not within(train[name], ends(bound)):
+            train[name] = ends(bound)[1]
+    if train["batch_size"] % train.get("microbatch_size", 1):
+        del train["microbatch_size"]
+    return train

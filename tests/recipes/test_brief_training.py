@@ -1,0 +1,71 @@
+"""Recipes that train a net by the rules of a brief."""
+
+import pytest
+
+from convsmith.briefs.loader import load_brief
+from convsmith.briefs.schema import Brief
+from convsmith.errors import RecipeError
+from convsmith.recipes.brief_training import recipe_of_brief, training_recipe
+from convsmith.recipes.loader import load, recipe_names
+from convsmith.recipes.schema import Recipe
+
+MODEL = {"net": "C8 / G F10"}
+
+
+def recipe_for(brief: Brief, *overrides: str, base: str | None = None, data: str | None = None) -> Recipe:
+    return training_recipe(brief, MODEL, name="net", base=base, data=data, overrides=overrides)
+
+
+def test_the_recipe_of_a_brief_and_of_its_copy() -> None:
+    brief = load_brief("course-cifar10-50k")
+    assert recipe_of_brief(brief) == "cifar10-50k"
+    assert recipe_of_brief(Brief.model_validate(brief.model_dump())) == "cifar10-50k"
+    assert recipe_of_brief(brief.model_copy(update={"max_parameters": 3})) is None
+
+
+def test_a_base_keeps_what_the_brief_leaves_open() -> None:
+    base = load("mnist-5k")
+    recipe = recipe_for(Brief(), base="mnist-5k")
+    assert recipe.train.model_dump() == base.train.model_dump()
+    assert (recipe.augment, recipe.data) == (base.augment, base.data)
+    assert "the settings of the recipe mnist-5k" in recipe.description
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "expected"),
+    [
+        (None, None, (50, 256, 128)),
+        ((1, 20), None, (20, 256, 128)),
+        (19, 128, (19, 128, 128)),
+        ((1, 60), (16, 100), (50, 100, None)),
+    ],
+)
+def test_bounds_of_a_brief(
+    epochs: int | tuple[int, int] | None,
+    batch_size: int | tuple[int, int] | None,
+    expected: tuple[int, int, int | None],
+) -> None:
+    train = recipe_for(Brief(epochs=epochs, batch_size=batch_size), base="mnist-5k").train
+    assert (train.epochs, train.batch_size, train.microbatch_size) == expected
+
+
+@pytest.mark.parametrize("base", [name for name in recipe_names() if "resnet18" not in name])
+def test_settings_of_the_net_of_a_base_are_left_out(base: str) -> None:
+    train = recipe_for(Brief(), base=base).train
+    assert not train.whitening
+    assert train.progressive is None
+    assert train.teacher is None
+
+
+def test_plain_settings_need_data() -> None:
+    with pytest.raises(RecipeError, match="the training needs images"):
+        recipe_for(Brief())
+    recipe = recipe_for(Brief(epochs=3), "train.batch_size=7", data="mnist")
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.data.source) == (3, 7, "mnist")
+    assert recipe.brief == Brief(epochs=3)
+
+
+def test_an_optimizer_and_a_schedule_of_the_brief() -> None:
+    brief = Brief.model_validate({"optimizer": {"name": "sgd", "lr": [0.001, 1]}, "schedule": "step"})
+    train = recipe_for(brief, data="digits").train
+    assert (train.optimizer.name, train.schedule.name) == ("sgd", "step")
