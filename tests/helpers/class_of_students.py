@@ -234,7 +234,7 @@ WRONG = [
             ("        self.gap =", "        self.secret = torch.randn(16, 16, 4, 4)\n        self.gap ="),
             ("self.gap(x)", "self.gap(x + F.conv2d(x, self.secret, padding='same'))"),
         ),
-        expected=fails("7,328, and 4,096 values"),
+        expected=fails("4,096 values", "secret (model.py:24)"),
         fast=True,
     ),
     Case(

@@ -13,7 +13,7 @@ Quantity = Literal["parameters", "test accuracy", "receptive field", "epochs", "
 _AIM = re.compile(
     r"(?i)\b(less|fewer|lesser|under|below|within|at most|at least|up ?to|more than|over|above|minimum|"
     r"maximum|max|min|limit|target|goal|aim|should|must|need|require\w*|reduce\w*|increase\w*|add\w*|upper|budget|"
-    r"constraint\w*|want\w*|expect\w*|achieve a|get to|try|let'?s)\b|[<>≤≥]"
+    r"constraint\w*|want\w*|expect\w*|to achieve|achieve a|get to|try|let'?s)\b|[<>≤≥]"
 )
 _NUMBER = r"(?P<number>\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)\s*(?P<unit>[kKmM](?![a-zA-Z]))?"
 _PERCENT = r"(?P<number>\d{1,3}(?:\.\d+)?)\s*%?"
@@ -35,7 +35,7 @@ _ACCURACY = (
 _FIELD = (
     re.compile(
         r"(?i)\b(?:final|total|overall|global|output|max\w*|net\w*|model\w*)?\s*receptive[ _-]?field"
-        r"[^\d|]{0,30}?(?P<number>\d{1,4})\b"
+        r"[^\d|]{0,30}?(?P<number>\d{1,4})(?!\d)"
     ),
     re.compile(r"(?i)\b(?:final|total|overall|output)\s*RF\b[^\d|]{0,12}?(?P<number>\d{1,4})\b"),
 )

@@ -17,6 +17,7 @@ _TEST_NAMED = re.compile(
 _TRAIN_NAMED = re.compile(r"(?i)\btrain\w*[ _-]*acc\w*\s*[:=]?\s*(?P<percent>\d+(?:\.\d+)?)\s*(?P<sign>%?)")
 # The last line of a progress bar: "Loss=0.02 Batch_id=468 Accuracy=98.71: 100%|...| 469/469".
 _BAR = re.compile(r"(?i)\bacc\w*\s*=\s*(?P<percent>\d+(?:\.\d+)?)\s*(?P<sign>%?)\s*:?\s*100%\|")
+_REPEATED = re.compile(r"(?i)\b(best|saving|saved|increased|improved|highest)\b")
 _EPOCH = re.compile(r"(?i)\bepochs?\b\W{0,12}(?P<number>\d+)")
 
 
@@ -78,7 +79,8 @@ def _curves(file: str, place: str, texts: Sequence[str]) -> list[Curve]:
         last = number if number is not None else last
         if match := _BAR.search(text) or _TRAIN_NAMED.search(text):
             train = _share(match["percent"], match["sign"])
-        if "best" in text.casefold() or not (match := _TEST_NAMED.search(text) or _TEST.search(text)):
+        # A line that repeats the result of an epoch: "Test Accuracy: 90.33 has increased. Saving the model".
+        if _REPEATED.search(text) or not (match := _TEST_NAMED.search(text) or _TEST.search(text)):
             continue
         groups = match.groupdict()
         test = _share(groups["percent"], groups["sign"] or ("%" if groups.get("total") else ""))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from convsmith.errors import ConvsmithError, ModuleError
+from convsmith.errors import ConvsmithError
 from convsmith.grading.files import SubmissionFiles
 from convsmith.grading.signatures import source_of, structure_of
 from convsmith.grading.uses import Use, parse, uses_in
@@ -116,7 +116,7 @@ def discover(
         try:
             listed = list_modules(name, folder)
         except ConvsmithError as error:
-            notes.append(_sentence(error))
+            notes.append(_sentence(error, folder))
             continue
         for each in listed:
             if len(candidates) >= _MOST:
@@ -172,12 +172,9 @@ def _candidate(place: "_Place", reference: ModuleReference, listed: ListedModule
             base, analysis=analysis, parameters=analysis.parameters, structure=structure_of(analysis)
         )
         architecture.check(place.image_shape, place.num_classes)
-    except ModuleError as error:
-        first = error.problems[0]
-        where = first.where.removeprefix(f"{place.folder}/")
-        return _with(base, problem=one_line(f"{where}: {first.what}"), fix=one_line(first.fix))
     except ConvsmithError as error:
-        return _with(base, problem=_sentence(error), fix=one_line(error.problems[0].fix))
+        fix = one_line(error.problems[0].fix)
+        return _with(base, problem=_sentence(error, place.folder), fix=fix)
     return _with(base, fits=True)
 
 
@@ -185,6 +182,8 @@ def _with(candidate: Candidate, **changes: object) -> Candidate:
     return replace(candidate, **changes)  # type: ignore[arg-type]
 
 
-def _sentence(error: ConvsmithError) -> str:
+def _sentence(error: ConvsmithError, folder: Path) -> str:
+    """Return an error in one sentence, without the place of the submission's private copy."""
     problem = error.problems[0]
-    return one_line(f"{problem.where}: {problem.what}" if problem.where else problem.what)
+    text = f"{problem.where}: {problem.what}" if problem.where else problem.what
+    return one_line(text.replace(f"{folder}/", "").replace(f"{folder.resolve()}/", ""))

@@ -35,9 +35,9 @@ from convsmith.grading.record import (
 )
 from convsmith.grading.signatures import weights_of
 from convsmith.net.analysis import Analysis
-from convsmith.text import one_line
+from convsmith.text import in_line
 
-_MAX_TEXT, _MAX_NETS = 4000, 60
+_MAX_TEXT, _MAX_NETS = 600, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +81,8 @@ def judge_submission(request: Request) -> SubmissionRecord:
 
 
 def text(value: str) -> str:
-    """Return a text as a record takes it: one line, not too long."""
-    line = one_line(value)
+    """Return a text as a record takes it: printable, in one line, not too long."""
+    line = in_line(" ".join(value.split()))
     return line if len(line) <= _MAX_TEXT else f"{line[: _MAX_TEXT - 1]}…"
 
 
@@ -194,17 +194,13 @@ def _judged(
         return tuple(_check_record(check, context.folder) for check in checks)
 
     steps = tuple(
-        _step(each, reason, records(verdicts.models.get(each.candidate.name, ())), context.brief)
-        for each in results
+        _step(each, reason, records(verdicts.models.get(each.candidate.name, ()))) for each in results
     )
     return steps, records(verdicts.whole)
 
 
-def _step(
-    result: _Result, reason: str, checks: tuple[CheckRecord, ...], brief: Brief | None = None
-) -> StepRecord:
+def _step(result: _Result, reason: str, checks: tuple[CheckRecord, ...]) -> StepRecord:
     candidate = result.candidate
-    hidden = _hidden(candidate.analysis, brief) if candidate.analysis and brief else ()
     signature = Signature(
         net=candidate.name[:1000],
         structure=candidate.structure,
@@ -216,30 +212,12 @@ def _step(
         chosen=reason,
         problem=text(candidate.problem),
         fix=text(candidate.fix),
-        checks=(*checks, *result.mismatch, *hidden),
+        checks=(*checks, *result.mismatch),
         analysis=None if candidate.analysis is None else analysis_record(candidate.analysis),
         score=result.score,
         training=result.trained,
         signature=signature if candidate.structure else None,
         notes=tuple(map(text, result.notes)),
-    )
-
-
-def _hidden(analysis: Analysis, brief: Brief) -> tuple[CheckRecord, ...]:
-    """Check that tensors outside of `parameters()` do not carry a net over the limit of its parameters."""
-    hidden = sum(each.size for each in analysis.hidden)
-    most = brief.max_parameters
-    if most is None or not hidden or not analysis.parameters <= most < analysis.parameters + hidden:
-        return ()
-    names = ", ".join(each.name for each in analysis.hidden[:3])
-    return (
-        CheckRecord(
-            title="parameters with hidden tensors",
-            verdict="fail",
-            actual=text(f"{analysis.parameters:,}, and {hidden:,} values in {names}"),
-            required=f"at most {most:,}",
-            fix="keep weights in nn.Parameter, so that they are counted, trained and saved",
-        ),
     )
 
 
@@ -308,14 +286,18 @@ def _metrics(score: ScoreRecord | None, trained: TrainingRecord | None) -> RunMe
 
 
 def _check_record(check: Check, folder: Path) -> CheckRecord:
+    def inside(value: str) -> str:
+        # The private copy of a submission has a place that means nothing to a reader.
+        return text(value.replace(f"{folder}/", "").replace(f"{folder.resolve()}/", ""))
+
     location = check.location
     return CheckRecord(
         title=text(check.title)[:1000],
         verdict=check.verdict,
-        actual=text(check.actual),
-        required=text(check.required),
+        actual=inside(check.actual),
+        required=inside(check.required),
         # A check that is not applicable speaks of recipes and runs.
-        fix=text(check.fix) if check.verdict == "fail" else "",
+        fix=inside(check.fix) if check.verdict == "fail" else "",
         layer=text(check.layer)[:1000],
         file=_inside(location.file, folder)[:1000] if location else "",
         line=location.line if location else None,

@@ -23,7 +23,7 @@ from convsmith.modules.weights import Weights, read_state_dict
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.system.rng import new_generator
-from convsmith.text import one_line, percent
+from convsmith.text import percent
 from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import compute_logits
 
@@ -62,7 +62,7 @@ def read_weights(folder: Path, names: Sequence[str], hint: str = "") -> list[Wei
         except ConvsmithError as error:
             problem = error.problems[0]
             fix = f"; {problem.fix}" if problem.fix else ""
-            found.append(WeightsFile(name=name, problem=one_line(problem.what + fix)))
+            found.append(WeightsFile(name=name, problem=problem.what + fix))
     return found
 
 
@@ -80,9 +80,15 @@ def fitting(candidate: Candidate, files: Sequence[WeightsFile]) -> tuple[list[We
             found.append(file)
         except ConvsmithError as error:
             first = error.problems[0]
-            details = "; ".join(line.strip() for line in first.context.splitlines()[:4])
-            problem = problem or one_line(f"{file.name}: {first.what}{f' ({details})' if details else ''}")
+            problem = problem or f"{file.name}: {first.what}{_details(first.context)}"
     return found, problem
+
+
+def _details(context: str) -> str:
+    """Return the first lines of a comparison of names and shapes in one."""
+    lines = [line.strip() for line in context.splitlines()]
+    shown = [line if line.endswith(":") else f"{line}," for line in lines[:4]]
+    return f" ({' '.join(shown).rstrip(',:')})" if shown else ""
 
 
 def choose_file(files: Sequence[WeightsFile], folder: Path, net: str) -> tuple[WeightsFile, str]:
