@@ -275,3 +275,20 @@ def test_a_softmax_over_classes_of_one_position_is_local(size: int, is_global: b
     analysis = trace(nn.Sequential(*layers), (3, size, size))
     assert bool(analysis.global_rows) == is_global
     assert analysis.receptive_field == 15
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_the_groups_of_a_group_norm(groups: int) -> None:
+    """As a layer and as a function, beside a norm without groups."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.batch = nn.Conv2d(1, 8, 3), nn.GroupNorm(groups, 8), nn.BatchNorm2d(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.group_norm(self.batch(self.norm(self.conv(x))), groups)
+
+    rows = trace(Net(), (1, 8, 8)).rows
+    found = [(row.operation, row.groups) for row in rows[1:]]
+    assert found == [("GroupNorm", groups), ("BatchNorm2d", 1), ("GroupNorm", groups)]

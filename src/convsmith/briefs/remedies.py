@@ -1,6 +1,6 @@
 """Search for the smallest change of a notation that passes a failed check, by trying changes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from convsmith.net.spec import Net
 _MAX_STEPS = 8
 # Widths of all layers are reduced in this many steps.
 _PARTS = 64
+# Widths that are tried one by one.
+_NEAREST = 4
 
 Failing = Callable[[Analysis], frozenset[str]]
 
@@ -97,14 +99,16 @@ class Remedy:
         for layer in edits.written_layers(self._net)[:-1]:
             widths = edits.widths(layer, wider=wider)
             low, high = 0, len(widths)
+            passing = None
             while low < high:  # The further from the present width, the more likely it passes.
                 middle = (low + high) // 2
                 candidate = self._with_width(layer, widths[middle])
                 if candidate is not None and self._title not in candidate.failing:
-                    found.append(candidate)
-                    high = middle
+                    passing, high = candidate, middle
                 else:
                     low = middle + 1
+            # Within a range, the nearest widths may pass, and those further on may not.
+            found += [passing] if passing else self._passing(layer, widths[:_NEAREST])
         best = min(found, key=lambda each: self._cost(each, self._analysis), default=None)
         return "" if best is None else _text(best.change)
 
@@ -122,6 +126,14 @@ class Remedy:
             if candidate is not None and self._title not in candidate.failing:
                 return f'keep {parts}/{_PARTS} of the channels: "{candidate.net.text}"'
         return ""
+
+    def _passing(self, layer: Layer, widths: Sequence[int]) -> list[_Candidate]:
+        """Return the nearest width that passes, in a list; an empty list if none does."""
+        for width in widths:
+            candidate = self._with_width(layer, width)
+            if candidate is not None and self._title not in candidate.failing:
+                return [candidate]
+        return []
 
     def _with_width(self, layer: Layer, width: int) -> _Candidate | None:
         return self._candidate(self._net, (edits.replacement(self._net, layer, _with_number(layer, width)),))

@@ -75,13 +75,15 @@ def parse_skeleton(text: str) -> tuple[Part, ...]:
         >>> parse_skeleton("C1 C2 c3 P1 C4 GAP c5")
         ('C', 'C', '1x1', 'P', 'C', 'G', '1x1')
     """
-    parts = []
-    for word in re.split(r"[\s,/]+|->", text.strip()):
+    parts: list[Part] = []
+    for word in re.sub(r"[,/]|->", " ", text).split():
         part = next((part for form, part in _FORMS if form.fullmatch(word)), None)
         if part is None:
             names = ", ".join(f"{part} ({name})" for part, name in PART_NAMES.items())
             raise ValueError(f"unknown part {word!r} of a skeleton; write {names}")
         parts.append(part)
+    if not parts:
+        raise ValueError('an empty skeleton; write one as "C C 1x1 P C G 1x1"')
     return tuple(parts)
 
 

@@ -31,7 +31,8 @@ class Frame:
 def merged(effects: list[Effect]) -> Effect:
     """Merge the effects of the operators of one layer."""
     computing = [effect for effect in effects if not effect.is_view]
-    main = next((effect for effect in computing if effect.kernel or effect.width != (0, 0)), None)
+    windows = (each for each in computing if each.kernel or each.width != (0, 0) or each.groups > 1)
+    main = next(windows, None)
     base = main or Effect(lineages=(), operation="")
     dropout = next((effect for effect in effects if effect.probability is not None), None)
     unknown = any(effect.macs is None for effect in computing)

@@ -75,6 +75,7 @@ def _normalisation(call: Call) -> Effect:
         lineages=(lineage, *(lineage.as_unknown(output.shape, "statistics") for output in call.outputs[1:])),
         operation=call.operation,
         elementwise=not over_map,
+        groups=call.values.get("group", 1),
         notes=notes,
     )
 
