@@ -92,6 +92,9 @@ def test_commands_work(
         write_example_files(tmp_path)
         assert load_brief(arguments[0]).max_parameters
         assert load(arguments[arguments.index("--recipe") + 1]).name
+    elif name == "grade":
+        load_brief(arguments[arguments.index("--brief") + 1])
+        assert "--recipe" not in arguments or load(arguments[arguments.index("--recipe") + 1]).name
     else:
         later = {
             "report",

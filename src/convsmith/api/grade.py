@@ -144,17 +144,7 @@ def grade(
         graded = grade_class(
             submissions, rules, source, folder / RECORDS, settings, protection=protection, on_record=on_record
         )
-        title = "" if isinstance(brief, Brief) else Path(str(brief)).stem
-        page = GradedClass(
-            title=place.resolve().name,
-            brief=title,
-            description=getattr(rules, "description", "") or "",
-            requirements=_requirements(rules),
-            records=graded.records,
-            sharings=find_sharings(graded.records, graded.starters),
-            protection=tuple(lines),
-            notes=graded.notes,
-        )
+        page = replace(_page(place, brief, rules, graded), protection=tuple(lines))
         return _write(folder, page, graded, source, start)
 
 
@@ -208,6 +198,18 @@ def _check_records(folder: Path, *, resume: bool) -> None:
             where=str(folder),
             fix="--resume keeps those of unchanged submissions; --out names another folder",
         )
+
+
+def _page(place: Path, brief: str | Path | Brief, rules: Brief, graded: ClassRecords) -> GradedClass:
+    return GradedClass(
+        title=place.resolve().name,
+        brief="" if isinstance(brief, Brief) else Path(str(brief)).stem,
+        description=getattr(rules, "description", "") or "",
+        requirements=_requirements(rules),
+        records=graded.records,
+        sharings=find_sharings(graded.records, graded.starters),
+        notes=graded.notes,
+    )
 
 
 def _requirements(brief: Brief) -> tuple[tuple[str, str], ...]:

@@ -19,51 +19,68 @@ if TYPE_CHECKING:
 _WIDTH = 160
 
 
-def grade(
-    place: Annotated[
-        str,
-        typer.Argument(
-            metavar="FOLDER|CSV",
-            help="a folder with a sub-folder for each submission, or a CSV file with name,path[,net,weights]",
-        ),
-    ],
-    *,
-    brief: Annotated[str, typer.Option(metavar="NAME|FILE", help="name or TOML file of a brief")],
-    recipe: Annotated[
-        str | None,
-        typer.Option(metavar="RECIPE", help="whose data are the images; by default that of the brief"),
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for table, page and records")] = Path(
-        "graded"
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="FOLDER|CSV",
+        help="a folder with a sub-folder for each submission, or a CSV file with name,path[,net,weights]",
     ),
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Judge only submissions that are new or have changed.")
-    ] = False,
-    train: Annotated[
-        bool, typer.Option("--train", help="Train each net anew by the rules of the brief.")
-    ] = False,
-    score: Annotated[
-        bool, typer.Option("--score/--no-score", help="Score the weights of the submissions.")
-    ] = True,
-    starter: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="code that was handed out: what equals it is not pointed out"),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="submissions at a time; by default one a core")
-    ] = None,
-    time: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", min=1, help="for each submission: 120, or 3600 with --train"),
-    ] = None,
-    memory: Annotated[float, typer.Option(metavar="GiB", min=0.25, help="memory of each submission")] = 4.0,
-    disk: Annotated[
-        float, typer.Option(metavar="GiB", min=0.01, help="size of a submission with what it writes")
-    ] = 1.0,
-    processes: Annotated[
-        int, typer.Option(metavar="N", min=2, help="processes of a submission at a time")
-    ] = 64,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="seed of the trainings")] = 0,
+]
+BriefOption = Annotated[
+    str, typer.Option("--brief", metavar="NAME|FILE", help="name or TOML file of a brief")
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", metavar="RECIPE", help="whose data are the images; by default that of the brief"
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="folder for table, page and records")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Judge only submissions that are new or have changed.")
+]
+Train = Annotated[bool, typer.Option("--train", help="Train each net anew by the rules of the brief.")]
+Score = Annotated[bool, typer.Option("--score/--no-score", help="Score the weights of the submissions.")]
+Starter = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--starter", metavar="DIR", help="code that was handed out: what equals it is not pointed out"
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", min=1, help="submissions at a time; by default one a core"),
+]
+Time = Annotated[
+    float | None,
+    typer.Option("--time", metavar="SECONDS", min=1, help="for each submission: 120, or 3600 with --train"),
+]
+Memory = Annotated[float, typer.Option("--memory", metavar="GiB", min=0.25, help="memory of each submission")]
+Disk = Annotated[
+    float, typer.Option("--disk", metavar="GiB", min=0.01, help="size of a submission with what it writes")
+]
+Processes = Annotated[
+    int, typer.Option("--processes", metavar="N", min=2, help="processes of a submission at a time")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="seed of the trainings")]
+
+
+def grade(
+    place: Place,
+    *,
+    brief: BriefOption,
+    recipe: RecipeOption = None,
+    out: Out = Path("graded"),
+    resume: Resume = False,
+    train: Train = False,
+    score: Score = True,
+    starter: Starter = None,
+    jobs: Jobs = None,
+    time: Time = None,
+    memory: Memory = 4.0,
+    disk: Disk = 1.0,
+    processes: Processes = 64,
+    seed: Seed = 0,
 ) -> None:
     """Judge a class of submissions by a brief, each in an isolated process; write a table and a page."""
     grades = cs.grade(
@@ -84,6 +101,13 @@ def grade(
         on_start=_print_protection,
         on_record=_print_record,
     )
+    _print_grades(grades)
+    if not grades.complete:
+        print_error("some submissions could not be run: convsmith grade --resume runs them again")
+        raise typer.Exit(1)
+
+
+def _print_grades(grades: "cs.Grades") -> None:
     for note in grades.notes:
         print_error(note)
     print_text(_table(grades.rows))
@@ -91,9 +115,6 @@ def grade(
         if not each.is_weak:
             print_text(f"{', '.join(each.signs)}: {', '.join(each.names)}")
     print_text(f"{grades}\n{grades.folder / 'table.csv'}\n{grades.folder / 'index.html'}")
-    if not grades.complete:
-        print_error("some submissions could not be run: convsmith grade --resume runs them again")
-        raise typer.Exit(1)
 
 
 def _print_protection(lines: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ It runs inside the sandbox. Whatever fails becomes a field of the record; the ex
 written.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
 
 from convsmith.errors import ConvsmithError
+from convsmith.grading import linux, process_tree
+from convsmith.grading.integrity import Integrity
 from convsmith.grading.record import Request, SubmissionRecord
 from convsmith.system import files, reading
 from convsmith.text import one_line
@@ -21,8 +24,11 @@ def main(arguments: list[str]) -> int:
     # A file that a submission writes in place of the record does not have the seal.
     request_file.unlink()
     seal, request = request.seal, request.model_copy(update={"seal": ""})
+    linux.adopt_orphans()
     start = time.monotonic()
     record = judged(request)
+    # What the submission has started could change the record once it is written.
+    process_tree.end_all(os.getpid(), seconds=2)
     seconds = round(time.monotonic() - start, 2)
     record = record.model_copy(update={"seconds": seconds, "seal": seal})
     files.write_text(record_file, record.model_dump_json())
@@ -34,7 +40,9 @@ def judged(request: Request) -> SubmissionRecord:
     try:
         from convsmith.grading.judgement import judge_submission
 
-        return judge_submission(request)
+        integrity = Integrity()
+        record = judge_submission(request)
+        return _with_changes(record, integrity.changes())
     except ConvsmithError as error:
         problem = error.problems[0]
         return SubmissionRecord(
@@ -53,5 +61,20 @@ def judged(request: Request) -> SubmissionRecord:
         )
 
 
+def _with_changes(record: SubmissionRecord, changes: list[str]) -> SubmissionRecord:
+    """Refuse a record that was made after a submission had changed the code that judges it."""
+    if not changes:
+        return record
+    shown = ", ".join(changes[:3]) + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+    return SubmissionRecord(
+        submission=record.submission,
+        state="failed",
+        problem=one_line(f"its code changed the program that judges it: {shown}")[:4000],
+        fix="look at its code; what it would have been given is not shown",
+    )
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    # No exit handler of the submission runs after the record is written.
+    os._exit(code)
