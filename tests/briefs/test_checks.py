@@ -241,7 +241,7 @@ def test_a_dilation_beyond_the_map_does_not_pass_and_gets_a_fix() -> None:
     (check,) = judge(Brief.model_validate({"require": ["dilated"]}), Subject(analysis=net))
     assert (check.verdict, check.actual) == (
         "fail",
-        "0 layers, and 1 without effect: C16:d40 has no effect: one position of the map is in its window",
+        "0 layers; C16:d40 has no effect: one position of the map is in its window",
     )
     assert check.fix == "change C16:d40 to C16:d8 at character 5"
 

@@ -9,8 +9,15 @@ from torch import nn
 
 from convsmith.briefs.check import Check
 from convsmith.briefs.checks import judge
-from convsmith.briefs.effects import hidden_tensors, hidden_values, parameters_text, without_effect
+from convsmith.briefs.effects import (
+    hidden_tensors,
+    hidden_values,
+    of_another_kind,
+    parameters_text,
+    without_effect,
+)
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.structure import LayerKind
 from convsmith.briefs.subject import Subject
 from convsmith.tracing.trace import trace
 from helpers import course_faults
@@ -80,8 +87,36 @@ def test_a_norm_belongs_after_the_convolution_of_its_number() -> None:
     ],
 )
 def test_what_resembles_a_global_average_pool(net: nn.Module, advice: str) -> None:
-    (finding,) = without_effect(trace(net, IMAGE), "global-average-pooling")
+    (finding,) = of_another_kind(trace(net, IMAGE), "global-average-pooling")
     assert (finding.layer, finding.what) == ("1", advice)
+
+
+@pytest.mark.parametrize(
+    ("net", "kind", "advice"),
+    [
+        (nn.Conv2d(1, 8, 28), "fully-connected", None),
+        (
+            nn.Sequential(nn.Conv2d(1, 8, 28), nn.Conv2d(8, 10, 1)),
+            "fully-connected",
+            "1 is a convolution of 1x1 on a map of 1x1, which computes the same: make it nn.Linear(8, 10)",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 1)),
+            "depthwise-separable",
+            "1 has 2 groups for 8 channels: give it groups=8, and a convolution of 1x1 after it",
+        ),
+    ],
+)
+def test_what_resembles_other_kinds(net: nn.Module, kind: LayerKind, advice: str | None) -> None:
+    findings = of_another_kind(trace(net, IMAGE), kind)
+    assert [each.advice for each in findings] == ([advice] if advice else [])
+
+
+def test_an_average_of_a_part_of_the_map_is_not_global() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 10, 25), nn.AvgPool2d(3), nn.Flatten())
+    check = verdict(net, {"require": ["global-average-pooling"]}, "global-average-pooling")
+    assert check.actual == "0 layers; 1 has a window of 3x3 on a map of 4x4"
+    assert check.fix == "1: make it nn.AdaptiveAvgPool2d(1)"
 
 
 class Normalised(course_faults.Net):

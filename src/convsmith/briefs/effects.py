@@ -5,15 +5,14 @@ with a window of 1x1 have none. Likewise tensors that hide from `parameters()` a
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from convsmith.briefs.bounds import Bound, nearest
-from convsmith.briefs.structure import LAYER_KINDS, LayerKind, is_convolution
+from convsmith.briefs.structure import LAYER_KINDS, LayerKind, is_convolution, is_pointwise
 from convsmith.net.analysis import Analysis
 from convsmith.net.effects import is_dropout, joins_two_paths
 from convsmith.net.rows import UNUSED, IdleLayer, Location, Row
-from convsmith.text import plural
 
 # Values in tensors that are neither parameters nor buffers, up to which they are settings: such as mean and
 # standard deviation of the channels.
@@ -88,12 +87,20 @@ def without_effect(
     rule = LAYER_KINDS[kind]
     named = _CLASSES.get(kind)
     idle = [each for each in analysis.idle if named and named.fullmatch(each.operation)]
-    findings = [
-        *(_of_row(row, kind, dropout) for row in rule.find(rows) if row.inactive or not rule.acts(row)),
-        *(_of_idle(analysis, each, kind) for each in idle),
-        *_similar(rows, kind),
-    ]
-    return tuple({(each.layer, each.location): each for each in reversed(findings)}.values())[::-1]
+    findings = [_of_row(row, kind, dropout) for row in rule.find(rows) if row.inactive or not rule.acts(row)]
+    return *findings, *(_of_idle(analysis, each, kind) for each in idle)
+
+
+def of_another_kind(analysis: Analysis, kind: LayerKind) -> tuple[Finding, ...]:
+    """Return the layers that resemble a kind and are of another, such as an average pool with a window.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> analysis = analyze_notation("C8 A3 / F10", (3, 8, 8))
+        >>> [str(finding) for finding in of_another_kind(analysis, "global-average-pooling")]
+        ['A3 has a window of 3x3 on a map of 8x8']
+    """
+    return tuple(_SIMILAR[kind](analysis.rows)) if kind in _SIMILAR else ()
 
 
 def hidden_tensors(analysis: Analysis) -> tuple[Finding, ...]:
@@ -164,13 +171,7 @@ def listed(findings: Sequence[Finding]) -> str:
 
 
 def _of_row(row: Row, kind: LayerKind, dropout: Bound | None = None) -> Finding:
-    what, fix = _words(row, kind, dropout)
-    return Finding(
-        layer=row.name if row.location or row.definition else row.layer or row.name,
-        location=row.definition or row.location,
-        what=what,
-        fix=fix,
-    )
+    return _finding(row, *_words(row, kind, dropout))
 
 
 def _words(row: Row, kind: LayerKind, dropout: Bound | None) -> tuple[str, str]:
@@ -238,45 +239,50 @@ def _number(name: str) -> str:
     return match[1] if match else ""
 
 
-def _similar(rows: Sequence[Row], kind: LayerKind) -> Iterator[Finding]:
-    """Yield layers that resemble a kind and are of another."""
-    if kind == "global-average-pooling":
-        yield from _no_global_pools(rows)
-    if kind == "residual":
-        for index, row in enumerate(rows):
-            if row.operation == "Add" and not joins_two_paths(rows, index):
-                yield Finding(
-                    layer=row.name,
-                    location=row.location,
-                    what="adds no other layer: a constant, or a tensor to itself",
-                    fix="add the output of a layer to its input: x + self.conv(x)",
-                )
-
-
-def _no_global_pools(rows: Sequence[Row]) -> Iterator[Finding]:
+def _not_global(rows: Sequence[Row]) -> Iterator[Finding]:
     for row in rows:
         size = "x".join(map(str, row.in_shape[1:]))
         whole = set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
-        if _AVERAGE_POOL.fullmatch(row.operation) and not whole:
-            if set(row.in_shape[1:]) == {1}:
-                yield _of_row(row, "average-pooling")
-                continue
-            window = "x".join(map(str, row.kernel)) or "its output"
-            yield Finding(
-                layer=row.name,
-                location=row.definition or row.location,
-                what=f"has a window of {window} on a map of {size}",
-                fix="make it nn.AdaptiveAvgPool2d(1)",
-            )
+        if _AVERAGE_POOL.fullmatch(row.operation) and set(row.in_shape[1:]) == {1}:
+            fix = "use one stride fewer before it, so that its map is larger"
+            yield _finding(row, f"has no effect on a map of {size}", fix)
+        elif _AVERAGE_POOL.fullmatch(row.operation) and row.kernel and any(row.out_field.sizes):
+            window = "x".join(map(str, row.kernel))
+            what = f"has a window of {window} on a map of {size}"
+            yield _finding(row, what, "make it nn.AdaptiveAvgPool2d(1)")
         elif _GLOBAL_MAXIMUM.fullmatch(row.operation) and whole:
-            yield Finding(
-                layer=row.name,
-                location=row.definition or row.location,
-                what="takes the maximum of the map",
-                fix="take the mean: nn.AdaptiveAvgPool2d(1)",
-            )
+            yield _finding(row, "takes the maximum of the map", "take the mean: nn.AdaptiveAvgPool2d(1)")
 
 
-def summary_of(findings: Sequence[Finding]) -> str:
-    """Return how many layers do not count, with the first few: for the actual value of a check."""
-    return f"{plural(len(findings), 'layer')} without effect: {listed(findings)}" if findings else ""
+def _no_residual(rows: Sequence[Row]) -> Iterator[Finding]:
+    for index, row in enumerate(rows):
+        if row.operation == "Add" and not joins_two_paths(rows, index):
+            what = "adds no other layer: a constant, or a tensor to itself"
+            yield _finding(row, what, "add the output of a layer to its input: x + self.conv(x)")
+
+
+def _pointwise_on_one(rows: Sequence[Row]) -> Iterator[Finding]:
+    for row in rows:
+        if is_pointwise(row) and set(row.in_shape[1:]) == {1}:
+            what = "is a convolution of 1x1 on a map of 1x1, which computes the same"
+            yield _finding(row, what, f"make it nn.Linear({row.width[0]}, {row.width[1]})")
+
+
+def _grouped(rows: Sequence[Row]) -> Iterator[Finding]:
+    for row in rows:
+        if is_convolution(row) and 1 < row.groups < row.width[0]:
+            what = f"has {row.groups} groups for {row.width[0]} channels"
+            yield _finding(row, what, f"give it groups={row.width[0]}, and a convolution of 1x1 after it")
+
+
+def _finding(row: Row, what: str, fix: str) -> Finding:
+    name = row.name if row.location or row.definition else row.layer or row.name
+    return Finding(layer=name, location=row.definition or row.location, what=what, fix=fix)
+
+
+_SIMILAR: dict[LayerKind, Callable[[Sequence[Row]], Iterator[Finding]]] = {
+    "global-average-pooling": _not_global,
+    "residual": _no_residual,
+    "fully-connected": _pointwise_on_one,
+    "depthwise-separable": _grouped,
+}

@@ -5,7 +5,7 @@ from functools import partial
 
 from convsmith.briefs.bounds import Bound, bound_text, ends, within
 from convsmith.briefs.check import Check, check, unknown
-from convsmith.briefs.effects import listed, without_effect
+from convsmith.briefs.effects import listed, of_another_kind, without_effect
 from convsmith.briefs.fixes import Fixes
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.maps import map_row
@@ -54,6 +54,8 @@ def layer_checks(brief: Requirements, analysis: Analysis, fixes: Fixes) -> Itera
 def _required(rule: KindRule, analysis: Analysis, fixes: Fixes, dropout: Bound | None) -> Check:
     count = sum(count_kind(analysis.rows, kind) for kind in rule.kinds)
     findings = [each for kind in rule.kinds for each in without_effect(analysis, kind, dropout=dropout)]
+    if count < rule.least:
+        findings += [each for kind in rule.kinds for each in of_another_kind(analysis, kind)]
     first = findings[0] if findings and count < rule.least else None
 
     def fix() -> str:
@@ -65,8 +67,7 @@ def _required(rule: KindRule, analysis: Analysis, fixes: Fixes, dropout: Bound |
     return check(
         rule.title,
         passed=not rule.excess(count),
-        actual=plural(count, "layer")
-        + (f", and {len(findings)} without effect: {listed(findings)}" if findings else ""),
+        actual=plural(count, "layer") + (f"; {listed(findings)}" if findings else ""),
         required=rule.requirement,
         fix=fix,
         layer=first.layer if first else "",

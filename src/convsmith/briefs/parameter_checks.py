@@ -50,7 +50,7 @@ def _hidden_tensors(analysis: Analysis) -> Check:
         "hidden tensors",
         passed=not findings,
         actual=listed(findings) or "none",
-        required=f"none: at most {HIDDEN_LIMIT} values outside of parameters and buffers",
+        required=f"at most {HIDDEN_LIMIT} values outside of parameters and buffers",
         fix=lambda: f"{first.layer}: {first.fix}" if first else "",
         layer=first.layer if first else "",
         location=first.location if first else None,

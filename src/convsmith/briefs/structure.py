@@ -196,15 +196,21 @@ def _is_average_pool(row: Row) -> bool:
 
 
 def _is_global_average_pool(row: Row) -> bool:
-    """Whether a pool leaves one value for each channel."""
+    """Whether a pool averages all positions of each channel."""
+    # A window of 3x3 leaves one value of a map of 4x4 too, and misses a row and a column; `x.mean((1, 2))`
+    # leaves one value for each column.
+    return _averages_to_one(row) and not any(row.out_field.sizes)
+
+
+def _averages_to_one(row: Row) -> bool:
+    """Whether an average leaves one value for each channel."""
     averages = row.operation in {"GlobalAvgPool2d", "mean"} or _AVERAGE_POOL.fullmatch(row.operation)
-    one_each = bool(row.out_shape) and set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
-    # `x.mean((1, 2))` of a map leaves one value for each column.
-    return bool(averages) and one_each and not any(row.out_field.sizes)
+    one_each = bool(row.out_shape) and set(row.out_shape[1:]) <= {1}
+    return bool(averages) and one_each and max(row.in_shape[1:], default=1) > 1
 
 
 def _is_head(row: Row) -> bool:
-    return _is_global_average_pool(row) or row.operation in {"Linear", "Flatten"}
+    return _averages_to_one(row) or row.operation in {"Linear", "Flatten"}
 
 
 def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]]:
