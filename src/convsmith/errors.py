@@ -188,6 +188,8 @@ class InternalError(ConvsmithError):
     exit_code = 101
 
 
+# Names that begin as a wrong one does are all suggested, up to this number.
+_MOST_MEANT = 4
 # Words that users write for a name that is spelled differently.
 _SYNONYMS = {
     "gpu": "cuda",
@@ -213,12 +215,20 @@ def suggest(name: str, options: Iterable[str]) -> str:
     "did you mean 'cifar10-classic'?"
     >>> suggest("resnet", ["digits", "cifar10-classic"])
     "choose from 'cifar10-classic', 'digits'"
+    >>> suggest("course-a4", ["course-a1", "course-a4-mnist-8k", "course-a4-mnist-10k"])
+    "did you mean 'course-a4-mnist-10k' or 'course-a4-mnist-8k'?"
     """
     from difflib import get_close_matches
 
     options = sorted(set(options))
     meant = _SYNONYMS.get(name.lower())
-    closest = [meant] if meant in options else get_close_matches(name, options, n=1, cutoff=0.6)
+    beginning = [each for each in options if each.lower().startswith(f"{name.lower()}-")]
+    if meant in options:
+        closest = [meant]
+    elif 0 < len(beginning) <= _MOST_MEANT:
+        closest = beginning
+    else:
+        closest = get_close_matches(name, options, n=1, cutoff=0.6)
     if closest:
-        return f"did you mean {closest[0]!r}?"
+        return f"did you mean {' or '.join(map(repr, closest))}?"
     return "choose from " + ", ".join(map(repr, options)) if options else ""
