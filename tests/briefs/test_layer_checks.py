@@ -124,6 +124,7 @@ def test_the_kind_of_the_norms_of_a_module(norms: list[nn.Module], kind: str, ac
 def test_mixed_norms_and_none() -> None:
     mixed = only({"norm": "batch"}, trace(Norms(nn.BatchNorm2d(8), nn.GroupNorm(2, 8)), IMAGE))
     assert (mixed.verdict, mixed.actual, mixed.layer) == ("fail", "1 batch, 1 group", "2")
+    assert mixed.fix == "replace 2 by BatchNorm2d(8)"
     assert only({"norm": "batch"}, trace(Norms(), IMAGE)).actual == "no norm with an effect"
 
 
@@ -132,7 +133,7 @@ def test_every_dropout_has_the_probability() -> None:
     assert only(rule, trace(Norms(nn.Dropout(0.069), nn.Dropout2d(0.069)), IMAGE)).verdict == "pass"
     failed = only(rule, trace(Norms(nn.Dropout(0.069), nn.Dropout2d(0.1)), IMAGE))
     assert (failed.verdict, failed.actual, failed.layer) == ("fail", "p of 0.069, p of 0.1", "2")
-    assert failed.fix == "give each dropout p=0.069"
+    assert failed.fix == "give 2 p=0.069"
     assert only(rule, trace(Norms(), IMAGE)).actual == "no dropout"
     # A range that contains 0 allows a net without.
     assert only({"dropout": [0, 0.1]}, trace(Norms(), IMAGE)).verdict == "pass"

@@ -128,7 +128,10 @@ def skeleton_check(net: str, text: str = A6) -> tuple[str, str]:
 
 def test_the_departure_and_its_fix_in_words() -> None:
     actual, fix = skeleton_check("C16 C32 M2 C32 C32 C32 P16 M2 C16 C16 C16 / G P10")
-    assert actual == "place 3 is MaxPool2d 2x2 (M2, block1.maxpool1); expected a 1x1 convolution"
+    assert (
+        actual
+        == "place 3 is MaxPool2d 2x2 on a map of 32x32 (M2, block1.maxpool1); expected a 1x1 convolution"
+    )
     assert fix == "insert P32 at character 8"
     actual, fix = skeleton_check("C16 C32 P16 M2 C32 C32 C32 P16 M2 C16 C16 C16 / G")
     assert actual.startswith("ends after 13 places; expected a 1x1 convolution")
@@ -148,7 +151,17 @@ def test_the_departure_of_a_module_names_its_layer() -> None:
     assert check.layer == "1"
     assert check.fix == "insert a 1x1 convolution before 1"
     (check,) = judge(Brief(skeleton="C C"), Subject(analysis=trace(net, (3, 32, 32))))
-    assert (check.actual, check.fix) == ("place 3 is AdaptiveAvgPool2d (2); expected the end", "remove 2")
+    assert (check.actual, check.fix) == (
+        "place 3 is AdaptiveAvgPool2d on a map of 28x28 (2); expected the end",
+        "remove 2",
+    )
+
+
+def test_a_window_that_leaves_pixels_out_is_no_global_pool() -> None:
+    """As in a public hand-in: an average of 6x6 positions of a map of 8x8."""
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AvgPool2d(6), nn.Flatten(), nn.Linear(8, 10))
+    (check,) = judge(Brief(skeleton="C G F"), Subject(analysis=trace(net, (3, 10, 10))))
+    assert check.actual == "place 2 is AvgPool2d 6x6 on a map of 8x8 (1); expected global average pooling"
 
 
 def test_an_end_that_is_missing() -> None:

@@ -1,6 +1,6 @@
 """The fix of each failed check: the smallest change of a notation, found by trying, or advice in words."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from convsmith.briefs import edits
 from convsmith.briefs.bounds import Bound, nearest, within
@@ -17,10 +17,13 @@ from convsmith.briefs.structure import (
     NormKind,
     blocks,
     count_kind,
+    norm_layer,
 )
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.effects import is_dropout
+from convsmith.net.rows import Row
+from convsmith.text import plural
 
 _INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))
 
@@ -172,19 +175,23 @@ class Fixes:
         settings = self._with_settings(title, [*map(settings_of, rule.kinds)] if too_few else [])
         return settings or self._smallest(title, changes, excess, advice=self._advice(kind, words))
 
-    def with_norm(self, title: str, kind: NormKind) -> str:
-        """Return how to make every norm one of a kind."""
-        return self._with_settings(title, [norm_settings(kind)]) or LAYER_KINDS[NORM_LAYERS[kind]].adding
+    def with_norm(self, title: str, kind: NormKind, others: Sequence[Row]) -> str:
+        """Return how to make every norm one of a kind, in place of others."""
+        advice = LAYER_KINDS[NORM_LAYERS[kind]].adding
+        if others:
+            advice = f"replace {_names(others)} by {norm_layer(kind, others[0].in_shape[0])}"
+        return self._with_settings(title, [norm_settings(kind)]) or advice
 
-    def with_dropout(self, title: str, bound: Bound) -> str:
-        """Return how to bring the probability of every dropout within a bound."""
-        present = [row.probability for row in self._analysis.rows if is_dropout(row) and row.probability]
+    def with_dropout(self, title: str, bound: Bound, others: Sequence[Row]) -> str:
+        """Return how to bring the probability of every dropout within a bound, where others are outside."""
+        present = [row.probability for row in others if row.probability is not None]
         value = nearest(present[0] if present else 0.0, bound)
+        advice = f"give {_names(others)} p={value:g}" if others else f"add a Dropout({value:g})"
         return self._with_settings(title, [[{"dropout": value}]]) or self._smallest(
             title,
             edits.replacements(edits.dropout_of(value)),
             lambda other: sum(not within(row.probability, bound) for row in other.rows if is_dropout(row)),
-            advice=f"give each dropout p={value:g}",
+            advice=advice,
         )
 
     def with_skeleton(self, title: str, skeleton: tuple[Part, ...], first: Departure) -> str:
@@ -268,6 +275,12 @@ class Fixes:
         if kind in _ADDING:
             return "no change of up to eight layers was found"
         return f"the notation has no {kind} layers; in PyTorch, {in_pytorch}"
+
+
+def _names(rows: Sequence[Row]) -> str:
+    """Return the layers of rows, the first three by name."""
+    names = list(dict.fromkeys(row.layer or row.name for row in rows))
+    return ", ".join(names[:3]) + (f" and {plural(len(names) - 3, 'more layer')}" if len(names) > 3 else "")
 
 
 def plain_block_ends(analysis: Analysis) -> list[str]:

@@ -80,14 +80,14 @@ def _norm(kind: NormKind, analysis: Analysis, fixes: Fixes) -> Check:
     counts = {str(norm_kind(row)): 0 for row in norms}
     for row in norms:
         counts[str(norm_kind(row))] += 1
-    other = next((row for row in norms if norm_kind(row) != kind), None)
+    others = [row for row in norms if norm_kind(row) != kind]
     return check(
         "kind of norm",
-        passed=bool(norms) and other is None,
+        passed=bool(norms) and not others,
         actual=", ".join(f"{count} {name}" for name, count in counts.items()) or "no norm with an effect",
         required=f"{kind} norm only",
-        fix=partial(fixes.with_norm, "kind of norm", kind),
-        row=other,
+        fix=partial(fixes.with_norm, "kind of norm", kind, others),
+        row=others[0] if others else None,
     )
 
 
@@ -105,7 +105,7 @@ def _dropout(bound: Bound, analysis: Analysis, fixes: Fixes) -> Check:
         passed=not outside and (bool(rows) or ends(bound)[0] == 0),
         actual=values or "no dropout",
         required=required,
-        fix=partial(fixes.with_dropout, "dropout probability", bound),
+        fix=partial(fixes.with_dropout, "dropout probability", bound, outside),
         row=outside[0] if outside else None,
     )
 
@@ -135,6 +135,8 @@ def _skeleton(text: str, analysis: Analysis, fixes: Fixes) -> Check:
 def _description(row: Row) -> str:
     """Return an operation with its window, its layer and its path in words."""
     window = f" {'x'.join(map(str, row.kernel))}" if row.kernel else ""
+    if "Pool" in row.operation:
+        window += f" on a map of {'x'.join(map(str, row.in_shape[1:]))}"
     names = ", ".join(dict.fromkeys(filter(None, [row.layer, row.name])))
     return f"{row.operation}{window} ({names})"
 

@@ -41,7 +41,7 @@ def metric_checks(brief: Requirements, metrics: RunMetrics | None) -> Iterator[C
 
 def _last_epochs_check(count: int, least: float, metrics: RunMetrics | None) -> Check:
     """The accuracy in each of the last epochs: the best epoch alone does not count."""
-    title = f"test accuracy of each of the last {count} epochs"
+    title = f"test accuracy of the last {plural(count, 'epoch')}"
     epochs = metrics.epochs if metrics else ()
     last = [each.test for each in epochs[-count:]]
     values = [each for each in last if each is not None]

@@ -217,10 +217,30 @@ def _rows(matches: Callable[[Row], bool]) -> Callable[[Sequence[Row]], list[Row]
     return lambda rows: list(filter(matches, rows))
 
 
-def _norm_rule(kind: NormKind, layer: str) -> LayerKindRule:
+def norm_layer(kind: NormKind, channels: int | str) -> str:
+    """Return the layer of PyTorch that normalises maps in a way, as source text.
+
+    >>> norm_layer("group", 6), norm_layer("layer", 16)
+    ('GroupNorm(2, 6)', 'GroupNorm(1, 16)')
+    """
+    match kind:
+        case "batch":
+            return f"BatchNorm2d({channels})"
+        case "instance":
+            return f"InstanceNorm2d({channels}, affine=True)"
+        case "layer":
+            return f"GroupNorm(1, {channels})"
+    groups = (4, 2, 3, 5) if isinstance(channels, int) else (4,)
+    fitting = (
+        each for each in groups if isinstance(channels, str) or (channels % each == 0 and channels > each)
+    )
+    return f"GroupNorm({next(fitting, channels)}, {channels})"
+
+
+def _norm_rule(kind: NormKind) -> LayerKindRule:
     return LayerKindRule(
         find=_rows(lambda row: norm_kind(row) == kind),
-        adding=f"put {layer} after each convolution, in place of other norms",
+        adding=f"put {norm_layer(kind, 'channels')} after each convolution",
         replacing=f"replace each {kind} norm by one of another kind",
     )
 
@@ -294,10 +314,10 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
         adding="add a Conv2d with kernel_size=1",
         replacing="convolve with kernel_size=3 and padding=1",
     ),
-    "batch-norm": _norm_rule("batch", "BatchNorm2d(channels)"),
-    "group-norm": _norm_rule("group", "GroupNorm(4, channels)"),
-    "layer-norm": _norm_rule("layer", "GroupNorm(1, channels)"),
-    "instance-norm": _norm_rule("instance", "InstanceNorm2d(channels, affine=True)"),
+    "batch-norm": _norm_rule("batch"),
+    "group-norm": _norm_rule("group"),
+    "layer-norm": _norm_rule("layer"),
+    "instance-norm": _norm_rule("instance"),
     "dropout": LayerKindRule(
         find=_rows(is_dropout),
         adding="add a Dropout(0.05) after the activations",
