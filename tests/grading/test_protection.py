@@ -43,8 +43,9 @@ def test_the_measurement_is_of_this_system() -> None:
 
 def test_the_container_line(tmp_path: Path) -> None:
     place = tmp_path / "class of 26"
-    line = container_line(place, "my.toml", tmp_path / "graded", Limits(memory=2**31), 3)
+    files = {"--brief": "my.toml", "--recipe": "mnist-5k"}
+    line = container_line(place, tmp_path / "graded", files, Limits(memory=2**31), 3, cache=tmp_path)
     for each in ("--network none", "--memory 6g", "--pids-limit", "--read-only", f"'{place}':/class:ro"):
         assert each in line
-    assert line.endswith("convsmith grade /class --brief /brief.toml --out /graded")
-    assert "--brief course-a4 " in container_line(place, "course-a4", tmp_path, Limits(), 1)
+    assert f"{Path.cwd()}/my.toml:/brief.toml:ro" in line
+    assert line.endswith("convsmith grade /class --brief /brief.toml --recipe mnist-5k --out /graded")

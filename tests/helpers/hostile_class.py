@@ -64,7 +64,7 @@ def left_over() -> set[Path]:
     return {
         path
         for path in Path(tempfile.gettempdir()).iterdir()
-        if path.name.startswith(("convsmith-grade-", "convsmith-class-"))
+        if path.name.startswith(("convsmith-grade-", ".scratch-grade"))
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
+from convsmith.data.index import cache_folder
 from convsmith.errors import FileError, RecipeError, UsageError
 from convsmith.grading.duplicates import Sharing, find_sharings
 from convsmith.grading.grade import (
@@ -137,8 +138,12 @@ def grade(
     protection = detect()
     lines = protection_lines(protection, limits)
     if on_start is not None:
-        name = "BRIEF" if isinstance(brief, Brief) else str(brief)
-        on_start([*lines, "In a container: " + container_line(place, name, folder, limits, jobs)])
+        names = {
+            "--brief": "BRIEF" if isinstance(brief, Brief) else str(brief),
+            "--recipe": source.name if isinstance(recipe, Recipe) else recipe or "",
+        }
+        container = container_line(place, folder, names, limits, jobs, cache=cache_folder())
+        on_start([*lines, f"In a container: {container}"])
     files.make_folder(folder)
     with locks.lock_folder(folder):
         graded = grade_class(

@@ -3,7 +3,6 @@
 import os
 import queue
 import secrets
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from convsmith.grading.sandbox import Keepers, Sandbox
 from convsmith.grading.store import RecordStore, key_of
 from convsmith.grading.submissions import Submission, Submissions
 from convsmith.recipes.schema import Recipe
-from convsmith.system import progress
+from convsmith.system import folders, progress
 from convsmith.text import one_line
 
 TRAINING_TIME = 3600.0
@@ -167,20 +166,15 @@ def grade_class(
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """Create the folder of the private copies; other users may pass through it."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="convsmith-class-")).resolve()
+    """Create the folder of the private copies; one that a killed process has left is removed.
+
+    Raises:
+        FileError: The folder of temporary files is not writable; TMPDIR names another.
+    """
+    with folders.scratch_folder(Path(tempfile.gettempdir()), name="grade") as folder:
+        # Other users must get to their copies.
         folder.chmod(0o711)
-    except OSError as error:
-        raise FileError(
-            f"cannot write: {error.strerror or error}",
-            where=tempfile.gettempdir(),
-            fix="make room, or set TMPDIR to a folder on another disk",
-        ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield folder.resolve()
 
 
 def _prepare(

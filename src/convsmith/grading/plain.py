@@ -46,7 +46,10 @@ def run(specification: dict[str, Any]) -> dict[str, Any]:
         else:
             time.sleep(0.05)
     end_tree(process)
+    # A process that is left keeps the pipe open; its thread ends with this process.
     reader.join(5)
+    if process.stdout is not None and not reader.is_alive():
+        process.stdout.close()
     saved, problem = _save(specification)
     return {
         "limit": limit,

@@ -5,10 +5,11 @@ import os
 import platform
 import re
 import secrets
+import shlex
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,22 +169,40 @@ def protection_lines(protection: Protection, limits: Limits) -> list[str]:
     return lines
 
 
-def container_line(place: Path, brief: str, out: Path, limits: Limits, jobs: int) -> str:
-    """Return a command that grades in a container, without network and with limits of the system."""
+def container_line(
+    place: Path, out: Path, files: Mapping[str, str], limits: Limits, jobs: int, *, cache: Path
+) -> str:
+    """Return a command that grades in a container, without network and with limits of the system.
+
+    Args:
+        place: Of the submissions.
+        out: Of the results.
+        files: Values of options such as `--brief`, by option: names, or paths of TOML files.
+        limits: Of one submission.
+        jobs: Submissions at a time.
+        cache: The folder with the decoded images.
+    """
     memory = max(1, round(limits.memory * jobs / 2**30))
-    brief_path = Path(brief)
-    mounts = [f"-v {_quoted(place.resolve())}:/class:ro", f"-v {_quoted(out.resolve())}:/graded"]
-    if brief_path.suffix == ".toml":
-        mounts.append(f"-v {_quoted(brief_path.resolve())}:/brief.toml:ro")
-        brief = "/brief.toml"
+    mounts = [
+        f"-v {_quoted(place.resolve())}:/class:ro",
+        f"-v {_quoted(out.resolve())}:/graded",
+        f"-v {_quoted(cache.resolve())}:/cache",
+    ]
+    options = []
+    for option, value in files.items():
+        if value.endswith(".toml"):
+            inside = f"/{option.strip('-')}.toml"
+            mounts.append(f"-v {_quoted(Path(value).resolve())}:{inside}:ro")
+            options.append(f"{option} {inside}")
+        elif value:
+            options.append(f"{option} {shlex.quote(value)}")
     return (
         f"docker run --rm --network none --memory {memory}g --pids-limit {limits.processes * jobs + 100} "
         f"--read-only --tmpfs /tmp:size={memory}g --cap-drop ALL --security-opt no-new-privileges "
-        f"{' '.join(mounts)} IMAGE convsmith grade /class --brief {brief} --out /graded"
+        f"--user $(id -u):$(id -g) -e HOME=/tmp -e CONVSMITH_CACHE=/cache {' '.join(mounts)} "
+        f"IMAGE convsmith grade /class {' '.join(options)} --out /graded"
     )
 
 
 def _quoted(path: Path) -> str:
-    import shlex
-
     return shlex.quote(str(path))
