@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import mean, mode, stdev
 
 import convsmith as cs
+from convsmith.data.dataset import CANONICAL
+from convsmith.recipes.fit import analyze_recipe
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -68,6 +70,8 @@ def duration(seconds: float) -> str:
 def training_time(recipe: str) -> str:
     """Return the mean training time on the number of cores that most seeds were timed on."""
     timed = [row for row in trainings(recipe) + trainings(recipe, "repeat") if row["seconds"]]
+    if not timed:
+        return "not timed"
     cores = mode(row["hardware"].split(",")[0] for row in timed)
     seconds = numbers([row for row in timed if row["hardware"].startswith(f"{cores},")], "seconds")
     return f"{duration(mean(seconds))}, {cores}"
@@ -160,6 +164,38 @@ def course(recipe: str) -> str:
     return markdown(f">epoch|>course, %|{'|'.join(f'>seed {seed}, %' for seed in seeds)}", body)
 
 
+def assignments() -> str:
+    """Return the course's assignments: brief, recipe, its size, and the accuracy of its seeds."""
+    body = []
+    for number, names in ASSIGNMENTS.items():
+        for name in names:
+            recipe, runs = cs.load_recipe(name), trainings(name)
+            values = numbers(runs, "test_accuracy")
+            brief = ASSIGNMENT_BRIEFS[number]
+            size = f"{analyze_recipe(recipe, CANONICAL[recipe.data.source].info, None).parameters:,}"
+            share = f"**{mean(values):.2f}**" if values else "not measured"
+            limits = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
+            time = training_time(name) if runs else ""
+            cells = [f"`{brief}`", f"`{name}`", size, str(recipe.train.epochs), share, limits]
+            body.append([number, *cells, str(len(values)), time])
+    head = "task|brief|recipe|>parameters|>epochs|>test accuracy, %|seeds from, to|>seeds|training"
+    return markdown(head, body)
+
+
+def last_epochs() -> str:
+    """Return the test accuracy after each of the last four epochs of every seed of the assignments."""
+    rows = [row for row in read("epochs") if row["images"] == "test set"]
+    cells = {(row["recipe"], row["seed"], int(row["epoch"])): row["accuracy"] for row in rows}
+    body = []
+    for name in (name for group in ASSIGNMENTS.values() for name in group if name.startswith("course-")):
+        for run in trainings(name):
+            epochs = range(int(run["epochs"]) - LAST + 1, int(run["epochs"]) + 1)
+            values = [cells.get((name, run["seed"], epoch), "") for epoch in epochs]
+            body.append([f"`{name}`", run["seed"], *values, run["seconds"], run["hardware"]])
+    numbered = "|".join(f">{LAST - index} before the last" for index in range(1, LAST))
+    return markdown(f"test accuracy, %|>seed|{numbered}|>the last|>CPU seconds|hardware", body)
+
+
 def mnist_small() -> str:
     rows = []
     for name, variant in MNIST_SMALL:
@@ -237,6 +273,31 @@ def latency() -> str:
 
 
 MNIST_SMALL = (("mnist-5k", ""), ("mnist-10k", "no teacher"), ("mnist-10k", ""), ("mnist-42k", ""))
+# Task of the course -> recipes. The other recipes of A7 are in the table of all recipes.
+ASSIGNMENTS = {
+    "A1": ("course-a1-mnist-18k",),
+    "A2": ("course-a2-mnist-20k",),
+    "A3": ("course-a3-mnist-25k",),
+    "A4": tuple(f"course-a4-mnist-8k-step{step}" for step in (1, 2, 3)),
+    "A5": tuple(f"course-a5-mnist-norms-{norm}" for norm in ("batch", "group", "layer")),
+    "A6": tuple(f"course-a6-cifar10-norms-{norm}" for norm in ("batch", "group", "layer")),
+    "A7": ("cifar10-classic",),
+    "A8": ("course-a8-cifar10-resnet18",),
+    "A9": ("course-a9-cifar10-one-cycle",),
+}
+ASSIGNMENT_BRIEFS = {
+    "A1": "course-a1-mnist-18k",
+    "A2": "course-a2-mnist-20k",
+    "A3": "course-a3-mnist-25k",
+    "A4": "course-a4-mnist-8k",
+    "A5": "course-a5-mnist-norms",
+    "A6": "course-a6-cifar10-norms",
+    "A7": "course-a7-cifar10-200k",
+    "A8": "course-a8-cifar10-resnet18",
+    "A9": "course-a9-cifar10-one-cycle",
+}
+# Epochs at the end that the table of the assignments shows.
+LAST = 4
 CURVES = ("cifar10-31k", "cifar10-50k", "cifar10-100k", "cifar10-200k")
 COURSE = ("mnist-classic", "cifar10-classic", "cifar10-rmsprop")
 SPRINTS = ("cifar10-sprint-30s", "cifar10-sprint", "cifar10-sprint-120s", "cifar10-sprint-300s")
@@ -252,6 +313,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "mnist-small": mnist_small,
     **{f"curve-{name}": lambda name=name: curve(name) for name in CURVES},
     **{f"course-{name}": lambda name=name: course(name) for name in COURSE},
+    "assignments": assignments,
+    "last-epochs": last_epochs,
     "search": search,
     "plain-loop": plain_loop,
     "public": public,
@@ -267,12 +330,16 @@ def updated(text: str) -> str:
 
 
 def outdated_recipes() -> list[str]:
-    """Return the recipes whose `result` states another accuracy than the mean of the measured seeds."""
-    return [
-        recipe.name
-        for recipe in cs.list_recipes()
-        if not trainings(recipe.name) or not recipe.result.startswith(f"{accuracy(recipe.name):.2f} %")
-    ]
+    """Return the recipes whose `result` states another accuracy than the mean of the measured seeds.
+
+    That of a recipe without a measured seed begins with "not measured".
+    """
+    outdated = []
+    for recipe in cs.list_recipes():
+        measured = f"{accuracy(recipe.name):.2f} %" if trainings(recipe.name) else "not measured"
+        if not recipe.result.startswith(measured):
+            outdated.append(recipe.name)
+    return outdated
 
 
 def main() -> int:

@@ -1,5 +1,6 @@
 """Gradients of convolutions, against PyTorch's in fp64."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -180,6 +181,34 @@ def test_all_gradients_have_their_channels_last(net: str, dtype: torch.dtype) ->
         loss.backward()
     assert memory.seen >= 4
     assert memory.channels_first == 0
+
+
+@needs_bf16
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_norm_in_bf16_has_the_gradients_of_fp64(groups: int) -> None:
+    """Of several groups it is computed with the channels first, and returned with the channels last."""
+    layer = nn.GroupNorm(groups, 8)
+    nn.init.normal_(layer.weight)
+    exact = copy.deepcopy(layer).double()
+    maps, gradient = (
+        torch.randn(3, 8, 5, 6).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    maps.requires_grad_()
+    reference = maps.detach().double().requires_grad_()
+    exact(reference).backward(gradient.double())
+    with torch.autocast("cpu", torch.bfloat16), backward_workarounds(CPU, torch.bfloat16):
+        output = layer(maps)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    output.backward(gradient.to(output.dtype))
+    pairs = [(output, exact(reference)), (maps.grad, reference.grad)]
+    pairs += [(layer.weight.grad, exact.weight.grad), (layer.bias.grad, exact.bias.grad)]
+    for actual, expected in pairs:
+        assert actual is not None
+        assert expected is not None
+        torch.testing.assert_close(actual.double(), expected, rtol=0.02, atol=0.02)
+    assert maps.grad is not None
+    assert maps.grad.is_contiguous(memory_format=torch.channels_last)
 
 
 @needs_bf16
