@@ -80,6 +80,19 @@ class _Place:
     def candidate(self, reference: ModuleReference, listed: ListedModule | None = None) -> Candidate:
         return _candidate(self, reference, listed)
 
+    def candidates(self, file: str, notes: list[str]) -> list[Candidate]:
+        """Return the nets of a file; a file that cannot be read adds a note."""
+        try:
+            listed = list_modules(file, self.folder)
+        except ConvsmithError as error:
+            notes.append(_sentence(error, self.folder))
+            return []
+        return [
+            self.candidate(reference, each)
+            for each in listed[:_MOST]
+            for reference in _references(each, self.uses)
+        ]
+
 
 def discover(
     folder: Path,
@@ -110,20 +123,18 @@ def discover(
         return Discovery(candidates=tuple(map(place.candidate, references)))
     notes = [f"{name} cannot be read: it is no Python" for name in files.code if name not in sources]
     candidates: list[Candidate] = []
-    for name, source in sources.items():
-        if not _DEFINES.search(source.text):
-            continue
-        try:
-            listed = list_modules(name, folder)
-        except ConvsmithError as error:
-            notes.append(_sentence(error, folder))
-            continue
-        for each in listed:
-            if len(candidates) >= _MOST:
-                notes.append(f"more than {_MOST} nets: the rest was not looked at")
-                return Discovery(candidates=tuple(candidates), notes=tuple(notes))
-            candidates += [place.candidate(reference, each) for reference in _references(each, uses)]
-    return Discovery(candidates=tuple(candidates), notes=tuple(notes))
+    defining = [name for name, source in sources.items() if _DEFINES.search(source.text)]
+    for name in defining:
+        candidates += place.candidates(name, notes)
+    # A net whose arguments only a notebook or a script computes: `model = Net(schema, channels)`.
+    needed = {each.reference.name for each in candidates if each.architecture is None}
+    for name in sources:
+        created = {use.name for use in uses if use.file == name and not use.is_literal and use.origin}
+        if name not in defining and created & needed:
+            candidates += place.candidates(name, notes)
+    if len(candidates) > _MOST:
+        notes.append(f"more than {_MOST} nets: the rest was not looked at")
+    return Discovery(candidates=tuple(candidates[:_MOST]), notes=tuple(notes))
 
 
 def _references(listed: ListedModule, uses: Sequence[Use]) -> Iterator[ModuleReference]:

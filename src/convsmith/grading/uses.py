@@ -1,7 +1,7 @@
 """Where a submission creates its nets: `model = Net("BN").to(device)` in a notebook or a script."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -78,7 +78,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
         return []
     constants = _constants(source.body)
     trained = _trained_names(source.body)
-    origins = _origins(source.body)
+    imports = _Imports.of(source.body)
     found = []
     for statement in source.body:
         if isinstance(statement, ast.ClassDef):
@@ -98,7 +98,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
                     kwargs=kwargs,
                     is_literal=literal,
                     trained=bool(targets & trained),
-                    origin=_origin(call.func, origins),
+                    origin=imports.origin(call.func),
                 )
             )
     return found
@@ -122,22 +122,37 @@ def _name(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
 
 
-def _origins(body: tuple[ast.stmt, ...]) -> dict[str, str]:
-    """Return the module of each imported name, by the last part of its name."""
-    return {
-        alias.asname or alias.name: (node.module or "").rpartition(".")[2]
-        for statement in body
-        for node in ast.walk(statement)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Imports:
+    """The imported names of a file.
 
+    Attributes:
+        names: The module of each name, by its last part.
+        modules: What each name is if it is a module itself, by the last part.
+    """
 
-def _origin(node: ast.expr, origins: Mapping[str, str]) -> str:
-    if isinstance(node, ast.Name):
-        # What comes by `from model import *` is one of those modules' names.
-        return origins.get(node.id, origins.get("*", ""))
-    return node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
+    names: Mapping[str, str]
+    modules: Mapping[str, str]
+
+    @classmethod
+    def of(cls, body: Sequence[ast.stmt]) -> "_Imports":
+        names, modules = dict[str, str](), dict[str, str]()
+        for node in (each for statement in body for each in ast.walk(statement)):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                for alias in node.names:
+                    modules[alias.asname or alias.name] = alias.name.rpartition(".")[2]
+                    if isinstance(node, ast.ImportFrom):
+                        names[alias.asname or alias.name] = (node.module or "").rpartition(".")[2]
+        return cls(names=names, modules=modules)
+
+    def origin(self, node: ast.expr) -> str:
+        """Return the module that a called name comes from; empty for a name of the file."""
+        if isinstance(node, ast.Name):
+            # What comes by `from model import *` is one of those modules' names.
+            return self.names.get(node.id, self.names.get("*", ""))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            return self.modules.get(node.value.id, node.value.id)
+        return ""
 
 
 def _constants(body: tuple[ast.stmt, ...]) -> dict[str, Any]:
