@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from convsmith.api.format import format_net as format_net
     from convsmith.api.grade import Grades as Grades
     from convsmith.api.grade import grade as grade
+    from convsmith.api.hand_in import HandIn as HandIn
+    from convsmith.api.hand_in import hand_in as hand_in
     from convsmith.api.lr_find import lr_find as lr_find
     from convsmith.api.predict import load as load
     from convsmith.api.predict import predict as predict
@@ -79,6 +81,7 @@ _MODULES = {
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",
     "Grades": "convsmith.api.grade",
+    "HandIn": "convsmith.api.hand_in",
     "Input": "convsmith.net.inputs",
     "Model": "convsmith.models.model",
     "NetSettings": "convsmith.net.settings",
@@ -105,6 +108,7 @@ _MODULES = {
     "export_onnx": "convsmith.api.export",
     "format_net": "convsmith.api.format",
     "grade": "convsmith.api.grade",
+    "hand_in": "convsmith.api.hand_in",
     "list_recipes": "convsmith.api.recipes",
     "load": "convsmith.api.predict",
     "load_recipe": "convsmith.api.recipes",

@@ -31,7 +31,6 @@ from convsmith.errors import (
     UntrustedCodeError,
 )
 from convsmith.evaluation import predictions
-from convsmith.exporters.project.net_code import Layout
 from convsmith.models.external import evaluation_notes
 from convsmith.runs.evaluation import Evaluation
 from convsmith.runs.folder import RunFolder
@@ -450,13 +449,13 @@ def notation_run(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return cs.evaluate(NOTATION, *NAMED, weights=weights, data="digits", runs=runs).folder
 
 
-@pytest.mark.parametrize(("name", "layout"), [("run", "flat"), ("notation_run", "package")])
+@pytest.mark.parametrize("name", ["run", "notation_run"])
 def test_an_ejected_project_tests_the_weights_and_trains_nothing(
-    name: str, layout: Layout, script: Script, request: pytest.FixtureRequest, tmp_path: Path
+    name: str, script: Script, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     run = request.getfixturevalue(name)
     project = tmp_path / "project"
-    cs.eject(run, project, layout=layout, execute=False, trust_code=True)
+    cs.eject(run, project, execute=False, trust_code=True)
     net = script.net if name == "run" else script.notation
     printed = without_convsmith(project, "test")
     assert f"Accuracy: {correct(net, 'test')}/599 (" in printed
@@ -471,7 +470,7 @@ def test_an_ejected_project_tests_the_weights_and_trains_nothing(
     assert "trained elsewhere" in (project / "logs" / "evaluation.log").read_text()
     if name == "run":
         # The user's file is as it was.
-        (project / ("model.py" if layout == "flat" else "model/model.py")).write_text("")
+        (project / "model" / "model.py").write_text("")
     lint(project)
 
 

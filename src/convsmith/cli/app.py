@@ -62,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict": models.predict,
     "export": models.export,
     "eject": models.eject,
+    "hand-in": models.hand_in,
     "draw": networks.draw,
     "receptive-field": networks.receptive_field,
     "explain": networks.explain,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -23,10 +23,6 @@ from convsmith.cli.arguments import (
 from convsmith.cli.output import print_error, print_text
 from convsmith.errors import RecipeError
 from convsmith.system import paths
-
-if TYPE_CHECKING:
-    from convsmith.exporters.project.net_code import Layout
-
 
 # A field of a recipe among the images.
 _FIELD = re.compile(r"(data|model|train|augment|brief)\.[\w.]+=")
@@ -192,9 +188,6 @@ def eject(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
     *,
-    layout: Annotated[
-        str, typer.Option(help='"package": model/ and utils/; "flat": model.py and utils.py')
-    ] = "package",
     notebook: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="such as S5.ipynb; by default the name of the run"),
@@ -203,12 +196,18 @@ def eject(
         bool, typer.Option(help="run the notebook once, so that it has outputs; nothing is trained")
     ] = True,
     trust_code: TrustCode = False,
+    layout: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Write a run as a plain PyTorch project: code, weights, log, plots, notebook, README."""
+    if layout:
+        raise RecipeError(
+            "eject has one layout now; `convsmith hand-in` writes model.py and utils.py",
+            where="--layout",
+            fix=f"convsmith hand-in {run} --out {folder}" if layout == "flat" else "leave out --layout",
+        )
     written = cs.eject(
         run,
         folder,
-        layout=cast("Layout", layout),
         notebook=notebook,
         execute=execute,
         trust_code=trust_code,
@@ -216,3 +215,37 @@ def eject(
     )
     for path in written:
         print_text(str(path))
+
+
+def hand_in(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="the runs, in the order of the steps")],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="a new or empty folder")],
+    brief: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="the brief of the task; by default that of the last run"),
+    ] = None,
+    notebook: Annotated[
+        str, typer.Option(metavar="NAME", help="file name of the notebook, such as S7.ipynb")
+    ] = "notebook.ipynb",
+    execute: Annotated[
+        bool, typer.Option(help="run the notebook once, so that it has outputs; nothing is trained")
+    ] = True,
+    trust_code: TrustCode = False,
+) -> None:
+    """Write runs as the repository of an assignment: Model_1, Model_2, ..., notebook, README, graphs, logs.
+
+    Exit with code 1 if a check of the brief fails.
+    """
+    from convsmith.briefs.verdicts import verdict_lines
+
+    written = cs.hand_in(
+        runs, out, brief=brief, notebook=notebook, execute=execute, trust_code=trust_code, log=print_error
+    )
+    for path in written.files:
+        print_text(str(path))
+    checks = written.verdicts.checks
+    for line in verdict_lines(checks):
+        print_text(line)
+    if not written.verdicts.passed:
+        raise typer.Exit(1)

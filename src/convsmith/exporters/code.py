@@ -45,9 +45,9 @@ def _module_files(model: Model, architecture: ModuleArchitecture) -> dict[str, b
     sources, root = architecture.sources, files.base if files else Path()
     if isinstance(model, TrainedModel):
         sources, root = model.code()
-    net = module_code(architecture, model.analysis, sources, root, "flat")
+    net = module_code(architecture, model.analysis, sources, root, "")
     if net.names and (net.has_relative_imports or "/" in net.main):
-        net = module_code(architecture, model.analysis, sources, root, "package")
+        net = module_code(architecture, model.analysis, sources, root)
     written = {**net.files, "README.md": _readme(model, net).encode()}
     if isinstance(model, TrainedModel):
         from convsmith.models.bundle_weights import serialize

@@ -115,6 +115,48 @@ def curve(metrics: History, kind: str, *, log: bool = False) -> Draw:
     return draw
 
 
+def joint_curves(
+    runs: Sequence[tuple[str, str, History]],
+    kind: str,
+    *,
+    decimals: int = 1,
+    low: float | None = None,
+    room: float = 0.62,
+) -> Draw:
+    """Draw test loss or accuracy of several runs by epoch, each line labelled at its end.
+
+    Args:
+        runs: Label, colour and rows of metrics.csv; of runs with one label the last is labelled.
+        kind: "loss" or "accuracy".
+        decimals: Of the labels, in percent.
+        low: Where the axis starts; by default at the lowest value.
+        room: That of the labels, as a share of the width.
+    """
+
+    def draw(ax: Axes) -> None:
+        ends: dict[str, tuple[float, str, str]] = {}
+        last = 1.0
+        for label, colour, metrics in runs:
+            epochs = [row.epoch for row in metrics]
+            values = values_of(metrics, "test", kind)
+            if not epochs or not np.isfinite(values).any():
+                continue
+            marker = "o" if len(epochs) < 3 else None
+            ax.plot(epochs, values, color=colour, linewidth=1.5, alpha=0.85, marker=marker)
+            ends[label] = (values[-1], label, colour)
+            last = max(last, float(epochs[-1]))
+        if low is not None:
+            ax.set_ylim(bottom=low)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
+        end_labels(ax, last, list(ends.values()), kind, decimals=decimals, room=room)
+        ax.set_xlabel("epoch")
+        ax.set_title(f"Test {kind}" + (" (nats)" if kind == "loss" else ""), loc="left", fontsize=10)
+        if kind == "accuracy":
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+    return draw
+
+
 def learning_rate(metrics: History) -> Draw:
     """Draw the learning rate at the beginning of each epoch."""
 

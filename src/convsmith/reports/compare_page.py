@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
-import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from convsmith.evaluation.comparison import Difference, Spread
 from convsmith.evaluation.metrics import Interval
-from convsmith.reports.charts import Draw, end_labels, one, values_of
+from convsmith.reports.charts import Draw, joint_curves, one
 from convsmith.reports.html import asset, environment, markup, policy, stylesheet
 from convsmith.reports.sheets import Sheet
 from convsmith.reports.style import INK, SERIES, draw, short
@@ -191,27 +190,8 @@ def _charts(comparison: ComparisonData) -> list[dict[str, Markup]]:
 
 def _curves(runs: Sequence[RunRow], groups: Sequence[GroupRow], kind: str) -> Draw:
     """Draw test loss or accuracy by epoch: one line per run, one colour and label per group."""
-
-    def draw(ax: Axes) -> None:
-        ends: dict[int, tuple[float, str, str]] = {}
-        last = 1.0
-        for run in runs:
-            epochs = [row.epoch for row in run.metrics]
-            values = values_of(run.metrics, "test", kind)
-            if not epochs or not np.isfinite(values).any():
-                continue
-            marker = "o" if len(epochs) < 3 else None
-            ax.plot(epochs, values, color=colour(run.group), linewidth=1.5, alpha=0.85, marker=marker)
-            ends[run.group] = (values[-1], short(groups[run.group].label), colour(run.group))
-            last = max(last, float(epochs[-1]))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
-        end_labels(ax, last, list(ends.values()), kind, decimals=1, room=0.62)
-        ax.set_xlabel("epoch")
-        ax.set_title(f"Test {kind}" + (" (nats)" if kind == "loss" else ""), loc="left", fontsize=10)
-        if kind == "accuracy":
-            ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-
-    return draw
+    lines = [(short(groups[run.group].label), colour(run.group), run.metrics) for run in runs]
+    return joint_curves(lines, kind)
 
 
 def _tick_text(value: float) -> str:

@@ -39,12 +39,15 @@ def gallery(tiles: Sequence[Tile | None], title: str, subtitle: str = "", *, col
     cell = (WIDTH - GAP) / columns - GAP
     lines = max((tile.caption.count("\n") + 1 for tile in tiles if tile and tile.caption), default=0)
     heading = list(_heading(title, subtitle))
-    top, pitch = 30 + 13 * (len(heading) - 1), cell + LINE * lines + GAP
+    # Wide images have low cells.
+    shapes = [tile.image.shape for tile in tiles if tile]
+    tall = cell * min(max((height / width for height, width, _ in shapes), default=1.0), 1.0)
+    top, pitch = 30 + 13 * (len(heading) - 1), tall + LINE * lines + GAP
     parts = heading
     for number, tile in enumerate(tiles):
         if tile is not None:
             row, column = divmod(number, columns)
-            parts += _tile(tile, GAP + column * (cell + GAP), top + row * pitch + LINE * lines, cell)
+            parts += _tile(tile, GAP + column * (cell + GAP), top + row * pitch + LINE * lines, (cell, tall))
     rows = max(1, -(-len(tiles) // columns))
     return Drawing(width=WIDTH, height=top + rows * pitch, body=themed("\n".join(parts)))
 
@@ -78,11 +81,12 @@ def _heading(title: str, subtitle: str) -> Iterator[str]:
         yield f'<text x="{GAP}" y="{y}" style="font: 9.5px {_FONT}; fill: {SOFT}">{xml(line)}</text>'
 
 
-def _tile(tile: Tile, left: float, top: float, cell: float) -> Iterator[str]:
-    """Draw an image with its frame, centred in a square cell, and its caption above the cell."""
+def _tile(tile: Tile, left: float, top: float, size: tuple[float, float]) -> Iterator[str]:
+    """Draw an image with its frame, centred in a cell of this width and height, and its caption above it."""
     height, width = tile.image.shape[:2]
-    scale = cell / max(height, width)
-    x, y = left + (cell - width * scale) / 2, top + (cell - height * scale) / 2
+    cell, tall = size
+    scale = min(cell / width, tall / height)
+    x, y = left + (cell - width * scale) / 2, top + (tall - height * scale) / 2
     place = f'x="{x:.1f}" y="{y:.1f}" width="{width * scale:.1f}" height="{height * scale:.1f}"'
     colour = {None: FRAME, True: BLUE, False: ORANGE}[tile.correct]
     line = 1 if tile.correct is None else 2

@@ -180,6 +180,10 @@ class RunFolder:
         path = self.path / name
         if name == RECIPE and paths.is_file(path):
             # Damaged or edited: nothing distinguishes the two, and an edit is more probable.
+            try:
+                reading.read_toml(path)
+            except FileError as error:
+                difference += f"; {error.problems[0].what}"
             return Problem(
                 what=f"not the recipe that was trained: {difference}",
                 where=str(path),

@@ -24,7 +24,7 @@ from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.loader import load
 from convsmith.runs.schema import DataRecord
 from helpers.pictures import wide_tiffs
-from helpers.projects import lint
+from helpers.projects import imported, lint
 
 GENERATOR = np.random.default_rng(0)
 
@@ -123,17 +123,19 @@ def splits_of(options: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch)
     recipe = load("digits", ["model.net=C8 / G F2", "brief=false", *options])
     data = load_data(recipe.data)
     analysis = analyze_notation(f"C8 / G F{len(data.class_names)}", data.image_shape, recipe.notation)
-    net = notation_code(analysis, analysis.plan, ["Images."], "flat")
+    net = notation_code(analysis, analysis.plan, ["Images."])
     storage = storage_of(recipe.data)
-    values = template_context(recipe, net, DataRecord.of(data, recipe.data), storage, "flat")
+    values = template_context(recipe, net, DataRecord.of(data, recipe.data), storage)
     values["data_help"] = "a folder"
     texts = python_files(values, net) | data_files(recipe.data, values, data.class_names)
     folder.mkdir()
     for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(text.encode(errors="surrogateescape"))
     lint(folder)
     monkeypatch.setitem(sys.modules, "convsmith", None)
-    found = module(folder / "utils.py", "project_utils").load_images(data.location)
+    with imported(folder, "utils.utils") as (utils,):
+        found = utils.load_images(data.location)
     monkeypatch.undo()
     assert set(found) == set(data.splits)
     for name, split in data.splits.items():

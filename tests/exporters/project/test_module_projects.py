@@ -11,7 +11,6 @@ import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.errors import RunError, UntrustedCodeError
 from convsmith.exporters.project import execution
-from convsmith.exporters.project.net_code import LAYOUTS, Layout
 from helpers.own_nets import CODE, LAYERS
 from helpers.projects import lint, without_convsmith
 
@@ -25,25 +24,23 @@ def lint_own(project: Path, net: set[str], folder: Path) -> None:
     lint(folder)
 
 
-@pytest.mark.parametrize(("name", "layout"), [("module_run", "package"), ("softmax_run", "flat")])
+@pytest.mark.parametrize("name", ["module_run", "softmax_run"])
 def test_the_project_has_the_files_of_the_user_and_the_score_of_the_run(
     name: str,
-    layout: Layout,
     request: pytest.FixtureRequest,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = request.getfixturevalue(name)
     project = tmp_path / "project"
-    options = ["--layout", layout, "--no-execute"]
+    options = ["--no-execute"]
     assert command(["eject", str(run), str(project), *options]) == 2
     assert "fix: read the code, then allow it: --trust-code" in capsys.readouterr().err
     assert command(["eject", str(run), str(project), *options, "--trust-code"]) == 0
     named = capsys.readouterr().out.splitlines()
     assert sorted(named) == sorted(str(path) for path in project.rglob("*") if path.is_file())
-    folder = project if layout == "flat" else project / "model"
-    assert (folder / "model.py").read_text() == CODE
-    assert (folder / "layers.py").read_text() == LAYERS
+    assert (project / "model" / "model.py").read_text() == CODE
+    assert (project / "model" / "layers.py").read_text() == LAYERS
     score = json.loads((run / "results.json").read_text())["test"]
     assert f"Accuracy: {score['correct']}/{score['total']} (" in without_convsmith(project, "test")
     page = (project / "README.md").read_text(encoding="utf-8")
@@ -51,10 +48,7 @@ def test_the_project_has_the_files_of_the_user_and_the_score_of_the_run(
     outputs = (
         "log-probabilities." if name == "module_run" else "probabilities; `main.py` takes their logarithm."
     )
-    assert (
-        f"The net is `{call}` in `{'' if layout == 'flat' else 'model/'}model.py`. It returns {outputs}"
-        in page
-    )
+    assert f"The net is `{call}` in `model/model.py`. It returns {outputs}" in page
     assert "1. `conv1`: Conv2d; maps of 8x8 pixels, receptive field 3." in page
     assert "notation" not in page
     assert page.count("convsmith") == 1
@@ -62,13 +56,10 @@ def test_the_project_has_the_files_of_the_user_and_the_score_of_the_run(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_project_of_a_module_trains_and_its_notebook_runs(
-    layout: Layout, softmax_run: Path, tmp_path: Path
-) -> None:
+def test_the_project_of_a_module_trains_and_its_notebook_runs(softmax_run: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     project = tmp_path / "project"
-    cs.eject(softmax_run, project, layout=layout, trust_code=True, log=notes.append)
+    cs.eject(softmax_run, project, trust_code=True, log=notes.append)
     assert not notes
     notebook = nbformat.read(project / "softmax.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     score = json.loads((softmax_run / "results.json").read_text())["test"]
@@ -79,8 +70,7 @@ def test_the_project_of_a_module_trains_and_its_notebook_runs(
         for cell in notebook.cells
     )
     without_convsmith(project, "train", "--epochs", "1", "--workers", "0")
-    folder = project / "again" / ("" if layout == "flat" else "model")
-    assert (folder / "model.safetensors").is_file()
+    assert (project / "again" / "model" / "model.safetensors").is_file()
 
 
 def test_what_cannot_be_ejected_leaves_nothing_behind(

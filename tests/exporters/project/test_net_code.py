@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 
 from convsmith.errors import RunError
-from convsmith.exporters.project.net_code import LAYOUTS, Layout, NetCode, module_code, weights_path
-from convsmith.exporters.project.verification import check_net
+from convsmith.exporters.project.net_code import FOLDER, NetCode, module_code
+from convsmith.exporters.project.verification import TrainedNet, check_nets
 from convsmith.modules.architecture import ModuleArchitecture, architecture_in
 from convsmith.modules.config import ModuleConfig, Outputs
 from helpers.own_nets import CODE, LAYERS
@@ -48,7 +48,7 @@ def notebook(*cells: str) -> str:
 
 
 def code_of(
-    folder: Path, files: dict[str, str], module: str, layout: Layout, outputs: Outputs = "logits"
+    folder: Path, files: dict[str, str], module: str, place: str, outputs: Outputs = "logits"
 ) -> tuple[NetCode, ModuleArchitecture]:
     """Write the files of a run, and return the code of its net in a project."""
     for name, text in files.items():
@@ -58,43 +58,39 @@ def code_of(
     architecture = architecture_in(folder, ModuleConfig(module=f"source/{module}", outputs=outputs))
     assert isinstance(architecture, ModuleArchitecture)
     analysis = architecture.analyze(SHAPE)
-    net = module_code(architecture, analysis, architecture.sources, folder / "source", layout)
-    net.check_names(layout, "run")
+    net = module_code(architecture, analysis, architecture.sources, folder / "source", place)
+    net.check_names("run")
     return net, architecture
 
 
-def check(folder: Path, net: NetCode, architecture: ModuleArchitecture, layout: Layout) -> None:
+def check(folder: Path, net: NetCode, architecture: ModuleArchitecture) -> None:
     """Write the net into a project, and check that it computes the same there."""
     project = folder / "project"
     module = architecture.build(SHAPE).eval()
     for name, content in net.files.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(content)
-    (project / weights_path(layout)).parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(module.state_dict(), project / weights_path(layout))
-    check_net(net, module, project, layout, where="run")
+    safetensors.torch.save_file(module.state_dict(), project / "weights.safetensors")
+    check_nets([TrainedNet(net, module, "weights.safetensors", "run")], project)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_files_are_taken_over_as_they_are(layout: Layout, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["", FOLDER])
+def test_files_are_taken_over_as_they_are(place: str, tmp_path: Path) -> None:
     files = {"model.py": CODE, "layers.py": LAYERS}
-    net, architecture = code_of(tmp_path, files, "model.py:Net(width=6)", layout, "log_probabilities")
-    folder = "" if layout == "flat" else "model/"
+    net, architecture = code_of(tmp_path, files, "model.py:Net(width=6)", place, "log_probabilities")
     for name, text in files.items():
-        assert net.files[folder + name] == text.encode()
+        assert net.files[place + name] == text.encode()
     assert net.call == "Net(width=6)"
-    assert (net.module, net.name) == ("model" if layout == "flat" else "model.model", "Net")
+    assert (net.module, net.name) == (f"{place}model".replace("/", "."), "Net")
     assert net.helpers == "utils"
     assert not net.remarks
     assert net.packages == {"torch": torch.__version__}
-    check(tmp_path, net, architecture, layout)
+    check(tmp_path, net, architecture)
 
 
 def test_of_a_notebook_the_definitions_are_written(tmp_path: Path) -> None:
     for reference, width in (("S7.ipynb:Net", 3), ("S7.ipynb:Net#1", 2)):
-        net, architecture = code_of(
-            tmp_path / str(width), {"S7.ipynb": notebook(*CELLS)}, reference, "package"
-        )
+        net, architecture = code_of(tmp_path / str(width), {"S7.ipynb": notebook(*CELLS)}, reference, FOLDER)
         assert (net.main, net.module, net.call) == ("model/model.py", "model.model", "Net()")
         text = net.files["model/model.py"].decode()
         names = [node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
@@ -107,19 +103,19 @@ def test_of_a_notebook_the_definitions_are_written(tmp_path: Path) -> None:
             "has the imports, definitions and constants of `S7.ipynb`, the file that was trained."
             in net.remarks[0]
         )
-        check(tmp_path / str(width), net, architecture, "package")
+        check(tmp_path / str(width), net, architecture)
 
 
 def test_of_a_script_that_trains_the_definitions_are_written(tmp_path: Path) -> None:
-    net, architecture = code_of(tmp_path, {"my-net.py": SCRIPT}, "my-net.py:Net(width=4)", "flat")
+    net, architecture = code_of(tmp_path, {"my-net.py": SCRIPT}, "my-net.py:Net(width=4)", "")
     assert (net.main, net.call) == ("model.py", "Net(width=4)")
     assert 'if __name__ == "__main__":' in net.files["model.py"].decode()
-    check(tmp_path, net, architecture, "flat")
+    check(tmp_path, net, architecture)
 
 
 def test_a_name_that_python_cannot_import_is_replaced(tmp_path: Path) -> None:
     files = {"class.py": f"from model import WIDTH\n{NET}", "model.py": "WIDTH = 3\n"}
-    net, _ = code_of(tmp_path, files, "class.py:Net", "flat")
+    net, _ = code_of(tmp_path, files, "class.py:Net", "")
     assert net.main == "net.py"
     assert net.files["net.py"].decode() == files["class.py"]
     assert net.remarks == ("`net.py` is the file `class.py` under a name that Python can import.",)
@@ -136,38 +132,32 @@ PACKAGE = {
 
 
 def test_packages_with_imports_of_every_kind(tmp_path: Path) -> None:
-    net, architecture = code_of(tmp_path, PACKAGE, "nets/model.py:Net(3)", "package")
+    net, architecture = code_of(tmp_path, PACKAGE, "nets/model.py:Net(3)", FOLDER)
     assert net.module == "model.nets.model"
     assert net.files["model/nets/model.py"].decode() == PACKAGE["nets/model.py"]
     # The files have a module `utils` of their own.
     assert net.helpers == "project_utils"
-    check(tmp_path, net, architecture, "package")
-    net, architecture = code_of(tmp_path / "flat", PACKAGE, "nets/model.py:Net(3)", "flat")
+    check(tmp_path, net, architecture)
+    net, architecture = code_of(tmp_path / "alone", PACKAGE, "nets/model.py:Net(3)", "")
     with pytest.raises(RunError, match="relative import beyond top-level package") as caught:
-        check(tmp_path / "flat", net, architecture, "flat")
-    assert "use --layout package, or write the net and what it imports into one file" in str(caught.value)
+        check(tmp_path / "alone", net, architecture)
+    assert "write the net and what it imports into one file" in str(caught.value)
 
 
 def test_a_package_of_the_users_own_stays_one(tmp_path: Path) -> None:
     files = {"__init__.py": "WIDTH = 2\n", "model.py": f"from . import WIDTH\n{NET}"}
-    net, architecture = code_of(tmp_path, files, "model.py:Net", "package")
+    net, architecture = code_of(tmp_path, files, "model.py:Net", FOLDER)
     assert net.module == "model.net.model"
-    check(tmp_path, net, architecture, "package")
+    check(tmp_path, net, architecture)
 
 
-@pytest.mark.parametrize(
-    ("name", "layout", "fix"),
-    [("main", "flat", "use --layout package"), ("datasets", "package", "rename the file and train again")],
-)
-def test_files_that_hide_those_of_the_project_are_refused(
-    name: str, layout: Layout, fix: str, tmp_path: Path
-) -> None:
-    files = {"model.py": f"import {name}\n{NET}", f"{name}.py": "x = 1\n"}
+def test_files_that_hide_those_of_the_project_are_refused(tmp_path: Path) -> None:
+    files = {"model.py": f"import datasets\n{NET}", "datasets.py": "x = 1\n"}
     with pytest.raises(
-        RunError, match=f"the net has a file {name}.py, and the project imports {name}"
+        RunError, match=r"the net has a file datasets\.py, and the project imports datasets"
     ) as caught:
-        code_of(tmp_path, files, "model.py:Net", layout)
-    assert fix in str(caught.value)
+        code_of(tmp_path, files, "model.py:Net", FOLDER)
+    assert "rename the file and train again" in str(caught.value)
 
 
 def test_modules_in_files_and_functions(tmp_path: Path) -> None:
@@ -179,7 +169,7 @@ def test_modules_in_files_and_functions(tmp_path: Path) -> None:
             ("model.py:net", "net", "copy.deepcopy(net)"),
         )
     ):
-        net, _ = code_of(tmp_path / str(number), {"model.py": code}, reference, "flat")
+        net, _ = code_of(tmp_path / str(number), {"model.py": code}, reference, "")
         assert (net.name, net.call) == (name, call)
 
 
@@ -187,21 +177,21 @@ def test_a_net_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     code = NET.replace("def forward(self, x):", "def forward(self, x):\n        x = x + self.shift").replace(
         "super().__init__()", "super().__init__()\n        self.shift = torch.randn(1).item()"
     )
-    net, architecture = code_of(tmp_path, {"model.py": f"import torch\n{code}"}, "model.py:Net", "flat")
+    net, architecture = code_of(tmp_path, {"model.py": f"import torch\n{code}"}, "model.py:Net", "")
     with pytest.raises(RunError, match="it computes other outputs than the net that was trained"):
-        check(tmp_path, net, architecture, "flat")
+        check(tmp_path, net, architecture)
 
 
 def test_the_logarithm_of_probabilities_is_compared(tmp_path: Path) -> None:
     code = CODE.replace("from layers import width_of", LAYERS)
-    net, architecture = code_of(tmp_path, {"model.py": code}, "model.py:Softmax", "flat", "probabilities")
+    net, architecture = code_of(tmp_path, {"model.py": code}, "model.py:Softmax", "", "probabilities")
     assert net.outputs == "probabilities"
-    check(tmp_path, net, architecture, "flat")
+    check(tmp_path, net, architecture)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_net_of_half_precision_is_that_of_the_training(tmp_path: Path, layout: Layout) -> None:
+@pytest.mark.parametrize("place", ["", FOLDER])
+def test_a_net_of_half_precision_is_that_of_the_training(tmp_path: Path, place: str) -> None:
     text = NET.replace("        self.head =", "        self.half()\n        self.head =")
-    net, architecture = code_of(tmp_path, {"model.py": text}, "model.py:Net", layout)
+    net, architecture = code_of(tmp_path, {"model.py": text}, "model.py:Net", place)
     assert net.call == "Net().float()"
-    check(tmp_path, net, architecture, layout)
+    check(tmp_path, net, architecture)

@@ -1,13 +1,13 @@
 """Ejected projects: the same predictions without convsmith, and able to train."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,10 @@ from matplotlib.text import Text
 import convsmith as cs
 from convsmith.cli import run
 from convsmith.exporters.project import execution
-from convsmith.exporters.project.net_code import LAYOUTS, Layout
 from convsmith.exporters.project.project import LOG_ORIGIN
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
-from helpers.projects import RECIPES, lint
+from helpers.projects import RECIPES, imported, lint
 
 Capture = pytest.CaptureFixture[str]
 
@@ -262,23 +261,16 @@ def test_the_command_writes_every_file_it_lists(finished: Path, tmp_path: Path, 
     lint(out)
 
 
-def test_the_flat_layout_is_that_of_a_course_project(finished: Path, tmp_path: Path, capsys: Capture) -> None:
-    out = tmp_path / "flat"
-    options = ["--layout", "flat", "--notebook", "S5.ipynb", "--no-execute"]
-    assert run(["eject", str(finished), str(out), *options]) == 0
-    assert {path.name for path in out.iterdir()} == {
-        "model.py", "utils.py", "main.py", "S5.ipynb", "model.safetensors", "README.md", "requirements.txt",
-        ".gitignore", "logs", "plots",
-    }  # fmt: skip
-    lint(out)
-    for name in ("model.py", "utils.py", "S5.ipynb"):
-        assert f"`{name}`" in (out / "README.md").read_text(encoding="utf-8")
-    capsys.readouterr()
-    assert "unknown layout 'flt'" in mistake(capsys, str(finished), str(tmp_path / "new"), "--layout", "flt")
+def test_names_of_notebooks_and_the_former_layout(finished: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "new"
+    err = mistake(capsys, str(finished), str(out), "--layout", "flat")
+    assert f"fix: convsmith hand-in {finished} --out {out}" in err
     for name in ("a/b.ipynb", "a/", "../S5.ipynb", "/S5.ipynb"):
-        err = mistake(capsys, str(finished), str(tmp_path / "new"), "--notebook", name)
+        err = mistake(capsys, str(finished), str(out), "--notebook", name)
         assert "not the name of a notebook" in err, name
-    assert not (tmp_path / "new").exists()
+    assert not out.exists()
+    assert run(["eject", str(finished), str(out), "--notebook", "S5.ipynb", "--no-execute"]) == 0
+    assert "`S5.ipynb`" in (out / "README.md").read_text(encoding="utf-8")
 
 
 def without_convsmith(project: Path, *arguments: str) -> list[str]:
@@ -296,13 +288,10 @@ def without_convsmith(project: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_notebook_has_the_outputs_of_the_project_itself(
-    layout: Layout, finished: Path, tmp_path: Path
-) -> None:
+def test_the_notebook_has_the_outputs_of_the_project_itself(finished: Path, tmp_path: Path) -> None:
     notes: list[str] = []
     project = tmp_path / "project"
-    written = cs.eject(finished, project, layout=layout, log=notes.append)
+    written = cs.eject(finished, project, log=notes.append)
     assert not notes
     assert set(written) == {path for path in project.rglob("*") if path.is_file()}
     notebook = nbformat.read(project / "tiny.ipynb", as_version=4)  # type: ignore[no-untyped-call]
@@ -325,7 +314,7 @@ def test_the_notebook_has_the_outputs_of_the_project_itself(
     lines = without_convsmith(project, "train", "--epochs", "1", "--out", "again")
     assert [line.split(":")[0] for line in scores(lines)[-2:]] == ["Train set", "Test set"]
     assert (project / "again" / "logs" / "train.log").read_text().splitlines() == lines
-    weights = "again/model.safetensors" if layout == "flat" else "again/model/model.safetensors"
+    weights = "again/model/model.safetensors"
     assert scores(without_convsmith(project, "test", "--weights", weights)) == scores(lines)[-2:]
 
 
@@ -349,11 +338,11 @@ def test_a_notebook_without_outputs_says_why(
 def test_a_score_that_differs_is_reported(finished: Path, tmp_path: Path) -> None:
     cs.eject(finished, tmp_path / "project", execute=False)
     notebook = tmp_path / "project" / "tiny.ipynb"
-    note = execution.execute(notebook, "", (1, 599))
+    note = execution.execute(notebook, "", [(1, 599)])
     assert note.endswith("of 599 of the test images correct; the run had 1 of 599.")
     assert note in notebook.read_text(encoding="utf-8")
     (tmp_path / "project" / "model" / "model.safetensors").unlink()
-    failure = execution.execute(notebook, "", (1, 599))
+    failure = execution.execute(notebook, "", [(1, 599)])
     assert "This notebook has no outputs: FileNotFoundError: " in failure
 
 
@@ -370,15 +359,11 @@ def test_the_readme_describes_the_overrides(finished: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def project_utils(tmp_path: Path, finished: Path) -> Any:
-    """The module utils.py of a flat project."""
-    cs.eject(finished, tmp_path / "project", layout="flat", execute=False)
-    spec = importlib.util.spec_from_file_location("project_utils", tmp_path / "project" / "utils.py")
-    assert spec is not None
-    assert spec.loader is not None
-    utils = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(utils)
-    return utils
+def project_utils(tmp_path: Path, finished: Path) -> Iterator[Any]:
+    """The module of a project with its functions."""
+    cs.eject(finished, tmp_path / "project", execute=False)
+    with imported(tmp_path / "project", "utils.utils") as (utils,):
+        yield utils
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """The training of a project: gradients in bf16, and the statistics of averaged weights."""
 
+import contextlib
 import copy
-import importlib.util
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from torch import nn
 
 from convsmith.exporters.project.code import Storage
 from convsmith.recipes.loader import load
-from helpers.projects import written
+from helpers.projects import imported, written
 
 Modules = Callable[..., dict[str, Any]]
 
@@ -23,30 +21,20 @@ Modules = Callable[..., dict[str, Any]]
 @pytest.fixture
 def modules(tmp_path: Path) -> Iterator[Modules]:
     """Return a function that writes the code of a recipe on digits and imports its modules."""
-    names = ("utils", "model", "main")
-    before = {name: sys.modules.pop(name, None) for name in names}
+    with contextlib.ExitStack() as stack:
 
-    def write(*overrides: str) -> dict[str, ModuleType]:
-        recipe = load("digits", list(overrides))
-        classes = list("0123456789")
-        written(recipe, Storage(kind="digits"), tmp_path, classes, own_test=False, layout="flat")
-        for name in names:
-            spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
-            assert spec is not None
-            assert spec.loader is not None
-            sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[name])
-        return {name: sys.modules[name] for name in names}
+        def write(*overrides: str) -> dict[str, Any]:
+            recipe = load("digits", list(overrides))
+            written(recipe, Storage(kind="digits"), tmp_path, list("0123456789"), own_test=False)
+            (tmp_path / "model" / "__init__.py").touch()
+            found = stack.enter_context(imported(tmp_path, "model.model", "utils.utils", "main"))
+            return dict(zip(("model", "utils", "main"), found, strict=True))
 
-    yield write
+        yield write
     log = logging.getLogger("training")
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    for name, module in before.items():
-        sys.modules.pop(name, None)
-        if module is not None:
-            sys.modules[name] = module
 
 
 @pytest.mark.parametrize("parts", [1, 2])

@@ -1,6 +1,7 @@
 """The Python files of a project, reduced to what its recipe uses."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,7 @@ import jinja2
 
 from convsmith.codegen import call, constant, literal, number
 from convsmith.data.augment.transform import Transform
-from convsmith.exporters.project.merge import merged
-from convsmith.exporters.project.net_code import Layout, NetCode, weights_path
+from convsmith.exporters.project.net_code import NetCode
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.settings import NetSettings, NotationConfig
@@ -20,7 +20,9 @@ from convsmith.training.optimizers.muon import Muon
 
 # More class names than these are stored in a separate file.
 MAX_CLASSES_IN_CODE = 50
-_NO_UPDATES = """\
+# The weights in an ejected project.
+WEIGHTS = "model/model.safetensors"
+NO_UPDATES = """\
 import os
 
 # Otherwise albumentations checks for updates over the network when it is imported.
@@ -65,20 +67,17 @@ def environment() -> jinja2.Environment:
     return templates
 
 
-def template_context(
-    recipe: Recipe, net: NetCode, data: DataRecord, storage: Storage, layout: Layout = "package"
-) -> dict[str, Any]:
+def template_context(recipe: Recipe, net: NetCode, data: DataRecord, storage: Storage) -> dict[str, Any]:
     """Return the variables of the templates.
 
     Args:
         recipe: The recipe of the run.
-        net: The code of its net, for the same layout.
+        net: The code of its net.
         data: The data set of the run.
         storage: How the data set is stored.
-        layout: Of the project's files.
     """
     return {
-        **_layout_context(layout, net),
+        **_file_context(net),
         **_net_context(net),
         **_data_context(recipe, data, storage),
         **_augment_context(recipe, data),
@@ -99,45 +98,28 @@ def python_files(values: dict[str, Any], net: NetCode) -> dict[str, str]:
     >>> analysis = analyze_notation(recipe.notation.net, (1, 8, 8), recipe.notation)
     >>> from convsmith.data.dataset import load as load_data
     >>> data = DataRecord.of(load_data(recipe.data), recipe.data)
-    >>> net = notation_code(analysis, analysis.plan, [], "package")
+    >>> net = notation_code(analysis, analysis.plan, [])
     >>> values = template_context(recipe, net, data, Storage(kind="digits"))
     >>> list(python_files(values, net))
     ['model/model.py', 'utils/__init__.py', 'utils/optim.py', 'utils/utils.py', 'main.py']
-    >>> net = notation_code(analysis, analysis.plan, [], "flat")
-    >>> flat = template_context(recipe, net, data, Storage(kind="digits"), "flat")
-    >>> list(python_files(flat, net))
-    ['model.py', 'utils.py', 'main.py']
     """
+    folders = {"main": "", **({"weights": "model/"} if net.text else {})}
+    files = {net.main: net.text} if net.text else {}
+    files[f"{net.helpers}/__init__.py"] = f"{NO_UPDATES}\n"
+    texts = module_texts(values, ("main",))
+    return files | {f"{folders.get(name, f'{net.helpers}/')}{name}.py": text for name, text in texts.items()}
+
+
+def module_texts(values: dict[str, Any], others: Sequence[str] = ()) -> dict[str, str]:
+    """Return the modules that a recipe needs, by name: weights, images, optim, utils, and others."""
     templates = environment()
     optional = {
         "weights": bool(values["weights_names"]),
         "images": bool(values["image_names"]),
         "optim": values["trains"],
     }
-    names = [name for name in ("weights", "images", "optim", "utils", "main") if optional.get(name, True)]
-    texts = {name: templates.get_template(f"{name}.py.j2").render(values) for name in names}
-    helpers = net.helpers
-    if values["flat"]:
-        # The weights of a module are initialised by its own files.
-        merging = ("utils", "images", "optim", *(() if net.text else ("weights",)))
-        shared = merged(
-            [texts[name] for name in merging if name in texts], own={f"{helpers}.images"}, first=_NO_UPDATES
-        )
-        # The part of the model that runs as a program is the last.
-        model = {net.main: _with_weights(net.text, texts.get("weights", ""))} if net.text else {}
-        return {**model, f"{helpers}.py": shared, "main.py": texts["main"]}
-    folders = {"main": "", **({"weights": "model/"} if net.text else {})}
-    files = {net.main: net.text} if net.text else {}
-    files[f"{helpers}/__init__.py"] = f"{_NO_UPDATES}\n"
-    return files | {f"{folders.get(name, f'{helpers}/')}{name}.py": text for name, text in texts.items()}
-
-
-def _with_weights(model: str, weights: str = "") -> str:
-    """Return the model with the functions of its weights before the part that runs as a program."""
-    if not weights:
-        return model
-    head, program = model.split("\n\n\nif __name__", 1)
-    return f"{merged([head, weights])}\n\nif __name__{program}"
+    names = [name for name in ("weights", "images", "optim", "utils") if optional.get(name, True)]
+    return {name: templates.get_template(f"{name}.py.j2").render(values) for name in (*names, *others)}
 
 
 def _external_context(recipe: Recipe) -> dict[str, Any]:
@@ -147,16 +129,30 @@ def _external_context(recipe: Recipe) -> dict[str, Any]:
     return {"trains": True, "log_path": "logs/train.log"}
 
 
-def _layout_context(layout: Layout, net: NetCode) -> dict[str, Any]:
-    flat, helpers = layout == "flat", net.helpers
-    modules = "" if flat else f"{helpers}/"
-    weights = "model.weights" if net.text else f"{helpers}.weights"
+def _file_context(net: NetCode) -> dict[str, Any]:
+    helpers = net.helpers
     return {
-        "flat": flat,
         "helpers": helpers,
-        "weights_module": ("model" if net.text else helpers) if flat else weights,
-        "utils_folder": modules,
-        "weights_path": weights_path(layout),
+        "weights_module": "model.weights" if net.text else f"{helpers}.weights",
+        "utils_folder": f"{helpers}/",
+        "weights_path": WEIGHTS,
+        # How main.py calls what the other modules have; a hand-in calls it for one of several nets.
+        "calls": {
+            "own": "",
+            "transform": "utils.train_transform()",
+            "optimizer": "make_optimizer",
+            "optimizers": "make_optimizers",
+            "schedule": "make_schedule",
+            "train": "utils.train",
+            "predict": "utils.predict",
+            "parameters": "",
+            "step": "",
+            "folders": '"model", "logs", "plots"',
+            "log": '"logs/train.log"',
+            "metrics": '"logs/metrics.csv"',
+            "weights": f'"{WEIGHTS}"',
+            "plots": '"plots"',
+        },
     }
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SCORE = re.compile(r"^Test set: .*Accuracy: (\d+)/(\d+) ", flags=re.MULTILINE)
 
 
-def execute(notebook: Path, data: str, expected: tuple[int, int]) -> str:
+def execute(notebook: Path, data: str, expected: Sequence[tuple[int, int]]) -> str:
     """Execute a notebook in its folder and write its outputs into it. It loads weights and trains nothing.
 
     Args:
         notebook: Its cell `parameters` names the data set; `outputs` says where its outputs come from;
-            `scores` prints the scores.
+            each `scores` prints the scores of a net.
         data: The location of the data set on this machine.
-        expected: The correct test predictions of the run, and all.
+        expected: The correct test predictions of each run, and all.
 
     Returns:
         Why the notebook has no outputs, or how its score differs from the run's; empty if neither is so.
@@ -65,7 +66,7 @@ def execute(notebook: Path, data: str, expected: tuple[int, int]) -> str:
         lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
         return _state(notebook, one_line(lines[-1] if lines else type(error).__name__))
     parameters.source = source
-    difference = _difference(printed(tagged(content.cells, "scores")), expected)
+    difference = _difference("\n".join(map(printed, _all_tagged(content.cells, "scores"))), expected)
     tagged(content.cells, "outputs").source = " ".join(filter(None, [_EXECUTED, difference]))
     nbformat.write(content, notebook)  # type: ignore[no-untyped-call]
     return difference
@@ -73,7 +74,11 @@ def execute(notebook: Path, data: str, expected: tuple[int, int]) -> str:
 
 def tagged(cells: Any, tag: str) -> Any:
     """Return the cell with a tag."""
-    return next(cell for cell in cells if tag in cell["metadata"].get("tags", []))
+    return _all_tagged(cells, tag)[0]
+
+
+def _all_tagged(cells: Any, tag: str) -> list[Any]:
+    return [cell for cell in cells if tag in cell["metadata"].get("tags", [])]
 
 
 def printed(cell: Any) -> str:
@@ -81,15 +86,14 @@ def printed(cell: Any) -> str:
     return "".join(output.get("text", "") for output in cell["outputs"])
 
 
-def _difference(text: str, expected: tuple[int, int]) -> str:
+def _difference(text: str, expected: Sequence[tuple[int, int]]) -> str:
     scores = [(int(correct), int(total)) for correct, total in _SCORE.findall(text)]
-    if scores == [expected]:
+    if scores == list(expected):
         return ""
     found = " and ".join(f"{correct} of {total}" for correct, total in scores) or "no score"
-    return (
-        f"The project's code found {found} of the test images correct; the run had {expected[0]} of "
-        f"{expected[1]}."
-    )
+    had = " and ".join(f"{correct} of {total}" for correct, total in expected)
+    runs = "the run" if len(expected) == 1 else "the runs"
+    return f"The project's code found {found} of the test images correct; {runs} had {had}."
 
 
 def _state(notebook: Path, reason: str) -> str:

@@ -9,7 +9,7 @@ from convsmith.codegen import call
 
 
 @dataclass
-class _Imports:
+class Imports:
     """Whole modules, and names by the module that they are imported from."""
 
     modules: set[str] = field(default_factory=set)
@@ -19,12 +19,15 @@ class _Imports:
         names = {f"{each.name} as {each.asname}" if each.asname else each.name for each in node.names}
         if isinstance(node, ast.Import):
             self.modules |= names
+        elif node.level:
+            self.names.setdefault("." * node.level + (node.module or ""), set()).update(names)
         else:
             self.names.setdefault(node.module or "", set()).update(names)
 
     def text(self, own: Collection[str]) -> str:
-        """Return the standard library, then other packages, without the modules in `own`."""
-        blocks = []
+        """Return `__future__`, the standard library, then other packages, without the modules in `own`."""
+        future = self.names.pop("__future__", set())
+        blocks = ["\n".join(_from("__future__", future))] if future else []
         for standard in (True, False):
             lines = [f"import {name}" for name in sorted(self.modules) if _is_standard(name) == standard]
             for module in sorted(self.names, key=str.lower):
@@ -56,7 +59,7 @@ def merged(modules: Sequence[str], *, own: Collection[str] = (), first: str = ""
         Y = 1
         <BLANKLINE>
     """
-    imports, bodies, docstring = _Imports(), [], ""
+    imports, bodies, docstring = Imports(), [], ""
     for text in modules:
         heading, *nodes = ast.parse(text).body
         docstring = docstring or ast.get_source_segment(text, heading) or ""

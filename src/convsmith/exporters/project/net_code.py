@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from keyword import iskeyword
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -27,9 +27,8 @@ from convsmith.tracing.isolation import preserved_state
 if TYPE_CHECKING:
     from convsmith.modules.loaded import LoadedModule
 
-# "package" has the folders model/ and utils/, "flat" one file for each.
-Layout = Literal["package", "flat"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+# Of an ejected project.
+FOLDER = "model/"
 # What the project itself imports, besides the standard library.
 _IMPORTED = frozenset(
     {"PIL", "albumentations", "cv2", "datasets", "matplotlib", "numpy", "pyarrow", "safetensors", "sklearn"}
@@ -91,39 +90,32 @@ class NetCode:
             for node in ast.walk(ast.parse(content))
         )
 
-    def check_names(self, layout: Layout, where: str) -> None:
+    def check_names(self, where: str) -> None:
         """Raise RunError if a file of the net hides a module that the project imports."""
-        names = self.names if len(self.files) > 1 or layout == "flat" else frozenset()
-        hidden = sorted(names & (_IMPORTED | ({"main"} if layout == "flat" else set())))
+        hidden = sorted(self.names & _IMPORTED) if len(self.files) > 1 else []
         if hidden:
-            other = ", or use --layout package" if hidden == ["main"] else ""
             raise RunError(
                 f"the net has a file {hidden[0]}.py, and the project imports {hidden[0]}",
                 where=where,
-                fix=f"rename the file and train again{other}",
+                fix="rename the file and train again",
             )
 
 
-def weights_path(layout: Layout) -> str:
-    return "model.safetensors" if layout == "flat" else "model/model.safetensors"
-
-
-def notation_code(analysis: Analysis, plan: Plan, notes: list[str], layout: Layout) -> NetCode:
+def notation_code(analysis: Analysis, plan: Plan, notes: list[str], folder: str = FOLDER) -> NetCode:
     """Return the code of a net in the notation.
 
     Args:
         analysis: Of the net.
         plan: Its plan.
         notes: Sentences for the docstring of the file.
-        layout: Of the project.
+        folder: The folder of the file in the project, with a slash; empty for the project's own.
     """
-    flat = layout == "flat"
     return NetCode(
         analysis=analysis,
         plan=plan,
         text=source.source(plan, notes, alone=False),
-        module="model" if flat else "model.model",
-        main="model.py" if flat else "model/model.py",
+        module=f"{folder}model".replace("/", "."),
+        main=f"{folder}model.py",
     )
 
 
@@ -132,7 +124,7 @@ def module_code(
     analysis: Analysis,
     sources: SourceFiles | None,
     root: Path,
-    layout: Layout,
+    folder: str = FOLDER,
 ) -> NetCode:
     """Return the code of a module: its files as they are, as far as Python runs them as they are.
 
@@ -141,7 +133,7 @@ def module_code(
         analysis: Of the net.
         sources: Its files; None for an installed package.
         root: The folder that the names of the files are relative to.
-        layout: Of the project.
+        folder: The folder of the files in the project, with a slash; empty for the project's own.
 
     Raises:
         ModuleError: The module is an instance that the user passed.
@@ -164,7 +156,7 @@ def module_code(
         return replace(net, packages=_versions({package}))
     root = Path(os.path.realpath(root))
     texts = {path.relative_to(root).as_posix(): plain_text(run) for path, run in loaded.files.runs.items()}
-    base, main = _base(sources, layout), _python_name(sources)
+    base, main = _base(sources, folder), _python_name(sources)
     files, remarks = dict[str, bytes](), []
     for own, content in sources.files.items():
         new = main if own == sources.main else own
@@ -176,9 +168,9 @@ def module_code(
             remarks.append(f"`{base + new}` is the file `{own}` under a name that Python can import.")
     inner = [each.relative_to(root).as_posix() for each in loaded.files.import_folders]
     placed = {base + each: content for each, content in files.items()}
-    if layout == "package":
-        start = "model/__init__.py"
-        folders = [PurePosixPath(base.removeprefix("model/"), each).as_posix() for each in inner]
+    if folder:
+        start = f"{folder}__init__.py"
+        folders = [PurePosixPath(base.removeprefix(folder), each).as_posix() for each in inner]
         placed[start] = _PATH.format(folders=json.dumps(folders)).encode() if len(files) > 1 else b""
     return replace(
         net,
@@ -231,11 +223,9 @@ def _remark(own: str, new: str) -> str:
     )
 
 
-def _base(sources: SourceFiles, layout: Layout) -> str:
-    """Return the folder of the files: a package of the user's own stays one inside of `model`."""
-    if layout == "flat":
-        return ""
-    return "model/net/" if "__init__.py" in sources.files else "model/"
+def _base(sources: SourceFiles, folder: str) -> str:
+    """Return the folder of the files: a package of the user's own stays one inside of it."""
+    return f"{folder}net/" if folder and "__init__.py" in sources.files else folder
 
 
 def _top_names(files: Mapping[str, bytes], folders: list[str]) -> set[str]:

@@ -19,7 +19,7 @@ from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
 from convsmith.exporters.project.code import Storage, plain_log, python_files, template_context
-from convsmith.exporters.project.net_code import Layout, NetCode, module_code, notation_code
+from convsmith.exporters.project.net_code import FOLDER, NetCode, module_code, notation_code
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
@@ -37,7 +37,7 @@ PLOTS = (
 )  # fmt: skip
 _PLOT_FILES = {name: tuple(f"plots/{name}.{suffix}" for suffix in ("svg", "png")) for name in PLOTS}
 _COLUMNS = {"cifar10": ("img", "label"), "mnist": ("image", "label"), "fashion-mnist": ("image", "label")}
-_DATA_HELP = {
+DATA_HELP = {
     "hub": "a data set on the Hugging Face hub, or a folder with its parquet files",
     "parquet": "a folder of parquet files",
     "images": "the folder of the images",
@@ -55,13 +55,12 @@ EXTERNAL_LOG_ORIGIN = (
 _PACKAGES = ("albumentations", "matplotlib", "numpy", "safetensors", "torch", "tqdm")
 
 
-def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: str) -> dict[str, bytes]:
+def project_files(model: RunModel, net: NetCode, notebook_name: str) -> dict[str, bytes]:
     """Return the files of a project by their paths.
 
     Args:
         model: A finished run.
         net: The code of its net, from `net_code`.
-        layout: Of the files.
         notebook_name: Of the notebook, which has no outputs yet.
 
     Raises:
@@ -71,15 +70,14 @@ def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: 
     folder, recipe, data = model.folder, model.recipe, model.data
     check_data(data, load(recipe.data))
     storage = storage_of(recipe.data)
-    values = template_context(recipe, net, data, storage, layout)
+    values = template_context(recipe, net, data, storage)
     values |= {
-        "data_help": _DATA_HELP[storage.kind],
+        "data_help": DATA_HELP[storage.kind],
         "notebook_name": notebook_name,
         "log_origin": LOG_ORIGIN if values["trains"] else EXTERNAL_LOG_ORIGIN,
     }
     texts = python_files(values, net)
-    if not values["flat"]:
-        texts["model/__init__.py"] = ""
+    texts["model/__init__.py"] = ""
     texts |= data_files(recipe.data, values, data.class_names)
     plots = _plots(folder.path)
     summary = _summary(model, plots)
@@ -101,8 +99,8 @@ def project_files(model: RunModel, net: NetCode, layout: Layout, notebook_name: 
     }
 
 
-def net_code(model: RunModel, layout: Layout) -> NetCode:
-    """Return the code of the net of a finished run.
+def net_code(model: RunModel, folder: str = FOLDER) -> NetCode:
+    """Return the code of the net of a finished run, for a folder of the project.
 
     Raises:
         RunError: The run is damaged or not finished, or a file of its net has a name that the project uses.
@@ -111,11 +109,11 @@ def net_code(model: RunModel, layout: Layout) -> NetCode:
     architecture = model.architecture
     if isinstance(architecture, ModuleArchitecture):
         sources, root = model.code()
-        net = module_code(architecture, model.analysis, sources, root, layout)
-        net.check_names(layout, str(root))
+        net = module_code(architecture, model.analysis, sources, root, folder)
+        net.check_names(str(root))
         return net
     notes = usage_notes(model.data.mean, model.data.std, model.labels)
-    return notation_code(model.analysis, model.plan, notes, layout)
+    return notation_code(model.analysis, model.plan, notes, folder)
 
 
 def _plots(run: Path) -> dict[str, str]:

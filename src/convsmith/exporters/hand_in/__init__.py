@@ -1,0 +1,1 @@
+"""Write runs as the repository that an assignment asks for: a model for each step."""
