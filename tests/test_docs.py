@@ -88,6 +88,12 @@ def test_commands_work(
     elif name == "train" and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
+    elif name == "init":
+        net = "Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()"
+        (tmp_path / "model.py").write_text(
+            f"from torch import nn\ndef Net():\n    return nn.Sequential(nn.{net})\n"
+        )
+        assert run([name, *arguments]) == 0
     elif name == "search":
         write_example_files(tmp_path)
         assert load_brief(arguments[0]).max_parameters

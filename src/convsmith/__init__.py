@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from convsmith.api.grade import grade as grade
     from convsmith.api.hand_in import HandIn as HandIn
     from convsmith.api.hand_in import hand_in as hand_in
+    from convsmith.api.init import RepositorySetup as RepositorySetup
+    from convsmith.api.init import init as init
     from convsmith.api.lr_find import lr_find as lr_find
     from convsmith.api.predict import load as load
     from convsmith.api.predict import predict as predict
@@ -90,6 +92,7 @@ _MODULES = {
     "Profile": "convsmith.training.profiler",
     "RangeTest": "convsmith.training.lr_find",
     "Recipe": "convsmith.recipes.schema",
+    "RepositorySetup": "convsmith.api.init",
     "Result": "convsmith.reports.report",
     "RunMetrics": "convsmith.briefs.metrics",
     "RunProgress": "convsmith.runs.progress",
@@ -109,6 +112,7 @@ _MODULES = {
     "format_net": "convsmith.api.format",
     "grade": "convsmith.api.grade",
     "hand_in": "convsmith.api.hand_in",
+    "init": "convsmith.api.init",
     "list_recipes": "convsmith.api.recipes",
     "load": "convsmith.api.predict",
     "load_recipe": "convsmith.api.recipes",

@@ -283,11 +283,7 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
         StoppedError: A training was interrupted.
     """
     if weights and len(weights) != len(names):
-        raise RecipeError(
-            f"found {plural(len(weights), 'file')} of weights for {plural(len(names), 'net')}",
-            where="--weights",
-            fix="name one file for each net, in the order of the nets",
-        )
+        raise weights_count_error(weights, names)
     options.check_weights(given=bool(weights))
     nets: dict[int, JudgedNet] = {}
     errors: dict[int, Judgement] = {}
@@ -309,6 +305,15 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
 def _joined(single: Sequence[Verdicts], whole: Verdicts) -> Verdicts:
     named = (replace(check, title=f"{each.net}: {check.title}") for each in single for check in each)
     return Verdicts((*whole, *named), net=_ALL)
+
+
+def weights_count_error(weights: Sequence[object], names: Sequence[str]) -> RecipeError:
+    """Return the error for files of weights that are not one for each net."""
+    return RecipeError(
+        f"found {plural(len(weights), 'file')} of weights for {plural(len(names), 'net')}",
+        where="--weights",
+        fix="name one file for each net, in the order of the nets",
+    )
 
 
 def _verdicts(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import convsmith
-from convsmith.cli import checks, data, grading, models, networks, runs
+from convsmith.cli import checks, data, grading, models, networks, repository, runs
 from convsmith.cli.output import print_text
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "recipes": networks.recipes,
     "summary": networks.summary,
     "check": checks.check,
+    "init": repository.init,
     "grade": grading.grade,
     "format": networks.format_,
     "preview": data.preview,
