@@ -285,6 +285,14 @@ def test_briefs_page_has_every_brief_field_and_kind() -> None:
         assert f"`{name}" in text, name
 
 
+def test_briefs_of_the_page_are_valid() -> None:
+    text = (ROOT / "docs" / "briefs.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        assert Brief.model_validate(tomllib.loads(block)) != Brief()
+
+
 def test_every_recipe_is_in_the_readme_with_its_result() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in recipe_names():

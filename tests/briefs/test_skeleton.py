@@ -22,6 +22,7 @@ from convsmith.briefs.subject import Subject
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.tracing.trace import trace
 from helpers.nets import analysis_of, examples
+from helpers.remedies import changed
 
 # What stands in the notation for each part; a layer of the notation takes part in the net below.
 LETTERS: dict[Part, str] = {"C": "C4", "1x1": "P4", "P": "M2", "A": "A2"}
@@ -140,6 +141,25 @@ def test_the_departure_and_its_fix_in_words() -> None:
         "place 2 is Conv2d 1x1 (P16, block1.conv2); expected global average pooling",
         "remove P16 at character 5",
     )
+
+
+@pytest.mark.parametrize(
+    ("net", "skeleton"),
+    [
+        ("C16 C16 M2 / G F10", "C C 1x1 P G F"),
+        ("C16 C16 P8 M2 / G F10", "C 1x1 P G F"),
+        ("C16 C16 A2 / G F10", "C C P G F"),
+        ("C16 P16 M2 / G F10", "C C P G F"),
+        ("C16 C16 M2 / F10", "C C P G 1x1"),
+        ("C16 M2 / G F10", "C C P C C G F"),
+        ("C16 C16 M2 C32 M2 +(C32 C32) / G P10", "C1 C2 c3 P1 C4 C5 P2 C8 C9 GAP c11"),
+    ],
+)
+def test_the_fix_in_the_notation_has_the_skeleton(net: str, skeleton: str) -> None:
+    _, fix = skeleton_check(net, skeleton)
+    repaired = changed(net, fix)
+    assert repaired != net
+    assert departure(analysis_of(repaired), parse_skeleton(skeleton)) is None
 
 
 def test_the_departure_of_a_module_names_its_layer() -> None:

@@ -88,6 +88,21 @@ def same_width(letters: str) -> Callable[[Layer], list[str]]:
     return layers
 
 
+def convolutions_anywhere(*, parts: int = 1) -> Changes:
+    """Insert a convolution after one layer, as wide as the convolution before it or a part of that."""
+
+    def changes(net: Net) -> Iterator[Change]:
+        width = 0
+        for layer in written_layers(net):
+            if layer.kind.convolution and layer.number:
+                width = layer.number
+            end = layer.position + layer.length
+            if number := width // parts:
+                yield from ((Edit(end, "", f" {letter}{number}"),) for letter in "CP")
+
+    return changes
+
+
 def removals(matches: Callable[[Layer], bool]) -> Changes:
     """Remove one layer."""
 
@@ -153,8 +168,10 @@ def separable(layer: Layer) -> Iterator[Layer]:
 
 
 def dense(layer: Layer) -> Iterator[Layer]:
-    if layer.kind.letter in {"S", "P"}:
+    if layer.kind.letter == "S":
         yield of_kind(layer, "C")
+    if layer.kind.letter == "P":
+        yield replace(of_kind(layer, "C"), kernel=3)
 
 
 def pointwise(layer: Layer) -> Iterator[Layer]:

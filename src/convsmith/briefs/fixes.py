@@ -91,11 +91,7 @@ _REMOVING: dict[LayerKind, Changes] = {
 _SKELETON = edits.any_of(
     edits.replacements(edits.pointwise),
     edits.replacements(edits.dense),
-    edits.insertions(
-        lambda layer: (
-            [f"C{layer.number}", f"P{layer.number}"] if layer.kind.convolution and layer.number else []
-        )
-    ),
+    edits.convolutions_anywhere(),
     edits.insertions(lambda layer: ["M2", "A2"] if layer.kind.convolution else []),
     edits.removals(bool),
     edits.replacements(edits.pool_kind("M")),
@@ -196,12 +192,15 @@ class Fixes:
 
     def with_skeleton(self, title: str, skeleton: tuple[Part, ...], first: Departure) -> str:
         """Return how to get the layers of a skeleton, in its order."""
-        return self._smallest(
-            title,
-            _SKELETON,
-            lambda other: distance(other, skeleton),
-            advice=nearest_edit(self._analysis, skeleton, first),
-        )
+
+        def value(other: Analysis) -> int:
+            return distance(other, skeleton)
+
+        narrow = edits.any_of(_SKELETON, edits.convolutions_anywhere(parts=2))
+        advice = nearest_edit(self._analysis, skeleton, first)
+        # Narrow convolutions only where wide ones break another check.
+        wide = self._smallest(title, _SKELETON, value, advice="")
+        return wide or self._smallest(title, narrow, value, advice=advice)
 
     def without_kind(self, title: str, kind: LayerKind) -> str:
         return self._smallest(
