@@ -178,6 +178,17 @@ def test_what_is_no_submission(process: FakeProcess, place: Path, tmp_path: Path
     assert sorted(process.calls) == ["ada", "bob", "eve"]
 
 
+def test_lines_that_reach_the_judging_program_are_noted(process: FakeProcess, place: Path) -> None:
+    text = "import sys, os\n\nframe = sys._getframe(1)\nctypes_free = 1\nos._exit(0)  # sys._getframe"
+    (place / "bob" / "model.py").write_text(text, encoding="utf-8")
+    ada, bob, _ = grade(place).records
+    assert ada.notes == ()
+    assert bob.notes == (
+        "model.py, line 3: sys._getframe can reach the program that judges it: read this line",
+        "model.py, line 5: os._exit can reach the program that judges it: read this line",
+    )
+
+
 def test_starter_code_has_no_row(process: FakeProcess, place: Path, tmp_path: Path) -> None:
     (tmp_path / "starter").mkdir()
     (tmp_path / "starter" / "model.py").write_text("# starter", encoding="utf-8")

@@ -1,6 +1,7 @@
 """A class with hostile submissions: graded once, then everything that could be harmed is compared."""
 
 import hashlib
+import os
 import socket
 import tempfile
 import threading
@@ -11,7 +12,6 @@ from typing import Any
 
 import convsmith as cs
 from convsmith.api.grade import Grades
-from convsmith.grading.sandbox import FIRST_USER
 from helpers.hostile_submissions import ATTACKS, Attack
 
 SECRET = "the secret of another"  # noqa: S105 - not one
@@ -46,26 +46,28 @@ def digest(folder: Path) -> str:
     return result.hexdigest()
 
 
-def strangers() -> list[str]:
-    """Return the commands of processes that belong to a sandbox: by their user or their environment."""
+@contextmanager
+def temporary_files(folder: Path) -> Iterator[None]:
+    """Let sandboxes be in a folder of this test: others may run on the machine."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def strangers(folder: Path) -> list[str]:
+    """Return the commands of processes whose environment or command has a folder's path."""
     commands = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    mark = os.fsencode(folder)
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            user = folder.stat().st_uid
-            if user >= FIRST_USER or b"USER=submission" in (folder / "environ").read_bytes():
-                commands.append((folder / "cmdline").read_bytes().decode(errors="replace"))
+            command = (process / "cmdline").read_bytes()
+            if mark in command or mark in (process / "environ").read_bytes():
+                commands.append(command.decode(errors="replace"))
         except OSError:
             continue
     return commands
-
-
-def left_over() -> set[Path]:
-    """Return what sandboxes have left among the temporary files."""
-    return {
-        path
-        for path in Path(tempfile.gettempdir()).iterdir()
-        if path.name.startswith(("convsmith-grade-", ".scratch-grade"))
-    }
 
 
 def grade_with_attacks(
@@ -82,24 +84,28 @@ def grade_with_attacks(
         others: Write further submissions into the folder of the class.
         options: Of `cs.grade`.
     """
-    place, home = tmp_path / "class", tmp_path / "home"
-    for folder in (place, home):
+    place, home, temporary = (tmp_path / name for name in ("class", "home", "temporary"))
+    for folder in (place, home, temporary):
         folder.mkdir()
+    # Another user must get to its copy.
+    for folder in (temporary, *temporary.parents):
+        if folder.stat().st_uid == os.getuid() and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(folder.stat().st_mode | 0o111)
     (home / "secret.txt").write_text(SECRET, encoding="utf-8")
     (home / ".bashrc").write_text("# mine", encoding="utf-8")
-    with listener() as (port, connections):
+    with listener() as (port, connections), temporary_files(temporary):
         for write in others:
             write(place)
         for attack in attacks:
             folder = attack.write(place, home, port)
             if attack.name != "reads another":
                 (folder / "secret.txt").write_text(SECRET, encoding="utf-8")
-        before = digest(place), digest(home), left_over()
+        before = digest(place), digest(home)
         grades = cs.grade(place, out=tmp_path / "graded", **options)
-        assert (digest(place), digest(home)) == before[:2]
-        assert strangers() == []
+        assert (digest(place), digest(home)) == before
+        assert strangers(temporary) == []
         assert connections == []
-        assert left_over() - before[2] == set()
+        assert list(temporary.iterdir()) == []
     assert grades.complete
     return grades
 

@@ -22,6 +22,7 @@ from convsmith.grading.record import Request, SubmissionRecord, read_record
 from convsmith.grading.sandbox import Keepers, Sandbox
 from convsmith.grading.store import RecordStore, key_of
 from convsmith.grading.submissions import Submission, Submissions
+from convsmith.grading.suspects import suspect_lines
 from convsmith.recipes.schema import Recipe
 from convsmith.system import folders, progress
 from convsmith.text import one_line
@@ -254,12 +255,14 @@ def _judge(submission: Submission, shared: _Class, slot: int) -> tuple[Submissio
         key = key_of(request, copy.digest, shared.fingerprint)
         if known := shared.store.load(submission.name, key, limits):
             return known, False
+        suspects = suspect_lines(sandbox.submission)
         if not copy.files:
             record = _empty(submission, copy)
         else:
             outcome = _execute(request, shared, sandbox)
             record = _record(submission, request, sandbox, outcome)
-        record = record.model_copy(update={"notes": (*copy.notes, *record.notes)})
+        notes = (*copy.notes, *suspects, *record.notes)
+        record = record.model_copy(update={"notes": notes})
     if record.outcome != "not started":
         shared.store.save(record, key, limits)
     return record, True

@@ -1,5 +1,6 @@
 """The private copy of a submission: regular files only, limited in number and size, the smallest first."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -143,7 +144,7 @@ def _list(source: Path, result: PrivateCopy) -> Iterator[_File]:
             if stat.S_ISREG(status.st_mode):
                 yield _File(path, name, status.st_size)
             elif stat.S_ISDIR(status.st_mode):
-                if entry.name in _SKIPPED or (path / "pyvenv.cfg").is_file():
+                if entry.name in _SKIPPED or _is_environment(path):
                     continue
                 if depth >= _MAX_DEPTH:
                     result.leave_out(f"below {_MAX_DEPTH} folders", name)
@@ -151,6 +152,13 @@ def _list(source: Path, result: PrivateCopy) -> Iterator[_File]:
                     folders.append((path, depth + 1))
             else:
                 result.leave_out(_kind(status.st_mode), name)
+
+
+def _is_environment(folder: Path) -> bool:
+    """Whether a folder is a virtual environment of Python."""
+    with contextlib.suppress(OSError):
+        return (folder / "pyvenv.cfg").is_file()
+    return False
 
 
 def _relative(path: Path, source: Path) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from convsmith.errors import FileError
 from convsmith.grading.outcome import Limits
 from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
-from convsmith.grading.sandbox import Isolation, Sandbox
+from convsmith.grading.sandbox import SLOTS, Isolation, Sandbox
 from convsmith.text import size_text
 
 # What a submission tries in the measurement; every answer is what it could do.
@@ -132,7 +132,7 @@ def _bait() -> Iterator[tuple[int, Path, Path]]:
 
 
 def _answer(isolation: Isolation, arguments: Sequence[str]) -> dict[str, bool] | None:
-    with Sandbox(isolation, slot=9_999) as sandbox:
+    with Sandbox(isolation, slot=SLOTS - 1) as sandbox:
         command = [sys.executable, "-P", "-c", _PROBE, *arguments]
         if sandbox.run(command, _PROBE_LIMITS).kind != "ok":
             return None

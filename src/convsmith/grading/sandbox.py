@@ -27,8 +27,9 @@ from convsmith.system import files
 RECORD_FOLDER, RECORD = "record", "RECORD.json"
 # Seconds that the keeper may take beyond the time of its command, to build and to clear away.
 _GRACE = 60
-# Numbers that no system gives to its users, so that the processes of a submission are counted apart.
-FIRST_USER = 1_900_000_000
+# Numbers that no system gives to its users: the processes of a submission are counted apart from all others,
+# those of another grading included.
+_FIRST_USER, _USERS, SLOTS = 1_900_000_000, 240_000_000, 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Sandbox:
 
         Args:
             isolation: By default none but limits.
-            slot: A number below 10,000 that no other sandbox has at the same time.
+            slot: A number below `SLOTS` that no other sandbox of this process has at the same time.
             keepers: Where the running command is listed.
             parent: The folder of the place; by default that of temporary files.
 
@@ -161,7 +162,7 @@ class Sandbox:
             "environment": {**scrubbed_environment(self.folder), **(environment or {})},
             "readable": [*python_paths(), *map(str, readable)],
             "isolation": list(self.isolation.parts),
-            "user": FIRST_USER + self.slot,
+            "user": _FIRST_USER + (os.getpid() * SLOTS + self.slot % SLOTS) % _USERS,
             "time": limits.time,
             "memory": limits.memory,
             "disk": limits.disk,
