@@ -76,17 +76,16 @@ def _augmentation_checks(
     brief: Requirements, analysis: Analysis, augmentations: Sequence[Augmentation] | None
 ) -> Iterator[Check]:
     height, width = (*analysis.input_shape[1:], 1, 1)[:2]
-    for rule in brief.augmentations:
-        title = f"augmentation {rule.name}"
+    for choice in brief.augmentations:
+        title = f"augmentation {choice.title}"
         if augmentations is None:
-            yield not_applicable(title, rule.requirement, "not known")
+            yield not_applicable(title, choice.requirement, "not known")
             continue
-        present = rule.best(augmentations, (height, width))
-        violations = rule.violations(present, (height, width)) if present else ["not named"]
+        rule, present, violations = choice.nearest(augmentations, (height, width))
         yield check(
             title,
             passed=not violations,
             actual=", ".join(violations) or (present.details if present else ""),
-            required=rule.requirement,
+            required=choice.requirement,
             fix=partial(rule.fix, present, (height, width)),
         )

@@ -106,6 +106,11 @@ def current_names(tables: Any, *, where: str, limits: bool = False) -> tuple[Any
     kept: list[Any] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
+        if isinstance(table, list):
+            inner, found = current_names(table, where=f"{where}.{index}", limits=limits)
+            kept.append(inner)
+            problems += found
+            continue
         name = table.get("name") if isinstance(table, dict) else table
         place = f"{where}.{index}"
         if isinstance(name, str) and name in _AUTOMATIC:
