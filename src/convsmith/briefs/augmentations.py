@@ -110,8 +110,8 @@ class AugmentationChoice(BaseModel):
 
     @model_serializer
     def _to_file(self) -> Any:
-        written = [rule.model_dump() for rule in self.rules]
-        return written if len(written) > 1 else written[0]
+        texts = [rule.model_dump() for rule in self.rules]
+        return texts if len(texts) > 1 else texts[0]
 
     @property
     def title(self) -> str:
@@ -128,11 +128,11 @@ class AugmentationChoice(BaseModel):
         self, augmentations: Sequence[Augmentation], size: Size
     ) -> tuple[AugmentationRule, Augmentation | None, list[str]]:
         """Return the rule that is nearest to being met, the augmentation of its name, and its violations."""
-        found = []
+        outcomes = []
         for rule in self.rules:
             present = rule.best(augmentations, size)
-            found.append((rule, present, rule.violations(present, size) if present else ["not named"]))
-        return min(found, key=lambda each: (len(each[2]), each[1] is None))
+            outcomes.append((rule, present, rule.violations(present, size) if present else ["not named"]))
+        return min(outcomes, key=lambda each: (len(each[2]), each[1] is None))
 
 
 def _rule(value: Any) -> AugmentationRule:
