@@ -60,6 +60,44 @@ def test_row_of_the_whole_class(case: Case, tmp_path: Path, data: Path) -> None:
     check_row(rows_of([judge(case.write(tmp_path), case.name, data)])[0], case.expected)
 
 
+def test_places_are_those_of_the_submission_wherever_its_copy_is(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = [each for each in STUDENTS if each.name == "hidden tensors"]
+    folder = case.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for place in (folder, Path(folder.name)):
+        (step,) = judge(place, case.name, data).steps
+        failed = [each for each in step.checks if each.verdict == "fail"]
+        assert [(each.file, each.line) for each in failed] == [("model.py", 24)]
+        assert "secret (model.py:24)" in failed[0].actual
+
+
+@pytest.mark.slow
+def test_training_anew(tmp_path: Path, data: Path) -> None:
+    (case,) = [each for each in STUDENTS if each.name == "untrained"]
+    request = Request(
+        submission=case.name,
+        folder=str(case.write(tmp_path)),
+        brief={**BRIEF, "epochs": 6, "batch_size": 64, "train_accuracy": {"epoch": 6, "min": 0.5}},
+        data=str(data),
+        image_shape=(1, 8, 8),
+        num_classes=10,
+        train=True,
+    )
+    record = judged(request)
+    (step,) = record.steps
+    assert step.training is not None
+    assert step.score is not None
+    assert [each.epoch for each in step.training.epochs] == [1, 2, 3, 4, 5, 6]
+    assert "6 epochs, batches of 64, adamw" in step.training.description
+    # The accuracy is that of the last epoch, whose weights are scored.
+    assert step.training.epochs[-1].test == pytest.approx(step.score.accuracy)
+    verdicts = {each.title: each.verdict for each in step.checks}
+    assert verdicts["test accuracy"] == "pass"
+    assert "not applicable" not in verdicts.values()
+
+
 def class_records(parent: Path, data: Path, names: set[str]) -> Iterator[SubmissionRecord]:
     for case in STUDENTS:
         if case.name in names:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convsmith.errors import ConvsmithError
 from convsmith.grading.files import SubmissionFiles
+from convsmith.grading.places import without_folder
 from convsmith.grading.signatures import source_of, structure_of
 from convsmith.grading.uses import Use, parse, uses_in
 from convsmith.modules.architecture import ImageShape, ModuleArchitecture, architecture_of
@@ -197,4 +198,4 @@ def _sentence(error: ConvsmithError, folder: Path) -> str:
     """Return an error in one sentence, without the place of the submission's private copy."""
     problem = error.problems[0]
     text = f"{problem.where}: {problem.what}" if problem.where else problem.what
-    return one_line(text.replace(f"{folder}/", "").replace(f"{folder.resolve()}/", ""))
+    return one_line(without_folder(text, folder))

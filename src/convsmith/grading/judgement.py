@@ -13,7 +13,7 @@ from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.data.dataset import ImageDataset
-from convsmith.errors import ConvsmithError
+from convsmith.errors import ConvsmithError, DataError
 from convsmith.grading import images, scoring, training
 from convsmith.grading.analysis_record import analysis_record
 from convsmith.grading.choice import Choice, choose
@@ -22,6 +22,7 @@ from convsmith.grading.discovery import Candidate, Discovery, discover
 from convsmith.grading.files import SubmissionFiles, files_of
 from convsmith.grading.lines import lines_of
 from convsmith.grading.notes import notes_of
+from convsmith.grading.places import without_folder
 from convsmith.grading.record import (
     CheckRecord,
     NetRecord,
@@ -36,6 +37,7 @@ from convsmith.grading.record import (
 from convsmith.grading.signatures import weights_of
 from convsmith.net.analysis import Analysis
 from convsmith.text import in_line
+from convsmith.training.config import TrainConfig
 
 _MAX_TEXT, _MAX_NETS = 600, 60
 
@@ -146,6 +148,7 @@ class _Result:
     candidate: Candidate
     score: ScoreRecord | None = None
     trained: TrainingRecord | None = None
+    config: TrainConfig | None = None
     weights: str = ""
     mismatch: tuple[CheckRecord, ...] = ()
     notes: tuple[str, ...] = ()
@@ -159,15 +162,19 @@ def _measure(candidate: Candidate, context: _Context) -> _Result:
     score, digest, more = _score(candidate, context)
     mismatch = (_mismatch(more[0]),) if more and not digest and _needs_weights(context) else ()
     notes += more
-    trained = None
+    trained, config = None, None
     if context.request.train:
-        trained, new_score, more = _training(candidate, context)
-        notes += more
-        score = new_score or score
+        try:
+            trained, score, config = _training(candidate, context)
+        except ConvsmithError as error:
+            problem = error.problems[0]
+            fix = f"; {problem.fix}" if problem.fix else ""
+            notes.append(f"it cannot be trained: {problem.what}{fix}")
     return _Result(
         candidate=candidate,
         score=score,
         trained=trained,
+        config=config,
         weights=digest,
         mismatch=mismatch,
         notes=tuple(notes),
@@ -184,6 +191,8 @@ def _judged(
             subjects[each.candidate.name] = Subject(
                 analysis=each.candidate.analysis,
                 metrics=_metrics(each.score, each.trained),
+                # Of a training anew; how a student trained is not known.
+                training=each.config,
                 notes=(notes[number] if number < len(notes) else {}) if notes else None,
             )
     if not subjects:
@@ -258,21 +267,11 @@ def _mismatch(problem: str) -> CheckRecord:
     )
 
 
-def _training(
-    candidate: Candidate, context: _Context
-) -> tuple[TrainingRecord | None, ScoreRecord | None, list[str]]:
+def _training(candidate: Candidate, context: _Context) -> tuple[TrainingRecord, ScoreRecord, TrainConfig]:
     request = context.request
     if context.data is None:
-        return None, None, ["it was not trained: no images are named"]
-    try:
-        trained, score = training.train_anew(
-            candidate, context.data, request.recipe, context.brief, request.seed
-        )
-    except ConvsmithError as error:
-        problem = error.problems[0]
-        fix = f"; {problem.fix}" if problem.fix else ""
-        return None, None, [f"it cannot be trained: {problem.what}{fix}"]
-    return trained, score, []
+        raise DataError("no images are named")
+    return training.train_anew(candidate, context.data, request.recipe, context.brief, request.seed)
 
 
 def _metrics(score: ScoreRecord | None, trained: TrainingRecord | None) -> RunMetrics | None:
@@ -288,7 +287,7 @@ def _metrics(score: ScoreRecord | None, trained: TrainingRecord | None) -> RunMe
 def _check_record(check: Check, folder: Path) -> CheckRecord:
     def inside(value: str) -> str:
         # The private copy of a submission has a place that means nothing to a reader.
-        return text(value.replace(f"{folder}/", "").replace(f"{folder.resolve()}/", ""))
+        return text(without_folder(value, folder))
 
     location = check.location
     return CheckRecord(
@@ -299,18 +298,9 @@ def _check_record(check: Check, folder: Path) -> CheckRecord:
         # A check that is not applicable speaks of recipes and runs.
         fix=inside(check.fix) if check.verdict == "fail" else "",
         layer=text(check.layer)[:1000],
-        file=_inside(location.file, folder)[:1000] if location else "",
+        file=inside(location.file)[:1000] if location else "",
         line=location.line if location else None,
     )
-
-
-def _inside(file: str, folder: Path) -> str:
-    """Return a path relative to the submission, whose private copy has another place."""
-    path = Path(file)
-    for base in (folder, folder.resolve()):
-        if path.is_absolute() and path.is_relative_to(base):
-            return path.relative_to(base).as_posix()
-    return path.as_posix()
 
 
 def _measured(steps: Sequence[StepRecord], discovery: Discovery) -> Measured:

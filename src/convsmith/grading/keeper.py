@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import stat
 import sys
@@ -124,7 +125,6 @@ def run(specification: Specification, result: Result) -> None:
     watch.until_end(output, status)
     printed = watch.printed
     result.seconds = time.monotonic() - start
-    watch.end_group()
     # With the first process of a namespace, the system ends all others.
     with contextlib.suppress(OSError):
         os.kill(first, signal.SIGKILL)
@@ -171,17 +171,9 @@ class _Watch:
         if self.ended:
             # A command that ended in time ended by itself.
             self.result.limit = ""
-        _, _, report = self.answer.partition(b"\n")
-        if report and self.ended:
-            answer = json.loads(report)
+        if self.answer and self.ended:
+            answer = json.loads(self.answer)
             self.result.exit_code, self.result.problem = answer["exit_code"], answer["problem"]
-
-    def end_group(self) -> None:
-        """Kill the session of the command: all that a system without /proc and namespaces offers."""
-        command, _, _ = self.answer.partition(b"\n")
-        if command.isdigit() and PROCESSES not in self.specification.isolation:
-            with contextlib.suppress(OSError):
-                os.killpg(int(command), signal.SIGKILL)
 
     def _receive(self, content: bytes, *, is_status: bool) -> None:
         if not is_status:
@@ -254,8 +246,8 @@ def _save_record(specification: Specification, result: Result) -> None:
                 f"{status.st_size:,} bytes, expected at most {specification.record_size:,}"
             )
         else:
-            # It could grow while it is read.
-            Path(specification.save).write_bytes(source.read(specification.record_size))
+            with Path(specification.save).open("wb") as target:
+                shutil.copyfileobj(source, target)
             result.record = True
 
 

@@ -1,5 +1,6 @@
 """The training anew of a submission's net, by the rules of the brief."""
 
+import json
 import time
 from typing import Any
 
@@ -8,27 +9,19 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.grading.discovery import Candidate
 from convsmith.grading.record import EpochRecord, ScoreRecord, TrainingRecord
 from convsmith.grading.scoring import scored
-from convsmith.recipes.loader import from_table
+from convsmith.recipes.brief_training import training_recipe
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.text import plural
+from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import compute_logits
 
-# Of a brief that is no assignment of the shelf: what students of the course use, and what trains most nets.
-_PLAIN: dict[str, Any] = {
-    "epochs": 15,
-    "batch_size": 128,
-    "precision": "fp32",
-    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4},
-    "schedule": {"name": "one-cycle"},
-}
-# Settings of our own nets that an assignment does not name, and that other nets may not bear.
-_OWN_NETS = ("whitening", "distill", "stop_after")
+_PREPARED = "prepared"
 
 
 def train_anew(
     candidate: Candidate, data: ImageDataset, table: dict[str, Any] | None, brief: Brief, seed: int
-) -> tuple[TrainingRecord, ScoreRecord]:
+) -> tuple[TrainingRecord, ScoreRecord, TrainConfig]:
     """Train a net from its own initial weights.
 
     Args:
@@ -45,7 +38,13 @@ def train_anew(
     start = time.monotonic()
     architecture = candidate.architecture
     assert architecture is not None, "it fits"
-    recipe = training_recipe(table, brief, architecture.config.model_dump(mode="json"), seed)
+    base = None if table is None else Recipe.model_validate_json(json.dumps(table))
+    model = architecture.config.model_dump(mode="json", exclude_none=True)
+    # The images are prepared already: the source of the data is only a name.
+    rules = training_recipe(brief, model, name="submission", base=base, data=None if base else _PREPARED)
+    recipe = rules.model_copy(
+        update={"seed": seed, "train": rules.train.model_copy(update={"device": "cpu"})}
+    )
     session = Session.of(recipe, data, architecture)
     net = session.to_device(session.build_net())
     metrics = session.fit(net)
@@ -64,36 +63,7 @@ def train_anew(
         notes=tuple(note[:4000] for note in session.architecture.notes),
         seconds=round(time.monotonic() - start, 2),
     )
-    return record, scored("trained anew", logits, data)
-
-
-def training_recipe(table: dict[str, Any] | None, brief: Brief, model: dict[str, Any], seed: int) -> Recipe:
-    """Return the recipe of a training anew.
-
-    Example:
-        >>> recipe = training_recipe(None, Brief(), {"module": "model.py:Net"}, seed=3)
-        >>> recipe.train.epochs, recipe.train.batch_size, recipe.seed
-        (15, 128, 3)
-    """
-    table = table or {}
-    train = {**(table.get("train") or _PLAIN)}
-    for name in _OWN_NETS:
-        train.pop(name, None)
-    for name in ("epochs", "batch_size"):
-        if (most := _most(getattr(brief, name, None))) is not None:
-            train[name] = most
-    # A part of a batch must divide it.
-    if train.get("microbatch_size") and train["batch_size"] % train["microbatch_size"]:
-        del train["microbatch_size"]
-    fields = {
-        "name": "submission",
-        "seed": seed,
-        "data": {"source": "prepared"},
-        "model": {name: value for name, value in model.items() if value is not None},
-        "augment": table.get("augment") or {},
-        "train": {**train, "device": "cpu"},
-    }
-    return from_table(fields)
+    return record, scored("trained anew", logits, data), recipe.train
 
 
 def describe(recipe: Recipe) -> str:
@@ -101,13 +71,7 @@ def describe(recipe: Recipe) -> str:
     train = recipe.train
     names = ", ".join(each.name for each in recipe.augment.all) or "none"
     return (
-        f"{plural(train.epochs, 'epoch')}, batches of {train.batch_size}, {train.optimizer.name} with "
-        f"learning rate {train.optimizer.lr:g}, schedule {train.schedule.name}, augmentations {names}, "
-        f"seed {recipe.seed}"
+        f"{recipe.description}: {plural(train.epochs, 'epoch')}, batches of {train.batch_size}, "
+        f"{train.optimizer.name} with learning rate {train.optimizer.lr:g}, schedule "
+        f"{train.schedule.name}, augmentations {names}, seed {recipe.seed}"
     )
-
-
-def _most(bound: object) -> int | None:
-    """Return the upper end of a bound of the brief."""
-    value = bound[1] if isinstance(bound, tuple) else bound
-    return value if isinstance(value, int) else None

@@ -30,7 +30,8 @@ _LEFT_OUT = ("stop_after", "phases", "whitening", "progressive", "teacher", "dis
 def recipe_of_brief(brief: Brief) -> str | None:
     """Return the name of the library's recipe for a brief, the shortest training; None if there is none.
 
-    A copy of a brief in a file is recognised by its content.
+    A copy of a brief in a file is recognised by its content. Of a brief with steps it is the last step, to
+    which the others lead.
 
     Example:
         >>> recipe_of_brief(load_brief("course-cifar10-relaxed")), recipe_of_brief(Brief())
@@ -38,6 +39,8 @@ def recipe_of_brief(brief: Brief) -> str | None:
     """
     names = {name for name in brief_names() if load_brief(name) == brief}
     recipes = [name for name in recipe_names() if brief_name_of(name) in names]
+    if brief.steps is not None:
+        recipes.reverse()
     return min(recipes, key=lambda name: load(name).train.epochs, default=None)
 
 
@@ -46,7 +49,7 @@ def training_recipe(
     model: Mapping[str, Any],
     *,
     name: str,
-    base: str | None = None,
+    base: str | Recipe | None = None,
     data: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Recipe:
@@ -56,8 +59,8 @@ def training_recipe(
         brief: Epochs and batch size that are outside its bounds become its upper bounds.
         model: The `[model]` table.
         name: Of the run.
-        base: A recipe whose other settings are used; by default that of the library for the brief, else plain
-            ones without augmentation.
+        base: A recipe, or its name, whose other settings are used; by default that of the library for the
+            brief, else plain ones without augmentation.
         data: A data set; by default that of the base.
         overrides: Fields of the recipe, as `key=value`.
 
@@ -70,7 +73,9 @@ def training_recipe(
         (3, 'adamw')
     """
     base = base or recipe_of_brief(brief)
-    table = load(base).table() if base else {"train": {**_PLAIN}}
+    if isinstance(base, str):
+        base = load(base)
+    table = base.table() if base else {"train": {**_PLAIN}}
     kept = {key: value for key, value in table.items() if key in {"data", "augment", "train", "seed"}}
     if data is not None:
         kept["data"] = load_data_config(data).model_dump(mode="json", exclude_none=True)
@@ -81,7 +86,7 @@ def training_recipe(
             fix="name a data set or a folder, for example --data mnist, or a recipe: --recipe mnist-5k",
         )
     kept["train"] = _train(kept["train"] if base else {**_PLAIN, **_named(brief)}, brief)
-    settings = f"the settings of the recipe {base}" if base else "plain settings, without augmentation"
+    settings = f"the settings of the recipe {base.name}" if base else "plain settings, without augmentation"
     description = f"Trained by the rules of the brief, with {settings}"
     kept |= {"name": name, "model": dict(model), "description": description}
     return from_table(kept, overrides).model_copy(update={"brief": brief})
