@@ -1,6 +1,7 @@
 """Tensors that a forward pass computes with and that are neither parameters nor buffers."""
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,7 @@ HIDDEN: list[tuple[Callable[..., Tensor], str]] = [
     (of_default(), "matrix(matrix)"),
     (lambda net: torch.tensor([[0.5] * 8] * 8), "a constant of 8x8"),
     (seeded, "a constant of 8x8"),
+    (partial(lambda net, table: table, table=WEIGHTS + 2), "matrix(table)"),
     (from_generator, "a constant of 8x8"),
 ]
 
@@ -97,6 +99,32 @@ def test_tensors_that_are_not_used_are_not_hidden() -> None:
     net: Any = Hiding(lambda net: net.weight)
     net.forward = lambda features: (net.plain.sum(), features @ net.weight)[1]
     assert trace(net, (8,)).hidden == ()
+
+
+LAYER = nn.Linear(8, 8)
+
+
+def test_a_layer_of_the_file_is_unregistered() -> None:
+    analysis = trace(Hiding(lambda _: LAYER.weight * 1), (8,))
+    assert analysis.unregistered == (("LAYER.weight", 64),)
+    net: Any = Hiding(lambda net: net.weight)
+    net.forward = lambda features: LAYER(features @ net.weight)
+    analysis = trace(net, (8,))
+    assert analysis.unregistered == (("LAYER.weight", 64), ("LAYER.bias", 8))
+    assert (analysis.rows[-1].name, analysis.parameters) == ("Linear", 64 + 72)
+
+
+class Creating(nn.Module):
+    """It makes a layer in each pass."""
+
+    def forward(self, features: Tensor) -> Any:
+        return nn.Linear(8, 4)(features)
+
+
+def test_a_layer_that_forward_makes_is_unregistered() -> None:
+    analysis = trace(Creating(), (8,))
+    assert [count for _, count in analysis.unregistered] == [32, 4]
+    assert analysis.rows[0].name == "Linear"
 
 
 def test_a_summary_shows_them() -> None:

@@ -122,7 +122,7 @@ def hidden_tensors(analysis: Analysis) -> tuple[Finding, ...]:
     findings = [
         Finding(
             layer=name,
-            location=None,
+            location=next((row.location for row in analysis.rows if _holds(row, name)), None),
             what=f"hides {count:,} values",
             fix="keep layers in nn.ModuleList or nn.ModuleDict, weights in nn.ParameterList",
         )
@@ -138,6 +138,11 @@ def hidden_tensors(analysis: Analysis) -> tuple[Finding, ...]:
         for each in hidden
     ]
     return tuple(findings)
+
+
+def _holds(row: Row, weight: str) -> bool:
+    """Whether a row is that of the layer of a weight."""
+    return bool(row.name) and weight.rpartition(".")[0] == row.name
 
 
 def hidden_values(analysis: Analysis) -> int:

@@ -7,7 +7,7 @@ from numbers in its text or from a fixed seed.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from convsmith.net.rows import HiddenTensor, Location
 from convsmith.tracing.calls import Call
-from convsmith.tracing.members import Members, named_modules
+from convsmith.tracing.members import Members, named_modules, named_parameters
 from convsmith.tracing.values import memory_of
 
 # Operators that draw random values.
@@ -30,6 +30,7 @@ _RANDOM = {
 SEED = 0x5EED_C0DE
 # Returns the user's line that runs.
 Locator = Callable[[], Location | None]
+_STORES = {"_modules", "_parameters", "_buffers"}
 _DEPTH = 4
 _MOST_OBJECTS = 5000
 
@@ -90,11 +91,11 @@ class HiddenTensors:
     def found(self) -> Iterator[HiddenTensor]:
         """Yield the hidden tensors that the outputs were computed with, the largest first."""
         roots = [self._roots[key] for key in self._used]
-        names = _names(self._module, [tensor for tensor, _ in roots]) if roots else {}
+        names = names_of(self._module, [tensor for tensor, _ in roots])
         seen: set[int] = set()
         tensors = []
         for tensor, location in roots:
-            key = tensor.data_ptr() if not isinstance(tensor, FakeTensor) else id(tensor)
+            key = address_of(tensor)
             if key not in seen:
                 seen.add(key)
                 size = "x".join(map(str, tensor.shape))
@@ -108,16 +109,23 @@ def _is_fixed(call: Call) -> bool:
     return call.values.get("generator") is not None or torch.initial_seed() != SEED
 
 
-def _names(module: nn.Module, tensors: Iterable[Tensor]) -> dict[int, str]:
+def address_of(tensor: Tensor) -> int:
+    """Return the address of a tensor's values; that of its object if it has none."""
+    return id(tensor) if isinstance(tensor, FakeTensor) else tensor.data_ptr()
+
+
+def names_of(module: nn.Module, tensors: Iterable[Tensor]) -> dict[int, str]:
     """Return the names of tensors by their address, as far as attributes, globals and closures hold them."""
     wanted = {each.data_ptr() for each in tensors if not isinstance(each, FakeTensor)}
     names: dict[int, str] = {}
+    if not wanted:
+        return names
     search = _Search(wanted, names)
     for path, child in named_modules(module).items():
         if isinstance(child, torch.jit.ScriptModule):
             continue
         for name, value in vars(child).items():
-            if name not in {"_modules", "_parameters", "_buffers"}:
+            if name not in _STORES:
                 search.look(value, ".".join(filter(None, (path, name))), _DEPTH)
     for kind in {type(child): None for child in named_modules(module).values()}:
         for each in kind.__mro__:
@@ -161,6 +169,12 @@ def _parts(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}[{key!r}]", each) for key, each in value.items())
     elif isinstance(value, list | tuple | set | frozenset):
         yield from ((f"{name}[{index}]", each) for index, each in enumerate(value))
+    elif isinstance(value, nn.Module):
+        yield from ((f"{name}.{path}", each) for path, each in named_parameters(value).items())
+        yield from ((f"{name}.{key}", each) for key, each in vars(value).items() if key not in _STORES)
+    elif isinstance(value, partial):
+        yield from ((name, each) for each in (value.func, value.args))
+        yield from ((f"{name}({key})", each) for key, each in value.keywords.items())
     elif isinstance(value, staticmethod | classmethod | MethodType):
         yield name, value.__func__
     elif isinstance(value, FunctionType):

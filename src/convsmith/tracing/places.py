@@ -142,6 +142,21 @@ class Places:
         return place if reference is not None and reference() is module else None
 
 
+@dataclass
+class Lines:
+    """The user's lines that run while a module is traced."""
+
+    places: Places
+    stop: FrameType | None
+
+    def caller(self) -> Location | None:
+        return self.places.caller(sys._getframe(1), self.stop)  # noqa: SLF001 - the only way
+
+    def direct_calls(self) -> set[int]:
+        """Return the identities of layers whose `forward` the user calls, which run no hooks."""
+        return set(map(id, self.places.direct_calls(sys._getframe(1))))  # noqa: SLF001 - the only way
+
+
 def _frames(frame: FrameType | None, stop: FrameType | None) -> Iterator[FrameType]:
     for _ in range(_ABOVE_ALL):
         if frame is None or frame is stop:

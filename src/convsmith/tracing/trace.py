@@ -8,19 +8,14 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import reduce
 from operator import or_
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -55,17 +50,18 @@ from convsmith.tracing.dropouts import (
     off_in_training,
     run_in_training,
 )
+from convsmith.tracing.failures import forward_error
 from convsmith.tracing.frames import Frame, is_leaf, merged
 from convsmith.tracing.functions import Functions, dropout_call
 from convsmith.tracing.grid import plain_dims, size_of
-from convsmith.tracing.hidden import SEED, HiddenTensors
+from convsmith.tracing.hidden import SEED, HiddenTensors, address_of, names_of
 from convsmith.tracing.idle import idle_layers
 from convsmith.tracing.isolation import initialize_lazy_layers, preserved_state
 from convsmith.tracing.lineage import Lineage
 from convsmith.tracing.macs import macs_of_constant
 from convsmith.tracing.members import Members, first_weight, named_modules, named_parameters, unwrap
 from convsmith.tracing.operators import effect_of, returns_constant
-from convsmith.tracing.places import Places
+from convsmith.tracing.places import Lines, Places
 from convsmith.tracing.training_rows import insert_training_rows
 from convsmith.tracing.values import Values, memory_of
 
@@ -115,7 +111,7 @@ def _trace(module: nn.Module, arguments: Arguments, device: torch.device, places
     title = type(module).__name__
     runner = copy_module(module)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    lines = _Lines(places, sys._getframe())  # noqa: SLF001 - the user's lines are above this one
+    lines = Lines(places, sys._getframe())  # noqa: SLF001 - the user's lines are above this one
     tracer = _Tracer(runner, arguments, mode, lines)
     try:
         runner.eval()
@@ -140,25 +136,10 @@ def _trace(module: nn.Module, arguments: Arguments, device: torch.device, places
     return tracer.analysis(title, places.definitions(module))
 
 
-@dataclass
-class _Lines:
-    """The user's lines that run while a module is traced."""
-
-    places: Places
-    stop: FrameType | None
-
-    def caller(self) -> Location | None:
-        return self.places.caller(sys._getframe(1), self.stop)  # noqa: SLF001 - see above
-
-    def direct_calls(self) -> set[int]:
-        """Return the identities of layers whose `forward` the user calls, which run no hooks."""
-        return set(map(id, self.places.direct_calls(sys._getframe(1))))  # noqa: SLF001 - see above
-
-
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Traces every operator of a forward pass."""
 
-    def __init__(self, module: nn.Module, arguments: Arguments, mode: FakeTensorMode, lines: _Lines) -> None:
+    def __init__(self, module: nn.Module, arguments: Arguments, mode: FakeTensorMode, lines: Lines) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments, self.mode, self.lines = arguments, mode, lines
         self.values = Values(mode)
@@ -347,12 +328,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         if after is not None and not traced:
             return
+        operation = type(frame.module).__name__
         path = self.names.get(id(frame.module), "")
+        above = self.names.get(id(self.frames[-1].module), "") if self.frames else ""
+        # A layer of no module of the net: a global, or one that the forward pass creates.
+        stranger = id(frame.module) not in self.names
         row = self.row(
             effect,
-            operation=type(frame.module).__name__,
-            name=path,
-            path=path,
+            operation=operation,
+            name=".".join(filter(None, (above, operation))) if stranger else path,
+            path=above if stranger else path,
             sources=self.sources_of(inputs) | frame.rows,
             in_shape=(traced or inputs or outputs)[0].shape,
             out_shape=outputs[0].shape,
@@ -475,30 +460,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return the error for a forward pass that failed."""
         frame = self.frames[-1] if self.frames else None
         path = self.names.get(id(frame.module), "") if frame else ""
-        where = f"{title}.{path} ({type(frame.module).__name__})" if frame and path else title
-        shapes = [tuple(tensor.shape[1:]) for tensor in frame.inputs] if frame else []
-        inputs = f"its input is {_shapes(shapes)} for one image; " if shapes else ""
-        context = f"{inputs}{len(self.rows)} operations ran before it"
-        if self.rows:
-            context += f", the last was {self.rows[-1].name} with output {_shapes([self.rows[-1].out_shape])}"
-        if isinstance(error, (DataDependentOutputException, DynamicOutputShapeException)):
-            what = "branches on the values of the image"
-            if isinstance(error, DynamicOutputShapeException):
-                what = (
-                    "has a tensor whose size depends on the values of the image, as after picking by a mask"
-                )
-            return ModuleError(
-                f"the forward pass {what}",
-                where=where,
-                context=context,
-                fix="only shapes are traced: branch on shapes or settings, or pass a part without the branch",
-            )
-        message = str(error).strip().splitlines() or [""]
-        return ModuleError(
-            f"the forward pass fails: {type(error).__name__}: {message[0][:200]}",
-            where=where,
-            context=context,
-            fix=self.members.fix or self.arguments.fix(message[0]),
+        return forward_error(
+            error,
+            title,
+            frame=frame,
+            path=path,
+            rows=self.rows,
+            fix=lambda message: self.members.fix or self.arguments.fix(message),
         )
 
     def observe_dropout(self, call: DropoutCall, output: Tensor) -> None:
@@ -583,9 +551,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Yield the weights that `parameters()` does not return; the forward pass may create some."""
         yield from self.members.unregistered.values()
         known = {*self.members.parameters, *self.members.unregistered}
-        for key, tensor in self.alive.items():
-            if key in self.counted and key not in known:
-                yield self.counted[key], tensor
+        others = [(key, each) for key, each in self.alive.items() if key in self.counted and key not in known]
+        names = names_of(self.module, [each for _, each in others])
+        for key, tensor in others:
+            yield names.get(address_of(tensor), "") or self.counted[key], tensor
 
     def uncovered(self, analysis: Analysis, axis: int) -> int:
         """Count the positions of an axis of the image that no output depends on."""
@@ -634,7 +603,3 @@ def _marked(analysis: Analysis, definitions: Mapping[str, Location]) -> tuple[Ro
 
 def _field(lineage: Lineage | None) -> ReceptiveField:
     return ReceptiveField(constant=True) if lineage is None else lineage.receptive_field
-
-
-def _shapes(shapes: list[Shape]) -> str:
-    return ", ".join("x".join(map(str, shape)) or "one value" for shape in shapes)
