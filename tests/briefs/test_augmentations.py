@@ -202,3 +202,41 @@ def test_the_overrides_in_the_fixes_pass_the_brief() -> None:
     assert not [
         check.title for check in checks if check.title.startswith("augmentation") and check.verdict == "fail"
     ]
+
+
+HOLES = [{"name": "Cutout", "size": 16}, HOLE]
+
+
+@pytest.mark.parametrize(
+    ("tables", "actual", "fix"),
+    [
+        ([{"name": "Cutout", "size": 16}], "a square of 16 x 16 pixels; the mean colour; p = 0.5", ""),
+        ([{"name": "CoarseDropout"}], "holes: 1 of 16 x 16 pixels; the mean colour; p = 0.5", ""),
+        (
+            [{"name": "Cutout", "size": 8}, {"name": "CoarseDropout"}],
+            "holes: 1 of 16 x 16 pixels; the mean colour; p = 0.5",
+            "",
+        ),
+        ([{"name": "Cutout", "size": 8}], "size is 8", "set augment.transforms.Cutout.size=16"),
+        ([], "not named", 'add a table [[augment.transforms]] with name = "Cutout", size = 16'),
+    ],
+)
+def test_one_of_several_augmentations(tables: list[dict[str, Any]], actual: str, fix: str) -> None:
+    brief = Brief.model_validate({"augmentations": [HOLES]})
+    augmentations = tuple(augmentation(**table) for table in tables)
+    (check,) = judge(brief, Subject(analysis=ANALYSIS, augmentations=augmentations))
+    assert (check.title, check.verdict) == ("augmentation Cutout or CoarseDropout", "fail" if fix else "pass")
+    assert (check.actual, check.fix) == (actual, fix)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ([], "an empty list"),
+        (["Cutuot"], "did you mean 'Cutout'"),
+        ([3], "write the name of the augmentation"),
+    ],
+)
+def test_a_choice_that_is_none(choice: list[Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Brief.model_validate({"augmentations": [choice]})

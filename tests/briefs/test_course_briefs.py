@@ -76,7 +76,11 @@ EVERY_FIELD: dict[str, Any] = {
     "dropout": [0.01, 0.1],
     "skeleton": "C C 1x1 G F",
     "blocks": {"count": 2},
-    "augmentations": ["HorizontalFlip", {"name": "Cutout", "size": [8, 16]}],
+    "augmentations": [
+        "HorizontalFlip",
+        {"name": "Cutout", "size": [8, 16]},
+        ["mixup", {"name": "cutmix", "p": 1}],
+    ],
     "epochs": [1, 20],
     "batch_size": 64,
     "optimizer": {"name": "adam", "lr": [0.001, 0.1]},

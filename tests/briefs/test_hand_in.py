@@ -12,7 +12,7 @@ from convsmith.briefs.metrics import RunMetrics
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.net.arithmetic import analyze_notation
-from convsmith.recipes.loader import load_settings
+from convsmith.recipes.loader import load, load_settings
 
 NOTES = {"target": "Fewer parameters.", "result": "7,000.", "analysis": "It is enough."}
 
@@ -57,6 +57,17 @@ def test_a_variant_that_no_model_meets_names_the_nearest() -> None:
     assert check.actual == "none; the nearest is Model_1, kind of norm: 2 batch"
     assert check.required == "layer norm only"
     assert check.fix == 'add a model, such as Model_1 with this change: set model.norm="layer"'
+
+
+def test_what_is_not_known_of_the_model_that_meets_a_variant_is_named() -> None:
+    variants = {"batch": {"norm": "batch", "l1": True}, "long": {"epochs": 20}}
+    known, unknown = hand_in({"variants": variants}, BY_NORM["batch"]).whole
+    assert (known.verdict, known.actual) == ("pass", "Model_1; not known: L1 penalty")
+    assert (unknown.verdict, unknown.actual) == ("not applicable", "not known: epochs")
+    # A model that is known to keep the rule is the one.
+    training = load("digits", ["train.l1=0.001"]).train
+    verdicts = hand_in({"variants": variants}, BY_NORM["batch"], subject(training=training))
+    assert verdicts.whole[0].actual == "Model_2"
 
 
 def test_every_model_must_meet_what_no_variant_changes() -> None:

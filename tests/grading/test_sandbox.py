@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_how_a_command_ended(code: str, kind: str, detail: str, isolation: Isola
 
 @linux
 def test_time(isolation: Isolation) -> None:
-    limits = Limits(**{**TINY.__dict__, "time": 1})
+    limits = replace(TINY, time=1)
     for code in (
         "while True: pass",
         "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
@@ -164,7 +165,7 @@ def test_the_environment_has_no_secrets(isolation: Isolation, monkeypatch: pytes
 
 
 def test_what_is_printed_is_kept_at_both_ends(isolation: Isolation) -> None:
-    limits = Limits(**{**TINY.__dict__, "output": 2**20})
+    limits = replace(TINY, output=2**20)
     outcome = run("print('begin' + 'x' * 200_000 + 'end')", isolation, limits)
     assert outcome.output.startswith("begin")
     assert outcome.output.endswith("end\n")
@@ -249,6 +250,25 @@ def test_stopped_keepers_end_their_commands(isolation: Isolation) -> None:
     thread.join()
     assert [outcome.kind for outcome in outcomes] == ["not started"]
     assert outcomes[0].detail == "it could not be run: stopped"
+    assert processes_with(mark) == []
+
+
+@linux
+def test_a_system_without_proc_and_namespaces_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS: the keeper neither sees descendants nor is a child told of its parent's end."""
+    code = (
+        "from convsmith.grading import linux, process_tree\n"
+        "process_tree.descendants = lambda process: []\n"
+        "linux.die_with_parent = linux.adopt_orphans = lambda *_: None\n"
+        "from convsmith.grading.keeper import main\n"
+        "main()"
+    )
+    monkeypatch.setattr("convsmith.grading.sandbox._KEEPER", ("-c", code))
+    mark = f"session-{os.getpid()}"
+    with Sandbox() as sandbox:
+        command = "import os, time; os.fork(); time.sleep(30)"
+        outcome = sandbox.run([sys.executable, "-P", "-c", command, mark], replace(TINY, time=1))
+    assert outcome.kind == "time"
     assert processes_with(mark) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 from pydantic import BaseModel
 
-from convsmith.briefs.augmentations import AugmentationRule
+from convsmith.briefs.augmentations import AugmentationChoice
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
@@ -58,7 +58,7 @@ def fields_of(model: BaseModel, prefix: str = "") -> list[tuple[str, object]]:
         items = enumerate(value) if isinstance(value, tuple) else [("", value)]
         for index, item in items:
             path = f"{prefix}{name}" + (f".{index}" if isinstance(value, tuple) else "")
-            if isinstance(item, AugmentationRule | KindRule):
+            if isinstance(item, AugmentationChoice | KindRule):
                 # A rule without limits is written as its name.
                 written: object = item.model_dump()
                 found += [(path, written)] if isinstance(written, str) else []

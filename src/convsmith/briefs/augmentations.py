@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from convsmith.briefs.bounds import toml_text
 from convsmith.briefs.table_rules import TableRule
@@ -82,3 +82,63 @@ class AugmentationRule(TableRule):
                 continue
             if not self.violations(changed, size):
                 yield changes
+
+
+class AugmentationChoice(BaseModel):
+    """Augmentations of which a recipe must apply one; usually there is no choice.
+
+    In a file a rule, or a list of rules: `[{ name = "Cutout", size = 16 }, "CoarseDropout"]`.
+
+    Example:
+        >>> AugmentationChoice.model_validate(["Cutout", {"name": "mixup", "p": [0.5, 1]}]).requirement
+        'Cutout applied, or mixup p 0.5 to 1'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    rules: tuple[AugmentationRule, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        if isinstance(value, cls) or (isinstance(value, dict) and isinstance(value.get("rules"), tuple)):
+            return value
+        alternatives = value if isinstance(value, list | tuple) else [value]
+        if not alternatives:
+            raise ValueError("an empty list of augmentations: write one or more")
+        return {"rules": tuple(map(_rule, alternatives))}
+
+    @model_serializer
+    def _to_file(self) -> Any:
+        texts = [rule.model_dump() for rule in self.rules]
+        return texts if len(texts) > 1 else texts[0]
+
+    @property
+    def title(self) -> str:
+        return " or ".join(dict.fromkeys(rule.name for rule in self.rules))
+
+    @property
+    def requirement(self) -> str:
+        """The limits in words, with the name if there is a choice."""
+        if len(self.rules) == 1:
+            return self.rules[0].requirement
+        return ", or ".join(f"{rule.name} {rule.requirement}" for rule in self.rules)
+
+    def nearest(
+        self, augmentations: Sequence[Augmentation], size: Size
+    ) -> tuple[AugmentationRule, Augmentation | None, list[str]]:
+        """Return the rule that is nearest to being met, the augmentation of its name, and its violations."""
+        outcomes = []
+        for rule in self.rules:
+            present = rule.best(augmentations, size)
+            outcomes.append((rule, present, rule.violations(present, size) if present else ["not named"]))
+        return min(outcomes, key=lambda each: (len(each[2]), each[1] is None))
+
+
+def _rule(value: Any) -> AugmentationRule:
+    """Return the rule of a file. Raises ValueError with the first problem of it."""
+    try:
+        return AugmentationRule.model_validate(value)
+    except ValidationError as error:
+        details = error.errors()[0]
+        raise ValueError(str(details.get("ctx", {}).get("error", details["msg"]))) from None

@@ -32,18 +32,18 @@ def judge(brief: Brief, subject: Subject) -> tuple[Check, ...]:
         fail | no max-pooling | 1 layer
     """
     if not brief.variants:
-        return _judged(brief, subject)
+        return _checks_of(brief, subject)
     name = nearest_variant(brief, subject)
-    checks = _judged(brief.with_variant(name), subject)
-    titles = {each.title for each in _judged(brief.variants[name], subject)}
-    failed = [each for each in checks if each.verdict == "fail" and each.title in titles]
+    checks = _checks_of(brief.with_variant(name), subject)
+    titles = {each.title for each in _checks_of(brief.variants[name], subject)}
+    failures = [each for each in checks if each.verdict == "fail" and each.title in titles]
     names = ", ".join(brief.variants)
     variant = check(
         "variant",
-        passed=not failed,
-        actual=f"none; the nearest is {name}" if failed else name,
+        passed=not failures,
+        actual=f"none; the nearest is {name}" if failures else name,
         required=f"one of {names}",
-        fix=lambda: "; ".join(f"{each.title}: {each.fix}" for each in failed),
+        fix=lambda: "; ".join(f"{each.title}: {each.fix}" for each in failures),
     )
     return (variant, *checks)
 
@@ -52,12 +52,12 @@ def nearest_variant(brief: Brief, subject: Subject) -> str:
     """Return the variant of a brief of which a net fails the fewest checks."""
 
     def failures(name: str) -> int:
-        return sum(each.verdict == "fail" for each in _judged(brief.variants[name], subject))
+        return sum(each.verdict == "fail" for each in _checks_of(brief.variants[name], subject))
 
     return min(brief.variants, key=failures)
 
 
-def _judged(brief: Requirements, subject: Subject) -> tuple[Check, ...]:
+def _checks_of(brief: Requirements, subject: Subject) -> tuple[Check, ...]:
     analysis = subject.analysis
 
     def failing(other: Analysis) -> frozenset[str]:
@@ -76,17 +76,16 @@ def _augmentation_checks(
     brief: Requirements, analysis: Analysis, augmentations: Sequence[Augmentation] | None
 ) -> Iterator[Check]:
     height, width = (*analysis.input_shape[1:], 1, 1)[:2]
-    for rule in brief.augmentations:
-        title = f"augmentation {rule.name}"
+    for choice in brief.augmentations:
+        title = f"augmentation {choice.title}"
         if augmentations is None:
-            yield not_applicable(title, rule.requirement, "not known")
+            yield not_applicable(title, choice.requirement, "not known")
             continue
-        present = rule.best(augmentations, (height, width))
-        violations = rule.violations(present, (height, width)) if present else ["not named"]
+        rule, present, violations = choice.nearest(augmentations, (height, width))
         yield check(
             title,
             passed=not violations,
             actual=", ".join(violations) or (present.details if present else ""),
-            required=rule.requirement,
+            required=choice.requirement,
             fix=partial(rule.fix, present, (height, width)),
         )

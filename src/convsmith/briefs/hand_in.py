@@ -1,16 +1,19 @@
 """The models of a hand-in judged by one brief: each model, its variants, their number, and their notes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from convsmith.briefs.bounds import bound_text, within
-from convsmith.briefs.check import Check, check, not_applicable
+from convsmith.briefs.check import Check, Verdict, check, not_applicable
 from convsmith.briefs.checks import judge
 from convsmith.briefs.requirements import Requirements
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.text import plural
+
+# The verdicts that a model should have few of, the gravest first.
+_GRAVEST: tuple[Verdict, ...] = ("fail", "not applicable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +31,12 @@ class HandInVerdicts:
     @property
     def checks(self) -> tuple[Check, ...]:
         """All checks in one list; the titles of those of a model begin with its name."""
-        named = (
+        of_models = (
             replace(each, title=f"{name}: {each.title}")
             for name, checks in self.models.items()
             for each in checks
         )
-        return (*self.whole, *named)
+        return (*self.whole, *of_models)
 
     @property
     def passed(self) -> bool:
@@ -110,27 +113,31 @@ def _whole(brief: Brief, subjects: Mapping[str, Subject]) -> Iterator[Check]:
 
 def _variant_check(variant: str, fields: Requirements, subjects: Mapping[str, Subject]) -> Check:
     """Whether one of the models meets a variant; else what the nearest one lacks."""
-    failed = {
-        name: [each for each in _judged(fields, subject) if each.verdict == "fail"]
-        for name, subject in subjects.items()
-    }
-    nearest = min(failed, key=lambda name: len(failed[name]))
-    lacking = failed[nearest]
-    required = ", ".join(each.required for each in _judged(fields, subjects[nearest]))
-    actual = "; ".join(f"{each.title}: {each.actual}" for each in lacking)
+    checks = {name: _checks_of(fields, subject) for name, subject in subjects.items()}
+    nearest = min(checks, key=lambda name: [_count(checks[name], each) for each in _GRAVEST])
+    title, required = f"variant {variant}", ", ".join(each.required for each in checks[nearest])
+    misses = [each for each in checks[nearest] if each.verdict == "fail"]
+    unknown = ", ".join(each.title for each in checks[nearest] if each.verdict == "not applicable")
+    if not misses and unknown and not _count(checks[nearest], "pass"):
+        return not_applicable(title, required, f"not known: {unknown}")
+    actual = "; ".join(f"{each.title}: {each.actual}" for each in misses)
     return check(
-        f"variant {variant}",
-        passed=not lacking,
-        actual=f"none; the nearest is {nearest}, {actual}" if lacking else nearest,
+        title,
+        passed=not misses,
+        actual=(f"none; the nearest is {nearest}, {actual}" if misses else nearest)
+        + (f"; not known: {unknown}" if unknown else ""),
         required=required,
         fix=lambda: (
-            f"add a model, such as {nearest} with this change: " + "; ".join(each.fix for each in lacking)
+            f"add a model, such as {nearest} with this change: " + "; ".join(each.fix for each in misses)
         ),
-        row=None,
     )
 
 
-def _judged(fields: Requirements, subject: Subject) -> tuple[Check, ...]:
+def _count(checks: Sequence[Check], verdict: Verdict) -> int:
+    return sum(each.verdict == verdict for each in checks)
+
+
+def _checks_of(fields: Requirements, subject: Subject) -> tuple[Check, ...]:
     return judge(Brief.model_construct(**dict(fields)), subject)
 
 

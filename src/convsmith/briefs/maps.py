@@ -19,9 +19,9 @@ def map_row(analysis: Analysis, size: int) -> Row | None:
         >>> map_row(net, 5).layer, map_row(net, 4).layer, map_row(net, 33)
         ('C8:s2', 'C8:s4', None)
     """
-    found = None
+    last = None
     for row in analysis.rows:
         local = len(row.out_shape) > 1 and not row.in_field.is_global
         if local and is_convolution(row) and is_active(row) and min(row.out_shape[1:]) >= size:
-            found = row
-    return found
+            last = row
+    return last

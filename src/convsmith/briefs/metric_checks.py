@@ -51,9 +51,9 @@ def _last_epochs_check(count: int, least: float, metrics: RunMetrics | None) -> 
     if worst is None or len(values) < len(last):
         reason = "not trained" if metrics is None else "the epochs are not known"
         return not_applicable(title, required, reason, fix=_TRAIN)
-    listed = ", ".join(f"{value:.{decimals}%}" for value in values)
+    shares = ", ".join(f"{value:.{decimals}%}" for value in values)
     few = len(values) < count
-    actual = f"{listed}; {plural(len(values), 'epoch')} only" if few else listed
+    actual = f"{shares}; {plural(len(values), 'epoch')} only" if few else shares
     fix = f"train for {count} epochs or more" if few else f"{_LONGER}: the last epochs must not vary"
     return check(title, passed=worst >= least and not few, actual=actual, required=required, fix=lambda: fix)
 

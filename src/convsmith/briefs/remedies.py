@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from convsmith.briefs import edits
 from convsmith.briefs.bounds import toml_text
 from convsmith.briefs.edits import Change, Changes
-from convsmith.briefs.settings_changes import changed
+from convsmith.briefs.settings_changes import with_changes
 from convsmith.errors import ConvsmithError
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis, analyze
@@ -85,7 +85,7 @@ class Remedy:
         """Return the first change of the settings of the net that passes; empty if none does."""
         for change in changes:
             try:
-                settings = changed(self._analysis.plan.settings, change)
+                settings = with_changes(self._analysis.plan.settings, change)
             except ValidationError:
                 continue
             candidate = self._candidate(self._net, (), settings)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from convsmith.briefs.augmentations import AugmentationRule
+from convsmith.briefs.augmentations import AugmentationChoice
 from convsmith.briefs.bounds import PositiveAmount, Quantity, Share
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.skeleton import parse_skeleton
@@ -87,9 +87,10 @@ class Requirements(BaseModel):
         description='the layers in their order: C, 1x1, P (max-pooling), A, G and F, as "C C 1x1 P C G 1x1"',
     )
     blocks: BlockPattern | None = Field(default=None, description="the pattern of the net's blocks")
-    augmentations: Annotated[tuple[AugmentationRule, ...], Field(strict=False)] = Field(
+    augmentations: Annotated[tuple[AugmentationChoice, ...], Field(strict=False)] = Field(
         default=(),
-        description="augmentations that the recipe must apply: names, or tables with limits of settings",
+        description="augmentations that the recipe must apply: names, tables with limits of settings, or "
+        "lists of which one must be applied",
     )
     epochs: PositiveAmount | None = Field(
         default=None, description="epochs of the training: a number, or [low, high]"

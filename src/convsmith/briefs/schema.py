@@ -70,8 +70,8 @@ class Brief(Requirements):
 
     @model_validator(mode="after")
     def _check_contradictions(self) -> Self:
-        found = {name: contradiction(self.with_variant(name)) for name in self.variants}
-        texts = [f"variant {name}: {problem}" for name, problem in found.items() if problem]
+        problems = {name: contradiction(self.with_variant(name)) for name in self.variants}
+        texts = [f"variant {name}: {problem}" for name, problem in problems.items() if problem]
         texts += [] if self.variants else [contradiction(self)]
         if problem := next(filter(None, [*texts, self._hand_in_contradiction()]), ""):
             raise ValueError(problem)

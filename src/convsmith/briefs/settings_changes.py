@@ -39,7 +39,7 @@ def settings_of(kind: LayerKind) -> SettingsChanges:
             return []
 
 
-def changed(settings: NetSettings, changes: Mapping[str, Any]) -> NetSettings:
+def with_changes(settings: NetSettings, changes: Mapping[str, Any]) -> NetSettings:
     """Return settings with changes.
 
     Raises:

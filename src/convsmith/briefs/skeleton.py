@@ -42,12 +42,12 @@ class Place:
     """A layer of the skeleton of a net.
 
     Attributes:
-        pooled: Whether it follows global average pooling, so that its map is 1x1.
+        after_pool: Whether it follows global average pooling, so that its map is 1x1.
     """
 
     part: Part
     row: Row
-    pooled: bool = False
+    after_pool: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +97,8 @@ def readings(analysis: Analysis) -> tuple[tuple[Place, ...], ...]:
     path = _longest_path(analysis, parts)
     points = {point for _, point in separable_pairs(analysis.rows)}
     apart = _places(analysis, parts, path)
-    merged = _places(analysis, parts, [index for index in path if index not in points])
-    return (merged,) if merged == apart else (merged, apart)
+    together = _places(analysis, parts, [index for index in path if index not in points])
+    return (together,) if together == apart else (together, apart)
 
 
 def departure(analysis: Analysis, skeleton: Sequence[Part]) -> Departure | None:
@@ -106,8 +106,8 @@ def departure(analysis: Analysis, skeleton: Sequence[Part]) -> Departure | None:
 
     Example:
         >>> from convsmith.net.arithmetic import analyze_notation
-        >>> found = departure(analyze_notation("C8 M2 C8 / G F10", (3, 8, 8)), ("C", "1x1", "P", "G", "F"))
-        >>> found.number, found.expected, found.place.part
+        >>> first = departure(analyze_notation("C8 M2 C8 / G F10", (3, 8, 8)), ("C", "1x1", "P", "G", "F"))
+        >>> first.number, first.expected, first.place.part
         (2, '1x1', 'P')
     """
     return _departure(reading_of(analysis, skeleton), skeleton)
@@ -117,8 +117,8 @@ def reading_of(analysis: Analysis, skeleton: Sequence[Part]) -> tuple[Place, ...
     """Return the reading of a net that goes furthest along a skeleton."""
 
     def length(places: tuple[Place, ...]) -> float:
-        found = _departure(places, skeleton)
-        return found.number if found else float("inf")
+        first = _departure(places, skeleton)
+        return first.number if first else float("inf")
 
     return max(readings(analysis), key=length)
 
@@ -176,9 +176,9 @@ def _longest_path(analysis: Analysis, parts: dict[int, Part]) -> list[int]:
 
 
 def _places(analysis: Analysis, parts: dict[int, Part], path: Sequence[int]) -> tuple[Place, ...]:
-    pooled = [parts[index] for index in path].index("G") if "G" in map(parts.get, path) else len(path)
+    pool = [parts[index] for index in path].index("G") if "G" in map(parts.get, path) else len(path)
     return tuple(
-        Place(parts[index], analysis.rows[index], pooled=at > pooled) for at, index in enumerate(path)
+        Place(parts[index], analysis.rows[index], after_pool=at > pool) for at, index in enumerate(path)
     )
 
 
@@ -193,7 +193,7 @@ def _departure(places: Sequence[Place], skeleton: Sequence[Part]) -> Departure |
 
 def _is(place: Place, expected: Part) -> bool:
     """Whether a layer is what is expected: on a map of 1x1, a fully connected layer is a 1x1 convolution."""
-    return place.part == expected or (place.pooled and {place.part, expected} == {"F", "1x1"})
+    return place.part == expected or (place.after_pool and {place.part, expected} == {"F", "1x1"})
 
 
 def _distance(places: Sequence[Place], skeleton: Sequence[Part]) -> int:

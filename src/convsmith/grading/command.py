@@ -27,6 +27,7 @@ def first_process(specification: Specification, output: int, status: int) -> NoR
         linux.hide_memory()
         linux.adopt_orphans()
         os.setsid()
+        _prefer_for_ending()
         if FILES in specification.isolation:
             jail.enter(Path(specification.root), own_processes=PROCESSES in specification.isolation)
         failure, failure_end = os.pipe()
@@ -34,6 +35,7 @@ def first_process(specification: Specification, output: int, status: int) -> NoR
         if command == 0:
             os.close(failure)
             _become(specification, output, failure_end)
+        os.write(status, f"{command}\n".encode())
         # Only the command and its children hold the end of the output.
         os.close(output)
         os.close(failure_end)
@@ -44,7 +46,7 @@ def first_process(specification: Specification, output: int, status: int) -> NoR
             if ended == command:
                 answer["exit_code"] = os.waitstatus_to_exitcode(code)
                 break
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - a copy of the keeper must not go on here
         answer["problem"] = str(error)
     os.write(status, json.dumps(answer).encode())
     os.close(status)
@@ -68,17 +70,24 @@ def _become(specification: Specification, output: int, failure: int) -> NoReturn
         _set_limits(specification)
         if OTHER_USER in specification.isolation:
             os.setgroups([])
-            os.setresgid(*[specification.user] * 3)
-            os.setresuid(*[specification.user] * 3)
+            # For the superuser these set the saved numbers too.
+            os.setgid(specification.user)
+            os.setuid(specification.user)
         linux.gain_no_privileges()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execve(  # noqa: S606 - named by convsmith
             specification.command[0], specification.command, specification.environment
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - a copy of the keeper must not go on here
         os.write(failure, str(error).encode())
     os._exit(127)
+
+
+def _prefer_for_ending() -> None:
+    """Let the kernel, where memory runs out, end a submission before anything else."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _set_limits(specification: Specification) -> None:

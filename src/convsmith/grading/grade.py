@@ -103,7 +103,7 @@ def default_jobs(limits: Limits) -> int:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return cores
-    return int(max(1, min(cores, memory // max(1, limits.memory))))
+    return int(max(1, min(cores, memory // max(1, limits.memory + limits.disk))))
 
 
 def grade_class(

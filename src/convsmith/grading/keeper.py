@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import selectors
-import shutil
 import signal
 import stat
 import sys
@@ -125,6 +124,7 @@ def run(specification: Specification, result: Result) -> None:
     watch.until_end(output, status)
     printed = watch.printed
     result.seconds = time.monotonic() - start
+    watch.end_group()
     # With the first process of a namespace, the system ends all others.
     with contextlib.suppress(OSError):
         os.kill(first, signal.SIGKILL)
@@ -171,9 +171,17 @@ class _Watch:
         if self.ended:
             # A command that ended in time ended by itself.
             self.result.limit = ""
-        if self.answer and self.ended:
-            answer = json.loads(self.answer)
+        _, _, report = self.answer.partition(b"\n")
+        if report and self.ended:
+            answer = json.loads(report)
             self.result.exit_code, self.result.problem = answer["exit_code"], answer["problem"]
+
+    def end_group(self) -> None:
+        """Kill the session of the command: all that a system without /proc and namespaces offers."""
+        command, _, _ = self.answer.partition(b"\n")
+        if command.isdigit() and PROCESSES not in self.specification.isolation:
+            with contextlib.suppress(OSError):
+                os.killpg(int(command), signal.SIGKILL)
 
     def _receive(self, content: bytes, *, is_status: bool) -> None:
         if not is_status:
@@ -246,8 +254,8 @@ def _save_record(specification: Specification, result: Result) -> None:
                 f"{status.st_size:,} bytes, expected at most {specification.record_size:,}"
             )
         else:
-            with Path(specification.save).open("wb") as target:
-                shutil.copyfileobj(source, target)
+            # It could grow while it is read.
+            Path(specification.save).write_bytes(source.read(specification.record_size))
             result.record = True
 
 

@@ -102,7 +102,7 @@ def end_user(user: int) -> None:
     child = os.fork()
     if child == 0:
         with contextlib.suppress(OSError):
-            os.setresuid(user, user, user)
+            os.setuid(user)
             os.kill(-1, signal.SIGKILL)
         os._exit(0)
     os.waitpid(child, 0)

@@ -24,6 +24,7 @@ from convsmith.grading import plain
 from convsmith.grading.outcome import Limits, Outcome, outcome_of
 from convsmith.system import files
 
+_KEEPER = ("-m", "convsmith.grading.keeper")
 RECORD_FOLDER, RECORD = "record", "RECORD.json"
 # Seconds that the keeper may take beyond the time of its command, to build and to clear away.
 _GRACE = 60
@@ -180,8 +181,8 @@ class Sandbox:
         """Start the keeper, wait for its result and return it."""
         if os.name == "nt":
             return plain.run(specification)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "convsmith.grading.keeper"],
+        process = subprocess.Popen(  # noqa: S603 - convsmith itself
+            [sys.executable, "-P", *_KEEPER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -369,9 +369,9 @@ def _names_of_assignments(table: dict[str, Any]) -> list[Problem]:
     for outer, inner, limits in (("augment", "transforms", False), ("brief", "augmentations", True)):
         if isinstance(table.get(outer), dict) and inner in table[outer]:
             where = f"{outer}.{inner}"
-            named, found = current_names(table[outer][inner], where=where, limits=limits)
-            table[outer] = {**table[outer], inner: named}
-            problems += found
+            tables, more = current_names(table[outer][inner], where=where, limits=limits)
+            table[outer] = {**table[outer], inner: tables}
+            problems += more
     return problems
 
 

@@ -178,7 +178,7 @@ def test_limits_of_a_brief_stay_limits(tmp_path: Path) -> None:
     ]
     rules = ", ".join(fix.removeprefix("write ") for fix in fixes[:3])
     path.write_text(f'augmentations = [{{ name = "CoarseDropout", {rules} }}]')
-    assert load_brief(str(path)).augmentations[0].limits["hole_height_range"] == 16
+    assert load_brief(str(path)).augmentations[0].rules[0].limits["hole_height_range"] == 16
     # A limit from 5 to 15 degrees is one.
     path.write_text('augmentations = [{ name = "ShiftScaleRotate", rotate_limit = [5, 15] }]')
-    assert load_brief(str(path)).augmentations[0].limits == {"rotate_limit": [5, 15]}
+    assert load_brief(str(path)).augmentations[0].rules[0].limits == {"rotate_limit": [5, 15]}

@@ -103,28 +103,33 @@ def current_names(tables: Any, *, where: str, limits: bool = False) -> tuple[Any
         return tables, []
     # Something harmless stands in for what is to be removed, so that the others keep their positions.
     stand_in = "HorizontalFlip" if limits else {"name": "HorizontalFlip"}
-    kept: list[Any] = []
+    result: list[Any] = []
     problems: list[Problem] = []
     for index, table in enumerate(tables):
+        if isinstance(table, list):
+            inner, more = current_names(table, where=f"{where}.{index}", limits=limits)
+            result.append(inner)
+            problems += more
+            continue
         name = table.get("name") if isinstance(table, dict) else table
         place = f"{where}.{index}"
         if isinstance(name, str) and name in _AUTOMATIC:
             problems.append(Problem(what=f"{name} is no transform here", where=place, fix=_AUTOMATIC[name]))
-            kept.append(stand_in)
+            result.append(stand_in)
         elif name == "PadIfNeeded":
             fix = f"remove it: RandomCrop pads by itself, write padding = {_padding(table, tables)} there"
             problems.append(Problem(what="PadIfNeeded is no transform here", where=place, fix=fix))
-            kept.append(stand_in)
+            result.append(stand_in)
         elif isinstance(name, str) and name in _REWRITERS:
-            rewriting = _rewritten({"name": name} if isinstance(table, str) else table, limits=limits)
-            kept.append(table if isinstance(table, str) and not rewriting.lines else rewriting.table)
+            rewriting = _rewrite({"name": name} if isinstance(table, str) else table, limits=limits)
+            result.append(table if isinstance(table, str) and not rewriting.lines else rewriting.table)
             problems += _problems(name, rewriting, place)
         else:
-            kept.append(table)
-    return kept, problems
+            result.append(table)
+    return result, problems
 
 
-def _rewritten(table: Table, *, limits: bool) -> _Rewriting:
+def _rewrite(table: Table, *, limits: bool) -> _Rewriting:
     rewriting = _Rewriting(dict(table), limits)
     if table.get("always_apply") is True:
         # In albumentations 1.x it overrules p.
