@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from convsmith.briefs.bounds import PositiveAmount, Share, bound_text, ends, nearest, within
+from convsmith.briefs.bounds import PositiveAmount, Share, SwitchOrQuantity, bound_text, ends, nearest, within
 
 NUMBERS = st.integers(-1000, 1000)
 
@@ -53,6 +53,14 @@ def test_invalid_bounds_say_what_to_write(value: object) -> None:
 def test_shares_are_from_0_to_1(value: object) -> None:
     with pytest.raises(ValidationError, match="from 0 to 1"):
         TypeAdapter(Share).validate_python(value)
+
+
+def test_a_switch_or_a_bound() -> None:
+    adapter = TypeAdapter(SwitchOrQuantity)
+    assert [adapter.validate_python(each) for each in (True, 0.5, [0.1, 0.2])] == [True, 0.5, (0.1, 0.2)]
+    assert adapter.validate_python(True) is True
+    with pytest.raises(ValidationError, match="write a number of 0 or more"):
+        adapter.validate_python("yes")
 
 
 def test_bounds_in_words() -> None:

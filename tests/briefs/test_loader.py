@@ -35,6 +35,25 @@ def test_built_in_briefs_and_briefs_in_files(tmp_path: Path) -> None:
         load_brief("course-cifar")
 
 
+def test_mistakes_in_variants_and_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'l1 = "yes"\nrequire = [{ kind = "dropout", coutn = 3 }, []]\n'
+        '[variants]\na = { normm = "batch", steps = 2 }\nb = 5\n'
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_brief(str(path))
+    problems = {problem.where: (problem.what, problem.fix) for problem in caught.value.problems}
+    assert problems["l1"][0].startswith("found 'yes': write a number of 0 or more, or [low, high]")
+    assert problems["require.0"][0] == "unknown field 'coutn'; a kind has kind and count"
+    assert problems["require.1"][0] == "an empty list of kinds: write one or more"
+    assert problems["variants.a.normm"] == ("unknown field", "did you mean 'norm'?")
+    # A hand-in has steps, a variant has none.
+    assert problems["variants.a.steps"] == ("unknown field", "did you mean 'steps'?")
+    assert problems["variants.b"][0] == "found 5, expected a table"
+    assert "variants.b.norm" in problems["variants.b"][1]
+
+
 def test_a_recipe_names_a_brief_and_changes_a_field() -> None:
     recipe = load("digits", ["brief.min_accuracy=0.5", "brief=course-cifar10"])
     assert (recipe.brief.max_parameters, recipe.brief.min_accuracy) == (199_999, 0.5)

@@ -33,6 +33,10 @@ Amount = Annotated[int | tuple[int, int], BeforeValidator(partial(_bound, whole=
 PositiveAmount = Annotated[int | tuple[int, int], BeforeValidator(partial(_bound, whole=True, least=1))]
 Share = Annotated[float | tuple[float, float], BeforeValidator(partial(_bound, whole=False, least=0, most=1))]
 Quantity = Annotated[float | tuple[float, float], BeforeValidator(partial(_bound, whole=False, least=0))]
+SwitchOrQuantity = Annotated[
+    bool | float | tuple[float, float],
+    BeforeValidator(lambda value: value if isinstance(value, bool) else _bound(value, whole=False, least=0)),
+]
 Bound = Number | tuple[int, int] | tuple[float, float]
 
 

@@ -82,6 +82,8 @@ def _kinds(value: Any) -> tuple[Any, ...]:
     """Return the kinds that a file names, each checked."""
     kinds = tuple(value) if isinstance(value, list | tuple) else (value,)
     known = get_args(LayerKind)
+    if not kinds:
+        raise ValueError("an empty list of kinds: write one or more")
     for kind in kinds:
         if kind not in known:
             raise ValueError(f"unknown kind {kind!r}; {suggest(str(kind), known)}")

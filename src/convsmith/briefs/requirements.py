@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from convsmith.briefs.augmentations import AugmentationChoice
-from convsmith.briefs.bounds import PositiveAmount, Quantity, Share
+from convsmith.briefs.bounds import PositiveAmount, Share, SwitchOrQuantity
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.skeleton import parse_skeleton
 from convsmith.briefs.structure import LayerKind, NormKind
@@ -104,7 +104,7 @@ class Requirements(BaseModel):
     schedule: ScheduleRule | None = Field(
         default=None, description="the schedule: a name, or a table with limits of its settings"
     )
-    l1: bool | Quantity | None = Field(
+    l1: SwitchOrQuantity | None = Field(
         default=None, description="an L1 penalty on the weights: true, its weight, or [low, high]"
     )
     min_accuracy: float | None = Field(

@@ -1,7 +1,7 @@
 """Convert pydantic's validation errors to problems with a location and a fix."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -236,6 +236,9 @@ def _descend(annotation: Any, part: str | int) -> tuple[Any, bool]:
     models = models_in(annotation)
     if isinstance(part, int):
         return annotation, False
+    if get_origin(annotation) is dict:
+        # The name of an item.
+        return get_args(annotation)[1], False
     if not models and annotation is not None:
         # A label of pydantic's for one of several types, for example `bool`.
         return annotation, True
