@@ -195,6 +195,10 @@ class ModuleArchitecture(Architecture):
             use_logarithm(module)
         return module
 
+    def needs_channels_first(self, image_shape: ImageShape) -> bool:
+        """Whether the net fails on images `(C, H, W)` whose channels are last in memory."""
+        return self._needs_channels_first(self.create(image_shape), image_shape)
+
     def _needs_channels_first(self, module: "nn.Module", image_shape: ImageShape) -> bool:
         from convsmith.modules.limits import limited
         from convsmith.modules.memory_format import needs_channels_first

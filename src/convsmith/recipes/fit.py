@@ -16,7 +16,7 @@ from convsmith.modules.architecture import Architecture, architecture_of
 from convsmith.modules.config import ModuleConfig
 from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
-from convsmith.recipes.schema import Recipe
+from convsmith.recipes.schema import Notes, Recipe
 from convsmith.text import plural
 
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d")
@@ -67,7 +67,9 @@ def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None 
 def subject_of(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> Subject:
     """Return what a brief judges of a recipe, with the metrics of a run if there are any."""
     if recipe.is_trained_elsewhere:
-        return Subject(analysis=analysis, metrics=metrics, notes=recipe.notes.model_dump())
+        # Weights from a file have no recipe that could hold notes.
+        notes = recipe.notes.model_dump() if recipe.notes != Notes() else None
+        return Subject(analysis=analysis, metrics=metrics, notes=notes)
     return Subject(
         analysis=analysis,
         augmentations=recipe.augment.all,

@@ -1,8 +1,12 @@
 """The descriptions of net and training."""
 
+import pytest
+
+from convsmith.data.dataset import CANONICAL
 from convsmith.exporters.project.descriptions import differences, strategy
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.loader import load
+from helpers.projects import RECIPES
 
 
 def test_the_teacher_is_mentioned() -> None:
@@ -15,3 +19,14 @@ def test_the_teacher_is_mentioned() -> None:
     assert any("learns from the labels only" in line for line in differences(taught, analysis))
     plain = load("digits")
     assert not any("teacher" in line for line in (*strategy(plain), *differences(plain, analysis)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_sentence_names_convsmith(name: str) -> None:
+    """On processors with bf16 a sentence explained how convsmith computes gradients."""
+    recipe = load(name, ["train.precision=bf16"])
+    shape = CANONICAL[recipe.data.source].info.image_shape
+    analysis = analyze_notation(recipe.notation.net, shape, recipe.notation)
+    sentences = [*strategy(recipe), *differences(recipe, analysis, bf16_off_cpu=True)]
+    assert any("bfloat16" in each for each in sentences)
+    assert not [each for each in sentences if "convsmith" in each]

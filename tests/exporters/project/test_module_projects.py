@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import safetensors.torch
 
 import convsmith as cs
 from convsmith.cli import run as command
@@ -93,3 +94,32 @@ def test_a_run_of_an_instance_without_code_is_refused(tmp_path: Path, tiny_run: 
     (run / "manifest.json").unlink()
     with pytest.raises(RunError, match="it was trained with an instance, whose class is in no file"):
         cs.eject(run, tmp_path / "project", execute=False, trust_code=True)
+
+
+@pytest.mark.slow
+def test_a_net_whose_view_needs_the_channels_first(tmp_path: Path) -> None:
+    """The oracle: its score in the run. Muon changes the weights in place, also in this memory format."""
+    code = (
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.body = nn.Conv2d(1, 4, 3)\n        self.more = nn.Conv2d(4, 4, 3, bias=False)\n"
+        "        self.head = nn.Linear(64, 10)\n\n    def forward(self, x):\n"
+        "        return self.head(self.more(self.body(x)).view(-1, 64))\n"
+    )
+    (tmp_path / "net.py").write_text(code)
+    fields = (
+        "train.epochs=1",
+        "train.optimizer=muon",
+        f"model.module={tmp_path / 'net.py'}:Net",
+        "brief=false",
+    )
+    run = cs.train(cs.load_recipe("digits", *fields), runs=tmp_path / "runs").folder
+    score = json.loads((run / "results.json").read_text())["test"]
+    cs.eject(run, tmp_path / "ejected", execute=False, trust_code=True)
+    cs.hand_in([run], tmp_path / "handed-in", execute=False, trust_code=True)
+    for project, weights in (("ejected", "model/model"), ("handed-in", "weights/model_1")):
+        folder = tmp_path / project
+        assert f"Accuracy: {score['correct']}/{score['total']} (" in without_convsmith(folder, "test")
+        without_convsmith(folder, "train", "--epochs", "1", "--workers", "0")
+        trained = safetensors.torch.load_file(folder / "again" / f"{weights}.safetensors")
+        # An initial bound of PyTorch: 1 / sqrt(fan_in); one step of Muon leaves it.
+        assert trained["more.weight"].abs().max() > 1 / 6

@@ -70,7 +70,8 @@ for folder, data, options in json.loads(sys.argv[1]):
 
 # Slow weights of standardised layers are saved as plain layers.
 SLOW = ["name=slow-weights", "train.lookahead={}", "model.norm=none", "train.weight_standardization=true"]
-PROJECTS = (*RECIPES, "slow-weights")
+# Those of the course have no setting that the others have not, and the largest nets.
+PROJECTS = (*(name for name in RECIPES if not name.startswith("course-")), "slow-weights")
 
 
 def tiny(name: str, data: str) -> Recipe:

@@ -42,6 +42,8 @@ def shared_code(
     """
     values = [template_context(recipe, net, data, storage) for recipe, net in zip(recipes, nets, strict=True)]
     helpers = "project_utils" if any(each["helpers"] == "project_utils" for each in values) else "utils"
+    # One format for all: each net computes with its channels first.
+    memory = next((each["memory_format"] for each in values if each["channels_first"]), "torch.channels_last")
     for each in values:
         each |= {
             "helpers": helpers,
@@ -49,6 +51,8 @@ def shared_code(
             "data_help": data_help,
             "alternate": any(value["alternate"] for value in values),
             "workers": max(value["workers"] for value in values),
+            "channels_first": any(net.channels_first for net in nets),
+            "memory_format": memory,
             "calls": _CALLS,
         }
     texts = [_utils(each) for each in values]

@@ -167,6 +167,8 @@ def _net_context(net: NetCode) -> dict[str, Any]:
         # The logarithm of probabilities is taken by a function of main.py.
         "new_net": "make_net()" if net.outputs == "probabilities" else net.call,
         "net_remarks": net.remarks,
+        "channels_first": net.channels_first,
+        "memory_format": "torch.contiguous_format" if net.channels_first else "torch.channels_last",
         "probabilities": net.outputs == "probabilities",
         "log_probabilities": net.outputs == "log_probabilities",
     }

@@ -187,7 +187,7 @@ def differences(recipe: Recipe, analysis: Analysis, *, bf16_off_cpu: bool = Fals
     if train.precision == "bf16" and bf16_off_cpu:
         sentences.append(
             "On a CPU a new training computes in fp32, since PyTorch 2.13's gradients in bfloat16 can be "
-            "wrong for the dilated or strided filters of this net; convsmith computes them in another way."
+            "wrong for the dilated or strided filters of this net; the original training avoided them."
         )
     if any(row.operation == "Dropout" for row in analysis.rows):
         sentences.append("Dropout is that of PyTorch; the training used a faster, equivalent implementation.")

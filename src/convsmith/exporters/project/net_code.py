@@ -61,6 +61,7 @@ class NetCode:
         names: What the files import each other by: the names of files and folders.
         remarks: What was changed in the files, one sentence each.
         packages: The packages that the files import, with their versions.
+        channels_first: Whether the net needs images whose channels are first in memory.
     """
 
     analysis: Analysis
@@ -75,6 +76,7 @@ class NetCode:
     names: frozenset[str] = frozenset()
     remarks: tuple[str, ...] = ()
     packages: Mapping[str, str] = field(default_factory=dict)
+    channels_first: bool = False
 
     @property
     def helpers(self) -> str:
@@ -140,6 +142,7 @@ def module_code(
     """
     loaded = architecture.loaded
     name, call = _names(loaded)
+    channels, height, width = analysis.input_shape
     with preserved_state():
         # As in the training, see `modules.precision`.
         call += ".float()" if other_precisions(loaded.create()) else ""
@@ -150,6 +153,7 @@ def module_code(
         call=call,
         main="",
         outputs=architecture.config.outputs or "logits",
+        channels_first=architecture.needs_channels_first((channels, height, width)),
     )
     if sources is None or loaded.files is None:
         package = loaded.package.partition(" ")[0]
