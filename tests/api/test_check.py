@@ -1,6 +1,7 @@
 """Nets of every kind judged by a brief, with weights, in a student's own test, and on the command line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def verdicts(checks: cs.Verdicts) -> dict[str, str]:
-    return {each.title: each.verdict for each in checks}
+    """The verdicts by title, without that on hidden tensors, which every module with a limit has."""
+    return {each.title: each.verdict for each in checks if not each.title.endswith("hidden tensors")}
 
 
 def test_nets_of_every_kind(repository: Path, tiny_run: Path) -> None:
@@ -173,7 +175,7 @@ def test_a_students_own_pytest_reads_well(repository: Path) -> None:
     assert done.returncode == 1, output + done.stderr
     assert "2 failed, 1 passed" in output
     failures = [line.removeprefix("E").rstrip() for line in output.splitlines() if line.startswith("E ")]
-    assert failures[0] == "       AssertionError: Net: 1 of 3 checks failed"
+    assert re.fullmatch(r" {7}AssertionError: Net: 1 of \d checks failed", failures[0])
     assert failures[1].split() == ["parameters:", "found", "19,466,", "required", "at", "most", "2,000"]
     assert failures[2].strip().startswith("fix: ")
     assert any("error[E010]: brieff.toml: cannot read" in line for line in failures)
@@ -191,7 +193,7 @@ def test_annotations_summary_and_reports(
     assert run_command(arguments) == 2
     plain = capsys.readouterr()
     assert annotations(plain.out + plain.err) == []
-    assert "model.py:Wide: 1 of 3 checks failed" in plain.out
+    assert re.search(r"model.py:Wide: 1 of \d checks failed", plain.out)
     assert "error[E022]" in plain.err
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(repository))
@@ -285,7 +287,11 @@ def test_a_net_is_trained_by_the_rules_of_the_brief(
 
 
 def test_an_instance_is_trained_as_a_copy(repository: Path) -> None:
-    instance = load_module("model.py:Net").create()
+
+    class Local(nn.Sequential):
+        """A class that no command can load."""
+
+    instance = Local(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
     before = {name: value.clone() for name, value in instance.state_dict().items()}
     checks = cs.check(
         instance,
@@ -296,6 +302,8 @@ def test_an_instance_is_trained_as_a_copy(repository: Path) -> None:
         train=True,
     )
     assert verdicts(checks) == {"test accuracy": "pass"}
+    (folder,) = Path("runs").iterdir()
+    assert cs.check(folder, trust_code=True, module=instance)[0].actual == checks[0].actual
     assert all(torch.equal(value, before[name]) for name, value in instance.state_dict().items())
 
 

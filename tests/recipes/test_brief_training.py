@@ -65,6 +65,12 @@ def test_plain_settings_need_data() -> None:
     assert recipe.brief == Brief(epochs=3)
 
 
+def test_a_brief_of_the_first_epochs_is_trained_for_them() -> None:
+    brief = Brief.model_validate({"train_accuracy": {"epoch": 2, "min": 0.95}})
+    assert recipe_for(brief, data="mnist").train.epochs == 2
+    assert recipe_for(brief.model_copy(update={"min_accuracy": 0.99}), data="mnist").train.epochs == 15
+
+
 def test_an_optimizer_and_a_schedule_of_the_brief() -> None:
     brief = Brief.model_validate({"optimizer": {"name": "sgd", "lr": [0.001, 1]}, "schedule": "step"})
     train = recipe_for(brief, data="digits").train

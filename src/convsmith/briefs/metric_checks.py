@@ -7,7 +7,9 @@ from convsmith.briefs.metrics import RunMetrics
 from convsmith.briefs.requirements import Requirements
 from convsmith.text import plural
 
-_TRAIN = "train the recipe, then check the folder of the run"
+# How a net alone gets what is judged.
+_WEIGHTS = "check the folder of a run, or add --weights FILE --data SOURCE, or --train"
+_TRAIN = "check the folder of a run, or add --train"
 _LONGER = "train longer, or change the net or the settings"
 
 
@@ -27,6 +29,7 @@ def metric_checks(brief: Requirements, metrics: RunMetrics | None) -> Iterator[C
             accuracies.get(rule.epoch),
             rule.min,
             fix="raise the learning rate, use less dropout and augmentation, or a smaller batch size",
+            source=_TRAIN,
         )
     if (most := brief.max_calibration_error) is not None:
         yield _metric_check(
@@ -65,13 +68,14 @@ def _metric_check(
     limit: float,
     *,
     fix: str,
+    source: str = _WEIGHTS,
     at_most: bool = False,
 ) -> Check:
     decimals = _decimals(value, limit)
     required = f"at {'most' if at_most else 'least'} {limit:.{decimals}%}"
     if value is None:
         return not_applicable(
-            title, required, "not trained" if metrics is None else "not measured", fix=_TRAIN
+            title, required, "not trained" if metrics is None else "not measured", fix=source
         )
     passed = value <= limit if at_most else value >= limit
     return check(title, passed=passed, actual=f"{value:.{decimals}%}", required=required, fix=lambda: fix)

@@ -97,6 +97,12 @@ def judged_name(
     remarks: tuple[str, ...] = ()
     if input_shape is None and locate(name, "recipe").kind in {"module", "notation"}:
         input_shape, remarks = _image_shape(data, brief)
+        if input_shape is None:
+            raise RecipeError(
+                "the input's shape is missing",
+                where="--input",
+                fix="for example --input 1x28x28, or name the data set: --data mnist",
+            )
     elif data is not None:
         raise RecipeError(
             "the shape of the images is known already",

@@ -97,12 +97,13 @@ class Model(ABC):
         Args:
             metrics: As in `judge`.
         """
-        from convsmith.briefs.subject import Subject
-        from convsmith.recipes.fit import subject_of
-
         metrics = metrics or self.test_metrics
         if self.recipe is None:
+            from convsmith.briefs.subject import Subject
+
             return Subject(analysis=self.analysis, metrics=metrics)
+        from convsmith.recipes.fit import subject_of
+
         return subject_of(self.recipe, self.analysis, metrics)
 
     def session(self) -> "Session":

@@ -310,9 +310,12 @@ def architecture_in(
     Raises:
         ModuleError: Its file is elsewhere, or the module cannot be loaded.
     """
-    reference = parse_reference(config.module)
-    if module is not None or not reference.is_file:
+    # The class of an instance may have no name that a command could load.
+    if module is not None:
         return architecture_of(config, module)
+    reference = parse_reference(config.module)
+    if not reference.is_file:
+        return architecture_of(config)
     source = folder / SOURCE
     for prefix in (f"{source}/", f"{SOURCE}/"):
         if config.module.startswith(prefix):

@@ -85,17 +85,21 @@ def training_recipe(
             where="--data",
             fix="name a data set or a folder, for example --data mnist, or a recipe: --recipe mnist-5k",
         )
-    kept["train"] = _train(kept["train"] if base else {**_PLAIN, **_named(brief)}, brief)
+    kept["train"] = _train(kept["train"] if base else _plain(brief), brief)
     settings = f"the settings of the recipe {base.name}" if base else "plain settings, without augmentation"
     description = f"Trained by the rules of the brief, with {settings}"
     kept |= {"name": name, "model": dict(model), "description": description}
     return from_table(kept, overrides).model_copy(update={"brief": brief})
 
 
-def _named(brief: Brief) -> dict[str, Any]:
-    """Return the optimizer and the schedule that a brief names, with their usual settings."""
+def _plain(brief: Brief) -> dict[str, Any]:
+    """Return settings that train most nets, with the optimizer and the schedule that a brief names."""
     rules = {"optimizer": brief.optimizer, "schedule": brief.schedule}
-    return {field: {"name": rule.name} for field, rule in rules.items() if rule is not None}
+    named = {field: {"name": rule.name} for field, rule in rules.items() if rule is not None}
+    # A brief of the first epochs alone is a task to learn fast: a longer schedule would warm up in them.
+    first = brief.train_accuracy
+    short = {"epochs": first.epoch} if first is not None and brief.min_accuracy is None else {}
+    return {**_PLAIN, **named, **short}
 
 
 def _train(train: Mapping[str, Any], brief: Brief) -> dict[str, Any]:
