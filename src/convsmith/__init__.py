@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from convsmith.errors import ConvsmithError as ConvsmithError
     from convsmith.evaluation.receptive_field import EffectiveReceptiveField as EffectiveReceptiveField
     from convsmith.exporters.parity import Parity as Parity
+    from convsmith.grading.record import SubmissionRecord as SubmissionRecord
     from convsmith.models.classifier import Classifier as Classifier
     from convsmith.models.classifier import Prediction as Prediction
     from convsmith.models.model import Model as Model
@@ -97,6 +98,7 @@ _MODULES = {
     "RunMetrics": "convsmith.briefs.metrics",
     "RunProgress": "convsmith.runs.progress",
     "SearchResult": "convsmith.nas.search",
+    "SubmissionRecord": "convsmith.grading.record",
     "TrainerState": "convsmith.training.state",
     "Verdicts": "convsmith.briefs.verdicts",
     "Verification": "convsmith.data.issues",

@@ -85,11 +85,17 @@ def test_what_a_student_did_not_write_is_left_out(source: Path, tmp_path: Path) 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8")
 def test_odd_names(source: Path, tmp_path: Path) -> None:
-    for name in ("new\nline.py", "übung.py", os.fsdecode(b"\xff.py"), " ", "-rf", "a" * 255):
+    for name in ("new\nline.py", "übung.py", " ", "-rf", "a" * 255):
         (source / name).write_text("x", encoding="utf-8")
     result = copy(source, tmp_path / "copy")
     assert tree(tmp_path / "copy") == tree(source)
     assert result.notes == []
+    # A record is UTF-8.
+    for number in (0xFE, 0xFF):
+        (source / os.fsdecode(bytes([number]) + b".py")).write_text(f"{number}", encoding="utf-8")
+    result = copy(source, tmp_path / "again")
+    assert tree(tmp_path / "again")["_.py"] == b"254"
+    assert result.notes == ["not copied, another file has its name: \\udcff.py"]
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.getuid() == 0, reason="the superuser may read everything")

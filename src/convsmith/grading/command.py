@@ -65,7 +65,9 @@ def _become(specification: Specification, output: int, failure: int) -> NoReturn
         os.set_inheritable(failure, False)
         os.closerange(3, failure)
         os.closerange(failure + 1, 1024)
-        os.chdir(specification.folder)
+        # Its code may read its own files by relative paths.
+        submission = Path(specification.folder, jail.SUBMISSION_FOLDER)
+        os.chdir(submission if submission.is_dir() else specification.folder)
         os.umask(0o077)
         _set_limits(specification)
         if OTHER_USER in specification.isolation:

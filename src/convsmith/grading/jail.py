@@ -19,6 +19,8 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 _PROC_FILES = ("cpuinfo", "meminfo", "stat", "version", "filesystems")
 # The record has its own room, so that a full disk does not lose it.
 RECORD_FOLDER = "record"
+# The private copy in the folder.
+SUBMISSION_FOLDER = "submission"
 
 
 def build(root: Path, folder: Path, readable: Iterable[str], *, size: int, files: int, record: int) -> None:

@@ -16,9 +16,10 @@ def run(specification: dict[str, Any]) -> dict[str, Any]:
     Memory, processes and files have no limit here, and the command is the user.
     """
     start = time.monotonic()
+    submission = Path(specification["folder"], "submission")
     process = subprocess.Popen(  # noqa: S603 - named by convsmith
         specification["command"],
-        cwd=specification["folder"],
+        cwd=submission if submission.is_dir() else specification["folder"],
         env=specification["environment"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -108,10 +108,12 @@ def copy_submission(source: Path, target: Path, *, max_bytes: int, max_files: in
             result.leave_out(f"more than {plural(max_files, 'file')}", each.name)
         elif each.size > max_bytes - result.size:
             result.leave_out(f"more than {size_text(max_bytes)} together", each.name)
+        elif (name := _in_utf8(each.name)) in copied:
+            result.leave_out("another file has its name", each.name)
         else:
-            content = _copy(each, target / each.name, max_bytes - result.size, result)
+            content = _copy(each, target / name, max_bytes - result.size, result)
             if content is not None:
-                copied[each.name] = content
+                copied[name] = content
     for name in sorted(copied):
         digest.update(f"{name!a} {copied[name]}\n".encode())
     digest.update(repr(sorted(result.left_out)).encode())
@@ -152,6 +154,11 @@ def _list(source: Path, result: PrivateCopy) -> Iterator[_File]:
                     folders.append((path, depth + 1))
             else:
                 result.leave_out(_kind(status.st_mode), name)
+
+
+def _in_utf8(name: str) -> str:
+    """Return a name that a record can have: bytes that are not UTF-8 become underscores."""
+    return "".join("_" if "\ud800" <= char <= "\udfff" else char for char in name)
 
 
 def _is_environment(folder: Path) -> bool:

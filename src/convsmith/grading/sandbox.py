@@ -143,7 +143,7 @@ class Sandbox:
         """Run a command and return how it ended; nothing that it does raises an exception.
 
         Args:
-            command: The program and its arguments. It works in `folder`.
+            command: The program and its arguments. It works in `submission`, or in `folder` if there is none.
             limits: What it may use.
             readable: Files and folders that it may read, beside those of the system, Python and convsmith.
             environment: Variables beside those of `scrubbed_environment`.
