@@ -1,11 +1,12 @@
 """One check of a brief: its verdict, the actual and the required value, where it is, and a fix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from convsmith.net.rows import Location, Row
+from convsmith.text import plural
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
@@ -67,6 +68,19 @@ def check(
         location=(row.definition or row.location) if row else location,
         remedy=fix,
     )
+
+
+def row_label(row: Row) -> str:
+    """Return the layer of a row, with the line of a user's file that makes it, or else calls it."""
+    name, place = row.layer or row.name, row.definition or row.location
+    return f"{name} ({place})" if place else name
+
+
+def row_labels(rows: Sequence[Row]) -> str:
+    """Return the layers of rows, the first three by name."""
+    labels = list(dict.fromkeys(map(row_label, rows)))
+    more = f" and {plural(len(labels) - 3, 'more layer')}" if len(labels) > 3 else ""
+    return ", ".join(labels[:3]) + more
 
 
 def at_most(title: str, actual: int, most: int, fix: Callable[[], str]) -> Check:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from convsmith.briefs import edits
 from convsmith.briefs.bounds import Bound, nearest, within
+from convsmith.briefs.check import row_labels
 from convsmith.briefs.edits import Changes
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.remedies import Failing, Remedy
@@ -23,7 +24,6 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.effects import is_dropout
 from convsmith.net.rows import Row
-from convsmith.text import plural
 
 _INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))
 
@@ -175,14 +175,14 @@ class Fixes:
         """Return how to make every norm one of a kind, in place of others."""
         advice = LAYER_KINDS[NORM_LAYERS[kind]].adding
         if others:
-            advice = f"replace {_names(others)} by {norm_layer(kind, others[0].in_shape[0])}"
+            advice = f"replace {row_labels(others)} by {norm_layer(kind, others[0].in_shape[0])}"
         return self._with_settings(title, [norm_settings(kind)]) or advice
 
     def with_dropout(self, title: str, bound: Bound, others: Sequence[Row]) -> str:
         """Return how to bring the probability of every dropout within a bound, where others are outside."""
         present = [row.probability for row in others if row.probability is not None]
         value = nearest(present[0] if present else 0.0, bound)
-        advice = f"give {_names(others)} p={value:g}" if others else f"add a Dropout({value:g})"
+        advice = f"give {row_labels(others)} p={value:g}" if others else f"add a Dropout({value:g})"
         return self._with_settings(title, [[{"dropout": value}]]) or self._smallest(
             title,
             edits.replacements(edits.dropout_of(value)),
@@ -274,12 +274,6 @@ class Fixes:
         if kind in _ADDING:
             return "no change of up to eight layers was found"
         return f"the notation has no {kind} layers; in PyTorch, {in_pytorch}"
-
-
-def _names(rows: Sequence[Row]) -> str:
-    """Return the layers of rows, the first three by name."""
-    names = list(dict.fromkeys(row.layer or row.name for row in rows))
-    return ", ".join(names[:3]) + (f" and {plural(len(names) - 3, 'more layer')}" if len(names) > 3 else "")
 
 
 def plain_block_ends(analysis: Analysis) -> list[str]:

@@ -1,10 +1,10 @@
 """Checks of the layers of a net: their kinds, norms, dropout, skeleton, and maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from convsmith.briefs.bounds import Bound, bound_text, ends, within
-from convsmith.briefs.check import Check, check, unknown
+from convsmith.briefs.check import Check, check, row_labels, unknown
 from convsmith.briefs.effects import listed, of_another_kind, without_effect
 from convsmith.briefs.fixes import Fixes
 from convsmith.briefs.kind_rules import KindRule
@@ -36,7 +36,7 @@ def layer_checks(brief: Requirements, analysis: Analysis, fixes: Fixes) -> Itera
         yield check(
             f"no {kind}",
             passed=not rows,
-            actual=plural(len(rows), "layer"),
+            actual=plural(len(rows), "layer") + _places(rows),
             required="none",
             fix=partial(fixes.without_kind, f"no {kind}", kind),
             row=rows[0] if rows else None,
@@ -84,7 +84,8 @@ def _norm(kind: NormKind, analysis: Analysis, fixes: Fixes) -> Check:
     return check(
         "kind of norm",
         passed=bool(norms) and not others,
-        actual=", ".join(f"{count} {name}" for name, count in counts.items()) or "no norm with an effect",
+        actual=(", ".join(f"{count} {name}" for name, count in counts.items()) or "no norm with an effect")
+        + _places(others),
         required=f"{kind} norm only",
         fix=partial(fixes.with_norm, "kind of norm", kind, others),
         row=others[0] if others else None,
@@ -103,7 +104,7 @@ def _dropout(bound: Bound, analysis: Analysis, fixes: Fixes) -> Check:
     return check(
         "dropout probability",
         passed=not outside and (bool(rows) or ends(bound)[0] == 0),
-        actual=values or "no dropout",
+        actual=(values or "no dropout") + _places(outside),
         required=required,
         fix=partial(fixes.with_dropout, "dropout probability", bound, outside),
         row=outside[0] if outside else None,
@@ -137,8 +138,14 @@ def _description(row: Row) -> str:
     window = f" {'x'.join(map(str, row.kernel))}" if row.kernel else ""
     if "Pool" in row.operation:
         window += f" on a map of {'x'.join(map(str, row.in_shape[1:]))}"
-    names = ", ".join(dict.fromkeys(filter(None, [row.layer, row.name])))
+    place = row.definition or row.location
+    names = ", ".join(dict.fromkeys(filter(None, [row.layer, row.name, str(place or "")])))
     return f"{row.operation}{window} ({names})"
+
+
+def _places(rows: Sequence[Row]) -> str:
+    """Return the layers of a module with their lines; nothing for the notation, which has none."""
+    return f": {row_labels(rows)}" if any(row.location or row.definition for row in rows) else ""
 
 
 def _map_size(least: int, analysis: Analysis) -> Check:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from convsmith.briefs.check import row_label
 from convsmith.briefs.structure import LAYER_KINDS, LayerKind, is_active, separable_pairs
 from convsmith.net.analysis import Analysis
 from convsmith.net.rows import IMAGE, Row
@@ -132,7 +133,7 @@ def nearest_edit(analysis: Analysis, skeleton: Sequence[Part], first: Departure)
     """Return in words what to change at the first departure."""
     if first.place is None:
         return f"add {PART_NAMES[first.expected]} at the end" if first.expected else ""
-    name = first.place.row.layer or first.place.row.name
+    name = row_label(first.place.row)
     if first.expected is None:
         return f"remove {name}"
     places = reading_of(analysis, skeleton)

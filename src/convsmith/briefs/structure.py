@@ -321,6 +321,6 @@ LAYER_KINDS: dict[LayerKind, LayerKindRule] = {
     "dropout": LayerKindRule(
         find=_rows(is_dropout),
         adding="add a Dropout(0.05) after the activations",
-        replacing="remove the Dropout layers",
+        replacing="remove the Dropout layers, or set p=0",
     ),
 }
