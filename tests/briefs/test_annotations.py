@@ -132,9 +132,9 @@ def test_paths_are_relative_to_the_repository(tmp_path: Path) -> None:
 
 
 def test_a_notebook_has_no_lines() -> None:
-    at = Location(file="S7.ipynb", line=12)
+    at = Location(file="S7.ipynb", line=12, cell=3)
     assert command(Annotation(level="error", title="a", message="b", location=at)) == (
-        "::error file=S7.ipynb,title=a::b"
+        "::error file=S7.ipynb,title=a::b%0Aat cell 3, line 12"
     )
 
 

@@ -168,6 +168,9 @@ def _outcomes(
     if weights and len(weights) != len(names):
         raise weights_count_error(weights, names)
     for name, file in zip(names, weights, strict=False):
+        # A recipe has data of its own.
+        if locate(name, "recipe").kind not in {"module", "notation"}:
+            continue
         _check_weights(name, file, shape or _shape_of(data))
     return tuple(f"{each.name}: {each.outcome}" for each in judged.judgements)
 

@@ -80,6 +80,8 @@ def command(annotation: Annotation, workspace: Path | None = None) -> str:
         properties = {"file": file, **line, **properties}
     text = ",".join(f"{name}={_escaped_property(value)}" for name, value in properties.items() if value)
     message = annotation.message
+    if location and location.cell:
+        message += f"\nat cell {location.cell}, line {location.line}"
     shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
     return f"::{annotation.level}{' ' if text else ''}{text}::{_escaped(shown)}"
 
