@@ -43,9 +43,15 @@ def test_the_measurement_is_of_this_system() -> None:
 
 def test_the_container_line(tmp_path: Path) -> None:
     place = tmp_path / "class of 26"
+    place.mkdir()
     files = {"--brief": "my.toml", "--recipe": "mnist-5k"}
     line = container_line(place, tmp_path / "graded", files, Limits(memory=2**31), 3, cache=tmp_path)
     for each in ("--network none", "--memory 6g", "--pids-limit", "--read-only", f"'{place}':/class:ro"):
         assert each in line
     assert f"{Path.cwd()}/my.toml:/brief.toml:ro" in line
     assert line.endswith("convsmith grade /class --brief /brief.toml --recipe mnist-5k --out /graded")
+    table = place / "class.csv"
+    table.touch()
+    line = container_line(table, tmp_path / "graded", {"--brief": "b"}, Limits(), 1, cache=tmp_path)
+    assert f"'{place}':/class:ro" in line
+    assert "convsmith grade /class/class.csv --brief b" in line

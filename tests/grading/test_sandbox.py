@@ -223,6 +223,11 @@ def test_named_folders_can_be_read_and_not_written(protection: Protection, tmp_p
     assert "Read-only file system" in outcome.output or "Permission denied" in outcome.output
 
 
+@linux
+def test_the_kernel_ends_a_submission_first(isolation: Isolation) -> None:
+    assert run("print(open('/proc/self/oom_score_adj').read())", isolation).output.strip() == "1000"
+
+
 def test_a_program_that_is_missing(isolation: Isolation) -> None:
     with Sandbox(isolation) as sandbox:
         outcome = sandbox.run(["/no/such/program"], TINY)

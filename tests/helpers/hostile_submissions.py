@@ -161,7 +161,6 @@ ATTACKS = (
         name="exits",
         code="import os\nos._exit(0)",
         why=("ended before it was judged, with exit code 0",),
-        fast=True,
     ),
     Attack(
         name="deletes its folder",

@@ -27,7 +27,6 @@ def first_process(specification: Specification, output: int, status: int) -> NoR
         linux.hide_memory()
         linux.adopt_orphans()
         os.setsid()
-        _prefer_for_ending()
         if FILES in specification.isolation:
             jail.enter(Path(specification.root), own_processes=PROCESSES in specification.isolation)
         failure, failure_end = os.pipe()
@@ -84,12 +83,6 @@ def _become(specification: Specification, output: int, failure: int) -> NoReturn
     except Exception as error:  # noqa: BLE001 - a copy of the keeper must not go on here
         os.write(failure, str(error).encode())
     os._exit(127)
-
-
-def _prefer_for_ending() -> None:
-    """Let the kernel, where memory runs out, end a submission before anything else."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _set_limits(specification: Specification) -> None:

@@ -53,6 +53,7 @@ def main() -> int:
     specification = Specification(**json.loads(sys.stdin.read()))
     linux.die_with_parent(signal.SIGTERM)
     linux.adopt_orphans()
+    linux.end_first()
     result = Result()
     try:
         _isolate(specification)

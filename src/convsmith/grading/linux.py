@@ -129,3 +129,9 @@ def adopt_orphans() -> None:
 def gain_no_privileges() -> None:
     """Let no program of this process change its user, as `sudo` does."""
     _control(_NO_NEW_PRIVILEGES, 1)
+
+
+def end_first() -> None:
+    """Let the kernel, where memory runs out, end this process and its children before others."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

@@ -183,8 +183,10 @@ def container_line(
         cache: The folder with the decoded images.
     """
     memory = max(1, round(limits.memory * jobs / 2**30))
+    # The paths of a CSV file are relative to its folder.
+    folder, inside_class = (place, "/class") if place.is_dir() else (place.parent, f"/class/{place.name}")
     mounts = [
-        f"-v {_quoted(place.resolve())}:/class:ro",
+        f"-v {_quoted(folder.resolve())}:/class:ro",
         f"-v {_quoted(out.resolve())}:/graded",
         f"-v {_quoted(cache.resolve())}:/cache",
     ]
@@ -200,7 +202,7 @@ def container_line(
         f"docker run --rm --network none --memory {memory}g --pids-limit {limits.processes * jobs + 100} "
         f"--read-only --tmpfs /tmp:size={memory}g --cap-drop ALL --security-opt no-new-privileges "
         f"--user $(id -u):$(id -g) -e HOME=/tmp -e CONVSMITH_CACHE=/cache {' '.join(mounts)} "
-        f"IMAGE convsmith grade /class {' '.join(options)} --out /graded"
+        f"IMAGE convsmith grade {shlex.quote(inside_class)} {' '.join(options)} --out /graded"
     )
 
 
