@@ -1,7 +1,9 @@
 """A class with the faults of real hand-ins: each row is the one that a teacher expects."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from convsmith.grading.record import Request, SubmissionRecord
 from convsmith.grading.table import TableRow, rows_of
 from convsmith.grading.worker import judged
 from helpers.class_of_students import STARTER, STUDENTS
-from helpers.submissions import BRIEF, Case, Expected
+from helpers.submissions import BRIEF, IMPORTS, Case, Expected, changed, trained, untrained
 
 FAST = tuple(case for case in STUDENTS if case.fast)
 SLOW = tuple(case for case in STUDENTS if not case.fast)
@@ -25,12 +27,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def judge(folder: Path, name: str, data: Path) -> SubmissionRecord:
+def judge(
+    folder: Path, name: str, data: Path, brief: Mapping[str, Any] = MappingProxyType(BRIEF)
+) -> SubmissionRecord:
     return judged(
         Request(
             submission=name,
             folder=str(folder),
-            brief=BRIEF,
+            brief=dict(brief),
             data=str(data),
             image_shape=(1, 8, 8),
             num_classes=10,
@@ -71,6 +75,51 @@ def test_places_are_those_of_the_submission_wherever_its_copy_is(
         failed = [each for each in step.checks if each.verdict == "fail"]
         assert [(each.file, each.line) for each in failed] == [("model.py", 24)]
         assert "secret (model.py:24)" in failed[0].actual
+
+
+NOTES = """# {name}
+**Target:** fewer parameters
+
+**Result:** {parameters} parameters, receptive field: 10
+
+**Analysis:** it still learns
+"""
+
+
+def test_a_hand_in_of_three_steps(tmp_path: Path, data: Path) -> None:
+    """Two steps have one structure; each has its own weights, and the last one no notes."""
+    names = "Model_1", "Model_2", "Model_3"
+    texts = [changed(("class Net", f"class {name}"), ("super(Net", f"super({name}")) for name in names]
+    texts[0] = changed(("24", "32"), text=texts[0])
+    notes = [
+        NOTES.format(name=name, parameters=count)
+        for name, count in zip(names[:2], ("9,648", "7,328"), strict=True)
+    ]
+    case = Case(
+        name="steps",
+        texts={"model.py": IMPORTS + "".join(texts), "README.md": "".join(notes)},
+        weights={
+            "model_1.pth": lambda student: trained(student, texts[0], "Model_1"),
+            "model_2.pth": lambda student: untrained(student, texts[1], "Model_2"),
+            "model_3.pth": lambda student: trained(student, texts[2], "Model_3"),
+        },
+        expected=Expected(result="fail"),
+    )
+    rules = {"steps": [3, 4], "goal": "last", "notes": ["target", "result", "analysis"]}
+    record = judge(case.write(tmp_path), "steps", data, {**BRIEF, **rules})
+    assert [step.net for step in record.steps] == [f"model.py:{name}" for name in names]
+    assert [each.verdict for each in record.brief_checks] == ["pass"]
+    scores = [step.score for step in record.steps]
+    assert [score and score.weights for score in scores] == ["model_1.pth", "model_2.pth", "model_3.pth"]
+    # Too wide and untrained are steps before the last, to which they lead.
+    titles = [{check.title for check in step.checks if check.verdict == "fail"} for step in record.steps]
+    assert titles == [set(), set(), {"note: target", "note: result", "note: analysis"}]
+    claims = {(each.quantity, each.claim): each.result for each in record.claims}
+    assert claims == {
+        ("parameters", "9,648"): "equal",
+        ("parameters", "7,328"): "equal",
+        ("receptive field", "10"): "equal",
+    }
 
 
 @pytest.mark.slow

@@ -305,7 +305,9 @@ def _check_record(check: Check, folder: Path) -> CheckRecord:
 
 def _measured(steps: Sequence[StepRecord], discovery: Discovery) -> Measured:
     nets = {each.name: each for each in discovery.candidates}
-    judged = {step.net: nets[step.net].analysis for step in steps if step.net in nets}
+    # Where none was chosen, claims are those of all nets that fit.
+    chosen = [step.net for step in steps] or [each.name for each in discovery.fitting]
+    judged = {net: nets[net].analysis for net in chosen if net in nets}
     analyses = {net: analysis for net, analysis in judged.items() if analysis is not None}
     scores = {step.net: (step.score.accuracy, step.score.total) for step in steps if step.score}
     trained = {step.net for step in steps if step.training}
