@@ -47,11 +47,15 @@ def own_location(file: str, line: int) -> Location | None:
 
 def shown_path(file: str | Path) -> str:
     """Return a path relative to the working directory, if it is below."""
-    folder = os.path.realpath(Path.cwd())
+    return _relative(str(file), str(Path.cwd()))
+
+
+@functools.lru_cache(maxsize=256)
+def _relative(file: str, folder: str) -> str:
     try:
-        return Path(os.path.realpath(file)).relative_to(folder).as_posix()
+        return Path(os.path.realpath(file)).relative_to(os.path.realpath(folder)).as_posix()
     except ValueError:
-        return str(file)
+        return file
 
 
 def _execution_count(file: str) -> int:
@@ -71,6 +75,7 @@ class Places:
     locate: Locate = own_location
     _made: dict[int, tuple["weakref.ref[nn.Module]", Location]] = field(default_factory=dict, repr=False)
     _foreign: set[str] = field(default_factory=set, repr=False)
+    _located: dict[tuple[str, int], Location | None] = field(default_factory=dict, repr=False)
 
     def caller(self, frame: FrameType | None, stop: FrameType | None = None) -> Location | None:
         """Return the innermost of the user's lines that called a frame, up to another frame."""
@@ -94,10 +99,12 @@ class Places:
         file = frame.f_code.co_filename
         if file in self._foreign:
             return None
-        place = self.locate(file, frame.f_lineno)
-        if place is None:
-            self._foreign.add(file)
-        return place
+        line = (file, frame.f_lineno)
+        if line not in self._located:
+            self._located[line] = self.locate(*line)
+            if self._located[line] is None:
+                self._foreign.add(file)
+        return self._located[line]
 
     @contextmanager
     def recording(self) -> Iterator[None]:
