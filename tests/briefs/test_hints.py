@@ -1,7 +1,8 @@
 """Hints on notations and traced modules."""
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from convsmith.briefs.hints import hints
 from convsmith.net.analysis import Analysis
@@ -40,3 +41,27 @@ def trace_of(analysis: SpecAnalysis) -> Analysis:
 
 def test_a_clean_net_has_no_hints() -> None:
     assert hints(analysis_of("C16 C16:s2 C32 / G F10")) == ()
+
+
+class Careless(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.idle = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.dropout(self.first(images), 0.1)
+
+
+def test_what_a_module_calls_in_evaluation_and_what_never() -> None:
+    never, dropout = hints(trace(Careless(), (3, 8, 8)))[:2]
+    assert (never.topic, never.layer) == ("never called", "idle")
+    assert never.what == "forward does not call this BatchNorm2d, with 16 parameters"
+    assert (dropout.topic, dropout.layer) == ("dropout in evaluation", "Dropout")
+    start = Careless.__init__.__code__.co_firstlineno
+    lines = [each.location.line - start for each in (never, dropout) if each.location]
+    assert lines == [2, 5]
+
+
+def test_a_dropout_without_effect_changes_no_variance() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), nn.Dropout(0), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+    assert "dropout before batch norm" not in {each.topic for each in hints(trace(net, (3, 8, 8)))}

@@ -6,7 +6,8 @@ from itertools import groupby
 
 from convsmith.briefs.structure import is_convolution, window_acts
 from convsmith.net.analysis import Analysis
-from convsmith.net.rows import Location, Row
+from convsmith.net.effects import is_dropout
+from convsmith.net.rows import ALWAYS_ACTIVE, Location, Row
 
 _LANES = 8
 _BOTTLENECK = 4
@@ -38,6 +39,8 @@ def hints(analysis: Analysis) -> tuple[Hint, ...]:
     """
     rows = analysis.rows
     return (
+        *_never_called(analysis),
+        *_dropout_in_evaluation(rows),
         *_padding_only(analysis),
         *_lone_taps(rows),
         *_bottlenecks(rows),
@@ -53,6 +56,25 @@ def grouped(hints: Sequence[Hint]) -> Iterator[Hint]:
         first, *others = group
         more = f" (and {len(others)} more)" if others else ""
         yield replace(first, layer=f"{first.layer}{more}")
+
+
+def _never_called(analysis: Analysis) -> Iterator[Hint]:
+    for layer in analysis.idle:
+        count = f", with {layer.parameters:,} parameters" if layer.parameters else ""
+        yield Hint(
+            topic="never called",
+            layer=layer.name,
+            location=layer.definition,
+            what=f"forward does not call this {layer.operation}{count}",
+        )
+
+
+def _dropout_in_evaluation(rows: Sequence[Row]) -> Iterator[Hint]:
+    for row in rows:
+        if ALWAYS_ACTIVE in row.notes:
+            yield Hint(
+                topic="dropout in evaluation", layer=_name(row), location=_line(row), what=ALWAYS_ACTIVE
+            )
 
 
 def _padding_only(analysis: Analysis) -> Iterator[Hint]:
@@ -119,7 +141,7 @@ def _lanes(rows: tuple[Row, ...]) -> Iterator[Hint]:
 
 def _dropout_before_norm(rows: tuple[Row, ...]) -> Iterator[Hint]:
     """Li et al., 2018, "Understanding the Disharmony between Dropout and Batch Normalization", 1801.05134."""
-    drops = [index for index, row in enumerate(rows) if row.operation.startswith("Dropout")]
+    drops = [index for index, row in enumerate(rows) if is_dropout(row) and not row.inactive]
     norms = [index for index, row in enumerate(rows) if row.operation.startswith("BatchNorm")]
     early = [index for index in drops if norms and index < norms[-1]]
     if early:

@@ -78,5 +78,15 @@ def _assignments(kind: type) -> Iterator[tuple[str, _Expression]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    if isinstance(target, ast.Attribute):
-                        yield target.attr, _Expression(node.value, init.__code__.co_filename, first - 1)
+                    for name, value in _pairs(target, node.value):
+                        yield name, _Expression(value, init.__code__.co_filename, first - 1)
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """Yield the attributes that an assignment sets, `self.a, self.b = x, y` two of them."""
+    if isinstance(target, ast.Attribute):
+        yield target.attr, value
+    elif isinstance(target, ast.Tuple):
+        values = value.elts if isinstance(value, ast.Tuple) else [value] * len(target.elts)
+        for each, part in zip(target.elts, values, strict=False):
+            yield from _pairs(each, part)
