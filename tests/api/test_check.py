@@ -134,6 +134,28 @@ def test_mistakes(
     assert [entry.name for entry in error.traceback] == ["test_mistakes", "check"]
 
 
+@pytest.mark.parametrize(
+    ("net", "overrides", "arguments", "where"),
+    [
+        (cs.summary("C8 / G F10", (1, 8, 8)), (), {"train": True, "data": "digits"}, "training, data"),
+        (cs.summary("C8 / G F10", (1, 8, 8)), ("seed=1",), {}, "overrides"),
+        (cs.load_recipe("digits"), (), {"weights": "net.pth"}, "weights"),
+        (cs.load_recipe("digits"), ("seed=1",), {"train": True}, "overrides"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), ("seed=1",), {"data": "digits"}, "overrides"),
+        ("C8 / G F10", (), {"recipe": "digits", "data": "digits"}, "recipe='digits'"),
+    ],
+)
+def test_arguments_without_effect_are_refused(
+    net: "cs.Recipe | cs.Analysis | nn.Module | str",
+    overrides: tuple[str, ...],
+    arguments: dict[str, object],
+    where: str,
+) -> None:
+    with pytest.raises(RecipeError) as error:
+        cs.check(net, *overrides, brief=cs.Brief(max_parameters=3), **arguments)  # type: ignore[arg-type]
+    assert error.value.problems[0].where == where
+
+
 def test_an_instance_needs_a_shape(repository: Path) -> None:
     with pytest.raises(RecipeError, match="the shape of an image is missing"):
         cs.check(load_module("model.py:Net").create(), brief="brief.toml")

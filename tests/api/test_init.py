@@ -141,6 +141,11 @@ def test_a_worktree_has_its_settings_elsewhere(repository: Path, tmp_path: Path)
             "2 files of weights",
         ),
         ({"ci": "../task.toml", "data": "../images"}, FileError, "not in the repository"),
+        (
+            {"ci": "../task.toml", "data": "digits", "weights": ["net.pth"], "train": True},
+            RecipeError,
+            "of its own",
+        ),
     ],
 )
 def test_mistakes_write_nothing(

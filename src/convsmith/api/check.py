@@ -98,6 +98,8 @@ def check(
     """
     __tracebackhide__ = True
     try:
+        if recipe and not train:
+            raise RecipeError("this goes with a training", where=f"recipe={recipe!r}", fix="add train=True")
         options = CheckOptions.of(
             overrides,
             brief=brief,
@@ -202,10 +204,14 @@ class CheckOptions:
         Raises:
             ConvsmithError: As `check`.
         """
-        if self.training and not isinstance(net, Analysis):
-            return self._trained(net, self.training)
         if isinstance(net, Analysis):
+            kind = "an analysis has no training, no weights and one shape"
+            self._refuse(kind, "training", "weights", "overrides", "data", "input_shape")
             return JudgedNet(name=net.title, subject=Subject(analysis=net))
+        if isinstance(net, Recipe):
+            self._refuse("a recipe has its own net and data", "weights", "overrides", "data", "input_shape")
+        if self.training:
+            return self._trained(net, self.training)
         if isinstance(net, Recipe):
             module = self.access.module
             recipe = net if module is None else with_instance(net, module)
@@ -214,6 +220,7 @@ class CheckOptions:
         if self.weights is not None:
             return judged_weights(self._arguments(net), instance)
         if instance is not None:
+            self._refuse("an instance has no fields of a recipe", "overrides")
             return judged_instance(instance, brief=self.brief, input_shape=self.input_shape, data=self.data)
         return judged_name(
             str(net),
@@ -223,6 +230,14 @@ class CheckOptions:
             data=self.data,
             access=self.access,
         )
+
+    def _refuse(self, reason: str, *names: str) -> None:
+        """Raise RecipeError if an argument is set that has no effect."""
+        named = ", ".join(name for name in names if getattr(self, name))
+        if named:
+            raise RecipeError(
+                reason, where=named, fix="leave it out, or name the net: check('model.py:Net', ...)"
+            )
 
     def _trained(self, net: "Recipe | nn.Module | str | Path", training: Training) -> JudgedNet:
         from convsmith.api.train import train

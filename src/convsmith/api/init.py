@@ -18,6 +18,7 @@ from convsmith.net.inputs import image_shape, inputs_of
 from convsmith.recipes.brief_training import recipe_of_brief
 from convsmith.recipes.loader import load_data_config
 from convsmith.system import files, git, paths, reading
+from convsmith.text import in_line
 
 # Files in which a net is looked for.
 _MAX_FILES, _MAX_LISTED = 30, 20
@@ -72,6 +73,9 @@ def init(
     folder = Path(folder)
     if not paths.is_folder(folder):
         raise FileError("no such folder", where=str(folder), fix="name the folder of the net")
+    if weights and train:
+        fix = "leave one of them out"
+        raise RecipeError("a training makes weights of its own", where="--weights, --train", fix=fix)
     brief = load_brief(str(ci))
     content = _brief_text(str(ci))
     is_own = _is_same(Path(ci), folder / BRIEF)
@@ -103,7 +107,7 @@ def init(
 
 def _brief_text(name: str) -> str:
     """Return the fields of a brief as a file, with those that it takes from another one."""
-    source = name if name in brief_names() else Path(name).name
+    source = in_line(name if name in brief_names() else Path(name).name)
     head = (
         f"# The brief {source}, copied by convsmith {convsmith.__version__}: it does not change by itself.\n"
     )
