@@ -30,3 +30,11 @@ def test_no_sentence_names_convsmith(name: str) -> None:
     sentences = [*strategy(recipe), *differences(recipe, analysis, bf16_off_cpu=True)]
     assert any("bfloat16" in each for each in sentences)
     assert not [each for each in sentences if "convsmith" in each]
+
+
+def test_the_loss_has_its_penalty() -> None:
+    first, *_ = strategy(load("digits", ["train.l1=1e-5", "train.label_smoothing=0.1"]))
+    assert first.startswith(
+        "Cross-entropy loss, label smoothing 0.1, plus 1e-5 times the L1 norm of the weights; "
+    )
+    assert "L1" not in strategy(load("digits"))[0]
