@@ -1,7 +1,7 @@
 """Submissions of a class: right, wrong and broken ones, each with the row that a teacher expects.
 
 The task: digits of 8x8 pixels, fewer than 8,000 parameters, batch norm, dropout, global average pooling, and
-an accuracy of 90 %. The expected rows follow from the task, not from the program.
+an accuracy of 80 %. The expected rows follow from the task, not from the program.
 """
 
 import json
@@ -23,7 +23,7 @@ from convsmith.data.dataset import load
 BRIEF: dict[str, Any] = {
     "max_parameters": 7_999,
     "require": ["batch-norm", "dropout", "global-average-pooling"],
-    "min_accuracy": 0.9,
+    "min_accuracy": 0.8,
 }
 PARAMETERS = 7_328
 
