@@ -113,6 +113,7 @@ def test_commands_work(
             "receptive-field",
             "resume",
             "eject",
+            "hand-in",
             "predict",
         }
         assert name in {"evaluate", "preview", "check", "train", *later}

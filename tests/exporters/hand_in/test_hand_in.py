@@ -7,11 +7,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from torch import nn
 
 import convsmith as cs
 from convsmith.cli import run as command
+from convsmith.evaluation.gradient_maps import gradient_maps
 from convsmith.exporters.project import execution
-from helpers.projects import lint, without_convsmith
+from helpers.projects import imported, without_convsmith
 
 Capture = pytest.CaptureFixture[str]
 STEPS = {
@@ -66,7 +69,6 @@ def score(run: Path, split: str = "test") -> str:
 
 
 def test_the_repository_has_what_the_assignment_asks_for(handed_in: Path, runs: list[Path]) -> None:
-    lint(handed_in)
     assert {path.name for path in handed_in.iterdir()} == {
         "model.py", "utils.py", "main.py", "notebook.ipynb", "README.md", "requirements.txt", ".gitignore",
         "weights", "logs", "plots",
@@ -81,7 +83,7 @@ def test_the_repository_has_what_the_assignment_asks_for(handed_in: Path, runs: 
         assert (handed_in / picture).is_file()
     for number, run in enumerate(runs, start=1):
         test = json.loads((run / "results.json").read_text())["test"]
-        accuracy = f"{100 * test['correct'] / test['total']:.2f}%"
+        accuracy = f"{100 * test['correct'] / test['total']:.2f} %"
         parameters = cs.resolve(str(run)).analysis.parameters
         section = page.split(f"\n# Step {number}: Model_{number}\n")[1].split("\n# ")[0]
         assert "**Target.** A **small** net" in section
@@ -99,6 +101,19 @@ def test_the_repository_has_what_the_assignment_asks_for(handed_in: Path, runs: 
         assert all(
             f"Model_{number}:" in (handed_in / f"plots/{kind}.svg").read_text() for number in (1, 2, 3)
         )
+
+
+def test_maps_of_the_repository_are_those_of_convsmith(handed_in: Path) -> None:
+    torch.manual_seed(0)
+    images, classes = torch.randn(4, 1, 8, 8), torch.tensor([3, 1, 4, 1])
+    with imported(handed_in, "model", "utils") as (models, utils):
+        net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(inplace=True), models.Model_2().block2).eval()
+        maps, expected = (
+            utils.class_activation_maps(net, images, classes),
+            gradient_maps(net, images, classes),
+        )
+        assert expected is not None
+        assert torch.equal(maps, expected)
 
 
 @pytest.mark.slow

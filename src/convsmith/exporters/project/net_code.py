@@ -156,12 +156,10 @@ def module_code(
         channels_first=architecture.needs_channels_first((channels, height, width)),
     )
     if sources is None or loaded.files is None:
-        package = loaded.package.partition(" ")[0]
-        return replace(net, packages=_versions({package}))
+        return replace(net, packages=_versions({loaded.package.partition(" ")[0]}))
     root = Path(os.path.realpath(root))
     texts = {path.relative_to(root).as_posix(): plain_text(run) for path, run in loaded.files.runs.items()}
-    base, main = _base(sources, folder), _python_name(sources)
-    files, remarks = dict[str, bytes](), []
+    base, main, files, remarks = _base(sources, folder), _python_name(sources), dict[str, bytes](), []
     for own, content in sources.files.items():
         new = main if own == sources.main else own
         text = texts.get(own)
