@@ -1,17 +1,20 @@
 """The user's lines: those that call an operation, and those that make its layer."""
 
 import json
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
 from convsmith.api.summary import summary
 from convsmith.modules.load import load_module
 from convsmith.net.analysis import Analysis
 from convsmith.net.inputs import inputs_of
-from convsmith.tracing.places import Places
+from convsmith.tracing.places import Places, own_location
 from convsmith.tracing.trace import trace
 from helpers import course_faults
 
@@ -118,6 +121,16 @@ def test_lines_of_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert str(stem.location) == "S7.ipynb, cell 2, line 24"
         assert str(stem.definition) == "S7.ipynb, cell 2, line 12"
         assert {row.name: str(row.definition) for row in analysis.rows}["block.0"] == "blocks.py:6"
+
+
+def test_a_cell_of_a_running_notebook_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = "/tmp/ipykernel_4711/123.py"  # noqa: S108 - the name that IPython gives a cell
+    shell = SimpleNamespace(compile=SimpleNamespace(_filename_map={file: 7}))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    assert str(own_location(file, 3)) == "notebook, cell 7, line 3"
+    assert own_location("<string>", 3) is None
+    assert own_location(torch.__file__, 3) is None
+    assert own_location(json.__file__, 3) is None
 
 
 class Made(nn.Module):
