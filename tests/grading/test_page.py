@@ -169,6 +169,7 @@ def test_csv_has_a_row_for_each_submission_and_no_formulas() -> None:
 def test_results() -> None:
     passed = CheckRecord(title="parameters", verdict="pass", actual="9", required="at most 10")
     open_ = passed.model_copy(update={"title": "test accuracy", "verdict": "not applicable"})
+    early = open_.model_copy(update={"title": "parameters", "actual": "9,648; a step before the last"})
     failed = passed.model_copy(update={"title": "dropout", "verdict": "fail", "actual": "0 layers"})
     records = [
         SubmissionRecord(
@@ -177,7 +178,7 @@ def test_results() -> None:
             steps=(StepRecord(net="model.py:Net", checks=checks, problem=problem),),
         )
         for name, checks, problem in (
-            ("a", (passed,), ""),
+            ("a", (passed, early), ""),
             ("b", (passed, open_), ""),
             ("c", (failed, open_), ""),
             ("d", (passed,), "needs arguments"),

@@ -15,6 +15,9 @@ from convsmith.text import plural
 # The verdicts that a model should have few of, the gravest first.
 _GRAVEST: tuple[Verdict, ...] = ("fail", "not applicable")
 
+# Ends the value of a check that a step before the last does not pass, and need not.
+BEFORE_LAST = "a step before the last"
+
 
 @dataclass(frozen=True, kw_only=True)
 class HandInVerdicts:
@@ -145,6 +148,4 @@ def _as_step(each: Check) -> Check:
     """Return a failed check of a step before the last, which need not meet the goal."""
     if each.verdict != "fail":
         return each
-    return replace(
-        each, verdict="not applicable", actual=f"{each.actual}; a step before the last", remedy=str
-    )
+    return replace(each, verdict="not applicable", actual=f"{each.actual}; {BEFORE_LAST}", remedy=str)

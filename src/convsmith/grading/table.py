@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convsmith.briefs.hand_in import BEFORE_LAST
 from convsmith.grading.duplicates import Sharing
-from convsmith.grading.record import ClaimRecord, SubmissionRecord
+from convsmith.grading.record import CheckRecord, ClaimRecord, SubmissionRecord
 from convsmith.text import csv_row, percent, plural
 
 # The columns of the CSV file.
@@ -112,8 +113,13 @@ def result_of(record: SubmissionRecord) -> str:
     without weights, "fail" if one fails, "not judged" if there was nothing to check.
     """
     if record.passed:
-        return "open" if any(each.verdict == "not applicable" for each in record.checks) else "pass"
+        return "open" if any(map(_is_open, record.checks)) else "pass"
     return "fail" if record.state == "judged" else "not judged"
+
+
+def _is_open(check: CheckRecord) -> bool:
+    """Whether a check could not be made; a step before the last need not pass it."""
+    return check.verdict == "not applicable" and not check.actual.endswith(BEFORE_LAST)
 
 
 def _details(record: SubmissionRecord) -> tuple[str, ...]:
@@ -128,7 +134,7 @@ def _details(record: SubmissionRecord) -> tuple[str, ...]:
             for each in step.checks
             if each.verdict == "fail"
         ]
-    open_ = list(dict.fromkeys(each.title for each in record.checks if each.verdict == "not applicable"))
+    open_ = list(dict.fromkeys(each.title for each in record.checks if _is_open(each)))
     unknown = [f"not checked: {', '.join(open_)}"] if open_ else []
     return (*problems, *checks, *unknown)
 
