@@ -301,6 +301,8 @@ def test_a_net_is_trained_by_the_rules_of_the_brief(
     recipe = cs.load_recipe(str(folder / "recipe.toml"))
     train = recipe.train
     assert (train.epochs, train.batch_size, train.optimizer.name) == (2, 64, "adam")
+    # Places are in the file that is trained, not in its copy.
+    assert "source/" not in output
     # The folder is one of a usual training: it is judged again, and trained longer.
     again = cs.check(folder, trust_code=True)
     assert {each.verdict for each in again} == {"pass"}
@@ -326,6 +328,10 @@ def test_an_instance_is_trained_as_a_copy(repository: Path) -> None:
     assert verdicts(checks) == {"test accuracy": "pass"}
     (folder,) = Path("runs").iterdir()
     assert cs.check(folder, trust_code=True, module=instance)[0].actual == checks[0].actual
+    recipe = cs.load_recipe("digits", "train.epochs=1")
+    brief = cs.Brief(max_parameters=10_000)
+    (parameters, *_) = cs.check(recipe, brief=brief, train=True, module=instance)
+    assert parameters.actual.startswith(f"{sum(each.numel() for each in instance.parameters()):,}")
     assert all(torch.equal(value, before[name]) for name, value in instance.state_dict().items())
 
 

@@ -251,10 +251,14 @@ def test_the_workflow_runs_in_a_clone(repository: Path, tmp_path: Path, place: s
 
 @pytest.mark.slow
 def test_a_workflow_that_trains(repository: Path, tmp_path: Path) -> None:
-    (tmp_path / "task.toml").write_text("epochs = [1, 2]\nmin_accuracy = 0.01\n")
+    (tmp_path / "task.toml").write_text(
+        'epochs = [1, 2]\nmin_accuracy = 0.01\nforbid = ["fully-connected"]\n'
+    )
     setup = cs.init(ci=str(tmp_path / "task.toml"), data="digits", train=True)
     steps = run_workflow(setup.files[1], repository, tmp_path / "runner")
     check = steps[3]
-    assert check.code == 0, check.output
+    assert check.code == 1, check.output
+    (error,) = (each for each in annotations(check.output) if each.name == "error")
+    assert error.properties["file"] == "model.py"
     assert "Epoch 2" in check.output
     assert "test accuracy" in check.summary

@@ -254,7 +254,7 @@ class CheckOptions:
             )
             name = named if isinstance(named, str) else type(named).__name__
         result = train(recipe, module=instance, runs=training.runs, callbacks=training.callbacks)
-        return judged_run(result.folder, name, CodeAccess(trust=True, module=instance))
+        return judged_run(result.folder, name, recipe, CodeAccess(trust=True, module=instance))
 
     def _arguments(self, net: "nn.Module | str | Path") -> "ModelArguments":
         from convsmith.models.arguments import ModelArguments

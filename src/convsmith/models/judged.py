@@ -227,8 +227,14 @@ def training_recipe_of(
     )
 
 
-def judged_run(folder: Path, name: str, access: CodeAccess) -> JudgedNet:
-    """Return a finished run for the brief of its recipe.
+def judged_run(folder: Path, name: str, original: "Recipe", access: CodeAccess) -> JudgedNet:
+    """Return a finished run for the brief of its recipe, with places in the files that were trained.
+
+    Args:
+        folder: The run folder.
+        name: The net as the user wrote it.
+        original: The recipe before the training; the module of the run is a copy in its folder.
+        access: The instance, if it is one.
 
     Raises:
         RunError: The run is damaged.
@@ -242,7 +248,16 @@ def judged_run(folder: Path, name: str, access: CodeAccess) -> JudgedNet:
         f"{recipe.description or recipe.name}: {plural(recipe.train.epochs, 'epoch')}, seed {recipe.seed}",
         f"run folder: {folder}; check it again: convsmith check {folder}{word}",
     )
-    return replace(judged_model(model, name), remarks=remarks)
+    judged = replace(judged_model(model, name), remarks=remarks)
+    if access.module is None and not word:
+        return judged
+    from convsmith.modules.architecture import architecture_of
+    from convsmith.recipes.instance import with_instance
+
+    # A recipe of a net in the notation may have been trained with an instance.
+    trained = original if access.module is None else with_instance(original, access.module)
+    analysis = architecture_of(trained.model, access.module).analyze(model.preprocessing.shape)
+    return replace(judged, subject=replace(judged.subject, analysis=analysis))
 
 
 def _image_shape(data: str | None, brief: Brief | None) -> tuple[Inputs | None, tuple[str, ...]]:

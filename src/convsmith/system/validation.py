@@ -101,9 +101,10 @@ def suggest_field(name: str, model: type[BaseModel], siblings: Sequence[str] = (
         if len(tables) > 1 or not other.startswith("did you mean"):
             return here
         last = other.split("'")[1]
-    # The nearest to the place where it was written, then the outermost.
+    # The nearest to the place where it was written, then the outermost, then the first: settings stand before
+    # requirements.
     named = [path for path in paths if path.rpartition(".")[2] == last]
-    nearest = min(named, key=lambda path: (not path.startswith(place), path.count("."), path))
+    nearest = min(named, key=lambda path: (not path.startswith(place), path.count(".")))
     return f"did you mean {nearest!r}?"
 
 
