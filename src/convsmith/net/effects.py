@@ -32,6 +32,12 @@ def is_dropout(row: Row) -> bool:
     """Return whether an operation is a dropout of any kind, a layer or a function.
 
     Its probability may be 0, see `Row.inactive`.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> rows = analyze_notation("C8:o0.1 / G F10", (3, 8, 8)).rows
+        >>> [row.probability for row in rows if is_dropout(row)]
+        [0.1]
     """
     return _DROPOUT.fullmatch(row.operation) is not None
 
@@ -71,7 +77,14 @@ def _origin(rows: Sequence[Row], index: int) -> int:
 
 
 def joins_two_paths(rows: Sequence[Row], index: int) -> bool:
-    """Return whether a row combines two different values that depend on the image."""
+    """Return whether a row combines two different values that depend on the image.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> rows = analyze_notation("C8 +(C8) / G F10", (3, 8, 8)).rows
+        >>> [row.operation for index, row in enumerate(rows) if joins_two_paths(rows, index)]
+        ['Add']
+    """
     paths = [each for each in origins(rows, index) if each < 0 or _has_values(rows[each])]
     return len(paths) > 1
 

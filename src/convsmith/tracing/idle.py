@@ -34,6 +34,11 @@ def idle_layers(
         called: The identities of the modules that were called.
         used: Those of the parameters that an operation uses.
         definitions: The lines where layers are made, by path.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8))
+        >>> [each.name for each in idle_layers(net, {id(net), id(net[0])}, (), {})]
+        ['1']
     """
     modules = named_modules(module)
     return tuple(

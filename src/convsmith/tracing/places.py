@@ -37,6 +37,10 @@ def own_location(file: str, line: int) -> Location | None:
     """Return the place of a line, unless it is of Python, of an installed package or of no file.
 
     A cell of a running notebook has its execution count as its number.
+
+    Example:
+        >>> print(own_location("nets/model.py", 12), own_location("<string>", 1))
+        nets/model.py:12 None
     """
     if "ipykernel_" in file or file.startswith("<ipython-input"):
         return Location(file="notebook", line=line, cell=_execution_count(file))
