@@ -77,11 +77,20 @@ def training_time(recipe: str) -> str:
     return f"{duration(mean(seconds))}, {cores}"
 
 
+def parameters(recipe: str) -> int:
+    """Return the number of parameters of a recipe: as measured, or by arithmetic."""
+    if runs := trainings(recipe):
+        return int(runs[0]["parameters"])
+    config = cs.load_recipe(recipe)
+    return analyze_recipe(config, CANONICAL[config.data.source].info, None).parameters
+
+
 def recipes() -> str:
-    """Return the README's table: every recipe, ordered by data set and size."""
+    """Return the README's table: every recipe but those of the assignments, by data set and size."""
     order = ["digits", "mnist", "cifar10"]
-    known = {recipe.name: recipe for recipe in cs.list_recipes() if trainings(recipe.name)}
-    size = {name: int(trainings(name)[0]["parameters"]) for name in known}
+    every = {recipe.name: recipe for recipe in cs.list_recipes()}
+    known = {name: recipe for name, recipe in every.items() if not name.startswith("course-")}
+    size = {name: parameters(name) for name in known}
     epochs = {name: recipe.train.epochs for name, recipe in known.items()}
     names = sorted(known, key=lambda name: (order.index(known[name].data.source), size[name], epochs[name]))
     rows = []
@@ -172,7 +181,7 @@ def assignments() -> str:
             recipe, runs = cs.load_recipe(name), trainings(name)
             values = numbers(runs, "test_accuracy")
             brief = ASSIGNMENT_BRIEFS[number]
-            size = f"{analyze_recipe(recipe, CANONICAL[recipe.data.source].info, None).parameters:,}"
+            size = f"{parameters(name):,}"
             share = f"**{mean(values):.2f}**" if values else "not measured"
             limits = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else ""
             time = training_time(name) if runs else ""
