@@ -259,7 +259,20 @@ def test_a_wrong_brief_is_an_annotation_too(
     output = capsys.readouterr()
     (error,) = annotations(output.out)
     assert "max_parameters" in error.message
+    assert error.properties == {"file": "brief.toml", "line": "1", "title": "brief.toml cannot be judged"}
     assert "max_parameters" in output.err
+
+
+def test_a_report_that_cannot_be_written_hides_no_verdict(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    arguments = ["--brief", "brief.toml", "--input", "1x8x8", "--report", "no/such/folder.md"]
+    assert run_command(["check", "model.py:Wide", "model.py:Nit", *arguments]) == 2
+    output = capsys.readouterr()
+    assert len([each for each in annotations(output.out) if each.name == "error"]) == 2
+    assert "Nit" in output.err
+    assert "no/such/folder.md: cannot write" in output.err
 
 
 def test_one_file_of_weights_for_each_net(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:

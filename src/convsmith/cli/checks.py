@@ -109,10 +109,11 @@ def check(
         _print_markdown(judged.judgements)
     else:
         _print_lines(judged.judgements)
-    _write_reports(judged.judgements, brief or "", report, junit)
     _show_on_github(judged.judgements, to_output=not as_json and not as_markdown)
     for error in judged.errors:
         print_error(str(error))
+    # Last: a report that cannot be written hides nothing.
+    _write_reports(judged.judgements, brief or "", report, junit)
     if judged.errors:
         raise typer.Exit(max(error.exit_code for error in judged.errors))
     if not all(each.passed for each in judged.judgements):
@@ -150,13 +151,19 @@ def _judged(
     """Judge nets; an error of the command itself, such as an unknown brief, is reported like one of a net."""
     from convsmith.api.check import CheckOptions, Judged, judge_nets
     from convsmith.briefs.judgement import Judgement
+    from convsmith.net.rows import Location
 
+    place = arguments["brief"] or ""
     try:
-        return judge_nets(names, CheckOptions.of(fields, **arguments), weights)
+        options = CheckOptions.of(fields, **arguments)
+        place = ""
+        return judge_nets(names, options, weights)
     except StoppedError:
         raise
     except ConvsmithError as error:
-        return Judged(judgements=(Judgement(name=names[0], error=error),), notes=())
+        definition = Location(file=place, line=1) if place.endswith(".toml") else None
+        failed = Judgement(name=place or names[0], definition=definition, error=error)
+        return Judged(judgements=(failed,), notes=())
 
 
 def _print_lines(judgements: "Sequence[Judgement]") -> None:
