@@ -80,9 +80,9 @@ def hand_in(
 
     Example:
         >>> import convsmith as cs
-        >>> cs.hand_in(["runs/digits-1", "runs/digits-1"], "S7")
+        >>> cs.hand_in(["runs/step-1", "runs/step-2"], "S7", brief="course-a4-mnist-8k")
         Traceback (most recent call last):
-        convsmith.errors.RunError: runs/digits-1: no such run folder
+        convsmith.errors.RunError: error[E050]: runs/step-1: no such run folder
           fix: `convsmith train` makes one in runs/
     """
     paths, folder = [Path(run) for run in runs], Path(folder)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -203,7 +204,9 @@ def eject(
         raise RecipeError(
             "eject has one layout now; `convsmith hand-in` writes model.py and utils.py",
             where="--layout",
-            fix=f"convsmith hand-in {run} --out {folder}" if layout == "flat" else "leave out --layout",
+            fix=f"convsmith hand-in {quote(str(run))} --out {quote(str(folder))}"
+            if layout == "flat"
+            else "leave out --layout",
         )
     written = cs.eject(
         run,

@@ -78,7 +78,7 @@ def _low(values: Sequence[float]) -> float | None:
     (0.95, None)
     """
     quarter = float(np.quantile(values, 0.25))
-    return np.floor(quarter * 20) / 20 if quarter > 0.8 else None
+    return float(np.floor(quarter * 20) / 20) if quarter > 0.8 else None
 
 
 def _mistakes(step: Step) -> Drawing:
