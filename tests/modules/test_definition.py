@@ -47,4 +47,5 @@ def test_the_class_of_an_instance() -> None:
 def test_places_in_errors() -> None:
     assert place_in("nets/my model.py, line 12: no name") == Location(file="nets/my model.py", line=12)
     assert place_in("error[E022]: S7.ipynb:3: no name") == Location(file="S7.ipynb", line=3)
+    assert place_in("S7.ipynb, cell 1, line 10: left out") == Location(file="S7.ipynb", line=10, cell=1)
     assert place_in("line 12 of the model.py file") is None

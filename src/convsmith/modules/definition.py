@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 2**24
 # As errors name a place in a file.
-_PLACE = re.compile(r"(?P<file>[^\s,:][^,:\n]*\.(?:py|ipynb|toml))(?:, line |:)(?P<line>\d+)")
+_PLACE = re.compile(
+    r"(?P<file>[^\s,:][^,:\n]*\.(?:py|ipynb|toml))(?:, cell (?P<cell>\d+))?(?:, line |:)(?P<line>\d+)"
+)
 
 
 def definition_of(text: str) -> Location | None:
@@ -56,11 +58,13 @@ def place_in(text: str) -> Location | None:
     """Return the place in a file that an error names; None if it names none.
 
     Example:
-        >>> place_in("nets/model.py, line 12: no such name")
-        Location(file='nets/model.py', line=12)
+        >>> print(place_in("nets/model.py, line 12: no such name"), place_in("S7.ipynb, cell 3, line 5"))
+        nets/model.py:12 S7.ipynb, cell 3, line 5
     """
     match = _PLACE.search(text)
-    return Location(file=match["file"], line=int(match["line"])) if match else None
+    if match is None:
+        return None
+    return Location(file=match["file"], line=int(match["line"]), cell=int(match["cell"] or 0))
 
 
 def _short(file: str) -> str:
