@@ -3,29 +3,16 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsmith.briefs.checks import Check
 from convsmith.briefs.judgement import Judgement
 from convsmith.briefs.markdown import markdown_report, shortened
 from convsmith.briefs.verdicts import Verdicts
 from convsmith.errors import ModuleError
-from convsmith.net.rows import Location
 from helpers.nets import examples
+from helpers.verdicts import PASSED, failed
 
 
 def judgement(name: str = "model.py:Net") -> Judgement:
-    at = Location(file="model.py", line=7)
-    checks = [
-        Check(
-            title="parameters",
-            verdict="fail",
-            actual="8,442",
-            required="at most 8,000",
-            layer="conv1",
-            location=at,
-            remedy=lambda: "narrow a|b <c>",
-        ),
-        Check(title="residual", verdict="pass", actual="1 layer", required="at least 1 layer"),
-    ]
+    checks = [failed("narrow a|b <c>"), PASSED]
     return Judgement(name=name, checks=Verdicts(checks), totals="8,442 parameters", remarks=("a note",))
 
 
