@@ -8,7 +8,7 @@ from typing import Any
 from convsmith.grading.outcome import Limits
 from convsmith.grading.protection import Protection, container_line, detect, protection_lines
 
-FIELDS = ("other_user", "no_network", "no_reading", "no_writing", "no_signals", "hard_end")
+FIELDS = ("other_user", "no_network", "no_reading", "no_writing", "no_signals", "hard_end", "all_counted")
 
 
 def test_each_measurement_changes_what_is_said() -> None:

@@ -1,15 +1,21 @@
 """The sandbox: each limit ends a command in a known way, and nothing of it is left."""
 
+import ctypes
+import errno
 import json
 import os
 import socket
+import struct
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from convsmith.grading import linux as linux_calls
 from convsmith.grading.outcome import Limits, Outcome, outcome_of
 from convsmith.grading.protection import Protection, detect
 from convsmith.grading.sandbox import Isolation, Keepers, Sandbox
@@ -209,6 +215,55 @@ def test_no_connection_and_no_other_files(protection: Protection, tmp_path: Path
     # A user namespace has no other user.
     assert lines[4][1] in {"PermissionError", "OSError"}
     assert other.read_text(encoding="utf-8") == "theirs"
+
+
+@linux
+def test_no_memory_that_is_not_counted(protection: Protection) -> None:
+    code = (
+        "import ctypes, os\n"
+        "c = ctypes.CDLL(None, use_errno=True)\n"
+        "def memfd():\n"
+        "    try: return os.memfd_create('x')\n"
+        "    except OSError: return -1\n"
+        "print(memfd(), c.shmget(0, ctypes.c_size_t(4096), 0o1600), c.msgget(0, 0o1600), end=' ')\n"
+        "print(c.unshare(0x10020000))"
+    )
+    # In a namespace of users it could mount a file system in memory.
+    expected = "-1 -1 -1 -1" if "files" in protection.isolation.parts else "-1 -1 -1"
+    if protection.all_counted:
+        assert run(code, protection.isolation).output.startswith(expected)
+
+
+@linux
+def test_each_call_of_a_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filter, run by an interpreter, refuses other machines and other sets of calls too."""
+    programs = []
+
+    def prctl(option: object, mode: object, header: Any) -> None:
+        count, address = struct.unpack("HP", header.raw[:16])
+        programs.append(struct.unpack(count * "HBBI", ctypes.string_at(address, 8 * count)))
+
+    monkeypatch.setattr(linux_calls, "_library", lambda: SimpleNamespace(prctl=prctl))
+    for name, (machine, refused) in linux_calls._REFUSED.items():
+        monkeypatch.setattr("os.uname", lambda name=name: SimpleNamespace(machine=name))
+        linux_calls.refuse_calls()
+        permitted = [n for n in range(600) if _answer_of(programs[-1], machine, n) == 0x7FFF0000]
+        assert permitted == [n for n in range(600) if n not in refused]
+        assert _answer_of(programs[-1], machine, 0x40000001) == 0x50000 | errno.ENOSYS
+        assert _answer_of(programs[-1], 0x40000003, 1) == 0x50000 | errno.ENOSYS
+
+
+def _answer_of(program: tuple[int, ...], machine: int, number: int) -> int:
+    line, value = 0, 0
+    while True:
+        code, yes, no, operand = program[4 * line : 4 * line + 4]
+        if code == 0x20:
+            value = {0: number, 4: machine}[operand]
+        elif code == 0x06:
+            return operand
+        else:
+            line += yes if (value == operand if code == 0x15 else value >= operand) else no
+        line += 1
 
 
 def test_named_folders_can_be_read_and_not_written(protection: Protection, tmp_path: Path) -> None:

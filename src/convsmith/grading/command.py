@@ -75,6 +75,7 @@ def _become(specification: Specification, output: int, failure: int) -> NoReturn
             os.setgid(specification.user)
             os.setuid(specification.user)
         linux.gain_no_privileges()
+        linux.refuse_calls()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.execve(  # noqa: S606 - named by convsmith

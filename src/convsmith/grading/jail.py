@@ -17,6 +17,7 @@ _KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 # What libraries read of /proc where no own one may be mounted.
 _PROC_FILES = ("cpuinfo", "meminfo", "stat", "version", "filesystems")
+_INNER = "/.root"
 # The record has its own room, so that a full disk does not lose it.
 RECORD_FOLDER = "record"
 # The private copy in the folder.
@@ -104,6 +105,11 @@ def enter(root: Path, *, own_processes: bool) -> None:
                 Path(f"{root}/proc/{name}").touch()
                 linux.bind_read_only(f"/proc/{name}", f"{root}/proc/{name}")
     linux.change_root(str(root))
+    # Whose root is not that of its mounts may create no namespace of users, in which it could mount memory.
+    Path(_INNER).mkdir()
+    linux.mount("/", _INNER, None, linux.BIND | linux.RECURSIVE)
+    os.chroot(_INNER)
+    os.chdir("/")
 
 
 def _mount_proc(root: Path) -> bool:

@@ -6,7 +6,9 @@ submission.
 
 import contextlib
 import ctypes
+import errno
 import os
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +33,16 @@ _NO_ACCESS_TIMES, _NO_FOLDER_ACCESS_TIMES = 1024, 2048
 _KEPT = NO_SUID | NO_DEVICES | NO_PROGRAMS | _NO_ACCESS_TIMES | _NO_FOLDER_ACCESS_TIMES
 _DETACH = 2
 _DEATH_SIGNAL, _DUMPABLE, _SUBREAPER, _NO_NEW_PRIVILEGES = 1, 4, 36, 38
+_FILTER_CALLS, _WITH_PROGRAM = 22, 2
+# System calls that a net never needs, by machine, after its number in the audit of the kernel: memory that no
+# process is charged for (memfd_create, memfd_secret, shmget, msgget, io_uring_setup), keys that outlive
+# a process (add_key, request_key, keyctl), and doors into the kernel (bpf, userfaultfd, perf_event_open).
+_REFUSED = {
+    "x86_64": (0xC000003E, (319, 447, 29, 68, 425, 248, 249, 250, 321, 323, 298)),
+    "aarch64": (0xC00000B7, (279, 447, 194, 186, 425, 217, 218, 219, 280, 282, 241)),
+}
+# Numbers from here on belong to another set of calls of the same processor.
+_OTHER_CALLS = 0x40000000
 # pivot_root has no function in the C library.
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
@@ -129,6 +141,30 @@ def adopt_orphans() -> None:
 def gain_no_privileges() -> None:
     """Let no program of this process change its user, as `sudo` does."""
     _control(_NO_NEW_PRIVILEGES, 1)
+
+
+def refuse_calls() -> None:
+    """Let this process and its children find no system calls that hide memory or outlive them.
+
+    Needs `gain_no_privileges`. Nothing happens on machines whose numbers of calls are not listed.
+    """
+    if os.uname().machine not in _REFUSED:
+        return
+    machine, numbers = _REFUSED[os.uname().machine]
+    allow = len(numbers) + 4
+    # Code, where to jump if true and if false, as distances from the next line, and a value.
+    program = [
+        (0x20, 0, 0, 4),
+        (0x15, 0, allow - 1, machine),
+        (0x20, 0, 0, 0),
+        (0x35, allow - 3, 0, _OTHER_CALLS),
+    ]
+    program += [(0x15, allow - line, 0, number) for line, number in enumerate(numbers, 4)]
+    program += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050000 | errno.ENOSYS)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+    header = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
+    with contextlib.suppress(AttributeError, OSError):
+        _library().prctl(ctypes.c_int(_FILTER_CALLS), ctypes.c_ulong(_WITH_PROGRAM), header)
 
 
 def end_first() -> None:

@@ -27,7 +27,7 @@ port, secret, target, parent = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(s
 def succeeds(action):
     try:
         action()
-    except OSError:
+    except (OSError, AttributeError):
         return False
     return True
 import convsmith
@@ -36,6 +36,7 @@ answer = {
     "reads": succeeds(lambda: open(secret).read()),
     "writes": succeeds(lambda: open(target, "w").write("x")),
     "signals": succeeds(lambda: os.kill(parent, 0)),
+    "hides": succeeds(lambda: os.close(os.memfd_create("hidden"))),
     "user": getattr(os, "getuid", int)(),
 }
 open("record/RECORD.json", "w").write(json.dumps(answer))
@@ -57,6 +58,7 @@ class Protection:
         no_writing: Whether a file that all may write could not be written.
         no_signals: Whether no other process could be signalled.
         hard_end: Whether the system itself ends all processes that a submission started.
+        all_counted: Whether all memory and all processes of a submission are counted.
     """
 
     isolation: Isolation = field(default_factory=Isolation)
@@ -66,10 +68,12 @@ class Protection:
     no_writing: bool = False
     no_signals: bool = False
     hard_end: bool = False
+    all_counted: bool = False
 
     @property
     def complete(self) -> bool:
-        return self.no_network and self.no_reading and self.no_writing and self.no_signals and self.hard_end
+        outside = self.no_network and self.no_reading and self.no_writing and self.no_signals
+        return outside and self.hard_end and self.all_counted
 
 
 def detect() -> Protection:
@@ -93,6 +97,8 @@ def detect() -> Protection:
                 no_writing=not answer["writes"],
                 no_signals=not answer["signals"],
                 hard_end=PROCESSES in parts,
+                # Other systems have no list of processes that the keeper reads.
+                all_counted=sys.platform == "linux" and not answer["hides"],
             )
     return Protection()
 
@@ -149,6 +155,7 @@ def protection_lines(protection: Protection, limits: Limits) -> list[str]:
         (protection.no_writing, "writes nowhere else", "can write where its user may write"),
         (protection.no_signals, "reaches no other process", "can signal processes of its user"),
         (protection.hard_end, "leaves no process behind", "could leave a process that hides"),
+        (protection.all_counted, "hides no memory", "can use memory or processes that are not counted"),
     ]
     if not protection.other_user and protection.no_writing:
         # In namespaces of its own, it has your number and none of your files.
