@@ -9,7 +9,7 @@ def list_recipes() -> tuple[Recipe, ...]:
 
     Example:
         >>> import convsmith as cs
-        >>> [recipe.name for recipe in cs.list_recipes() if recipe.data.source == "mnist"]
+        >>> [recipe.name for recipe in cs.list_recipes() if recipe.name.startswith("mnist")]
         ['mnist-10k', 'mnist-42k', 'mnist-5k', 'mnist-classic']
     """
     return tuple(load(name) for name in recipe_names())

@@ -37,7 +37,6 @@ from convsmith.runs.schema import (
     FileEntry,
     Manifest,
     R,
-    RecipeEntry,
     Resumption,
     Resumptions,
     WeightsRecord,
@@ -212,7 +211,7 @@ class RunFolder:
 
     def _differs_in_notes(self, entry: FileEntry) -> bool:
         """Whether an entry is that of the recipe, and the recipe differs in its notes only."""
-        if not isinstance(entry, RecipeEntry):
+        if entry.settings_sha256 is None:
             return False
         with contextlib.suppress(FileError):
             return entry.settings_sha256 == settings_sha256(self.path / RECIPE)
@@ -389,7 +388,7 @@ class RunFolder:
     def _entry(self, path: Path) -> FileEntry:
         sha256, size = reading.sha256(path), path.stat().st_size
         if path == self.path / RECIPE:
-            return RecipeEntry(sha256=sha256, bytes=size, settings_sha256=settings_sha256(path))
+            return FileEntry(sha256=sha256, bytes=size, settings_sha256=settings_sha256(path))
         return FileEntry(sha256=sha256, bytes=size)
 
 

@@ -14,8 +14,10 @@ from pydantic import (
     Field,
     NonNegativeInt,
     RootModel,
+    SerializerFunctionWrapHandler,
     Strict,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import ErrorDetails
@@ -295,16 +297,19 @@ def unrecorded_changes(resumptions: Resumptions | None) -> tuple[str, ...]:
 
 
 class FileEntry(Record):
-    """The SHA-256 and the size of a file in bytes."""
+    """The SHA-256 and the size of a file in bytes.
+
+    Attributes:
+        settings_sha256: Of recipe.toml: the SHA-256 of its fields without the notes, which may be edited.
+    """
 
     sha256: str
     bytes: int
+    settings_sha256: str | None = None
 
-
-class RecipeEntry(FileEntry):
-    """That of recipe.toml, with the SHA-256 of its fields without the notes, which may be edited."""
-
-    settings_sha256: str
+    @model_serializer(mode="wrap")
+    def _short(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 class CodeRecord(Record):
@@ -321,7 +326,7 @@ class CodeRecord(Record):
     is_instance: bool = False
 
 
-class Manifest(RootModel[dict[str, RecipeEntry | FileEntry]]):
+class Manifest(RootModel[dict[str, FileEntry]]):
     """Every other file of a finished run, by its path in the folder."""
 
 

@@ -130,3 +130,56 @@ def test_statements_of_one_line_or_name_stay_in_their_order(text: str) -> None:
         assert {each: names[new] for each, new in of_version.items()} == {
             name: alone[name] for name in of_version
         }
+
+
+NET = """\
+from torch import nn
+
+{lines}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, {width})
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "others", "width"),
+    [
+        ('SIZES = {"w": 2}\nSIZES["w"] = 3', 'SIZES = {"w": 2}\nSIZES["w"] = 5', 'SIZES["w"]'),
+        ("SIZES = []\nSIZES.append(4)\nSIZES.append(4)", "SIZES = []\nSIZES.append(4)", "sum(SIZES)"),
+        ("A = 1\nB = [1]\nB.append(A)", "A = 2\nB = [1]\nB.append(A)", "sum(B)"),
+        ("from math import *", "from math import *\nfrom cmath import *", "int(pi)"),
+        (
+            "try:\n    from torch.nn import GELU\nexcept ImportError:\n    GELU = None",
+            "try:\n    from torch.nn import GELU\nexcept OSError:\n    GELU = None\nW = 3",
+            "4 if GELU else 5",
+        ),
+        ('NAME = "a\u2028b"\n# A comment.\nW = len(NAME)', "W = 5", "W"),
+    ],
+)
+def test_nets_keep_their_sizes(lines: str, others: str, width: str) -> None:
+    """What changes a value without defining a name is a part of it."""
+    texts = [NET.format(lines=each, width=width) for each in (lines, others)]
+    versions = [
+        Version(text, roots=frozenset({"Net"}), new={"Net": f"Model_{number}"})
+        for number, text in enumerate(texts, start=1)
+    ]
+    merged = merge_versions(versions, "Both.")
+    together = scope(merged.text)
+    for text, names in zip(texts, merged.names, strict=True):
+        alone = scope(text)["Net"]()
+        assert together[names["Net"]]().layer.out_features == alone.layer.out_features
+
+
+def test_private_attributes_keep_the_names_of_their_weights() -> None:
+    text = (
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.__layer = self.__made()\n\n"
+        "    def __made(self):\n        return nn.Linear(1, 2)\n"
+    )
+    merged = merge_versions([Version(text, roots=frozenset({"Net"}), new={"Net": "Model_1"})], "One.")
+    weights = scope(merged.text)["Model_1"]().state_dict()
+    assert list(weights) == list(scope(text)["Net"]().state_dict())

@@ -49,10 +49,39 @@ def renamed(text: str, names: Mapping[str, str], modules: Mapping[str, Mapping[s
         module = each.value.id if isinstance(each.value, ast.Name) else ""
         if each.attr in modules.get(module, {}):
             new.append((each, modules[module][each.attr]))
+    new += [pair for node, _ in new if isinstance(node, ast.ClassDef) for pair in _private_names(node)]
     declared = {name for each in ast.walk(tree) if isinstance(each, ast.Global) for name in each.names}
-    if declared & names.keys():
+    imported = {_own_name(each) for each in _aliases(tree.body)}
+    if (declared | imported) & names.keys():
         return _unparsed(text, new, names)
     return _edited(text, new) if new else text
+
+
+def _private_names(node: ast.ClassDef) -> Iterator[tuple[_Identifier, str]]:
+    """Yield the names `__name` of a class as Python stores them, which are keys of weights too."""
+    waiting: list[ast.AST] = [*node.body]
+    while waiting:
+        each = waiting.pop()
+        is_named = isinstance(each, ast.Attribute) or (isinstance(each, _Function) and each in node.body)
+        if is_named and isinstance(each, _Identifier):
+            name = _name(each)
+            if name.startswith("__") and not name.endswith("__"):
+                yield each, f"_{node.name.lstrip('_')}{name}"
+        if not isinstance(each, ast.ClassDef):
+            waiting += ast.iter_child_nodes(each)
+
+
+def _aliases(nodes: Collection[ast.AST]) -> Iterator[ast.alias]:
+    """Yield what statements of a module import, outside of functions and classes."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from node.names
+        elif not isinstance(node, _Definition | ast.Lambda):
+            yield from _aliases([*ast.iter_child_nodes(node)])
+
+
+def _own_name(alias: ast.alias) -> str:
+    return (alias.asname or alias.name).partition(".")[0]
 
 
 def _edited(text: str, new: Sequence[tuple[_Identifier, str]]) -> str:
@@ -72,8 +101,10 @@ def _edited(text: str, new: Sequence[tuple[_Identifier, str]]) -> str:
 
 
 def _unparsed(text: str, new: Sequence[tuple[_Identifier, str]], declared: Mapping[str, str]) -> str:
-    """Return the text by its syntax, without comments."""
+    """Return the text by its syntax, without comments; `declared` are new names of globals and imports."""
     tree = ast.parse(text)
+    for alias in _aliases(tree.body):
+        alias.asname = declared.get(_own_name(alias), alias.asname)
     for each in ast.walk(tree):
         if isinstance(each, ast.Global):
             each.names = [declared.get(name, name) for name in each.names]
@@ -128,7 +159,7 @@ def _bound(nodes: Collection[ast.AST]) -> Iterator[str]:
             case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
                 yield name
             case ast.Import() | ast.ImportFrom():
-                yield from ((each.asname or each.name).partition(".")[0] for each in node.names)
+                yield from map(_own_name, node.names)
             case (
                 ast.ExceptHandler(name=str(name))
                 | ast.MatchAs(name=str(name))

@@ -7,6 +7,7 @@ uses it differs too, and so on.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any
 
 from convsmith.exporters.project.merge import Imports
 from convsmith.exporters.project.scopes import defined_names, module_names, renamed
+from convsmith.modules.source_text import text_lines
 
 # A statement of a version, by the number of the version and its own.
 _Key = tuple[int, int]
@@ -146,9 +148,11 @@ class _Module:
         return cls(tuple(imports), tuple(statements))
 
     def aliases(self) -> Iterator[tuple[str, str]]:
-        """Yield the names of the imports, and what they import."""
+        """Yield the names of the imports, and what they import; of `from x import *` none is known."""
         for node in self.imports:
             for each in node.names:
+                if each.name == "*":
+                    continue
                 if isinstance(node, ast.ImportFrom):
                     yield each.asname or each.name, f"from {'.' * node.level}{node.module or ''} {each.name}"
                 elif each.asname:
@@ -167,7 +171,7 @@ def _one_a_line(text: str) -> str:
 
 def _statements(body: Sequence[ast.stmt], text: str) -> Iterator[_Statement]:
     """Yield the statements after the docstring, without the imports."""
-    lines, end = text.splitlines(), 0
+    lines, end = text_lines(text), 0
     statements: list[_Statement] = []
     for index, node in enumerate(body):
         first = min(each.lineno for each in (node, *getattr(node, "decorator_list", [])))
@@ -239,13 +243,16 @@ def _used_import(
 def _kinds(modules: Sequence[_Module]) -> dict[_Key, int]:
     """Number the statements: equal numbers for those of equal texts whose names mean the same.
 
-    The classes of equal texts are split until the meanings of all names agree.
+    The classes of equal texts are split until the meanings of all names agree. A statement that defines
+    nothing, such as `SIZES.append(8)`, is a part of the meaning of the names that it uses.
     """
-    signatures: dict[_Key, Any] = {
-        (number, place): (each.names, each.text)
-        for number, module in enumerate(modules)
-        for place, each in enumerate(module.statements)
-    }
+    signatures: dict[_Key, Any] = {}
+    for number, module in enumerate(modules):
+        counts = Counter[str]()
+        for place, each in enumerate(module.statements):
+            # The second of two equal ones, which may change something again.
+            counts[each.text] += 1
+            signatures[number, place] = (each.names, each.text, counts[each.text])
     count = 0
     while True:
         kinds = _numbered(signatures)
@@ -256,9 +263,15 @@ def _kinds(modules: Sequence[_Module]) -> dict[_Key, int]:
             meanings: dict[str, Any] = dict(module.aliases())
             for place, each in enumerate(module.statements):
                 meanings |= dict.fromkeys(each.names, kinds[number, place])
+            changes = [
+                (each.uses, kinds[number, place])
+                for place, each in enumerate(module.statements)
+                if not each.names
+            ]
             for place, each in enumerate(module.statements):
                 used = tuple((name, meanings.get(name)) for name in sorted(each.uses))
-                signatures[number, place] = (kinds[number, place], used)
+                changed = tuple(kind for uses, kind in changes if uses.intersection(each.names))
+                signatures[number, place] = (kinds[number, place], used, changed)
 
 
 def _numbered(signatures: Mapping[_Key, Any]) -> dict[_Key, int]:
