@@ -66,6 +66,36 @@ def test_the_change_satisfies_the_brief() -> None:
     assert verdict(course_faults.ZeroDropout(), brief, "dropout").fix == "drop: give it p = 0.05"
 
 
+class UnusedFunction(course_faults.Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nn.functional.dropout(x, 0.1, self.training)
+        return torch.as_tensor(super().forward(x))
+
+
+def test_an_unused_function_is_no_attribute_of_the_net() -> None:
+    check = verdict(UnusedFunction(), {"require": ["dropout"]}, "dropout")
+    assert (check.verdict, check.fix) == ("fail", "Dropout: use what it returns")
+
+
+class Spare(course_faults.Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(100, 100)
+
+        self.table = nn.Parameter(torch.zeros(3_000))
+
+
+def test_weights_that_are_never_used_are_among_the_largest() -> None:
+    check = verdict(Spare(), {"max_parameters": 10_000}, "parameters")
+    assert "the largest layers are spare (10,100, never called), table (3,000, never used), " in check.fix
+    assert "(0)" not in check.fix
+
+
+def test_too_many_layers_of_a_kind() -> None:
+    fix = verdict(Norms(), {"require": [{"kind": "convolution", "count": 1}]}, "convolution").fix
+    assert fix == "1 layer too many: leave it out"
+
+
 class Norms(course_faults.Net):
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +128,10 @@ def test_what_resembles_a_global_average_pool(net: nn.Module, advice: str) -> No
         (
             nn.Sequential(nn.Conv2d(1, 8, 28), nn.Conv2d(8, 10, 1)),
             "fully-connected",
-            "1 is a convolution of 1x1 on a map of 1x1, which computes the same: make it nn.Linear(8, 10)",
+            (
+                "1 is a convolution of 1x1 on a map of 1x1, which computes the same: "
+                "make it nn.Linear(8, 10), after x.flatten(1)"
+            ),
         ),
         (
             nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 8, 1)),

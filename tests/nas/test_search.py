@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import convsmith as cs
+from convsmith.briefs.checks import judge
 from convsmith.briefs.kind_rules import KindRule
 from convsmith.briefs.schema import Brief
 from convsmith.cli import run
@@ -37,6 +38,7 @@ from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.notation import parse
 from convsmith.net.spec import Residual
+from convsmith.recipes.fit import analyze_recipe, subject_of
 from convsmith.recipes.loader import load
 from convsmith.runs.folder import RunFolder
 from convsmith.system.signals import ALARM
@@ -137,6 +139,28 @@ def test_widths_are_fitted_to_the_budget() -> None:
         assert fitted is not None
         assert 0.6 * most < analyze_notation(str(fitted), (1, 8, 8)).parameters <= most
     assert search_space(brief=Brief(max_parameters=50)).fit_widths(parse("C16 / G F10")) is None
+
+
+def test_rules_on_the_training_refuse_no_candidate() -> None:
+    """A trial has epochs of its own; the augmentations of the recipe are those of every candidate."""
+    brief = Brief.model_validate(
+        {"epochs": 99, "batch_size": 7, "optimizer": "adam", "schedule": "one-cycle", "l1": True}
+        | {"min_accuracy": 0.99, "each_of_last": 4, "max_parameters": 20_000}
+    )
+    recipe = load("digits")
+    failed = {
+        each.title
+        for each in judge(brief, subject_of(recipe, analyze_recipe(recipe, DIGITS)))
+        if each.verdict == "fail"
+    }
+    assert failed >= {"epochs", "batch size", "L1 penalty"}
+    space = search_space(brief=brief)
+    assert space.violations(space.starting_point().net) == []
+    assert space.allows(first_candidate(space, 0).candidate)
+    (reason,) = search_space(brief=Brief.model_validate({"augmentations": ["mixup"]})).violations(
+        "C8 / G F10"
+    )
+    assert reason.startswith("augmentation mixup: ")
 
 
 def test_every_candidate_passes_the_brief_by_its_traced_module() -> None:

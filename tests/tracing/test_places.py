@@ -144,16 +144,29 @@ class Made(nn.Module):
             ),
         )
         self.several = nn.Sequential(*(nn.Conv2d(8, 8, 1) for _ in range(2)))
+        self.repeated = repeated(
+            2,
+            8,
+        )
+        self.named = nn.ModuleDict({"last": nn.Conv2d(8, 8, 1)})
 
     def forward(self, images: object) -> object:
-        return self.several(self.rest(self.first(images)))
+        return self.named["last"](self.repeated(self.several(self.rest(self.first(images)))))
+
+
+def repeated(number: int, width: int) -> nn.Sequential:
+    return nn.Sequential(*(nn.Conv2d(width, width, 1) for _ in range(number)))
 
 
 def test_layers_of_an_instance_are_located_in_the_text_of_its_class() -> None:
     start = Made.__init__.__code__.co_firstlineno
     analysis = summary(Made(), (3, 16, 16))
     made = {row.name: row.definition.line - start for row in analysis.rows if row.definition}
-    assert made == {"first": 2, "rest.0": 4, "rest.1.0": 6, "several.0": 9, "several.1": 9}
+    assert made == {"first": 2, "rest.0": 4, "rest.1.0": 6, "several.0": 9, "several.1": 9} | {
+        "repeated.0": 10,
+        "repeated.1": 10,
+        "named.last": 14,
+    }
     (call,) = {row.location.line for row in analysis.rows if row.location}
     assert call == Made.forward.__code__.co_firstlineno + 1
 

@@ -180,18 +180,18 @@ class CheckOptions:
             training=training,
             access=access,
         )
-        options.check_weights(given=weights is not None)
+        options.check_weights(has_weights=weights is not None)
         return options
 
-    def check_weights(self, *, given: bool) -> None:
+    def check_weights(self, *, has_weights: bool) -> None:
         """Raise RecipeError if weights, or a shape, are named that have no effect."""
-        if self.training and (given or self.input_shape):
+        if self.training and (has_weights or self.input_shape):
             raise RecipeError(
                 "a training makes weights of its own, from the images of its data",
                 where="--train",
                 fix="leave --weights and --input out, or --train",
             )
-        if given and self.input_shape:
+        if has_weights and self.input_shape:
             raise RecipeError(
                 "the size of the images is that of the data",
                 where="--input",
@@ -299,7 +299,7 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
     """
     if weights and len(weights) != len(names):
         raise weights_count_error(weights, names)
-    options.check_weights(given=bool(weights))
+    options.check_weights(has_weights=bool(weights))
     nets: dict[int, JudgedNet] = {}
     errors: dict[int, Judgement] = {}
     for number, (name, file) in enumerate(zip_longest(names, map(str, weights))):

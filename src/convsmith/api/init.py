@@ -232,14 +232,14 @@ def _only_net() -> str:
 
 def _candidates() -> list[Path]:
     """Return the files that may define a net, those without tests."""
-    found = []
+    files_of_nets = []
     for path in (*sorted(Path().glob("*.py")), *sorted(Path().glob("*.ipynb"))):
         if path.name.startswith(("test_", "conftest")) or not paths.is_file(path):
             continue
         with contextlib.suppress(FileError):
             if b"Module" in reading.read_bytes(path, _MAX_BYTES):
-                found.append(path)
-    return found[:_MAX_FILES]
+                files_of_nets.append(path)
+    return files_of_nets[:_MAX_FILES]
 
 
 def _notes(folder: Path, root: Path, repository: str, names: Sequence[str]) -> Iterator[str]:

@@ -4,19 +4,8 @@ from collections.abc import Iterator
 
 from convsmith.briefs.bounds import bound_text, ends
 from convsmith.briefs.requirements import Requirements
-from convsmith.briefs.skeleton import PART_NAMES, Part, parse_skeleton
-from convsmith.briefs.structure import LayerKind
+from convsmith.briefs.skeleton import PART_KINDS, PART_NAMES, parse_skeleton
 from convsmith.text import plural
-
-# The kind of layer that a part of a skeleton is.
-_PART_KINDS: dict[Part, LayerKind] = {
-    "C": "convolution",
-    "1x1": "pointwise",
-    "P": "max-pooling",
-    "A": "average-pooling",
-    "G": "global-average-pooling",
-    "F": "fully-connected",
-}
 
 
 def contradiction(brief: Requirements) -> str:
@@ -74,7 +63,7 @@ def _of_norm_and_dropout(brief: Requirements) -> Iterator[tuple[str, str, str]]:
 
 def _of_skeleton(brief: Requirements, text: str) -> Iterator[tuple[str, str, str]]:
     parts = parse_skeleton(text)
-    for part, kind in _PART_KINDS.items():
+    for part, kind in PART_KINDS.items():
         if part in parts and kind in brief.forbid:
             yield f'skeleton = "{text}"', f"forbid {kind}", f"the skeleton has {PART_NAMES[part]}"
         for rule in brief.require:

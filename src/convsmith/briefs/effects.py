@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from convsmith.briefs.bounds import Bound, nearest
-from convsmith.briefs.structure import LAYER_KINDS, LayerKind, is_convolution, is_pointwise
+from convsmith.briefs.structure import AVERAGE_POOL, LAYER_KINDS, LayerKind, is_convolution, is_pointwise
 from convsmith.net.analysis import Analysis
-from convsmith.net.effects import is_dropout, joins_two_paths
+from convsmith.net.effects import DROPOUT, is_dropout, joins_two_paths
 from convsmith.net.rows import UNUSED, IdleLayer, Location, Row
 
 # Values in tensors that are neither parameters nor buffers, up to which they are settings: such as mean and
@@ -24,15 +24,14 @@ _CLASSES: dict[LayerKind, re.Pattern[str]] = {
     "group-norm": re.compile(r"GroupNorm"),
     "layer-norm": re.compile(r"LayerNorm|GroupNorm"),
     "instance-norm": re.compile(r"(Lazy)?InstanceNorm[123]d"),
-    "dropout": re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?"),
+    "dropout": DROPOUT,
     "convolution": re.compile(r"(Lazy)?Conv[123]d"),
     "transposed": re.compile(r"(Lazy)?ConvTranspose[123]d"),
     "max-pooling": re.compile(r"(Adaptive|Fractional)?MaxPool[123]d"),
     "average-pooling": re.compile(r"AvgPool[123]d"),
-    "global-average-pooling": re.compile(r"(Adaptive)?AvgPool[123]d"),
+    "global-average-pooling": AVERAGE_POOL,
     "fully-connected": re.compile(r"(Lazy)?Linear"),
 }
-_AVERAGE_POOL = re.compile(r"AvgPool[123]d|AdaptiveAvgPool[123]d")
 _GLOBAL_MAXIMUM = re.compile(r"AdaptiveMaxPool[123]d|MaxPool[123]d|amax")
 _NORMS: tuple[LayerKind, ...] = ("batch-norm", "group-norm", "layer-norm", "instance-norm")
 
@@ -182,7 +181,8 @@ def _of_row(row: Row, kind: LayerKind, dropout: Bound | None = None) -> Finding:
 def _words(row: Row, kind: LayerKind, dropout: Bound | None) -> tuple[str, str]:
     """Return what is wrong with a row, and the fix."""
     if row.inactive == UNUSED:
-        return "is called, and its result is unused", f"use what it returns: x = self.{row.name}(x)"
+        call = f": x = self.{row.name}(x)" if row.layer == row.name else ""
+        return "is called, and its result is unused", f"use what it returns{call}"
     if is_dropout(row):
         return _dropout_words(row, 0.1 if dropout is None else nearest(0.1, dropout))
     window = "x".join(map(str, row.kernel or ()))
@@ -248,10 +248,10 @@ def _not_global(rows: Sequence[Row]) -> Iterator[Finding]:
     for row in rows:
         size = "x".join(map(str, row.in_shape[1:]))
         whole = set(row.out_shape[1:]) <= {1} and max(row.in_shape[1:], default=1) > 1
-        if _AVERAGE_POOL.fullmatch(row.operation) and set(row.in_shape[1:]) == {1}:
+        if AVERAGE_POOL.fullmatch(row.operation) and set(row.in_shape[1:]) == {1}:
             fix = "use one stride fewer before it, so that its map is larger"
             yield _finding(row, f"has no effect on a map of {size}", fix)
-        elif _AVERAGE_POOL.fullmatch(row.operation) and row.kernel and any(row.out_field.sizes):
+        elif AVERAGE_POOL.fullmatch(row.operation) and row.kernel and any(row.out_field.sizes):
             window = "x".join(map(str, row.kernel))
             what = f"has a window of {window} on a map of {size}"
             yield _finding(row, what, "make it nn.AdaptiveAvgPool2d(1)")
@@ -270,7 +270,9 @@ def _pointwise_on_one(rows: Sequence[Row]) -> Iterator[Finding]:
     for row in rows:
         if is_pointwise(row) and set(row.in_shape[1:]) == {1}:
             what = "is a convolution of 1x1 on a map of 1x1, which computes the same"
-            yield _finding(row, what, f"make it nn.Linear({row.width[0]}, {row.width[1]})")
+            yield _finding(
+                row, what, f"make it nn.Linear({row.width[0]}, {row.width[1]}), after x.flatten(1)"
+            )
 
 
 def _grouped(rows: Sequence[Row]) -> Iterator[Finding]:

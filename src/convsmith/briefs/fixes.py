@@ -24,6 +24,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.net.effects import is_dropout
 from convsmith.net.rows import Row
+from convsmith.text import plural
 
 _INSERT_CONVOLUTION = edits.insertions(edits.same_width("C"))
 
@@ -115,9 +116,11 @@ class Fixes:
 
     def smaller(self, title: str, excess: int, attribute: str) -> str:
         """Return how to reduce a sum over the rows: by how much, the largest rows, and a change."""
-        rows = sorted(self._analysis.rows, key=lambda row: getattr(row, attribute) or 0, reverse=True)[:3]
-        largest = ", ".join(f"{row.layer or row.name} ({getattr(row, attribute):,})" for row in rows)
-        text = f"{excess:,} over; the largest layers are {largest}"
+        layers = [(row.layer or row.name, getattr(row, attribute) or 0, "") for row in self._analysis.rows]
+        layers += _unused(self._analysis) if attribute == "parameters" else []
+        largest = sorted(filter(lambda layer: layer[1], layers), key=lambda layer: -layer[1])[:3]
+        names = ", ".join(f"{name} ({count:,}{remark})" for name, count, remark in largest)
+        text = f"{excess:,} over; the largest layers are {names}"
         change = self._narrower(title)
         return f"{text}; {change}" if change else text
 
@@ -168,6 +171,9 @@ class Fixes:
         changes = edits.any_of(*(table[kind] for kind in rule.kinds if kind in table))
         kind = next(filter(_ADDING.get, rule.kinds), rule.kinds[0])
         words = LAYER_KINDS[kind].adding if too_few else LAYER_KINDS[kind].replacing
+        if not too_few and rule.most:
+            many = excess(self._analysis)
+            words = f"{plural(many, 'layer')} too many: leave {'it' if many == 1 else 'them'} out"
         settings = self._with_settings(title, [*map(settings_of, rule.kinds)] if too_few else [])
         return settings or self._smallest(title, changes, excess, advice=self._advice(kind, words))
 
@@ -274,6 +280,16 @@ class Fixes:
         if kind in _ADDING:
             return "no change of up to eight layers was found"
         return f"the notation has no {kind} layers; in PyTorch, {in_pytorch}"
+
+
+def _unused(analysis: Analysis) -> list[tuple[str, int, str]]:
+    """Return layers that are never called and other weights without a use: name, size, and a remark."""
+    idle = {each.name: each.parameters for each in analysis.idle}
+    others = [(name, size) for name, size in analysis.unused if name.rpartition(".")[0] not in idle]
+    return [
+        *((name, size, ", never called") for name, size in idle.items()),
+        *((name, size, ", never used") for name, size in others),
+    ]
 
 
 def plain_block_ends(analysis: Analysis) -> list[str]:

@@ -71,7 +71,7 @@ def _never_called(analysis: Analysis) -> Iterator[Hint]:
 
 def _dropout_in_evaluation(rows: Sequence[Row]) -> Iterator[Hint]:
     for row in rows:
-        if ALWAYS_ACTIVE in row.notes:
+        if ALWAYS_ACTIVE in row.notes and not row.inactive:
             yield Hint(
                 topic="dropout in evaluation", layer=_name(row), location=_line(row), what=ALWAYS_ACTIVE
             )

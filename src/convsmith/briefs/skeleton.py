@@ -29,12 +29,14 @@ _FORMS: tuple[tuple[re.Pattern[str], Part], ...] = (
     (re.compile(r"G|GAP"), "G"),
     (re.compile(r"F\d*|FC\d*"), "F"),
 )
-_KIND_PARTS: dict[LayerKind, Part] = {
-    "convolution": "C",
-    "max-pooling": "P",
-    "average-pooling": "A",
-    "global-average-pooling": "G",
-    "fully-connected": "F",
+# The kind of layer that a part is.
+PART_KINDS: dict[Part, LayerKind] = {
+    "C": "convolution",
+    "1x1": "pointwise",
+    "P": "max-pooling",
+    "A": "average-pooling",
+    "G": "global-average-pooling",
+    "F": "fully-connected",
 }
 
 
@@ -151,7 +153,7 @@ def _parts(rows: Sequence[Row]) -> dict[int, Part]:
     """Return the parts of the rows that have one and an effect, by row number."""
     numbers = {id(row): index for index, row in enumerate(rows)}
     parts: dict[int, Part] = {}
-    for kind, part in _KIND_PARTS.items():
+    for part, kind in PART_KINDS.items():
         rule = LAYER_KINDS[kind]
         for row in rule.find(rows):
             if is_active(row) and rule.acts(row):

@@ -37,7 +37,7 @@ NORM_LAYERS: dict[NormKind, LayerKind] = {
 }
 
 _CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
-_AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
+AVERAGE_POOL = re.compile(r"(Adaptive)?AvgPool[123]d")
 _BATCH_NORM, _INSTANCE_NORM = re.compile(r"(Sync)?BatchNorm([123]d)?"), re.compile(r"InstanceNorm[123]d")
 _MAX_POOL = re.compile(r"(Adaptive|Fractional)?MaxPool[123]d|fractional max pool[23]d|amax")
 
@@ -192,7 +192,7 @@ def _is_transposed(row: Row) -> bool:
 
 
 def _is_average_pool(row: Row) -> bool:
-    return _AVERAGE_POOL.fullmatch(row.operation) is not None and not _is_global_average_pool(row)
+    return AVERAGE_POOL.fullmatch(row.operation) is not None and not _is_global_average_pool(row)
 
 
 def _is_global_average_pool(row: Row) -> bool:
@@ -204,7 +204,7 @@ def _is_global_average_pool(row: Row) -> bool:
 
 def _averages_to_one(row: Row) -> bool:
     """Whether an average leaves one value for each channel."""
-    averages = row.operation in {"GlobalAvgPool2d", "mean"} or _AVERAGE_POOL.fullmatch(row.operation)
+    averages = row.operation in {"GlobalAvgPool2d", "mean"} or AVERAGE_POOL.fullmatch(row.operation)
     one_each = bool(row.out_shape) and set(row.out_shape[1:]) <= {1}
     return bool(averages) and one_each and max(row.in_shape[1:], default=1) > 1
 

@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,11 +46,13 @@ def definition_of(text: str) -> Location | None:
 
 def definition_of_instance(module: "nn.Module") -> Location | None:
     """Return the line that defines the class of an instance; None if it is in no file."""
+    from convsmith.tracing.places import shown_path
+
     try:
         file, (_, line) = inspect.getfile(type(module)), inspect.getsourcelines(type(module))
     except (TypeError, OSError):
         return None
-    return Location(file=_short(file), line=line)
+    return Location(file=shown_path(file), line=line)
 
 
 def place_in(text: str) -> Location | None:
@@ -65,9 +66,3 @@ def place_in(text: str) -> Location | None:
     if match is None:
         return None
     return Location(file=match["file"], line=int(match["line"]), cell=int(match["cell"] or 0))
-
-
-def _short(file: str) -> str:
-    """Return a path relative to the working directory, if it is in it."""
-    path = Path(file)
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else file

@@ -1,7 +1,7 @@
 """The search space: which candidates are allowed, decided by arithmetic without torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsmith.briefs.checks import judge
@@ -28,7 +28,7 @@ class SearchSpace:
 
     Attributes:
         recipe: The starting point.
-        brief: The brief that every net must pass.
+        brief: The brief whose rules on the net and the augmentations every candidate must pass.
         info: Image shape and number of classes.
         max_macs: Limit of multiply-accumulates per image, which bounds the cost of a trial.
         hyperparameters: The numbers of the recipe that may change.
@@ -67,14 +67,16 @@ class SearchSpace:
         return recipe.model_copy(update={"brief": self.brief})
 
     def violations(self, net: str) -> list[str]:
-        """Return the reasons why a net is not allowed; empty if it is allowed."""
+        """Return why a net, with the augmentations of the recipe, is not allowed; empty if it is allowed."""
         try:
             analysis = analyze_notation(net, self.info.image_shape, self.recipe.notation)
         except ConvsmithError as error:
             return [problem.what for problem in error.problems]
+        # A trial has epochs of its own, and a search changes settings: rules on the training are for the end.
+        subject = replace(subject_of(self.recipe, analysis), training=None)
         reasons = [
             f"{check.title}: found {check.actual}, required {check.required}"
-            for check in judge(self.brief, subject_of(self.recipe, analysis))
+            for check in judge(self.brief, subject)
             if check.verdict == "fail"
         ]
         if analysis.macs > self.max_macs:

@@ -25,7 +25,7 @@ _NOT_NEGATIVE = {
 _KEEPING = {"Identity", "Flatten", "Add", "Concat", "mean", "amax", "GlobalAvgPool2d"}
 # Operations that change nothing the second time.
 _IDEMPOTENT = {"ReLU6"}
-_DROPOUT = re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?")
+DROPOUT = re.compile(r"(Feature)?(Alpha)?Dropout[123]?d?")
 
 
 def is_dropout(row: Row) -> bool:
@@ -39,7 +39,7 @@ def is_dropout(row: Row) -> bool:
         >>> [row.probability for row in rows if is_dropout(row)]
         [0.1]
     """
-    return _DROPOUT.fullmatch(row.operation) is not None
+    return DROPOUT.fullmatch(row.operation) is not None
 
 
 def with_effects(rows: Sequence[Row], unused: Collection[int] = ()) -> tuple[Row, ...]:

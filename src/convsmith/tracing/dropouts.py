@@ -222,7 +222,7 @@ def run_in_training(
     finally:
         for hook in hooks:
             hook.remove()
-    return watch.found
+    return watch.result
 
 
 class _Watch:
@@ -234,12 +234,12 @@ class _Watch:
         self.running: list[nn.Module] = []
         self.counts: Counter[str] = Counter()
         self.last = ""
-        self.found, self.keys = TrainingPass(), Keys()
+        self.result, self.keys = TrainingPass(), Keys()
 
     def note(self, call: DropoutCall) -> None:
         module = self.running[-1] if self.running else None
         path = self.paths.get(id(module), "")
-        self.found.dropouts.append(
+        self.result.dropouts.append(
             TrainingCall(
                 key=self.keys.next(path, self.caller()),
                 operation=call.operation,
@@ -252,7 +252,7 @@ class _Watch:
 
     def enter(self, module: nn.Module, _: Any) -> None:
         self.running.append(module)
-        self.found.called.add(self.paths.get(id(module), ""))
+        self.result.called.add(self.paths.get(id(module), ""))
 
     def leave(self, module: nn.Module, *_: Any) -> None:
         self.running.pop()

@@ -88,7 +88,7 @@ class HiddenTensors:
         held = [each for _, each in (*members.parameters.values(), *members.unregistered.values())]
         return {memory_of(each) for each in (*held, *members.buffers) if each.layout == torch.strided}
 
-    def found(self) -> Iterator[HiddenTensor]:
+    def tensors(self) -> Iterator[HiddenTensor]:
         """Yield the hidden tensors that the outputs were computed with, the largest first."""
         roots = [self._roots[key] for key in self._used]
         names = names_of(self._module, [tensor for tensor, _ in roots])

@@ -5,7 +5,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from torch import nn
 
@@ -34,8 +34,8 @@ class SourceDefinitions:
 
     def place(self, path: str) -> Location | None:
         """Return the place of the expression that makes a layer; None if it cannot be determined."""
-        made = self._expression(path)
-        return self.locate(made.file, made.before + made.node.lineno) if made else None
+        maker = self._expression(path)
+        return self.locate(maker.file, maker.before + maker.node.lineno) if maker else None
 
     def _expression(self, path: str) -> _Expression | None:
         """Return the expression: that of `self.conv = ...`, or one in an `nn.Sequential(...)`."""
@@ -46,22 +46,29 @@ class SourceDefinitions:
         kind = type(parent)
         if kind not in self._assigned:
             self._assigned[kind] = dict(_assignments(kind))
-        found = self._assigned[kind].get(name)
-        if found is None and above and isinstance(parent, nn.Sequential | nn.ModuleList):
+        expression = self._assigned[kind].get(name)
+        if expression is None and above and isinstance(parent, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             whole = self._expression(above)
             return _element(whole, int(name)) if whole and name.isdecimal() else whole
-        return found
+        return expression
 
 
 def _element(whole: _Expression, index: int) -> _Expression:
     """Return an argument of `nn.Sequential(...)` or an element of `nn.ModuleList([...])`, if it is plain."""
-    elements = whole.node.args if isinstance(whole.node, ast.Call) else []
+    elements = whole.node.args if _is_container(whole.node) else []
     if len(elements) == 1 and isinstance(elements[0], ast.List | ast.Tuple):
         elements = elements[0].elts
     plain = elements[: index + 1]
     if len(plain) <= index or any(isinstance(each, ast.Starred) for each in plain):
         return whole
     return whole._replace(node=plain[index])
+
+
+def _is_container(node: ast.expr) -> TypeGuard[ast.Call]:
+    """Whether it calls `nn.Sequential` or `nn.ModuleList` itself, rather than a function that does so."""
+    name = node.func if isinstance(node, ast.Call) else None
+    text = name.attr if isinstance(name, ast.Attribute) else name.id if isinstance(name, ast.Name) else ""
+    return text in {"Sequential", "ModuleList"}
 
 
 def _assignments(kind: type) -> Iterator[tuple[str, _Expression]]:

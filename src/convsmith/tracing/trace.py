@@ -536,7 +536,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 (name, each.numel()) for name, each in members.parameters.values() if not each.requires_grad
             ),
             idle=idle_layers(self.module, self.called, self.counted, definitions),
-            hidden=tuple(self.hidden.found()),
+            hidden=tuple(self.hidden.tensors()),
         )
         if not analysis.final_receptive_field.unknown:
             axes = range(len(input_shape) - 1)

@@ -159,15 +159,8 @@ def module_code(
         return replace(net, packages=_versions({loaded.package.partition(" ")[0]}))
     root = Path(os.path.realpath(root))
     texts = {path.relative_to(root).as_posix(): plain_text(run) for path, run in loaded.files.runs.items()}
-    base, main, files, remarks = _base(sources, folder), _python_name(sources), dict[str, bytes](), []
-    for own, content in sources.files.items():
-        new = main if own == sources.main else own
-        text = texts.get(own)
-        files[new] = content if text is None else _with_head(text, own).encode(errors="surrogateescape")
-        if text is not None:
-            remarks.append(_remark(own, base + new))
-        elif new != own:
-            remarks.append(f"`{base + new}` is the file `{own}` under a name that Python can import.")
+    base, main = _base(sources, folder), _python_name(sources)
+    files, remarks = _runnable(sources, texts, base, main)
     inner = [each.relative_to(root).as_posix() for each in loaded.files.import_folders]
     placed = {base + each: content for each, content in files.items()}
     if folder:
@@ -180,9 +173,32 @@ def module_code(
         module=(base + main).removesuffix(".py").replace("/", "."),
         main=base + main,
         names=frozenset(_top_names(files, inner)),
-        remarks=tuple(remarks),
+        remarks=remarks,
         packages=_versions(_imported_packages(files, inner)),
     )
+
+
+def _runnable(
+    sources: SourceFiles, texts: Mapping[str, str | None], base: str, main: str
+) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the files under names that Python can import, and a remark on each that is not as it was.
+
+    Args:
+        sources: The files as they are.
+        texts: What Python ran of some of them instead, by their names; None for an unchanged one.
+        base: Their folder in the project.
+        main: The name of the main file in it.
+    """
+    files, remarks = dict[str, bytes](), []
+    for own, content in sources.files.items():
+        new = main if own == sources.main else own
+        text = texts.get(own)
+        files[new] = content if text is None else _with_head(text, own).encode(errors="surrogateescape")
+        if text is not None:
+            remarks.append(_remark(own, base + new))
+        elif new != own:
+            remarks.append(f"`{base + new}` is the file `{own}` under a name that Python can import.")
+    return files, tuple(remarks)
 
 
 def _names(loaded: "LoadedModule") -> tuple[str, str]:
