@@ -1,13 +1,15 @@
 """What texts and outputs say, and how it compares with what was measured."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from convsmith.grading.claim_patterns import statements_in
 from convsmith.grading.claims import Measured, claims_of
 from convsmith.grading.curves import curves_in
-from convsmith.grading.lines import Line
+from convsmith.grading.files import files_of
+from convsmith.grading.lines import Line, lines_of
 from convsmith.grading.notes import notes_of
 from convsmith.grading.record import ClaimRecord
 
@@ -190,3 +192,16 @@ def test_notes_of_steps() -> None:
         {"target": "Dropout"},
     ]
     assert notes_of(prose("Test accuracy: 99 %")) == []
+
+
+@pytest.mark.parametrize("text", ["0k parameters", "0.0M params", f"Total params: {'9' * 400}k"])
+def test_numbers_that_no_net_has(text: str) -> None:
+    assert claims_of(prose(text), Measured(parameters={"model.py:Net": 7624}))[0] == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_logs_and_texts_of_windows(encoding: str, tmp_path: Path) -> None:
+    table = "| model | params |\r\n|---|---|\r\n| 3 | 7,624 |\r\n"
+    (tmp_path / "README.md").write_bytes(table.encode(encoding))
+    lines = lines_of(tmp_path, files_of(tmp_path))
+    assert [each.shown for each in statements_in(lines)] == ["7,624"]

@@ -165,6 +165,12 @@ def test_what_is_no_submission(process: FakeProcess, place: Path, tmp_path: Path
     (place / "hal" / "model.py").symlink_to(place / "ada" / "model.py")
     grades = grade(place, out=place / "graded")
     assert grade(place, out=place / "graded", resume=True).judged == 1
+    # A link to itself.
+    (place / "ida").symlink_to("ida")
+    (place / "jon").symlink_to("/")
+    assert [each.problem for each in grade(place, out=place / "graded", resume=True).records[-2:]] == [
+        "the submission is a link"
+    ] * 2
     problems = {record.submission: record.problem for record in grades.records}
     assert problems == {
         "ada": "",
@@ -176,6 +182,47 @@ def test_what_is_no_submission(process: FakeProcess, place: Path, tmp_path: Path
     }
     assert grades.records[5].notes == ("not copied, a link: model.py",)
     assert sorted(process.calls) == ["ada", "bob", "eve"]
+
+
+def test_names_that_look_alike_have_rows_of_their_own(process: FakeProcess, place: Path) -> None:
+    for name in ("a\x01", "a\x02", "starter code 1"):
+        (place / name).mkdir()
+        (place / name / "model.py").write_text(repr(name), encoding="utf-8")
+    grades = grade(place, starters=[place.parent / "class" / "ada"])
+    assert list(states(grades)) == ["a?", "a? (2)", "ada", "bob", "eve", "starter code 1"]
+    assert sorted(process.calls) == [*states(grades), "starter code 1 (2)"]
+    assert grade(place, starters=[place / "ada"], resume=True).judged == 0
+
+
+def test_any_exception_stays_in_its_row(process: FakeProcess, place: Path) -> None:
+    def fail(request: Request, sandbox: Sandbox) -> Outcome:
+        raise RecursionError
+
+    process.acts["bob"] = fail
+    grades = grade(place)
+    assert states(grades) == {"ada": "judged", "bob": "failed", "eve": "judged"}
+    assert grades.records[1].problem == "RecursionError"
+
+
+def test_what_may_have_failed_at_a_limit_is_judged_again(process: FakeProcess, place: Path) -> None:
+    def fail(request: Request, sandbox: Sandbox) -> Outcome:
+        record = SubmissionRecord(submission=request.submission, state="failed", seal=request.seal)
+        write(sandbox, record.model_copy(update={"problem": "MemoryError"}))
+        return OK
+
+    process.acts["bob"] = fail
+    grade(place)
+    process.calls.clear()
+    assert (grade(place, resume=True).judged, process.calls) == (0, [])
+    assert (grade(place, resume=True, memory=8).judged, process.calls) == (1, ["bob"])
+
+
+def test_results_do_not_lie_among_the_submissions(process: FakeProcess, place: Path) -> None:
+    for out in (place, place / "ada" / "graded", place / "ada" / "x" / "y"):
+        with pytest.raises(FileError, match="the results would lie among") as error:
+            grade(place, out=out)
+        assert "--out" in error.value.problems[0].fix
+    assert sorted(path.name for path in place.rglob("*")) == ["ada", "bob", "eve", *["model.py"] * 3]
 
 
 def test_lines_that_reach_the_judging_program_are_noted(process: FakeProcess, place: Path) -> None:
@@ -202,8 +249,12 @@ def test_starter_code_has_no_row(process: FakeProcess, place: Path, tmp_path: Pa
 def test_wrong_arguments(process: FakeProcess, place: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="found time -1, expected more than 0"):
         grade(place, time=-1)
-    with pytest.raises(UsageError, match="found 0 jobs"):
-        grade(place, jobs=0)
+    for name in ("time", "memory", "disk"):
+        with pytest.raises(UsageError, match=f"found {name} inf"):
+            grade(place, **{name: float("inf")})
+    for jobs in (0, 60):
+        with pytest.raises(UsageError, match=f"found {jobs} jobs, expected 1 to 59"):
+            grade(place, jobs=jobs)
     with pytest.raises(RecipeError, match="its images are not known"):
         grade(place, recipe=None)
     with pytest.raises(FileError, match="no such folder"):

@@ -122,3 +122,20 @@ def test_the_digest_changes_with_a_name_or_a_content(source: Path, tmp_path: Pat
     (source / "net.py").write_text("class Net: pass", encoding="utf-8")
     digests.append(copy(source, tmp_path / "3").digest)
     assert len(set(digests)) == 3
+
+
+def test_the_times_of_files_are_kept(source: Path, tmp_path: Path) -> None:
+    os.utime(source / "model.py", ns=(5, 10**18 + 7))
+    copy(source, tmp_path / "copy")
+    assert (tmp_path / "copy" / "model.py").stat().st_mtime_ns == 10**18 + 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_file_with_the_name_of_a_folder_is_left_out(source: Path, tmp_path: Path) -> None:
+    (source / "a_").write_text("file", encoding="utf-8")
+    folder = source / os.fsdecode(b"a\xe9")
+    folder.mkdir()
+    (folder / "long.py").write_text("content that is longer", encoding="utf-8")
+    result = copy(source, tmp_path / "copy")
+    assert result.files == 3
+    assert len(result.notes) == 1

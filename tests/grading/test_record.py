@@ -61,3 +61,10 @@ def test_a_failed_check_fails_the_submission() -> None:
     record = RECORD.model_copy(update={"brief_checks": (check,)})
     assert not record.passed
     assert record.failed == (check,)
+
+
+def test_texts_are_one_line_without_control_characters() -> None:
+    record = SubmissionRecord.model_validate_json(
+        '{"submission": "bob", "state": "failed", "problem": "a\\nada: pass\\u001b[31m", "notes": ["b\\rc"]}'
+    )
+    assert (record.problem, record.notes) == ("a?ada: pass?[31m", ("b?c",))

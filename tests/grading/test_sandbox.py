@@ -337,3 +337,18 @@ def test_a_record_is_data_of_a_stranger() -> None:
     outcome = outcome_of(result, TINY)
     assert outcome.kind == "no record"
     assert json.dumps(outcome.detail)
+
+
+@linux
+def test_folders_in_folders_without_end_are_removed() -> None:
+    code = "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')\nimport time; time.sleep(1)"
+    with Sandbox() as sandbox:
+        outcome = sandbox.run([sys.executable, "-P", "-c", code], replace(TINY, files=10_000))
+        base = sandbox.base
+    assert outcome.kind == "files"
+    assert not base.exists()
+
+
+def test_a_process_that_cannot_be_ended_is_named() -> None:
+    outcome = outcome_of({"exit_code": 0, "record": True, "left": True}, Limits())
+    assert (outcome.kind, outcome.detail) == ("processes", "a process that it started could not be ended")

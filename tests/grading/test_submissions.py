@@ -78,3 +78,10 @@ def test_wrong_csv(tmp_path: Path, text: str, what: str) -> None:
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
         find_submissions(tmp_path / "class")
+
+
+def test_a_path_that_cannot_be_has_a_row(tmp_path: Path) -> None:
+    table = tmp_path / "class.csv"
+    table.write_text(f"name,path\nada,{'x' * 5000}\nbob,\0\n{'7' * 5000},.\n", encoding="utf-8")
+    found = find_submissions(table).submissions
+    assert [each.problem.partition(":")[0] for each in found] == ["", "no such folder", "no such folder"]

@@ -11,7 +11,7 @@ from convsmith.data.index import cache_folder
 from convsmith.errors import FileError, RecipeError, UsageError
 from convsmith.grading.duplicates import Sharing, find_sharings
 from convsmith.grading.grade import (
-    STARTER,
+    MOST_JOBS,
     TRAINING_TIME,
     ClassRecords,
     Settings,
@@ -22,7 +22,7 @@ from convsmith.grading.outcome import Limits
 from convsmith.grading.page import GradedClass, page_html
 from convsmith.grading.protection import container_line, detect, protection_lines
 from convsmith.grading.record import SubmissionRecord
-from convsmith.grading.submissions import Submission, Submissions, find_submissions
+from convsmith.grading.submissions import Submission, Submissions, find_submissions, with_own_names
 from convsmith.grading.table import TableRow, csv_text, rows_of, summary_line
 from convsmith.recipes.brief_training import recipe_of_brief
 from convsmith.recipes.loader import load
@@ -31,6 +31,8 @@ from convsmith.system import files, folders, locks, paths
 
 TABLE, PAGE, RECORDS = "table.csv", "index.html", "records"
 _GIB = 2**30
+# Of seconds, GiB and processes: more means no limit.
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def grade(
         RecipeError: The brief is unknown, or no recipe says which images it is about.
         FileError: Nothing is a submission, or `out` is not writable or has records and `resume` is not set.
         DataError: The images cannot be read, and `train` needs them.
-        UsageError: A limit is not positive.
+        UsageError: A limit is not positive or has no end, or there are too many jobs.
 
     Example:
         >>> import tempfile
@@ -128,8 +130,8 @@ def grade(
     rules = brief if isinstance(brief, Brief) else load_brief(str(brief))
     source = _recipe(recipe, rules)
     jobs = default_jobs(limits) if jobs is None else jobs
-    if jobs < 1:
-        raise UsageError(f"found {jobs} jobs, expected at least 1")
+    if not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f"found {jobs} jobs, expected 1 to {MOST_JOBS}")
     settings = Settings(limits=limits, jobs=jobs, train=train, seed=seed, data=score or train)
     place, folder = Path(place), Path(out)
     submissions = _with_starters(_without(find_submissions(place), folder), starters)
@@ -155,8 +157,8 @@ def grade(
 
 def _limits(time: float, memory: float, disk: float, processes: int) -> Limits:
     values = {"time": time, "memory": memory, "disk": disk, "processes": processes}
-    if wrong := [name for name, value in values.items() if not value > 0]:
-        raise UsageError(f"found {wrong[0]} {values[wrong[0]]:g}, expected more than 0")
+    if wrong := [name for name, value in values.items() if not 0 < value <= _MOST]:
+        raise UsageError(f"found {wrong[0]} {values[wrong[0]]:g}, expected more than 0, at most {_MOST:,}")
     size = int(disk * _GIB)
     return Limits(
         time=time,
@@ -181,8 +183,20 @@ def _recipe(recipe: str | Recipe | None, brief: Brief) -> Recipe:
 
 
 def _without(submissions: Submissions, out: Path) -> Submissions:
-    """Leave out the folder of the results, if it lies beside the submissions."""
-    kept = tuple(each for each in submissions.submissions if each.path.resolve() != out.resolve())
+    """Leave out the folder of the results, if it lies beside the submissions.
+
+    Raises:
+        FileError: The results would lie in a submission or take the place of all, or nothing is left.
+    """
+    target = out.resolve()
+    # A link that leads nowhere, or everywhere, is a row of the table.
+    places = [None if each.problem else each.path.resolve() for each in submissions.submissions]
+    kept = tuple(each for each, path in zip(submissions.submissions, places, strict=True) if path != target)
+    if any(path is not None and (path in target.parents or path.parent == target) for path in places):
+        fix = "name a folder beside the submissions or elsewhere: --out graded"
+        raise FileError("the results would lie among the files of the submissions", where=str(out), fix=fix)
+    if not kept:
+        raise FileError("no submission but the results of a grading", where=str(out.parent))
     return replace(submissions, submissions=kept)
 
 
@@ -191,9 +205,10 @@ def _with_starters(submissions: Submissions, starters: Sequence[str | Path]) -> 
         if not paths.is_folder(each):
             raise FileError("no such folder", where=str(each), fix="name the folder of the starter code")
     named = tuple(
-        Submission(name=f"{STARTER} {number}", path=Path(each)) for number, each in enumerate(starters, 1)
+        Submission(name=f"starter code {number}", path=Path(each), is_starter=True)
+        for number, each in enumerate(starters, 1)
     )
-    return replace(submissions, submissions=(*submissions.submissions, *named))
+    return with_own_names(replace(submissions, submissions=(*submissions.submissions, *named)))
 
 
 def _check_records(folder: Path, *, resume: bool) -> None:
@@ -209,7 +224,7 @@ def _page(place: Path, brief: str | Path | Brief, rules: Brief, graded: ClassRec
     return GradedClass(
         title=place.resolve().name,
         brief="" if isinstance(brief, Brief) else Path(str(brief)).stem,
-        description=getattr(rules, "description", "") or "",
+        description=rules.description or "",
         requirements=_requirements(rules),
         records=graded.records,
         sharings=find_sharings(graded.records, graded.starters),

@@ -49,6 +49,8 @@ _EPOCHS = (
 _BATCH = (re.compile(r"(?i)\bbatch[ _-]?size\s*[*_`]*\s*(?:[:=|]|is|of)?\s*[*_`]*\s*(?P<number>\d{1,5})\b"),)
 
 
+# No net has so many parameters.
+_MOST = 10**15
 _Make = Callable[["re.Match[str]"], "Iterator[Statement]"]
 
 
@@ -160,6 +162,8 @@ def _count(match: "re.Match[str]", line: Line) -> Iterator[Statement]:
     if not unit and ("." in digits or int(digits) < 100):
         return
     value = float(digits) * {"": 1, "k": 1_000, "m": 1_000_000}[unit]
+    if not 0 < value < _MOST:
+        return
     significant = len(digits.replace(".", "").lstrip("0")) if unit else None
     shown = f"{match['number']}{match['unit'] or ''}"
     yield Statement(quantity="parameters", value=value, digits=significant, shown=shown, line=line)

@@ -19,7 +19,7 @@ from convsmith.grading.outcome import Limits, Outcome
 from convsmith.grading.private_copy import PrivateCopy, copy_submission
 from convsmith.grading.protection import Protection
 from convsmith.grading.record import Request, SubmissionRecord, read_record
-from convsmith.grading.sandbox import Keepers, Sandbox
+from convsmith.grading.sandbox import SLOTS, Keepers, Sandbox
 from convsmith.grading.store import RecordStore, key_of
 from convsmith.grading.submissions import Submission, Submissions
 from convsmith.grading.suspects import suspect_lines
@@ -28,8 +28,8 @@ from convsmith.system import folders, progress
 from convsmith.text import one_line
 
 TRAINING_TIME = 3600.0
-# Begins the names of folders with code that was handed out; no file system has such a name.
-STARTER = "/starter code"
+# One slot is that of the measurement of protections.
+MOST_JOBS = SLOTS - 1
 _REQUEST = "REQUEST.json"
 _FIXES = {
     "time": "look at its code, or allow more: --time",
@@ -102,8 +102,8 @@ def default_jobs(limits: Limits) -> int:
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return cores
-    return int(max(1, min(cores, memory // max(1, limits.memory + limits.disk))))
+        return min(cores, MOST_JOBS)
+    return int(max(1, min(cores, MOST_JOBS, memory // max(1, limits.memory + limits.disk))))
 
 
 def grade_class(
@@ -156,10 +156,9 @@ def grade_class(
             scratch=scratch,
         )
         results = _run(todo, shared, on_record)
-    records = [results[each.name][0] for each in todo]
     return ClassRecords(
-        records=tuple(each for each in records if not each.submission.startswith(STARTER)),
-        starters=tuple(each for each in records if each.submission.startswith(STARTER)),
+        records=tuple(results[each.name][0] for each in todo if not each.is_starter),
+        starters=tuple(results[each.name][0] for each in todo if each.is_starter),
         notes=tuple(notes),
         judged=sum(is_new for _, is_new in results.values()),
     )
@@ -231,8 +230,9 @@ def _guarded(submission: Submission, shared: _Class) -> tuple[SubmissionRecord, 
         return _judge(submission, shared, slot)
     except ConvsmithError as error:
         return _failed(submission, "failed", "not started", error.problems[0].what), True
-    except OSError as error:
-        return _failed(submission, "failed", "not started", str(error)), True
+    # A stranger's files may lead to any exception; the records of the others must not be lost.
+    except Exception as error:  # noqa: BLE001
+        return _failed(submission, "failed", "not started", str(error) or type(error).__name__), True
     finally:
         shared.slots.put(slot)
 

@@ -210,6 +210,14 @@ def _look(specification: Specification, result: Result, first: int) -> str:
 
 
 def _disk_use(specification: Specification) -> int:
+    try:
+        return _size_of(specification)
+    except RecursionError:
+        # Folders in folders without end.
+        return specification.disk + 1
+
+
+def _size_of(specification: Specification) -> int:
     used = count = 0
     for folder, folders, names in os.walk(specification.folder):
         for each in (*folders, *names):

@@ -1,5 +1,6 @@
 """The lines of a submission that a reader sees: texts, and the cells of notebooks with their outputs."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -54,7 +55,10 @@ def lines_of(folder: Path, files: SubmissionFiles) -> list[Line]:
 
 
 def _text_lines(path: Path, name: str) -> Iterator[Line]:
-    text = reading.read_bytes(path, _MAX_TEXT).decode("utf-8", errors="replace")
+    content = reading.read_bytes(path, _MAX_TEXT)
+    # PowerShell writes what it redirects as UTF-16.
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     kind: Kind = "output" if name.lower().endswith((".log", ".out")) else "prose"
     for number, line in enumerate(text.splitlines(), start=1):
         # A progress bar overwrites its line.

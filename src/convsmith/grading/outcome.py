@@ -63,6 +63,9 @@ class Outcome:
 def outcome_of(result: Mapping[str, Any], limits: Limits) -> Outcome:
     """Put the result of a keeper into words."""
     kind, detail = _kind(result, limits)
+    if result.get("left"):
+        kind = "processes" if kind == "ok" else kind
+        detail = "; ".join(filter(None, (detail, "a process that it started could not be ended")))
     return Outcome(
         kind=kind,
         detail=detail,

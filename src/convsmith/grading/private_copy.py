@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from convsmith.system import files
@@ -30,6 +31,16 @@ _WEIGHTS = {".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".h5", ".pkl"}
 _MAX_ENTRIES, _MAX_DEPTH = 100_000, 40
 _NAMED = 3
 _BLOCK = 2**20
+# A file that cannot be read; a name that is too long, or that another file has as a folder.
+_OF_SUBMISSION = {
+    errno.EIO,
+    errno.EACCES,
+    errno.ESTALE,
+    errno.ENAMETOOLONG,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 @dataclass
@@ -127,7 +138,8 @@ def _list(source: Path, result: PrivateCopy) -> Iterator[_File]:
     count = 0
     for folder, depth in folders:
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            with os.scandir(folder) as scan:
+                entries = sorted(islice(scan, _MAX_ENTRIES + 1), key=lambda entry: entry.name)
         except OSError as error:
             result.leave_out(_reason(error), _relative(folder, source))
             continue
@@ -205,11 +217,16 @@ def _copy(each: _File, target: Path, room: int, result: PrivateCopy) -> str | No
                     digest.update(block)
                     size += len(block)
         except OSError as error:
-            if error.errno not in {errno.EIO, errno.EACCES, errno.ESTALE, errno.ENAMETOOLONG}:
+            if error.errno not in _OF_SUBMISSION:
                 raise files.write_error(target, error, each.size) from error
             result.leave_out(_reason(error), each.name)
-            target.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
             return None
+        # Of several files of weights, the newest may be the one to score.
+        with contextlib.suppress(OSError, OverflowError):
+            status = os.fstat(handle)
+            os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     if size > room:
         target.unlink()
         result.leave_out("changed meanwhile", each.name)

@@ -7,16 +7,18 @@ its size, and every page escapes its texts.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from convsmith.errors import FileError
 from convsmith.system import reading
 from convsmith.system.validation import problems_of
+from convsmith.text import in_line
 
 # In bytes: the record of a net of thousands of rows has less than one million.
 MAX_RECORD = 2**24
-Text = Annotated[str, StringConstraints(max_length=4000)]
-Name = Annotated[str, StringConstraints(max_length=1000)]
+# One line without characters that control a terminal.
+Text = Annotated[str, StringConstraints(max_length=4000), AfterValidator(in_line)]
+Name = Annotated[str, StringConstraints(max_length=1000), AfterValidator(in_line)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -267,7 +269,7 @@ class SubmissionRecord(_Part):
         seal: That of the request; empty in records that are kept.
     """
 
-    submission: Name
+    submission: Annotated[str, StringConstraints(max_length=1000)]
     state: State
     problem: Text = ""
     fix: Text = ""

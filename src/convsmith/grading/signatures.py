@@ -64,10 +64,6 @@ def weights_of(tensors: Mapping[str, Tensor]) -> str:
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().float().contiguous().numpy().tobytes()
-
-
 def source_of(source: SourceText, name: str, occurrence: int | None = None) -> str:
     r"""Return a hash of a class and of those that it uses, without names, comments, texts and formatting.
 

@@ -79,16 +79,18 @@ class RecordStore:
     def load(self, name: str, key: str, limits: Limits) -> SubmissionRecord | None:
         """Return the record of a submission; None if there is none, or if it was made from something else.
 
-        A submission that a limit stopped is judged again under other limits.
+        A submission that a limit stopped, or that may have failed at one, is judged again under other limits.
         """
         try:
             content = reading.read_bytes(self.path(name), 2 * MAX_RECORD)
             stored = _Stored.model_validate_json(content)
         except (FileError, ValidationError):
             return None
-        is_final = stored.record.outcome == "ok" or stored.limits == asdict(limits)
+        is_final = _is_free_of_limits(stored.record) or stored.limits == asdict(limits)
         return stored.record if stored.key == key and is_final else None
 
-    def any(self) -> bool:
-        """Whether there are records of any submission."""
-        return any(self.folder.glob("*.json"))
+
+def _is_free_of_limits(record: SubmissionRecord) -> bool:
+    """Whether no limit can have mattered: an allocation that fails is a problem of a net or a note on it."""
+    complete = all(not step.problem and (step.score or not step.notes) for step in record.steps)
+    return record.outcome == "ok" and record.state == "judged" and complete

@@ -5,7 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from convsmith.errors import FileError, Problem, suggest
@@ -29,6 +29,7 @@ class Submission:
         name: In the table: the name of its folder, or of its row.
         path: Its folder.
         hints: The net and the weights that the teacher named.
+        is_starter: Whether it is the code that was handed out, which has no row.
         problem: Why it cannot be judged, such as a folder that does not exist; empty if it can.
         fix: What the teacher can do about it.
     """
@@ -36,6 +37,7 @@ class Submission:
     name: str
     path: Path
     hints: Hints = field(default_factory=Hints)
+    is_starter: bool = False
     problem: str = ""
     fix: str = ""
 
@@ -68,11 +70,28 @@ def find_submissions(place: Path) -> Submissions:
         ['team 2', 'team 10']
     """
     if paths.is_folder(place):
-        return _of_folder(place)
+        return with_own_names(_of_folder(place))
     if not paths.exists(place):
         fix = "name a folder with a sub-folder for each submission, or a CSV file with name and path"
         raise FileError("no such folder", where=str(place), fix=fix)
-    return Submissions(submissions=tuple(_of_csv(place)))
+    return with_own_names(Submissions(submissions=tuple(_of_csv(place))))
+
+
+def with_own_names(submissions: Submissions) -> Submissions:
+    """Number the submissions whose names look alike once control characters and long ends are replaced.
+
+    >>> alike = Submission(name="a?", path=Path("a")), Submission(name="a?", path=Path("b"))
+    >>> [each.name for each in with_own_names(Submissions(submissions=alike)).submissions]
+    ['a?', 'a? (2)']
+    """
+    names: dict[str, Submission] = {}
+    for each in submissions.submissions:
+        name, number = each.name, 1
+        while name in names:
+            number += 1
+            name = f"{each.name} ({number})"
+        names[name] = replace(each, name=name)
+    return replace(submissions, submissions=tuple(names.values()))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -145,17 +164,24 @@ def _of_csv(place: Path) -> Iterator[Submission]:
     ]
     if problems:
         raise FileError.of(problems[:5])
-    for _, row in sorted(rows, key=lambda pair: natural(pair[1]["name"])):
+    for _, row in sorted(rows, key=lambda pair: natural(one_line(pair[1]["name"]))):
         path = place.parent / row["path"]
         nets = tuple(each.strip() for each in row["net"].split(_NETS_BETWEEN) if each.strip())
-        found = path.is_dir()
+        problem = _missing(path, row["path"])
         yield Submission(
             name=one_line(row["name"]),
             path=path,
             hints=Hints(nets=nets, weights=row["weights"]),
-            problem="" if found else f"no such folder: {one_line(row['path'])}",
-            fix="" if found else f"correct the path in {place.name}",
+            problem=problem,
+            fix=f"correct the path in {place.name}" if problem else "",
         )
+
+
+def _missing(path: Path, written: str) -> str:
+    try:
+        return "" if paths.is_folder(path) else f"no such folder: {one_line(written)}"
+    except FileError as error:
+        return f"{one_line(written)}: {error.problems[0].what}"
 
 
 def _rows(place: Path) -> list[tuple[str, dict[str, str]]]:

@@ -13,7 +13,7 @@ from convsmith.text import one_line
 
 _SUFFIXES = {".py", ".ipynb"}
 # In bytes; larger sources are not read.
-_MAX_SOURCE, _MAX_FILES, _MAX_NOTES = 2**22, 500, 5
+_MAX_SOURCE, _MAX_FILES, _MAX_NOTES = 2**26, 500, 5
 _REACHING = re.compile(
     rb"sys\._getframe|_current_frames|inspect\.(?:currentframe|stack)|gc\.get_(?:objects|referrers)"
     rb"|sys\.(?:settrace|setprofile)|convsmith\.(?:grading|briefs)|RECORD\.json|os\._exit|os\.getppid|\bctypes\b"
