@@ -2,7 +2,7 @@
 
 import pytest
 
-from convsmith.briefs.loader import load_brief
+from convsmith.briefs.loader import brief_names, load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.errors import RecipeError
 from convsmith.recipes.brief_training import recipe_of_brief, training_recipe
@@ -21,6 +21,23 @@ def test_the_recipe_of_a_brief_and_of_its_copy() -> None:
     assert recipe_of_brief(brief) == "cifar10-50k"
     assert recipe_of_brief(Brief.model_validate(brief.model_dump())) == "cifar10-50k"
     assert recipe_of_brief(brief.model_copy(update={"max_parameters": 3})) is None
+
+
+def test_the_recipe_of_steps_is_the_last_one() -> None:
+    assert recipe_of_brief(load_brief("course-a4-mnist-8k")) == "course-a4-mnist-8k-step3"
+
+
+def test_a_brief_has_the_recipe_of_the_one_that_it_extends() -> None:
+    assert recipe_of_brief(load_brief("course-a4-mnist-10k")) == "course-a4-mnist-8k-step3"
+    task, named = load_brief("course-cifar10"), load_brief("course-a7-cifar10-200k")
+    assert recipe_of_brief(named) == recipe_of_brief(task) is not None
+
+
+@pytest.mark.parametrize("name", [name for name in brief_names() if name.startswith("course-")])
+def test_every_brief_of_the_course_has_a_recipe_of_its_images(name: str) -> None:
+    recipe = recipe_of_brief(load_brief(name))
+    assert recipe is not None
+    assert load(recipe).data.source in name
 
 
 def test_a_base_keeps_what_the_brief_leaves_open() -> None:

@@ -51,6 +51,17 @@ def brief_table(name: str, *, above: tuple[str, ...] = ()) -> dict[str, Any]:
     raise RecipeError(f"unknown brief {name!r}", where="brief", fix=suggest(name, brief_names()))
 
 
+def base_brief(name: str) -> str | None:
+    """Return the built-in brief that another one extends; None if it extends none.
+
+    Example:
+        >>> base_brief("course-a4-mnist-10k"), base_brief("course-a4-mnist-8k")
+        ('course-a4-mnist-8k', None)
+    """
+    base = tomllib.loads(_FOLDER.joinpath(f"{name}.toml").read_text("utf-8")).get("extends")
+    return None if base is None else str(base)
+
+
 def _extended(table: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:
     """Merge the fields of a brief over those of the brief that it extends."""
     base = table.pop("extends", None)

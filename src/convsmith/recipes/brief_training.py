@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsmith.briefs.bounds import ends, within
-from convsmith.briefs.loader import brief_names, load_brief
+from convsmith.briefs.loader import base_brief, brief_names, load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import (
@@ -31,14 +31,17 @@ def recipe_of_brief(brief: Brief) -> str | None:
     """Return the name of the library's recipe for a brief, the shortest training; None if there is none.
 
     A copy of a brief in a file is recognised by its content. Of a brief with steps it is the last step, to
-    which the others lead.
+    which the others lead. A brief without a recipe has that of the brief that it extends.
 
     Example:
         >>> recipe_of_brief(load_brief("course-cifar10-relaxed")), recipe_of_brief(Brief())
         ('cifar10-sprint', None)
     """
-    names = {name for name in brief_names() if load_brief(name) == brief}
-    recipes = [name for name in recipe_names() if brief_name_of(name) in names]
+    names: set[str | None] = {name for name in brief_names() if load_brief(name) == brief}
+    recipes: list[str] = []
+    while names and not recipes:
+        recipes = [name for name in recipe_names() if brief_name_of(name) in names]
+        names = {base_brief(name) for name in names if name} - {None}
     if brief.steps is not None:
         recipes.reverse()
     return min(recipes, key=lambda name: load(name).train.epochs, default=None)
