@@ -323,6 +323,7 @@ def test_a_net_is_trained_by_the_rules_of_the_brief(
         assert cs.resume(folder, epochs=3, trust_code=True).folder == folder
 
 
+@pytest.mark.slow
 def test_an_instance_is_trained_as_a_copy(repository: Path) -> None:
 
     class Local(nn.Sequential):

@@ -93,6 +93,28 @@ def test_the_penalty_is_exact_in_bf16(digits: ImageDataset) -> None:
         assert torch.equal(gradients(net)[weight], without[weight] + 0.01 * sign)
 
 
+class Summed(nn.Module):
+    """Autograd returns one tensor as the gradients of both weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 10), nn.Linear(64, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(images.flatten(1), self.first.weight + self.second.weight)
+
+
+def test_weights_with_one_gradient_have_their_own_penalties(digits: ImageDataset) -> None:
+    net = Summed()
+    plain = copy.deepcopy(net)
+    for each, l1 in ((net, 0.01), (plain, 0.0)):
+        computed(each, digits, l1)
+    without = gradients(plain)
+    for layer in ("first", "second"):
+        weight = net.get_parameter(f"{layer}.weight")
+        assert torch.equal(gradients(net)[f"{layer}.weight"], without[f"{layer}.weight"] + 0.01 * weight.sign())
+
+
 class Odd(nn.Module):
     """Tied layers, a frozen one, one with a computed weight, and a bare parameter."""
 

@@ -61,7 +61,8 @@ class L1Penalty:
         """Add the subgradient of the penalty to the gradients of the weights."""
         for each in self.parameters:
             if each.grad is not None:
-                each.grad.add_(each.sign(), alpha=self.weight)
+                # Into a new tensor: autograd may return one gradient for two weights.
+                each.grad = torch.add(each.grad, each.sign(), alpha=self.weight)
 
 
 def penalized_weights(net: nn.Module) -> list[nn.Parameter]:
