@@ -112,7 +112,9 @@ def test_weights_with_one_gradient_have_their_own_penalties(digits: ImageDataset
     without = gradients(plain)
     for layer in ("first", "second"):
         weight = net.get_parameter(f"{layer}.weight")
-        assert torch.equal(gradients(net)[f"{layer}.weight"], without[f"{layer}.weight"] + 0.01 * weight.sign())
+        assert torch.equal(
+            gradients(net)[f"{layer}.weight"], without[f"{layer}.weight"] + 0.01 * weight.sign()
+        )
 
 
 class Odd(nn.Module):
