@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from convsmith.errors import RecipeError, suggest
+from convsmith.system.explicit_padding import ExplicitPadding
 
 # Multiply-accumulates of a forward pass of one batch; smaller steps run on one thread and in fp32.
 SMALL_STEP_MACS = 100_000_000
@@ -64,9 +65,12 @@ def cpu_has_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Return the autocast context for a dtype; it is disabled for fp32."""
-    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+@contextmanager
+def autocast(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Compute in a dtype for the block; in fp32, nothing changes."""
+    padding = ExplicitPadding() if device.type == "cpu" and dtype == torch.bfloat16 else nullcontext()
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), padding:
+        yield
 
 
 def threads_for(macs_per_step: int) -> AbstractContextManager[None]:

@@ -22,6 +22,7 @@ from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.module import build
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.loader import load
+from convsmith.system.device import autocast
 from convsmith.training.kernels.backward import backward_workarounds
 from helpers.markers import needs_bf16
 from helpers.paths import HELPERS
@@ -33,7 +34,7 @@ ROUNDING = 0.01
 
 def gradients(layer: nn.Conv2d, images: Tensor, gradient: Tensor) -> list[Tensor]:
     images = images.detach().requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16), backward_workarounds(CPU, torch.bfloat16):
+    with autocast(CPU, torch.bfloat16), backward_workarounds(CPU, torch.bfloat16):
         made = layer(images)
     return list(torch.autograd.grad(made, [images, *layer.parameters()], gradient.to(made.dtype)))
 
