@@ -4,8 +4,11 @@ import pytest
 
 from convsmith.briefs.loader import brief_names, load_brief
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.training_rules import training_checks
 from convsmith.errors import RecipeError
+from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.brief_training import recipe_of_brief, training_recipe
+from convsmith.recipes.fit import subject_of
 from convsmith.recipes.loader import load, recipe_names
 from convsmith.recipes.schema import Recipe
 
@@ -86,6 +89,20 @@ def test_a_brief_of_the_first_epochs_is_trained_for_them() -> None:
     brief = Brief.model_validate({"train_accuracy": {"epoch": 2, "min": 0.95}})
     assert recipe_for(brief, data="mnist").train.epochs == 2
     assert recipe_for(brief.model_copy(update={"min_accuracy": 0.99}), data="mnist").train.epochs == 15
+
+
+@pytest.mark.parametrize("base", [None, "mnist-5k", "course-a5-mnist-norms-batch"])
+def test_the_settings_pass_the_checks_of_the_training(base: str | None) -> None:
+    fields = {"epochs": 3, "batch_size": [7, 64], "l1": True}
+    if base is None:
+        fields |= {"l1": [0.001, 0.002], "optimizer": {"name": "sgd", "lr": [0.2, 0.3], "nesterov": True}}
+        fields |= {"schedule": {"name": "one-cycle", "warmup": 0.45}}
+    brief = Brief.model_validate(fields)
+    recipe = recipe_for(brief, base=base, data="digits")
+    subject = subject_of(recipe, analyze_notation(MODEL["net"], (1, 8, 8)))
+    checks = list(training_checks(brief, subject))
+    assert len(checks) == len(fields)
+    assert {each.verdict for each in checks} == {"pass"}
 
 
 def test_an_optimizer_and_a_schedule_of_the_brief() -> None:

@@ -93,6 +93,11 @@ class TableRule(BaseModel):
             if not within(getattr(present, key), limit)
         }
 
+    @property
+    def default_settings(self) -> dict[str, Any]:
+        """The name, and the settings whose defaults are beyond their limits, with the nearest values."""
+        return {"name": self.name, **self.nearest_settings(self.table.model_validate({"name": self.name}))}
+
     def _is_valid(self, key: str, limit: Any) -> bool:
         """Whether the setting can have the value, or both ends of `[low, high]`."""
         default = self.table.model_fields[key].default

@@ -62,14 +62,23 @@ def _l1_check(rule: bool | Bound, training: TrainConfig | None) -> Check:
     required = "a penalty" if isinstance(rule, bool) else f"a weight of {bound_text(rule)}"
     if training is None or not training.epochs:
         return not_applicable("L1 penalty", required, _UNKNOWN)
-    weight = _USUAL_L1 if isinstance(rule, bool) else nearest(training.l1, rule)
     return check(
         "L1 penalty",
         passed=training.l1 > 0 if isinstance(rule, bool) else within(training.l1, rule),
         actual=f"a weight of {number(training.l1)}" if training.l1 else "none",
         required=required,
-        fix=lambda: _override_text(training, {"l1": weight}),
+        fix=lambda: _override_text(training, {"l1": l1_within(rule, training.l1)}),
     )
+
+
+def l1_within(rule: bool | Bound, weight: float) -> float:
+    """Return the weight of an L1 penalty that a brief allows, the nearest to another one.
+
+    Example:
+        >>> l1_within(True, 0.0), l1_within((0.001, 0.1), 0.0), l1_within(True, 0.5)
+        (1e-05, 0.001, 0.5)
+    """
+    return float((weight or _USUAL_L1) if isinstance(rule, bool) else nearest(weight, rule))
 
 
 def _batch_size_fix(brief: Requirements, training: TrainConfig | None) -> str:
@@ -104,8 +113,7 @@ def _table_fix(title: str, rule: TableRule, present: BaseModel, training: TrainC
     """Return the overrides that lead to a table within the limits; another table keeps a learning rate."""
     if getattr(present, "name", "") == rule.name:
         return _override_text(training, {title: {**present.model_dump(), **rule.nearest_settings(present)}})
-    new = rule.table.model_validate({"name": rule.name})
-    return _override_text(training, {title: {"name": rule.name, **rule.nearest_settings(new)}})
+    return _override_text(training, {title: rule.default_settings})
 
 
 def _override_text(training: TrainConfig | None, changes: Mapping[str, Any]) -> str:

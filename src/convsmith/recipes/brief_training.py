@@ -6,6 +6,7 @@ from typing import Any
 from convsmith.briefs.bounds import ends, within
 from convsmith.briefs.loader import base_brief, brief_names, load_brief
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.training_rules import l1_within
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import (
     brief_name_of,
@@ -59,7 +60,8 @@ def training_recipe(
     """Return a recipe that trains a net by the rules of a brief; its description names its settings.
 
     Args:
-        brief: Epochs and batch size that are outside its bounds become its upper bounds.
+        brief: Epochs and batch size that are outside its bounds become its upper bounds; an L1 penalty of
+            the brief is added.
         model: The `[model]` table.
         name: Of the run.
         base: A recipe, or its name, whose other settings are used; by default that of the library for the
@@ -96,9 +98,9 @@ def training_recipe(
 
 
 def _plain(brief: Brief) -> dict[str, Any]:
-    """Return settings that train most nets, with the optimizer and the schedule that a brief names."""
+    """Return settings that train most nets, with optimizer and schedule within the limits of a brief."""
     rules = {"optimizer": brief.optimizer, "schedule": brief.schedule}
-    named = {field: {"name": rule.name} for field, rule in rules.items() if rule is not None}
+    named = {field: rule.default_settings for field, rule in rules.items() if rule is not None}
     # A brief of the first epochs alone is a task to learn fast: a longer schedule would warm up in them.
     first = brief.train_accuracy
     short = {"epochs": first.epoch} if first is not None and brief.min_accuracy is None else {}
@@ -111,6 +113,8 @@ def _train(train: Mapping[str, Any], brief: Brief) -> dict[str, Any]:
         bound = getattr(brief, name)
         if bound is not None and not within(train[name], ends(bound)):
             train[name] = ends(bound)[1]
+    if brief.l1 is not None:
+        train["l1"] = l1_within(brief.l1, train.get("l1", 0.0))
     if train["batch_size"] % train.get("microbatch_size", 1):
         del train["microbatch_size"]
     return train
