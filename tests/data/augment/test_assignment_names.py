@@ -137,6 +137,28 @@ def test_a_share_of_the_image_becomes_pixels() -> None:
     assert problem.fix == "write hole_height_range = [low, high] in pixels: 0.25 is a share of the image"
 
 
+def test_values_that_are_no_numbers_of_holes_have_a_message() -> None:
+    _, (problem,) = current_names([{"name": "CoarseDropout", "min_holes": 0, "max_holes": 2}], where="t")
+    assert problem.fix == "write num_holes_range = [low, high], whole numbers from 1 on"
+
+
+@pytest.mark.parametrize(
+    ("mode", "border"),
+    [
+        ("cv2.BORDER_CONSTANT", "black"),
+        ("BORDER_REPLICATE", "replicate"),
+        ("BORDER_REFLECT_101", "reflect"),
+        (0, "black"),
+        # Neither has a meaning: the default of albumentations.
+        ([0], "reflect"),
+        ({"a": 1}, "reflect"),
+    ],
+)
+def test_border_modes_by_the_names_of_opencv(mode: object, border: str) -> None:
+    ((table,), _) = current_names([{"name": "Rotate", "limit": 5, "border_mode": mode}], where="t")
+    assert table["border"] == border
+
+
 def test_all_problems_of_a_recipe_at_once() -> None:
     table = {
         "name": "a",

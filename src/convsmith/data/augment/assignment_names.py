@@ -36,14 +36,16 @@ _WITHOUT_MEANING = {
     "expand": _SELDOM,
     "center": _SELDOM,
 }
-# OpenCV's border modes, by number and name.
+# Border modes: OpenCV's by number and name, `cv2.BORDER_CONSTANT`, and torchvision's.
 _BORDERS = {
     0: "black",
     1: "replicate",
     4: "reflect",
     "constant": "black",
     "edge": "replicate",
+    "replicate": "replicate",
     "reflect": "reflect",
+    "reflect_101": "reflect",
 }
 
 
@@ -177,9 +179,12 @@ def _coarse_dropout(it: _Rewriting) -> None:
         least = it.table.get(low)
         least = most if least is None else least
         if _whole(most) is None or _whole(least) is None:
-            share = f"write {new} = [low, high] in pixels: {_toml(most)} is a share of the image"
+            share = next((each for each in (most, least) if isinstance(each, float)), None)
+            why = ", whole numbers from 1 on"
+            if share is not None:
+                why = f" in pixels: {_toml(share)} is a share of the image"
             for name in (low, high):
-                it.drop(name, share)
+                it.drop(name, f"write {new} = [low, high]{why}")
             continue
         it.replace([low, high], {new: _range(least, most, it)})
     _fill(it, ("fill_value",))
@@ -280,7 +285,7 @@ def _fill(it: _Rewriting, names: Sequence[str], new: str = "fill") -> None:
 
 def _border(it: _Rewriting, default: str = "reflect") -> None:
     """The border mode of albumentations, and the colour that it has if it is constant."""
-    mode = _BORDERS.get(it.table.get("border_mode", it.table.get("padding_mode")), default)
+    mode = _mode(it.table.get("border_mode", it.table.get("padding_mode"))) or default
     if mode == "black":
         _fill(it, ("value", "fill"), "border")
     for name in ("border_mode", "padding_mode"):
@@ -289,6 +294,11 @@ def _border(it: _Rewriting, default: str = "reflect") -> None:
             it.replace([name], {"border": chosen})
     for name in ("value", "fill"):
         it.drop(name, "remove it: the border shows the image")
+
+
+def _mode(value: Any) -> str | None:
+    name = value.lower().removeprefix("cv2.").removeprefix("border_") if isinstance(value, str) else value
+    return _BORDERS.get(name) if isinstance(name, int | str) else None
 
 
 def _padding(table: Any, tables: Sequence[Any]) -> str:
