@@ -1,10 +1,14 @@
 """Verdicts and hints as text and values."""
 
+from dataclasses import replace
+
+from convsmith.briefs.check import Check
 from convsmith.briefs.checks import judge
 from convsmith.briefs.hints import hints
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.briefs.verdicts import hint_lines, verdict_lines, verdict_record, verdict_table
+from convsmith.net.rows import Location
 from helpers.nets import analysis_of
 
 
@@ -25,3 +29,13 @@ def test_verdicts_as_lines_table_and_record() -> None:
     assert values["hints"][0]["topic"] == "vector lanes"
     (line,) = hint_lines(hints(analysis))
     assert line.startswith("hint: vector lanes: C12 (block1.conv1): 12 channels take as long as 16: ")
+
+
+def test_places_in_json() -> None:
+    at = Location(file="S7.ipynb", line=3, cell=5)
+    checks = [
+        Check(title="dropout", verdict="fail", actual="0", required="1", layer="drop", location=place)
+        for place in (at, replace(at, cell=0), None)
+    ]
+    places = [(each["file"], each["cell"], each["line"]) for each in verdict_record(checks, ())["checks"]]
+    assert places == [("S7.ipynb", 5, 3), ("S7.ipynb", None, 3), (None, None, None)]

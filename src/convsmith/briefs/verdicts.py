@@ -109,6 +109,7 @@ def verdict_record(checks: Sequence[Check], hints: Sequence[Hint]) -> dict[str, 
                 "required": each.required,
                 "layer": each.layer or None,
                 "file": each.location.file if each.location else None,
+                "cell": (each.location.cell or None) if each.location else None,
                 "line": each.location.line if each.location else None,
                 "fix": each.fix or None,
             }

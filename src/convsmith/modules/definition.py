@@ -45,14 +45,14 @@ def definition_of(text: str) -> Location | None:
 
 
 def definition_of_instance(module: "nn.Module") -> Location | None:
-    """Return the line that defines the class of an instance; None if it is in no file."""
-    from convsmith.tracing.places import shown_path
+    """Return the line that defines the class of an instance; None if it is in no file of the user's."""
+    from convsmith.tracing.places import own_location
 
     try:
         file, (_, line) = inspect.getfile(type(module)), inspect.getsourcelines(type(module))
     except (TypeError, OSError):
         return None
-    return Location(file=shown_path(file), line=line)
+    return own_location(file, line)
 
 
 def place_in(text: str) -> Location | None:
