@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from convsmith.data.dataset import Split
@@ -162,6 +160,8 @@ def _is_better(own: Tensor, other: Tensor) -> bool:
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     if not gained:
         return False
+    from scipy.stats import binomtest  # slow to import
+
     return float(binomtest(gained, gained + lost, alternative="greater").pvalue) < _SIGNIFICANT
 
 
@@ -184,6 +184,8 @@ def order_note(logits: Tensor, labels: NDArray[np.int64], names: Sequence[str]) 
         return ""
     confusion = np.zeros((count, count), dtype=np.int64)
     np.add.at(confusion, (labels, logits.argmax(1).numpy()), 1)
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     rows, columns = linear_sum_assignment(confusion, maximize=True)
     now, best = int(np.trace(confusion)), int(confusion[rows, columns].sum())
     moved = [(int(column), int(row)) for row, column in zip(rows, columns, strict=True) if row != column]

@@ -5,7 +5,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import Predictions
@@ -153,6 +152,8 @@ def fit_temperature(predictions: Predictions) -> float | None:
         return float(predictions.losses_at(np.exp(log_temperature)).mean())
 
     low, high = float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE))
+    from scipy.optimize import minimize_scalar  # slow to import
+
     best = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x)
     if best - low < 1e-2:
         return None

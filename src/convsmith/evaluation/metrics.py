@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
 from convsmith.evaluation.confidence import Confidence
@@ -144,6 +143,8 @@ def wilson_interval(correct: int, total: int) -> Interval:
         >>> wilson_interval(595, 599).text()
         '98.30 to 99.74 %'
     """
+    from scipy.stats import binomtest  # slow to import
+
     interval = binomtest(correct, total).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return Interval(low=float(interval.low), high=float(interval.high))
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from convsmith.grading import jail, linux, process_tree
-from convsmith.grading.parts import FILES, OTHER_USER, PROCESSES
-from convsmith.grading.specification import Specification
+from convsmith.grading.specification import FILES, OTHER_USER, PROCESSES, SUBMISSION_FOLDER, Specification
 
 # Address space beyond the memory limit: libraries reserve it without using it.
 _RESERVED = 2**34
@@ -65,7 +64,7 @@ def _become(specification: Specification, output: int, failure: int) -> NoReturn
         os.closerange(3, failure)
         os.closerange(failure + 1, 1024)
         # Its code may read its own files by relative paths.
-        submission = Path(specification.folder, jail.SUBMISSION_FOLDER)
+        submission = Path(specification.folder, SUBMISSION_FOLDER)
         os.chdir(submission if submission.is_dir() else specification.folder)
         os.umask(0o077)
         _set_limits(specification)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from convsmith.grading import linux
+from convsmith.grading.specification import RECORD_FOLDER
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix/store", "/gnu/store")
 _KERNEL = ("/sys/devices/system/cpu", "/sys/devices/system/node")
@@ -18,10 +19,6 @@ _DEVICES = ("null", "zero", "full", "random", "urandom")
 # What libraries read of /proc where no own one may be mounted.
 _PROC_FILES = ("cpuinfo", "meminfo", "stat", "version", "filesystems")
 _INNER = "/.root"
-# The record has its own room, so that a full disk does not lose it.
-RECORD_FOLDER = "record"
-# The private copy in the folder.
-SUBMISSION_FOLDER = "submission"
 
 
 def build(root: Path, folder: Path, readable: Iterable[str], *, size: int, files: int, record: int) -> None:

@@ -20,8 +20,16 @@ from typing import NoReturn
 
 from convsmith.grading import jail, linux, process_tree
 from convsmith.grading.command import first_process
-from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
-from convsmith.grading.specification import Result, Specification
+from convsmith.grading.specification import (
+    FILES,
+    NAMESPACE_USER,
+    NETWORK,
+    OTHER_USER,
+    PROCESSES,
+    RECORD_FOLDER,
+    Result,
+    Specification,
+)
 
 # Seconds between two looks at the processes; bytes of the output that are kept at its begin and end.
 _INTERVAL, _KEPT = 0.1, 2**15
@@ -247,7 +255,7 @@ def _drain(output: int, printed: _Output) -> None:
 
 def _save_record(specification: Specification, result: Result) -> None:
     """Copy the record out of the jail, if it is a regular file of a permitted size."""
-    path = Path(_inside(specification)) / jail.RECORD_FOLDER / specification.record
+    path = Path(_inside(specification)) / RECORD_FOLDER / specification.record
     try:
         # A link could lead anywhere, and a pipe would block.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

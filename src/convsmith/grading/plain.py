@@ -7,16 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from convsmith.grading.specification import RECORD_FOLDER, SUBMISSION_FOLDER
+
 _KEPT = 2**15
 
 
 def run(specification: dict[str, Any]) -> dict[str, Any]:
-    """Run a command and return the result of a keeper; see `keeper.Specification` and `keeper.Result`.
+    """Run a command and return the result of a keeper; see `specification`.
 
     Memory, processes and files have no limit here, and the command is the user.
     """
     start = time.monotonic()
-    submission = Path(specification["folder"], "submission")
+    submission = Path(specification["folder"], SUBMISSION_FOLDER)
     process = subprocess.Popen(  # noqa: S603 - named by convsmith
         specification["command"],
         cwd=submission if submission.is_dir() else specification["folder"],
@@ -74,7 +76,7 @@ def end_tree(process: "subprocess.Popen[bytes]") -> None:
 
 def _save(specification: dict[str, Any]) -> tuple[bool, str]:
     """Copy the record, if it is a regular file of a permitted size."""
-    path = Path(specification["folder"]) / "record" / specification["record"]
+    path = Path(specification["folder"]) / RECORD_FOLDER / specification["record"]
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return False, "not a regular file"
     try:

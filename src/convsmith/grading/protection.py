@@ -16,8 +16,8 @@ from pathlib import Path
 
 from convsmith.errors import FileError
 from convsmith.grading.outcome import Limits
-from convsmith.grading.parts import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
 from convsmith.grading.sandbox import SLOTS, Isolation, Sandbox
+from convsmith.grading.specification import FILES, NAMESPACE_USER, NETWORK, OTHER_USER, PROCESSES
 from convsmith.text import size_text
 
 # What a submission tries in the measurement; every answer is what it could do.

@@ -22,10 +22,11 @@ from typing import Any, Self
 import convsmith
 from convsmith.grading import plain
 from convsmith.grading.outcome import Limits, Outcome, outcome_of
+from convsmith.grading.specification import RECORD_FOLDER, SUBMISSION_FOLDER
 from convsmith.system import files
 
 _KEEPER = ("-m", "convsmith.grading.keeper")
-RECORD_FOLDER, RECORD = "record", "RECORD.json"
+RECORD = "RECORD.json"
 # Seconds that the keeper may take beyond the time of its command, to build and to clear away.
 _GRACE = 60
 # Numbers that no system gives to its users: the processes of a submission are counted apart from all others,
@@ -114,7 +115,7 @@ class Sandbox:
     @property
     def submission(self) -> Path:
         """The place for the private copy of a submission."""
-        return self.folder / "submission"
+        return self.folder / SUBMISSION_FOLDER
 
     @property
     def record(self) -> Path:

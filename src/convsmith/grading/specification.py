@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass
 
+# Names of protections: no network and no shared memory; processes that end with the first; a root of its own
+# with few files; a user of its own, for the superuser; a user without rights, for others.
+NETWORK, PROCESSES, FILES = "network", "processes", "files"
+OTHER_USER, NAMESPACE_USER = "user", "userns"
+# In the folder of a command: its private copy, and its record, which has its own room: a full disk does not
+# lose it.
+SUBMISSION_FOLDER, RECORD_FOLDER = "submission", "record"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Specification:

@@ -1,7 +1,7 @@
 """The table of a class: one row for each submission, for the terminal and as CSV."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from convsmith.briefs.hand_in import BEFORE_LAST
@@ -126,17 +126,19 @@ def _details(record: SubmissionRecord) -> tuple[str, ...]:
     problems = [record.problem] if record.problem else []
     problems += [step.problem for step in record.steps if step.problem]
     several = len(record.steps) > 1
-    checks = [f"{each.title}: {each.actual}" for each in record.brief_checks if each.verdict == "fail"]
+    checks = list(_failures(record.brief_checks))
     for step in record.steps:
         prefix = f"{step.net}: " if several else ""
-        checks += [
-            f"{prefix}{each.title}: {each.actual} (required: {each.required})"
-            for each in step.checks
-            if each.verdict == "fail"
-        ]
+        checks += [f"{prefix}{each}" for each in _failures(step.checks)]
     open_ = list(dict.fromkeys(each.title for each in record.checks if _is_open(each)))
     unknown = [f"not checked: {', '.join(open_)}"] if open_ else []
     return (*problems, *checks, *unknown)
+
+
+def _failures(checks: Sequence[CheckRecord]) -> Iterator[str]:
+    for each in checks:
+        if each.verdict == "fail":
+            yield f"{each.title}: {each.actual} (required: {each.required})"
 
 
 def summary_line(rows: Sequence[TableRow]) -> str:
