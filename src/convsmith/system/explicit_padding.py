@@ -38,13 +38,19 @@ class ExplicitPadding(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.conv2d:
             values = {**_DEFAULTS, **dict(zip(_NAMES, args, strict=False)), **kwargs}
-            pads = _pads(values)
-            if _may_miss(values, pads):
-                (top, bottom), (left, right) = pads
-                values["input"] = functional.pad(values["input"], (left, right, top, bottom))
-                values["padding"] = 0
-                return func(**values)
+            return func(*without_misses([values[name] for name in _NAMES]))
         return func(*args, **kwargs)
+
+
+def without_misses(arguments: Sequence[Any]) -> Sequence[Any]:
+    """Return the seven arguments of `functional.conv2d`, with a padded map if a window may miss it."""
+    values = dict(zip(_NAMES, arguments, strict=True))
+    pads = _pads(values)
+    if not _may_miss(values, pads):
+        return arguments
+    (top, bottom), (left, right) = pads
+    maps = functional.pad(values["input"], (left, right, top, bottom))
+    return [*({**values, "input": maps, "padding": (0, 0)}[name] for name in _NAMES)]
 
 
 def _pads(values: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -78,6 +78,10 @@ def check(layer: nn.Conv2d, images: Tensor) -> None:
     bias=st.booleans(),
     seed=st.integers(0, 2**16),
 )
+# The backward pass of a window without any pixel ended the process.
+@example(
+    channels=(3, 8, 1), kernel=4, stride=1, dilation=4, padding=6, size=(2, 3), bias=True, seed=0
+)  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_gradients_are_right(
     channels: tuple[int, int, int],
@@ -91,12 +95,8 @@ def test_gradients_are_right(
 ) -> None:
     reach = dilation * (kernel - 1)
     padding = min(padding, reach)
-    for length in size:
-        starts = range(-padding, length + padding - reach, stride)
-        columns = range(0, reach + 1, dilation)
-        # At some windows without any pixel PyTorch 2.13 crashes.
-        if not starts or not all(any(0 <= start + each < length for each in columns) for start in starts):
-            return
+    if min(size) + 2 * padding <= reach:
+        return
     torch.manual_seed(seed)
     layer = nn.Conv2d(*channels[:2], kernel, stride, padding, dilation, channels[2], bias=bias)
     check(layer, torch.randn(2, channels[0], *size))

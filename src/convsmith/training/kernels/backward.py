@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from convsmith.system.explicit_padding import without_misses
 from convsmith.system.memory_format import is_channels_last
 from convsmith.training.kernels.convolution import convolve_bf16, slice_strides
 
@@ -68,8 +69,11 @@ class _Workarounds(TorchFunctionMode):
         elif func is functional.conv2d and len(args) == _NUM_ARGUMENTS:
             if self.dtype == torch.float32:
                 args = slice_strides(args)
-            elif (output := convolve_bf16(args)) is not None:
-                return output
+            else:
+                # Its backward pass would end the process too.
+                args = without_misses(args)
+                if (output := convolve_bf16(args)) is not None:
+                    return output
         elif func is functional.group_norm and _has_bf16_groups(args):
             maps = _ChannelsLast.apply(args[0]).contiguous()  # type: ignore[no-untyped-call]
             normed: Tensor = func(maps, *args[1:], **(kwargs or {}))
