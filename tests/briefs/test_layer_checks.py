@@ -128,6 +128,11 @@ def test_mixed_norms_and_none() -> None:
     assert only({"norm": "batch"}, trace(Norms(), IMAGE)).actual == "no norm with an effect"
 
 
+def test_norms_of_several_widths_are_replaced_by_their_own() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 16, 3), nn.GroupNorm(2, 16))
+    assert only({"norm": "layer"}, trace(net, IMAGE)).fix == "replace 1, 3 by GroupNorm(1, channels)"
+
+
 def test_every_dropout_has_the_probability() -> None:
     rule = {"dropout": 0.069}
     assert only(rule, trace(Norms(nn.Dropout(0.069), nn.Dropout2d(0.069)), IMAGE)).verdict == "pass"

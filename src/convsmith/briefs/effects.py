@@ -144,11 +144,6 @@ def _holds(row: Row, weight: str) -> bool:
     return bool(row.name) and weight.rpartition(".")[0] == row.name
 
 
-def hidden_values(analysis: Analysis) -> int:
-    """Count the values in the tensors of `hidden_tensors`, without an allowance for settings."""
-    return sum(each.size for each in analysis.hidden) + sum(count for _, count in analysis.unregistered)
-
-
 def parameters_text(analysis: Analysis) -> str:
     """Return the parameters by their kind, and what is not counted among them.
 

@@ -181,7 +181,9 @@ class Fixes:
         """Return how to make every norm one of a kind, in place of others."""
         advice = LAYER_KINDS[NORM_LAYERS[kind]].adding
         if others:
-            advice = f"replace {row_labels(others)} by {norm_layer(kind, others[0].in_shape[0])}"
+            widths = {row.in_shape[0] for row in others}
+            layer = norm_layer(kind, widths.pop() if len(widths) == 1 else "channels")
+            advice = f"replace {row_labels(others)} by {layer}"
         return self._with_settings(title, [norm_settings(kind)]) or advice
 
     def with_dropout(self, title: str, bound: Bound, others: Sequence[Row]) -> str:

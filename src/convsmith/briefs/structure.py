@@ -93,11 +93,6 @@ def is_active(row: Row) -> bool:
     return not row.inactive
 
 
-def count_idle(rows: Sequence[Row], kind: LayerKind) -> int:
-    """Count the layers of a kind that have no effect on the output of the net."""
-    return len(LAYER_KINDS[kind].find(rows)) - count_kind(rows, kind)
-
-
 def separable_pairs(rows: Sequence[Row]) -> list[tuple[int, int]]:
     """Return the row numbers of depthwise convolutions and of the pointwise ones that follow them.
 
