@@ -111,7 +111,11 @@ def test_calls_that_create_nets(text: str, expected: tuple[str, str, str, bool])
 def test_calls_in_classes_and_tests_create_no_hand_in() -> None:
     assert uses("class Net(Module):\n    def __init__(self):\n        self.block = Block(8)") == []
     source = parse_python(b"net = Net()", "tests/test_model.py")
-    assert uses_in(source, "tests/test_model.py") == []
+    for file in ("tests/test_model.py", "Test/a.py", "test_net.ipynb", "conftest.py"):
+        assert uses_in(source, file) == []
+    # Not a test by its name.
+    for file in ("latest_model.py", "contests/a.py"):
+        assert len(uses_in(source, file)) == len(uses_in(source, "model.py"))
 
 
 def source_hash(text: str, name: str = "Net") -> str:
@@ -170,6 +174,14 @@ def test_files_by_kind(tmp_path: Path) -> None:
     assert files.code == ("a9.py", "a10.py", "deep/er/S7.ipynb")
     assert (files.weights, files.texts, files.count) == (("b/net.pth",), ("README.md",), 5)
     assert files.notes == ("links and special files were left out: 1",)
+
+
+def test_a_folder_that_is_too_deep_is_named(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*"abcdefghij")
+    folder.mkdir(parents=True)
+    (folder / "model.py").touch()
+    files = files_of(tmp_path)
+    assert (files.count, files.notes) == (0, ("folders more than 8 levels down were not read",))
 
 
 def test_many_files_are_read_up_to_a_limit(tmp_path: Path) -> None:

@@ -115,3 +115,12 @@ def test_an_escape_that_python_warns_of_is_no_error() -> None:
 def test_magics_keep_the_lines() -> None:
     text = "if x:\n    !pip install a \\\n        b\n    y = %time f()\nz = 3 % 2"
     assert without_magics(text) == "if x:\n    pass\n\n    pass\nz = 3 % 2"
+
+
+@pytest.mark.parametrize("content", ['{"cells": %s}', '{"worksheets": [{"cells": %s}]}'])
+def test_cells_of_odd_types_are_empty(content: str) -> None:
+    cells = '[{"cell_type": "code", "source": 5}, 3, {"cell_type": "code", "source": ["x = 1"]}]'
+    source = parse_notebook((content % cells).encode(), "a.ipynb")
+    assert source.text.split() == ["x", "=", "1"]
+    with pytest.raises(ModuleError, match="no code cell"):
+        parse_notebook((content % "7").encode(), "a.ipynb")

@@ -170,7 +170,7 @@ def _candidate(place: "_Place", reference: ModuleReference, listed: ListedModule
     if listed is not None and listed.parameters is None and not (reference.args or reference.kwargs):
         arguments = f"({listed.arguments})" if listed.arguments else ""
         problem = f"{listed.problem}: {reference.name}{arguments}" if arguments else listed.problem
-        fix = f"name it with its arguments in a CSV: {reference}({listed.arguments})"
+        fix = f"name it with its arguments in a CSV: {reference}({listed.arguments})" if arguments else ""
         return _with(base, problem=one_line(problem), fix=fix)
     try:
         architecture = architecture_of(ModuleConfig(module=str(reference)), root=place.folder)

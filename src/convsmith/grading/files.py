@@ -46,12 +46,13 @@ def files_of(folder: Path) -> SubmissionFiles:
         >>> files.code, files.weights, files.texts
         (('model.py',), ('net.pth',), ('README.md',))
     """
-    names, notes, links = [], [], 0
+    names, notes, links, deep = [], [], 0, 0
     for parent, folders, files in os.walk(folder, followlinks=False):
         inside = Path(parent).relative_to(folder)
         folders[:] = sorted(each for each in folders if not each.startswith(".") and each not in _SKIPPED)
-        if len(inside.parts) >= _MAX_DEPTH:
+        if len(inside.parts) >= _MAX_DEPTH and folders:
             folders.clear()
+            deep += 1
         for name in files:
             path = Path(parent, name)
             if name.startswith("."):
@@ -63,8 +64,11 @@ def files_of(folder: Path) -> SubmissionFiles:
         if len(names) > _MAX_FILES:
             notes.append(f"more than {_MAX_FILES:,} files: the rest was not read")
             break
-    if links:
-        notes.append(f"links and special files were left out: {links:,}")
+    left_out = [
+        (deep, f"folders more than {_MAX_DEPTH} levels down were not read"),
+        (links, f"links and special files were left out: {links:,}"),
+    ]
+    notes += [note for count, note in left_out if count]
     names.sort(key=lambda name: (name.count("/"), natural(name)))
 
     def of(suffixes: tuple[str, ...], kind: str) -> tuple[str, ...]:

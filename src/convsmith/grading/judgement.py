@@ -116,7 +116,7 @@ def _state(discovery: Discovery) -> State:
 
 def _nothing(files: SubmissionFiles, discovery: Discovery) -> str:
     if not files.count:
-        return "the folder is empty"
+        return text(files.notes[0]) if files.notes else "the folder is empty"
     if not files.code:
         return "no .py file and no notebook"
     if discovery.notes:
@@ -243,7 +243,7 @@ def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None,
     assert file.weights is not None, "it fits"
     digest = weights_of(file.weights.tensors)
     if context.data is None:
-        return None, digest, [*notes, f"{file.name} was not scored: no images are named"]
+        return None, digest, [*notes, f"{file.name} was not scored: this grading has no images"]
     try:
         return scoring.score(candidate, file, context.data), digest, notes
     except ConvsmithError as error:
@@ -270,7 +270,7 @@ def _mismatch(problem: str) -> CheckRecord:
 def _training(candidate: Candidate, context: _Context) -> tuple[TrainingRecord, ScoreRecord, TrainConfig]:
     request = context.request
     if context.data is None:
-        raise DataError("no images are named")
+        raise DataError("this grading has no images")
     return training.train_anew(candidate, context.data, request.recipe, context.brief, request.seed)
 
 

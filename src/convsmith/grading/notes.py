@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
+from convsmith.briefs.schema import Note
 from convsmith.grading.lines import Line
 
-_KINDS = ("target", "result", "analysis")
+_KINDS: tuple[str, ...] = get_args(Note)
 _HEADING = re.compile(
-    r"(?i)^[\W_\d]*(?P<kind>target|result|analysis)s?\b(?!\s+(?:set|accuracy|of the)\b)\W*(?P<rest>.*)"
+    rf"(?i)^[\W_\d]*(?P<kind>{'|'.join(_KINDS)})s?\b(?!\s+(?:set|accuracy|of the)\b)\W*(?P<rest>.*)"
 )
 
 

@@ -1,6 +1,7 @@
 """Where a submission creates its nets: `model = Net("BN").to(device)` in a notebook or a script."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from convsmith.system import reading
 
 _MAX_FILE = 2**26
 # Tests of a student's own create nets that are not the hand-in.
-_ASIDE = ("test_", "tests/", "conftest")
+_ASIDE = re.compile(r"(?i)(?:^|/)(?:tests?/|test_|conftest\.)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
         >>> [(use.name, use.call, use.trained) for use in uses_in(parse_python(text, "a.py"), "a.py")][0]
         ('Net', "(8, norm='bn')", True)
     """
-    if any(part in file.casefold() for part in _ASIDE):
+    if _ASIDE.search(file):
         return []
     constants = _constants(source.body)
     trained = _trained_names(source.body)

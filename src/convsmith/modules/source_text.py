@@ -209,12 +209,16 @@ def _cells(content: bytes, name: str) -> Iterator[str]:
         raise ModuleError(f"found a notebook in {language}, expected Python", where=name)
     cells = notebook.get("cells")
     if cells is None:  # Format 3.
-        sheets = notebook.get("worksheets") or []
-        cells = [cell for sheet in sheets if isinstance(sheet, dict) for cell in sheet.get("cells") or []]
-    for cell in cells if isinstance(cells, list) else []:
+        sheets = [each for each in _list(notebook.get("worksheets")) if isinstance(each, dict)]
+        cells = [cell for sheet in sheets for cell in _list(sheet.get("cells"))]
+    for cell in _list(cells):
         if isinstance(cell, dict) and cell.get("cell_type") == "code":
             source = cell.get("source", cell.get("input", ""))
-            yield source if isinstance(source, str) else "".join(map(str, source or []))
+            yield source if isinstance(source, str) else "".join(map(str, _list(source)))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _read_notebook(content: bytes, name: str) -> dict[str, Any]:
