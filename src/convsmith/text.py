@@ -10,8 +10,7 @@ from typing import Any
 _MAX_NAME_LENGTH = 200
 # The first characters of a formula; the wide ones count in Japanese and Chinese spreadsheets.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
+_FORMULA_LATER = re.compile(rf";(?=\s*[{re.escape(''.join(_FORMULA))}])")
 # The bytes of a file name that are not UTF-8, as Python decodes them.
 _FOREIGN_BYTES = range(0xDC80, 0xDD00)
 
@@ -172,6 +171,8 @@ def csv_row(cells: Iterable[Any]) -> str:
 
     >>> csv_row(["a,b", "=1+1", -2, "two\nlines"])
     '"a,b",\'=1+1,-2,two?lines\n'
+    >>> csv_row(["ada;=HYPERLINK(1)", "a; b - c"])
+    "ada;'=HYPERLINK(1),a; b - c\n"
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(
@@ -182,4 +183,5 @@ def csv_row(cells: Iterable[Any]) -> str:
 
 def _csv_text(cell: str) -> str:
     quoted = f"'{cell}" if cell.lstrip().startswith(_FORMULA) else cell
-    return in_line(quoted)
+    # In some languages a spreadsheet divides a line at semicolons, quoted or not.
+    return in_line(_FORMULA_LATER.sub(";'", quoted))
