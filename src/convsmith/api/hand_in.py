@@ -100,11 +100,12 @@ def hand_in(
     with folders.atomic_folder(folder, replace=True) as new:
         contents = code_files(steps, nets)
         files.write_files({new / path: content for path, content in contents.items()})
+        # First: code that does not run cannot be analyzed either.
+        with waiting("Checking the code of the nets"):
+            check_nets(trained_nets(steps, nets), new)
         page = _page(steps, judged, _analyses(new, steps, nets))
         others = other_files(page, nets, name)
         files.write_files({new / path: content for path, content in others.items()})
-        with waiting("Checking the code of the nets"):
-            check_nets(trained_nets(steps, nets), new)
         if execute:
             _execute(new / name, steps, log)
     return HandIn(files=tuple(folder / path for path in [*contents, *others]), verdicts=page.verdicts)

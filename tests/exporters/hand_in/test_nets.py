@@ -132,3 +132,14 @@ def test_one_run_of_another_name_alone(tmp_path: Path) -> None:
     assert [line for line in printed.splitlines() if line.startswith("Model_")] == ["Model_1", "Model_2"]
     for run in runs:
         assert score(run) in printed
+
+
+@pytest.mark.slow
+def test_a_class_that_only_a_table_names_is_an_error_of_its_run(tmp_path: Path) -> None:
+    register = "LAYERS = {}\n\n\ndef register(each):\n    LAYERS[each.__name__] = each\n    return each\n"
+    body = f"{register}\n\n@register\nclass Body(nn.Conv2d):\n    pass\n"
+    text = net(norm='LAYERS["Body"](channels, channels, 1)').replace("def block", f"{body}\n\ndef block")
+    run = trained(tmp_path, "table", "net.py:Net", {"net.py": text})
+    with pytest.raises(RunError, match=r"the code of the net does not run in the project: KeyError: 'Body'"):
+        cs.hand_in([run], tmp_path / "out", execute=False, trust_code=True)
+    assert not (tmp_path / "out").exists()
