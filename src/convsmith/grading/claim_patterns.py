@@ -63,7 +63,6 @@ class Statement:
         digits: The decimals in which an accuracy is written in percent, or the significant digits of a count
             that is rounded ("7.6k"); None for an exact count.
         shown: As it stands there.
-        best: Whether the line says that it is the best of several.
     """
 
     quantity: Quantity
@@ -71,7 +70,6 @@ class Statement:
     digits: int | None = None
     shown: str
     line: Line
-    best: bool = False
 
 
 def statements_in(lines: Sequence[Line]) -> Iterator[Statement]:
@@ -80,8 +78,8 @@ def statements_in(lines: Sequence[Line]) -> Iterator[Statement]:
     Example:
         >>> text = "| model | params | best test accuracy |", "|---|---|---|", "| 3 | 7,624 | 99.46 % |"
         >>> lines = [Line(file="README.md", place="line 1", kind="prose", text=each) for each in text]
-        >>> [(each.quantity, each.shown, each.best) for each in statements_in(lines)]
-        [('parameters', '7,624', False), ('test accuracy', '99.46', True)]
+        >>> [(each.quantity, each.shown) for each in statements_in(lines)]
+        [('parameters', '7,624'), ('test accuracy', '99.46')]
     """
     header: list[str] = []
     file = ""
@@ -105,7 +103,7 @@ def _of_row(header: Sequence[str], cells: Sequence[str], line: Line) -> Iterator
         if "param" in title and (match := re.fullmatch(_NUMBER, cell)):
             yield from _count(match, line)
         elif "acc" in title and "test" in title and (match := re.fullmatch(_PERCENT, cell)):
-            yield from _share(match, line, best=_is_best(title))
+            yield from _share(match, line)
         elif "receptive" in title and cell.isdecimal():
             yield Statement(quantity="receptive field", value=int(cell), shown=cell, line=line)
 
@@ -121,7 +119,7 @@ def _of_text(line: Line) -> Iterator[Statement]:
         yield from _field(line, last=True)
         return
     if not aim and "train acc" not in text.casefold():
-        yield from _first(_ACCURACY, text, lambda match: _share(match, line, best=_is_best(text.casefold())))
+        yield from _first(_ACCURACY, text, lambda match: _share(match, line))
     if not aim:
         yield from _field(line, last=False)
         yield from _first(_EPOCHS, text, lambda match: _whole("epochs", match, line))
@@ -146,10 +144,6 @@ def _field(line: Line, *, last: bool) -> Iterator[Statement]:
             return
 
 
-def _is_best(text: str) -> bool:
-    return any(word in text for word in ("best", "highest", "max", "peak"))
-
-
 def _whole(quantity: Quantity, match: "re.Match[str]", line: Line) -> Iterator[Statement]:
     value = int(match["number"])
     if value:
@@ -169,7 +163,7 @@ def _count(match: "re.Match[str]", line: Line) -> Iterator[Statement]:
     yield Statement(quantity="parameters", value=value, digits=significant, shown=shown, line=line)
 
 
-def _share(match: "re.Match[str]", line: Line, *, best: bool) -> Iterator[Statement]:
+def _share(match: "re.Match[str]", line: Line) -> Iterator[Statement]:
     number = match["number"]
     value = float(number)
     decimals = len(number.partition(".")[2])
@@ -178,6 +172,4 @@ def _share(match: "re.Match[str]", line: Line, *, best: bool) -> Iterator[Statem
         value, decimals = value * 100, decimals - 2
     if not 20 <= value <= 100:
         return
-    yield Statement(
-        quantity="test accuracy", value=value / 100, digits=decimals, shown=number, line=line, best=best
-    )
+    yield Statement(quantity="test accuracy", value=value / 100, digits=decimals, shown=number, line=line)

@@ -23,16 +23,11 @@ _EPOCH = re.compile(r"(?i)\bepochs?\b\W{0,12}(?P<number>\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The epochs of one training, with the place where they stand.
-
-    Attributes:
-        exact: The correct test images after each epoch and their number, where the output has them.
-    """
+    """The epochs of one training, with the place where they stand."""
 
     file: str
     place: str
     epochs: tuple[EpochRecord, ...]
-    exact: tuple[tuple[int, int] | None, ...]
 
     @property
     def tests(self) -> list[float]:
@@ -69,7 +64,7 @@ def curves_in(lines: Sequence[Line]) -> list[Curve]:
 
 
 def _curves(file: str, place: str, texts: Sequence[str]) -> list[Curve]:
-    runs: list[list[tuple[EpochRecord, tuple[int, int] | None]]] = [[]]
+    runs: list[list[EpochRecord]] = [[]]
     train, last = None, -1
     for text in texts:
         named = _EPOCH.search(text)
@@ -84,22 +79,12 @@ def _curves(file: str, place: str, texts: Sequence[str]) -> list[Curve]:
             continue
         groups = match.groupdict()
         test = _share(groups["percent"], groups["sign"] or ("%" if groups.get("total") else ""))
-        exact = None
         if groups.get("total") and 0 < int(groups["right"]) <= int(groups["total"]):
-            exact = int(groups["right"]), int(groups["total"])
-            test = exact[0] / exact[1]
+            test = int(groups["right"]) / int(groups["total"])
         if test is not None:
-            runs[-1].append((EpochRecord(epoch=len(runs[-1]) + 1, train=train, test=test), exact))
+            runs[-1].append(EpochRecord(epoch=len(runs[-1]) + 1, train=train, test=test))
             train = None
-    return [
-        Curve(
-            file=file,
-            place=place,
-            epochs=tuple(epoch for epoch, _ in run),
-            exact=tuple(exact for _, exact in run),
-        )
-        for run in runs
-    ]
+    return [Curve(file=file, place=place, epochs=tuple(run)) for run in runs]
 
 
 def _share(text: str, sign: str) -> float | None:
