@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,13 +80,15 @@ def test_a_second_training_is_compiled(compiler: "CompileCounterWithBackend") ->
             assert compiler.frame_count == 2 * training
 
 
-def test_compilation_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compilation_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def broken(graph: Any, inputs: Any) -> Any:
         raise RuntimeError("no compiler here")
 
     compile_with = torch.compile
     monkeypatch.setattr(torch, "compile", lambda net, **given: compile_with(net, backend=broken, **given))
-    assert run(["train", "digits", *TINY, "train.compile=true"]) == 2
+    assert run(["train", "digits", *TINY, "train.compile=true", "--runs", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert "train.compile" in told
     assert "no compiler here" in told
