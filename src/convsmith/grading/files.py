@@ -6,12 +6,14 @@ from pathlib import Path
 
 from convsmith.grading.submissions import natural
 
-# Folders that hold no work of the student.
-_SKIPPED = {"__pycache__", "__MACOSX", "node_modules", "site-packages", "venv", "env", "wandb", "mlruns"}
+# Folders that hold no work of a student.
+LITTER = ("__pycache__", "__MACOSX", "node_modules")
+# These are not read as its own work either.
+_SKIPPED = {*LITTER, "site-packages", "venv", "env", "wandb", "mlruns"}
 _MAX_DEPTH, _MAX_FILES = 8, 20_000
 # Of each kind; a submission with more is a whole course.
 MOST = 200
-_CODE, _WEIGHTS = (".py", ".ipynb"), (".pth", ".pt", ".safetensors", ".ckpt", ".bin")
+CODE, WEIGHTS = (".py", ".ipynb"), (".pth", ".pt", ".safetensors", ".ckpt", ".bin")
 _TEXTS = (".md", ".txt", ".log", ".rst", ".out")
 
 
@@ -78,8 +80,8 @@ def files_of(folder: Path) -> SubmissionFiles:
         return tuple(found[:MOST])
 
     return SubmissionFiles(
-        code=of(_CODE, "files of code"),
-        weights=of(_WEIGHTS, "files of weights"),
+        code=of(CODE, "files of code"),
+        weights=of(WEIGHTS, "files of weights"),
         texts=of(_TEXTS, "texts"),
         count=len(names),
         notes=tuple(notes),

@@ -10,23 +10,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from convsmith.grading.files import CODE, LITTER, WEIGHTS
 from convsmith.system import files
 from convsmith.text import one_line, plural, size_text
 
-# Folders that hold no work of a student.
-_SKIPPED = {
-    ".git",
-    "__pycache__",
-    ".ipynb_checkpoints",
-    "node_modules",
-    "__MACOSX",
-    ".venv",
-    ".idea",
-    ".vscode",
-}
+_SKIPPED = {*LITTER, ".git", ".ipynb_checkpoints", ".venv", ".idea", ".vscode"}
 # What is judged comes before images and archives.
-_SOURCES = {".py", ".ipynb", ".md", ".txt", ".rst", ".csv", ".log", ".json", ".toml", ".yaml", ".yml", ".cfg"}
-_WEIGHTS = {".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".h5", ".pkl"}
+_SOURCES = {*CODE, ".md", ".txt", ".rst", ".csv", ".log", ".json", ".toml", ".yaml", ".yml", ".cfg"}
+_WEIGHTS = {*WEIGHTS, ".h5", ".pkl"}
 # Entries of a folder that are looked at, and levels of folders.
 _MAX_ENTRIES, _MAX_DEPTH = 100_000, 40
 _NAMED = 3
