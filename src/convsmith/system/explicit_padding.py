@@ -1,7 +1,7 @@
 """Convolutions in bf16 whose windows may miss the map, padded before they are computed.
 
-On CPUs with AVX-512, PyTorch 2.13 ends the process with a segmentation fault in the forward pass of a
-convolution in bf16 if a window has no pixel of the map: all its taps lie in the padding, as those of a
+On CPUs with AVX-512, PyTorch 2.13 ends the process with a segmentation fault in the forward or backward pass
+of a convolution in bf16 if a window has no pixel of the map: all its taps lie in the padding, as those of a
 dilation that is larger than the map. No upstream issue is known. The result of explicit padding is the same.
 Remove this when `tests/system/test_explicit_padding.py` passes without it on such a CPU.
 """
