@@ -36,12 +36,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
+# The longest slow test trains for about ten minutes on a machine without bf16.
+SLOW_SECONDS = 2400
+
 REAL_DATA = Path(os.environ.get("CONVSMITH_DATA") or Path(__file__).parents[2] / "shared" / "datasets")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first; what needs the real data sets is skipped, with a reason, where there are none."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
     if not (REAL_DATA / "cifar10").is_dir() or not (REAL_DATA / "mnist").is_dir():
         skip = pytest.mark.skip(reason=f"no CIFAR-10 and MNIST in {REAL_DATA}")
         for item in items:
