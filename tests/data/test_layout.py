@@ -4,12 +4,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from convsmith.data.config import SplitNames
-from convsmith.data.folders import read_image_folder
 from convsmith.data.raw import RawData
 from convsmith.errors import DataError
-from helpers.sources import classes, tree
+from helpers.sources import classes, read_image_folder, tree
 
 PAIRS = [
     ("train", "test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("training_set", "test_set"),
@@ -101,9 +101,52 @@ def test_what_holds_only_folders_is_no_class(name: str, tmp_path: Path) -> None:
     assert f'data.splits.train="{name}"; or, if all are classes: data.splits.train="."' in message
 
 
-def test_splits_in_classes_and_folds(tmp_path: Path) -> None:
-    inverted = tree(tmp_path / "a", *classes("cat", ("train", "test")), *classes("dog", ("train", "test")))
-    assert "not the splits into the classes" in refused(inverted)
+@pytest.mark.parametrize("wrapper", ["", "data/photos"])
+@pytest.mark.parametrize("pair", [("train", "test"), ("Training", "Testing"), ("TRAIN", "dev")])
+def test_splits_inside_the_class_folders(pair: tuple[str, str], wrapper: str, tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        *(
+            path
+            for name in ("cat", "dog")
+            for part, images in zip(pair, (3, 2), strict=True)
+            for path in classes(f"{wrapper}/{name}".strip("/"), (part,), images)
+        ),
+        f"{wrapper}/cat/extra/0.png".strip("/"),
+    )
+    raw = read_image_folder(root)
+    check(raw, 6, 4)
+    assert raw.test_is_validation == (pair[1] == "dev")
+    assert f"train from <class>/{pair[0]}/, test from <class>/{pair[1]}/" in raw.notes[0]
+    assert raw.description.endswith(f"each with the splits {pair[0]}/ and {pair[1]}/")
+    assert raw.layout().left_out == {"in <class>/extra/: aside": 1}
+    assert raw.splits["test"].class_folder("cat") == f"{wrapper}/cat/{pair[1]}".lstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("extra", "what"),
+    [
+        ("dog/test/0.png", None),
+        ("cat/0.png", "hold only folders"),
+        ("cat/Train/9.png", "found 2 train splits in the class folders: Train (1 images), train (6 images)"),
+        ("cat/tabby/0.png", "put the same splits into every class"),
+    ],
+)
+def test_splits_of_some_classes_only(extra: str, what: str | None, tmp_path: Path) -> None:
+    root = tree(
+        tmp_path, *classes("cat", ("train", "test")), *classes("dog", ("train",)), *classes("emu", ("train",))
+    )
+    (root / extra).parent.mkdir(exist_ok=True)
+    Image.new("L", (4, 4), 200).save(root / extra)
+    if what:
+        assert what in refused(root)
+    else:
+        raw = read_image_folder(root)
+        assert counts(raw) == {"train": 6, "test": 3}
+        assert raw.class_names == ("cat", "dog", "emu")
+
+
+def test_splits_in_folds(tmp_path: Path) -> None:
     inside = tree(tmp_path / "c", *classes("data/train"), *classes("data/test"), "sample/0.png")
     assert 'data.splits.train="data/train" data.splits.test="data/test"' in refused(inside)
     folds = tree(

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from convsmith.data.folders import read_image_folder
 from convsmith.data.listing import list_files, list_folder
 from convsmith.errors import DataError
 from convsmith.models.image_inputs import find_images
-from helpers.sources import classes, tree
+from helpers.sources import classes, read_image_folder, tree
 
 
 def test_links_are_followed_alike_in_training_and_prediction(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ import pyarrow.parquet
 import pytest
 
 import convsmith as cs
-from convsmith.data.folders import read_image_folder
 from convsmith.errors import ConvsmithError, RunError
 from convsmith.models.image_inputs import image_sources
 from helpers.faults import TINY, encoded
-from helpers.sources import classes, tree
+from helpers.sources import classes, read_image_folder, tree
 
 
 @pytest.fixture

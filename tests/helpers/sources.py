@@ -8,8 +8,11 @@ import datasets
 import pytest
 from PIL import Image
 
-from convsmith.data.config import DataConfig
+from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.dataset import load
+from convsmith.data.folders import read_class_folders
+from convsmith.data.raw import RawData
+from convsmith.data.storage import FolderFiles
 from convsmith.errors import DataError
 
 Folder = Callable[..., Path]
@@ -23,6 +26,10 @@ def problems(source: object, **values: object) -> str:
     with pytest.raises(DataError) as caught:
         load(config(source, **values))
     return str(caught.value)
+
+
+def read_image_folder(root: Path, named: SplitNames | None = None) -> RawData:
+    return read_class_folders(FolderFiles(root), named)
 
 
 def tree(root: Path, *paths: str) -> Path:

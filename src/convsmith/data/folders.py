@@ -1,82 +1,79 @@
 """Image folders: the files of each class and split, and what is left out."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from convsmith.data.config import SplitNames
 from convsmith.data.labels import canonical_name, name_notes, nearly_equal
 from convsmith.data.layout import Layout, Tree, find_layout
-from convsmith.data.listing import SUFFIXES, Listing, is_image, list_folder
 from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.storage import Files, ignored_reason, image_files
 from convsmith.errors import DataError
-from convsmith.system import paths
 
 # The files of each class; and of each class, the spellings of its folders.
-Classes = dict[str, list[Path]]
+Classes = dict[str, list[PurePosixPath]]
 Spellings = dict[str, set[str]]
 
 
-def read_image_folder(root: Path, named: SplitNames | None = None) -> RawData:
-    """Return the files of an image folder by split and class. Subfolders belong to their class.
+def read_class_folders(files: Files, named: SplitNames | None = None) -> RawData:
+    """Return the images of class folders by split and class. Subfolders belong to their class.
 
     Args:
-        root: The folder.
+        files: Of a folder or an archive.
         named: The folders of the splits, if the recipe names them.
 
     Raises:
-        DataError: The layout is unknown or ambiguous, or the folder cannot be listed.
+        DataError: The layout is unknown or ambiguous.
     """
-    listing = list_folder(root)
-    images = [path for path in listing.files if is_image(path)]
-    layout = find_layout(_tree(root, listing, images), named)
+    images = image_files(files)
+    layout = find_layout(_tree(files, images), named)
     spellings: Spellings = {}
-    splits = {
-        name: _classes(root / folder, listing, images, spellings) for name, folder in layout.folders.items()
-    }
-    _check_spelling(root, splits)
+    splits = {name: _classes(layout, name, files, images, spellings) for name in layout.folders}
+    _check_spelling(files, splits)
     names = tuple(sorted(spellings))
-    raw = {
-        name: _split(root, root / layout.folders[name], classes, names) for name, classes in splits.items()
-    }
-    used = {path for classes in splits.values() for files in classes.values() for path in files}
-    ignored = {path: _ignored_reason(root, path, layout) for path in listing.files if path not in used}
+    used = {path for classes in splits.values() for found in classes.values() for path in found}
+    ignored = {path: _ignored_reason(files, path, layout) for path in files.files if path not in used}
     return RawData(
-        splits=raw,
+        splits={name: _split(files, layout, name, classes, names) for name, classes in splits.items()},
         class_names=names,
-        ignored={
-            str(path.relative_to(root)): why for path, why in sorted((listing.skipped | ignored).items())
-        },
+        ignored={str(path): why for path, why in sorted(({**files.skipped} | ignored).items())},
         notes=(*layout.notes, *_spelling_notes(spellings), *name_notes(names)),
         test_is_validation=layout.test_is_validation,
+        description=layout.description,
     )
 
 
-def _tree(root: Path, listing: Listing, images: Sequence[Path]) -> Tree:
+def _tree(files: Files, images: Sequence[PurePosixPath]) -> Tree:
     pictures = set(images)
     return Tree(
-        str(root),
-        images=[path.relative_to(root).parts for path in images],
-        folders=[path.relative_to(root).parts for path in listing.folders],
-        files=[path.relative_to(root).parts for path in listing.files if path not in pictures],
+        files.location,
+        images=[path.parts for path in images],
+        folders=[path.parts for path in files.folders],
+        files=[path.parts for path in files.files if path not in pictures],
     )
 
 
-def _classes(parent: Path, listing: Listing, images: Sequence[Path], spellings: Spellings) -> Classes:
-    """Return the images of each folder in `parent`; folders of one name in two spellings are one class."""
+def _classes(
+    layout: Layout, split: str, files: Files, images: Sequence[PurePosixPath], spellings: Spellings
+) -> Classes:
+    """Return the images of each class of a split; folders of one name in two spellings are one class."""
+    parent, inner = layout.folders[split], layout.inner.get(split)
     classes: Classes = {}
-    for folder in listing.folders:
+    for folder in files.folders:
         if folder.parent == parent:
             name = canonical_name(folder.name)
             spellings.setdefault(name, set()).add(folder.name)
             classes.setdefault(name, [])
-    depth = len(parent.parts)
+    start = parent.parts
+    depth = len(start)
     for path in images:
-        if path.is_relative_to(parent) and len(path.parts) > depth + 1:
-            classes[canonical_name(path.parts[depth])].append(path)
+        parts = path.parts
+        if parts[:depth] == start and len(parts) > depth + 1 and inner in {None, parts[depth + 1]}:
+            classes[canonical_name(parts[depth])].append(path)
     return classes
 
 
-def _check_spelling(root: Path, splits: Mapping[str, Classes]) -> None:
+def _check_spelling(files: Files, splits: Mapping[str, Classes]) -> None:
     """Raise DataError if a test class has no training images but for its case or separators."""
     train, test = splits["train"], splits.get("test", {})
     for group in nearly_equal([*train, *test]):
@@ -85,7 +82,7 @@ def _check_spelling(root: Path, splits: Mapping[str, Classes]) -> None:
             raise DataError(
                 f"found the class {', '.join(map(repr, own)) or 'none'} in the training set and "
                 f"{', '.join(map(repr, other))} in the test set, apart only in case, spaces or separators",
-                where=str(root),
+                where=files.location,
                 fix="give the folders of one class one name",
             )
 
@@ -98,24 +95,21 @@ def _spelling_notes(spellings: Spellings) -> list[str]:
     ]
 
 
-def _split(root: Path, folder: Path, classes: Classes, names: Sequence[str]) -> RawSplit:
+def _split(files: Files, layout: Layout, split: str, classes: Classes, names: Sequence[str]) -> RawSplit:
     labels = {name: index for index, name in enumerate(names)}
-    files = [(path, labels[name]) for name in sorted(classes) for path in classes[name]]
+    found = [(path, labels[name]) for name in sorted(classes) for path in classes[name]]
+    found.sort(key=lambda each: files.order(each[0]))
     return RawSplit(
-        images=[str(path) for path, _ in files],
-        labels=[label for _, label in files],
-        locations=[str(path.relative_to(root)) for path, _ in files],
-        folder=str(folder.relative_to(root)),
+        images=files.images([path for path, _ in found]),
+        labels=[label for _, label in found],
+        locations=[str(path) for path, _ in found],
+        folder=str(layout.folders[split]),
+        inner=layout.inner.get(split, ""),
     )
 
 
-def _ignored_reason(root: Path, path: Path, layout: Layout) -> str:
-    if path.is_symlink() and not paths.exists(path):
-        return "a broken link"
-    if not paths.is_file(path):
-        return "not a regular file"
-    if path.suffix.lower() not in SUFFIXES:
-        return f"not an image: {f'suffix {path.suffix}' if path.suffix else 'no suffix'}"
-    relative = path.relative_to(root)
-    reasons = [why for folder, why in layout.left_out.items() if relative.is_relative_to(folder)]
+def _ignored_reason(files: Files, path: PurePosixPath, layout: Layout) -> str:
+    if reason := ignored_reason(files, path):
+        return reason
+    reasons = [why for folder, why in layout.left_out.items() if path.is_relative_to(folder)]
     return reasons[0] if reasons else "not in a class folder of a used split"

@@ -70,6 +70,7 @@ def read_idx(root: Path, named: SplitNames | None = None) -> RawData:
         ignored=ignored,
         notes=chosen.notes,
         test_is_validation=chosen.test_is_validation,
+        description="IDX files",
     )
 
 

@@ -99,7 +99,12 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
             "class_names": list(names),
             "background": list(background),
             "dropped": list(dropped),
-            "layout": {"notes": list(notes), "left_out": dict(left_out), "test_is_validation": bool(swapped)},
+            "layout": {
+                "notes": list(notes),
+                "left_out": dict(left_out),
+                "test_is_validation": bool(swapped),
+                "description": str(description),
+            },
             # The name of the content cannot leave the cache.
         } if _CONTENT_NAME.fullmatch(content) and _SHA256.fullmatch(meta):
             issues = tuple(DataIssue(**each) for each in dropped)
@@ -110,7 +115,12 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
                 class_names=tuple(map(str, names)),
                 background=tuple(map(int, background)),
                 dropped=issues,
-                layout=SourceLayout(notes=tuple(notes), left_out=left_out, test_is_validation=swapped),
+                layout=SourceLayout(
+                    notes=tuple(notes),
+                    left_out=left_out,
+                    test_is_validation=swapped,
+                    description=description,
+                ),
                 groups=record.get("groups"),
             )
         case _:

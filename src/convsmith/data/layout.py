@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from convsmith.data.config import SplitNames
@@ -30,15 +30,25 @@ class Layout:
 
     Attributes:
         folders: Of `"train"` and, if there is one, `"test"`.
+        inner: Of each split, the name of its folder inside every class folder, if the splits are there.
+        description: One line that names the layout.
         test_is_validation: Whether a validation split serves as the test set.
         notes: What was decided, for the log; nothing for the usual names.
         left_out: Folders that are not read, with the reason.
     """
 
     folders: Mapping[str, PurePosixPath]
+    inner: Mapping[str, str] = field(default_factory=dict)
     test_is_validation: bool = False
     notes: tuple[str, ...] = ()
     left_out: Mapping[PurePosixPath, str]
+
+    @property
+    def description(self) -> str:
+        places = list(dict.fromkeys(f"{folder}/" for folder in self.folders.values() if folder.parts))
+        inside = f" in {_joined(places)}" if places else ""
+        splits = f", each with the splits {_joined(f'{name}/' for name in self.inner.values())}"
+        return f"class folders{inside}{splits if self.inner else ''}"
 
 
 class Tree:
@@ -103,6 +113,21 @@ class Tree:
         named = [each for each in children if not has_classes or is_split_name(each[-1])]
         return {each: role for each in named if (role := self.split_role(each)) and role != "aside"}
 
+    def inner_roles(self, folder: Parts) -> dict[str, Role]:
+        """Return the names of the splits inside class folders, such as `cat/train` and `dog/train`.
+
+        They are splits if every class folder holds nothing else, and there is a training set; a split that
+        holds only folders is one of a fold, such as `fold1/train/cat`.
+        """
+        classes = [each for each in self.children(folder) if self.total[each]]
+        inner = [each for name in classes for each in self.children(name) if self.total[each]]
+        if len(classes) < 2 or any(self.direct[each] for each in classes):
+            return {}
+        roles = {each[-1]: role_of(each[-1]) for each in inner}
+        found = {name: role for name, role in roles.items() if role}
+        is_split = len(found) == len(roles) and not any(map(self.holds_only_folders, inner))
+        return found if is_split and "train" in found.values() else {}
+
     def unwrapped(self, folder: Parts, *, is_split: bool = False) -> Parts:
         """Return the folder inside, while there is only one with images and it holds only folders."""
         while True:
@@ -132,6 +157,8 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
         return _named(tree, named)
     top = tree.unwrapped(())
     roles = tree.split_roles(top)
+    if not roles and (inner := tree.inner_roles(top)):
+        return _splits_in_classes(tree, top, inner)
     if not roles:
         _check_classes(tree, top)
         notes = (f"the class folders are in {_text(top)}/",) if top else ()
@@ -154,6 +181,37 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
         test_is_validation=chosen.test_is_validation,
         notes=tuple(_split_notes(used, chosen.test_is_validation)),
         left_out=left_out,
+    )
+
+
+def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role]) -> Layout:
+    sizes = Counter[str]()
+    for name in tree.children(top):
+        sizes.update({each[-1]: tree.total[each] for each in tree.children(name)})
+    splits = {name: role for name, role in roles.items() if role != "aside"}
+    for one, count in Counter(splits.values()).items():
+        if count > 1:
+            found = ", ".join(f"{name} ({sizes[name]:,} images)" for name in splits if splits[name] == one)
+            what = f"found {count} {one} splits in the class folders: {found}"
+            raise _error(tree, top, what, "give the folders of one split one name, or move the others away")
+    chosen = choose_splits(splits, sizes, tree.root)
+    used = chosen.by_role()
+    return Layout(
+        folders=dict.fromkeys(used, PurePosixPath(*top)),
+        inner=used,
+        test_is_validation=chosen.test_is_validation,
+        notes=(
+            "the splits are in the class folders: "
+            + ", ".join(f"{split} from <class>/{name}/" for split, name in used.items()),
+            *([VALIDATION_NOTE.format(f"<class>/{used['test']}/")] if chosen.test_is_validation else ()),
+        ),
+        left_out={
+            PurePosixPath(*each): f"in <class>/{each[-1]}/: "
+            + ("a validation split beside a test split is not used" if role == "validation" else "aside")
+            for folder in tree.children(top)
+            for each in tree.children(folder)
+            if each[-1] not in used.values() and (role := roles.get(each[-1]))
+        },
     )
 
 
@@ -255,7 +313,7 @@ def _nested_fix(tree: Tree, folder: Parts, split: str | None, used: Mapping[str,
     if fix := _splits_fix(tree, folder):
         return f"name the splits, for example {fix}; {LAYOUT_HINT}"
     if any(role_of(each[-1]) == "train" for each in tree.children(folder)):
-        return f"put the classes into the splits, not the splits into the classes; {LAYOUT_HINT}"
+        return f"put the same splits into every class, or the classes into the splits; {LAYOUT_HINT}"
     return (
         f"name the training set, for example {_name('train', folder)}; "
         f"or, if all are classes: {_names(used)}; {LAYOUT_HINT}"
@@ -323,6 +381,10 @@ def _table_fix(tables: Sequence[str]) -> str:
 
 def _error(tree: Tree, folder: Parts, what: str, fix: str) -> DataError:
     return DataError(what, where=str(Path(tree.root, *folder)), fix=fix)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " and ".join(names)
 
 
 def _text(parts: Parts) -> str:

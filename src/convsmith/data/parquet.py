@@ -117,6 +117,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         },
         notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
+        description=f"parquet files (columns {image}, {label})",
     )
 
 

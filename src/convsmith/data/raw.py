@@ -18,6 +18,7 @@ class RawSplit:
         labels: Unchecked: some may be no class index.
         locations: Of each image, relative to the source: a file, or a row of a file, counted from 0.
         folder: Of the class folders, relative to the source, if the source has class folders.
+        inner: The folder of this split inside each class folder, if the splits are there.
         column: Returns the values of another column of a table; raises KeyError if there is none.
     """
 
@@ -25,11 +26,12 @@ class RawSplit:
     labels: Sequence[Any]
     locations: Sequence[str]
     folder: str | None = None
+    inner: str = ""
     column: Callable[[str], Sequence[Any]] | None = None
 
     def class_folder(self, name: str) -> str:
         """Return the folder of a class, which need not exist; empty if the source has no class folders."""
-        return "" if self.folder is None else PurePath(self.folder, name).as_posix()
+        return "" if self.folder is None else PurePath(self.folder, name, self.inner).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class RawData:
         ignored: Files that are not read, with the reason: not images, or not in a class folder.
         notes: What the layout and the names were taken for, for the log.
         test_is_validation: Whether the test set is the validation split of a source without a test split.
+        description: One line that names the layout of the source.
     """
 
     splits: Mapping[str, RawSplit]
@@ -51,6 +54,7 @@ class RawData:
     ignored: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     test_is_validation: bool = False
+    description: str = ""
 
     def layout(self, more_pages: int = 0, notes: Sequence[str] = ()) -> "SourceLayout":
         """Return what was decided about the source.
@@ -66,6 +70,7 @@ class RawData:
             left_out=dict(sorted(left_out.items())),
             notes=(*self.notes, *notes),
             test_is_validation=self.test_is_validation,
+            description=self.description,
         )
 
 
@@ -77,11 +82,13 @@ class SourceLayout:
         left_out: How many files, rows or pages are not read, by reason.
         notes: What the layout and the names were taken for, and what may not be meant about the images.
         test_is_validation: Whether the test set is the validation split of a source without a test split.
+        description: One line that names the layout; empty for built-in data and in older caches.
     """
 
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     test_is_validation: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.folders import read_image_folder
+from convsmith.data.folders import read_class_folders
 from convsmith.data.hub import current_revision
 from convsmith.data.idx import is_idx, read_idx
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
@@ -22,6 +22,7 @@ from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
+from convsmith.data.storage import FolderFiles
 from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
@@ -87,7 +88,7 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case "digits":
             raw = _read_digits()
         case "images":
-            raw = read_image_folder(Path(source.location), config.splits)
+            raw = read_class_folders(FolderFiles(Path(source.location)), config.splits)
         case "parquet":
             raw = read_parquet(source, config)
         case "idx":
@@ -257,6 +258,7 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
         ignored={name: f"in the split {name}" for name in splits if name not in used.values()},
         notes=(*chosen.notes, *name_notes(names)),
         test_is_validation=chosen.test_is_validation,
+        description=f"a data set of the hub (columns {image}, {label})",
     )
 
 

@@ -249,6 +249,7 @@ class Session(TrainingSession):
             f"Recipe: {self.recipe.name}, seed {self.recipe.seed}",
             f"Data: {data.identity}, fingerprint {data.fingerprint[:12]}",
             f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
+            *([f"      layout: {data.layout.description}"] if data.layout.description else []),
             f"Net: {self.architecture.text}",
             f"     {self.analysis.totals_line()}",
             *(f"Note: {note}" for note in self.notes()),

@@ -77,6 +77,7 @@ class DataRecord(Record):
         test_split: How the test set was made, in words.
         left_out: How many files, rows or pages of the source are not read, by reason.
         notes: What the layout and the class names of the source were taken for.
+        layout: One line that names the layout of the source; empty for built-in data and in older runs.
         group: The column or pattern that groups images; None without groups.
         groups: Their number, if images were held out.
         equal_images: Images with the pixels of an earlier one that stayed in its split.
@@ -99,6 +100,7 @@ class DataRecord(Record):
     test_split: str
     left_out: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layout: str = ""
     group: str | None = None
     groups: int | None = None
     equal_images: int = 0
@@ -138,6 +140,7 @@ class DataRecord(Record):
             test_split=_test_split(data),
             left_out=dict(data.layout.left_out),
             notes=data.layout.notes,
+            layout=data.layout.description,
             group=config.group,
             groups=data.grouping.groups if data.grouping else None,
             equal_images=data.grouping.equal_images if data.grouping else 0,
