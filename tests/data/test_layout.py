@@ -71,7 +71,8 @@ def test_a_validation_split_is_the_test_set_only_without_another(name: str, tmp_
     )
     check(raw, 4, 2)
     assert not raw.test_is_validation
-    assert raw.layout().left_out == {f"in {name}/: a validation split beside a test split is not used": 4}
+    unused = 'a validation split beside a test split is not used (data.validation="split" uses it)'
+    assert raw.layout().left_out == {f"in {name}/: {unused}": 4}
 
 
 @pytest.mark.parametrize(("name", "is_flat"), list(product(ASIDE, [False, True])))

@@ -254,7 +254,7 @@ def _load(entry: Entry) -> CachedData:
                 labels=np.load(content / f"{name}-labels.npy"),
                 groups=np.array(entry.groups[name], dtype=np.int64) if entry.groups else None,
             )
-            for name in ("train", "test")
+            for name in ("train", "validation", "test")
             if f"{name}-labels.npy" in meta["sha256"]
         }
     except (FileError, OSError, AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
 """The `[data]` table: which data set a run uses, and how it is split."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.errors import Problem
 from convsmith.text import plural
@@ -19,7 +19,8 @@ class SplitNames(BaseModel):
     """The `[data.splits]` table: where the splits of a source are, if their names do not tell.
 
     A folder of images has folders, relative to the source, in which every folder is a class. Parquet files
-    have the beginnings of their paths. Hub data sets have splits.
+    have the beginnings of their paths. Hub data sets have splits. The validation split goes with
+    `data.validation = "split"`.
 
     >>> SplitNames(train="seg_train", test="seg_test").by_role()
     {'train': 'seg_train', 'test': 'seg_test'}
@@ -32,9 +33,17 @@ class SplitNames(BaseModel):
         default=None, min_length=1, max_length=4096, description="the test set; by default split off"
     )
 
+    validation: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description='the validation split, with data.validation="split"',
+    )
+
     def by_role(self) -> dict[str, str]:
         """Return the names of the splits that are given."""
-        return {"train": self.train, **({"test": self.test} if self.test else {})}
+        names = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {role: name for role, name in names.items() if name}
 
 
 class DataConfig(BaseModel):
@@ -47,8 +56,10 @@ class DataConfig(BaseModel):
         max_length=4096,
         description='"digits", "mnist", "cifar10", "fashion-mnist", a folder, or "owner/name" on the hub',
     )
-    validation: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = Field(
-        default=0.0, description="share of the training set held out for validation"
+    validation: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] | Literal["split"] = Field(
+        default=0.0,
+        description='share of the training set held out for validation, or "split": the validation split '
+        "of the source",
     )
     test_fraction: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
         default=0.2, description="share held out as the test set, if the source has none"
@@ -94,6 +105,32 @@ class DataConfig(BaseModel):
     image_column: str | None = Field(default=None, description="the images' column, if ambiguous by type")
     label_column: str | None = Field(default=None, description="the labels' column, if ambiguous by type")
     splits: SplitNames | None = Field(default=None, description="where the splits are, if ambiguous by name")
+
+    @model_validator(mode="after")
+    def _check_validation(self) -> Self:
+        named = self.splits and self.splits.validation
+        if named and not self.own_validation:
+            raise ValueError(
+                f"data.splits.validation names a split, and data.validation={self.validation:g} does not use "
+                "it; "
+                'write data.validation="split", or remove data.splits.validation'
+            )
+        if self.own_validation and self.splits and not named:
+            raise ValueError(
+                'data.validation="split" uses the validation split, and data.splits names none; '
+                'write data.splits.validation="NAME"'
+            )
+        return self
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether the validation split of the source is used as such."""
+        return self.validation == "split"
+
+    @property
+    def validation_share(self) -> float:
+        """The share of the training images that is held out for validation; 0 without such images."""
+        return 0.0 if isinstance(self.validation, str) else self.validation
 
     @property
     def policy(self) -> Literal["stretch", "crop", "pad"]:

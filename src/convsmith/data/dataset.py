@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -94,6 +95,7 @@ class TrainingData:
         dropped: Issues of the damaged images that were left out.
         layout: What was decided about the source's splits and names, and what is not read.
         grouping: What was kept together when images were held out.
+        validation_is_split_off: Whether the validation images were taken from the training images.
         source: Where the images were read from; None if they were made in memory.
     """
 
@@ -110,6 +112,7 @@ class TrainingData:
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
     grouping: Grouping | None = None
+    validation_is_split_off: bool = True
     source: Source | None = None
 
     @property
@@ -126,6 +129,13 @@ class TrainingData:
     def splits(self) -> dict[str, Split]:
         """The splits by name."""
         return {"train": self.train, **({"validation": self.validation} if self.validation else {})}
+
+    @cached_property
+    def leaked_validation(self) -> int:
+        """The number of validation images whose pixels, or whose group, the training images have."""
+        if self.validation is None or self.validation_is_split_off:
+            return 0
+        return _shared(self.validation, [self.train])
 
     def split_fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of the images and labels of each split."""
@@ -152,13 +162,7 @@ class ImageDataset(TrainingData):
     @cached_property
     def leaked(self) -> int:
         """The number of test images whose pixels, or whose group, the training or validation images have."""
-        others = [split for split in (self.train, self.validation) if split]
-        ids = np.concatenate([image_ids(split.images) for split in others])
-        found = np.isin(image_ids(self.test.images), ids)
-        if self.test.groups is not None:
-            groups = [each.groups for each in others if each.groups is not None]
-            found |= np.isin(self.test.groups, np.concatenate(groups))
-        return int(found.sum())
+        return _shared(self.test, [split for split in (self.train, self.validation) if split])
 
 
 def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
@@ -206,6 +210,8 @@ def _training_data(
     """Return the training data, and the test split if it was taken from the training images."""
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
     masks, grouping = _masks(train, config, cached, source.location)
+    own = cached.splits.get("validation")
+    own_validation = _split(own, resident=_fits_in_memory(cached, config)) if own else None
     held = {}
     for name, mask in masks.items():
         held[name], train = train.select(mask), train.select(~mask)
@@ -218,7 +224,8 @@ def _training_data(
         fingerprint=cached.fingerprint,
         class_names=cached.class_names,
         train=train,
-        validation=held.get("validation"),
+        validation=held.get("validation") or own_validation,
+        validation_is_split_off=own_validation is None,
         mean=mean,
         std=std,
         rule=InputRule(
@@ -330,6 +337,16 @@ def _split(cached: CachedSplit, *, resident: bool) -> Split:
     return Split(images=images, labels=cached.labels, groups=cached.groups)
 
 
+def _shared(split: Split, others: Sequence[Split]) -> int:
+    """Return how many images of a split have the pixels, or the group, of an image of other splits."""
+    ids = np.concatenate([image_ids(each.images) for each in others])
+    found = np.isin(image_ids(split.images), ids)
+    if split.groups is not None:
+        groups = [each.groups for each in others if each.groups is not None]
+        found |= np.isin(split.groups, np.concatenate(groups))
+    return int(found.sum())
+
+
 def _units(split: Split) -> tuple[NDArray[np.int64], Grouping]:
     """Number the images that must stay together: those of equal pixels, and those of one group."""
     ids, groups = image_ids(split.images), split.groups
@@ -345,7 +362,7 @@ def _masks(
 ) -> tuple[dict[str, NDArray[np.bool_]], Grouping | None]:
     """Choose the images of each split that is held out, among those that earlier ones leave."""
     fractions = {"test": config.test_fraction} if "test" not in cached.splits else {}
-    fractions |= {"validation": config.validation} if config.validation else {}
+    fractions |= {"validation": config.validation_share} if config.validation_share else {}
     if not fractions:
         return {}, None
     units, grouping = _units(train)

@@ -15,18 +15,21 @@ Classes = dict[str, list[PurePosixPath]]
 Spellings = dict[str, set[str]]
 
 
-def read_class_folders(files: Files, named: SplitNames | None = None) -> RawData:
+def read_class_folders(
+    files: Files, named: SplitNames | None = None, *, own_validation: bool = False
+) -> RawData:
     """Return the images of class folders by split and class. Subfolders belong to their class.
 
     Args:
         files: Of a folder or an archive.
         named: The folders of the splits, if the recipe names them.
+        own_validation: Whether the validation split is used as such.
 
     Raises:
         DataError: The layout is unknown or ambiguous.
     """
     images = image_files(files)
-    layout = find_layout(_tree(files, images), named)
+    layout = find_layout(_tree(files, images), named, own_validation=own_validation)
     spellings: Spellings = {}
     splits = {name: _classes(layout, name, files, images, spellings) for name in layout.folders}
     _check_spelling(files, splits)
@@ -74,17 +77,19 @@ def _classes(
 
 
 def _check_spelling(files: Files, splits: Mapping[str, Classes]) -> None:
-    """Raise DataError if a test class has no training images but for its case or separators."""
-    train, test = splits["train"], splits.get("test", {})
-    for group in nearly_equal([*train, *test]):
-        own, other = ([name for name in group if name in classes] for classes in (train, test))
-        if set(other) - set(own):
-            raise DataError(
-                f"found the class {', '.join(map(repr, own)) or 'none'} in the training set and "
-                f"{', '.join(map(repr, other))} in the test set, apart only in case, spaces or separators",
-                where=files.location,
-                fix="give the folders of one class one name",
-            )
+    """Raise DataError if a class of another split has no training images but for its case or separators."""
+    train = splits["train"]
+    for split in splits.keys() - {"train"}:
+        for group in nearly_equal([*train, *splits[split]]):
+            own, other = ([name for name in group if name in classes] for classes in (train, splits[split]))
+            if set(other) - set(own):
+                raise DataError(
+                    f"found the class {', '.join(map(repr, own)) or 'none'} in the training set and "
+                    f"{', '.join(map(repr, other))} in the {split} set, apart only in case, spaces or "
+                    "separators",
+                    where=files.location,
+                    fix="give the folders of one class one name",
+                )
 
 
 def _spelling_notes(spellings: Spellings) -> list[str]:

@@ -39,10 +39,15 @@ def is_idx(path: Path) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
-def read_idx(root: Path, named: SplitNames | None = None) -> RawData:
+def read_idx(root: Path, named: SplitNames | None = None, *, own_validation: bool = False) -> RawData:
     """Return the images and labels of a folder's IDX files, by split.
 
     The pixels of a packed file are unpacked one image at a time.
+
+    Args:
+        root: The folder.
+        named: The splits by the beginnings of the files' names, if the recipe names them.
+        own_validation: Whether the validation split is used as such.
 
     Raises:
         DataError: A file is missing or damaged, or splits are missing or ambiguous.
@@ -53,10 +58,11 @@ def read_idx(root: Path, named: SplitNames | None = None) -> RawData:
     pairs, ignored = _pairs(root, found)
     others = {path: "beside IDX files, which are read" for path in listing.files if path not in found}
     ignored |= {_place(path, root): reason for path, reason in (others | listing.skipped).items()}
-    chosen = _choose(pairs, named, root)
+    chosen = _choose(pairs, named, root, own_validation=own_validation)
     used = chosen.by_role()
     labels = {split: _labels(pairs[name]["labels"], root) for split, name in used.items()}
-    names, values = combined([labels["train"]], [labels["test"]] if "test" in labels else [])
+    train, *rest = labels.values()
+    names, values = combined([train], rest)
     splits = {
         split: _split(pairs[name]["images"], root, each)
         for (split, name), each in zip(used.items(), values, strict=True)
@@ -159,13 +165,15 @@ def _counterpart(name: str) -> str:
     return name[: match.start(2)] + part + end.removesuffix(match[4] or "")
 
 
-def _choose(pairs: Mapping[str, object], named: SplitNames | None, root: Path) -> Chosen:
+def _choose(
+    pairs: Mapping[str, object], named: SplitNames | None, root: Path, *, own_validation: bool
+) -> Chosen:
     if named:
         return named_splits(named, pairs)
     ends = {name: name.rpartition("/")[2] for name in pairs}
     # MNIST's test set is a sample of 10,000.
     roles = {name: role_of(end) or ("test" if "t10k" in end.lower() else None) for name, end in ends.items()}
-    return choose_splits(roles, {}, str(root))
+    return choose_splits(roles, {}, str(root), own_validation=own_validation)
 
 
 def _labels(path: Path, root: Path) -> TableLabels:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from convsmith.data.config import SplitNames
@@ -12,6 +13,7 @@ from convsmith.data.splits import (
     choose_splits,
     is_container_name,
     is_split_name,
+    no_validation_error,
     overlap_error,
     role_of,
 )
@@ -21,6 +23,7 @@ from convsmith.text import plural
 LAYOUT_HINT = "expected root/train/<class>/*.png and root/test/<class>/*.png, or root/<class>/*.png"
 _TABLES = frozenset({".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".xml", ".mat"})
 _MAX_LISTED = 6
+_UNUSED = 'a validation split beside a test split is not used (data.validation="split" uses it)'
 Parts = tuple[str, ...]
 
 
@@ -29,7 +32,7 @@ class Layout:
     """The parent folders of the class folders, relative to the root.
 
     Attributes:
-        folders: Of `"train"` and, if there is one, `"test"`.
+        folders: Of `"train"` and, if they are used, `"validation"` and `"test"`.
         inner: Of each split, the name of its folder inside every class folder, if the splits are there.
         description: One line that names the layout.
         test_is_validation: Whether a validation split serves as the test set.
@@ -143,12 +146,13 @@ class Tree:
             folder = only
 
 
-def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
+def find_layout(tree: Tree, named: SplitNames | None = None, *, own_validation: bool = False) -> Layout:
     """Find the folders that hold the class folders of each split.
 
     Args:
         tree: The folders and how many images they hold.
         named: The folders of the splits, from the recipe; all folders in them are then classes.
+        own_validation: Whether the validation split is used as such.
 
     Raises:
         DataError: The layout is unknown or ambiguous; the error lists what was found and what to write.
@@ -158,15 +162,19 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
     top = tree.unwrapped(())
     roles = tree.split_roles(top)
     if not roles and (inner := tree.inner_roles(top)):
-        return _splits_in_classes(tree, top, inner)
+        return _splits_in_classes(tree, top, inner, own_validation=own_validation)
     if not roles:
         _check_classes(tree, top)
+        if own_validation:
+            raise no_validation_error("class folders without splits", str(Path(tree.root, *top)))
         notes = (f"the class folders are in {_text(top)}/",) if top else ()
         return Layout(folders={"train": PurePosixPath(*top)}, notes=notes, left_out={})
     if "train" not in roles.values():
         raise _no_training_set(tree, top, roles)
     sizes = {_text(each): tree.total[each] for each in roles}
-    chosen = choose_splits({_text(each): role for each, role in roles.items()}, sizes, tree.root)
+    chosen = choose_splits(
+        {_text(each): role for each, role in roles.items()}, sizes, tree.root, own_validation=own_validation
+    )
     folders = {name: tuple(text.split("/")) for name, text in chosen.by_role().items()}
     used = {name: tree.unwrapped(folder, is_split=True) for name, folder in folders.items()}
     for name, folder in used.items():
@@ -184,7 +192,9 @@ def find_layout(tree: Tree, named: SplitNames | None = None) -> Layout:
     )
 
 
-def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role]) -> Layout:
+def _splits_in_classes(
+    tree: Tree, top: Parts, roles: Mapping[str, Role], *, own_validation: bool
+) -> Layout:
     sizes = Counter[str]()
     for name in tree.children(top):
         sizes.update({each[-1]: tree.total[each] for each in tree.children(name)})
@@ -194,7 +204,7 @@ def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role]) -> Lay
             found = ", ".join(f"{name} ({sizes[name]:,} images)" for name in splits if splits[name] == one)
             what = f"found {count} {one} splits in the class folders: {found}"
             raise _error(tree, top, what, "give the folders of one split one name, or move the others away")
-    chosen = choose_splits(splits, sizes, tree.root)
+    chosen = choose_splits(splits, sizes, tree.root, own_validation=own_validation)
     used = chosen.by_role()
     return Layout(
         folders=dict.fromkeys(used, PurePosixPath(*top)),
@@ -207,7 +217,7 @@ def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role]) -> Lay
         ),
         left_out={
             PurePosixPath(*each): f"in <class>/{each[-1]}/: "
-            + ("a validation split beside a test split is not used" if role == "validation" else "aside")
+            + (_UNUSED if role == "validation" else "aside")
             for folder in tree.children(top)
             for each in tree.children(folder)
             if each[-1] not in used.values() and (role := roles.get(each[-1]))
@@ -229,8 +239,9 @@ def _named(tree: Tree, named: SplitNames) -> Layout:
         if not tree.children(parts):
             raise _error(tree, parts, "found no class folders", LAYOUT_HINT)
     inside = set(folders.values())
-    if len(folders) > 1 and _are_nested(*folders.values()):
-        raise overlap_error(named)
+    for one, other in combinations(folders, 2):
+        if _are_nested(folders[one], folders[other]):
+            raise overlap_error(named, one, other)
     left_out = {
         PurePosixPath(*each): "not named in data.splits"
         for each in tree.children(())
@@ -296,13 +307,13 @@ def _check_classes(
             f"the names {_listed([each[-1] for each in bins])} are those of classes and of splits",
             f"put them into splits, or, if all are classes: {_name('train', parent)}; {LAYOUT_HINT}",
         )
-    if len(bins) == 1 and len(children) == 1 and split != "test":
+    if len(bins) == 1 and len(children) == 1 and split in {None, "train"}:
         what = f"found one class, {bins[0][-1]!r}{_beside(tables)}, expected at least two"
         raise _error(tree, parent, what, fix)
 
 
 def _odd_fix(split: str | None, used: Mapping[str, Parts]) -> str:
-    if split == "test":
+    if split in {"validation", "test"}:
         return f"move it away, or name the training set alone: {_name('train', used['train'])}; {LAYOUT_HINT}"
     return f"move it away, or, if all are classes: {_names(used)}; {LAYOUT_HINT}"
 
@@ -348,7 +359,7 @@ def _is_no_class(name: str, *, is_split: bool) -> bool:
 def _reason(tree: Tree, folder: Parts, role: Role | None) -> str:
     name = f"in {_text(folder)}/"
     if role == "validation":
-        return f"{name}: a validation split beside a test split is not used"
+        return f"{name}: {_UNUSED}"
     if not tree.total[folder]:
         return f"{name}: it holds no images"
     if role_of(folder[-1]) in {"train", "test", "validation"}:
@@ -357,7 +368,8 @@ def _reason(tree: Tree, folder: Parts, role: Role | None) -> str:
 
 
 def _split_notes(used: Mapping[str, Parts], test_is_validation: bool) -> Iterable[str]:
-    usual = all(folder == (name,) for name, folder in used.items())
+    # A validation split is not used without the setting, so that it is always named.
+    usual = all(folder == (name,) for name, folder in used.items()) and "validation" not in used
     if not usual:
         yield "splits by the names of folders: " + ", ".join(
             f"{name} from {_text(folder)}/" for name, folder in used.items()

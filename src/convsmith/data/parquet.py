@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import combinations, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,8 +76,10 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     root = Path(source.location)
     listing = list_folder(root)
     locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
-    others = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
-    chosen = choose_files(locations, config.splits, source.location)
+    beside = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
+    chosen = choose_files(
+        locations, config.splits, source.location, own_validation=config.own_validation
+    )
     unreadable: dict[str, str] = {}
     features = {}
     for location in (each for used in chosen.files.values() for each in used):
@@ -97,13 +100,12 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         shards[split] = [shard for shard in read if shard]
     if not shards["train"]:
         raise unreadable_files(source, unreadable)
-    parts = [[shard.labels for shard in shards.get(split, ())] for split in ("train", "test")]
-    names, labels = combined(*parts)
+    others = [shard.labels for split, each in shards.items() if split != "train" for shard in each]
+    names, values = combined([shard.labels for shard in shards["train"]], others)
+    labels = iter(values)
     return RawData(
         splits={
-            split: _split(
-                each, labels[: len(each)] if split == "train" else labels[len(parts[0]) :], image, root
-            )
+            split: _split(each, list(islice(labels, len(each))), image, root)
             for split, each in shards.items()
         },
         class_names=names,
@@ -112,7 +114,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
             **chosen.ignored,
             **{
                 path.relative_to(root).as_posix(): reason
-                for path, reason in (_without_named(others, shards, image) | listing.skipped).items()
+                for path, reason in (_without_named(beside, shards, image) | listing.skipped).items()
             },
         },
         notes=(*chosen.notes, *name_notes(names)),
@@ -121,8 +123,10 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     )
 
 
-def choose_files(locations: Sequence[str], named: SplitNames | None, where: str) -> ChosenFiles:
-    """Choose the parquet files of the training and the test set by their paths, relative to the source.
+def choose_files(
+    locations: Sequence[str], named: SplitNames | None, where: str, *, own_validation: bool = False
+) -> ChosenFiles:
+    """Choose the parquet files of the splits by their paths, relative to the source; the training set first.
 
     Raises:
         DataError: There is no training set, or there are several.
@@ -137,7 +141,7 @@ def choose_files(locations: Sequence[str], named: SplitNames | None, where: str)
     configuration = _configuration(found, where)
     inside = {place: each for place, each in found.items() if each.configuration == configuration}
     roles = {each.name: each.role for each in inside.values()}
-    chosen = choose_splits(roles, {}, where)
+    chosen = choose_splits(roles, {}, where, own_validation=own_validation)
     used = chosen.by_role()
     return ChosenFiles(
         files={
@@ -355,8 +359,9 @@ def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
                 where=f"data.splits.{split}",
                 fix=f"the first file is {locations[0]}",
             )
-    if set(files["train"]) & set(files.get("test", ())):
-        raise overlap_error(named)
+    for one, other in combinations(files, 2):
+        if set(files[one]) & set(files[other]):
+            raise overlap_error(named, one, other)
     used = {place for each in files.values() for place in each}
     ignored = {place: "not named in data.splits" for place in locations if place not in used}
     return ChosenFiles(files=files, ignored=ignored, notes=(), test_is_validation=False)

@@ -39,7 +39,7 @@ class RawData:
     """A data set before decoding.
 
     Attributes:
-        splits: `"train"` and, if the source has one, `"test"`.
+        splits: `"train"` and, if the source has them and they are used, `"validation"` and `"test"`.
         class_names: In the order of the labels.
         unreadable: Files of images that cannot be read, with the reason.
         ignored: Files that are not read, with the reason: not images, or not in a class folder.

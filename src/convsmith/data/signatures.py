@@ -62,6 +62,8 @@ def package_signature(package: str) -> str:
 def decode_signature(config: DataConfig) -> str:
     """Return everything but the files that decoded images depend on: options and decoder."""
     options = config.model_dump(mode="json", exclude=set(_UNRELATED))
+    if config.own_validation:
+        options["validation"] = config.validation
     decoder = {
         "version": DECODE_VERSION,
         "pillow": PIL.__version__,

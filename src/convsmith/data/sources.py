@@ -21,7 +21,7 @@ from convsmith.data.listing import is_image, list_files
 from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
-from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
+from convsmith.data.splits import Chosen, choose_splits, named_splits, no_validation_error, role_of
 from convsmith.data.storage import FolderFiles
 from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.errors import DataError, suggest
@@ -88,11 +88,13 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case "digits":
             raw = _read_digits()
         case "images":
-            raw = read_class_folders(FolderFiles(Path(source.location)), config.splits)
+            raw = read_class_folders(
+                FolderFiles(Path(source.location)), config.splits, own_validation=config.own_validation
+            )
         case "parquet":
             raw = read_parquet(source, config)
         case "idx":
-            raw = read_idx(Path(source.location), config.splits)
+            raw = read_idx(Path(source.location), config.splits, own_validation=config.own_validation)
         case _:
             raw = _read_hub(source, config, refresh=refresh)
     _check_labels(raw, source)
@@ -101,6 +103,8 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
 
 def _check_settings(source: Source, config: DataConfig) -> None:
     """Raise DataError for settings without an effect on this kind of source."""
+    if source.kind == "digits" and config.own_validation:
+        raise no_validation_error("one set of images", source.location)
     unused = ["splits"] if source.kind == "digits" else []
     if source.kind in {"digits", "images", "idx"}:
         unused += ["image_column", "label_column"]
@@ -119,7 +123,10 @@ def _check_labels(raw: RawData, source: Source) -> None:
         if split.labels and not any(
             is_class_index(label) and label < len(raw.class_names) for label in split.labels
         ):
-            other = "the training set alone with data.splits.train" if name == "test" else "another one"
+            other = {
+                "test": "the training set alone with data.splits.train",
+                "validation": "none: data.validation=0.1 holds out a share of the training set",
+            }.get(name, "another one")
             raise DataError(
                 f"the {name} split has no labels: the first of {plural(len(split.labels), 'image')}, "
                 f"{split.locations[0]}, has {BadLabel(split.labels[0])!r}",
@@ -247,7 +254,8 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
         used = chosen.by_role()
         image, label = find_columns(splits[chosen.train].features, source, config)
         labels = {role: _hub_labels(splits[name], name, label, source) for role, name in used.items()}
-        names, values = combined([labels["train"]], [labels["test"]] if "test" in labels else [])
+        train, *rest = labels.values()
+        names, values = combined([train], rest)
         raw = {
             role: _hub_split(splits[name], name, image, each)
             for (role, name), each in zip(used.items(), values, strict=True)
@@ -265,7 +273,8 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
 def _hub_splits(splits: Any, source: Source, config: DataConfig) -> Chosen:
     if config.splits is None:
         sizes = {name: len(table) for name, table in splits.items()}
-        return choose_splits({name: role_of(name) for name in splits}, sizes, source.location)
+        roles = {name: role_of(name) for name in splits}
+        return choose_splits(roles, sizes, source.location, own_validation=config.own_validation)
     return named_splits(config.splits, splits)
 
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal
 
 from convsmith.data.config import SplitNames
@@ -37,7 +37,11 @@ _FILLERS = """
     public private labelled labeled only for batch
 """
 _CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "data", "dataset", "annotations"})
-VALIDATION_NOTE = "the source has no test split: its validation split, {}, serves as test set"
+VALIDATION_NOTE = (
+    "the source has no test split: its validation split, {}, serves as test set; "
+    'data.validation="split" uses it for validation instead'
+)
+NO_SHARE = "or hold out a share of the training set: data.validation=0.1"
 
 
 def role_of(name: str) -> Role | None:
@@ -75,10 +79,14 @@ def is_container_name(name: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The names of the splits that are used. A validation split is the test set if there is no other."""
+    """The names of the splits that are used.
+
+    A validation split that is not used as such is the test set if there is no other.
+    """
 
     train: str
     test: str | None = None
+    validation: str | None = None
     test_is_validation: bool = False
     train_is_unknown: bool = False
 
@@ -86,18 +94,28 @@ class Chosen:
     def notes(self) -> tuple[str, ...]:
         """What the names were taken for, for the log; nothing for the usual names."""
         unknown = f"the training set is {self.train}: no other name of a split is unknown"
+        others = self.test is not None or self.validation is not None
+        own = f"the source's own validation split is used: {self.validation}"
         return (
-            *([unknown] if self.train_is_unknown and self.test is not None else []),
+            *([unknown] if self.train_is_unknown and others else []),
+            *([own] if self.validation is not None else []),
             *([VALIDATION_NOTE.format(self.test)] if self.test_is_validation else []),
         )
 
     def by_role(self) -> dict[str, str]:
-        """Return the names by `"train"` and, if there is one, `"test"`."""
-        return {"train": self.train, **({"test": self.test} if self.test is not None else {})}
+        """Return the names by `"train"` and, if they are used, `"validation"` and `"test"`."""
+        names = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {role: name for role, name in names.items() if name is not None}
 
 
-def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], where: str) -> Chosen:
-    """Choose the training and the test set among the splits of a source.
+def choose_splits(
+    roles: Mapping[str, Role | None],
+    sizes: Mapping[str, int],
+    where: str,
+    *,
+    own_validation: bool = False,
+) -> Chosen:
+    """Choose the training and the test set among the splits of a source, and the validation set on request.
 
     Without a training set by its name, the only split of an unknown name is the training set.
 
@@ -105,14 +123,19 @@ def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], wh
         roles: The role of each split.
         sizes: The number of images of each split, for the error.
         where: The source, for the error.
+        own_validation: Whether the validation split is used as such.
 
     Raises:
-        DataError: No split is the training set, or several splits have one role.
+        DataError: No split is the training set, several splits have one role, or there is no validation split
+            to be used as such.
 
     >>> choose_splits({"train": "train", "dev": "validation"}, {}, "data").by_role()
     {'train': 'train', 'test': 'dev'}
     """
-    only = {role: _only(role, roles, sizes, where) for role in ("train", "test", "validation")}
+    only = {
+        role: _only(role, roles, sizes, where, own_validation=own_validation)
+        for role in ("train", "test", "validation")
+    }
     unknown = [name for name, role in roles.items() if role is None]
     train_is_unknown = only["train"] is None and len(unknown) == 1
     if train_is_unknown:
@@ -126,11 +149,29 @@ def choose_splits(roles: Mapping[str, Role | None], sizes: Mapping[str, int], wh
             where=where,
             fix=f'name it, for example data.splits.train="{example}"',
         )
+    if own_validation:
+        if only["validation"] is None:
+            raise no_validation_error(", ".join(roles), where)
+        return Chosen(
+            train=only["train"],
+            validation=only["validation"],
+            test=only["test"],
+            train_is_unknown=train_is_unknown,
+        )
     return Chosen(
         train=only["train"],
         test=only["validation"] if only["test"] is None else only["test"],
         test_is_validation=only["test"] is None and only["validation"] is not None,
         train_is_unknown=train_is_unknown,
+    )
+
+
+def no_validation_error(found: str, where: str) -> DataError:
+    """Return the error for `data.validation="split"` and a source without a validation split."""
+    return DataError(
+        f'data.validation="split" needs a validation split, found {found or "no splits"}',
+        where=where,
+        fix=f'name it: data.splits.train="..." data.splits.validation="...", {NO_SHARE}',
     )
 
 
@@ -143,28 +184,42 @@ def named_splits(named: SplitNames, splits: Collection[str]) -> Chosen:
     for role, name in named.by_role().items():
         if name not in splits:
             raise DataError(f"no split {name!r}", where=f"data.splits.{role}", fix=suggest(name, splits))
-    if named.test == named.train:
-        raise overlap_error(named)
-    return Chosen(train=named.train, test=named.test)
+    names = named.by_role()
+    for one, other in combinations(names, 2):
+        if names[one] == names[other]:
+            raise overlap_error(named, one, other)
+    return Chosen(train=named.train, validation=named.validation, test=named.test)
 
 
-def overlap_error(named: SplitNames) -> DataError:
-    """Return the error for a training and a test set that a recipe names and that share images."""
+def overlap_error(named: SplitNames, one: str, other: str) -> DataError:
+    """Return the error for two splits that a recipe names and that share images."""
+    sets = {"train": "training set", "validation": "validation set", "test": "test set"}
+    names = named.by_role()
+    instead = {"test": "so that a test set is split off", "validation": 'without data.validation="split"'}
     return DataError(
-        f"the training set {named.train!r} and the test set {named.test!r} share images",
+        f"the {sets[one]} {names[one]!r} and the {sets[other]} {names[other]!r} share images",
         where="data.splits",
-        fix="name two that share none, or omit data.splits.test, so that a test set is split off",
+        fix=f"name two that share none, or omit data.splits.{other}, {instead[other]}",
     )
 
 
-def _only(role: str, roles: Mapping[str, Role | None], sizes: Mapping[str, int], where: str) -> str | None:
+def _only(
+    role: str,
+    roles: Mapping[str, Role | None],
+    sizes: Mapping[str, int],
+    where: str,
+    *,
+    own_validation: bool,
+) -> str | None:
     """Return the only split of a role; None without one."""
     names = [name for name, found in roles.items() if found == role]
     if len(names) < 2:
         return names[0] if names else None
     found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in names)
     train = names[0] if role == "train" else next((name for name in roles if roles[name] == "train"), "NAME")
-    test = "" if role == "train" else f' data.splits.test="{names[0]}"'
+    # A validation split is the test set, unless the recipe uses it as such.
+    named = "validation" if role == "validation" and own_validation else "test"
+    test = "" if role == "train" else f' data.splits.{named}="{names[0]}"'
     raise DataError(
         f"found {len(names)} {role} splits: {found}",
         where=where,

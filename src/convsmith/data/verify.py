@@ -230,17 +230,16 @@ def _outliers(kind: Any, values: Sequence[str], locations: Sequence[str]) -> Ite
 
 
 def _shared_groups(raw: RawData, result: ScanResult, source: Source, group: str) -> Iterator[DataIssue]:
-    """Yield an issue for each test image whose group has training images."""
-    groups = {name: groups_of(split, group, source) for name, split in raw.splits.items()}
-    first: dict[str, int] = {}
-    for index in np.flatnonzero(result.usable["train"]).tolist():
-        first.setdefault(groups["train"][index], index)
-    for index in np.flatnonzero(result.usable["test"]).tolist() if "test" in groups else ():
-        name = groups["test"][index]
-        if name in first:
-            reason = f"the group {shown(name)} of {raw.splits['train'].locations[first[name]]}"
-            file = raw.splits["test"].locations[index]
-            yield DataIssue(kind="group across splits", file=file, reason=reason)
+    """Yield an issue for each image whose group an image of another split before it has."""
+    first: dict[str, tuple[str, str]] = {}
+    for split, images in raw.splits.items():
+        groups = groups_of(images, group, source)
+        for index in np.flatnonzero(result.usable[split]).tolist():
+            file, name = images.locations[index], groups[index]
+            place, original = first.setdefault(name, (split, file))
+            if place != split:
+                reason = f"the group {shown(name)} of {original}"
+                yield DataIssue(kind="group across splits", file=file, reason=reason)
 
 
 def _small_classes(raw: RawData, result: ScanResult) -> Iterator[DataIssue]:
@@ -257,7 +256,9 @@ def _small_classes(raw: RawData, result: ScanResult) -> Iterator[DataIssue]:
                 yield DataIssue(kind="empty class", file=location, reason="no usable training images")
             elif not counts[index]:
                 yield DataIssue(
-                    kind="few images", file=location, reason="no usable test images: cannot be scored"
+                    kind="few images",
+                    file=location,
+                    reason=f"no usable {split_name} images: cannot be scored",
                 )
             elif split_name == "train" and counts[index] < max(FEW, FEW_SHARE * usual):
                 reason = (

@@ -306,10 +306,14 @@ class Session(TrainingSession):
         if data.grouping and data.grouping.equal_images:
             equal = plural(data.grouping.equal_images, "image")
             notes.append(f"{equal} with the pixels of another one: equal images stay in one split")
-        if data.leaked:
-            groups = "" if data.test.groups is None else " or the group"
-            notes.append(
-                f"warning: {data.leaked:,} of {len(data.test):,} test images have the pixels{groups} of a "
-                "training image, so that the test accuracy is too high; `convsmith data verify` names them"
-            )
+        groups = "" if data.test.groups is None else " or the group"
+        for name, split, leaked in (
+            ("validation", data.validation, data.leaked_validation),
+            ("test", data.test, data.leaked),
+        ):
+            if split and leaked:
+                notes.append(
+                    f"warning: {leaked:,} of {len(split):,} {name} images have the pixels{groups} of a "
+                    f"training image, so that the {name} accuracy is too high; `convsmith data verify` names them"
+                )
         return notes

@@ -82,6 +82,8 @@ class DataRecord(Record):
         groups: Their number, if images were held out.
         equal_images: Images with the pixels of an earlier one that stayed in its split.
         leaked: Test images whose pixels or group the training or validation images have; None in older runs.
+        validation_split: As `test_split`; None without validation images and in older runs.
+        leaked_validation: Likewise, validation images whose pixels or group the training images have.
     """
 
     title: str
@@ -105,6 +107,8 @@ class DataRecord(Record):
     groups: int | None = None
     equal_images: int = 0
     leaked: int | None = None
+    validation_split: str | None = None
+    leaked_validation: int | None = None
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
@@ -145,6 +149,8 @@ class DataRecord(Record):
             groups=data.grouping.groups if data.grouping else None,
             equal_images=data.grouping.equal_images if data.grouping else 0,
             leaked=data.leaked,
+            validation_split=_validation_split(data),
+            leaked_validation=data.leaked_validation if data.validation else None,
         )
 
     @property
@@ -162,6 +168,12 @@ def _test_split(data: ImageDataset) -> str:
     if data.test_is_split_off:
         return _SPLIT_OFF
     return _OWN_VALIDATION if data.layout.test_is_validation else _OWN_SPLIT
+
+
+def _validation_split(data: ImageDataset) -> str | None:
+    if data.validation is None:
+        return None
+    return _SPLIT_OFF if data.validation_is_split_off else _OWN_SPLIT
 
 
 class Environment(Record):

@@ -178,5 +178,6 @@ def _difference(first: RunModel, other: RunModel) -> str:
     for name in sorted({*one.splits, *two.splits}):
         splits = [each.splits.get(name) for each in (one, two)]
         if None in splits or splits[0].fingerprint != splits[1].fingerprint:  # type: ignore[union-attr]
-            return f"found another {name} split, see data.validation, data.test_fraction and data.split_seed"
+            settings = "data.validation, data.splits, data.test_fraction and data.split_seed"
+            return f"found another {name} split, see {settings}"
     return ""

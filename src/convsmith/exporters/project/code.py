@@ -39,8 +39,10 @@ class Storage:
         columns: The columns of image and label in a table, if known.
         train_name: The training split of a table on the hub.
         test_name: Its test split.
+        validation_name: Its validation split, if it is used as such.
         train_files: The parquet files of the training set, relative to the data set's folder.
         test_files: Those of the test set.
+        validation_files: Those of the validation set, if it is used as such.
     """
 
     kind: str
@@ -48,8 +50,10 @@ class Storage:
     columns: tuple[str, str] | None = None
     train_name: str = "train"
     test_name: str = "test"
+    validation_name: str = "validation"
     train_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
+    validation_files: tuple[str, ...] = ()
 
 
 def environment() -> jinja2.Environment:
@@ -187,8 +191,10 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "label_column": storage.columns[1] if storage.columns else "",
         "train_name": storage.train_name,
         "test_name": storage.test_name,
+        "validation_name": storage.validation_name,
         "train_files_constant": constant("TRAIN_FILES", storage.train_files or [""]),
         "test_files_constant": constant("TEST_FILES", storage.test_files or [""]),
+        "validation_files_constant": constant("VALIDATION_FILES", storage.validation_files or [""]),
         "left_out": bool(data.dropped) and storage.kind in {"hub", "parquet"},
         "left_out_constant": constant("LEFT_OUT", [each.file for each in data.dropped] or [""]),
         "channels": channels,
@@ -197,10 +203,12 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "mode": "L" if channels == 1 else "RGB",
         "own_test": own_test,
         "test_fraction": recipe.data.test_fraction,
-        "validation": recipe.data.validation,
+        "validation": bool(recipe.data.validation),
+        "own_validation": recipe.data.own_validation,
+        "validation_share": recipe.data.validation_share,
         "split_seed": recipe.data.split_seed,
         # The splits of an image folder are lists of files.
-        "ordered": storage.kind != "images" and (not own_test or bool(recipe.data.validation)),
+        "ordered": storage.kind != "images" and (not own_test or bool(recipe.data.validation_share)),
         # Shares and a seed describe a split only if all images are independent.
         "split_in_file": storage.kind != "images" and bool(data.equal_images or data.groups),
         "resize": recipe.data.resize,

@@ -122,8 +122,10 @@ def strategy(recipe: Recipe) -> list[str]:
             f"Knowledge distillation from a trained teacher, in addition to the labels (weight {weight}, "
             f"temperature {temperature})."
         )
-    if recipe.data.validation:
-        share = short_percent(recipe.data.validation)
+    if recipe.data.own_validation:
+        sentences.append("The validation set is that of the data set.")
+    elif recipe.data.validation_share:
+        share = short_percent(recipe.data.validation_share)
         sentences.append(f"{share} of the training images are held out as a validation set.")
     sentences.append("The weights are those of the last epoch; no epoch was selected by its test accuracy.")
     return sentences

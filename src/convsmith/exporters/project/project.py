@@ -161,7 +161,9 @@ def storage_of(config: DataConfig) -> Storage:
     if source.kind == "parquet":
         root = Path(source.location)
         locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
-        chosen = choose_files(locations, config.splits, source.location).files
+        chosen = choose_files(
+            locations, config.splits, source.location, own_validation=config.own_validation
+        ).files
         return Storage(
             kind="parquet",
             # Data sets with a name are available everywhere; a folder is local to this machine.
@@ -169,6 +171,7 @@ def storage_of(config: DataConfig) -> Storage:
             columns=table_columns(source, config),
             train_files=tuple(chosen["train"]),
             test_files=tuple(chosen.get("test", ())),
+            validation_files=tuple(chosen.get("validation", ())),
         )
     columns = _COLUMNS.get(config.source)
     if columns is None and config.image_column and config.label_column:
@@ -181,6 +184,7 @@ def storage_of(config: DataConfig) -> Storage:
         columns=columns,
         train_name=names["train"],
         test_name=names.get("test", "test"),
+        validation_name=names.get("validation", "validation"),
     )
 
 
