@@ -7,6 +7,7 @@ from convsmith.briefs.schema import Brief
 from convsmith.briefs.training_rules import training_checks
 from convsmith.errors import RecipeError
 from convsmith.net.arithmetic import analyze_notation
+from convsmith.net.settings import NetSettings
 from convsmith.recipes.brief_training import recipe_of_brief, training_recipe
 from convsmith.recipes.fit import subject_of
 from convsmith.recipes.loader import load, recipe_names
@@ -41,6 +42,26 @@ def test_every_brief_of_the_course_has_a_recipe_of_its_images(name: str) -> None
     recipe = recipe_of_brief(load_brief(name))
     assert recipe is not None
     assert load(recipe).data.source in name
+
+
+@pytest.mark.parametrize("brief", ["course-a5-mnist-norms", "course-a6-cifar10-norms"])
+@pytest.mark.parametrize("norm", ["batch", "group", "layer"])
+def test_a_net_is_trained_as_its_variant(brief: str, norm: str) -> None:
+    rules = load_brief(brief)
+    settings = NetSettings.model_validate({"norm": norm, "norm_groups": 4})
+    analysis = analyze_notation("C8 C8 / G F10", (3, 32, 32), settings)
+    assert recipe_of_brief(rules, analysis) == f"{brief}-{norm}"
+    recipe = training_recipe(rules, MODEL, name="net", analysis=analysis)
+    assert recipe.train.l1 == (1e-5 if (brief, norm) == ("course-a5-mnist-norms", "batch") else 0)
+    assert recipe.brief == rules
+
+
+def test_a_variant_has_its_own_rules_where_the_library_has_no_recipe() -> None:
+    variants = {"group": {"norm": "group"}, "batch": {"norm": "batch", "l1": True, "epochs": 3}}
+    brief = Brief.model_validate({"variants": variants})
+    analysis = analyze_notation("C8 / G F10", (1, 8, 8))
+    train = training_recipe(brief, MODEL, name="net", analysis=analysis, data="digits").train
+    assert (train.epochs, train.l1) == (3, 1e-5)
 
 
 def test_a_base_keeps_what_the_brief_leaves_open() -> None:

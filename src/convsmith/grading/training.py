@@ -41,7 +41,14 @@ def train_anew(
     base = None if table is None else Recipe.model_validate_json(json.dumps(table))
     model = architecture.config.model_dump(mode="json", exclude_none=True)
     # The images are prepared already: the source of the data is only a name.
-    rules = training_recipe(brief, model, name="submission", base=base, data=None if base else _PREPARED)
+    rules = training_recipe(
+        brief,
+        model,
+        name="submission",
+        analysis=candidate.analysis,
+        base=base,
+        data=None if base else _PREPARED,
+    )
     recipe = rules.model_copy(
         update={"seed": seed, "train": rules.train.model_copy(update={"device": "cpu"})}
     )

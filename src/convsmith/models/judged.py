@@ -13,7 +13,7 @@ from convsmith.briefs.subject import Subject
 from convsmith.briefs.verdicts import Verdicts
 from convsmith.errors import RecipeError
 from convsmith.models.resolve import locate, resolve
-from convsmith.modules.access import CodeAccess
+from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.modules.definition import definition_of, definition_of_instance
 from convsmith.net.inputs import Inputs
 from convsmith.net.rows import Location
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from convsmith.models.arguments import ModelArguments
     from convsmith.models.model import Model
+    from convsmith.net.analysis import Analysis
     from convsmith.recipes.schema import Recipe
 
 
@@ -205,8 +206,11 @@ def training_recipe_of(
     from convsmith.recipes.brief_training import training_recipe
     from convsmith.recipes.loader import load
 
+    analysis: Analysis | None = None
     if not isinstance(net, str):
         name, model = type(net).__name__, {"module": str(loaded_instance(net).reference)}
+        if brief is not None and brief.variants:
+            analysis = judged_instance(net, brief=brief, input_shape=None, data=data).subject.analysis
     else:
         named = locate(net, "recipe")
         if named.kind == "recipe":
@@ -222,8 +226,18 @@ def training_recipe_of(
             raise RecipeError(f"this {named.kind} is trained already", where=net, fix="leave --train out")
         is_module = named.kind == "module"
         name, model = (parse_reference(net).name, {"module": net}) if is_module else ("net", {"net": net})
+        if brief is not None and brief.variants:
+            settings = [each for each in overrides if each.startswith("model.")]
+            net_of_name = judged_name(net, settings, brief=brief, data=data, access=NO_CODE)
+            analysis = net_of_name.subject.analysis
     return training_recipe(
-        brief or Brief(), model, name=recipe_name(name), base=base, data=data, overrides=overrides
+        brief or Brief(),
+        model,
+        name=recipe_name(name),
+        analysis=analysis,
+        base=base,
+        data=data,
+        overrides=overrides,
     )
 
 

@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convsmith.briefs.bounds import ends, within
+from convsmith.briefs.checks import nearest_variant
 from convsmith.briefs.loader import base_brief, brief_names, load_brief
 from convsmith.briefs.schema import Brief
+from convsmith.briefs.subject import Subject
 from convsmith.briefs.training_rules import l1_within
-from convsmith.errors import RecipeError
+from convsmith.errors import RecipeError, ShapeError
+from convsmith.modules.architecture import architecture_of
+from convsmith.net.analysis import Analysis
 from convsmith.recipes.loader import (
     brief_name_of,
     from_table,
@@ -28,11 +32,15 @@ _PLAIN: dict[str, Any] = {
 _LEFT_OUT = ("stop_after", "phases", "whitening", "progressive", "teacher", "distillation")
 
 
-def recipe_of_brief(brief: Brief) -> str | None:
+def recipe_of_brief(brief: Brief, analysis: Analysis | None = None) -> str | None:
     """Return the name of the library's recipe for a brief, the shortest training; None if there is none.
 
     A copy of a brief in a file is recognised by its content. Of a brief with steps it is the last step, to
     which the others lead. A brief without a recipe has that of the brief that it extends.
+
+    Args:
+        brief: The brief.
+        analysis: The net to be trained. Of a brief with variants, it gets the recipe of its own variant.
 
     Example:
         >>> recipe_of_brief(load_brief("course-cifar10-relaxed")), recipe_of_brief(Brief())
@@ -41,11 +49,26 @@ def recipe_of_brief(brief: Brief) -> str | None:
     names: set[str | None] = {name for name in brief_names() if load_brief(name) == brief}
     recipes: list[str] = []
     while names and not recipes:
-        recipes = [name for name in recipe_names() if brief_name_of(name) in names]
+        # Recipes of variants extend one another; other ones that extend a recipe are shorter or longer.
+        inherit = bool(brief.variants)
+        recipes = [name for name in recipe_names() if brief_name_of(name, inherit=inherit) in names]
         names = {base_brief(name) for name in names if name} - {None}
     if brief.steps is not None:
         recipes.reverse()
+    if brief.variants and analysis is not None:
+        variant = nearest_variant(brief, Subject(analysis=analysis))
+        recipes = [name for name in recipes if _has_variant(name, brief, variant, analysis)] or recipes
     return min(recipes, key=lambda name: load(name).train.epochs, default=None)
+
+
+def _has_variant(name: str, brief: Brief, variant: str, analysis: Analysis) -> bool:
+    """Return whether the net of a recipe, on the images of another net, is of a variant."""
+    try:
+        channels, height, width = analysis.input_shape
+        own = architecture_of(load(name).model).analyze((channels, height, width))
+    except (ShapeError, ValueError):
+        return False
+    return nearest_variant(brief, Subject(analysis=own)) == variant
 
 
 def training_recipe(
@@ -53,6 +76,7 @@ def training_recipe(
     model: Mapping[str, Any],
     *,
     name: str,
+    analysis: Analysis | None = None,
     base: str | Recipe | None = None,
     data: str | None = None,
     overrides: Sequence[str] = (),
@@ -64,6 +88,7 @@ def training_recipe(
             the brief is added.
         model: The `[model]` table.
         name: Of the run.
+        analysis: That of the net, if it is known: a brief with variants has rules for each.
         base: A recipe, or its name, whose other settings are used; by default that of the library for the
             brief, else plain ones without augmentation.
         data: A data set; by default that of the base.
@@ -77,9 +102,13 @@ def training_recipe(
         >>> recipe.train.epochs, recipe.train.optimizer.name
         (3, 'adamw')
     """
-    base = base or recipe_of_brief(brief)
+    base = base or recipe_of_brief(brief, analysis)
     if isinstance(base, str):
         base = load(base)
+    if brief.variants and analysis is not None:
+        rules = brief.with_variant(nearest_variant(brief, Subject(analysis=analysis)))
+    else:
+        rules = brief
     table = base.table() if base else {"train": {**_PLAIN}}
     kept = {key: value for key, value in table.items() if key in {"data", "augment", "train", "seed"}}
     if data is not None:
@@ -90,7 +119,7 @@ def training_recipe(
             where="--data",
             fix="name a data set or a folder, for example --data mnist, or a recipe: --recipe mnist-5k",
         )
-    kept["train"] = _train(kept["train"] if base else _plain(brief), brief)
+    kept["train"] = _train(kept["train"] if base else _plain(rules), rules)
     settings = f"the settings of the recipe {base.name}" if base else "plain settings, without augmentation"
     description = f"Trained by the rules of the brief, with {settings}"
     kept |= {"name": name, "model": dict(model), "description": description}

@@ -60,14 +60,21 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return _from(original, _validated(table, _override(table, overrides)))
 
 
-def brief_name_of(name: str) -> str | None:
+def brief_name_of(name: str, *, inherit: bool = False) -> str | None:
     """Return the name of the brief that a recipe's own file names; None for one with fields of its own.
+
+    Args:
+        name: The recipe.
+        inherit: A recipe that names no brief has that of the recipe which it extends.
 
     Example:
         >>> brief_name_of("cifar10-sprint"), brief_name_of("cifar10-sprint-30s")
         ('course-cifar10-relaxed', None)
     """
-    brief = _read_table(name).get("brief")
+    table = _read_table(name)
+    brief = table.get("brief")
+    if inherit and brief is None and (base := table.get("extends")):
+        return brief_name_of(base, inherit=True)
     return brief if isinstance(brief, str) else None
 
 
