@@ -46,9 +46,8 @@ def test_the_nearest_folder_is_suggested(image_folder: Folder) -> None:
     [
         ("data_batch_1", "pickles can run code and are not supported: name a folder"),
         ("test_batch", "for example data.source=cifar10"),
-        ("cifar-10-python.tar.gz", "archives are not supported: unpack it, and name a folder"),
-        ("cifar-10-binary.tgz", "for example data.source=cifar10"),
-        ("cats.zip", "archives are not supported"),
+        ("cats.7z", "archives of this kind are not read: unpack it, and name the folder"),
+        ("mnist.csv.gz", "for example data.source=mnist"),
         ("cats.npz", "arrays are not supported"),
         ("cats.pkl", "pickles can run code and are not supported"),
     ],

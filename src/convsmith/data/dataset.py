@@ -272,9 +272,9 @@ def dataset_info(config: DataConfig) -> DatasetInfo:
 
 
 def with_absolute_source(config: DataConfig) -> DataConfig:
-    """Return a config with an absolute path, if the source is a folder."""
+    """Return a config with an absolute path, if the source is a folder or a file."""
     folder = expand_user(config.source)
-    if config.source not in CANONICAL and folder.is_dir():
+    if config.source not in CANONICAL and folder.exists():
         return config.model_copy(update={"source": str(folder.resolve())})
     return config
 

@@ -63,7 +63,7 @@ def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
 
 
 def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator[str | None]:
-    if source.kind != "images":
+    if source.kind not in {"images", "archive"}:
         raise DataError(
             "data.group needs a column or file names", where=source.location, fix="remove data.group"
         )

@@ -192,9 +192,7 @@ def find_layout(tree: Tree, named: SplitNames | None = None, *, own_validation: 
     )
 
 
-def _splits_in_classes(
-    tree: Tree, top: Parts, roles: Mapping[str, Role], *, own_validation: bool
-) -> Layout:
+def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role], *, own_validation: bool) -> Layout:
     sizes = Counter[str]()
     for name in tree.children(top):
         sizes.update({each[-1]: tree.total[each] for each in tree.children(name)})
@@ -216,8 +214,7 @@ def _splits_in_classes(
             *([VALIDATION_NOTE.format(f"<class>/{used['test']}/")] if chosen.test_is_validation else ()),
         ),
         left_out={
-            PurePosixPath(*each): f"in <class>/{each[-1]}/: "
-            + (_UNUSED if role == "validation" else "aside")
+            PurePosixPath(*each): f"in <class>/{each[-1]}/: " + (_UNUSED if role == "validation" else "aside")
             for folder in tree.children(top)
             for each in tree.children(folder)
             if each[-1] not in used.values() and (role := roles.get(each[-1]))

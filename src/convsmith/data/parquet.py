@@ -77,9 +77,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     listing = list_folder(root)
     locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
     beside = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
-    chosen = choose_files(
-        locations, config.splits, source.location, own_validation=config.own_validation
-    )
+    chosen = choose_files(locations, config.splits, source.location, own_validation=config.own_validation)
     unreadable: dict[str, str] = {}
     features = {}
     for location in (each for used in chosen.files.values() for each in used):

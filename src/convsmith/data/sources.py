@@ -1,5 +1,6 @@
-"""Data sources: the built-in digits, parquet and image folders, and the Hugging Face hub."""
+"""Data sources: the built-in digits, folders, archives, and the Hugging Face hub."""
 
+import dataclasses
 import logging
 import os
 import re
@@ -22,10 +23,11 @@ from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import Chosen, choose_splits, named_splits, no_validation_error, role_of
-from convsmith.data.storage import FolderFiles
+from convsmith.data.storage import ArchiveFiles, FolderFiles, image_files
 from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
+from convsmith.system.archives import is_archive_name
 from convsmith.system.folders import expand_user
 from convsmith.text import one_line, plural
 
@@ -60,15 +62,12 @@ def find_source(config: DataConfig) -> Source:
     if paths.is_folder(folder):
         return _folder_source(folder_title(folder), folder)
     if paths.is_file(folder):
-        raise DataError(
-            "found a file, expected a folder",
-            where=name,
-            fix=_unsupported_hint(folder) or f"name a folder: {LAYOUT_HINT}, or parquet files",
-        )
+        return _file_source(name, folder)
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return _local_copy(name) or _hub_source(name, name)
-    if "/" in name or name.startswith("."):
-        raise DataError("no such folder", where=name, fix=_suggest_folder(folder))
+    if "/" in name or name.startswith(".") or is_archive_name(name):
+        what = "archive" if is_archive_name(name) else "folder"
+        raise DataError(f"no such {what}", where=name, fix=_suggest_folder(folder, what))
     raise DataError(f"unknown data set {name!r}", where="data.source", fix=suggest(name, NAMES))
 
 
@@ -91,6 +90,8 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
             raw = read_class_folders(
                 FolderFiles(Path(source.location)), config.splits, own_validation=config.own_validation
             )
+        case "archive":
+            raw = _read_archive(source, config)
         case "parquet":
             raw = read_parquet(source, config)
         case "idx":
@@ -106,7 +107,7 @@ def _check_settings(source: Source, config: DataConfig) -> None:
     if source.kind == "digits" and config.own_validation:
         raise no_validation_error("one set of images", source.location)
     unused = ["splits"] if source.kind == "digits" else []
-    if source.kind in {"digits", "images", "idx"}:
+    if source.kind in {"digits", "images", "archive", "idx"}:
         unused += ["image_column", "label_column"]
     for name in unused:
         if getattr(config, name) is not None:
@@ -192,13 +193,41 @@ def _folder_source(title: str, folder: Path) -> Source:
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 
+def _file_source(name: str, file: Path) -> Source:
+    """Return the source of an archive."""
+    if not is_archive_name(file.name):
+        raise DataError(
+            "found a file, expected a folder or an archive",
+            where=name,
+            fix=_unsupported_hint(file) or f"name a folder: {LAYOUT_HINT}, or parquet files",
+        )
+    file = file.resolve()
+    signature = f"archive {os.fsencode(file).hex()} {file_signature([file], file.parent)}"
+    return Source(title=folder_title(file), location=str(file), signature=signature, kind="archive")
+
+
+def _read_archive(source: Source, config: DataConfig) -> RawData:
+    files = ArchiveFiles(Path(source.location))
+    if not image_files(files):
+        hints = {hint for path in files.files if (hint := _unsupported_hint(Path(path)))}
+        raise DataError(
+            f"the archive holds no images ({plural(len(files.files), 'other file')})",
+            where=source.location,
+            fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}",
+        )
+    raw = read_class_folders(files, config.splits, own_validation=config.own_validation)
+    return dataclasses.replace(raw, description=f"an archive with {raw.description}")
+
+
 def _unsupported_hint(file: Path) -> str:
     """Return the fix for a file of a well-known unsupported type; empty for other files."""
     name = file.name.lower()
     if is_idx(file):
         return "name the folder that this IDX file is in"
-    if name.endswith((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
-        hint = "archives are not supported: unpack it, and name a folder of images or parquet files"
+    if is_archive_name(name):
+        hint = f'name the archive itself, data.source="{one_line(str(file))}", or the unpacked folder'
+    elif name.endswith((".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
+        hint = "archives of this kind are not read: unpack it, and name the folder"
     elif name.endswith((".pkl", ".pickle", ".pt", ".pth")) or _PICKLED.fullmatch(name):
         hint = "pickles can run code and are not supported: name a folder of images or parquet files"
     elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5")):
@@ -217,12 +246,16 @@ def _unsupported_hint(file: Path) -> str:
     return f"{hint}, for example data.source={title}" if title else hint
 
 
-def _suggest_folder(folder: Path) -> str:
+def _suggest_folder(folder: Path, what: str) -> str:
     parent = folder.parent
     if not paths.is_folder(parent):
         return f"its parent folder {parent} does not exist either"
-    siblings = [path.name for path in paths.children(parent) if paths.is_folder(path)]
-    return suggest(folder.name, siblings) if siblings else f"{parent} has no folders"
+    siblings = [
+        path.name
+        for path in paths.children(parent)
+        if (paths.is_folder(path) if what == "folder" else is_archive_name(path.name))
+    ]
+    return suggest(folder.name, siblings) if siblings else f"{parent} has no {what}s"
 
 
 def _read_digits() -> RawData:

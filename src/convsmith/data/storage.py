@@ -1,12 +1,15 @@
 """The files of a data set, wherever they are: their paths relative to it, and their contents."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.listing import SUFFIXES, list_folder
-from convsmith.system import paths, reading
+from convsmith.data.decode import MAX_BYTES, Encoded, UnusableImageError
+from convsmith.data.listing import SUFFIXES, list_folder, name_reason
+from convsmith.errors import DataError, FileError
+from convsmith.system import archives, paths, reading
+from convsmith.system.archives import Archive, ArchiveError
 
 
 class Files(Protocol):
@@ -77,6 +80,89 @@ class FolderFiles:
 
     def _relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+class ArchiveFiles:
+    """The files of a zip or tar archive, which is read without unpacking it.
+
+    Raises:
+        DataError: The archive is damaged, exceeds a limit, or has a member that is not safe to read: its path
+            leads out of the archive, or it is a link, a device, encrypted, an archive itself, or there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path)
+        try:
+            self.archive = archives.open_archive(path)
+        except OSError as error:
+            raise paths.read_error(path, error) from error
+        except ArchiveError as error:
+            fix = "unpack it with a program that you trust, and name the folder, or pack it again"
+            raise DataError(str(error), where=self.location, fix=fix) from error
+        self.skipped: dict[PurePosixPath, str] = {}
+        files = [path for path in self.archive.members if not self._skip(path)]
+        self._check_nested(files)
+        self.files = tuple(sorted(files))
+        listed = [path for path in self.archive.folders if path.parts and not self._skip(path)]
+        every = {parent for path in files for parent in path.parents} | set(listed)
+        every |= {parent for path in listed for parent in path.parents}
+        self.folders = tuple(sorted(path for path in every if path.parts))
+
+    def unread_reason(self, path: PurePosixPath) -> str | None:
+        del path
+        return None
+
+    def images(self, paths: Sequence[PurePosixPath]) -> "ArchiveImages":
+        return ArchiveImages(archive=self.archive, paths=tuple(paths))
+
+    def order(self, path: PurePosixPath) -> int:
+        return self.archive.members[path].offset if self.archive.is_sequential else 0
+
+    def read(self, path: PurePosixPath, limit: int) -> bytes:
+        (content,) = self.archive.contents([path], limit)
+        if isinstance(content, ArchiveError):
+            raise FileError(f"cannot read: {content}", where=f"{self.location}, {path}")
+        return content
+
+    def _skip(self, path: PurePosixPath) -> bool:
+        """Return whether a file is skipped; its outermost folder that is skipped counts once."""
+        for depth, part in enumerate(path.parts):
+            if reason := name_reason(part):
+                self.skipped[PurePosixPath(*path.parts[: depth + 1])] = reason
+                return True
+        return False
+
+    def _check_nested(self, files: Sequence[PurePosixPath]) -> None:
+        names = (*archives.SUFFIXES, *archives.FOREIGN_SUFFIXES)
+        nested = [str(path) for path in files if path.name.lower().endswith(names)]
+        if nested:
+            raise DataError(
+                f"the member {nested[0]!r} is an archive itself",
+                where=self.location,
+                fix=f"unpack {self.location}, and name the folder, or one of the archives in it",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveImages:
+    """Images of an archive, in order. Each iteration reads them from the archive."""
+
+    archive: Archive
+    paths: tuple[PurePosixPath, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is image for image in self)
+
+    def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        for path, content in zip(self.paths, self.archive.contents(self.paths, MAX_BYTES), strict=True):
+            if not isinstance(content, ArchiveError):
+                yield content
+            else:
+                is_large = self.archive.members[path].size > MAX_BYTES
+                yield UnusableImageError("oversized" if is_large else "unreadable", str(content))
 
 
 def image_files(files: Files) -> list[PurePosixPath]:

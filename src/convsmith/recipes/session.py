@@ -314,6 +314,7 @@ class Session(TrainingSession):
             if split and leaked:
                 notes.append(
                     f"warning: {leaked:,} of {len(split):,} {name} images have the pixels{groups} of a "
-                    f"training image, so that the {name} accuracy is too high; `convsmith data verify` names them"
+                    f"training image, so that the {name} accuracy is too high; `convsmith data verify` names "
+                    "them"
                 )
         return notes

@@ -152,6 +152,12 @@ def storage_of(config: DataConfig) -> Storage:
         return Storage(kind="digits")
     if source.kind == "images":
         return Storage(kind="images", default="data")
+    if source.kind == "archive":
+        raise DataError(
+            "an ejected project cannot read archives",
+            where=source.location,
+            fix="unpack it, train on the folder, which gives the same weights, and eject that run",
+        )
     if source.kind == "idx":
         raise DataError(
             "an ejected project cannot read IDX files",
