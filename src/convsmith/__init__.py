@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convsmith.api.check import check as check
     from convsmith.api.compare import compare as compare
+    from convsmith.api.data_describe import describe_data as describe_data
     from convsmith.api.data_verify import verify_data as verify_data
     from convsmith.api.draw import draw as draw
     from convsmith.api.eject import eject as eject
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from convsmith.briefs.metrics import RunMetrics as RunMetrics
     from convsmith.briefs.schema import Brief as Brief
     from convsmith.briefs.verdicts import Verdicts as Verdicts
+    from convsmith.data.description import Description as Description
     from convsmith.data.issues import Verification as Verification
     from convsmith.errors import ConvsmithError as ConvsmithError
     from convsmith.evaluation.receptive_field import EffectiveReceptiveField as EffectiveReceptiveField
@@ -80,6 +82,7 @@ _MODULES = {
     "Classifier": "convsmith.models.classifier",
     "Comparison": "convsmith.reports.comparison",
     "ConvsmithError": "convsmith.errors",
+    "Description": "convsmith.data.description",
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",
@@ -104,6 +107,7 @@ _MODULES = {
     "Verification": "convsmith.data.issues",
     "check": "convsmith.api.check",
     "compare": "convsmith.api.compare",
+    "describe_data": "convsmith.api.data_describe",
     "draw": "convsmith.api.draw",
     "eject": "convsmith.api.eject",
     "evaluate": "convsmith.api.evaluate",

@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 data_app = typer.Typer(
-    help="Check data sets.",
+    help="Describe and check data sets.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -71,5 +71,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in COMMANDS.items():
     app.command(name)(command)
 
+data_app.command("describe")(data.describe_data)
 data_app.command("verify")(data.verify_data)
 app.add_typer(data_app, name="data")

@@ -1,6 +1,7 @@
-"""Commands for data sets: preview, data verify."""
+"""Commands for data sets: preview, data describe, data verify."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,14 +24,50 @@ def preview(
         print_text(str(path))
 
 
-def verify_data(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE|RECIPE",
-            help="a data set's name, a folder, owner/name on the hub, or a recipe's name or TOML file",
+_Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE|RECIPE",
+        help="a data set's name, a folder, owner/name on the hub, or a recipe's name or TOML file",
+    ),
+]
+
+
+def describe_data(
+    source: _Source,
+    overrides: Overrides = None,
+    *,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="the page with charts and pictures; by default NAME-data.html"
         ),
-    ],
+    ] = None,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Describe a data set: classes, balance, sizes, files, duplicates, issues, and a page with pictures."""
+    from convsmith.data.description import description_lines
+
+    if report is None and not as_json:
+        report = Path(f"{_file_stem(source)}-data.html")
+    description = cs.describe_data(source, *(overrides or []), report=report, refresh=refresh)
+    if as_json:
+        print_text(json.dumps(description.record(), indent=2))
+        return
+    for line in description_lines(description):
+        print_text(line)
+    print_text(f"\npage: {report}")
+
+
+def _file_stem(source: str) -> str:
+    """Return the name of a source as the beginning of a file name."""
+    name = Path(source).expanduser().absolute().name.removesuffix(".toml")
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
+
+
+def verify_data(
+    source: _Source,
     overrides: Overrides = None,
     *,
     show_all: Annotated[bool, typer.Option("--all", help="List every file.")] = False,

@@ -20,6 +20,16 @@ _HALF = 127
 Visitor = Callable[[str, int, DecodedImage], None]
 
 
+def both(first: Visitor, second: Visitor) -> Visitor:
+    """Return a visitor that calls both of two."""
+
+    def visit(split: str, index: int, image: DecodedImage) -> None:
+        first(split, index, image)
+        second(split, index, image)
+
+    return visit
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
     """The contents of a data set.

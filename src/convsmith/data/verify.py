@@ -3,7 +3,8 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from statistics import median
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from convsmith.data.input_rule import Colour, flatten
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Kind, Verification
 from convsmith.data.near_duplicates import NearPair, Thumbnails, near_pairs
 from convsmith.data.raw import RawData, Source
-from convsmith.data.scan import ScanResult, scan
+from convsmith.data.scan import ScanResult, Visitor, both, scan
 from convsmith.data.sources import find_source, read_source
 from convsmith.text import plural
 
@@ -64,13 +65,50 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
         >>> verification.images, verification.clean
         ({'train': 1797}, True)
     """
+    return survey(config, refresh=refresh, near_duplicates=near_duplicates).verification
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What one pass over a data set finds.
+
+    Attributes:
+        raw: The data set before decoding.
+        result: Which images are usable, and their sizes.
+        contradictions: The number of images with the pixels of an earlier image and another class.
+    """
+
+    raw: RawData
+    result: ScanResult
+    verification: Verification
+    contradictions: int
+
+
+def survey(
+    config: DataConfig,
+    *,
+    refresh: bool = False,
+    near_duplicates: bool = False,
+    visitor: Callable[[RawData], Visitor] | None = None,
+) -> Survey:
+    """Decode every image of a data set once, as `verify`.
+
+    Args:
+        config: As `verify`.
+        refresh: As `verify`.
+        near_duplicates: As `verify`.
+        visitor: Returns what is called for every usable image as well.
+
+    Raises:
+        DataError: As `verify`.
+    """
     source = find_source(config)
     if refresh:
         forget(source.location)
     raw = read_source(source, config, refresh=refresh)
     colours = {named_colour(config.background, 3)} if config.background else set(CANDIDATES.values())
     table = _ImageTable(raw, sorted(colours), Thumbnails() if near_duplicates else None)
-    result = scan(raw, table)
+    result = scan(raw, both(table, visitor(raw)) if visitor else table)
     chosen = result.background.colour(3)
     # The mean colour, without transparent training images, is known too late; opaque images look the same.
     background = chosen if chosen in colours else min(colours)
@@ -85,6 +123,17 @@ def verify(config: DataConfig, *, refresh: bool = False, near_duplicates: bool =
         *table.wrong_types,
         *_outliers("mixed modes", table.modes, table.locations),
     ]
+    return Survey(
+        raw=raw,
+        result=result,
+        verification=_verification(source, raw, result, issues),
+        contradictions=table.contradictions(background),
+    )
+
+
+def _verification(
+    source: Source, raw: RawData, result: ScanResult, issues: Sequence[DataIssue]
+) -> Verification:
     order = list(STOPS_TRAINING)
     labels = {name: Counter(result.labels(raw, name)) for name in raw.splits}
     return Verification(
@@ -148,6 +197,10 @@ class _ImageTable:
     def locations(self) -> "_Locations":
         return _Locations(self)
 
+    @property
+    def _places(self) -> Iterator[tuple[int, int]]:
+        return zip(self.splits, self.indices, strict=True)
+
     def position(self, number: int) -> tuple[str, int]:
         """Return the split of an image, and its index in the split."""
         return self.names[self.splits[number]], self.indices[number]
@@ -157,6 +210,11 @@ class _ImageTable:
         originals = self._originals(background)
         for number in np.flatnonzero(originals != np.arange(len(originals))).tolist():
             yield self._copy("duplicate", number, int(originals[number]), "the same pixels as")
+
+    def contradictions(self, background: Colour) -> int:
+        """Return the number of images with the pixels of an earlier image and another class."""
+        labels = np.array([self.raw.splits[self.names[split]].labels[index] for split, index in self._places])
+        return int((labels[self._originals(background)] != labels).sum())
 
     def near_duplicates(self, background: Colour) -> Iterator[DataIssue]:
         """Yield an issue for each image that is nearly an earlier one, preferably one of another split.
