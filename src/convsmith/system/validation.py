@@ -155,7 +155,7 @@ def expectation(details: ErrorDetails) -> str:
 
 
 def _example_hint(where: str, location: Sequence[str | int], model: type[BaseModel]) -> str:
-    """Return an example that the field accepts, its default if it has one, or else its description."""
+    """Return an example that the field accepts: its own, its default, a usual one; else its description."""
     while location and isinstance(location[-1], int):
         # An item of a list: the field is the list.
         location, where = location[:-1], where.rpartition(".")[0]
@@ -167,7 +167,7 @@ def _example_hint(where: str, location: Sequence[str | int], model: type[BaseMod
         Annotated[(annotation, *field.metadata)] if field.metadata else annotation
     )
     default = () if field.is_required() or field.default in (None, ()) else (field.default,)
-    for example in (*default, *_EXAMPLES):
+    for example in (*(field.examples or ()), *default, *_EXAMPLES):
         try:
             adapter.validate_python(example, strict=True)
         except (ValidationError, TypeError):

@@ -1,6 +1,6 @@
 """Averages of the weights of a net in training, with their own batch-norm statistics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from convsmith.modules.state import BufferSnapshot, Layout, copy_buffers, state_
 from convsmith.system.device import autocast
 from convsmith.system.rng import own_random_state
 from convsmith.tracing.copies import copy_module
-from convsmith.tracing.members import named_parameters
+from convsmith.tracing.members import named_modules, named_parameters
 from convsmith.training.config import Lookahead, TrainConfig
 from convsmith.training.modes import restored_modes
 from convsmith.training.state import copy_tensors
@@ -48,9 +48,17 @@ class AveragedWeights:
         return self.layout.select(state_of(self.net))
 
     def measure_statistics(
-        self, net: nn.Module, train: Split, normalize: Normalizer, dtype: torch.dtype
+        self,
+        net: nn.Module,
+        train: Split,
+        normalize: Normalizer,
+        dtype: torch.dtype,
+        frozen: Collection[str] = (),
     ) -> None:
-        """Set the running statistics to those of images without augmentation, other buffers to the net's."""
+        """Set the running statistics to those of images without augmentation, other buffers to the net's.
+
+        Those of frozen layers, by name, are the net's too.
+        """
         copy_buffers(net, self.net)
         # A split is sorted by the hashes of its images, so the first images are a random sample.
         images = train.images[:STATISTICS_IMAGES]
@@ -59,7 +67,9 @@ class AveragedWeights:
             if self._measured is None:
                 first = next(normalized_batches(images, normalize, size))
                 self._measured = layers_with_statistics(self.net, first)
-            set_statistics(self.net, normalized_batches(images, normalize, size), self._measured)
+            kept = [each for name, each in named_modules(self.net).items() if name in frozen]
+            layers = [each for each in self._measured if each not in kept]
+            set_statistics(self.net, normalized_batches(images, normalize, size), layers)
 
 
 class WeightAverage(AveragedWeights):

@@ -1,5 +1,7 @@
 """The classifier of a net: its last layer with weights, which optimizers and standardization treat apart."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -8,7 +10,6 @@ from convsmith.system.rng import own_random_state
 from convsmith.training.modes import eval_mode
 
 
-@torch.no_grad()
 def classifier_of(net: nn.Module, images_NCHW: Tensor) -> nn.Module | None:  # noqa: N803 - shape suffix
     """Return the convolution or linear layer that runs last; None if none runs. The net is unchanged.
 
@@ -22,12 +23,30 @@ def classifier_of(net: nn.Module, images_NCHW: Tensor) -> nn.Module | None:  # n
         >>> classifier_of(Net(), torch.zeros(2, 1, 8, 8))
         Linear(in_features=4, out_features=10, bias=True)
     """
-    last: list[nn.Module] = []
+    weighted = _weighted_layers(net)
+    calls = [layer for layer in calls_of(net, images_NCHW, weighted) if layer in weighted]
+    return calls[-1] if calls else None
+
+
+@torch.no_grad()
+def calls_of(
+    net: nn.Module,
+    images_NCHW: Tensor,  # noqa: N803 - shape suffix
+    layers: Iterable[nn.Module],
+) -> list[nn.Module]:
+    """Return layers in the order of their calls in a forward pass in evaluation. The net is unchanged.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+        >>> calls_of(net, torch.zeros(1, 1, 8, 8), [net[2], net[0]]) == [net[0], net[2]]
+        True
+    """
+    calls: list[nn.Module] = []
 
     def note(layer: nn.Module, _: object) -> None:
-        last[:] = [layer]
+        calls.append(layer)
 
-    handles = [layer.register_forward_pre_hook(note) for layer in _weighted_layers(net)]
+    handles = [layer.register_forward_pre_hook(note) for layer in layers]
     snapshot = BufferSnapshot([net])
     try:
         with own_random_state(images_NCHW.device), eval_mode(net):
@@ -36,7 +55,7 @@ def classifier_of(net: nn.Module, images_NCHW: Tensor) -> nn.Module | None:  # n
         for handle in handles:
             handle.remove()
         snapshot.restore()
-    return last[0] if last else None
+    return calls
 
 
 def hidden_layers(net: nn.Module, classifier: nn.Module | None = None) -> list[nn.Conv2d | nn.Linear]:

@@ -8,9 +8,13 @@ from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.schedules import Schedule
 from convsmith.training.schedules.constant import Constant
-from convsmith.training.tables import Fraction, Share, Table
+from convsmith.training.tables import Fraction, Rate, Share, Table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+# "body", "head", names or patterns of layers, or a number of blocks from the input; see `training.parts`.
+_Name = Annotated[str, Field(min_length=1, max_length=1000)]
+_Names = Annotated[tuple[_Name, ...], Field(strict=False, max_length=1000)]
+Layers = Annotated[int, Field(ge=1, le=10_000)] | _Name | _Names
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -47,6 +51,16 @@ class Distillation(Table):
         description="divides the logits of both; values above 1 give unlikely classes more weight",
     )
     alpha: Share = Field(default=0.9, description="weight of the teacher; that of the labels is 1 - alpha")
+
+
+class LayerRate(Table):
+    """A factor on the learning rate of some layers."""
+
+    layers: Layers = Field(
+        examples=["body"],
+        description='"body", "head", a layer, a list of layers, or a number of blocks from the input',
+    )
+    factor: Rate = Field(le=1000, description="multiplies the learning rate of these layers")
 
 
 class Phase(Table):
@@ -111,6 +125,22 @@ class TrainConfig(Table):
     distillation: Distillation | None = Field(
         default=None, description="weight and temperature of the teacher"
     )
+    freeze: Layers | None = Field(
+        default=None,
+        examples=["body"],
+        description='layers that are not trained: "body" (all but the head), a name or pattern, a list of '
+        "these, or a number of blocks from the input",
+    )
+    freeze_epochs: int | None = Field(
+        default=None, ge=1, le=100_000, description="number of first epochs that freeze lasts; by default all"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="learning rate of each block as a share of that of the next one, from the head down",
+    )
+    layer_rates: Annotated[tuple[LayerRate, ...], Field(strict=False, max_length=1000)] | None = Field(
+        default=None, description='factors on learning rates: [{layers="body", factor=0.1}]'
+    )
     precision: Precision = Field(
         default="auto", description='precision of the forward pass; "auto": bf16 where it is faster'
     )
@@ -141,6 +171,12 @@ class TrainConfig(Table):
                 "distillation needs a teacher: name a run or a bundle, for example "
                 "train.teacher=runs/digits-1, or set train.distillation=false"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_fine_tuning(self) -> Self:
+        if self.freeze_epochs is not None and self.freeze is None:
+            raise ValueError('freeze_epochs needs layers to freeze: write freeze="body"')
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ summed in the order of the microbatches, so that the result does not depend on t
 prepare the images of the next batch while another core sums the gradients and updates the weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from convsmith.tracing.copies import copy_module
 from convsmith.tracing.members import named_buffers, named_parameters
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
+from convsmith.training.freezing import freeze_statistics
 from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
 from convsmith.training.penalty import L1Penalty
@@ -76,7 +77,8 @@ class GradientWorkers:
         self.teacher, self.behaviour = teacher, behaviour
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        self.parameters = [each for each in named_parameters(net).values() if each.requires_grad]
+        self.frozen: Collection[str] = ()
+        self.parameters = _trainable(net)
         self.penalty = L1Penalty(net, l1)
         self.generators = [torch.Generator() for _ in range(num_microbatches)]
         self.modules = [net] if num_microbatches == 1 else [_replica(net) for _ in self.generators]
@@ -92,10 +94,24 @@ class GradientWorkers:
         self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
         self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
 
+    def freeze(self, layers: Collection[str]) -> None:
+        """Compute gradients for the parameters that require them now, and keep the statistics of layers.
+
+        Args:
+            layers: The names of all layers that are frozen from now on.
+        """
+        self.frozen = layers
+        self.parameters = _trainable(self.net)
+        for each in named_parameters(self.net).values():
+            if not each.requires_grad:
+                each.grad = None
+
     def train(self) -> None:
-        """Set the replicas to training mode."""
+        """Set the replicas to training mode, but the frozen layers."""
         for replica in self.replicas:
             replica.train()
+        for module in self.modules:
+            freeze_statistics(module, self.frozen)
 
     def compute(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
         """Set the gradients of all parameters to those of the mean loss of a batch, and of the penalty.
@@ -204,6 +220,10 @@ class GradientWorkers:
     def _teacher_logits(self, teacher: Teacher, images: Tensor) -> Tensor:
         with self.profile.phase("teacher"), autocast(images.device, self.dtype):
             return teacher.logits(images)
+
+
+def _trainable(net: nn.Module) -> list[nn.Parameter]:
+    return [each for each in named_parameters(net).values() if each.requires_grad]
 
 
 def _replica(net: nn.Module) -> nn.Module:

@@ -7,6 +7,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from convsmith.training.metrics import EpochMetrics
+from convsmith.training.optimizers.base import FACTOR
 from convsmith.training.schedules import Schedule
 from convsmith.training.schedules.plateau import Plateau
 
@@ -47,8 +48,9 @@ class LearningRate:
 
     @property
     def lr(self) -> float:
-        """Learning rate of the first group of the first optimizer."""
-        return float(self.optimizers[0].param_groups[0]["lr"])
+        """Learning rate of the first group of the first optimizer, without a factor of its layers."""
+        group = self.optimizers[0].param_groups[0]
+        return float(group["lr"]) / float(group.get(FACTOR, 1.0))
 
     def step(self) -> None:
         """Advance the schedule after a step."""

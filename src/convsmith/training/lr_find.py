@@ -72,7 +72,8 @@ def range_test(
             compilation are ignored.
         augment: The `[augment]` table.
         seed: Seed of the order of the images, augmentation and dropout.
-        low: First learning rate of the first optimizer; others keep their ratio to it.
+        low: First learning rate of the first optimizer; others keep their ratio to it, as layers
+            with a factor do.
         high: Last learning rate.
         steps: Number of steps, at least 20.
         behaviour: See `convsmith.training.trainer.fit`.
@@ -142,7 +143,7 @@ def smooth_losses(losses: list[float]) -> NDArray[np.float64]:
 def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tensor]) -> list[float]:
     """Return the loss of each step until the training diverges."""
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-    first = float(groups[0]["lr"])
+    first = trainer.schedule.lr
     shares = [float(group["lr"]) / first for group in groups]
     losses: list[float] = []
     for index, rate in enumerate(track(rates, "Range test, steps", len(rates))):

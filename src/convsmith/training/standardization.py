@@ -9,6 +9,7 @@ performance gap in unnormalized ResNets", arXiv 2101.08692.
 """
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,9 @@ class Standardization(nn.Module):
         return weight
 
 
-def standardize(net: nn.Module, classifier: nn.Module | None = None) -> None:
+def standardize(
+    net: nn.Module, classifier: nn.Module | None = None, frozen: Collection[nn.Module] = ()
+) -> None:
     """Standardize the weights of all convolutions and linear layers except the classifier.
 
     A layer whose weights are no plain parameter, such as one with spectral norm, stays as it is.
@@ -43,6 +46,7 @@ def standardize(net: nn.Module, classifier: nn.Module | None = None) -> None:
     Args:
         net: Changed in place.
         classifier: The last layer that runs; by default the last one of the net.
+        frozen: Layers that stay as they are, because their weights must not change.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
@@ -51,7 +55,7 @@ def standardize(net: nn.Module, classifier: nn.Module | None = None) -> None:
         (1.7129, True)
     """
     for module in hidden_layers(net, classifier):
-        if "weight" in module._parameters:  # noqa: SLF001 - a parametrized layer has a property
+        if "weight" in module._parameters and module not in frozen:  # noqa: SLF001 - a parametrized layer has a property
             parametrize.register_parametrization(module, "weight", Standardization())
 
 

@@ -37,6 +37,7 @@ from convsmith.training.classifier_layer import classifier_of
 from convsmith.training.compilation import compilation_errors
 from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
+from convsmith.training.freezing import LayerPlan
 from convsmith.training.gradients import GradientWorkers
 from convsmith.training.host_copy import HostCopy
 from convsmith.training.learning_rate import LearningRate
@@ -167,11 +168,12 @@ class Trainer:
         with behaviour.guard("the forward pass"):
             pair = next(normalized_batches(data.train.images[:2], self.normalize, 2))
             classifier = classifier_of(net, pair)
+            self.layers = LayerPlan(net, config, pair)
         self.plain_net = self._prepare_layers(classifier)
         self.layout = Layout(net)
         self.finite = {name for name, tensor in state_of(net).items() if _is_finite(tensor)}
         self.num_batches = num_batches(len(data.train), config.batch_size)
-        self.optimizers = config.optimizer.build(net, classifier)
+        self.optimizers = config.optimizer.build(net, classifier, self.layers.learning)
         self.schedule = LearningRate(
             config.schedule,
             self.optimizers,
@@ -180,6 +182,7 @@ class Trainer:
         )
         self.averages = WeightAverages(net, config)
         self.gradients = self._gradient_workers(teacher)
+        self._freeze(1)
         self.pending = deque[_PendingStep]()
         # Whitening uses the training images, so its time counts as training.
         self.progress.seconds = self.seconds
@@ -206,8 +209,14 @@ class Trainer:
         if not self.config.weight_standardization:
             return None
         plain = copy_module(self.net)
-        standardize(self.net, classifier)
+        always = () if self.config.freeze_epochs else self.layers.layers
+        standardize(self.net, classifier, [self.net.get_submodule(name) for name in always])
         return plain
+
+    def _freeze(self, epoch: int) -> None:
+        """Freeze the layers of an epoch; those of the first epochs only are learned from then on."""
+        self.layers.set_gradients(epoch)
+        self.gradients.freeze(self.layers.frozen_at(epoch))
 
     @property
     def seconds(self) -> float:
@@ -263,6 +272,7 @@ class Trainer:
         if state.num_batches != self.num_batches:
             # The position within the epoch means nothing for other batches: the epoch starts again.
             self.progress = Progress(epoch=state.progress.epoch)
+        self._freeze(self.progress.epoch)
         self._plan_schedule(self.progress.epoch, self.progress.step)
         if self.history and not self.progress.step:
             self.eval_net = self._export_weights()
@@ -301,6 +311,7 @@ class Trainer:
         """Train for one epoch, or for the rest of it, and evaluate."""
         progress = self.progress
         if not progress.step:
+            self._freeze(progress.epoch)
             self._begin_phase(progress.epoch, 0)
             progress.lr = self.schedule.lr
         start = EpochStart(
@@ -342,7 +353,9 @@ class Trainer:
         """Return the net to evaluate, with the running statistics of its weights."""
         self.gradients.sync_statistics()
         if self.averages.kept:
-            self.averages.kept.measure_statistics(self.net, self.data.train, self.normalize, self.dtype)
+            self.averages.kept.measure_statistics(
+                self.net, self.data.train, self.normalize, self.dtype, self.gradients.frozen
+            )
         return self._export_weights()
 
     def _export_weights(self) -> nn.Module:

@@ -33,7 +33,7 @@ def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N8
         >>> bool(torch.equal(conv.weight[:2], -conv.weight[2:])), conv.weight.requires_grad
         (True, False)
     """
-    conv = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+    conv = first_convolution(net)
     filters = whitening_filters(images_NCHW, (conv.kernel_size[0], conv.kernel_size[1]))
     pairs = conv.out_channels // 2
     if conv.groups != 1 or conv.out_channels % 2 or pairs > len(filters):
@@ -48,6 +48,11 @@ def whiten_first_layer(net: nn.Module, images_NCHW: Tensor) -> None:  # noqa: N8
         if conv.bias is not None:
             conv.bias.zero_()
     conv.requires_grad_(requires_grad=False)
+
+
+def first_convolution(net: nn.Module) -> nn.Conv2d:
+    """Return the first convolution of a net in the notation, whose input are the images."""
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
 def whitening_filters(images_NCHW: Tensor, kernel: tuple[int, int]) -> Tensor:  # noqa: N803 - shape suffix

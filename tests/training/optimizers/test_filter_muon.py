@@ -70,7 +70,7 @@ def test_the_steps_do_not_depend_on_the_memory_format() -> None:
 def test_filters_overlapping_in_memory_are_refused() -> None:
     bank = nn.Parameter(torch.zeros(2, 3, 6, 3)[:, :, ::2])
     with pytest.raises(ValueError, match="dense"):
-        FilterMuon([bank])
+        FilterMuon([{"params": [bank], "lr": 0.1}])
 
 
 def test_the_classifier_is_the_layer_that_runs_last() -> None:

@@ -1,8 +1,8 @@
 """Base classes of the optimizer tables."""
 
 from abc import abstractmethod
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -12,6 +12,38 @@ from convsmith.training.tables import Fraction, Rate, Table
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+
+# The key of a parameter group for its factor on the learning rate of the recipe; absent if that is 1.
+FACTOR = "lr_factor"
+
+
+class Learning(NamedTuple):
+    """How a parameter learns.
+
+    Attributes:
+        factor: On the learning rate of the recipe.
+        is_late: Whether it is frozen at first. It is in a group of its own, since PyTorch's fused SGD begins
+            the momentum of all parameters of a group at once.
+    """
+
+    factor: float = 1.0
+    is_late: bool = False
+
+
+def parameter_groups(
+    parameters: "Sequence[nn.Parameter]", lr: float, learning: "Mapping[nn.Parameter, Learning] | None" = None
+) -> list[dict[str, Any]]:
+    """Return a group for each way of learning, the highest factor first; none without parameters."""
+    groups: dict[Learning, list[nn.Parameter]] = {}
+    for each in parameters:
+        groups.setdefault((learning or {}).get(each, Learning()), []).append(each)
+    return [
+        {"params": groups[key], "lr": lr}
+        if key.factor == 1
+        else {"params": groups[key], "lr": lr * key.factor, FACTOR: key.factor}
+        for key in sorted(groups, key=lambda key: (key.is_late, -key.factor))
+    ]
 
 
 class OptimizerTable(Table):
@@ -27,12 +59,20 @@ class OptimizerTable(Table):
     weight_decay: Fraction = Field(default=0.0, description="weight decay, as defined by the optimizer")
 
     @abstractmethod
-    def build(self, net: "nn.Module", classifier: "nn.Module | None" = None) -> "list[torch.optim.Optimizer]":
+    def build(
+        self,
+        net: "nn.Module",
+        classifier: "nn.Module | None" = None,
+        learning: "Mapping[nn.Parameter, Learning] | None" = None,
+    ) -> "list[torch.optim.Optimizer]":
         """Return the optimizers that together update all trainable parameters of a net.
+
+        A group of parameters with a factor on its learning rate has it as `FACTOR` besides.
 
         Args:
             net: The net.
             classifier: Its last layer that runs; by default the last one of the net.
+            learning: How parameters learn that have a factor on their learning rate, or are frozen at first.
         """
 
     @abstractmethod
@@ -67,13 +107,17 @@ class ElementwiseOptimizer(OptimizerTable):
         self,
         net: "nn.Module",
         classifier: "nn.Module | None" = None,  # noqa: ARG002 - Muon needs it
+        learning: "Mapping[nn.Parameter, Learning] | None" = None,
     ) -> "list[torch.optim.Optimizer]":
-        return [self.build_for(net)]
+        return self.build_for(net, learning=learning)
 
     def build_for(
-        self, net: "nn.Module", exclude: "Collection[nn.Parameter]" = ()
-    ) -> "torch.optim.Optimizer":
-        """Return the optimizer of all trainable parameters except those in `exclude`."""
+        self,
+        net: "nn.Module",
+        exclude: "Collection[nn.Parameter]" = (),
+        learning: "Mapping[nn.Parameter, Learning] | None" = None,
+    ) -> "list[torch.optim.Optimizer]":
+        """Return the optimizer of all trainable parameters but those in `exclude`; none if none are left."""
         from torch import nn
 
         from convsmith.tracing.members import named_parameters
@@ -86,14 +130,10 @@ class ElementwiseOptimizer(OptimizerTable):
         parameters = [
             each for each in named_parameters(net).values() if each.requires_grad and each not in excluded
         ]
-        groups = [
-            {"params": [each for each in parameters if each not in norm_biases], "lr": self.lr},
-            {
-                "params": [each for each in parameters if each in norm_biases],
-                "lr": self.lr * self.norm_bias_lr_factor,
-            },
-        ]
-        return self.create([group for group in groups if group["params"]])
+        biases = [each for each in parameters if each in norm_biases]
+        groups = parameter_groups([each for each in parameters if each not in norm_biases], self.lr, learning)
+        groups += parameter_groups(biases, self.lr * self.norm_bias_lr_factor, learning)
+        return [self.create(groups)] if groups else []
 
     def describe(self) -> str:
         settings = [f"learning rate {number(self.lr)}", *self.settings()]

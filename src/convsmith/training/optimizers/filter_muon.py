@@ -17,17 +17,20 @@ class FilterMuon(torch.optim.Muon):
     Each filter bank is viewed as the matrix `(out, height * width * in)` in the same memory.
 
     Args:
-        filters: With the channels first or last in memory.
+        groups: Groups of filters with their learning rates; the channels first or last in memory.
         options: Keyword arguments of `torch.optim.Muon`.
     """
 
-    def __init__(self, filters: Sequence[nn.Parameter], **options: Any) -> None:
-        self.filters = filters
-        self.matrices = [nn.Parameter(_matrix(bank.detach(), bank)) for bank in filters]
-        for bank, matrix in zip(filters, self.matrices, strict=True):
+    def __init__(self, groups: Sequence[dict[str, Any]], **options: Any) -> None:
+        self.filters: list[nn.Parameter] = [bank for group in groups for bank in group["params"]]
+        self.matrices = [nn.Parameter(_matrix(bank.detach(), bank)) for bank in self.filters]
+        for bank, matrix in zip(self.filters, self.matrices, strict=True):
             if bank.data_ptr() != matrix.data_ptr():
                 raise ValueError("Muon needs dense convolution filters")
-        super().__init__(self.matrices, **options)
+        matrices = iter(self.matrices)
+        super().__init__(
+            [{**group, "params": [next(matrices) for _ in group["params"]]} for group in groups], **options
+        )
 
     def step(self) -> None:  # type: ignore[override]
         for bank, matrix in zip(self.filters, self.matrices, strict=True):

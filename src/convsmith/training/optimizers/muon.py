@@ -1,11 +1,12 @@
 """Muon for the filters of convolutions."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from convsmith.codegen import number
-from convsmith.training.optimizers.base import OptimizerTable
+from convsmith.training.optimizers.base import Learning, OptimizerTable, parameter_groups
 from convsmith.training.optimizers.elementwise import Elementwise
 from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.tables import Fraction, Rate
@@ -31,22 +32,26 @@ class Muon(OptimizerTable):
     ns_steps: int = Field(default=5, ge=1, le=20, description="Newton-Schulz iterations per step")
     rest: Annotated[Elementwise, Field(discriminator="name")] = SGD(lr=0.1, nesterov=True)
 
-    def build(self, net: "nn.Module", classifier: "nn.Module | None" = None) -> "list[torch.optim.Optimizer]":
+    def build(
+        self,
+        net: "nn.Module",
+        classifier: "nn.Module | None" = None,
+        learning: "Mapping[nn.Parameter, Learning] | None" = None,
+    ) -> "list[torch.optim.Optimizer]":
         from convsmith.training.optimizers.filter_muon import FilterMuon, orthogonalizable_filters
 
         filters = orthogonalizable_filters(net, classifier)
-        rest = self.rest.build_for(net, exclude=filters)
+        rest = self.rest.build_for(net, exclude=filters, learning=learning)
         if not filters:
-            return [rest]
+            return rest
         muon = FilterMuon(
-            filters,
-            lr=self.lr,
+            parameter_groups(filters, self.lr, learning),
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
             ns_steps=self.ns_steps,
         )
-        return [muon, rest]
+        return [muon, *rest]
 
     def source(self) -> tuple[str, list[str]]:
         """Return the ejected project's class for the filters, and its keyword arguments."""
