@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -35,6 +36,12 @@ show_progress(show=False)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+# `make test` tries the same random examples each time, so that a failure can be repeated; `make test-all`
+# tries others.
+settings.register_profile("repeatable", derandomize=True)
+if not os.environ.get("CONVSMITH_ALL_TESTS"):
+    settings.load_profile("repeatable")
 
 # The longest slow test trains for about ten minutes on a machine without bf16.
 SLOW_SECONDS = 2400

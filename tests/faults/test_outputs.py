@@ -43,10 +43,11 @@ def test_predictions_flow_into_a_pipe_and_through_a_link(option: str, image: str
     os.mkfifo(pipe)
     (tmp_path / "link").symlink_to(target)
     parts: list[str] = []
-    reader = threading.Thread(target=lambda: parts.append(pipe.read_text()))
+    # A command that fails before it opens the pipe leaves the reader waiting.
+    reader = threading.Thread(target=lambda: parts.append(pipe.read_text()), daemon=True)
     reader.start()
     ended = in_process("predict", "digits", image, option, str(pipe))
-    reader.join()
+    reader.join(timeout=60)
     # No name of a file follows: what flows into a pipe is read by a program.
     assert (ended.code, ended.out) == (0, "")
     assert parts == [expected_rows(image, option)]

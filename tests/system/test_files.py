@@ -100,10 +100,10 @@ def test_several_new_files_or_none(tmp_path: Path) -> None:
 def received(pipe: Path, write: Callable[[], object]) -> bytes:
     """Return what a function writes into a pipe."""
     parts: list[bytes] = []
-    reader = threading.Thread(target=lambda: parts.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: parts.append(pipe.read_bytes()), daemon=True)
     reader.start()
     write()
-    reader.join()
+    reader.join(timeout=60)
     return parts[0]
 
 
