@@ -44,12 +44,14 @@ def test_the_nearest_folder_is_suggested(image_folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("data_batch_1", "pickles can run code and are not supported: name a folder"),
-        ("test_batch", "for example data.source=cifar10"),
+        ("data_batch_1", "pickles, which can run code and are not read"),
+        ("test_batch", "data.source=cifar10"),
+        ("data_batch_3", "cifar-10-binary.tar.gz: name its folder with data_batch_1.bin"),
         ("cats.7z", "archives of this kind are not read: unpack it, and name the folder"),
         ("mnist.csv.gz", "for example data.source=mnist"),
-        ("cats.npz", "arrays are not supported"),
-        ("cats.pkl", "pickles can run code and are not supported"),
+        ("cats.mat", ".mat files are not read: write the arrays with numpy.savez"),
+        ("cats.h5", "cs.train(recipe, data=(x, y))"),
+        ("cats.pkl", "pickles can run code and are not read: write the arrays with numpy.savez"),
     ],
 )
 def test_pickles_and_archives_are_rejected(tmp_path: Path, name: str, fix: str) -> None:

@@ -102,8 +102,14 @@ class DataConfig(BaseModel):
         default="auto",
         description='where decoded images are kept during training; "auto": in memory up to a quarter of it',
     )
-    image_column: str | None = Field(default=None, description="the images' column, if ambiguous by type")
-    label_column: str | None = Field(default=None, description="the labels' column, if ambiguous by type")
+    image_column: str | None = Field(
+        default=None, description="the images' column, or part of the name of their array, if ambiguous"
+    )
+    label_column: str | None = Field(default=None, description="the labels', likewise")
+    channels: Literal["first", "last"] | None = Field(
+        default=None,
+        description='the axis of the channels in arrays, if ambiguous: "first" for (N, C, H, W), "last"',
+    )
     splits: SplitNames | None = Field(default=None, description="where the splits are, if ambiguous by name")
 
     @model_validator(mode="after")

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from convsmith.data.arrays import is_array_file, read_array_files
+from convsmith.data.binary import is_binary, read_binary
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.folders import read_class_folders
@@ -41,6 +43,17 @@ NAMES = ("digits", *HUB_NAMES)
 _BATCH_ROWS = 256
 # Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
 _PICKLED = re.compile(r"data_batch_\d|test_batch|batches\.meta")
+_PICKLED_CIFAR_100 = {("cifar-100-python", name) for name in ("train", "test", "meta")}
+_FOREIGN_ARRAYS = (".mat", ".h5", ".hdf5")
+_PICKLED_CIFAR = (
+    "these are pickles, which can run code and are not read; the same images without: data.source=cifar10 "
+    "(or uoft-cs/cifar100 with data.label_column=fine_label), or the binary version of the same page, "
+    "cifar-10-binary.tar.gz: name its folder with data_batch_1.bin"
+)
+_WRITE_ARRAYS = (
+    "write the arrays with numpy.savez(path, x_train=..., y_train=..., x_test=..., y_test=...), or pass them "
+    "in Python: cs.train(recipe, data=(x, y))"
+)
 
 
 def find_source(config: DataConfig) -> Source:
@@ -96,6 +109,10 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
             raw = read_parquet(source, config)
         case "idx":
             raw = read_idx(Path(source.location), config.splits, own_validation=config.own_validation)
+        case "arrays":
+            raw = read_array_files(Path(source.location), config)
+        case "binary":
+            raw = read_binary(Path(source.location), config)
         case _:
             raw = _read_hub(source, config, refresh=refresh)
     _check_labels(raw, source)
@@ -106,13 +123,18 @@ def _check_settings(source: Source, config: DataConfig) -> None:
     """Raise DataError for settings without an effect on this kind of source."""
     if source.kind == "digits" and config.own_validation:
         raise no_validation_error("one set of images", source.location)
-    unused = ["splits"] if source.kind == "digits" else []
-    if source.kind in {"digits", "images", "archive", "idx"}:
-        unused += ["image_column", "label_column"]
-    for name in unused:
-        if getattr(config, name) is not None:
+    # What a setting names, and the sources without that.
+    columns = {"digits", "images", "archive", "idx", "binary"}
+    named = {
+        "splits": ("splits", {"digits", "binary"}),
+        "image_column": ("columns", columns),
+        "label_column": ("columns", columns),
+        "channels": ("arrays", {*columns, "parquet", "hub"}),
+    }
+    for name, (what, kinds) in named.items():
+        if source.kind in kinds and getattr(config, name) is not None:
             raise DataError(
-                f"data.{name} has no effect: the source has no {'columns' if 'column' in name else 'files'}",
+                f"data.{name} has no effect: the source has no {what}",
                 where=source.location,
                 fix=f"remove data.{name}",
             )
@@ -180,8 +202,12 @@ def _folder_source(title: str, folder: Path) -> Source:
         kind = "parquet"
     elif any(map(is_idx, files)):
         kind = "idx"
+    elif any(map(is_binary, files)):
+        kind = "binary"
     elif any(map(is_image, files)):
         kind = "images"
+    elif any(map(is_array_file, files)):
+        kind = "arrays"
     else:
         hints = {hint for file in files if (hint := _unsupported_hint(file))}
         raise DataError(
@@ -194,16 +220,17 @@ def _folder_source(title: str, folder: Path) -> Source:
 
 
 def _file_source(name: str, file: Path) -> Source:
-    """Return the source of an archive."""
-    if not is_archive_name(file.name):
+    """Return the source of an archive, or of a file of arrays."""
+    kind = "archive" if is_archive_name(file.name) else "arrays"
+    if kind == "arrays" and not file.name.lower().endswith(".npz"):
         raise DataError(
-            "found a file, expected a folder or an archive",
+            "found a file, expected a folder, an archive or a file of arrays",
             where=name,
             fix=_unsupported_hint(file) or f"name a folder: {LAYOUT_HINT}, or parquet files",
         )
     file = file.resolve()
-    signature = f"archive {os.fsencode(file).hex()} {file_signature([file], file.parent)}"
-    return Source(title=folder_title(file), location=str(file), signature=signature, kind="archive")
+    signature = f"{kind} {os.fsencode(file).hex()} {file_signature([file], file.parent)}"
+    return Source(title=folder_title(file), location=str(file), signature=signature, kind=kind)
 
 
 def _read_archive(source: Source, config: DataConfig) -> RawData:
@@ -219,19 +246,31 @@ def _read_archive(source: Source, config: DataConfig) -> RawData:
     return dataclasses.replace(raw, description=f"an archive with {raw.description}")
 
 
+def _array_hint(file: Path) -> str:
+    """Return the fix for a file of arrays that is not read where it is; empty for other files."""
+    name = file.name.lower()
+    if _PICKLED.fullmatch(name) or (file.parent.name, name) in _PICKLED_CIFAR_100:
+        return _PICKLED_CIFAR
+    if name.endswith(".npy"):
+        return "labels belong to the images of an array: name the folder of both, such as x.npy and y.npy"
+    if name.endswith((".pkl", ".pickle", ".pt", ".pth")):
+        return f"pickles can run code and are not read: {_WRITE_ARRAYS}"
+    if is_binary(file) or name.endswith(".npz"):
+        return f"name {'the folder with ' if is_binary(file) else ''}{file.name} itself, unpacked"
+    return f"{file.suffix} files are not read: {_WRITE_ARRAYS}" if name.endswith(_FOREIGN_ARRAYS) else ""
+
+
 def _unsupported_hint(file: Path) -> str:
     """Return the fix for a file of a well-known unsupported type; empty for other files."""
     name = file.name.lower()
+    if hint := _array_hint(file):
+        return hint
     if is_idx(file):
         return "name the folder that this IDX file is in"
     if is_archive_name(name):
         hint = f'name the archive itself, data.source="{one_line(str(file))}", or the unpacked folder'
     elif name.endswith((".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
         hint = "archives of this kind are not read: unpack it, and name the folder"
-    elif name.endswith((".pkl", ".pickle", ".pt", ".pth")) or _PICKLED.fullmatch(name):
-        hint = "pickles can run code and are not supported: name a folder of images or parquet files"
-    elif name.endswith((".npy", ".npz", ".mat", ".h5", ".hdf5")):
-        hint = "arrays are not supported: name a folder of images or parquet files"
     elif name.endswith(".arrow"):
         return 'a data set of save_to_disk is not read: write it with dataset.to_parquet("train.parquet")'
     elif name.endswith((".csv", ".tsv", ".tfrecord", ".mdb", ".beton")):
@@ -241,8 +280,6 @@ def _unsupported_hint(file: Path) -> str:
     else:
         return ""
     title = next((each for each in ("cifar10", "mnist") if each in re.sub(r"[^a-z0-9]", "", name)), "")
-    if _PICKLED.fullmatch(name):
-        title = "cifar10"
     return f"{hint}, for example data.source={title}" if title else hint
 
 
