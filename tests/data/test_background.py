@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convsmith.data import background
-from convsmith.data.background import CANDIDATES, BackgroundChoice
+from convsmith.data.background import CANDIDATES, BackgroundChoice, contribution
 from convsmith.data.decode import DecodedImage, decode_image
 
 
@@ -43,7 +43,7 @@ def test_contrasts_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(background, "_BLOCK", block)
         choice = BackgroundChoice()
         for image in images:
-            choice.add(image)
+            choice.add(contribution(image))
         assert (choice.contrast, choice.transparent) == (expected, 4)
 
 
@@ -52,7 +52,7 @@ def test_the_mean_colour_of_opaque_images_is_exact() -> None:
     images = [generator.integers(0, 256, (size, 5, 3), dtype=np.uint8) for size in (2, 7)]
     choice = BackgroundChoice()
     for image in images:
-        choice.add(decode_image(image))
+        choice.add(contribution(decode_image(image)))
     mean = np.concatenate(images).reshape(-1, 3).mean(axis=0)
     assert choice.colour(3) == tuple(np.floor(mean + 0.5).astype(int).tolist())
 
@@ -62,7 +62,7 @@ def test_a_large_image_takes_little_memory(transparent: bool) -> None:
     image = Image.new("RGB", (4000, 2000), (3, 4, 5))
     alpha = Image.new("L", image.size, 200) if transparent else None
     tracemalloc.start()
-    BackgroundChoice().add(DecodedImage(image=image, alpha=alpha, mode="RGB"))
+    contribution(DecodedImage(image=image, alpha=alpha, mode="RGB"))
     highest = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # Eight bytes for each level would be 192 MB.

@@ -10,7 +10,7 @@ import PIL
 import pytest
 from PIL import Image, ImageFile, features
 
-from convsmith.data import signatures
+from convsmith.data import signatures, stamps
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
 from convsmith.data.listing import list_files
@@ -23,7 +23,7 @@ Change = Callable[[Path], None]
 @pytest.fixture(autouse=True)
 def _old_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the files of a test as if they were older than the clock's tick."""
-    monkeypatch.setattr(signatures, "_TICK_NS", -(10**12))
+    monkeypatch.setattr(stamps, "TICK_NS", -(10**12))
 
 
 def signature(root: Path) -> str:
@@ -160,11 +160,11 @@ def test_a_change_within_a_tick_of_the_clock_is_noticed(
     path.write_bytes(b"one")
     status = path.stat()
     monkeypatch.setattr(Path, "stat", lambda self, **_: status)
-    monkeypatch.setattr(signatures, "_TICK_NS", 10**12)
+    monkeypatch.setattr(stamps, "TICK_NS", 10**12)
     before = file_signature([path], tmp_path)
     path.write_bytes(b"two")
     assert file_signature([path], tmp_path) != before
-    monkeypatch.setattr(signatures, "_TICK_NS", -(10**12))
+    monkeypatch.setattr(stamps, "TICK_NS", -(10**12))
     old = file_signature([path], tmp_path)
     path.write_bytes(b"six")
     assert file_signature([path], tmp_path) == old

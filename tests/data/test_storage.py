@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import convsmith as cs
-from convsmith.data import signatures
+from convsmith.data import stamps
 from convsmith.data.dataset import load
 from convsmith.data.verify import verify
 from convsmith.errors import DataError
@@ -66,7 +66,7 @@ def test_verification_names_the_members(suffix: str, tmp_path: Path) -> None:
 
 
 def test_a_changed_archive_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signatures, "_TICK_NS", -(10**12))
+    monkeypatch.setattr(stamps, "TICK_NS", -(10**12))
     root = tree(tmp_path / "set", *classes("", images=5))
     archive = packed(root, ".zip")
     first = load(config(archive))

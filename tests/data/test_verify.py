@@ -55,7 +55,7 @@ def test_sizes_modes_and_types_that_differ(clean: Path) -> None:
     Image.new("RGBA", (8, 8), (255, 0, 0, 255)).save(train / "red.png")
     digit(900).save(train / "named.jpg", "GIF")
     listed = verify(clean)
-    assert listed["mixed sizes", "train/one/odd.png"] == "9x12 pixels; 38 images have 8x8 pixels"
+    assert listed["mixed sizes", "train/one/odd.png"] == "12x9 pixels; 38 images have 8x8 pixels"
     assert listed["mixed modes", "train/one/red.png"] == "mode RGBA; 37 images have mode L"
     assert listed["wrong type", "train/one/named.jpg"] == "GIF by its content"
     assert {kind for kind, _ in listed} == {"mixed sizes", "mixed modes", "wrong type"}

@@ -225,7 +225,7 @@ def test_a_signal_while_decoding_leaves_no_files(
     number: int, code: int, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = image_folder({"train": 4, "test": 2})
-    monkeypatch.setattr("convsmith.data.cache.resize", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr("convsmith.data.spool.shrink", lambda *_: os.kill(os.getpid(), number))
     result = in_process(
         "train",
         "digits",

@@ -148,8 +148,8 @@ def written(
 def code_and_data(recipe: Recipe, classes: list[str], *, own_test: bool) -> tuple[NetCode, DataRecord]:
     """Return the code of the net of a recipe, and a record of its data with other classes."""
     shape = CANONICAL[load(recipe.name).data.source].info.image_shape
-    if recipe.data.resize:
-        shape = (shape[0], recipe.data.resize, recipe.data.resize)
+    if recipe.data.size:
+        shape = (shape[0], *recipe.data.size)
     analysis = analyze_notation(recipe.notation.net, shape, recipe.notation)
     net = notation_code(analysis, analysis.plan, ["Images are so and so."])
     data = DataRecord(

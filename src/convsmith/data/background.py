@@ -7,6 +7,7 @@ a tie. Without transparent training images it is their mean colour, which is 0 a
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -21,6 +22,40 @@ _CLEAR = 32
 _BLOCK = 2**20
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contribution:
+    """What one image contributes to the choice.
+
+    Attributes:
+        pixels: Their number.
+        sums: Of the levels of red, green and blue, without regard to transparency.
+        contrast: To each of `CANDIDATES`, 0 to 32; None if every pixel is opaque.
+    """
+
+    pixels: int
+    sums: tuple[int, int, int]
+    contrast: tuple[int, ...] | None
+
+
+def contribution(decoded: DecodedImage) -> Contribution:
+    """Measure an image.
+
+    >>> contribution(DecodedImage(image=Image.new("L", (2, 3), 7), alpha=None, mode="L"))
+    Contribution(pixels=6, sums=(42, 42, 42), contrast=None)
+    """
+    contrast = None
+    if decoded.alpha is not None:
+        visible, distances = _visible_distances(decoded.image.convert("RGB"), decoded.alpha)
+        # The contrast is undefined if nothing is visible.
+        contrast = tuple(min(each // (3 * visible), _CLEAR) if visible else 0 for each in distances)
+    height, width, bands = decoded.pixels.shape
+    # A side has at most 65,535 pixels, so that sums of columns fit.
+    columns = decoded.pixels.reshape(height, width * bands).sum(axis=0, dtype=np.uint32)
+    sums = columns.reshape(width, bands).sum(axis=0, dtype=np.int64).tolist()
+    red, green, blue = sums * (3 // bands)
+    return Contribution(pixels=width * height, sums=(red, green, blue), contrast=contrast)
+
+
 class BackgroundChoice:
     """Collects what the background follows from; sums of integers, so that the order does not matter."""
 
@@ -29,18 +64,15 @@ class BackgroundChoice:
         self.transparent = self.pixels = 0
         self.sums = np.zeros(3, dtype=np.int64)
 
-    def add(self, decoded: DecodedImage) -> None:
+    def add(self, measured: Contribution) -> None:
         """Count a training image."""
-        image = decoded.image.convert("RGB")
-        self.sums += np.array(image.histogram(), dtype=np.int64).reshape(3, 256) @ np.arange(256)
-        self.pixels += image.width * image.height
-        if decoded.alpha is None:
+        self.sums += measured.sums
+        self.pixels += measured.pixels
+        if measured.contrast is None:
             return
         self.transparent += 1
-        visible, distances = _visible_distances(image, decoded.alpha)
-        for name, distance in zip(CANDIDATES, distances, strict=True):
-            # The contrast is undefined if nothing is visible.
-            self.contrast[name] += min(distance // (3 * visible), _CLEAR) if visible else 0
+        for name, contrast in zip(CANDIDATES, measured.contrast, strict=True):
+            self.contrast[name] += contrast
 
     def colour(self, channels: int) -> Colour:
         """Return the background, with a level for each channel."""

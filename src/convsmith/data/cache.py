@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ from numpy.typing import NDArray
 
 from convsmith.data.background import named_colour
 from convsmith.data.config import DataConfig
-from convsmith.data.decode import UnusableImageError, decode_each
+from convsmith.data.decoded_files import DecodedFiles
 from convsmith.data.groups import groups_of
-from convsmith.data.index import Entry, cache_folder, forget, read_entry, write_entry
-from convsmith.data.input_rule import Colour, InputRule, as_array, flatten, resize
+from convsmith.data.index import LATEST, Entry, cache_folder, entry_path, forget, read_entry, write_entry
+from convsmith.data.input_rule import Colour, InputRule
 from convsmith.data.issues import DataIssue
-from convsmith.data.memory_mapped import DiskImages
+from convsmith.data.memory_mapped import DiskImages, write_images
 from convsmith.data.parquet import unreadable_files
-from convsmith.data.raw import RawData, RawSplit, Source, SourceLayout
+from convsmith.data.raw import RawData, Source, SourceLayout
 from convsmith.data.scan import ScanResult, scan
-from convsmith.data.signatures import decode_signature
+from convsmith.data.signatures import decode_signature, pixel_signature
 from convsmith.data.sources import read_source
+from convsmith.data.spool import Spool, pixel_digest
 from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
 from convsmith.system.progress import track
@@ -109,8 +111,7 @@ def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> s
 
 def image_digest(image: NDArray[np.uint8], label: int) -> bytes:
     """Return the SHA-256 of an image `(H, W, C)` and its label, which the cache is sorted by."""
-    head = f"{label} {image.shape} ".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).digest()
+    return pixel_digest(image.tobytes(), image.shape, label)
 
 
 def _combined(digests: Iterable[bytes]) -> str:
@@ -118,53 +119,122 @@ def _combined(digests: Iterable[bytes]) -> str:
 
 
 def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
-    """Decode all images, one at a time, into files sorted by their digests.
+    """Decode all images, each once, into files sorted by their digests.
 
     A copy with other file names, or in another order, therefore trains identically.
     """
     if raw.unreadable:
         raise unreadable_files(source, raw.unreadable)
-    result = scan(raw)
-    if result.damaged and not config.skip_damaged:
-        raise _damaged_images_error(result.damaged, source)
-    _check_classes(raw, result, source)
-    _check_sizes(result, source, config)
-    rule = _input_rule(result, config)
-    folders.check_destination(cache_folder(), _bytes_needed(result, rule))
-    with folders.scratch_folder(cache_folder(), name="decoding") as scratch:
-        decoded_splits = {
-            name: _decode(split, result.usable[name], rule, scratch / f"{name}.npy")
-            for name, split in raw.splits.items()
+    destination = cache_folder()
+    folders.check_destination(destination)
+    latest = hashlib.sha256(
+        f"{CACHE_VERSION} {source.location} {pixel_signature(config)}".encode()
+    ).hexdigest()
+    with folders.scratch_folder(destination, name="decoding") as scratch:
+        spool = Spool(
+            scratch,
+            raw,
+            config,
+            _decoded_earlier(latest, config),
+            lambda needed: folders.check_destination(destination, needed),
+        )
+        with closing(spool):
+            result = scan(raw, spool)
+            if result.damaged and not config.skip_damaged:
+                raise _damaged_images_error(result.damaged, source)
+            _check_classes(raw, result, source)
+            _check_sizes(result, source, config)
+            rule = _input_rule(result, config)
+            spool.complete(rule)
+            sorted_images = _write_sorted(raw, result, spool, rule)
+            entry = Entry(
+                content=sorted_images.content,
+                meta_sha256=sorted_images.meta_sha256,
+                source=source.location,
+                class_names=raw.class_names,
+                background=rule.background,
+                dropped=result.damaged,
+                layout=raw.layout(result.more_pages, result.notes),
+                groups=_groups(raw, result, source, config.group, sorted_images.orders)
+                if config.group
+                else None,
+            )
+            _write_latest(latest, entry, spool.record(rule, sorted_images.positions(result)))
+    return entry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sorted:
+    """A folder of sorted images; for each split, the positions of its images among the usable ones."""
+
+    content: str
+    meta_sha256: str
+    orders: Mapping[str, Sequence[int]]
+
+    def positions(self, result: ScanResult) -> dict[str, NDArray[np.int64]]:
+        """Return the stored position of each image, by split; -1 for images that are not usable."""
+        positions = {}
+        for name, order in self.orders.items():
+            positions[name] = np.full(len(result.usable[name]), -1, np.int64)
+            positions[name][np.flatnonzero(result.usable[name])[list(order)]] = np.arange(len(order))
+        return positions
+
+
+def _write_sorted(raw: RawData, result: ScanResult, spool: Spool, rule: InputRule) -> _Sorted:
+    usable = {name: np.flatnonzero(result.usable[name]) for name in raw.splits}
+    digests = {name: spool.digests(name, indices.tolist(), rule) for name, indices in usable.items()}
+    orders = {name: sorted(range(len(each)), key=each.__getitem__) for name, each in digests.items()}
+    text = "".join(f"{name} {_combined(digests[name])} " for name in sorted(digests))
+    total = hashlib.sha256(text.encode()).hexdigest()
+    with folders.scratch_folder(_content_folder(), name="sorted") as folder:
+        sums = {}
+        for name, order in orders.items():
+            images = spool.images(name, usable[name][order].tolist(), rule)
+            shape = (len(order), rule.height, rule.width, rule.channels)
+            path = folder / f"{name}-images.npy"
+            progress = track(images, f"Writing {name} images to the cache", len(order))
+            sums[path.name] = write_images(path, progress, shape)
+            labels = np.array(result.labels(raw, name), dtype=np.int64)
+            np.save(folder / f"{name}-labels.npy", labels[order])
+            sums[f"{name}-labels.npy"] = reading.sha256(folder / f"{name}-labels.npy")
+        sums = dict(sorted(sums.items()))
+        files.write_json(folder / "meta.json", {"fingerprint": total, "sha256": sums})
+        meta_sha256 = reading.sha256(folder / "meta.json")
+        # Equal images are stored once, whatever files and options they come from.
+        content = _content_folder() / f"{total}-{meta_sha256[:16]}"
+        _publish(folder, content)
+    return _Sorted(content=content.name, meta_sha256=meta_sha256, orders=orders)
+
+
+def _write_latest(key: str, entry: Entry, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Record the decoded files for a later decoding, unless nothing identifies them."""
+    if not len(arrays["path"]):
+        return
+    path = entry_path(key, LATEST).with_suffix(".npz")
+    files.make_folder(path.parent)
+    files.write_arrays(path, dict(arrays))
+    write_entry(key, replace(entry, arrays_sha256=reading.sha256(path)), LATEST)
+
+
+def _decoded_earlier(key: str, config: DataConfig) -> DecodedFiles | None:
+    """Return the latest decoding of a location; None without one, or if it is not what was written."""
+    entry = read_entry(key, LATEST)
+    if entry is None:
+        return None
+    path, content = entry_path(key, LATEST).with_suffix(".npz"), _content_folder() / entry.content
+    try:
+        if reading.sha256(path) != entry.arrays_sha256:
+            return None
+        meta = _verified_meta(content, entry.meta_sha256)
+        names = (name.removesuffix("-images.npy") for name in meta["sha256"] if name.endswith("-images.npy"))
+        contents = {
+            name: DiskImages(np.load(content / f"{name}-images.npy", mmap_mode="r")) for name in names
         }
-        orders = {
-            name: sorted(range(len(digests)), key=digests.__getitem__)
-            for name, (_, digests) in decoded_splits.items()
-        }
-        prints = {name: _combined(digests) for name, (_, digests) in decoded_splits.items()}
-        text = "".join(f"{name} {prints[name]} " for name in sorted(prints))
-        total = hashlib.sha256(text.encode()).hexdigest()
-        with folders.scratch_folder(_content_folder(), name="sorted") as folder:
-            for name, (unsorted, _) in decoded_splits.items():
-                order = orders[name]
-                _write_in_order(folder / f"{name}-images.npy", unsorted, order)
-                labels = np.array(result.labels(raw, name), dtype=np.int64)
-                np.save(folder / f"{name}-labels.npy", labels[order])
-            sums = {path.name: reading.sha256(path) for path in sorted(folder.iterdir())}
-            files.write_json(folder / "meta.json", {"fingerprint": total, "sha256": sums})
-            meta_sha256 = reading.sha256(folder / "meta.json")
-            # Equal images are stored once, whatever files and options they come from.
-            content = _content_folder() / f"{total}-{meta_sha256[:16]}"
-            _publish(folder, content)
-    return Entry(
-        content=content.name,
-        meta_sha256=meta_sha256,
-        source=source.location,
-        class_names=raw.class_names,
-        background=rule.background,
-        dropped=result.damaged,
-        layout=raw.layout(result.more_pages, result.notes),
-        groups=_groups(raw, result, source, config.group, orders) if config.group else None,
-    )
+        # Of one channel, unless named, it is grey.
+        background = named_colour(config.background, 3) if config.background else (entry.background * 3)[:3]
+        return DecodedFiles(reading.read_arrays(path), background, contents)
+    except (FileError, OSError, AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _groups(
@@ -198,7 +268,7 @@ def _publish(folder: Path, content: Path) -> None:
 
 def _input_rule(result: ScanResult, config: DataConfig) -> InputRule:
     """Return the rule of a data set; without `resize` its images have one size."""
-    width, height = (config.resize, config.resize) if config.resize else next(iter(result.sizes))
+    height, width = config.size or next(iter(result.sizes))[::-1]
     background = (
         named_colour(config.background, result.channels)
         if config.background
@@ -211,37 +281,6 @@ def _input_rule(result: ScanResult, config: DataConfig) -> InputRule:
         resize_policy=config.policy,
         background=background,
     )
-
-
-def _decode(
-    split: RawSplit, usable: NDArray[np.bool_], rule: InputRule, path: Path
-) -> tuple[Path, list[bytes]]:
-    """Write a split's pixels in their order; return the digests of the images before resizing."""
-    digests, stored = [], None
-    decoded_images = track(decode_each(split.images), "Writing images to the cache", len(split.labels))
-    for index, decoded in enumerate(decoded_images):
-        if not usable[index]:
-            continue
-        if isinstance(decoded, UnusableImageError):
-            raise DataError(
-                f"the file changed while it was read: {decoded.reason}", where=split.locations[index]
-            )
-        image = flatten(decoded, rule.background)
-        digests.append(image_digest(as_array(image), split.labels[index]))
-        pixels = as_array(resize(image, rule))
-        if stored is None:
-            shape = (int(usable.sum()), *pixels.shape)
-            stored = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        stored[len(digests) - 1] = pixels
-    return path, digests
-
-
-def _write_in_order(path: Path, unsorted: Path, order: Sequence[int]) -> None:
-    source = DiskImages(np.load(unsorted, mmap_mode="r"), np.array(order))
-    target = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=source.shape)
-    for index, image in enumerate(source):
-        target[index] = image
-    target.flush()
 
 
 def _load(entry: Entry) -> CachedData:
@@ -288,11 +327,6 @@ def _verified_meta(content: Path, meta_sha256: str) -> Any:
         if reading.sha256(content / name) != expected:
             raise ValueError(f"the SHA-256 of {name} differs")
     return meta
-
-
-def _bytes_needed(result: ScanResult, rule: InputRule) -> int:
-    """Return the disk space that sorting the images needs: twice their size."""
-    return 2 * rule.channels * rule.width * rule.height * result.sizes.total()
 
 
 def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataError:

@@ -1,18 +1,33 @@
 """The `[data]` table: which data set a run uses, and how it is split."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from convsmith.errors import Problem
 from convsmith.text import plural
 
+# The least and the most pixels of a side that images are resized to.
+_LEAST, _MOST = 4, 1024
 # One number per channel: for grey images, or for red, green and blue.
 _Levels = Annotated[tuple[Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)], ...], Field(strict=False)]
 # Smaller deviations are not those of 8-bit images, and would overflow single precision.
 _Deviations = Annotated[
     tuple[Annotated[float, Field(ge=1e-4, le=1, allow_inf_nan=False)], ...], Field(strict=False)
 ]
+
+
+_SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
+
+
+def _check_size(text: str) -> str:
+    sides = _SIZE.fullmatch(text)
+    if not sides or not all(_LEAST <= int(side) <= _MOST for side in sides.groups()):
+        raise ValueError(
+            f'expected a number, or height and width such as "96x128", each of {_LEAST} to {_MOST} pixels'
+        )
+    return text
 
 
 class SplitNames(BaseModel):
@@ -73,8 +88,12 @@ class DataConfig(BaseModel):
         max_length=200,
         description="keep groups of images in one split: a column, or a regular expression for file names",
     )
-    resize: int | None = Field(
-        default=None, ge=4, le=1024, description="resize all images to this height and width in pixels"
+    resize: (
+        Annotated[int, Field(ge=_LEAST, le=_MOST)] | Annotated[str, AfterValidator(_check_size)] | None
+    ) = Field(
+        default=None,
+        description='resize all images to this height and width in pixels: a number, or "96x128" for a '
+        "height of 96 and a width of 128",
     )
     resize_policy: Literal["stretch", "crop", "pad"] | None = Field(
         default=None,
@@ -137,6 +156,18 @@ class DataConfig(BaseModel):
     def validation_share(self) -> float:
         """The share of the training images that is held out for validation; 0 without such images."""
         return 0.0 if isinstance(self.validation, str) else self.validation
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that images are resized to; None without `resize`.
+
+        >>> DataConfig(source="pets", resize=32).size, DataConfig(source="pets", resize="96x128").size
+        ((32, 32), (96, 128))
+        """
+        if self.resize is None:
+            return None
+        sides = str(self.resize).split("x")
+        return int(sides[0]), int(sides[-1])
 
     @property
     def policy(self) -> Literal["stretch", "crop", "pad"]:

@@ -266,8 +266,7 @@ def dataset_info(config: DataConfig) -> DatasetInfo:
     if config.source in CANONICAL:
         info = CANONICAL[config.source].info
         channels, height, width = info.image_shape
-        size = (config.resize or height, config.resize or width)
-        return replace(info, image_shape=(channels, *size))
+        return replace(info, image_shape=(channels, *(config.size or (height, width))))
     return load(config).info
 
 

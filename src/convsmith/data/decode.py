@@ -5,13 +5,15 @@ channel, grey or RGB, its transparency apart. `data.input_rule` has the second h
 """
 
 import io
+import os
 import stat
 import threading
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image, ImageFile, UnidentifiedImageError, features
 
 from convsmith.data.image_modes import GREY_MODES, grey_or_rgb, mode_of, transparent_sample
+from convsmith.data.stamps import FileStamp, is_fresh, stamp_of
+from convsmith.system.parallel import Interrupted
 
 Encoded = bytes | str | NDArray[np.uint8] | Image.Image | None
 # Formats that Pillow decodes without external programs; a PSD or FITS file named .png is rejected.
@@ -32,6 +36,8 @@ FORMATS = (
 MAX_BYTES = 256 * 1024**2
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_535
+# Of memory while an image is decoded and resized: the stored and the converted pixels, alpha, and a copy.
+BYTES_PER_PIXEL = 16
 _TILE_WIDTH, _TILE_HEIGHT, _ORIENTATION = 322, 323, 0x0112
 # From the stored image to the upright one, by the EXIF orientation.
 _UPRIGHT = {
@@ -87,6 +93,8 @@ class DecodedImage:
         mode: Of the file.
         format: Of the file; None for pixels.
         pages: The number of images in the file; the first one is decoded.
+        stamp: Of the file that was read; None for bytes and pixels, and for a file that changed so recently
+            that its stamp does not identify its content.
     """
 
     image: Image.Image
@@ -94,6 +102,14 @@ class DecodedImage:
     mode: str
     format: str | None = None
     pages: int = 1
+    stamp: FileStamp | None = None
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The pixels of `image`, `(H, W, C)`, not to be written to."""
+        bands = len(self.image.getbands())
+        flat = np.frombuffer(self.image.tobytes(), np.uint8)
+        return flat.reshape(self.image.height, self.image.width, bands)
 
     @property
     def is_grey(self) -> bool:
@@ -109,16 +125,21 @@ class UnusableImageError(Exception):
         self.kind, self.reason = kind, reason
 
 
-def decode_image(encoded: Encoded) -> DecodedImage:
+# Called with what is about to be in memory, the bytes of a "file" or of decoded "pixels"; may wait.
+Reserve = Callable[[Literal["file", "pixels"], int], None]
+
+
+def decode_image(encoded: Encoded, reserve: Reserve = lambda _kind, _size: None) -> DecodedImage:
     """Decode one image: the first frame or page, turned by its EXIF orientation, with 8 bits per channel.
 
     Args:
         encoded: A file's bytes, its path, a Pillow image, or pixels uint8: grey `(H, W)` or `(H, W, 1)`, RGB
             `(H, W, 3)`, RGBA `(H, W, 4)`.
+        reserve: Limits the memory of parallel decoders.
 
     Raises:
         UnusableImageError: The file is damaged, not an image, of an unsupported format, not a regular file,
-            or too large; bytes and pixels are checked before any pixel is decoded.
+            too large, or changed while it was read; bytes and pixels are checked before any pixel is decoded.
 
     Example:
         >>> decode_image(np.zeros((2, 3), np.uint8)).image.size
@@ -131,12 +152,16 @@ def decode_image(encoded: Encoded) -> DecodedImage:
         raise UnusableImageError("unreadable", "no image")
     content: bytes | None = None
     try:
-        if isinstance(encoded, str | bytes):
+        if isinstance(encoded, str):
+            content, stamp = _read_file(encoded, reserve)
+            return replace(_decode_file(content, reserve), stamp=stamp)
+        if isinstance(encoded, bytes):
             content = _checked_content(encoded)
-            return _decode_file(content)
-        with _own_settings():
-            return _decode_opened(_from_pixels(encoded) if isinstance(encoded, np.ndarray) else encoded)
-    except UnusableImageError:
+            return _decode_file(content, reserve)
+        with own_settings():
+            opened = _from_pixels(encoded) if isinstance(encoded, np.ndarray) else encoded
+            return _decode_opened(opened, reserve)
+    except (UnusableImageError, Interrupted):
         raise
     except Image.DecompressionBombError as error:
         raise _oversized() from error
@@ -158,32 +183,38 @@ def decode_each(
             yield error
 
 
-def _checked_content(encoded: bytes | str) -> bytes:
-    """Return the bytes of an image within the limit, read from a regular file only: a pipe may never end."""
-    if isinstance(encoded, bytes):
-        size = len(encoded)
-    else:
-        status = Path(encoded).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnusableImageError("unreadable", "not a regular file")
-        size = status.st_size
-    if size <= MAX_BYTES and isinstance(encoded, str):
-        with Path(encoded).open("rb") as file:
-            encoded = file.read(MAX_BYTES + 1) if size == 0 else file.read(size + 1)
-        size = len(encoded)
-    if isinstance(encoded, str) or size > MAX_BYTES:
-        raise UnusableImageError("oversized", f"{size:,} bytes, expected at most {MAX_BYTES:,}")
-    if not encoded:
+def _read_file(path: str, reserve: Reserve) -> tuple[bytes, FileStamp | None]:
+    """Return the bytes of a regular file within the limit, and its stamp: a pipe may never end."""
+    status = os.stat(path)  # noqa: PTH116 - called for every file
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableImageError("unreadable", "not a regular file")
+    _check_bytes(status.st_size)
+    reserve("file", status.st_size)
+    with open(path, "rb") as file:  # noqa: PTH123
+        before, now = stamp_of(os.fstat(file.fileno())), time.time_ns()
+        content = file.read(MAX_BYTES + 1) if status.st_size == 0 else file.read(status.st_size + 1)
+        after = stamp_of(os.fstat(file.fileno()))
+    if after != before or len(content) != before[0] > 0:
+        raise UnusableImageError("unreadable", "the file changed while it was read")
+    return _checked_content(content), None if is_fresh(after, now) else after
+
+
+def _checked_content(content: bytes) -> bytes:
+    _check_bytes(len(content))
+    if not content:
         raise UnusableImageError("unreadable", "the file is empty")
-    return encoded
+    return content
 
 
-def _decode_file(content: bytes) -> DecodedImage:
-    with _own_settings(), warnings.catch_warnings():
-        # Odd metadata, and large images, which are checked below.
-        warnings.simplefilter("ignore")
+def _check_bytes(size: int) -> None:
+    if size > MAX_BYTES:
+        raise UnusableImageError("oversized", f"{size:,} bytes, expected at most {MAX_BYTES:,}")
+
+
+def _decode_file(content: bytes, reserve: Reserve) -> DecodedImage:
+    with own_settings():
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            decoded = _decode_opened(image)
+            decoded = _decode_opened(image, reserve)
         if decoded.format == "PNG":
             # Decoding does not check the checksums of the pixels.
             with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
@@ -199,10 +230,11 @@ def _pages(image: Image.Image) -> int:
         return 1
 
 
-def _decode_opened(image: Image.Image) -> DecodedImage:
+def _decode_opened(image: Image.Image, reserve: Reserve) -> DecodedImage:
     # All from the header: no pixel is decoded yet.
     mode, file_format, transparent = mode_of(image), image.format, transparent_sample(image)
     _check_size(image)
+    reserve("pixels", image.width * image.height * BYTES_PER_PIXEL)
     _load(image)
     try:
         pixels, alpha = grey_or_rgb(image, transparent)
@@ -273,14 +305,19 @@ class _OwnSettings:
     lock = threading.Lock()
     users = 0
     found: tuple[Any, ...] = ()
+    # Odd metadata, and large images, which are checked by this module. The filters of a program are no
+    # thread's own.
+    filters: "warnings.catch_warnings[None] | None" = None
 
 
 @contextmanager
-def _own_settings() -> Iterator[None]:
+def own_settings() -> Iterator[None]:
     """Decode by convsmith's settings of Pillow; the last of parallel decoders restores those found."""
     own = _OwnSettings
     with own.lock:
         if own.users == 0:
+            own.filters = warnings.catch_warnings(action="ignore")
+            own.filters.__enter__()
             own.found = tuple(getattr(module, name) for module, name, _ in own.values)
             for module, name, value in own.values:
                 setattr(module, name, value)
@@ -293,6 +330,8 @@ def _own_settings() -> Iterator[None]:
             if own.users == 0:
                 for (module, name, _), value in zip(own.values, own.found, strict=True):
                     setattr(module, name, value)
+                if own.filters:
+                    own.filters.__exit__(None, None, None)
 
 
 def _oversized() -> UnusableImageError:

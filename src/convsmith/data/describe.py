@@ -15,6 +15,7 @@ from convsmith.data.description import Balance, Description, Pictures, Sizes, li
 from convsmith.data.image_modes import SIXTEEN_BIT_MODES
 from convsmith.data.input_rule import flatten
 from convsmith.data.raw import RawData, is_class_index
+from convsmith.data.scan import ImageFacts, Visitor
 from convsmith.data.verify import Survey, survey
 
 # Longest side of an example, side of a mean image, and examples of a class by the number of classes.
@@ -99,7 +100,27 @@ def _moments_of(image: Image.Image) -> tuple[NDArray[np.float64], NDArray[np.flo
     return shares @ levels, shares @ levels**2
 
 
-class _Album:
+_Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Measured:
+    """What is kept of an image.
+
+    Attributes:
+        thumbnail: `(32, 32, 3)`.
+        moments: Over each background; for training images.
+        example: The picture that may be shown.
+    """
+
+    file_format: str | None
+    is_transparent: bool
+    thumbnail: NDArray[np.int16]
+    moments: tuple[_Pair, ...]
+    example: NDArray[np.uint8] | None
+
+
+class _Album(Visitor[_Measured]):
     """Collects what is not in a verification: files, pixels and pictures."""
 
     def __init__(self, raw: RawData, config: DataConfig) -> None:
@@ -117,33 +138,49 @@ class _Album:
         self.class_sums = {label: np.zeros_like(self.sums) for label in self._labels}
         self.class_counts: Counter[int] = Counter()
 
-    def __call__(self, split: str, index: int, decoded: DecodedImage) -> None:
-        self.modes[decoded.mode] += 1
-        self.formats.update([decoded.format] if decoded.format else [])
-        self.bits[bits_of(decoded.mode)] += 1
-        self.transparent += decoded.alpha is not None
+    def examine(self, split: str, index: int, decoded: DecodedImage) -> _Measured:
         # Black ink and white ink are visible on grey.
         image = flatten(decoded, _GREY).convert("RGB")
         thumbnail = np.asarray(image.resize((MEAN_SIDE, MEAN_SIDE), Image.Resampling.BOX), dtype=np.int16)
-        self.grey_content += not decoded.is_grey and int(np.ptp(thumbnail, axis=2).max()) <= _GREY_LEVELS
+        moments: list[_Pair] = []
+        example = None
         if split == "train":
-            self._add_training_image(index, decoded, image, thumbnail)
+            for colour in self.moments:
+                same = decoded.alpha is None and moments
+                moments.append(moments[0] if same else _moments_of(flatten(decoded, colour)))
+            if index in self._chosen:
+                image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.BOX)
+                example = np.asarray(image)
+        return _Measured(
+            file_format=decoded.format,
+            is_transparent=decoded.alpha is not None,
+            thumbnail=thumbnail,
+            moments=tuple(moments),
+            example=example,
+        )
 
-    def _add_training_image(
-        self, index: int, decoded: DecodedImage, image: Image.Image, thumbnail: NDArray[np.int16]
-    ) -> None:
+    def collect(self, split: str, index: int, facts: ImageFacts, examined: _Measured) -> None:
+        self.modes[facts.mode] += 1
+        self.formats.update([examined.file_format] if examined.file_format else [])
+        self.bits[bits_of(facts.mode)] += 1
+        self.transparent += examined.is_transparent
+        levels = int(np.ptp(examined.thumbnail, axis=2).max())
+        self.grey_content += not facts.is_grey and levels <= _GREY_LEVELS
+        if split == "train":
+            self._add_training_image(index, examined)
+
+    def _add_training_image(self, index: int, examined: _Measured) -> None:
         self.training += 1
-        self.sums += thumbnail
-        opaque = _moments_of(image) if decoded.alpha is None else None
-        for colour, moments in self.moments.items():
-            moments.add(opaque or _moments_of(flatten(decoded, colour)))
+        self.sums += examined.thumbnail
+        for moments, pair in zip(self.moments.values(), examined.moments, strict=True):
+            moments.add(pair)
         label = self.raw.splits["train"].labels[index]
         if label in self.class_sums:
-            self.class_sums[label] += thumbnail
+            self.class_sums[label] += examined.thumbnail
             self.class_counts[label] += 1
-        if index in self._chosen and len(self.examples[label]) < _examples_of_a_class(len(self._labels)):
-            image.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE), Image.Resampling.BOX)
-            self.examples[label].append(np.asarray(image))
+        count = _examples_of_a_class(len(self._labels))
+        if examined.example is not None and len(self.examples[label]) < count:
+            self.examples[label].append(examined.example)
 
     def mean_and_std(
         self, background: tuple[int, ...], channels: int

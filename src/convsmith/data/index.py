@@ -17,6 +17,8 @@ from convsmith.system import files, folders, reading
 # The name of a folder of decoded images: their fingerprint, and the start of the hash of its meta.json.
 _CONTENT_NAME = re.compile(r"[0-9a-f]{64}-[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Folders of entries: by the state of the files of a source, and the latest of each source.
+SOURCES, LATEST = "sources", "latest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Entry:
         background: The colour behind transparent pixels, a level for each channel.
         layout: What was decided about its splits and names, and what is not read.
         groups: Of each image, by split, if the recipe groups them; equal images can have others elsewhere.
+        arrays_sha256: Of the arrays of an entry in `LATEST`.
     """
 
     content: str
@@ -40,6 +43,7 @@ class Entry:
     dropped: tuple[DataIssue, ...]
     layout: SourceLayout
     groups: Mapping[str, Sequence[int]] | None = None
+    arrays_sha256: str | None = None
 
 
 def cache_folder() -> Path:
@@ -49,22 +53,27 @@ def cache_folder() -> Path:
     return folders.user_cache_folder("convsmith")
 
 
-def write_entry(key: str, entry: Entry) -> None:
+def write_entry(key: str, entry: Entry, folder: str = SOURCES) -> None:
     """Write an entry. Its key is part of its hash: entries that were exchanged are not valid.
+
+    Args:
+        key: In hexadecimal digits.
+        entry: To be written.
+        folder: `SOURCES`, or `LATEST` with a key that does not depend on the state of the files.
 
     Raises:
         FileError: The folder is not writable.
     """
     record = {"key": key, **asdict(entry)}
-    path = _path(key)
+    path = entry_path(key, folder)
     files.make_folder(path.parent)
     files.write_json(path, {"sha256": _hash(record), **record})
 
 
-def read_entry(key: str) -> Entry | None:
+def read_entry(key: str, folder: str = SOURCES) -> Entry | None:
     """Return an entry; None if it is missing, unreadable or not what was written."""
     with contextlib.suppress(FileError, TypeError):
-        record = reading.read_json(_path(key))
+        record = reading.read_json(entry_path(key, folder))
         if isinstance(record, dict):
             sha256 = record.pop("sha256", None)
             return _entry(record) if record.get("key") == key and _hash(record) == sha256 else None
@@ -77,17 +86,20 @@ def forget(source: str) -> None:
     Raises:
         FileError: The folder is not writable.
     """
-    for path in _path("").parent.glob("*.json"):
-        entry = read_entry(path.stem)
-        if entry is None or entry.source == source:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise files.write_error(path, error) from error
+    for folder in (SOURCES, LATEST):
+        for path in entry_path("", folder).parent.glob("*.json"):
+            entry = read_entry(path.stem, folder)
+            if entry is None or entry.source == source:
+                try:
+                    path.unlink(missing_ok=True)
+                    path.with_suffix(".npz").unlink(missing_ok=True)
+                except OSError as error:
+                    raise files.write_error(path, error) from error
 
 
-def _path(key: str) -> Path:
-    return cache_folder() / "sources" / f"{key}.json"
+def entry_path(key: str, folder: str) -> Path:
+    """Return the file of an entry; arrays that belong to it have the suffix `.npz`."""
+    return cache_folder() / folder / f"{key}.json"
 
 
 def _entry(record: Mapping[str, Any]) -> Entry | None:
@@ -122,6 +134,7 @@ def _entry(record: Mapping[str, Any]) -> Entry | None:
                     description=description,
                 ),
                 groups=record.get("groups"),
+                arrays_sha256=record.get("arrays_sha256"),
             )
         case _:
             return None

@@ -28,20 +28,45 @@ assert set(POLICIES) == set(get_args(ResizePolicy))
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputRule:
+class Frame:
+    """The size of a net's input, and how images of other sizes get it.
+
+    Attributes:
+        height: In pixels; `width` likewise.
+        resize_policy: A key of `POLICIES`.
+    """
+
+    height: int
+    width: int
+    resize_policy: ResizePolicy
+
+    def inner_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size to which an image `(width, height)` is resized before it is padded.
+
+        >>> Frame(height=96, width=128, resize_policy="pad").inner_size((64, 64))
+        (96, 96)
+        """
+        if self.resize_policy != "pad":
+            return self.width, self.height
+        width, height = size
+        scale = min(self.width / width, self.height / height)
+        return max(1, round(scale * width)), max(1, round(scale * height))
+
+    def place(self, inner: tuple[int, int]) -> tuple[int, int]:
+        """Return the left and the top pixel of a resized image in the net's input."""
+        return (self.width - inner[0]) // 2, (self.height - inner[1]) // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRule(Frame):
     """How decoded images become a net's input.
 
     Attributes:
         channels: 1 for grey, 3 for RGB.
-        height: In pixels; `width` likewise.
-        resize_policy: A key of `POLICIES`.
         background: One level of 0 to 255 per channel.
     """
 
     channels: int
-    height: int
-    width: int
-    resize_policy: ResizePolicy
     background: Colour
 
 
@@ -78,23 +103,26 @@ def flatten(decoded: DecodedImage, background: Colour) -> Image.Image:
 
 def resize(image: Image.Image, rule: InputRule) -> Image.Image:
     """Return an image of mode L or RGB in the size of the net."""
-    width, height = size = (rule.width, rule.height)
+    inner, size = shrink(image, rule), (rule.width, rule.height)
+    if inner.size == size:
+        return inner
+    padded = Image.new(image.mode, size, rule.background)
+    padded.paste(inner, rule.place(inner.size))
+    return padded
+
+
+def shrink(image: Image.Image, frame: Frame) -> Image.Image:
+    """Return an image resized to `frame.inner_size`: what the background does not show through."""
+    width, height = size = (frame.width, frame.height)
     if image.size == size:
         return image
-    if rule.resize_policy == "pad":
-        scale = min(width / image.width, height / image.height)
-        inner = (max(1, round(scale * image.width)), max(1, round(scale * image.height)))
-        padded = Image.new(image.mode, size, rule.background)
-        place = ((width - inner[0]) // 2, (height - inner[1]) // 2)
-        padded.paste(image.resize(inner, Image.Resampling.LANCZOS), place)
-        return padded
-    if rule.resize_policy == "crop":
+    if frame.resize_policy == "crop":
         scale = min(image.width / width, image.height / height)
         inner = (max(1, round(scale * width)), max(1, round(scale * height)))
         left, top = (image.width - inner[0]) // 2, (image.height - inner[1]) // 2
         # Crop first: a filter over the full image would mix in pixels outside of the crop.
         image = image.crop((left, top, left + inner[0], top + inner[1]))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return image.resize(frame.inner_size(image.size), Image.Resampling.LANCZOS)
 
 
 def as_array(image: Image.Image) -> Pixels:

@@ -1,7 +1,11 @@
 """Images on disk, read on access, for data sets larger than memory."""
 
+import hashlib
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,3 +61,23 @@ class DiskImages:
 
 
 Images = NDArray[np.uint8] | DiskImages
+
+
+def write_images(path: Path, images: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> str:
+    """Write images one by one as an array of NumPy, and return the SHA-256 of the file.
+
+    Args:
+        path: Of the file; one that exists is replaced.
+        images: Each `(H, W, C)`.
+        shape: Of the array, `(N, H, W, C)`.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
+    """
+    header, digest = io.BytesIO(), hashlib.sha256()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with path.open("wb") as file:
+        for content in chain([header.getvalue()], (image.tobytes() for image in images)):
+            digest.update(content)
+            file.write(content)
+    return digest.hexdigest()

@@ -69,6 +69,13 @@ class Thumbnails:
             image = image.resize(square, Image.Resampling.BOX)
         self._content += image.tobytes()
 
+    @staticmethod
+    def reduced(image: Image.Image) -> Image.Image:
+        """Return an image as small as `add` needs it, for the memory of what waits to be added."""
+        if max(image.size) <= SIDE:
+            return image
+        return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+
     def pixels(self) -> NDArray[np.uint8]:
         """Return them: `(N, S, S, C)`; C is 1 if all are grey."""
         side = self._side or 1

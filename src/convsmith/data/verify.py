@@ -22,7 +22,7 @@ from convsmith.data.input_rule import Colour, flatten
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Kind, Verification
 from convsmith.data.near_duplicates import NearPair, Thumbnails, near_pairs
 from convsmith.data.raw import RawData, Source
-from convsmith.data.scan import ScanResult, Visitor, both, scan
+from convsmith.data.scan import ImageFacts, ScanResult, Visitor, both, scan
 from convsmith.data.sources import find_source, read_source
 from convsmith.text import plural
 
@@ -89,7 +89,7 @@ def survey(
     *,
     refresh: bool = False,
     near_duplicates: bool = False,
-    visitor: Callable[[RawData], Visitor] | None = None,
+    visitor: Callable[[RawData], Visitor[Any]] | None = None,
 ) -> Survey:
     """Decode every image of a data set once, as `verify`.
 
@@ -155,7 +155,16 @@ def _notes(raw: RawData, result: ScanResult) -> tuple[str, ...]:
     return (*raw.notes, *result.notes, *([pages] if result.more_pages else []))
 
 
-class _ImageTable:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Examined:
+    """What is kept of an image: a digest for each background, and its thumbnail."""
+
+    digests: tuple[bytes, ...]
+    file_format: str | None
+    thumbnail: Image.Image | None
+
+
+class _ImageTable(Visitor[_Examined]):
     """Size, mode and digests of each usable image, in a few bytes each.
 
     Which background applies is known at the end, so that there is a digest for each that may.
@@ -171,26 +180,37 @@ class _ImageTable:
         self.wrong_types: list[DataIssue] = []
         self._texts: dict[Any, str] = {}
 
-    def __call__(self, split: str, index: int, decoded: DecodedImage) -> None:
-        image = decoded.image
-        self.splits.append(self.names.index(split))
-        self.indices.append(index)
-        # Images of equal size or mode share one text.
-        self.sizes.append(self._texts.setdefault(image.size, f"{image.width}x{image.height} pixels"))
-        self.modes.append(self._texts.setdefault(decoded.mode, f"mode {decoded.mode}"))
+    def examine(self, split: str, index: int, decoded: DecodedImage) -> _Examined:
+        del split, index
+        thumbnail = None
         if self.thumbnails is not None:
             # Black ink and white ink are visible on grey.
-            self.thumbnails.add(Image.fromarray(np.asarray(flatten(decoded, named_colour("grey", 3)))))
-        digest = b""
+            image = flatten(decoded, named_colour("grey", 3))
+            thumbnail = self.thumbnails.reduced(Image.fromarray(np.asarray(image)))
+        digests: list[bytes] = []
         for colour in self.digests:
-            if decoded.alpha is not None or not digest:
-                content = f"{image.size} ".encode() + flatten(decoded, colour).tobytes()
-                digest = hashlib.sha256(content).digest()[:_DIGEST_BYTES]
+            if decoded.alpha is None and digests:
+                digests.append(digests[0])
+                continue
+            content = f"{decoded.image.size} ".encode() + flatten(decoded, colour).tobytes()
+            digests.append(hashlib.sha256(content).digest()[:_DIGEST_BYTES])
+        return _Examined(digests=tuple(digests), file_format=decoded.format, thumbnail=thumbnail)
+
+    def collect(self, split: str, index: int, facts: ImageFacts, examined: _Examined) -> None:
+        self.splits.append(self.names.index(split))
+        self.indices.append(index)
+        width, height = facts.size
+        # Images of equal size or mode share one text.
+        self.sizes.append(self._texts.setdefault(facts.size, f"{height}x{width} pixels"))
+        self.modes.append(self._texts.setdefault(facts.mode, f"mode {facts.mode}"))
+        if self.thumbnails is not None and examined.thumbnail is not None:
+            self.thumbnails.add(examined.thumbnail)
+        for colour, digest in zip(self.digests, examined.digests, strict=True):
             self.digests[colour] += digest
         file = self.raw.splits[split].locations[index]
         expected = _FORMATS.get(PurePath(file).suffix.lower())
-        if decoded.format and expected and decoded.format not in expected:
-            reason = f"{decoded.format} by its content"
+        if examined.file_format and expected and examined.file_format not in expected:
+            reason = f"{examined.file_format} by its content"
             self.wrong_types.append(DataIssue(kind="wrong type", file=file, reason=reason))
 
     @property

@@ -228,7 +228,7 @@ def _background(data: DataRecord) -> str:
     return f"BACKGROUND = {colour[0] if len(colour) == 1 else colour}"
 
 
-def _image_names(kind: str, resize: int | None) -> list[str]:
+def _image_names(kind: str, resize: int | str | None) -> list[str]:
     """Return what the project uses of its module for images."""
     return [*(["decode"] if kind != "digits" else []), *(["resize"] if resize else [])]
 
