@@ -39,9 +39,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # `make test` tries the same random examples each time, so that a failure can be repeated; `make test-all`
 # tries others.
-settings.register_profile("repeatable", derandomize=True)
-if not os.environ.get("CONVSMITH_ALL_TESTS"):
-    settings.load_profile("repeatable")
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile("random" if os.environ.get("CONVSMITH_ALL_TESTS") else "repeatable")
 
 # The longest slow test trains for about ten minutes on a machine without bf16.
 SLOW_SECONDS = 2400

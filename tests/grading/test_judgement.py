@@ -12,7 +12,7 @@ from convsmith.grading import images
 from convsmith.grading.duplicates import find_sharings
 from convsmith.grading.record import Request, SubmissionRecord
 from convsmith.grading.table import TableRow, rows_of
-from convsmith.grading.worker import judged
+from convsmith.grading.worker import record_of
 from helpers.class_of_students import STARTER, STUDENTS
 from helpers.submissions import BRIEF, IMPORTS, Case, Expected, changed, trained, untrained
 
@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judge(
     folder: Path, name: str, data: Path, brief: Mapping[str, Any] = MappingProxyType(BRIEF)
 ) -> SubmissionRecord:
-    return judged(
+    return record_of(
         Request(
             submission=name,
             folder=str(folder),
@@ -134,7 +134,7 @@ def test_training_anew(tmp_path: Path, data: Path) -> None:
         num_classes=10,
         train=True,
     )
-    record = judged(request)
+    record = record_of(request)
     (step,) = record.steps
     assert step.training is not None
     assert step.score is not None

@@ -15,13 +15,13 @@ from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
 from convsmith.briefs.verdicts import Verdicts
 from convsmith.errors import ConvsmithError, RecipeError, StoppedError
-from convsmith.models.judged import (
-    JudgedNet,
-    judged_instance,
-    judged_model,
-    judged_name,
-    judged_run,
-    judged_weights,
+from convsmith.models.net_subjects import (
+    NetSubject,
+    subject_of_instance,
+    subject_of_model,
+    subject_of_name,
+    subject_of_run,
+    subject_of_weights,
     training_recipe_of,
 )
 from convsmith.models.resolve import locate
@@ -110,9 +110,9 @@ def check(
             access=CodeAccess(trust=trust_code, module=module),
         )
         if isinstance(net, list | tuple):
-            nets = [options.judged(each) for each in net]
+            nets = [options.subject_of(each) for each in net]
         else:
-            nets = [options.judged(cast("Net", net))]
+            nets = [options.subject_of(cast("Net", net))]
         if trained is not None:
             nets = [replace(each, subject=replace(each.subject, metrics=trained)) for each in nets]
         single, whole = _verdicts(options.brief, nets, several=len(nets) > 1)
@@ -198,7 +198,7 @@ class CheckOptions:
                 fix="leave it out, or resize the data: data.resize=32",
             )
 
-    def judged(self, net: "Net") -> JudgedNet:
+    def subject_of(self, net: "Net") -> NetSubject:
         """Return what the brief judges of a net.
 
         Raises:
@@ -207,7 +207,7 @@ class CheckOptions:
         if isinstance(net, Analysis):
             kind = "an analysis has no training, no weights and one shape"
             self._refuse(kind, "training", "weights", "overrides", "data", "input_shape")
-            return JudgedNet(name=net.title, subject=Subject(analysis=net))
+            return NetSubject(name=net.title, subject=Subject(analysis=net))
         if isinstance(net, Recipe):
             self._refuse("a recipe has its own net and data", "weights", "overrides", "data", "input_shape")
         if self.training:
@@ -215,14 +215,14 @@ class CheckOptions:
         if isinstance(net, Recipe):
             module = self.access.module
             recipe = net if module is None else with_instance(net, module)
-            return judged_model(RecipeModel(recipe, access=self.access), recipe.name)
+            return subject_of_model(RecipeModel(recipe, access=self.access), recipe.name)
         instance = None if isinstance(net, str | Path) else net
         if self.weights is not None:
-            return judged_weights(self._arguments(net), instance)
+            return subject_of_weights(self._arguments(net), instance)
         if instance is not None:
             self._refuse("an instance has no fields of a recipe", "overrides")
-            return judged_instance(instance, brief=self.brief, input_shape=self.input_shape, data=self.data)
-        return judged_name(
+            return subject_of_instance(instance, brief=self.brief, input_shape=self.input_shape, data=self.data)
+        return subject_of_name(
             str(net),
             self.overrides,
             brief=self.brief,
@@ -239,7 +239,7 @@ class CheckOptions:
                 reason, where=named, fix="leave it out, or name the net: check('model.py:Net', ...)"
             )
 
-    def _trained(self, net: "Recipe | nn.Module | str | Path", training: Training) -> JudgedNet:
+    def _trained(self, net: "Recipe | nn.Module | str | Path", training: Training) -> NetSubject:
         from convsmith.api.train import train
 
         brief = self.brief
@@ -254,7 +254,7 @@ class CheckOptions:
             )
             name = named if isinstance(named, str) else type(named).__name__
         result = train(recipe, module=instance, runs=training.runs, callbacks=training.callbacks)
-        return judged_run(result.folder, name, recipe, CodeAccess(trust=True, module=instance))
+        return subject_of_run(result.folder, name, recipe, CodeAccess(trust=True, module=instance))
 
     def _arguments(self, net: "nn.Module | str | Path") -> "ModelArguments":
         from convsmith.models.arguments import ModelArguments
@@ -269,7 +269,7 @@ class CheckOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judgements:
     """The judgements on several nets.
 
     Attributes:
@@ -285,7 +285,7 @@ class Judged:
         return tuple(each.error for each in self.judgements if each.error is not None)
 
 
-def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[str | Path] = ()) -> Judged:
+def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[str | Path] = ()) -> Judgements:
     """Judge several nets by one brief; an error of one leaves the others.
 
     Args:
@@ -300,21 +300,21 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
     if weights and len(weights) != len(names):
         raise weights_count_error(weights, names)
     options.check_weights(has_weights=bool(weights))
-    nets: dict[int, JudgedNet] = {}
+    nets: dict[int, NetSubject] = {}
     errors: dict[int, Judgement] = {}
     for number, (name, file) in enumerate(zip_longest(names, map(str, weights))):
         try:
-            nets[number] = replace(options, weights=file).judged(name)
+            nets[number] = replace(options, weights=file).subject_of(name)
         except StoppedError:
             raise
         except ConvsmithError as error:
             errors[number] = Judgement(name=name, definition=definition_of(name), error=error)
     each, whole = _verdicts(options.brief, list(nets.values()), several=len(names) > 1)
-    judged = {number: net.judgement(checks) for (number, net), checks in zip(nets.items(), each, strict=True)}
-    judgements = [{**judged, **errors}[number] for number in range(len(names))]
+    of_nets = {number: net.judgement(checks) for (number, net), checks in zip(nets.items(), each, strict=True)}
+    judgements = [{**of_nets, **errors}[number] for number in range(len(names))]
     together = [Judgement(name=_ALL, checks=whole)] if whole else []
     notes = dict.fromkeys(note for net in nets.values() for note in net.notes)
-    return Judged(judgements=(*judgements, *together), notes=tuple(notes))
+    return Judgements(judgements=(*judgements, *together), notes=tuple(notes))
 
 
 def _joined(single: Sequence[Verdicts], whole: Verdicts) -> Verdicts:
@@ -332,7 +332,7 @@ def weights_count_error(weights: Sequence[object], names: Sequence[str]) -> Reci
 
 
 def _verdicts(
-    brief: Brief | None, nets: Sequence[JudgedNet], *, several: bool
+    brief: Brief | None, nets: Sequence[NetSubject], *, several: bool
 ) -> tuple[list[Verdicts], Verdicts]:
     """Judge nets, each by itself; several ones by one brief as the models of a hand-in.
 

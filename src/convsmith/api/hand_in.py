@@ -92,7 +92,7 @@ def hand_in(
     check_folder(folder, paths)
     models = [RunModel(path, access=CodeAccess(trust=trust_code)) for path in paths]
     check_steps(models)
-    judged = load_brief(brief) if isinstance(brief, str) else brief or models[-1].recipe.brief
+    rules = load_brief(brief) if isinstance(brief, str) else brief or models[-1].recipe.brief
     nets = nets_of(models)
     steps = tuple(Step.of(model, number) for number, model in enumerate(models, start=1))
     for missing in (sentence for step in steps for sentence in step.missing_notes()):
@@ -103,7 +103,7 @@ def hand_in(
         # First: code that does not run cannot be analyzed either.
         with waiting("Checking the code of the nets"):
             check_nets(trained_nets(steps, nets), new)
-        page = _page(steps, judged, _analyses(new, steps, nets))
+        page = _page(steps, rules, _analyses(new, steps, nets))
         others = other_files(page, nets, name)
         files.write_files({new / path: content for path, content in others.items()})
         if execute:

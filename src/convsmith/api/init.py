@@ -166,9 +166,9 @@ def _outcomes(
     """Check the nets once, without an evaluation of their weights."""
     data, shape = images.get("data"), images.get("input_shape")
     options = CheckOptions.of(brief=brief, data=data, input_shape=shape)
-    judged = judge_nets(names, options)
-    if judged.errors:
-        raise judged.errors[0]
+    result = judge_nets(names, options)
+    if result.errors:
+        raise result.errors[0]
     if weights and len(weights) != len(names):
         raise weights_count_error(weights, names)
     for name, file in zip(names, weights, strict=False):
@@ -176,7 +176,7 @@ def _outcomes(
         if locate(name, "recipe").kind not in {"module", "notation"}:
             continue
         _check_weights(name, file, shape or _shape_of(data))
-    return tuple(f"{each.name}: {each.outcome}" for each in judged.judgements)
+    return tuple(f"{each.name}: {each.outcome}" for each in result.judgements)
 
 
 def _shape_of(data: str | None) -> str:

@@ -16,7 +16,7 @@ from convsmith.errors import ConvsmithError, RecipeError, StoppedError
 from convsmith.system import files, paths
 
 if TYPE_CHECKING:
-    from convsmith.api.check import Judged, Training
+    from convsmith.api.check import Judgements, Training
     from convsmith.briefs.judgement import Judgement
 
 # A field of a recipe, or a setting, among nets: no name of a net begins so.
@@ -91,7 +91,7 @@ def check(
     fields = [each for each in overrides or [] if _FIELD.match(each)]
     _check_outputs([each for each in (report, junit) if each], [*names, *(weights or []), brief or ""])
     with _training(recipe, runs, is_on=train, is_quiet=as_json or as_markdown) as training:
-        judged = _judged(
+        result = _judge(
             names,
             weights or [],
             fields,
@@ -101,22 +101,22 @@ def check(
             training=training,
             access=CodeAccess(trust=trust_code),
         )
-    for note in judged.notes:
+    for note in result.notes:
         print_error(note)
     if as_json:
-        _print_json(judged.judgements)
+        _print_json(result.judgements)
     elif as_markdown:
-        _print_markdown(judged.judgements)
+        _print_markdown(result.judgements)
     else:
-        _print_lines(judged.judgements)
-    _show_on_github(judged.judgements, to_output=not as_json and not as_markdown)
-    for error in judged.errors:
+        _print_lines(result.judgements)
+    _show_on_github(result.judgements, to_output=not as_json and not as_markdown)
+    for error in result.errors:
         print_error(str(error))
     # Last: a report that cannot be written hides nothing.
-    _write_reports(judged.judgements, brief or "", report, junit)
-    if judged.errors:
-        raise typer.Exit(max(error.exit_code for error in judged.errors))
-    if not all(each.passed for each in judged.judgements):
+    _write_reports(result.judgements, brief or "", report, junit)
+    if result.errors:
+        raise typer.Exit(max(error.exit_code for error in result.errors))
+    if not all(each.passed for each in result.judgements):
         raise typer.Exit(1)
 
 
@@ -145,11 +145,11 @@ def _check_outputs(outputs: Sequence[Path], inputs: Sequence[str]) -> None:
     paths.check_outputs(outputs, [path for each in inputs for path in model_files(each)])
 
 
-def _judged(
+def _judge(
     names: Sequence[str], weights: Sequence[str], fields: Sequence[str], **arguments: Any
-) -> "Judged":
+) -> "Judgements":
     """Judge nets; an error of the command itself, such as an unknown brief, is reported like one of a net."""
-    from convsmith.api.check import CheckOptions, Judged, judge_nets
+    from convsmith.api.check import CheckOptions, Judgements, judge_nets
     from convsmith.briefs.judgement import Judgement
     from convsmith.net.rows import Location
 
@@ -163,7 +163,7 @@ def _judged(
     except ConvsmithError as error:
         definition = Location(file=place, line=1) if place.endswith(".toml") else None
         failed = Judgement(name=place or names[0], definition=definition, error=error)
-        return Judged(judgements=(failed,), notes=())
+        return Judgements(judgements=(failed,), notes=())
 
 
 def _print_lines(judgements: "Sequence[Judgement]") -> None:

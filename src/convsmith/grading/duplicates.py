@@ -73,7 +73,7 @@ def find_sharings(
         ['same structure as bob']
     """
     handed_out = [step.signature for record in starters for step in record.steps if step.signature]
-    found: dict[tuple[tuple[str, str], ...], list[Sign]] = {}
+    signs_of: dict[tuple[tuple[str, str], ...], list[Sign]] = {}
     for sign, value_of in _SIGNS:
         known = {value_of(each) for each in handed_out}
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -84,7 +84,7 @@ def find_sharings(
                     groups.setdefault(value, []).append((record.submission, step.net))
         for members in groups.values():
             if len({name for name, _ in members}) > 1:
-                found.setdefault(tuple(members), []).append(sign)
-    sharings = [Sharing(members=members, signs=tuple(signs)) for members, signs in found.items()]
+                signs_of.setdefault(tuple(members), []).append(sign)
+    sharings = [Sharing(members=members, signs=tuple(signs)) for members, signs in signs_of.items()]
     order = [sign for sign, _ in _SIGNS]
     return tuple(sorted(sharings, key=lambda each: order.index(each.signs[0])))

@@ -74,10 +74,10 @@ def files_of(folder: Path) -> SubmissionFiles:
     names.sort(key=lambda name: (name.count("/"), natural(name)))
 
     def of(suffixes: tuple[str, ...], kind: str) -> tuple[str, ...]:
-        found = [name for name in names if name.lower().endswith(suffixes)]
-        if len(found) > MOST:
-            notes.append(f"{len(found):,} {kind}: the first {MOST} were read")
-        return tuple(found[:MOST])
+        chosen = [name for name in names if name.lower().endswith(suffixes)]
+        if len(chosen) > MOST:
+            notes.append(f"{len(chosen):,} {kind}: the first {MOST} were read")
+        return tuple(chosen[:MOST])
 
     return SubmissionFiles(
         code=of(CODE, "files of code"),

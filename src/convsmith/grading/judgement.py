@@ -77,7 +77,7 @@ def judge_submission(request: Request) -> SubmissionRecord:
     context = _Context(request=request, folder=folder, brief=brief, data=data, weights=weights)
     lines = lines_of(folder, files)
     results = [_measure(net, context) for net in choice.nets]
-    steps, whole = _judged(results, choice.reason, context, notes_of(lines))
+    steps, whole = _verdicts(results, choice.reason, context, notes_of(lines))
     claims, curve = claims_of(lines, _measured(steps, discovery))
     return record.model_copy(update={"steps": steps, "brief_checks": whole, "claims": claims, "curve": curve})
 
@@ -181,7 +181,7 @@ def _measure(candidate: Candidate, context: _Context) -> _Result:
     )
 
 
-def _judged(
+def _verdicts(
     results: Sequence[_Result], reason: str, context: _Context, notes: Sequence[Mapping[str, str]]
 ) -> tuple[tuple[StepRecord, ...], tuple[CheckRecord, ...]]:
     """Return the record of each net, and the verdicts on all of them together."""
@@ -253,8 +253,8 @@ def _score(candidate: Candidate, context: _Context) -> tuple[ScoreRecord | None,
 def _needs_weights(context: _Context) -> bool:
     """Whether the accuracy of the submission's own weights is judged."""
     brief = context.brief
-    judged = any(each is not None for each in (brief.min_accuracy, brief.max_calibration_error))
-    return not context.request.train and (judged or bool(context.request.hints.weights))
+    needed = any(each is not None for each in (brief.min_accuracy, brief.max_calibration_error))
+    return not context.request.train and (needed or bool(context.request.hints.weights))
 
 
 def _mismatch(problem: str) -> CheckRecord:
@@ -307,8 +307,8 @@ def _measured(steps: Sequence[StepRecord], discovery: Discovery) -> Measured:
     nets = {each.name: each for each in discovery.candidates}
     # Where none was chosen, claims are those of all nets that fit.
     chosen = [step.net for step in steps] or [each.name for each in discovery.fitting]
-    judged = {net: nets[net].analysis for net in chosen if net in nets}
-    analyses = {net: analysis for net, analysis in judged.items() if analysis is not None}
+    of_nets = {net: nets[net].analysis for net in chosen if net in nets}
+    analyses = {net: analysis for net, analysis in of_nets.items() if analysis is not None}
     scores = {step.net: (step.score.accuracy, step.score.total) for step in steps if step.score}
     trained = {step.net for step in steps if step.training}
     return Measured(
@@ -317,7 +317,7 @@ def _measured(steps: Sequence[StepRecord], discovery: Discovery) -> Measured:
         others={
             each.name: each.parameters
             for each in discovery.candidates
-            if each.parameters and each.name not in judged
+            if each.parameters and each.name not in of_nets
         },
         fields={net: each.receptive_field for net, each in analyses.items() if each.receptive_field},
         scores={net: score for net, score in scores.items() if net not in trained},

@@ -42,16 +42,16 @@ class Line:
 
 def lines_of(folder: Path, files: SubmissionFiles) -> list[Line]:
     """Return the lines of README, logs and notebooks; files that cannot be read are left out."""
-    found: list[Line] = []
+    lines: list[Line] = []
     for name in (*files.texts, *(each for each in files.code if each.endswith(".ipynb"))):
-        if len(found) > _MOST_LINES or any(Path(name).stem.casefold().startswith(each) for each in _LISTS):
+        if len(lines) > _MOST_LINES or any(Path(name).stem.casefold().startswith(each) for each in _LISTS):
             continue
         try:
             reader = _notebook_lines if name.endswith(".ipynb") else _text_lines
-            found += reader(folder / name, name)
+            lines += reader(folder / name, name)
         except ConvsmithError:
             continue
-    return found[:_MOST_LINES]
+    return lines[:_MOST_LINES]
 
 
 def _text_lines(path: Path, name: str) -> Iterator[Line]:

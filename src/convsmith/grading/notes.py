@@ -24,18 +24,18 @@ def notes_of(lines: Sequence[Line]) -> list[dict[str, str]]:
         >>> notes_of(lines)
         [{'target': 'Fewer parameters', 'result': '7,624'}, {'target': 'dropout'}]
     """
-    found: dict[str, list[list[str]]] = {kind: [] for kind in _KINDS}
+    texts_of: dict[str, list[list[str]]] = {kind: [] for kind in _KINDS}
     current: list[str] | None = None
     for line in lines:
         if line.kind != "prose":
             continue
         if match := _HEADING.match(line.text):
             current = [match["rest"]] if match["rest"] else []
-            found[match["kind"].casefold()].append(current)
+            texts_of[match["kind"].casefold()].append(current)
         elif current is not None:
             current.append(line.text)
-    count = max(map(len, found.values()))
+    count = max(map(len, texts_of.values()))
     return [
-        {kind: " ".join(texts[step])[:2000] for kind, texts in found.items() if step < len(texts)}
+        {kind: " ".join(texts[step])[:2000] for kind, texts in texts_of.items() if step < len(texts)}
         for step in range(count)
     ]

@@ -55,20 +55,20 @@ def read_weights(folder: Path, names: Sequence[str], hint: str = "") -> list[Wei
         if not (folder / file).is_file():
             raise FileError("no such file of weights", where=hint, fix="correct the column `weights`")
         names = [hint]
-    found = []
+    files = []
     for name in names[:_MOST_FILES]:
         try:
-            found.append(WeightsFile(name=name, weights=read_state_dict(folder / name)))
+            files.append(WeightsFile(name=name, weights=read_state_dict(folder / name)))
         except ConvsmithError as error:
             problem = error.problems[0]
             fix = f"; {problem.fix}" if problem.fix else ""
-            found.append(WeightsFile(name=name, problem=problem.what + fix))
-    return found
+            files.append(WeightsFile(name=name, problem=problem.what + fix))
+    return files
 
 
 def fitting(candidate: Candidate, files: Sequence[WeightsFile]) -> tuple[list[WeightsFile], str]:
     """Return the files whose weights fit a net, and why the first of the others does not."""
-    found, problem = [], ""
+    fits, problem = [], ""
     if candidate.architecture is None or candidate.analysis is None:
         return [], ""
     net = candidate.architecture.create(_shape(candidate))
@@ -77,11 +77,11 @@ def fitting(candidate: Candidate, files: Sequence[WeightsFile]) -> tuple[list[We
             continue
         try:
             fit_weights(net, file.weights)
-            found.append(file)
+            fits.append(file)
         except ConvsmithError as error:
             first = error.problems[0]
             problem = problem or f"{file.name}: {first.what}{_details(first.context)}"
-    return found, problem
+    return fits, problem
 
 
 def _details(context: str) -> str:

@@ -80,7 +80,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
     constants = _constants(source.body)
     trained = _trained_names(source.body)
     imports = _Imports.of(source.body)
-    found = []
+    uses = []
     for statement in source.body:
         if isinstance(statement, ast.ClassDef):
             continue
@@ -90,7 +90,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
             if not name:
                 continue
             args, kwargs, literal = _arguments(call, constants)
-            found.append(
+            uses.append(
                 Use(
                     file=file,
                     place=source.place(call.lineno),
@@ -102,7 +102,7 @@ def uses_in(source: SourceText, file: str) -> list[Use]:
                     origin=imports.origin(call.func),
                 )
             )
-    return found
+    return uses
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:

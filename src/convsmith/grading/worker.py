@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     seal, request = request.seal, request.model_copy(update={"seal": ""})
     linux.adopt_orphans()
     start = time.monotonic()
-    record = judged(request)
+    record = record_of(request)
     # What the submission has started could change the record once it is written.
     process_tree.end_all(os.getpid(), seconds=2)
     seconds = round(time.monotonic() - start, 2)
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def judged(request: Request) -> SubmissionRecord:
+def record_of(request: Request) -> SubmissionRecord:
     """Return the record of a submission; nothing that its files do raises an exception."""
     try:
         from convsmith.grading.judgement import judge_submission

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedNet:
+class NetSubject:
     """A net for a brief.
 
     Attributes:
@@ -61,10 +61,10 @@ class JudgedNet:
         )
 
 
-def judged_model(model: "Model", name: str = "") -> JudgedNet:
+def subject_of_model(model: "Model", name: str = "") -> NetSubject:
     """Return a resolved model for a brief."""
     recipe = model.recipe
-    return JudgedNet(
+    return NetSubject(
         name=name or model.reference or model.name,
         subject=model.subject(),
         brief=recipe.brief if recipe else Brief(),
@@ -73,7 +73,7 @@ def judged_model(model: "Model", name: str = "") -> JudgedNet:
     )
 
 
-def judged_name(
+def subject_of_name(
     name: str,
     overrides: Sequence[str] = (),
     *,
@@ -81,7 +81,7 @@ def judged_name(
     input_shape: Inputs | None = None,
     data: str | None = None,
     access: CodeAccess,
-) -> JudgedNet:
+) -> NetSubject:
     """Return the net of a name for a brief.
 
     Args:
@@ -110,13 +110,13 @@ def judged_name(
             where=f"--data {data}",
             fix="leave it out, or add --weights net.pth to evaluate weights on these data",
         )
-    net = judged_model(resolve(name, overrides, input_shape, access=access), name)
+    net = subject_of_model(resolve(name, overrides, input_shape, access=access), name)
     return replace(net, remarks=remarks)
 
 
-def judged_instance(
+def subject_of_instance(
     module: "nn.Module", *, brief: Brief | None, input_shape: Inputs | None, data: str | None
-) -> JudgedNet:
+) -> NetSubject:
     """Return an instance of a module for a brief.
 
     Raises:
@@ -135,7 +135,7 @@ def judged_instance(
             where="input_shape",
             fix="for example input_shape=(3, 32, 32), or data='mnist'",
         )
-    return JudgedNet(
+    return NetSubject(
         name=type(module).__name__,
         subject=Subject(analysis=trace(module, inputs_of(input_shape))),
         remarks=remarks,
@@ -143,7 +143,7 @@ def judged_instance(
     )
 
 
-def judged_weights(arguments: "ModelArguments", module: "nn.Module | None" = None) -> JudgedNet:
+def subject_of_weights(arguments: "ModelArguments", module: "nn.Module | None" = None) -> NetSubject:
     """Evaluate a net with weights from a file once on the test images, and return it for a brief.
 
     Args:
@@ -167,7 +167,7 @@ def judged_weights(arguments: "ModelArguments", module: "nn.Module | None" = Non
         record = folder.read(WeightsRecord)
     known = RunMetrics(accuracy=metrics.accuracy, calibration_error=metrics.calibration.ece)
     count = f"{metrics.correct:,} of {metrics.total:,} test images ({session.data.identity})"
-    return JudgedNet(
+    return NetSubject(
         name=arguments.target if module is None else type(module).__name__,
         subject=subject_of(session.recipe, session.analysis, known),
         brief=session.recipe.brief,
@@ -210,7 +210,7 @@ def training_recipe_of(
     if not isinstance(net, str):
         name, model = type(net).__name__, {"module": str(loaded_instance(net).reference)}
         if brief is not None and brief.variants:
-            analysis = judged_instance(net, brief=brief, input_shape=None, data=data).subject.analysis
+            analysis = subject_of_instance(net, brief=brief, input_shape=None, data=data).subject.analysis
     else:
         named = locate(net, "recipe")
         if named.kind == "recipe":
@@ -228,7 +228,7 @@ def training_recipe_of(
         name, model = (parse_reference(net).name, {"module": net}) if is_module else ("net", {"net": net})
         if brief is not None and brief.variants:
             settings = [each for each in overrides if each.startswith("model.")]
-            net_of_name = judged_name(net, settings, brief=brief, data=data, access=NO_CODE)
+            net_of_name = subject_of_name(net, settings, brief=brief, data=data, access=NO_CODE)
             analysis = net_of_name.subject.analysis
     return training_recipe(
         brief or Brief(),
@@ -241,7 +241,7 @@ def training_recipe_of(
     )
 
 
-def judged_run(folder: Path, name: str, original: "Recipe", access: CodeAccess) -> JudgedNet:
+def subject_of_run(folder: Path, name: str, original: "Recipe", access: CodeAccess) -> NetSubject:
     """Return a finished run for the brief of its recipe, with places in the files that were trained.
 
     Args:
@@ -262,16 +262,16 @@ def judged_run(folder: Path, name: str, original: "Recipe", access: CodeAccess) 
         f"{recipe.description or recipe.name}: {plural(recipe.train.epochs, 'epoch')}, seed {recipe.seed}",
         f"run folder: {folder}; check it again: convsmith check {folder}{word}",
     )
-    judged = replace(judged_model(model, name), remarks=remarks)
+    net = replace(subject_of_model(model, name), remarks=remarks)
     if access.module is None and not word:
-        return judged
+        return net
     from convsmith.modules.architecture import architecture_of
     from convsmith.recipes.instance import with_instance
 
     # A recipe of a net in the notation may have been trained with an instance.
     trained = original if access.module is None else with_instance(original, access.module)
     analysis = architecture_of(trained.model, access.module).analyze(model.preprocessing.shape)
-    return replace(judged, subject=replace(judged.subject, analysis=analysis))
+    return replace(net, subject=replace(net.subject, analysis=analysis))
 
 
 def _image_shape(data: str | None, brief: Brief | None) -> tuple[Inputs | None, tuple[str, ...]]:
