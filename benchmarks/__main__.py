@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print the results.
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
-those that train for minutes or hours: accuracy, sprint, ablation, distillation; shipping, which exports the
-zoo; and inspectors and near_duplicates, which measure correctness.
+those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning; shipping,
+which exports the zoo; and inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -11,7 +11,16 @@ from importlib import import_module
 from benchmarks.measure import machine
 
 SHORT = ("startup", "report", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
-LONG = ("accuracy", "sprint", "ablation", "distillation", "shipping", "inspectors", "near_duplicates")
+LONG = (
+    "accuracy",
+    "sprint",
+    "ablation",
+    "distillation",
+    "fine_tuning",
+    "shipping",
+    "inspectors",
+    "near_duplicates",
+)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from statistics import median
 import torch
 
 from convsmith.data.dataset import load_training_data
+from convsmith.models.start import with_start
 from convsmith.models.teacher import load_teacher
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import TrainingSession
@@ -74,6 +75,8 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
 
 def whole_training(session: TrainingSession) -> tuple[EpochMetrics, ...]:
     """Train the net of a recipe without writing any file."""
+    started = with_start(session)
+    session = started.session if started else session
     loaded = load_teacher(session.recipe, session.data)
     return session.fit(session.build_net(), teacher=loaded.teacher if loaded else None)
 

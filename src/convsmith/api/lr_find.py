@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.errors import RecipeError
+from convsmith.models.start import with_start
 from convsmith.models.teacher import load_teacher
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
@@ -55,6 +56,8 @@ def lr_find(
     if module is not None:
         recipe = with_instance(recipe, module)
     session = Session.load(recipe, architecture=architecture_of(recipe.model, module), refresh=refresh)
+    started = with_start(session)
+    session = started.session if started else session
     recipe = session.recipe
     teacher = load_teacher(recipe, session.data, CodeAccess(trust=trust_code))
     files.make_folder(folder)

@@ -18,7 +18,7 @@ from convsmith.runs.checkpoint import Checkpoint
 from convsmith.runs.code import architecture_of_run
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
-from convsmith.runs.schema import Change, DataRecord, Resumption, TeacherRecord
+from convsmith.runs.schema import Change, DataRecord, Resumption, StartRecord, TeacherRecord
 from convsmith.runs.session import changed_classes
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
@@ -80,9 +80,13 @@ def resume(
         folders.check_destination(run, session.space())
         teacher = load_teacher(session.recipe, session.data, access)
         with session.threads():
-            conditions = conditions_of(session, teacher.sha256 if teacher else None)
+            # Its weights are in the checkpoint: the start itself is not needed again.
+            start = folder.find(StartRecord) if recipe.train.start_from else None
+            conditions = conditions_of(
+                session, teacher.sha256 if teacher else None, start.sha256 if start else None
+            )
             changes = changes_of(checkpoint.conditions, conditions)
-            changes += _class_changes(folder, session)
+            changes += [*_class_changes(folder, session), *_start_changes(start, recipe)]
             unexpected = [each for each in changes if not _is_extension(each, recipe)]
             if unexpected and not accept_changes:
                 raise _changed(run, unexpected)
@@ -98,7 +102,7 @@ def resume(
                 folder,
                 session,
                 conditions=conditions,
-                opening=["", *(f"Changed: {each.line()}" for each in changes)],
+                opening=_opening(changes, start),
                 callbacks=(*writers, *callbacks),
                 teacher=teacher.teacher if teacher else None,
                 state=checkpoint.state,
@@ -180,6 +184,20 @@ def _class_changes(folder: RunFolder, session: Session) -> list[Change]:
     if not changed_classes(before, now):
         return []
     return [Change(field="data.class_names", before=json.dumps(before), now=json.dumps(now))]
+
+
+def _start_changes(start: StartRecord | None, recipe: Recipe) -> list[Change]:
+    """Return the change of the place of the start, whose weights have been in the run since its beginning."""
+    before, now = start.place if start else None, recipe.train.start_from
+    if before == now:
+        return []
+    fields = {"before": json.dumps(before) if before else "nothing", "now": json.dumps(now)}
+    return [Change(field="train.start_from", **fields)]
+
+
+def _opening(changes: Sequence[Change], start: StartRecord | None) -> list[str]:
+    came_from = [f"Start: {start.sentence}; its weights are in the checkpoint"] if start else []
+    return ["", *came_from, *(f"Changed: {each.line()}" for each in changes)]
 
 
 def _changed(run: Path, changes: Sequence[Change]) -> RunError:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.briefs.loader import load_brief
-from convsmith.errors import MissingExtraError
+from convsmith.errors import MissingExtraError, RecipeError
 from convsmith.nas.settings import SearchSettings, check_ranges
 from convsmith.recipes.schema import Recipe
 
@@ -60,6 +60,12 @@ def search(
             fix="pip install 'convsmith[search]'",
         ) from error
     recipe.check_trainable()
+    if recipe.train.start_from or recipe.train.freeze is not None:
+        raise RecipeError(
+            "a search trains nets of other layers, each from its initial weights",
+            where="train.start_from" if recipe.train.start_from else "train.freeze",
+            fix="leave it out (train.start_from=false train.freeze=false), and fine-tune what is found",
+        )
     # A search changes the layers of a net in the notation.
     _ = recipe.notation
     check_ranges(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.models.prediction_check import with_prediction_check
+from convsmith.models.start import StartedSession, with_start
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
@@ -41,7 +42,8 @@ def train(
     """Train and evaluate a recipe, and write a run folder with weights, log, metrics, plots and report.
 
     Args:
-        recipe: From `load_recipe`.
+        recipe: From `load_recipe`. `train.start_from` names weights to begin with: a run, a bundle, a model
+            of the zoo or a file.
         module: An instance to train instead of the recipe's net: a copy, from its weights as they are.
         runs: The parent folder; the run folder is `<recipe>-<number>` in it.
         callbacks: Called after the callbacks that write the run folder.
@@ -53,7 +55,8 @@ def train(
     Raises:
         MissingExtraError: `tensorboard` is set, but TensorBoard is not installed.
         RecipeError: The network does not fit the data.
-        ModuleError: The module cannot be loaded, or trained as a classifier of the images.
+        ModuleError: The module cannot be loaded, or trained as a classifier of the images; or the weights to
+            start from are those of another net.
         DataError: The data set does not exist or is unreadable.
         FileError: The folder is not writable, or its disk has too little space.
         DivergedError: A loss is not finite.
@@ -77,18 +80,26 @@ def train(
             recipe = with_instance(recipe, module)
         architecture = architecture_of(recipe.model, module)
         session = Session.load(recipe, architecture=architecture, refresh=refresh)
+        started = with_start(session)
+        session = started.session if started else session
         teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
         folders.check_destination(runs, session.space())
         with session.threads():
             folder = RunFolder.create(runs, recipe.name)
             with locks.lock_folder(folder.path):
-                _write_records(folder, session, teacher)
+                _write_records(folder, session, teacher, started)
                 write_code(folder, session.architecture, is_instance=module is not None)
                 evaluation = train_session(
                     folder,
                     session,
-                    conditions=conditions_of(session, teacher.sha256 if teacher else None),
-                    opening=session.describe(*(teacher.lines() if teacher else ())),
+                    conditions=conditions_of(
+                        session,
+                        teacher.sha256 if teacher else None,
+                        started.record.sha256 if started else None,
+                    ),
+                    opening=session.describe(
+                        *(started.lines() if started else ()), *(teacher.lines() if teacher else ())
+                    ),
                     callbacks=(*writers, *callbacks),
                     teacher=teacher.teacher if teacher else None,
                     profile=profile,
@@ -96,7 +107,9 @@ def train(
                 return write_report(folder, session, with_prediction_check(folder, session, evaluation))
 
 
-def _write_records(folder: RunFolder, session: Session, teacher: TeacherModel | None) -> None:
+def _write_records(
+    folder: RunFolder, session: Session, teacher: TeacherModel | None, started: StartedSession[Session] | None
+) -> None:
     folder.write_start(
         recipe=with_absolute_paths(session.resolved_recipe),
         environment=Environment.current(),
@@ -105,3 +118,6 @@ def _write_records(folder: RunFolder, session: Session, teacher: TeacherModel | 
     )
     if teacher is not None:
         folder.write(teacher.record())
+    if started is not None:
+        folder.write(started.record)
+        folder.write_first_weights(session.build_net())

@@ -31,7 +31,7 @@ from convsmith.models.bundle_weights import Format, in_format, serialize
 from convsmith.models.classifier import Classifier
 from convsmith.models.confidence import compute_test_metrics
 from convsmith.models.model import TrainedModel
-from convsmith.models.run_model import RunModel
+from convsmith.models.run_model import RunModel, start_notes
 from convsmith.modules.architecture import Architecture, ModuleArchitecture
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.loader import recipe_names
@@ -168,11 +168,13 @@ def _origin(model: RunModel, session: Session) -> Origin:
     train = recipe.train
     if train.teacher is not None:
         train = train.model_copy(update={"teacher": _public(train.teacher)})
+    if train.start_from is not None:
+        train = train.model_copy(update={"start_from": _public(train.start_from)})
     # The recipe's result was measured on other runs.
     net = model.architecture.recorded_config
     table = recipe.model_copy(update={"data": data, "train": train, "model": net, "result": ""}).table()
     record = folder.find(WeightsRecord)
-    notes = model.resumption_notes if record is None else record.notes
+    notes = (*start_notes(folder), *model.resumption_notes) if record is None else record.notes
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,

@@ -1,6 +1,7 @@
 """The model card of a bundle, in Markdown."""
 
 import shlex
+import tomllib
 
 from convsmith.data.input_rule import POLICIES, Colour
 from convsmith.evaluation.confidence import Confidence
@@ -228,9 +229,17 @@ def _reproduction(metadata: BundleMetadata, *, is_library_recipe: bool) -> str:
         parts.append("The complete recipe:")
     else:
         teacher = " set `train.teacher` to the location of the teacher," if origin.taught else ""
+        start = " set `train.start_from` to the weights that it began with," if _has_start(origin) else ""
         place = _place(metadata.spec)
-        parts.append(f"Save this as `recipe.toml`{place},{teacher} and run `convsmith train recipe.toml`:")
+        parts.append(
+            f"Save this as `recipe.toml`{place},{teacher}{start} and run `convsmith train recipe.toml`:"
+        )
     return "## Reproduction\n\n" + "\n\n".join([*parts, fenced(origin.recipe_toml, "toml")])
+
+
+def _has_start(origin: Origin) -> bool:
+    """Whether the training began with other weights than initial ones."""
+    return "start_from" in tomllib.loads(origin.recipe_toml).get("train", {})
 
 
 def _sentence(text: str) -> str:

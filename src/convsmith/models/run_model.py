@@ -22,6 +22,7 @@ from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.modules.architecture import SOURCE, Architecture
 from convsmith.modules.sources import SourceFiles
 from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.recipes.fit import with_frozen
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.code import architecture_of_run, read_code, resume_command
 from convsmith.runs.evaluation import read_confidence
@@ -31,6 +32,7 @@ from convsmith.runs.schema import (
     CodeRecord,
     DataRecord,
     Resumptions,
+    StartRecord,
     TeacherRecord,
     unrecorded_changes,
 )
@@ -79,7 +81,7 @@ class RunModel(TrainedModel):
             architecture.check(self.data.image_shape, len(self.labels))
         self.architecture = architecture
         shape = input_shape or self.data.image_shape
-        super().__init__(self._recipe.name, self.architecture.analyze(shape))
+        super().__init__(self._recipe.name, with_frozen(self.architecture.analyze(shape), self._recipe.train))
         self.place = str(path)
         if isinstance(self.analysis, SpecAnalysis) and self.plan.num_classes != len(self.labels):
             raise RunError(
@@ -161,6 +163,11 @@ class RunModel(TrainedModel):
         return unrecorded_changes(self.folder.find(Resumptions))
 
     @property
+    def start(self) -> StartRecord | None:
+        """The weights that the training began with; None for initial ones."""
+        return self.folder.find(StartRecord)
+
+    @property
     def taught(self) -> tuple[str, ...]:
         return teacher_notes(self.folder)
 
@@ -222,6 +229,12 @@ class RunModel(TrainedModel):
     def _runtime(self) -> tuple[str, torch.dtype]:
         train = self._recipe.train
         return train.device, dtype_of(train.precision)
+
+
+def start_notes(folder: RunFolder) -> tuple[str, ...]:
+    """Return a sentence about the weights that a run began with, then notes; nothing without such weights."""
+    record = folder.find(StartRecord)
+    return () if record is None else (record.sentence, *record.notes)
 
 
 def teacher_notes(folder: RunFolder) -> tuple[str, ...]:

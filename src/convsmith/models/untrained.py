@@ -99,7 +99,9 @@ class RecipeModel(Model):
             self.architecture = self.architecture.probe(info.image_shape, info.num_classes)
             analysis = analyze_recipe(recipe, info, architecture=self.architecture)
         else:
-            analysis = self.architecture.analyze(input_shape)
+            from convsmith.recipes.fit import with_frozen
+
+            analysis = with_frozen(self.architecture.analyze(input_shape), recipe.train)
         super().__init__(recipe.name, analysis)
         self.net_notes = self.architecture.notes
         self._shape: ImageShape = input_shape

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,36 +10,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convsmith.errors import ModuleError
+from convsmith.modules.state import is_batch_counter
+from convsmith.modules.tensor_names import NameMap, name_maps, prefixes, without
 from convsmith.modules.weights import Weights
 from convsmith.text import one_line, plural
 
 _MAX_LISTED = 5
-# Of prefixes, in parts of a name.
-_MAX_PARTS = 4
 # What torch.optim.swa_utils.AveragedModel counts.
 _COUNTER = "n_averaged"
-
-# Parts of names that wrappers add anywhere, as in `features.module.0.weight`; the smallest change first.
-_WRAPPERS: tuple[tuple[str, ...], ...] = ((), ("_orig_mod",), ("_orig_mod", "module"))
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """How the names of a file become those of a net.
-
-    Attributes:
-        names: Names of the net by those of the file.
-        prefix: What is removed from the names of the file.
-        added: What is put before them instead, because the net is wrapped.
-        parts: Parts that are left out of the names of both.
-        aside: Names of the file without the prefix.
-    """
-
-    names: dict[str, str]
-    prefix: str = ""
-    added: str = ""
-    parts: tuple[str, ...] = ()
-    aside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +74,7 @@ def fit_weights(net: nn.Module, weights: Weights) -> tuple[str, ...]:
     own = _own_tensors(net, weights)
     tensors = {name: each for name, each in weights.tensors.items() if name != _COUNTER or name in own}
     fit = next(
-        (each for each in _candidates(own, tensors) if not _difference(net, own, tensors, each).size), None
+        (each for each in name_maps(own, tensors) if not _difference(net, own, tensors, each).size), None
     )
     if fit is None:
         notes = _load_by_hooks(net, own, tensors, weights.where)
@@ -130,51 +108,8 @@ def _own_tensors(net: nn.Module, weights: Weights) -> dict[str, Tensor]:
     return own
 
 
-# --- Names
-
-
-def _candidates(
-    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, partial: bool = False
-) -> Iterator[_Fit]:
-    """Yield ways to map the names of a file to those of a net, the smallest change first.
-
-    Args:
-        own: The tensors of the net.
-        tensors: Those of the file.
-        partial: Remove prefixes that any of the file's names has, not only those that most have, and add
-            those that any of the net's has.
-    """
-    for parts in _WRAPPERS:
-        theirs, ours = ({_without(parts, name): name for name in names} for names in (tensors, own))
-        if len(theirs) < len(tensors) or len(ours) < len(own):
-            continue
-        removed = ["", *_prefixes(theirs, 1 if partial else len(theirs) // 2 + 1)]
-        added = ["", *_prefixes(ours, 1 if partial else len(ours))]
-        for prefix in removed:
-            inside = {
-                name.removeprefix(prefix): each for name, each in theirs.items() if name.startswith(prefix)
-            }
-            aside = tuple(each for name, each in theirs.items() if not name.startswith(prefix))
-            for start in added if not (partial and prefix) else [""]:
-                names = {source: ours.get(start + name, start + name) for name, source in inside.items()}
-                yield _Fit(names=names, prefix=prefix, added=start, parts=parts, aside=aside)
-
-
-def _without(parts: Sequence[str], name: str) -> str:
-    return ".".join(part for part in name.split(".") if part not in parts)
-
-
-def _prefixes(names: Iterable[str], at_least: int) -> list[str]:
-    """Return the beginnings, up to a dot, that so many names share; the shortest first."""
-    counts: Counter[str] = Counter()
-    for name in names:
-        parts = name.split(".")[:-1][:_MAX_PARTS]
-        counts.update(".".join(parts[:count]) + "." for count in range(1, len(parts) + 1))
-    return sorted((prefix for prefix, count in counts.items() if count >= at_least), key=len)
-
-
 def _difference(
-    net: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], fit: _Fit
+    net: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], fit: NameMap
 ) -> _Difference:
     names = {name: source for source, name in fit.names.items()}
     # Of tensors under two names, a file of safetensors has one.
@@ -182,7 +117,7 @@ def _difference(
     missing = [
         name
         for name, tensor in own.items()
-        if name not in names and id(tensor) not in there and not _is_batch_counter(net, name)
+        if name not in names and id(tensor) not in there and not is_batch_counter(net, name)
     ]
     return _Difference(
         missing=missing,
@@ -196,18 +131,9 @@ def _difference(
     )
 
 
-def _is_batch_counter(net: nn.Module, name: str) -> bool:
-    """Whether a name is the counter of a batch norm, which files of PyTorch before 0.4.1 do not have."""
-    path, _, last = name.rpartition(".")
-    return last == "num_batches_tracked" and isinstance(
-        net.get_submodule(path),
-        nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the base of all of them
-    )
-
-
 def _fits(net: nn.Module, name: str, own: Tensor, tensor: Tensor) -> bool:
     # A simple average of all tensors makes the counters of batch norms floats; evaluation does not use them.
-    is_counter = _is_batch_counter(net, name) and tensor.numel() == 1
+    is_counter = is_batch_counter(net, name) and tensor.numel() == 1
     return is_counter or _same_kind(own, tensor)
 
 
@@ -263,7 +189,7 @@ def _load_by_hooks(
     net: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str
 ) -> tuple[str, ...] | None:
     """Load weights whose old names the net's layers map to new ones, as weight_norm does; None if none do."""
-    for prefix in ["", *_prefixes(tensors, len(tensors))]:
+    for prefix in ["", *prefixes(tensors, len(tensors))]:
         named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         # PyTorch would convert a tensor of another kind.
         if own.keys() >= named.keys():
@@ -282,13 +208,13 @@ def _load_by_hooks(
 
 
 def _notes(
-    fit: _Fit, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], new: Mapping[str, Tensor]
+    fit: NameMap, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], new: Mapping[str, Tensor]
 ) -> Iterator[str]:
     if fit.prefix:
         yield f"the prefix {one_line(fit.prefix)!r} of the names is removed"
     if fit.added:
         yield f"the prefix {one_line(fit.added)!r} of the net's names is added"
-    inner = [part for name in fit.names for part in _without((), name.removeprefix(fit.prefix)).split(".")]
+    inner = [part for name in fit.names for part in without((), name.removeprefix(fit.prefix)).split(".")]
     if parts := [part for part in fit.parts if part in inner]:
         yield f"parts of the names are left out: {', '.join(parts)}"
     if aside := [name for name in fit.aside if name != _COUNTER]:
@@ -317,7 +243,7 @@ def _mismatch(
     net: nn.Module, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], weights: Weights
 ) -> ModuleError:
     """Return the error for weights of another net, compared in the way in which most names are equal."""
-    candidates = list(_candidates(own, tensors, partial=True))
+    candidates = list(name_maps(own, tensors, partial=True))
     fits = [fit for fit in candidates if fit.aside and not _difference(net, own, tensors, fit).size]
     if whole := list(dict.fromkeys(fit.prefix for fit in fits)):
         choices = ", ".join(f"{weights.path}#{one_line(prefix.rstrip('.'))}" for prefix in whole)
@@ -338,7 +264,7 @@ def _mismatch(
 
 
 def _comparison(
-    difference: _Difference, fit: _Fit, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+    difference: _Difference, fit: NameMap, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> str:
     groups = {
         "in the net, not in the file": [f"{name} {_shape(own[name])}" for name in difference.missing],
@@ -377,7 +303,7 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _advice(
-    difference: _Difference, fit: _Fit, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+    difference: _Difference, fit: NameMap, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
 ) -> str:
     """Return the fix that the differences suggest."""
     shapes = [(_shape(tensors[source]), _shape(own[name])) for name, source in difference.shapes]

@@ -24,6 +24,15 @@ def state_of(net: nn.Module) -> dict[str, Tensor]:
     return {**named_parameters(net), **named_buffers(net)}
 
 
+def is_batch_counter(net: nn.Module, name: str) -> bool:
+    """Return whether a name is the counter of a batch norm, which files before PyTorch 0.4.1 do not have."""
+    path, _, last = name.rpartition(".")
+    return last == "num_batches_tracked" and isinstance(
+        net.get_submodule(path),
+        nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the base of all of them
+    )
+
+
 class Layout:
     """The names and shapes of the state of a net at the beginning, which a new net has too.
 

@@ -29,7 +29,10 @@ _PLAIN: dict[str, Any] = {
     "schedule": {"name": "one-cycle"},
 }
 # Settings of another course of training than that of a base, and those that suit the base's own net only.
-_LEFT_OUT = ("stop_after", "phases", "whitening", "progressive", "teacher", "distillation")
+_LEFT_OUT = (
+    "stop_after", "phases", "whitening", "progressive", "teacher", "distillation", "start_from", "head",
+    "freeze", "freeze_epochs", "layer_decay", "layer_rates",
+)  # fmt: skip
 
 
 def recipe_of_brief(brief: Brief, analysis: Analysis | None = None) -> str | None:

@@ -18,8 +18,11 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.arithmetic import SpecAnalysis
 from convsmith.recipes.schema import Notes, Recipe
 from convsmith.text import plural
+from convsmith.training.config import TrainConfig
+from convsmith.training.parts import Parts, parts_of
 
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d")
+_WEIGHTED = ("Conv2d", "Linear")
 
 
 def analyze_recipe(
@@ -56,7 +59,62 @@ def analyze_recipe(
     ]
     if problems:
         raise RecipeError.of(problems)
-    return analysis
+    return with_frozen(analysis, recipe.train)
+
+
+def net_parts_of(analysis: Analysis) -> Parts:
+    """Return the head of a net and the blocks below it, as `training.freezing.net_parts` does of a module.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> parts = net_parts_of(analyze_notation("C4 / C8 / G F10", (1, 8, 8)))
+        >>> parts.blocks
+        (('block1.conv1', 'block1.norm1'), ('block2.conv1', 'block2.norm1'))
+        >>> parts.head
+        ('block3.linear1',)
+    """
+    rows = [row for row in analysis.rows if row.parameters or row.operation in _BATCH_NORMS]
+    names = list(dict.fromkeys(row.name for row in rows))
+    norms = {row.name for row in rows if "Norm" in row.operation}
+    last = max((index for index, row in enumerate(rows) if row.operation in _WEIGHTED), default=None)
+    if last is None:
+        return parts_of(names, norms=norms)
+    earlier = {row.name for row in rows[:last]}
+    head = [row.name for row in rows[last:] if row.name not in earlier]
+    return parts_of(names, head, norms=norms)
+
+
+def with_frozen(analysis: Analysis, train: TrainConfig) -> Analysis:
+    """Return an analysis that counts the layers which `train.freeze` freezes for all epochs as not trainable.
+
+    Raises:
+        RecipeError: A field of fine-tuning names no layer.
+
+    Example:
+        >>> from convsmith.net.arithmetic import analyze_notation
+        >>> analysis = analyze_notation("C4 / G F10", (1, 8, 8))
+        >>> frozen = with_frozen(analysis, TrainConfig(epochs=1, freeze="body"))
+        >>> frozen.trainable, frozen.frozen
+        (50, (('block1.conv1', 36), ('block1.norm1', 8)))
+    """
+    if train.freeze is None and train.layer_rates is None:
+        return analysis
+    parts = net_parts_of(analysis)
+    # Names that match nothing are errors.
+    parts.factors(train)
+    layers = parts.frozen(train)
+    if train.freeze_epochs:
+        return analysis
+    known = {name.rpartition(".")[0] for name, _ in analysis.frozen}
+    sizes: dict[str, int] = {}
+    for row in analysis.rows:
+        if row.name in layers and row.name not in known and row.parameters:
+            sizes[row.name] = sizes.get(row.name, 0) + row.parameters
+    return replace(
+        analysis,
+        trainable=analysis.trainable - sum(sizes.values()),
+        frozen=(*analysis.frozen, *sizes.items()),
+    )
 
 
 def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> tuple[Check, ...]:

@@ -48,12 +48,14 @@ class TrainingSession:
         data: Training images, and validation images if the recipe has them.
         architecture: The net without weights.
         analysis: Analysis of the net.
+        begin: Loads the weights that a training begins with, instead of the initial ones.
     """
 
     recipe: Recipe
     data: TrainingData
     architecture: Architecture
     analysis: Analysis
+    begin: LoadWeights | None = None
 
     @classmethod
     def of(
@@ -115,8 +117,11 @@ class TrainingSession:
         return threads_for(self._macs_per_step)
 
     def build_net(self) -> nn.Module:
-        """Return the net with its initial weights, on the CPU."""
-        return self.architecture.build(self.data.image_shape, new_generator(self.recipe.seed))
+        """Return the net with the weights that a training begins with, on the CPU."""
+        net = self.architecture.build(self.data.image_shape, new_generator(self.recipe.seed))
+        if self.begin is not None:
+            self.begin(net)
+        return net
 
     def to_device(self, net: nn.Module) -> nn.Module:
         """Move a net to the device, in place, and return it."""

@@ -26,7 +26,7 @@ from convsmith.evaluation.schema import (
     Robustness,
 )
 from convsmith.models.external import evaluation_notes
-from convsmith.models.run_model import teacher_notes
+from convsmith.models.run_model import start_notes, teacher_notes
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -228,6 +228,7 @@ def _page_data(
             *session.notes(),
             *_external_notes(folder, metrics),
             *unrecorded_changes(folder.find(Resumptions)),
+            *start_notes(folder),
             *teacher_notes(folder),
         ),
         data=folder.read(DataRecord),

@@ -9,17 +9,22 @@ from convsmith.runs.schema import Change, Environment
 
 # Not in the checkpoints of convsmith 0.1.0.
 _LATER_FIELDS = {"machine.instructions", "train.l1"}
+# Fields of [train] that name files.
+_PLACES = {"teacher", "start_from"}
 
 
-def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[str, str]:
-    """Return the conditions by field: recipe, data, teacher, machine and package versions.
+def conditions_of(
+    session: Session, teacher_sha256: str | None = None, start_sha256: str | None = None
+) -> dict[str, str]:
+    """Return the conditions by field: recipe, data, teacher, start, machine and package versions.
 
     Args:
         session: Within its `threads()`, because the number of threads is a condition.
         teacher_sha256: The hash of the teacher, if the recipe names one.
+        start_sha256: The hash of the weights that the training began with, if the recipe names some.
     """
     table = session.resolved_recipe.table()
-    # The content of images and teacher counts, not the place that they are read from.
+    # The content of images, teacher and start counts, not the place that they are read from.
     places = {"source", "keep_in", "skip_damaged"}
     data = {key: value for key, value in table["data"].items() if key not in places}
     images = session.data.split_fingerprints()
@@ -28,8 +33,9 @@ def conditions_of(session: Session, teacher_sha256: str | None = None) -> dict[s
         "seed": table["seed"],
         "model": session.architecture.identity(),
         "augment": table["augment"],
-        "train": {key: value for key, value in table["train"].items() if key != "teacher"},
+        "train": {key: value for key, value in table["train"].items() if key not in _PLACES},
         **({"teacher": {"sha256": teacher_sha256}} if teacher_sha256 else {}),
+        **({"start": {"sha256": start_sha256}} if start_sha256 else {}),
         "data": {**data, "fingerprint": {"all": session.data.fingerprint, **images}},
         "machine": Environment.current().model_dump(include=machine),
     }

@@ -17,7 +17,7 @@ import safetensors.numpy
 import safetensors.torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
 from convsmith.errors import FileError, Problem, RunError
@@ -39,6 +39,7 @@ from convsmith.runs.schema import (
     R,
     Resumption,
     Resumptions,
+    StartRecord,
     WeightsRecord,
     epoch_row,
     read_record,
@@ -50,9 +51,11 @@ from convsmith.system.tensors import independent
 from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
+# The weights that a training began with, if they are those of a start.
+FIRST_WEIGHTS = "start.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
-_RECORDS = (Environment, DataRecord, CodeRecord, WeightsRecord)
-ORIGINALS = (RECIPE, *(FILES[kind] for kind in _RECORDS), METRICS, LOG, WEIGHTS, STATE)
+_RECORDS = (Environment, DataRecord, CodeRecord, StartRecord, WeightsRecord)
+ORIGINALS = (RECIPE, *(FILES[kind] for kind in _RECORDS), METRICS, LOG, FIRST_WEIGHTS, WEIGHTS, STATE)
 SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
 PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
 ANALYSES = (FILES[Robustness], FILES[Duplicates], FILES[LabelErrors])
@@ -71,6 +74,8 @@ class RunFolder:
     environment.json       `Environment`: the machine and the versions of packages
     data.json              `DataRecord`: fingerprint, classes, splits, mean and standard deviation
     teacher.json           `TeacherRecord`; only with a teacher
+    start.json             `StartRecord`; only if the training began with other weights than initial ones
+    start.safetensors      those weights, with the new layers
     source/, code.json     the code of a net that is a module, and its `CodeRecord`
     weights.json           `WeightsRecord`; only if the weights were trained elsewhere
     summary.txt            the layers of the net
@@ -346,6 +351,23 @@ class RunFolder:
 
     def write_weights(self, net: nn.Module) -> None:
         files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(independent(net.state_dict())))
+
+    def write_first_weights(self, net: nn.Module) -> None:
+        """Write the weights that a training begins with."""
+        content = safetensors.torch.save(independent(net.state_dict()))
+        files.write_bytes(self.path / FIRST_WEIGHTS, content)
+
+    def read_weights(self) -> dict[str, Tensor]:
+        """Read the weights without building the net. Raises RunError if they are damaged."""
+        path = self.path / WEIGHTS
+        try:
+            return safetensors.torch.load(reading.read_safetensors(path))
+        except (safetensors.SafetensorError, KeyError, ValueError, struct.error) as error:
+            raise RunError(
+                f"the weights are damaged: {str(error).splitlines()[0]}",
+                where=str(path),
+                fix="restore the file from a copy, or train again",
+            ) from error
 
     def load_weights(self, net: nn.Module) -> None:
         """Load the weights into a net. Raises RunError if they are damaged or do not fit it."""

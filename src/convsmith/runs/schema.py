@@ -32,6 +32,7 @@ from convsmith.evaluation.predictions import EVALUATE_AGAIN
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Record, Results, Robustness
 from convsmith.system import files, reading
 from convsmith.system.device import machine_record
+from convsmith.text import percent
 from convsmith.training.metrics import EpochMetrics
 
 # Pixels a side, and channels; far above those of any small net.
@@ -221,6 +222,58 @@ class TeacherRecord(Record):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
 
+class SeenData(Record):
+    """A data set that weights were trained on.
+
+    Attributes:
+        fingerprint: Of all of its images and labels.
+        splits: The fingerprint of each split, by name; empty if they are not known.
+        settings: The settings that each held-out split was made by, by name, as text.
+        is_known: Whether the weights were trained on it for certain, and on nothing else.
+    """
+
+    title: str
+    fingerprint: str
+    splits: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, str] = Field(default_factory=dict)
+    is_known: bool = True
+
+
+class StartRecord(Record):
+    """The weights that a training began with.
+
+    Attributes:
+        place: The name in the zoo, the folder or the file that they were loaded from.
+        title: The same in words, without the folders that it is in.
+        net: In the notation, or the module; empty if it is not known.
+        test_accuracy: On its own test set, from 0 to 1; None if it is not known.
+        sha256: Of the file of weights.
+        seen: The data sets that they, and the weights that they began with, were trained on.
+        counts: Layers and values that were taken, are new and were left.
+        table: The same by part, as Markdown.
+        notes: What was adapted and is assumed, and what limits the meaning of the accuracy.
+    """
+
+    place: str
+    title: str
+    net: str
+    test_accuracy: float | None
+    sha256: str
+    seen: tuple[SeenData, ...]
+    counts: str
+    table: str
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The start in words, for log, report and model card; no full stop."""
+        accuracy = "" if self.test_accuracy is None else f", {percent(self.test_accuracy)} on its test set"
+        return (
+            f"the training began with the weights of {self.title} (SHA-256 {self.sha256[:12]}{accuracy}): "
+            f"{self.counts}"
+        )
+
+
 class WeightsRecord(Record):
     """Weights that were trained elsewhere, and came from a file.
 
@@ -388,6 +441,7 @@ FILES: Mapping[type[BaseModel], str] = {
     DataRecord: "data.json",
     Environment: "environment.json",
     TeacherRecord: "teacher.json",
+    StartRecord: "start.json",
     CodeRecord: "code.json",
     WeightsRecord: "weights.json",
     Resumptions: "resumed.json",

@@ -125,6 +125,17 @@ class TrainConfig(Table):
     distillation: Distillation | None = Field(
         default=None, description="weight and temperature of the teacher"
     )
+    start_from: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="finished run, bundle, zoo name or file of weights that the training begins with",
+    )
+    head: Literal["start", "new"] | None = Field(
+        default=None,
+        description='the last layer with start_from: "start" keeps its weights, "new" draws new ones; by '
+        'default "start" if the classes are the same in the same order',
+    )
     freeze: Layers | None = Field(
         default=None,
         examples=["body"],
@@ -177,6 +188,11 @@ class TrainConfig(Table):
     def _check_fine_tuning(self) -> Self:
         if self.freeze_epochs is not None and self.freeze is None:
             raise ValueError('freeze_epochs needs layers to freeze: write freeze="body"')
+        if self.head is not None and self.start_from is None:
+            raise ValueError(
+                "head needs weights to start from: name a run or a bundle, for example "
+                "train.start_from=runs/digits-1"
+            )
         return self
 
     @model_validator(mode="after")

@@ -47,7 +47,7 @@ from convsmith.training.profiler import Profile
 from convsmith.training.standardization import copy_effective_weights, remove_standardization, standardize
 from convsmith.training.state import Progress, TrainerState, copy_tensors, mismatch
 from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
-from convsmith.training.whitening import whiten_first_layer
+from convsmith.training.whitening import first_convolution, whiten_first_layer
 
 # Key of the random stream for the order of the images; `gradients` has the other keys.
 _ORDER = 0
@@ -203,7 +203,10 @@ class Trainer:
 
     def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:
         """Apply whitening and weight standardization; return a plain copy of the net for the latter."""
-        if self.config.whitening:
+        if self.config.whitening and self.config.start_from:
+            # Its filters are those that the other layers of the start were trained with.
+            first_convolution(self.net).requires_grad_(requires_grad=False)
+        elif self.config.whitening:
             images = normalized_batches(self.data.train.images, self.normalize, WHITENING_IMAGES)
             whiten_first_layer(self.net, next(images))
         if not self.config.weight_standardization:

@@ -72,6 +72,7 @@ _CALLS = {
     "predict": "step.predict",
     "parameters": ", step: Step",
     "step": ", step",
+    "start": 'HERE / f"weights/{args.name}_start.safetensors"',
     "folders": '"weights", "logs", f"plots/{args.name}"',
     "log": 'f"logs/{args.name}.log"',
     "metrics": 'f"logs/{args.name}.csv"',

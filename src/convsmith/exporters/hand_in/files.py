@@ -11,6 +11,7 @@ from convsmith.exporters.project.project import (
     DATA_HELP,
     LOG_ORIGIN,
     data_files,
+    first_weights,
     requirements,
     storage_of,
 )
@@ -31,6 +32,11 @@ def code_files(steps: tuple[Step, ...], nets: Nets) -> dict[str, bytes]:
         "model.py": nets.text.encode(errors="surrogateescape"),
         **nets.files,
         **{weights_path(step): reading.read_bytes(step.model.folder.path / WEIGHTS) for step in steps},
+        **{
+            f"weights/{step.slug}_start.safetensors": reading.read_bytes(first_weights(step.model))
+            for step in steps
+            if step.model.start
+        },
     }
 
 

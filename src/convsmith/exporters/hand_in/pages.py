@@ -67,6 +67,7 @@ def _context(
         "data": page.steps[0].model.data,
         "remarks": nets.remarks,
         "net_folders": sorted({path.partition("/")[0] for path in nets.files}),
+        "begins_elsewhere": any(step.model.start for step in page.steps),
         "has_notation": len(own) < len(page.steps),
         "examples": pictures.EXAMPLES in contents and pictures.EXAMPLES,
         "loss": pictures.LOSS,
@@ -74,6 +75,11 @@ def _context(
         "copied": pictures.titles(page.steps, contents),
         "marks": _MARKS,
     }
+
+
+def _start(step: Step) -> list[str]:
+    record = step.model.start
+    return [] if record is None else [f"{record.sentence[:1].upper()}{escape_markdown(record.sentence[1:])}."]
 
 
 def _step(step: Step, page: HandInPage, values: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +97,6 @@ def _step(step: Step, page: HandInPage, values: dict[str, Any]) -> dict[str, Any
         "layers": course_summary(analysis),
         "field_table": receptive_field_table(analysis),
         "transforms": [(each.title, each.details) for each in step.recipe.augment.transforms],
-        "strategy": descriptions.strategy(step.recipe),
+        "strategy": [*_start(step), *descriptions.strategy(step.recipe)],
         "mistakes": pictures.mistakes_path(step),
     }

@@ -7,12 +7,13 @@ from typing import Any
 
 import jinja2
 
-from convsmith.codegen import call, constant, literal, number
+from convsmith.codegen import WIDTH, call, constant, literal, number
 from convsmith.data.augment.transform import Transform
 from convsmith.exporters.project.net_code import NetCode
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.settings import NetSettings, NotationConfig
+from convsmith.recipes.fit import net_parts_of
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
 from convsmith.training.optimizers import Optimizer
@@ -22,6 +23,8 @@ from convsmith.training.optimizers.muon import Muon
 MAX_CLASSES_IN_CODE = 50
 # The weights in an ejected project.
 WEIGHTS = "model/model.safetensors"
+# Those that its training began with, if they are not initial ones.
+START = "model/start.safetensors"
 NO_UPDATES = """\
 import os
 
@@ -86,6 +89,7 @@ def template_context(recipe: Recipe, net: NetCode, data: DataRecord, storage: St
         **_data_context(recipe, data, storage),
         **_augment_context(recipe, data),
         **_train_context(recipe),
+        **_fine_tuning_context(recipe, net.analysis),
         "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(net.analysis),
         **_weights_context(recipe, net.plan),
         **_external_context(recipe),
@@ -151,6 +155,7 @@ def _file_context(net: NetCode) -> dict[str, Any]:
             "predict": "utils.predict",
             "parameters": "",
             "step": "",
+            "start": f'HERE / "{START}"',
             "folders": '"model", "logs", "plots"',
             "log": '"logs/train.log"',
             "metrics": '"logs/metrics.csv"',
@@ -262,6 +267,8 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
     muon = train.optimizer if isinstance(train.optimizer, Muon) else None
     rest = muon.rest if muon else train.optimizer
     factor = getattr(rest, "norm_bias_lr_factor", 1.0)
+    # Whether some parameters are never trained.
+    fixed = train.whitening or (train.freeze is not None and not train.freeze_epochs)
     return {
         "epochs": train.epochs,
         "epochs_run": train.epochs_run,
@@ -273,8 +280,13 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "rest_name": rest.title,
         "factor": factor if factor != 1 else None,
         "lr": rest.lr,
-        **_optimizer_calls(train.optimizer, frozen=train.whitening, grouped=factor != 1),
-        "frozen": train.whitening,
+        **_optimizer_calls(
+            train.optimizer,
+            frozen=fixed,
+            grouped=factor != 1,
+            rates=train.layer_decay is not None or bool(train.layer_rates),
+        ),
+        "frozen": fixed,
         "schedule": train.schedule,
         "by_step": train.schedule.unit == "step",
         "schedule_source": train.schedule.source(),
@@ -286,6 +298,27 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "label_smoothing": train.label_smoothing,
         "l1": train.l1,
         "bf16": train.precision == "bf16",
+    }
+
+
+def _fine_tuning_context(recipe: Recipe, analysis: Analysis) -> dict[str, Any]:
+    """Return which layers are frozen, and the factors on the learning rates of the others, by name."""
+    train, parts = recipe.train, net_parts_of(analysis)
+    frozen, factors = parts.frozen(train), parts.factors(train)
+    rates = ", ".join(f"{literal(name)}: {number(factor)}" for name, factor in factors.items())
+    line = f"RATES = {{{rates}}}"
+    if len(line) > WIDTH:
+        lines = (f"    {literal(name)}: {number(factor)},\n" for name, factor in factors.items())
+        line = "RATES = {\n" + "".join(lines) + "}"
+    return {
+        "start": train.start_from is not None,
+        "freeze": bool(frozen),
+        "freeze_epochs": train.freeze_epochs,
+        "frozen_constant": constant(
+            "FROZEN", [each for each in parts.body + parts.head if each in frozen] or [""]
+        ),
+        "rates": bool(factors),
+        "rates_constant": line,
     }
 
 
@@ -304,15 +337,19 @@ def has_wrong_gradients_in_bf16(analysis: Analysis) -> bool:
     )
 
 
-def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool) -> dict[str, str]:
+def _optimizer_calls(config: Optimizer, *, frozen: bool, grouped: bool, rates: bool) -> dict[str, str]:
     if isinstance(config, Muon):
+        filters = f"by_rate(model, filters, {number(config.lr)})" if rates else "filters"
         return {
-            "muon_call": config.source_call("filters", indent=8, after=","),
+            "muon_call": config.source_call(filters, indent=8, after=","),
             "rest_call": config.rest.source_call("rest", indent=8, after=","),
         }
     parameters = "trainable" if frozen else "model.parameters()"
+    every = "trainable" if frozen else "list(model.parameters())"
     if grouped:
-        parameters = f"parameter_groups(model, {'trainable' if frozen else 'list(model.parameters())'})"
+        parameters = f"parameter_groups(model, {every})"
+    elif rates:
+        parameters = f"by_rate(model, {every}, {number(config.lr)})"
     return {"muon_call": "", "rest_call": config.source_call(parameters, indent=4, before="return ")}
 
 
@@ -323,10 +360,13 @@ def _weights_context(recipe: Recipe, plan: Plan | None) -> dict[str, Any]:
     custom = settings.init != "default" or settings.init_gain != 1
     weighted = plan.weighted_operations() if plan else ()
     bare = [op.name for op in weighted if not op.normed] if settings.init_gain != 1 else []
+    # A start has the initial weights and the whitening filters.
+    custom = custom and not train.start_from
+    whitening = train.whitening and not train.start_from
     names = ["fold"] if train.weight_standardization else []
     names += ["initialize"] if custom else []
     names += ["standardize"] if train.weight_standardization else []
-    names += ["whiten_first_layer"] if train.whitening else []
+    names += ["whiten_first_layer"] if whitening else []
     listed = constant("without_norm", bare).replace("\n", "\n    ")
     return {
         "init": settings.init,
@@ -337,7 +377,8 @@ def _weights_context(recipe: Recipe, plan: Plan | None) -> dict[str, Any]:
         "not_scaled": bare,
         "not_scaled_constant": f"    {listed}",
         "standardize": train.weight_standardization,
-        "whitening": train.whitening,
+        "whitening": whitening,
+        "fixed_filters": train.whitening and not whitening,
         "weights_names": ", ".join(sorted(names)),
     }
 

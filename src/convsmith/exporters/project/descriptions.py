@@ -12,6 +12,7 @@ from convsmith.net.settings import NotationConfig
 from convsmith.recipes.schema import Recipe
 from convsmith.text import plural, short_percent
 from convsmith.training.config import TrainConfig
+from convsmith.training.parts import describe
 
 _NORMS = {"batch": "batch norm", "group": "group norm", "layer": "layer norm", "instance": "instance norm"}
 _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
@@ -113,6 +114,7 @@ def strategy(recipe: Recipe) -> list[str]:
         sentences.append(
             "The weights are standardised during the training, since the net has no norm layers."
         )
+    sentences += [f"{line[:1].upper()}{line[1:]}." for line in describe(train)]
     sentences += _averages(train)
     if recipe.augment.mix:
         sentences.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
@@ -180,6 +182,11 @@ def differences(recipe: Recipe, analysis: Analysis, *, bf16_off_cpu: bool = Fals
         sentences.append(
             "The teacher is not part of the project: a new training learns from the labels only, and may "
             "reach a lower accuracy."
+        )
+    if train.start_from:
+        sentences.append(
+            "A new training begins with the same weights as the original one, those of another training; "
+            "they are part of the project."
         )
     if train.precision == "bf16":
         sentences.append(

@@ -18,13 +18,14 @@ from convsmith.evaluation import predictions
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
-from convsmith.exporters.project.code import Storage, plain_log, python_files, template_context
+from convsmith.exporters.project.code import START, Storage, plain_log, python_files, template_context
 from convsmith.exporters.project.net_code import FOLDER, NetCode, module_code, notation_code
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
 from convsmith.models.run_model import RunModel
 from convsmith.modules.architecture import ModuleArchitecture
 from convsmith.net.arithmetic import SpecAnalysis
+from convsmith.runs.folder import FIRST_WEIGHTS
 from convsmith.runs.schema import METRICS, Environment, WeightsRecord
 from convsmith.runs.session import check_data
 from convsmith.system import files, paths, reading
@@ -91,12 +92,31 @@ def project_files(model: RunModel, net: NetCode, notebook_name: str) -> dict[str
     texts["README.md"] = readme(values, summary)
     copies = {name: folder.path / name for name in plots.values()}
     copies[values["weights_path"]] = folder.path / "model.safetensors"
+    if values["start"]:
+        copies[START] = first_weights(model)
     return {
         # Names of files may be no text.
         **{name: text.encode(errors="surrogateescape") for name, text in texts.items()},
         **net.files,
         **{name: reading.read_bytes(path) for name, path in copies.items()},
     }
+
+
+def first_weights(model: RunModel) -> Path:
+    """Return the file of the weights that a training began with.
+
+    Raises:
+        RunError: It is missing or damaged; or the layers that it kept are standardised in a new training.
+    """
+    model.folder.verify(FIRST_WEIGHTS)
+    path = model.folder.path / FIRST_WEIGHTS
+    if not paths.is_file(path):
+        raise RunError(
+            "the weights that the training began with are missing",
+            where=str(path),
+            fix="restore the file from a copy, or train again",
+        )
+    return path
 
 
 def net_code(model: RunModel, folder: str = FOLDER) -> NetCode:
@@ -106,6 +126,13 @@ def net_code(model: RunModel, folder: str = FOLDER) -> NetCode:
         RunError: The run is damaged or not finished, or a file of its net has a name that the project uses.
     """
     _check_complete(model)
+    train = model.recipe.train
+    if train.freeze is not None and train.weight_standardization:
+        raise RunError(
+            "an ejected project standardises the weights of all layers, frozen ones too",
+            where=model.place,
+            fix="train without train.freeze or without train.weight_standardization, and eject that run",
+        )
     architecture = model.architecture
     if isinstance(architecture, ModuleArchitecture):
         sources, root = model.code()
@@ -248,4 +275,5 @@ def _summary(model: RunModel, plots: dict[str, str]) -> RunSummary:
         environment=folder.read(Environment),
         plots=plots,
         weights=folder.find(WeightsRecord),
+        start=model.start,
     )

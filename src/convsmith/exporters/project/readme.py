@@ -12,7 +12,7 @@ from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.tables import course_summary, receptive_field_table
 from convsmith.recipes.schema import Recipe
-from convsmith.runs.schema import DataRecord, Environment, EpochRow, WeightsRecord
+from convsmith.runs.schema import DataRecord, Environment, EpochRow, StartRecord, WeightsRecord
 from convsmith.text import escape_markdown, fenced, percent, plural
 from convsmith.training.metrics import SplitMetrics
 
@@ -35,6 +35,7 @@ class RunSummary:
         epochs: The rows of metrics.csv.
         plots: The paths of the pictures in the project, by name.
         weights: Where weights come from that were trained elsewhere; then there is no training.
+        start: The weights that the training began with; None for initial ones.
     """
 
     recipe: Recipe
@@ -50,6 +51,7 @@ class RunSummary:
     environment: Environment
     plots: dict[str, str]
     weights: WeightsRecord | None = None
+    start: StartRecord | None = None
 
 
 def readme(values: dict[str, Any], summary: RunSummary) -> str:
