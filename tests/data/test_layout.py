@@ -200,7 +200,7 @@ def test_images_with_a_table_of_labels(folder: str, tmp_path: Path) -> None:
     message = refused(tree(tmp_path, f"{folder}/0.png", f"{folder}/1.png", "labels.csv"))
     assert folder in message
     assert "labels.csv" in message
-    assert "parquet" in message
+    assert "no table names these images" in message
     flat = tree(tmp_path / "flat", "0.png", "1.png", "labels.csv")
     assert "labels.csv" in refused(flat)
 

@@ -29,6 +29,7 @@ from convsmith.data.spool import Spool, pixel_digest
 from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
 from convsmith.system.progress import track
+from convsmith.text import one_line, plural
 
 # Incremented when the layout below changes, so that an older cache is not used.
 CACHE_VERSION = 3
@@ -330,7 +331,10 @@ def _verified_meta(content: Path, meta_sha256: str) -> Any:
 
 
 def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataError:
-    """Return an error that lists the first damaged images and counts the others."""
+    """Return an error that lists the first damaged images and counts the others; missing ones in one line."""
+    missing = [issue for issue in damaged if issue.kind == "missing"]
+    if missing:
+        return DataError.of([_missing_problem(missing, len(damaged) - len(missing), source)])
     rest = len(damaged) - MAX_LISTED
     fix = (f"{rest:,} more; " if rest > 0 else "") + (
         "repair or remove them (`convsmith data verify` lists all), or leave them out: "
@@ -338,6 +342,20 @@ def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataE
     )
     problems = [_problem(issue, source) for issue in damaged[:MAX_LISTED]]
     return DataError.of([*problems[:-1], replace(problems[-1], fix=fix)])
+
+
+def _missing_problem(missing: Sequence[DataIssue], damaged: int, source: Source) -> Problem:
+    """Return the problem of files that a table names, and that the source lacks."""
+    rest = len(missing) - MAX_LISTED
+    files = ", ".join(one_line(issue.file) for issue in missing[:MAX_LISTED])
+    also = f"; {damaged:,} more images are damaged" if damaged else ""
+    return Problem(
+        what=f"found no files for {plural(len(missing), 'row')} of a table: {files}"
+        f"{f' and {rest:,} more' if rest > 0 else ''} (the first is {missing[0].reason}){also}",
+        where=source.location,
+        fix="add the files, or remove the rows (`convsmith data verify` lists all), or leave them out: "
+        "data.skip_damaged=true",
+    )
 
 
 def _problem(issue: DataIssue, source: Source) -> Problem:

@@ -121,10 +121,21 @@ class DataConfig(BaseModel):
         default="auto",
         description='where decoded images are kept during training; "auto": in memory up to a quarter of it',
     )
+    table: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="the table of labels beside images, if there are several: a path relative to the source, "
+        "or an absolute one",
+    )
     image_column: str | None = Field(
         default=None, description="the images' column, or part of the name of their array, if ambiguous"
     )
     label_column: str | None = Field(default=None, description="the labels', likewise")
+    label_columns: Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None = Field(
+        default=None,
+        description="the columns of a table beside images that are one-hot; their names are the classes",
+    )
     channels: Literal["first", "last"] | None = Field(
         default=None,
         description='the axis of the channels in arrays, if ambiguous: "first" for (N, C, H, W), "last"',

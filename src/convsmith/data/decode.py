@@ -120,7 +120,7 @@ class DecodedImage:
 class UnusableImageError(Exception):
     """An image cannot be used; `reason` explains why."""
 
-    def __init__(self, kind: Literal["unreadable", "oversized"], reason: str) -> None:
+    def __init__(self, kind: Literal["unreadable", "oversized", "missing"], reason: str) -> None:
         super().__init__(reason)
         self.kind, self.reason = kind, reason
 

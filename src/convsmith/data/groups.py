@@ -13,6 +13,8 @@ from convsmith.text import one_line
 
 # Between the parts of several parentheses; no file name has it.
 _SEPARATOR = "\0"
+# The kinds of sources whose images have names of their own.
+_FILES = frozenset({"images", "archive"})
 
 
 def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
@@ -22,13 +24,14 @@ def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
         split: From `read_source`.
         group: Of a table, the name of a column. Of a folder, a regular expression that is searched in each
             file's name, or in its path relative to the source if it has a slash; the group is what its
-            parentheses match, or the whole match.
+            parentheses match, or the whole match. Of images beside a table, a column of it, or an expression.
         source: For errors.
 
     Raises:
         DataError: There is no such column, an image has no group, or the expression is invalid.
     """
-    values = _column(split, group, source) if split.column else list(_matches(split.locations, group, source))
+    has_column = split.column is not None and not (source.kind in _FILES and not _is_column(split, group))
+    values = _column(split, group, source) if has_column else list(_matches(split.locations, group, source))
     missing = [index for index, value in enumerate(values) if _is_missing(value)]
     if missing:
         raise DataError(
@@ -36,7 +39,7 @@ def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
             f"the first is {one_line(split.locations[missing[0]])}",
             where=source.location,
             fix="choose a column without empty cells"
-            if split.column
+            if has_column
             else r'match every file name, for example data.group="^([^_.]+)"',
         )
     return [str(value) for value in values]
@@ -52,6 +55,13 @@ def _is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
+def _is_column(split: RawSplit, name: str) -> bool:
+    try:
+        return split.column is not None and split.column(name) is not None
+    except KeyError:
+        return False
+
+
 def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
     assert split.column is not None
     try:
@@ -63,7 +73,7 @@ def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
 
 
 def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator[str | None]:
-    if source.kind not in {"images", "archive"}:
+    if source.kind not in _FILES:
         raise DataError(
             "data.group needs a column or file names", where=source.location, fix="remove data.group"
         )

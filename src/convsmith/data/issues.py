@@ -8,6 +8,7 @@ from typing import Any, Literal
 from convsmith.text import one_line, plural
 
 Kind = Literal[
+    "missing",
     "unreadable",
     "oversized",
     "bad label",
@@ -24,6 +25,7 @@ Kind = Literal[
 ]
 # Whether an issue stops training; in the order of the report.
 STOPS_TRAINING: dict[Kind, bool] = {
+    "missing": True,
     "unreadable": True,
     "oversized": True,
     "bad label": True,

@@ -25,6 +25,24 @@ class BadLabel:
         return text if len(text) <= 80 else text[:77] + "..."
 
 
+class Contradiction(BadLabel):
+    """Different labels that rows give one image; it shows itself as text."""
+
+    def __repr__(self) -> str:
+        return str(self.value)
+
+
+def label_problem(label: object, count: int) -> str:
+    """Return why a label is none of so many classes.
+
+    >>> label_problem(-1, 3), label_problem(Contradiction("'cat' in line 2, 'dog' in line 5"), 3)
+    ('label -1, expected 0 to 2', "contradicting labels: 'cat' in line 2, 'dog' in line 5")
+    """
+    if isinstance(label, Contradiction):
+        return f"contradicting labels: {label!r}"
+    return f"label {label!r}, expected 0 to {count - 1}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableLabels:
     """The labels of one file or table.

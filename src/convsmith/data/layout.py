@@ -383,8 +383,8 @@ def _table_fix(tables: Sequence[str]) -> str:
     if not tables:
         return ""
     return (
-        "labels in a table are not read: move the images into one folder per class, or write them with their "
-        f"labels into a parquet file; {LAYOUT_HINT}"
+        "no table names these images: write their paths, relative to the source, and labels into one, "
+        f"or move the images into one folder per class; {LAYOUT_HINT}"
     )
 
 

@@ -19,6 +19,7 @@ class RawSplit:
         locations: Of each image, relative to the source: a file, or a row of a file, counted from 0.
         folder: Of the class folders, relative to the source, if the source has class folders.
         inner: The folder of this split inside each class folder, if the splits are there.
+        folder_names: The name of the folder of each class, where it is another one.
         column: Returns the values of another column of a table; raises KeyError if there is none.
     """
 
@@ -27,11 +28,14 @@ class RawSplit:
     locations: Sequence[str]
     folder: str | None = None
     inner: str = ""
+    folder_names: Mapping[str, str] = field(default_factory=dict)
     column: Callable[[str], Sequence[Any]] | None = None
 
     def class_folder(self, name: str) -> str:
         """Return the folder of a class, which need not exist; empty if the source has no class folders."""
-        return "" if self.folder is None else PurePath(self.folder, name, self.inner).as_posix()
+        if self.folder is None:
+            return ""
+        return PurePath(self.folder, self.folder_names.get(name, name), self.inner).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,7 @@ class Source:
         signature: Changes when its files do.
         identified: Whether the signature is known to be that of the present content.
         revision: The commit of a data set on the hub, if it is known.
+        table: The table of labels, if the source is named by it.
     """
 
     title: str
@@ -107,6 +112,7 @@ class Source:
     kind: str
     identified: bool = True
     revision: str | None = None
+    table: str | None = None
 
 
 def is_class_index(value: Any) -> bool:

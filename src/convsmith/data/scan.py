@@ -25,6 +25,7 @@ from convsmith.data.decode import (
 )
 from convsmith.data.image_modes import SIXTEEN_BIT_MODES
 from convsmith.data.issues import DataIssue
+from convsmith.data.labels import label_problem
 from convsmith.data.raw import RawData, RawSplit, is_class_index
 from convsmith.data.stamps import FileStamp
 from convsmith.system.parallel import Budget, num_workers, ordered_map
@@ -244,8 +245,7 @@ def _examined(
                     return facts_of(decoded), visitor.examine(name, index, decoded)
         except UnusableImageError as error:
             return DataIssue(kind=error.kind, file=location, reason=error.reason)
-        reason = f"label {label!r}, expected 0 to {num_classes - 1}"
-        return DataIssue(kind="bad label", file=location, reason=reason)
+        return DataIssue(kind="bad label", file=location, reason=label_problem(label, num_classes))
 
     def several(group: tuple[int, list[_Job]]) -> list[DataIssue | tuple[ImageFacts, T]]:
         size, jobs = group

@@ -18,7 +18,7 @@ from convsmith.errors import FileError
 from convsmith.system import reading
 
 # Incremented when the same files give other pixels, labels or splits, so that older images are not used.
-DECODE_VERSION = 4
+DECODE_VERSION = 5
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
 _UNRELATED = frozenset({"source", "validation", "test_fraction", "split_seed", "keep_in", "mean", "std"})
 # The libraries of Pillow: another version of one can decode, or convert LAB to, other pixels.

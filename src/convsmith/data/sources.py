@@ -15,18 +15,19 @@ from convsmith.data.arrays import is_array_file, read_array_files
 from convsmith.data.binary import is_binary, read_binary
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.folders import read_class_folders
 from convsmith.data.hub import current_revision
 from convsmith.data.idx import is_idx, read_idx
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
 from convsmith.data.layout import LAYOUT_HINT
 from convsmith.data.listing import is_image, list_files
 from convsmith.data.parquet import is_parquet, read_parquet
+from convsmith.data.pictures import read_pictures
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import Chosen, choose_splits, named_splits, no_validation_error, role_of
 from convsmith.data.storage import ArchiveFiles, FolderFiles, image_files
 from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
+from convsmith.data.text_tables import TABLE_SUFFIXES
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.archives import is_archive_name
@@ -39,6 +40,7 @@ HUB_NAMES = {
     "fashion-mnist": "zalando-datasets/fashion_mnist",
 }
 NAMES = ("digits", *HUB_NAMES)
+_MAX_LISTED = 5
 # Rows of a table on the hub in memory at once.
 _BATCH_ROWS = 256
 # Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
@@ -73,9 +75,9 @@ def find_source(config: DataConfig) -> Source:
         return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
     folder = expand_user(name)
     if paths.is_folder(folder):
-        return _folder_source(folder_title(folder), folder)
+        return _with_table(_folder_source(folder_title(folder), folder), config)
     if paths.is_file(folder):
-        return _file_source(name, folder)
+        return _with_table(_file_source(name, folder), config)
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
         return _local_copy(name) or _hub_source(name, name)
     if "/" in name or name.startswith(".") or is_archive_name(name):
@@ -96,13 +98,13 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         DataError: Nothing can be read, columns are missing or ambiguous, or a split has no labels.
     """
     _check_settings(source, config)
+    if source.table is not None:
+        config = config.model_copy(update={"table": source.table})
     match source.kind:
         case "digits":
             raw = _read_digits()
         case "images":
-            raw = read_class_folders(
-                FolderFiles(Path(source.location)), config.splits, own_validation=config.own_validation
-            )
+            raw = read_pictures(FolderFiles(Path(source.location)), config)
         case "archive":
             raw = _read_archive(source, config)
         case "parquet":
@@ -116,7 +118,20 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case _:
             raw = _read_hub(source, config, refresh=refresh)
     _check_labels(raw, source)
-    return raw
+    return dataclasses.replace(raw, notes=(*raw.notes, *_lacking_notes(raw)))
+
+
+def _lacking_notes(raw: RawData) -> list[str]:
+    """Return a note for each split without images of some classes; the training set must have all."""
+    notes = []
+    for split in raw.splits.keys() - {"train"}:
+        present = {label for label in raw.splits[split].labels if is_class_index(label)}
+        lacking = [name for index, name in enumerate(raw.class_names) if index not in present]
+        if lacking and raw.splits[split].labels:
+            rest = len(lacking) - _MAX_LISTED
+            names = ", ".join(map(repr, lacking[:_MAX_LISTED])) + (f" and {rest:,} more" if rest > 0 else "")
+            notes.append(f"the {split} split has no images of {names}, which cannot be scored")
+    return sorted(notes)
 
 
 def _check_settings(source: Source, config: DataConfig) -> None:
@@ -124,12 +139,16 @@ def _check_settings(source: Source, config: DataConfig) -> None:
     if source.kind == "digits" and config.own_validation:
         raise no_validation_error("one set of images", source.location)
     # What a setting names, and the sources without that.
-    columns = {"digits", "images", "archive", "idx", "binary"}
+    columns = {"digits", "idx", "binary"}
+    pictures = {"images", "archive"}
+    others = {*columns, "parquet", "hub", "arrays"}
     named = {
         "splits": ("splits", {"digits", "binary"}),
         "image_column": ("columns", columns),
         "label_column": ("columns", columns),
-        "channels": ("arrays", {*columns, "parquet", "hub"}),
+        "channels": ("arrays", {*columns, *pictures, "parquet", "hub"}),
+        "table": ("images beside a table", others),
+        "label_columns": ("images beside a table", others),
     }
     for name, (what, kinds) in named.items():
         if source.kind in kinds and getattr(config, name) is not None:
@@ -219,8 +238,22 @@ def _folder_source(title: str, folder: Path) -> Source:
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 
+def _with_table(source: Source, config: DataConfig) -> Source:
+    """Return a source whose signature covers the table that the recipe names, which may be outside of it."""
+    if config.table is None:
+        return source
+    location = Path(source.location)
+    file = (location if source.kind == "images" else location.parent) / expand_user(config.table)
+    return dataclasses.replace(source, signature=f"{source.signature} {file_signature([file], file.parent)}")
+
+
 def _file_source(name: str, file: Path) -> Source:
-    """Return the source of an archive, or of a file of arrays."""
+    """Return the source of an archive, of a table beside images, or of a file of arrays."""
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        source = _folder_source(folder_title(file.absolute().parent), file.parent)
+        if source.kind == "images":
+            signature = f"{source.signature} table {os.fsencode(file.name).hex()}"
+            return dataclasses.replace(source, signature=signature, table=file.name)
     kind = "archive" if is_archive_name(file.name) else "arrays"
     if kind == "arrays" and not file.name.lower().endswith(".npz"):
         raise DataError(
@@ -242,7 +275,7 @@ def _read_archive(source: Source, config: DataConfig) -> RawData:
             where=source.location,
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}",
         )
-    raw = read_class_folders(files, config.splits, own_validation=config.own_validation)
+    raw = read_pictures(files, config)
     return dataclasses.replace(raw, description=f"an archive with {raw.description}")
 
 
@@ -273,8 +306,10 @@ def _unsupported_hint(file: Path) -> str:
         hint = "archives of this kind are not read: unpack it, and name the folder"
     elif name.endswith(".arrow"):
         return 'a data set of save_to_disk is not read: write it with dataset.to_parquet("train.parquet")'
-    elif name.endswith((".csv", ".tsv", ".tfrecord", ".mdb", ".beton")):
-        hint = "tables and records are not supported: name a folder of images or parquet files"
+    elif name.endswith((".csv", ".tsv", ".jsonl")):
+        return 'a table needs its images: name their folder, and the table with data.table="/path/labels.csv"'
+    elif name.endswith((".tfrecord", ".mdb", ".beton")):
+        hint = "records are not supported: name a folder of images or parquet files"
     elif name.endswith((".heic", ".heif", ".jxl", ".jp2", ".svg", ".dng", ".psd", ".dcm")):
         return f"{Path(name).suffix} files are not read: convert them to PNG"
     else:

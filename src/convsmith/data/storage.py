@@ -10,6 +10,7 @@ from convsmith.data.listing import SUFFIXES, list_folder, name_reason
 from convsmith.errors import DataError, FileError
 from convsmith.system import archives, paths, reading
 from convsmith.system.archives import Archive, ArchiveError
+from convsmith.system.folders import expand_user
 
 
 class Files(Protocol):
@@ -39,8 +40,12 @@ class Files(Protocol):
         """Return a number by which files should be sorted before they are read one after another."""
         ...
 
+    def table(self, name: str) -> PurePosixPath | None:
+        """Return the path of a table that a recipe names, in the source or absolute; None without one."""
+        ...
+
     def read(self, path: PurePosixPath, limit: int) -> bytes:
-        """Return the content of a file.
+        """Return the content of a file of the source, or of an absolute path.
 
         Raises:
             FileError: It cannot be read, or has more than `limit` bytes.
@@ -74,6 +79,9 @@ class FolderFiles:
     def order(self, path: PurePosixPath) -> int:
         del path
         return 0
+
+    def table(self, name: str) -> PurePosixPath | None:
+        return _table(name, self.files, self.root)
 
     def read(self, path: PurePosixPath, limit: int) -> bytes:
         return reading.read_bytes(self.root / path, limit)
@@ -118,7 +126,12 @@ class ArchiveFiles:
     def order(self, path: PurePosixPath) -> int:
         return self.archive.members[path].offset if self.archive.is_sequential else 0
 
+    def table(self, name: str) -> PurePosixPath | None:
+        return _table(name, self.files, Path(self.location).parent)
+
     def read(self, path: PurePosixPath, limit: int) -> bytes:
+        if path.is_absolute():
+            return reading.read_bytes(Path(path), limit)
         (content,) = self.archive.contents([path], limit)
         if isinstance(content, ArchiveError):
             raise FileError(f"cannot read: {content}", where=f"{self.location}, {path}")
@@ -163,6 +176,14 @@ class ArchiveImages:
             else:
                 is_large = self.archive.members[path].size > MAX_BYTES
                 yield UnusableImageError("oversized" if is_large else "unreadable", str(content))
+
+
+def _table(name: str, files: Sequence[PurePosixPath], folder: Path) -> PurePosixPath | None:
+    file = expand_user(name)
+    if not file.is_absolute() and (path := PurePosixPath(name)) in files:
+        return path
+    file = (folder / file).resolve()
+    return PurePosixPath(file.as_posix()) if paths.is_file(file) else None
 
 
 def image_files(files: Files) -> list[PurePosixPath]:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,17 @@ def find_columns(features: Mapping[str, Any], source: Source, config: DataConfig
     return image, label
 
 
+def label_named(names: Iterable[str]) -> list[str]:
+    """Return the columns whose names are those of labels, or have such a word.
+
+    >>> label_named(["id", "Label", "fine_label"]), label_named(["id", "class-id"])
+    (['Label'], ['class-id'])
+    """
+    names = list(names)
+    exact = [name for name in names if name.lower() in _LABEL_NAMES]
+    return exact or [name for name in names if _LABEL_NAMES & set(re.split(r"[\W_]+", name.lower()))]
+
+
 def encoded_image(cell: Any, root: Path | None) -> Encoded | UnusableImageError:
     """Return the image of a cell: its bytes, or the path that it names, which must be inside `root`."""
     if isinstance(cell, dict):
@@ -143,10 +154,7 @@ def _label_column(features: Mapping[str, Any], source: Source) -> str:
     texts = [name for name, dtype in types.items() if dtype in {"string", "large_string"}]
     floats = [name for name, dtype in types.items() if dtype in {"float32", "float64"}]
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    exact = [name for name in types if name.lower() in _LABEL_NAMES]
-    # fine_label, class-id
-    similar = [name for name in types if _LABEL_NAMES & set(re.split(r"[\W_]+", name.lower()))]
-    named = exact or similar
+    named = label_named(types)
     if len(named) > 1:
         named = [name for name in numbers if name in named] or named
     names = classes or named

@@ -1,0 +1,415 @@
+"""Images beside tables and lists: every layout gives the images and labels that it was made of."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import convsmith as cs
+from convsmith.data.dataset import ImageDataset, load
+from convsmith.data.split_files import split_files
+from helpers.faults import TINY
+from helpers.packed import packed
+from helpers.sources import classes, config, problems, tree
+
+# Of each image: its grey, by which it is known, and its class.
+Truth = dict[str, tuple[int, str]]
+NAMES = ("cat", "dog", "emu")
+
+
+def pictures(root: Path, pattern: str, count: int = 12, start: int = 0) -> Truth:
+    """Write images of the classes in turn; `pattern` has the number of an image and its class."""
+    truth = {}
+    for number in range(start, start + count):
+        name = NAMES[number % len(NAMES)]
+        path = root / pattern.format(number=number, name=name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 2 * number).save(path, format="PNG")
+        truth[str(path.relative_to(root))] = (2 * number, name)
+    return truth
+
+
+def write(path: Path, rows: Sequence[Sequence[object]], separator: str = ",") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+
+
+def labels(data: ImageDataset) -> dict[int, str]:
+    """Return the class of each image by its grey."""
+    found = {}
+    for split in data.splits.values():
+        for image, label in zip(split.images, split.labels, strict=True):
+            found[int(np.asarray(image)[0, 0, 0])] = data.class_names[label]
+    return found
+
+
+def check(source: Path, truth: Mapping[str, tuple[int, str]], **options: object) -> ImageDataset:
+    """Check images, labels and file names of a data set; return it."""
+    data = load(config(source, test_fraction=0.5, **options))
+    assert labels(data) == dict(truth.values())
+    assert sum(map(len, data.splits.values())) == len(truth)
+    if source.is_dir():
+        listed = split_files(config(source, test_fraction=0.5, **options))
+        assert {file: data.class_names[label] for each in listed.values() for file, label in each} == {
+            file: name for file, (_, name) in truth.items()
+        }
+    return data
+
+
+VALUES: dict[str, Callable[[Path, str], str]] = {
+    "relative": lambda root, file: file,
+    "name": lambda root, file: Path(file).name,
+    "stem": lambda root, file: Path(file).stem,
+    "dotted": lambda root, file: f"./{file}",
+    "absolute": lambda root, file: str(root / file),
+    "elsewhere": lambda root, file: f"/home/ada/photos/{file}",
+    "windows": lambda root, file: "C:\\photos\\" + file.replace("/", "\\"),
+    "upper": lambda root, file: file.upper(),
+    "other suffix": lambda root, file: str(Path(file).with_suffix(".jpg")),
+    "up": lambda root, file: f"images/../{file}",
+}
+
+
+@pytest.mark.parametrize("value", list(VALUES))
+@pytest.mark.parametrize(
+    "pattern", ["{number}.png", "images/a photo {number:03}.PNG", "part {number}/deep/x{number}.png"]
+)
+def test_paths_in_a_table(value: str, pattern: str, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, pattern)
+    rows = [(name, VALUES[value](tmp_path, file), "x") for file, (_, name) in truth.items()]
+    write(tmp_path / "labels.csv", [("label", "file", "note"), *rows])
+    data = check(tmp_path, truth)
+    assert data.layout.description == "images with labels.csv (columns file, label)"
+    assert data.layout.left_out == {}
+    assert data.test_is_split_off
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_dialects_of_csv(separator: str, ending: str, encoding: str, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number} \u00e9, x.png")
+    rows = [f'"{file}"{separator} {name} ' for file, (_, name) in truth.items()]
+    text = ending.join([f"path{separator}class", *rows, "", ""])
+    (tmp_path / "table.csv").write_bytes(text.encode(encoding))
+    check(tmp_path, truth)
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_table_without_a_header(suffix: str, header: bool, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png")
+    rows = [(file, NAMES.index(name)) for file, (_, name) in truth.items()]
+    write(
+        tmp_path / f"t{suffix}", [*([("f", "c")] if header else []), *rows], "\t" if suffix == ".tsv" else ","
+    )
+    data = load(config(tmp_path, test_fraction=0.5))
+    assert {grey: NAMES[int(name)] for grey, name in labels(data).items()} == dict(truth.values())
+
+
+JSONS: dict[str, Callable[[Truth], object]] = {
+    "objects": lambda truth: [
+        {"image": file, "label": name, "size": {"w": 4}} for file, (_, name) in truth.items()
+    ],
+    "wrapped": lambda truth: {
+        "version": 1,
+        "samples": [{"file": Path(file).stem, "class": [name]} for file, (_, name) in truth.items()],
+    },
+    "by path": lambda truth: {file: name for file, (_, name) in truth.items()},
+    "by class": lambda truth: {
+        name: [file for file, (_, each) in truth.items() if each == name] for name in NAMES
+    },
+    "pairs": lambda truth: [[file, name] for file, (_, name) in truth.items()],
+    "coco": lambda truth: {
+        "images": [{"id": 7 * at, "file_name": Path(file).name} for at, file in enumerate(truth)],
+        "annotations": [
+            {"id": at, "image_id": 7 * (at // 2), "category_id": 3 + NAMES.index(name), "bbox": [0, 0, 1, 1]}
+            for at, (_, name) in enumerate(each for each in truth.values() for _ in range(2))
+        ],
+        "categories": [
+            {"id": 1, "name": "animal"},
+            *({"id": 3 + at, "name": each} for at, each in enumerate(NAMES)),
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("kind", list(JSONS))
+def test_json(kind: str, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png")
+    (tmp_path / "annotations.json").write_text(json.dumps(JSONS[kind](truth)))
+    data = check(tmp_path, truth)
+    assert "images with annotations.json" in data.layout.description
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png")
+    lines = [json.dumps({"file_name": file, "label": name}) for file, (_, name) in truth.items()]
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, "", ""]))
+    check(tmp_path, truth)
+
+
+@pytest.mark.parametrize(
+    "names", [("train.csv", "test.csv"), ("meta/Training_set.csv", "meta/Testing_set.csv")]
+)
+def test_a_table_for_each_split(names: tuple[str, str], tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png", 12)
+    others = pictures(tmp_path, "images/{number}.png", 6, start=12)
+    for name, each in zip(names, (truth, others), strict=True):
+        rows = [(Path(file).name, label) for file, (_, label) in each.items()]
+        write(tmp_path / name, [("filename", "category"), *rows])
+    data = check(tmp_path, truth | others)
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert not data.test_is_split_off
+    assert f"images with {names[0]} and {names[1]}" in data.layout.description
+
+
+def test_tables_and_images_in_the_folders_of_their_splits(tmp_path: Path) -> None:
+    expected: Truth = {}
+    for split, count in (("train", 12), ("valid", 6), ("test", 9)):
+        truth = pictures(tmp_path, split + "/img{number}.png", count, start=len(expected))
+        # The same names in every folder.
+        rows = []
+        for at, (file, (_, name)) in enumerate(truth.items()):
+            (tmp_path / file).rename(tmp_path / split / f"{at}.png")
+            rows.append((f"{at}.png", name))
+            expected[f"{split}/{at}.png"] = truth[file]
+        write(tmp_path / split / "_labels.csv", [("file", "label"), *rows])
+    data = check(tmp_path, expected, validation="split")
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 12,
+        "validation": 6,
+        "test": 9,
+    }
+    data = load(config(tmp_path))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 12, "test": 9}
+    assert data.layout.left_out == {"an image that no table names": 6, "not an image: suffix .csv": 1}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_column_of_splits(inside: bool, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "{number}.png")
+    rows, moved = [("id", "split", "label", "fold")], {}
+    for at, (file, (grey, name)) in enumerate(truth.items()):
+        split = ("train", "train", "test", "val")[at // 3]
+        # Inside, names are those of an image in each folder.
+        place = f"{split}/{at % 3}.png" if inside else f"images/{file}"
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        if (tmp_path / place).exists():
+            place = f"{split}/{at}.png"
+        (tmp_path / file).rename(tmp_path / place)
+        moved[place] = (grey, name, split)
+        rows.append((Path(place).stem, split, name, str(at % 5)))
+    write(tmp_path / "all.csv", rows)
+    data = check(
+        tmp_path, {file: (grey, name) for file, (grey, name, _) in moved.items()}, validation="split"
+    )
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 6,
+        "validation": 3,
+        "test": 3,
+    }
+    assert "splits by the column split" in data.layout.description
+    data = load(config(tmp_path))
+    assert data.layout.left_out == {"in the split val": 3}
+
+
+def test_splits_by_the_folders_of_the_images(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/train/{number}.png", 12)
+    others = pictures(tmp_path, "images/test/{number}.png", 6, start=12)
+    every = truth | others
+    write(
+        tmp_path / "labels.csv",
+        [("file", "label"), *((Path(file).name, name) for file, (_, name) in every.items())],
+    )
+    data = check(tmp_path, every)
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert "splits by the folders of the images" in data.layout.description
+
+
+@pytest.mark.parametrize(
+    "kind", ["path", "without suffix", "path label", "label path", "quoted spaces", "comma"]
+)
+def test_lists_of_paths(kind: str, tmp_path: Path) -> None:
+    pattern = "images/{name}/a b {number}.png" if kind == "quoted spaces" else "images/{name}/{number}.png"
+    truth = pictures(tmp_path, pattern, 12)
+    others = pictures(tmp_path, pattern, 6, start=12)
+    for split, each in (("train", truth), ("test", others)):
+        lines = []
+        for file, (_, name) in each.items():
+            short = file.removeprefix("images/")
+            lines.append(
+                {
+                    "path": short,
+                    "without suffix": short.removesuffix(".png"),
+                    "path label": f"{file} {NAMES.index(name)}",
+                    "label path": f"{name} {file}",
+                    "quoted spaces": f"{file} {name}",
+                    "comma": f"{file},{name}",
+                }[kind]
+            )
+        (tmp_path / "meta").mkdir(exist_ok=True)
+        (tmp_path / "meta" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "meta" / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    data = check(tmp_path, truth | others)
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert "meta/train.txt and meta/test.txt" in data.layout.description
+
+
+def test_food_101(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{name}/{number}.png", 12)
+    others = pictures(tmp_path, "images/{name}/{number}.png", 6, start=12)
+    for split, each in (("train", truth), ("test", others)):
+        short = [file.removeprefix("images/").removesuffix(".png") for file in each]
+        (tmp_path / "meta").mkdir(exist_ok=True)
+        (tmp_path / "meta" / f"{split}.txt").write_text("\n".join(short))
+        by_class = {name: [file for file in short if file.startswith(name)] for name in NAMES}
+        (tmp_path / "meta" / f"{split}.json").write_text(json.dumps(by_class))
+    (tmp_path / "meta" / "classes.txt").write_text("\n".join(NAMES))
+    (tmp_path / "meta" / "labels.txt").write_text("\n".join(map(str.title, NAMES)))
+    (tmp_path / "README.txt").write_text("Food of 3 classes.\nSee images/ and meta/.\n")
+    (tmp_path / "license_agreement.txt").write_text("You may use it.")
+    data = check(tmp_path, truth | others)
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert data.layout.description == "images with meta/train.json and meta/test.json (columns file, label)"
+
+
+NUMBERED: dict[str, Callable[[int], str]] = {
+    "classes.txt": lambda first: "\n".join([*([] if first == 1 else [""] * first), *NAMES]),
+    "names.txt": lambda first: "\n".join(f"{at}: {name}" for at, name in enumerate(NAMES, first)),
+    "class_names.txt": lambda first: "\n".join(f"{name} {at}" for at, name in enumerate(NAMES, first)),
+    "classes.csv": lambda first: (
+        "ClassId,SignName\n" + "\n".join(f"{at},{name}" for at, name in enumerate(NAMES, first))
+    ),
+    "labels.csv": lambda first: "\n".join(f"{at};{name}" for at, name in enumerate(NAMES, first)),
+    "class_names.json": lambda first: json.dumps({str(at): name for at, name in enumerate(NAMES, first)}),
+    "labels.json": lambda first: json.dumps({name: at for at, name in enumerate(NAMES, first)}),
+}
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("file", list(NUMBERED))
+@pytest.mark.parametrize("kind", ["folders", "table"])
+def test_numbers_with_names_in_a_file(kind: str, file: str, first: int, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "{name}/{number}.png" if kind == "folders" else "images/{number}.png")
+    (tmp_path / file).write_text(NUMBERED[file](first))
+    number = {name: f"{at:05}" if kind == "folders" else str(at) for at, name in enumerate(NAMES, first)}
+    if kind == "folders":
+        for name in NAMES:
+            (tmp_path / name).rename(tmp_path / number[name])
+        truth = {f"{number[name]}/{Path(path).name}": (grey, name) for path, (grey, name) in truth.items()}
+    else:
+        write(
+            tmp_path / "all.csv",
+            [("image", "class"), *((path, number[name]) for path, (_, name) in truth.items())],
+        )
+    data = check(tmp_path, truth)
+    assert data.class_names == NAMES
+    assert any(f"the names of the classes are from {file}" in note for note in data.layout.notes)
+    assert file in data.layout.description
+
+
+def test_folders_by_number_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    tree(tmp_path, *classes("", [str(number) for number in range(12)]))
+    assert load(config(tmp_path, test_fraction=0.5)).class_names == tuple(sorted(map(str, range(12))))
+    (tmp_path / "classes.txt").write_text("\n".join(f"name {number}" for number in range(12)))
+    data = load(config(tmp_path, test_fraction=0.5))
+    assert data.class_names == tuple(f"name {number}" for number in range(12))
+    (tmp_path / "7" / "0.png").unlink()
+    (tmp_path / "7" / "1.png").unlink()
+    assert f"{tmp_path}/7: no training images of 'name 7'" in problems(tmp_path)
+
+
+def test_names_of_classes_that_do_not_fit(tmp_path: Path) -> None:
+    tree(tmp_path, *classes("", ("0", "1", "2")))
+    (tmp_path / "classes.txt").write_text("0 cat\n2 dog\n")
+    message = problems(tmp_path)
+    assert f"{tmp_path}/classes.txt: found no name for 1 of 3 classes, the first is 1" in message
+    assert "such as 0,cat" in message
+    (tmp_path / "classes.txt").write_text("0 cat\n1 dog\n2 cat\n")
+    assert "one name for the classes 0 and 2: 'cat'" in problems(tmp_path)
+
+
+def test_numbers_are_named_after_folders_only_if_the_recipe_has_no_names(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "{name}/{number}.png")
+    write(tmp_path / "train.txt", [(file, NAMES.index(name)) for file, (_, name) in truth.items()], " ")
+    data = check(tmp_path, truth)
+    assert data.class_names == NAMES
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_tables_in_archives(suffix: str, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    truth = pictures(root, "images/{number}.png")
+    write(root / "labels.csv", [("file", "label"), *((file, name) for file, (_, name) in truth.items())])
+    for wrapped in (False, True):
+        archive = packed(root, suffix, wrapped=wrapped)
+        data = check(archive, truth)
+        assert data.fingerprint == load(config(root, test_fraction=0.5)).fingerprint
+        assert data.layout.description.startswith("an archive with images with ")
+
+
+def test_a_table_as_the_source_and_one_outside(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    truth = pictures(root, "images/{number}.png")
+    rows = [("file", "label", "colour"), *((file, name, "x") for file, (_, name) in truth.items())]
+    write(root / "one.csv", rows)
+    other = [
+        (file, {"cat": "big", "dog": "big", "emu": "small"}.get(name, name), "x") for file, name, _ in rows
+    ]
+    write(root / "two.csv", other)
+    assert "found several tables of images: one.csv (12 rows), two.csv (12 rows)" in problems(root)
+    assert 'data.table="one.csv"' in problems(root)
+    check(root / "one.csv", truth)
+    check(root, truth, table="one.csv")
+    assert check(root, truth, table=str(root / "one.csv")).location == str(root)
+    assert load(config(root / "two.csv", test_fraction=0.5)).class_names == ("big", "small")
+    (root / "one.csv").rename(tmp_path / "outside.csv")
+    check(
+        root / "images",
+        {Path(file).name: each for file, each in truth.items()},
+        table=str(tmp_path / "outside.csv"),
+    )
+    # The cache knows the content of a table outside.
+    write(tmp_path / "outside.csv", other)
+    assert load(
+        config(root / "images", table=str(tmp_path / "outside.csv"), test_fraction=0.5)
+    ).class_names == (
+        "big",
+        "small",
+    )
+    message = problems(root, table="three.csv")
+    assert "data.table=three.csv: no such table" in message
+    assert "two.csv" in message
+
+
+def test_groups_of_a_table(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png", 24)
+    rows = [(Path(file).stem, name, f"patient {grey // 12}") for file, (grey, name) in truth.items()]
+    write(tmp_path / "labels.csv", [("image_id", "label", "patient"), *rows])
+    for group, count in (("patient", 4), (r"^(\d)", 10)):
+        data = load(config(tmp_path, test_fraction=0.5, group=group))
+        assert data.grouping is not None
+        assert data.grouping.groups == count
+
+
+def test_a_run_of_a_table_is_predicted_resumed_and_ejected(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    truth = pictures(root, "images/{number}.png", 36)
+    write(root / "labels.csv", [("file", "label"), *((file, name) for file, (_, name) in truth.items())])
+    recipe = cs.load_recipe("digits", f"data.source={root}", *TINY)
+    run = cs.train(recipe, runs=tmp_path / "runs").folder
+    record = json.loads((run / "data.json").read_text())
+    assert record["layout"] == "images with labels.csv (columns file, label)"
+    assert "layout: images with labels.csv (columns file, label)" in (run / "log.txt").read_text()
+    assert json.loads((run / "results.json").read_text())["prediction_check"]["agrees"] is True
+    cs.resume(run, epochs=2)
+    cs.eject(run, tmp_path / "project", execute=False)
+    listed = next((tmp_path / "project").rglob("files.csv")).read_text().splitlines()
+    assert len(listed) == 37
+    assert sum(line.endswith(",cat,images/0.png") for line in listed) == 1
