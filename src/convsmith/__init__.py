@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from convsmith.api.results import results as results
     from convsmith.api.resume import resume as resume
     from convsmith.api.search import search as search
+    from convsmith.api.start import StarterRecipe as StarterRecipe
+    from convsmith.api.start import start_recipe as start_recipe
     from convsmith.api.summary import summary as summary
     from convsmith.api.train import train as train
     from convsmith.api.watch import progress as progress
@@ -101,6 +103,7 @@ _MODULES = {
     "RunMetrics": "convsmith.briefs.metrics",
     "RunProgress": "convsmith.runs.progress",
     "SearchResult": "convsmith.nas.search",
+    "StarterRecipe": "convsmith.api.start",
     "SubmissionRecord": "convsmith.grading.record",
     "TrainerState": "convsmith.training.state",
     "Verdicts": "convsmith.briefs.verdicts",
@@ -133,6 +136,7 @@ _MODULES = {
     "resume": "convsmith.api.resume",
     "search": "convsmith.api.search",
     "show_progress": "convsmith.system.progress",
+    "start_recipe": "convsmith.api.start",
     "summary": "convsmith.api.summary",
     "train": "convsmith.api.train",
     "verify_data": "convsmith.api.data_verify",

@@ -221,7 +221,9 @@ class CheckOptions:
             return subject_of_weights(self._arguments(net), instance)
         if instance is not None:
             self._refuse("an instance has no fields of a recipe", "overrides")
-            return subject_of_instance(instance, brief=self.brief, input_shape=self.input_shape, data=self.data)
+            return subject_of_instance(
+                instance, brief=self.brief, input_shape=self.input_shape, data=self.data
+            )
         return subject_of_name(
             str(net),
             self.overrides,
@@ -310,7 +312,9 @@ def judge_nets(names: Sequence[str], options: CheckOptions, weights: Sequence[st
         except ConvsmithError as error:
             errors[number] = Judgement(name=name, definition=definition_of(name), error=error)
     each, whole = _verdicts(options.brief, list(nets.values()), several=len(names) > 1)
-    of_nets = {number: net.judgement(checks) for (number, net), checks in zip(nets.items(), each, strict=True)}
+    of_nets = {
+        number: net.judgement(checks) for (number, net), checks in zip(nets.items(), each, strict=True)
+    }
     judgements = [{**of_nets, **errors}[number] for number in range(len(names))]
     together = [Judgement(name=_ALL, checks=whole)] if whole else []
     notes = dict.fromkeys(note for net in nets.values() for note in net.notes)

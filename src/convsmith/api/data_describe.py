@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from convsmith.data.describe import describe
+from convsmith.data.describe import describe, with_every_split
 from convsmith.data.description import Description
 from convsmith.recipes.loader import load_data_config
 from convsmith.system import files, folders
@@ -33,7 +33,8 @@ def describe_data(
     """
     if report is not None:
         folders.check_destination(Path(report).parent)
-    description = describe(load_data_config(name, overrides), source=name, refresh=refresh)
+    config = with_every_split(load_data_config(name, overrides))
+    description = describe(config, source=name, refresh=refresh)
     if report is not None:
         from convsmith.reports import data_page
 

@@ -16,7 +16,9 @@ from convsmith.data.image_modes import SIXTEEN_BIT_MODES
 from convsmith.data.input_rule import flatten
 from convsmith.data.raw import RawData, is_class_index
 from convsmith.data.scan import ImageFacts, Visitor
+from convsmith.data.sources import find_source, read_source
 from convsmith.data.verify import Survey, survey
+from convsmith.errors import DataError
 
 # Longest side of an example, side of a mean image, and examples of a class by the number of classes.
 EXAMPLE_SIDE, MEAN_SIDE = 96, 32
@@ -52,6 +54,24 @@ def describe(config: DataConfig, *, source: str = "", refresh: bool = False) -> 
 
     found = survey(config, refresh=refresh, visitor=album)
     return _description(source or config.source, found, table[0])
+
+
+def with_every_split(config: DataConfig) -> DataConfig:
+    """Return a config that uses the validation split of its source, if that has one beside a test split.
+
+    A config that says how validation images are held out, or where the splits are, is unchanged.
+
+    Raises:
+        DataError: The data set does not exist.
+    """
+    if {"validation", "splits"} & config.model_fields_set:
+        return config
+    candidate = config.model_copy(update={"validation": "split"})
+    try:
+        raw = read_source(find_source(config), candidate)
+    except DataError:
+        return config
+    return candidate if {"validation", "test"} <= raw.splits.keys() else config
 
 
 def _description(source: str, found: Survey, album: "_Album") -> Description:
