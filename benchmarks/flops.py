@@ -8,7 +8,7 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.system.device import dtype_of
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import shuffled_batches, with_next
+from convsmith.training.batches import with_next
 from convsmith.training.profiler import PHASES, Profile
 
 RECIPES = ("cifar10-classic", "cifar10-rmsprop", "cifar10-sprint", "mnist-classic")
@@ -22,12 +22,12 @@ def main() -> str:
     lines.append(f"\n{'recipe':<18} {'format':>6} {'GFLOP/s':>8} {'of peak':>8}   share of the time: {head}")
     for name in RECIPES:
         session = Session.load(load(name))
-        recipe, data, profile = session.resolved_recipe, session.data, Profile(enabled=True)
+        recipe, profile = session.resolved_recipe, Profile(enabled=True)
         with session.threads():
             trainer = session.trainer(session.build_net(), profile=profile)
             trainer.gradients.train()
             images, spent = 0, 0.0
-            order = enumerate(shuffled_batches(len(data.train), recipe.train.batch_size, new_generator(0)))
+            order = enumerate(trainer.sampler.batches(recipe.train.batch_size, new_generator(0)))
             # Batches of the last epoch have full-size images, as the count of operations assumes.
             batches = (trainer.make_batch(indices, recipe.train.epochs, index) for index, indices in order)
             for batch, following in with_next(batches):

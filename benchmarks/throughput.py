@@ -10,7 +10,7 @@ from benchmarks.plain import PlainLoop
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session, TrainingSession
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import shuffled_batches, with_next
+from convsmith.training.batches import with_next
 
 Item = TypeVar("Item")
 STEPS, ROUNDS = 12, 7
@@ -36,8 +36,7 @@ def main() -> str:
 def trainer_steps(session: TrainingSession, steps: int = STEPS) -> Callable[[], int]:
     """Return a function that trains a net for some steps and returns the number of images."""
     trainer = session.trainer(session.build_net())
-    num_images, batch_size = len(session.data.train), session.recipe.train.batch_size
-    batches = _endless(lambda: shuffled_batches(num_images, batch_size, new_generator(0)))
+    batches = _endless(lambda: trainer.sampler.batches(session.recipe.train.batch_size, new_generator(0)))
 
     def run() -> int:
         trainer.gradients.train()

@@ -6,11 +6,11 @@ import torch
 
 from convsmith.data.pipeline import BatchSpec
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import batch_sizes, num_batches, shuffled_batches
+from convsmith.training.batches import batch_sizes, batches_of, num_batches
 
 
 def test_an_epoch_sees_every_image_once() -> None:
-    batches = list(shuffled_batches(103, 10, new_generator(0)))
+    batches = list(batches_of(torch.randperm(103, generator=new_generator(0)), 10))
     assert [len(batch) for batch in batches] == [10] * 10 + [3]
     assert sorted(np.concatenate(batches)) == list(range(103))
     assert not np.array_equal(np.concatenate(batches), np.arange(103))
@@ -19,7 +19,8 @@ def test_an_epoch_sees_every_image_once() -> None:
 @pytest.mark.parametrize("num_images", [1, 2, 3, 5, 7, 16, 17, 64, 65, 1198, 1201])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 16, 64, 600, 1197, 5000])
 def test_no_batch_has_one_image_if_another_exists(num_images: int, batch_size: int) -> None:
-    batches = [batch.tolist() for batch in shuffled_batches(num_images, batch_size, new_generator(0))]
+    order = torch.randperm(num_images, generator=new_generator(0))
+    batches = [batch.tolist() for batch in batches_of(order, batch_size)]
     sizes = [len(batch) for batch in batches]
     assert sorted(index for batch in batches for index in batch) == list(range(num_images))
     assert len(sizes) == num_batches(num_images, batch_size)

@@ -181,3 +181,31 @@ def test_mixing_changes_the_loss(digits: ImageDataset) -> None:
         for augment in (None, AugmentConfig(mix=recipe.augment.mix))
     ]
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("max_norm", [0.01, 0.5, 1000.0])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_gradients_are_clipped_as_pytorch_does(digits: ImageDataset, max_norm: float, parts: int) -> None:
+    net = small_net(norm="none")
+    workers = gradient_workers(net, digits, parts)
+    workers.compute(batch(torch.arange(50)))
+    expected = copy.deepcopy(net)
+    for ours, theirs in zip(net.parameters(), expected.parameters(), strict=True):
+        assert ours.grad is not None
+        theirs.grad = ours.grad.clone()
+    norm = nn.utils.clip_grad_norm_(expected.parameters(), max_norm)
+    assert torch.equal(workers.norm(), norm)
+    workers.clip(max_norm, workers.norm())
+    for ours, theirs in zip(net.parameters(), expected.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
+        assert ours.grad.stride() == ours.stride()
+
+
+def test_a_gradient_that_two_parameters_share_is_clipped_once(digits: ImageDataset) -> None:
+    net = TwoBiases()
+    workers = gradient_workers(net, digits, 1)
+    workers.compute(batch(torch.arange(20)))
+    workers.clip(1e-3, workers.norm())
+    assert workers.norm().item() == pytest.approx(1e-3, rel=1e-2)

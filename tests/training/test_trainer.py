@@ -40,6 +40,13 @@ from helpers.trained import delay_metrics, trained
         ["train.microbatch_size=16", "model.dropout=0.2", "train.optimizer=muon"],
         ["train.weight_standardization=true", "train.ema=0.9", "model.norm=none"],
         ["train.l1=0.0001", "train.ema=0.9", "train.microbatch_size=16", "model.norm=layer"],
+        ["train.sampling=balanced", "train.ema=0.9", "train.clip_gradient_norm=0.5"],
+        [
+            "train.class_weights=balanced",
+            "train.microbatch_size=16",
+            "data.validation=0.1",
+            "train.keep=best",
+        ],
     ],
 )
 def test_equal_seeds_give_equal_weights(overrides: list[str]) -> None:
@@ -76,6 +83,31 @@ def test_training_learns() -> None:
     test = recorder.epochs[-1].test
     assert test is not None
     assert test.accuracy > 0.8
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_share_of_clipped_steps(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if late:
+        delay_metrics(monkeypatch)
+    base = ["train.epochs=1", "model.net=C4 / G F10", "train.optimizer=sgd", "train.optimizer.lr=0.001"]
+    norms: list[float] = []
+    read = Trainer.read_step
+
+    def record(self: Trainer, step: Any) -> tuple[float, float, int]:
+        values = read(self, step)
+        if self.progress.step == len(norms):
+            norms.append(values[1])
+        return values
+
+    monkeypatch.setattr(Trainer, "read_step", record)
+    _, recorder = trained(load("digits", base))
+    assert recorder.epochs[0].clipped is None
+    bound = sorted(norms)[len(norms) // 2]
+    norms.clear()
+    _, recorder = trained(load("digits", [*base, f"train.clip_gradient_norm={bound}"]))
+    clipped = sum(norm > bound for norm in norms) / len(norms)
+    assert 0 < clipped < 1
+    assert recorder.epochs[0].clipped == pytest.approx(clipped)
 
 
 def test_stop_after_keeps_the_schedule() -> None:
@@ -203,7 +235,7 @@ def test_a_step_synchronizes_with_the_device_once(
     with Reads() as reads:
         facts = trainer.train_step(trainer.make_batch(torch.arange(64), 1, 0))
     assert reads.names == ([] if late else ["tolist"])
-    loss, right = trainer.read_step(facts)
+    loss, _, right = trainer.read_step(facts)
     assert 0 < loss < 10
     assert right in range(65)
 

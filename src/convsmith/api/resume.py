@@ -26,6 +26,7 @@ from convsmith.system import folders, paths
 from convsmith.text import plural
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Phase
+from convsmith.training.selection import stops_early
 from convsmith.training.state import TrainerState
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def resume(
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()
-        recipe = with_phase(lengthened(edited, epochs), checkpoint)
+        recipe = with_phase(lengthened(edited, epochs), checkpoint, is_extended=epochs is not None)
         _check_length(folder, checkpoint.state, recipe)
         access = CodeAccess(trust=trust_code, module=module)
         session = Session.load(recipe, architecture=architecture_of_run(folder, recipe, access))
@@ -139,14 +140,16 @@ def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
     return with_origin(longer, recipe)
 
 
-def with_phase(recipe: Recipe, checkpoint: Checkpoint) -> Recipe:
+def with_phase(recipe: Recipe, checkpoint: Checkpoint, *, is_extended: bool = False) -> Recipe:
     """Return the recipe of a resumed run with the phase that ends now, if its schedule is planned anew.
 
-    The recipe then reproduces the run: its schedule changes where that of the run does.
+    The recipe then reproduces the run: its schedule changes where that of the run does. A training that was
+    stopped early and is extended has a phase too, with which its patience begins anew.
     """
     state, planned = checkpoint.state, int(checkpoint.conditions.get("train.epochs", recipe.train.epochs))
     done = {"epochs": len(state.history), "batches": state.progress.step}
-    if planned == recipe.train.epochs or not any(done.values()):
+    goes_on = is_extended and not state.progress.step and stops_early(state.history, recipe.train)
+    if (planned == recipe.train.epochs and not goes_on) or not any(done.values()):
         return recipe
     phase, phases = Phase(planned=planned, **done), recipe.train.phases or ()
     # A resumption that stopped before its first checkpoint has written the phase already.
@@ -170,11 +173,13 @@ def _check_length(folder: RunFolder, state: TrainerState, recipe: Recipe) -> Non
             where=str(folder.path),
             fix=f"ask for more with --epochs {2 * started}",
         )
-    if requested == done and folder.is_finished:
+    is_stopped = not state.progress.step and stops_early(state.history, recipe.train)
+    if folder.is_finished and (requested == done or is_stopped):
+        early = "stopped early after " if requested > done else ""
         raise RunError(
-            f"already complete: {plural(done, 'epoch')} of {done}",
+            f"already complete: {early}{plural(done, 'epoch')} of {requested}",
             where=str(folder.path),
-            fix=f"train on with --epochs {2 * done}",
+            fix=f"train on with --epochs {max(2 * done, requested)}",
         )
 
 

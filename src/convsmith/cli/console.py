@@ -72,6 +72,12 @@ class LiveCallback(Callback):
             description = f"Train: Loss={batch.loss:.4f} Accuracy={100 * batch.accuracy:.2f}"
             self.bar.update(task, description=description, completed=batch.index + 1)
 
+    def on_best_epoch(self, metrics: EpochMetrics, net: "nn.Module") -> None:
+        self.log.on_best_epoch(metrics, net)
+
+    def on_early_stop(self, reason: str) -> None:
+        self.log.on_early_stop(reason)
+
     def on_epoch_end(self, metrics: EpochMetrics, net: "nn.Module") -> None:
         self.close()
         self.log.on_epoch_end(metrics, net)

@@ -80,6 +80,10 @@ class DeviceImages:
         )
         self.labels = torch.from_numpy(split.labels).to(device)
 
+    def labels_of(self, indices: Tensor) -> Tensor:
+        """Return the labels `(N,)` of images by their positions, `(N,)` int64 on the CPU."""
+        return self.labels.index_select(0, indices.to(self.device, non_blocking=True))
+
     def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return images `(N, C, H, W)` uint8, channels last in memory, and labels `(N,)`.
 

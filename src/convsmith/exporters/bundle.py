@@ -39,6 +39,7 @@ from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.runs.code import read_code
 from convsmith.runs.folder import EVALUATION
+from convsmith.runs.kept import kept_weights
 from convsmith.runs.schema import CodeRecord, Environment, WeightsRecord
 from convsmith.text import percent
 from convsmith.tracing.copies import copy_module
@@ -175,6 +176,8 @@ def _origin(model: RunModel, session: Session) -> Origin:
     table = recipe.model_copy(update={"data": data, "train": train, "model": net, "result": ""}).table()
     record = folder.find(WeightsRecord)
     notes = (*start_notes(folder), *model.resumption_notes) if record is None else record.notes
+    if folder.best_epoch() is not None:
+        notes = (*notes, kept_weights(folder).removesuffix("."))
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,

@@ -56,7 +56,10 @@ class TrialRunner:
         schedule = recipe.train.schedule
         if isinstance(schedule, Plateau):
             schedule = schedule.model_copy(update={"monitor": "validation"})
+        # Trials are compared after equal numbers of epochs, by the weights that they have then.
         update = {
+            "early_stopping": None,
+            "keep": "last",
             "epochs": self.epochs,
             "stop_after": until if until < self.epochs else None,
             "schedule": schedule,

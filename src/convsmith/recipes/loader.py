@@ -24,6 +24,8 @@ from convsmith.system.validation import problems_of
 _RECIPES = resources.files("convsmith.library") / "recipes"
 # Tables whose fields depend on their name: another name discards the fields of the previous one.
 _VARIANTS = ("train.optimizer", "train.optimizer.rest", "train.schedule", "augment.mix")
+# Tables that replace that of another recipe: their keys are the names of classes, which may have dots.
+_WHOLE = ("train.class_weights",)
 # The `[model]` table is that of a net in the notation or of a module; each drops the fields of the other.
 _MODEL_KINDS = {"model.net": "module", "model.module": "net"}
 
@@ -233,7 +235,7 @@ def _table(name: str, extended_by: tuple[str, ...] = ()) -> dict[str, Any]:
 def _leaves(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the values of nested tables with dotted keys, as on the command line."""
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and f"{path}{key}" not in _WHOLE:
             yield from _leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value

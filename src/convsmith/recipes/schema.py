@@ -12,7 +12,6 @@ from convsmith.modules.config import ModuleConfig, kind_of_model
 from convsmith.net.settings import NotationConfig
 from convsmith.system.unset import without_unset
 from convsmith.training.config import TrainConfig
-from convsmith.training.schedules.plateau import Plateau
 
 ModelConfig = Annotated[
     Annotated[NotationConfig, Tag(NotationConfig.TAG)] | Annotated[ModuleConfig, Tag(ModuleConfig.TAG)],
@@ -69,10 +68,9 @@ class Recipe(_Tables):
 
     @model_validator(mode="after")
     def _check_monitor(self) -> Self:
-        schedule = self.train.schedule
-        if isinstance(schedule, Plateau) and schedule.monitor == "validation" and not self.data.validation:
+        if self.train.epochs and not self.data.validation and (reasons := self.train.monitors):
             raise ValueError(
-                "the plateau schedule monitors a validation split, but data.validation is 0; "
+                f"{' and '.join(reasons)} a validation split, but data.validation is 0; "
                 "write data.validation=0.1"
             )
         return self

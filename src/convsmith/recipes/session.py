@@ -13,6 +13,7 @@ from convsmith.briefs.checks import Check
 from convsmith.briefs.metrics import RunMetrics
 from convsmith.data.dataset import ImageDataset, TrainingData, load, with_absolute_source
 from convsmith.data.normalize import Normalizer
+from convsmith.errors import RecipeError
 from convsmith.modules.architecture import Architecture, LoadWeights, architecture_of
 from convsmith.net.analysis import Analysis
 from convsmith.net.tables import course_summary, receptive_field_table
@@ -24,11 +25,13 @@ from convsmith.system.rng import new_generator
 from convsmith.system.signals import StopRequest
 from convsmith.text import plural
 from convsmith.training.callbacks import Callback
+from convsmith.training.class_weights import class_weights_of, weights_line
 from convsmith.training.distillation import Teacher
 from convsmith.training.lr_find import RangeTest, range_test
 from convsmith.training.metrics import EpochMetrics
 from convsmith.training.profiler import Profile
 from convsmith.training.schedules.plateau import Plateau
+from convsmith.training.selection import monitor_title, selection_problems
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import Trainer, fit
 
@@ -74,12 +77,16 @@ class TrainingSession:
             load_weights: Loads the weights of a net that is not to be trained.
 
         Raises:
-            RecipeError: Net or augmentation do not fit the images.
+            RecipeError: Net, augmentation, class weights or the monitored metric do not fit the images.
             ModuleError: The module of the recipe cannot be loaded, or used as a classifier of such images.
         """
         architecture = architecture or architecture_of(recipe.model)
         architecture = architecture.probe(data.image_shape, len(data.class_names), load_weights)
         analysis = analyze_recipe(recipe, data.info, len(data.train), architecture)
+        if not recipe.is_trained_elsewhere:
+            class_weights_of(recipe.train, data)
+            if problems := [*selection_problems(recipe.train, data)]:
+                raise RecipeError.of(problems)
         recipe = recipe.model_copy(update={"model": architecture.config})
         return cls(recipe=recipe, data=data, architecture=architecture, analysis=analysis)
 
@@ -242,7 +249,7 @@ class Session(TrainingSession):
         """
         weights = 4 * self.analysis.parameters
         train = self.recipe.train
-        checkpoint = weights * (3 + bool(train.ema) + bool(train.lookahead))
+        checkpoint = weights * (3 + bool(train.ema) + bool(train.lookahead) + train.keeps_best)
         predictions = len(self.data.test) * (4 * len(self.data.class_names) + 512)
         return 2 * (checkpoint + weights) + predictions + _REPORT_BYTES
 
@@ -286,6 +293,7 @@ class Session(TrainingSession):
                 f"an L1 penalty of {recipe.train.l1:g} times the sum of the absolute weights of convolutions "
                 "and linear layers is minimised with the loss; the losses are shown without it"
             )
+        notes += self._fitting_notes()
         if phases := recipe.train.phases:
             parts = (
                 f"{phase.planned} epochs up to epoch {phase.epochs}"
@@ -300,6 +308,35 @@ class Session(TrainingSession):
             notes.append(
                 f"stops on purpose after {recipe.train.stop_after} of the {recipe.train.epochs} epochs that "
                 "its schedule is planned for"
+            )
+        return notes
+
+    def _fitting_notes(self) -> list[str]:
+        """Return how classes are weighted and drawn, and by what an epoch is selected."""
+        train, data, notes = self.recipe.train, self.data, []
+        if (weights := class_weights_of(train, data)) is not None:
+            notes.append(
+                f"weights of the classes in the loss: {weights_line(weights, data.class_names)}; the "
+                "training loss of an epoch is with them, the losses of whole splits are without"
+            )
+        if train.sampling == "balanced":
+            notes.append(
+                "balanced sampling: an epoch has as many images as the training set, drawn with replacement, "
+                "each class equally often"
+            )
+        if train.clip_gradient_norm is not None:
+            notes.append(f"gradients are clipped to a norm of {train.clip_gradient_norm:g}")
+        title = monitor_title(train.monitor)
+        if stopping := train.early_stopping:
+            less = f", changes up to {stopping.min_delta:g} not counted" if stopping.min_delta else ""
+            notes.append(
+                f"stops early after {plural(stopping.patience, 'epoch')} without a better {title}{less}; the "
+                "test set has no part in it"
+            )
+        if train.keeps_best:
+            notes.append(
+                f"the weights of the epoch with the best {title} are kept, so that this figure is "
+                "optimistic; the test set has no part in the choice"
             )
         return notes
 

@@ -48,7 +48,8 @@ class PageData:
 
     `weights` is the origin of weights that were trained elsewhere, else None. `history` has the rows of
     metrics.csv. `robustness`, `duplicates` and `label_errors` are records of optional analyses; `field` is
-    the effective receptive field. They are None if they were not computed.
+    the effective receptive field. They are None if they were not computed. `kept` says which epoch's weights
+    the figures are of, and by what it was selected.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PageData:
     duplicates: Duplicates | None
     label_errors: LabelErrors | None
     field: EffectiveReceptiveField | None
+    kept: str = ""
 
     @property
     def command(self) -> str:

@@ -39,6 +39,7 @@ from convsmith.reports.samples import balanced_indices, preview_images, sample_p
 from convsmith.reports.style import isolated, short
 from convsmith.runs.evaluation import Evaluation, read_confidence
 from convsmith.runs.folder import ANALYSES, EVALUATION, RunFolder
+from convsmith.runs.kept import kept_weights
 from convsmith.runs.schema import DataRecord, Environment, Resumptions, WeightsRecord, unrecorded_changes
 from convsmith.system import files, paths, progress
 from convsmith.text import format_duration, plural
@@ -51,7 +52,7 @@ _SAMPLE = 101
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Result:
-    """The result of a run. Losses are means over images; the weights are those of the last epoch.
+    """The result of a run. Losses are means over images; the weights are those that the run kept.
 
     `robustness`, `duplicates` and `label_errors` are None unless the evaluation was run with them.
     `prediction_check` compares `predict` with the evaluation; None if it was not done. `notes` say what is
@@ -251,4 +252,5 @@ def _page_data(
         duplicates=folder.find(Duplicates),
         label_errors=folder.find(LabelErrors),
         field=_field(folder, session),
+        kept=kept_weights(folder),
     )

@@ -8,7 +8,7 @@ from convsmith.recipes.session import Session
 from convsmith.runs.schema import Change, Environment
 
 # Not in the checkpoints of convsmith 0.1.0.
-_LATER_FIELDS = {"machine.instructions", "train.l1"}
+_LATER_FIELDS = {"machine.instructions", "train.l1", "train.sampling", "train.monitor"}
 # Fields of [train] that name files.
 _PLACES = {"teacher", "start_from"}
 

@@ -56,6 +56,8 @@ FIRST_WEIGHTS = "start.safetensors"
 # Written by a training and read by other commands; `convsmith evaluate` makes the other files from these.
 _RECORDS = (Environment, DataRecord, CodeRecord, StartRecord, WeightsRecord)
 ORIGINALS = (RECIPE, *(FILES[kind] for kind in _RECORDS), METRICS, LOG, FIRST_WEIGHTS, WEIGHTS, STATE)
+# The entry in the metadata of the weights that names their epoch, if it was selected.
+_EPOCH = "epoch"
 SUMMARY, PROFILE, REPORT, PAGE = "summary.txt", "profile.txt", "README.md", "report.html"
 PREDICTIONS, EXPLANATION, RECEPTIVE_FIELD = "predictions.npz", "explanation.npz", "receptive_field.npz"
 ANALYSES = (FILES[Robustness], FILES[Duplicates], FILES[LabelErrors])
@@ -81,7 +83,7 @@ class RunFolder:
     summary.txt            the layers of the net
     log.txt                the training log
     metrics.csv            an `EpochRow` for each epoch
-    model.safetensors      the weights after the last complete epoch
+    model.safetensors      the weights after the last complete epoch, or after the best one
     state.safetensors      the checkpoint
     resumed.json           `Resumptions`; only if the run was resumed
     profile.txt            the time of each step; on request
@@ -349,8 +351,26 @@ class RunFolder:
             raise RunError("damaged: expected the epochs 1, 2, 3 and so on", where=str(path))
         return epochs
 
-    def write_weights(self, net: nn.Module) -> None:
-        files.write_bytes(self.path / WEIGHTS, safetensors.torch.save(independent(net.state_dict())))
+    def write_weights(self, net: nn.Module, epoch: int | None = None) -> None:
+        """Write the weights that are kept; of the best epoch with its number, in the same file."""
+        metadata = None if epoch is None else {_EPOCH: str(epoch)}
+        content = safetensors.torch.save(independent(net.state_dict()), metadata)
+        files.write_bytes(self.path / WEIGHTS, content)
+
+    def best_epoch(self) -> int | None:
+        """Return the epoch that was selected by the validation split; None if the last epoch was kept.
+
+        Raises:
+            RunError: The weights are damaged.
+        """
+        path = self.path / WEIGHTS
+        content = reading.read_safetensors(path)
+        try:
+            (length,) = struct.unpack("<Q", content[:8])
+            epoch = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get(_EPOCH)
+            return None if epoch is None else int(epoch)
+        except (ValueError, AttributeError, struct.error, RecursionError) as error:
+            raise RunError(f"damaged: {str(error).splitlines()[0]}", where=str(path)) from error
 
     def write_first_weights(self, net: nn.Module) -> None:
         """Write the weights that a training begins with."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files, paths, progress, reading
-from convsmith.text import format_duration, printable
+from convsmith.text import format_duration, percent, printable
 from convsmith.training.callbacks import Callback, EpochStart
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
@@ -57,6 +57,7 @@ class LogWriter(Callback):
         self.start: EpochStart | None = None
         self.last_batch: BatchMetrics | None = None
         self.durations: list[float] = []
+        self.best, self.stop_reason = 0, ""
 
     def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         del folder
@@ -96,6 +97,13 @@ class LogWriter(Callback):
             f"[{format_duration(elapsed)}<{format_duration((total - done) / rate)}, {rate:.2f}it/s]"
         )
 
+    def on_best_epoch(self, metrics: EpochMetrics, net: nn.Module) -> None:
+        del net
+        self.best = metrics.epoch
+
+    def on_early_stop(self, reason: str) -> None:
+        self.stop_reason = reason
+
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         del net
         assert self.start is not None
@@ -111,8 +119,14 @@ class LogWriter(Callback):
             self.write(metrics.validation.line("Validation"))
         if metrics.test:
             self.write(metrics.test.line("Test"))
-        if left := remaining_seconds(self.durations, self.start.epochs):
-            self.write(f"Remaining: about {format_duration(left)}")
+        if metrics.clipped is not None:
+            self.write(f"Clipped gradients: {percent(metrics.clipped)} of the steps")
+        if self.best == metrics.epoch:
+            self.write("The best epoch so far by the validation split; its weights are kept")
+        if self.stop_reason:
+            self.write(self.stop_reason)
+        elif left := remaining_seconds(self.durations, self.start.epochs):
+            self.write(f"Remaining: {'at most ' if self.start.may_stop else ''}about {format_duration(left)}")
         self.write("")
 
     def on_train_end(self, seconds: float) -> None:

@@ -23,6 +23,8 @@ class RunProgress:
         quiet_seconds: The time since the log was last written.
         finished: Whether the report is written.
         diverged: The error in the log if the training stopped at a loss that is not finite.
+        may_stop: Whether early stopping may end the training before its last epoch.
+        stopped_early: The line in the log if early stopping has ended the training.
     """
 
     name: str
@@ -31,6 +33,8 @@ class RunProgress:
     quiet_seconds: float
     finished: bool
     diverged: str
+    may_stop: bool = False
+    stopped_early: str = ""
 
     @property
     def done(self) -> bool:
@@ -54,8 +58,11 @@ class RunProgress:
         if self.diverged:
             return f"{epochs}, {self.diverged}"
         if self.finished:
-            return f"{epochs}, finished"
-        left = "" if self.seconds_left is None else f", about {format_duration(self.seconds_left)} left"
+            return f"{epochs}, {'stopped early, ' if self.stopped_early else ''}finished"
+        left = ""
+        if self.seconds_left is not None and not self.stopped_early:
+            at_most = "at most " if self.may_stop else ""
+            left = f", {at_most}about {format_duration(self.seconds_left)} left"
         return f"{epochs}{left}, last update {self.quiet_seconds:.0f} s ago"
 
 
@@ -70,14 +77,30 @@ def progress(run: Path) -> RunProgress:
     folder = RunFolder(path=run)
     has_log = paths.is_file(folder.log)
     lines = folder.read_log().splitlines() if has_log else []
+    train = folder.recipe().train
     return RunProgress(
         name=run.resolve().name,
-        epochs=folder.recipe().train.epochs_run,
+        epochs=train.epochs_run,
         rows=folder.metrics() if paths.is_file(run / METRICS) else (),
         quiet_seconds=max(time.time() - folder.log.stat().st_mtime, 0.0) if has_log else 0.0,
         finished=folder.is_finished,
         diverged=next((line.split("  ", 1)[-1] for line in lines if "error[E060]" in line), ""),
+        may_stop=train.early_stopping is not None,
+        stopped_early=stop_line(lines),
     )
+
+
+def stop_line(lines: Sequence[str]) -> str:
+    """Return the line of an early stop from a log; empty if there is none, or if the training went on.
+
+    >>> stop_line(["10:00:00  Stopped early after epoch 3: why", "10:00:00  "])
+    'Stopped early after epoch 3: why'
+    >>> stop_line(["10:00:00  Stopped early after epoch 3: why", "11:00:00  Resumed after epoch 3"])
+    ''
+    """
+    texts = (line.split("  ", 1)[-1] for line in reversed(lines))
+    last = next((text for text in texts if text.startswith(("Stopped early", "Resumed "))), "")
+    return last if last.startswith("Stopped") else ""
 
 
 def table_header() -> str:

@@ -401,7 +401,8 @@ class Manifest(RootModel[dict[str, FileEntry]]):
 class EpochRow(Record):
     """A row of metrics.csv; a split that was not measured has None.
 
-    Losses are in nats and may be NaN. `lr` is the learning rate at the beginning of the epoch.
+    Losses are in nats and may be NaN. `lr` is the learning rate at the beginning of the epoch. `clipped` is
+    the share of the steps whose gradient was clipped.
     """
 
     model_config = ConfigDict(allow_inf_nan=True)
@@ -412,8 +413,11 @@ class EpochRow(Record):
     train_accuracy: Share | None = None
     validation_loss: float | None = None
     validation_accuracy: Share | None = None
+    validation_balanced_accuracy: Share | None = None
     test_loss: float | None = None
     test_accuracy: Share | None = None
+    test_balanced_accuracy: Share | None = None
+    clipped: Share | None = None
     train_seconds: Seconds = 0.0
     evaluation_seconds: Seconds = 0.0
 
@@ -492,6 +496,10 @@ def row_cells(metrics: EpochMetrics) -> dict[str, object]:
         split = getattr(metrics, name)
         row[f"{name}_loss"] = f"{split.loss:.6f}" if split else ""
         row[f"{name}_accuracy"] = f"{split.accuracy:.6f}" if split else ""
+        if name != "train":
+            balanced = split.balanced_accuracy if split else None
+            row[f"{name}_balanced_accuracy"] = "" if balanced is None else f"{balanced:.6f}"
+    row["clipped"] = "" if metrics.clipped is None else f"{metrics.clipped:.6f}"
     row["train_seconds"] = f"{metrics.train_seconds:.3f}"
     row["evaluation_seconds"] = f"{metrics.evaluation_seconds:.3f}"
     return row

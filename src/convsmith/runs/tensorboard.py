@@ -74,6 +74,12 @@ def curve_values(metrics: EpochMetrics) -> dict[str, float]:
     return {
         **{f"loss/{name}": split.loss for name, split in measured.items()},
         **{f"accuracy/{name}": split.accuracy for name, split in measured.items()},
+        **{
+            f"balanced-accuracy/{name}": split.balanced_accuracy
+            for name, split in measured.items()
+            if split.balanced_accuracy is not None
+        },
+        **({} if metrics.clipped is None else {"clipped-steps": metrics.clipped}),
         "learning-rate": metrics.lr,
         "seconds/train": metrics.train_seconds,
         "seconds/evaluation": metrics.evaluation_seconds,

@@ -42,9 +42,8 @@ def train_session(
     """
     log = LogFile(folder)
     shown = any(each.shows_progress for each in callbacks)
-    callback = CallbackList(
-        (RunWriter(folder, conditions), LogWriter(log), *callbacks, *(() if shown else (BatchProgress(),)))
-    )
+    writer = RunWriter(folder, conditions, keeps_best=session.recipe.train.keeps_best)
+    callback = CallbackList((writer, LogWriter(log), *callbacks, *(() if shown else (BatchProgress(),))))
     callback.on_run_start(folder.path, opening)
     try:
         with stop_on_signals() as stop:

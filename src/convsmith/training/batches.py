@@ -7,16 +7,23 @@ statistics of one image say little about the others (pytorch#7716).
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 Item = TypeVar("Item")
 
 
-def shuffled_batches(num_images: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the indices of one epoch in random order; the last batch may be smaller, or larger by one."""
-    order = torch.randperm(num_images, generator=generator)
-    last = num_batches(num_images, batch_size) - 1
+def batches_of(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Yield the images of an epoch in batches; the last may be smaller, or larger by one.
+
+    Args:
+        order: The positions of the images, `(N,)`.
+        batch_size: Of all batches but the last.
+
+    Example:
+        >>> [batch.tolist() for batch in batches_of(Tensor([4, 0, 3, 1, 2]).long(), 2)]
+        [[4, 0], [3, 1, 2]]
+    """
+    last = num_batches(len(order), batch_size) - 1
     for step in range(last):
         yield order[step * batch_size : (step + 1) * batch_size]
     yield order[last * batch_size :]

@@ -19,12 +19,14 @@ class EpochStart:
         epochs: Number of epochs of the training.
         num_batches: Batches per epoch.
         lr: Learning rate.
+        may_stop: Whether early stopping may end the training before.
     """
 
     epoch: int
     epochs: int
     num_batches: int
     lr: float
+    may_stop: bool = False
 
 
 class Callback:
@@ -43,7 +45,7 @@ class Callback:
         """Called when the run folder exists; `opening` are lines that describe the run."""
 
     def on_resume(self, state: TrainerState, net: nn.Module) -> None:
-        """Called when training continues from `state`; `net` is the net that is evaluated."""
+        """Called when training continues from `state`; `net` has the weights that are kept so far."""
 
     def on_compile_end(self, seconds: float) -> None:
         """Called when the training step is compiled. No epoch's time includes these `seconds`."""
@@ -59,6 +61,15 @@ class Callback:
 
     def on_batch_end(self, batch: BatchMetrics) -> None:
         """Called after each batch."""
+
+    def on_best_epoch(self, metrics: EpochMetrics, net: nn.Module) -> None:
+        """Called before `on_epoch_end` if the weights of an epoch are kept as the best so far.
+
+        Only with `train.keep = "best"` or early stopping; `net` is the net that was evaluated.
+        """
+
+    def on_early_stop(self, reason: str) -> None:
+        """Called before `on_epoch_end` of the epoch that early stopping makes the last one."""
 
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         """Called after the evaluation of an epoch; `net` is the net that was evaluated."""
@@ -99,6 +110,14 @@ class CallbackList(Callback):
     def on_batch_end(self, batch: BatchMetrics) -> None:
         for callback in self.callbacks:
             callback.on_batch_end(batch)
+
+    def on_best_epoch(self, metrics: EpochMetrics, net: nn.Module) -> None:
+        for callback in self.callbacks:
+            callback.on_best_epoch(metrics, net)
+
+    def on_early_stop(self, reason: str) -> None:
+        for callback in self.callbacks:
+            callback.on_early_stop(reason)
 
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         for callback in self.callbacks:

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from convsmith.text import in_line
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.schedules import Schedule
 from convsmith.training.schedules.constant import Constant
+from convsmith.training.schedules.plateau import Plateau
 from convsmith.training.tables import Fraction, Rate, Share, Table
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -16,6 +18,30 @@ _Name = Annotated[str, Field(min_length=1, max_length=1000)]
 _Names = Annotated[tuple[_Name, ...], Field(strict=False, max_length=1000)]
 Layers = Annotated[int, Field(ge=1, le=10_000)] | _Name | _Names
 Precision = Literal["auto", "fp32", "bf16"]
+Monitor = Literal["accuracy", "balanced_accuracy", "loss"]
+
+
+def _checked_class_weights(value: Any) -> Any:
+    """Check the weights of the classes by hand: an error names the class, and not the type of a union."""
+    if value in ("balanced", None):
+        return value
+    if not isinstance(value, dict) or not value:
+        raise ValueError(
+            f'found {value!r}, expected "balanced" or a table of classes, '
+            "for example class_weights = { cat = 2, dog = 1 }"
+        )
+    for name, weight in value.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not 0 < weight <= _LARGEST_WEIGHT:
+            raise ValueError(
+                f"{in_line(str(name))}: found {weight!r}, expected a number above 0 and at most "
+                f"{_LARGEST_WEIGHT:,}"
+            )
+    return {str(name): float(weight) for name, weight in value.items()}
+
+
+_LARGEST_WEIGHT = 1_000_000
+ClassWeights = Annotated[Literal["balanced"] | dict[str, float], BeforeValidator(_checked_class_weights)]
 
 
 class Progressive(Table):
@@ -61,6 +87,15 @@ class LayerRate(Table):
         description='"body", "head", a layer, a list of layers, or a number of blocks from the input',
     )
     factor: Rate = Field(le=1000, description="multiplies the learning rate of these layers")
+
+
+class EarlyStopping(Table):
+    """End a training when the validation split does not improve any more; see `TrainConfig.monitor`."""
+
+    patience: int = Field(default=5, ge=1, le=100_000, description="epochs without an improvement")
+    min_delta: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
+        default=0.0, description="a smaller change of the monitored metric is no improvement"
+    )
 
 
 class Phase(Table):
@@ -110,6 +145,19 @@ class TrainConfig(Table):
     )
     label_smoothing: Fraction = Field(
         default=0.0, description="share of each target that is spread over all classes"
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description='weights of the classes in the loss: "balanced", inverse to their numbers of training '
+        "images, or a table by name: { cat = 2, dog = 1 }",
+    )
+    sampling: Literal["shuffle", "balanced"] = Field(
+        default="shuffle",
+        description='images of an epoch: "shuffle", each once, or "balanced", drawn with replacement, '
+        "each class equally often",
+    )
+    clip_gradient_norm: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
+        default=None, description="scale gradients with a larger Euclidean norm down to this norm"
     )
     l1: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
         default=0.0,
@@ -163,6 +211,18 @@ class TrainConfig(Table):
         description="number of epochs after which to stop, for a schedule over all of `epochs`",
     )
 
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="end the training when the validation split does not improve any more"
+    )
+    keep: Literal["last", "best"] | None = Field(
+        default=None,
+        description='epoch whose weights are kept: "last", or "best" by the validation split; by default '
+        '"best" with early stopping, else "last"',
+    )
+    monitor: Monitor = Field(
+        default="accuracy",
+        description="metric of the validation split that early stopping and the best epoch go by",
+    )
     phases: Annotated[tuple[Phase, ...], Field(strict=False)] | None = Field(
         default=None,
         description="phases before the last one, whose schedule spans `epochs`; written by resume --epochs",
@@ -201,6 +261,15 @@ class TrainConfig(Table):
             raise ValueError(
                 "l1 has no effect on standardised weights, whose norm is fixed: set l1=0 or "
                 "weight_standardization=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_balance(self) -> Self:
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise ValueError(
+                'class_weights = "balanced" and sampling = "balanced" both undo the imbalance, together they '
+                "reverse it: set train.class_weights=false or train.sampling=shuffle"
             )
         return self
 
@@ -250,6 +319,22 @@ class TrainConfig(Table):
         done = (epoch - 1, step)
         phases = (phase for phase in self.phases or () if done < (phase.epochs, phase.batches))
         return next((phase.planned for phase in phases), self.epochs)
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights of the best epoch are kept, not those of the last."""
+        return self.keep == "best" or (self.keep is None and self.early_stopping is not None)
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """What goes by a validation split, each with its verb."""
+        plateau = isinstance(self.schedule, Plateau) and self.schedule.monitor == "validation"
+        uses = {
+            "the plateau schedule monitors": plateau,
+            "early stopping monitors": self.early_stopping is not None,
+            'keep = "best" selects an epoch by': self.keep == "best",
+        }
+        return tuple(name for name, is_used in uses.items() if is_used)
 
     @property
     def epochs_run(self) -> int:

@@ -28,6 +28,7 @@ from convsmith.training.distillation import Teacher
 from convsmith.training.freezing import freeze_statistics
 from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
+from convsmith.training.losses import LabelLoss
 from convsmith.training.penalty import L1Penalty
 from convsmith.training.profiler import Profile
 from convsmith.training.state import copy_tensors
@@ -58,6 +59,7 @@ class GradientWorkers:
         compiled: Whether to compile the replicas, for each input shape on its first use.
         behaviour: What the net needs.
         l1: Weight of the L1 penalty, which is a part of the gradients and not of the loss of a batch.
+        class_weights: Weight of each class in the loss; None if all count equally.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class GradientWorkers:
         compiled: bool = False,
         behaviour: Behaviour = PLAIN,
         l1: float = 0.0,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
         self.teacher, self.behaviour = teacher, behaviour
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
-        self.criterion = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
+        self.label_loss = LabelLoss(class_weights, label_smoothing, pipeline.device)
         self.frozen: Collection[str] = ()
         self.parameters = _trainable(net)
         self.penalty = L1Penalty(net, l1)
@@ -124,8 +127,10 @@ class GradientWorkers:
         if spec is not batch:
             inputs = self._prepare(batch)
         microbatches = batch.split(len(self.replicas))
+        mean_weight = self._mean_weight(batch)
         futures = [
-            self.pool.submit(self._forward_backward, *each) for each in zip(microbatches, inputs, strict=True)
+            self.pool.submit(self._forward_backward, *each, mean_weight)
+            for each in zip(microbatches, inputs, strict=True)
         ]
         # Queued behind the microbatches of this batch, and ahead of those of the next.
         self.prefetched = (next_batch, self._prepare(next_batch) if next_batch else [])
@@ -145,12 +150,28 @@ class GradientWorkers:
         before = BufferSnapshot(self.modules)
         batch = BatchSpec(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
         for spec, inputs in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
-            self._forward_backward(spec, inputs)
+            self._forward_backward(spec, inputs, self._mean_weight(batch))
         before.restore()
 
     def norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients, a scalar on the device; not finite if one is not."""
         return get_total_norm([each.grad for each in self.parameters if each.grad is not None])
+
+    def clip(self, max_norm: float, norm: Tensor) -> None:
+        """Scale the gradients so that their norm is at most `max_norm`, as PyTorch's `clip_grad_norm_` does.
+
+        Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", arXiv
+        1211.5063.
+
+        Args:
+            max_norm: The largest norm.
+            norm: Of the gradients, from `norm`.
+        """
+        factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+        for each in self.parameters:
+            if each.grad is not None:
+                # Into a new tensor: autograd may return one gradient for two parameters.
+                each.grad = each.grad * factor
 
     def single_threaded(self) -> AbstractContextManager[None]:
         """Return a context for operations that are too small to be distributed over threads."""
@@ -194,8 +215,14 @@ class GradientWorkers:
         with self.profile.phase("augment"):
             return self.pipeline(spec)
 
+    def _mean_weight(self, batch: BatchSpec) -> Tensor | None:
+        """Return the mean class weight of the labels of a batch; None without weights."""
+        if self.label_loss.weight is None:
+            return None
+        return self.label_loss.mean_weight(self.pipeline.images.labels_of(batch.indices))
+
     def _forward_backward(
-        self, spec: BatchSpec, inputs: Future[Batch]
+        self, spec: BatchSpec, inputs: Future[Batch], mean_weight: Tensor | None
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Return mean loss, number of correctly classified images, and gradients of a microbatch."""
         batch = inputs.result()
@@ -210,7 +237,7 @@ class GradientWorkers:
                 with autocast(device, self.dtype), backward_workarounds(device, self.dtype):
                     logits = self.replicas[spec.part](batch.images)
                 # In fp32: the sum over the classes loses digits in bf16.
-                loss = self.criterion(logits.float(), batch.targets)
+                loss = self.label_loss(logits.float(), batch.targets, mean_weight)
             if self.teacher is not None and teacher_logits is not None:
                 loss = self.teacher.loss(loss, logits.float(), teacher_logits)
         with self.profile.phase("backward"), self.behaviour.guard("the backward pass"):

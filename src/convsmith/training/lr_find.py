@@ -16,9 +16,9 @@ from convsmith.errors import DivergedError
 from convsmith.modules.behaviour import PLAIN, Behaviour
 from convsmith.system.progress import track
 from convsmith.system.rng import derive_seed, new_generator, own_random_state, seed_everything
-from convsmith.training.batches import shuffled_batches
 from convsmith.training.config import TrainConfig
 from convsmith.training.distillation import Teacher
+from convsmith.training.sampling import Sampler
 from convsmith.training.schedules.constant import Constant
 from convsmith.training.trainer import Trainer
 
@@ -68,8 +68,8 @@ def range_test(
     Args:
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
         data: Training images.
-        config: The `[train]` table; schedule, averaged weights, lookahead, progressive resizing and
-            compilation are ignored.
+        config: The `[train]` table; schedule, averaged weights, lookahead, progressive resizing,
+            compilation, early stopping and the best epoch are ignored.
         augment: The `[augment]` table.
         seed: Seed of the order of the images, augmentation and dropout.
         low: First learning rate of the first optimizer; others keep their ratio to it, as layers
@@ -79,8 +79,8 @@ def range_test(
         behaviour: See `convsmith.training.trainer.fit`.
         teacher: Teacher for knowledge distillation.
     """
-    unused = dict.fromkeys(("lookahead", "progressive", "phases"))
-    ignored = {"schedule": Constant(), "ema": 0.0, "compile": False, **unused}
+    unused = dict.fromkeys(("lookahead", "progressive", "phases", "early_stopping"))
+    ignored = {"schedule": Constant(), "ema": 0.0, "compile": False, "keep": "last", **unused}
     trainer = Trainer(
         net,
         data,
@@ -95,7 +95,7 @@ def range_test(
         seed_everything(derive_seed(seed, 1))
         trainer.gradients.train()
         try:
-            losses = _losses(trainer, rates, _batches(len(data.train), config.batch_size, seed))
+            losses = _losses(trainer, rates, _batches(trainer.sampler, config.batch_size, seed))
         finally:
             trainer.close()
     return analyze_losses(rates, losses)
@@ -150,7 +150,7 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
         for group, share in zip(groups, shares, strict=True):
             group["lr"] = float(rate) * share
         try:
-            loss, _ = trainer.read_step(trainer.train_step(trainer.make_batch(next(batches), 1, index)))
+            loss, *_ = trainer.read_step(trainer.train_step(trainer.make_batch(next(batches), 1, index)))
         except DivergedError:
             break
         losses.append(loss)
@@ -160,9 +160,9 @@ def _losses(trainer: Trainer, rates: NDArray[np.float64], batches: Iterator[Tens
     return losses
 
 
-def _batches(num_images: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+def _batches(sampler: Sampler, batch_size: int, seed: int) -> Iterator[Tensor]:
     """Yield batches endlessly, in a new order for each epoch."""
     epoch = 0
     while True:
         epoch += 1
-        yield from shuffled_batches(num_images, batch_size, new_generator(seed, epoch, _ORDER))
+        yield from sampler.batches(batch_size, new_generator(seed, epoch, _ORDER))

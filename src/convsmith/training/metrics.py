@@ -24,11 +24,16 @@ _BLOCK_VALUES = 2**24
 
 @dataclass(frozen=True, kw_only=True)
 class SplitMetrics:
-    """Metrics of a split: mean cross-entropy in nats, and number of correctly classified images."""
+    """Metrics of a split: mean cross-entropy in nats, and number of correctly classified images.
+
+    `balanced_accuracy` is the mean recall of the classes; None if a class has no image, during training, and
+    in runs of older versions.
+    """
 
     loss: float
     correct: int
     total: int
+    balanced_accuracy: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -69,6 +74,7 @@ class EpochMetrics:
         test: Measured as `validation`.
         train_seconds: Duration of the training.
         evaluation_seconds: Duration of the evaluation.
+        clipped: Share of the steps whose gradient was clipped; None without clipping.
     """
 
     epoch: int
@@ -78,6 +84,7 @@ class EpochMetrics:
     test: SplitMetrics | None
     train_seconds: float
     evaluation_seconds: float
+    clipped: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -168,42 +175,53 @@ def split_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
 
     Example:
         >>> split_metrics(torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1]))
-        SplitMetrics(loss=1.126928..., correct=1, total=2)
+        SplitMetrics(loss=1.126928..., correct=1, total=2, balanced_accuracy=0.5)
     """
     rows = max(_BLOCK_VALUES // logits.shape[1], 1)
     blocks = zip(torch.split(logits, rows), torch.split(labels, rows), strict=True)
-    return _sum_metrics([_block_metrics(*block) for block in blocks])
+    return _sum_metrics([_BlockMetrics.of(*block) for block in blocks])
 
 
-def _block_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
-    # In double precision, so that the displayed digits of the mean are exact.
-    loss = functional.cross_entropy(logits.double(), labels).item()
-    correct = int((logits.argmax(1) == labels).sum())
-    return SplitMetrics(loss=loss, correct=correct, total=len(labels))
+@dataclass(frozen=True)
+class _BlockMetrics:
+    """Mean loss, and the correct predictions and the images of each class, of some images."""
+
+    loss: float
+    correct: Tensor
+    total: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor) -> "_BlockMetrics":
+        # In double precision, so that the displayed digits of the mean are exact.
+        loss = functional.cross_entropy(logits.double(), labels).item()
+        right = labels[logits.argmax(1) == labels]
+        correct, total = (torch.bincount(each, minlength=logits.shape[1]) for each in (right, labels))
+        return cls(loss, correct, total)
+
+    def __len__(self) -> int:
+        return int(self.total.sum())
 
 
-def _sum_metrics(parts: Sequence[SplitMetrics]) -> SplitMetrics:
-    if len(parts) == 1:
-        return parts[0]
-    total = sum(part.total for part in parts)
-    return SplitMetrics(
-        loss=sum(part.loss * part.total for part in parts) / total,
-        correct=sum(part.correct for part in parts),
-        total=total,
-    )
+def _sum_metrics(parts: Sequence[_BlockMetrics]) -> SplitMetrics:
+    count = sum(map(len, parts))
+    loss = parts[0].loss if len(parts) == 1 else sum(part.loss * len(part) for part in parts) / count
+    correct = torch.stack([part.correct for part in parts]).sum(0)
+    total = torch.stack([part.total for part in parts]).sum(0)
+    recall = (correct.double() / total).mean().item() if bool((total > 0).all()) else None
+    return SplitMetrics(loss=loss, correct=int(correct.sum()), total=count, balanced_accuracy=recall)
 
 
 def evaluate_split(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> SplitMetrics:
     """Compute the metrics of a net on a split, without holding the logits of all images at once."""
     labels = torch.from_numpy(split.labels)
-    parts: list[SplitMetrics] = []
+    parts: list[_BlockMetrics] = []
     block: list[Tensor] = []
     done = 0
     for batch in _batches_of_logits(net, split, normalize, dtype):
         block.append(batch)
         count = sum(map(len, block))
         if done + count == len(split) or (count + len(batch)) * batch.shape[1] > _BLOCK_VALUES:
-            parts.append(_block_metrics(torch.cat(block), labels[done : done + count]))
+            parts.append(_BlockMetrics.of(torch.cat(block), labels[done : done + count]))
             done += count
             block = []
     return _sum_metrics(parts)

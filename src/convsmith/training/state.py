@@ -21,6 +21,7 @@ class Progress:
         loss_sum: Sum of the losses of all images in these batches.
         correct: Number of correctly classified images.
         seen: Number of images.
+        clipped: Number of batches whose gradient was clipped.
         seconds: Training time of the epoch up to the interruption.
     """
 
@@ -30,6 +31,7 @@ class Progress:
     loss_sum: float = 0.0
     correct: int = 0
     seen: int = 0
+    clipped: int = 0
     seconds: float = 0.0
 
 
@@ -44,8 +46,8 @@ class TrainerState:
         seconds: Training time so far.
         tensors: The tensors of each component by name: `net`, `average` and `lookahead` as in their state
             dicts, `part<i>` the norm statistics of the i-th microbatch, `optimizer<i>` with the keys
-            `<parameter>/<name>`, `random` the states of PyTorch's global generators. They are the live
-            tensors: copy what you keep.
+            `<parameter>/<name>`, `best` the weights of the best epoch with its number, `random` the states of
+            PyTorch's global generators. They are the live tensors: copy what you keep.
     """
 
     progress: Progress

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, product
 
 import torch
@@ -14,7 +15,7 @@ from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import ImageDataset, Split, TrainingData
 from convsmith.data.normalize import normalized_batches
 from convsmith.data.pipeline import BatchSpec, Pipeline
-from convsmith.errors import DivergedError, StoppedError
+from convsmith.errors import DivergedError, RecipeError, StoppedError
 from convsmith.modules.behaviour import PLAIN, Behaviour
 from convsmith.modules.state import Layout, copy_state, state_of
 from convsmith.system.device import choose_device, dtype_of
@@ -30,9 +31,10 @@ from convsmith.system.rng import (
 )
 from convsmith.system.signals import StopRequest
 from convsmith.tracing.copies import copy_module
-from convsmith.training.averages import WeightAverages
-from convsmith.training.batches import batch_sizes, num_batches, shuffled_batches, with_next
+from convsmith.training.averages import STATISTICS_IMAGES, WeightAverages
+from convsmith.training.batches import batch_sizes, num_batches, with_next
 from convsmith.training.callbacks import Callback, CallbackList, EpochStart
+from convsmith.training.class_weights import class_weights_of
 from convsmith.training.classifier_layer import classifier_of
 from convsmith.training.compilation import compilation_errors
 from convsmith.training.config import TrainConfig
@@ -44,13 +46,16 @@ from convsmith.training.learning_rate import LearningRate
 from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics, evaluate_split
 from convsmith.training.optimizers.state import load_optimizer_state, optimizer_state
 from convsmith.training.profiler import Profile
+from convsmith.training.sampling import Sampler
+from convsmith.training.selection import BestWeights, best_epoch, selection_problems, stop_reason, stops_early
 from convsmith.training.standardization import copy_effective_weights, remove_standardization, standardize
 from convsmith.training.state import Progress, TrainerState, copy_tensors, mismatch
 from convsmith.training.whitening import IMAGES as WHITENING_IMAGES
 from convsmith.training.whitening import first_convolution, whiten_first_layer
 
-# Key of the random stream for the order of the images; `gradients` has the other keys.
-_ORDER = 0
+# Keys of the random streams for the order of the images, and for the images that statistics are measured on;
+# `gradients` has the other keys.
+_ORDER, _STATISTICS = 0, 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,8 @@ def fit(
 ) -> tuple[EpochMetrics, ...]:
     """Train a net in place. If the weights are averaged, the net ends up with the average.
 
+    With `train.keep = "best"` it ends up with the weights of the best epoch by the validation split.
+
     Args:
         net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
         data: Training images, and the validation and test images for the evaluation after each epoch.
@@ -100,7 +107,8 @@ def fit(
             the end of an epoch or at a stop.
         StoppedError: `stop` was requested. `on_checkpoint` has been called.
         RunError: `state` belongs to another net or optimizer.
-        RecipeError: PyTorch cannot compile the net on this machine, or no weight can have the L1 penalty.
+        RecipeError: PyTorch cannot compile the net on this machine, no weight can have the L1 penalty, the
+            class weights do not fit the classes, or there is no validation split to select an epoch by.
         ModuleError: A pass of a user's own module fails.
     """
     trainer = Trainer(
@@ -119,12 +127,14 @@ def fit(
     with own_random_state(trainer.device):
         try:
             trainer.start(state)
-            while trainer.progress.epoch <= config.epochs_run:
+            while trainer.progress.epoch <= config.epochs_run and not trainer.stops_early:
                 trainer.train_epoch()
         finally:
             trainer.close()
             remove_standardization(net)
     copy_state(trainer.eval_net, net)
+    if trainer.best is not None and trainer.history:
+        trainer.best.copy_to(net)
     return tuple(trainer.history)
 
 
@@ -133,7 +143,8 @@ class Trainer:
 
     Attributes:
         net: The net in training.
-        eval_net: The net that is evaluated and kept: `net`, or an average of its weights.
+        eval_net: The net that is evaluated: `net`, or an average of its weights.
+        best: The weights of the best epoch; None if those of the last are kept.
         progress: Position within the current epoch.
         history: Metrics of the completed epochs.
     """
@@ -152,7 +163,10 @@ class Trainer:
         teacher: Teacher | None = None,
         stop: StopRequest | None = None,
     ) -> None:
+        if problems := [*selection_problems(config, data)]:
+            raise RecipeError.of(problems)
         self.data, self.config, self.seed = data, config, seed
+        self.sampler = Sampler(data.train.labels, config.sampling)
         self.callbacks, self.profile = CallbackList(callbacks), profile or Profile()
         self.stop = stop or StopRequest()
         self.progress, self.history = Progress(), list[EpochMetrics]()
@@ -170,6 +184,7 @@ class Trainer:
             classifier = classifier_of(net, pair)
             self.layers = LayerPlan(net, config, pair)
         self.plain_net = self._prepare_layers(classifier)
+        self.best = BestWeights(self.plain_net or net) if config.keeps_best else None
         self.layout = Layout(net)
         self.finite = {name for name, tensor in state_of(net).items() if _is_finite(tensor)}
         self.num_batches = num_batches(len(data.train), config.batch_size)
@@ -199,6 +214,7 @@ class Trainer:
             compiled=self.config.compile,
             behaviour=self.behaviour,
             l1=self.config.l1,
+            class_weights=class_weights_of(self.config, self.data),
         )
 
     def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:
@@ -240,6 +256,7 @@ class Trainer:
             "net": self.layout.select(state_of(self.net)),
             **self.averages.state_dict(),
             **self.gradients.state_dict(),
+            **(self.best.state_dict() if self.best else {}),
             "random": random_state(self.device),
         }
         for index, optimizer in enumerate(self.optimizers):
@@ -256,9 +273,14 @@ class Trainer:
         """Continue from a state.
 
         Raises:
-            RunError: The state belongs to another net or optimizer.
+            RunError: The state belongs to another net or optimizer, or lacks the weights of the best epoch.
         """
         tensors = {name: dict(each) for name, each in state.tensors.items()}
+        if self.best is not None:
+            expected = best_epoch(state.history, self.config)
+            self.best.load_state_dict(tensors, self.plain_net or self.net, expected)
+        # Of a recipe that kept the best epoch and now keeps the last.
+        tensors.pop("best", None)
         copy_tensors("net", tensors.pop("net", {}), self.layout.select(state_of(self.net)))
         self.averages.load_state_dict(tensors)
         self.gradients.load_state_dict(tensors)
@@ -280,13 +302,24 @@ class Trainer:
         if self.history and not self.progress.step:
             self.eval_net = self._export_weights()
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether early stopping ends the training after the last complete epoch."""
+        return not self.progress.step and stops_early(self.history, self.config)
+
+    def _kept_net(self) -> nn.Module:
+        """Return the net whose weights are kept so far."""
+        if self.best is None or not self.best.epoch:
+            return self.eval_net
+        return self.best.net(self.plain_net or self.net)
+
     def start(self, state: TrainerState | None = None) -> None:
         """Continue from a state, or start from the beginning."""
         if state is None:
             self.checkpoint()
         else:
             self.load_state_dict(state)
-            self.callbacks.on_resume(self.state_dict(), self.eval_net)
+            self.callbacks.on_resume(self.state_dict(), self._kept_net())
         if self.config.compile:
             self.compile()
 
@@ -318,7 +351,11 @@ class Trainer:
             self._begin_phase(progress.epoch, 0)
             progress.lr = self.schedule.lr
         start = EpochStart(
-            epoch=progress.epoch, epochs=self.config.epochs_run, num_batches=self.num_batches, lr=progress.lr
+            epoch=progress.epoch,
+            epochs=self.config.epochs_run,
+            num_batches=self.num_batches,
+            lr=progress.lr,
+            may_stop=self.config.early_stopping is not None,
         )
         self.callbacks.on_epoch_start(start)
         started = time.perf_counter() - progress.seconds
@@ -338,14 +375,24 @@ class Trainer:
             test=test,
             train_seconds=trained - started,
             evaluation_seconds=time.perf_counter() - trained,
+            clipped=progress.clipped / self.num_batches if self.config.clip_gradient_norm else None,
         )
         self.history.append(metrics)
+        self._select(metrics)
         self.callbacks.on_epoch_end(metrics, self.eval_net)
         self.schedule.step_epoch(metrics)
         self.progress = Progress(epoch=start.epoch + 1)
         self.checkpoint()
         self._stop_if_requested(f"after epoch {start.epoch} of {start.epochs}")
         return metrics
+
+    def _select(self, metrics: EpochMetrics) -> None:
+        """Keep the weights after an epoch if they are the best so far, and announce an early stop."""
+        if self.best is not None and best_epoch(self.history, self.config) == metrics.epoch:
+            self.best.keep(self.eval_net, metrics.epoch)
+            self.callbacks.on_best_epoch(metrics, self.eval_net)
+        if metrics.epoch < self.config.epochs_run and stops_early(self.history, self.config):
+            self.callbacks.on_early_stop(stop_reason(self.history, self.config))
 
     def evaluate(self, split: Split) -> SplitMetrics:
         """Evaluate `eval_net`."""
@@ -357,9 +404,17 @@ class Trainer:
         self.gradients.sync_statistics()
         if self.averages.kept:
             self.averages.kept.measure_statistics(
-                self.net, self.data.train, self.normalize, self.dtype, self.gradients.frozen
+                self.net, self._statistics_split, self.normalize, self.dtype, self.gradients.frozen
             )
         return self._export_weights()
+
+    @cached_property
+    def _statistics_split(self) -> Split:
+        """The images that the statistics of averaged weights are measured on, as the training draws them."""
+        if not self.sampler.is_balanced:
+            return self.data.train
+        order = self.sampler.order(new_generator(self.seed, 0, _STATISTICS))
+        return self.data.train.select(order[:STATISTICS_IMAGES].numpy())
 
     def _export_weights(self) -> nn.Module:
         """Return the net to evaluate, in layers without parametrizations."""
@@ -377,8 +432,8 @@ class Trainer:
             seed_everything(derive_seed(self.seed, progress.epoch))
         order = new_generator(self.seed, progress.epoch, _ORDER)
         self.gradients.train()
-        shuffled = enumerate(shuffled_batches(len(self.data.train), self.config.batch_size, order))
-        batches = (self.make_batch(indices, progress.epoch, index) for index, indices in shuffled)
+        drawn = enumerate(self.sampler.batches(self.config.batch_size, order))
+        batches = (self.make_batch(indices, progress.epoch, index) for index, indices in drawn)
         for batch, next_batch in with_next(islice(batches, progress.step, None)):
             self._begin_phase(batch.epoch, batch.step)
             self.pending.append(self.train_step(batch, next_batch))
@@ -410,7 +465,8 @@ class Trainer:
         progress = self.progress
         while len(self.pending) > leave:
             step = self.pending.popleft()
-            batch, (loss, correct) = step.batch, self.read_step(step)
+            batch, (loss, norm, correct) = step.batch, self.read_step(step)
+            progress.clipped += norm > (self.config.clip_gradient_norm or math.inf)
             progress.step = batch.step + 1
             progress.loss_sum += loss * len(batch)
             progress.correct += correct
@@ -434,19 +490,22 @@ class Trainer:
             self.gradients.single_threaded(),
         ):
             result = self.gradients.compute(batch, next_batch)
-            metrics = HostCopy([result.loss, self.gradients.norm(), result.correct])
+            norm = self.gradients.norm()
+            metrics = HostCopy([result.loss, norm, result.correct])
             step = _PendingStep(batch=batch, metrics=metrics)
             if not self.max_pending_steps:
                 # Check before the weights change; the metrics are available at once.
                 self.read_step(step)
             with self.profile.phase("optimizer"):
+                if self.config.clip_gradient_norm is not None:
+                    self.gradients.clip(self.config.clip_gradient_norm, norm)
                 self.update_weights()
                 self.schedule.step()
                 self.averages.update(self.net, self._global_step(batch.epoch, batch.step) + 1)
         return step
 
-    def read_step(self, step: _PendingStep) -> tuple[float, int]:
-        """Return the loss of a step and the number of correctly classified images.
+    def read_step(self, step: _PendingStep) -> tuple[float, float, int]:
+        """Return the loss of a step, its gradient norm, and the number of correctly classified images.
 
         Raises:
             DivergedError: The loss or the gradient is not finite.
@@ -456,7 +515,7 @@ class Trainer:
             when = "one step later" if self.max_pending_steps else "before this step changed the weights"
             what = f"the loss is {loss:g}, the gradient norm {norm:g}; training stopped {when}"
             raise self._diverged(f"epoch {step.batch.epoch}, batch {step.batch.step}", what)
-        return loss, int(correct)
+        return loss, norm, int(correct)
 
     def _global_step(self, epoch: int, step: int) -> int:
         """Return the number of steps of the training before a step of an epoch."""
