@@ -1,8 +1,8 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print the results.
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
-those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning; shipping,
-which exports the zoo; and inspectors and near_duplicates, which measure correctness.
+those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance;
+shipping, which exports the zoo; and inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -17,6 +17,7 @@ LONG = (
     "ablation",
     "distillation",
     "fine_tuning",
+    "imbalance",
     "shipping",
     "inspectors",
     "near_duplicates",

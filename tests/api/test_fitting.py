@@ -98,8 +98,9 @@ def test_a_bundle_has_the_weights_of_the_best_epoch(whole: Path, tmp_path: Path)
     bundle = cs.export_bundle(whole, tmp_path / "bundle")
     best, last = load_file(whole / "model.safetensors"), load_checkpoint(whole / "state.safetensors").state
     state = load_file(bundle / "model.safetensors")
-    differences = [(state[name].float() - best[name]).abs().max().item() for name in state]
-    assert max(differences) < 1e-2
+    for name, tensor in state.items():
+        # The bundle may hold 16 bits.
+        torch.testing.assert_close(tensor.float(), best[name].float(), rtol=1e-3, atol=1e-3)
     for name, tensor in best.items():
         assert torch.equal(tensor, last.tensors["best"][f"net.{name}"])
     epoch = RunFolder(path=whole).best_epoch()

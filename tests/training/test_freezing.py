@@ -14,7 +14,7 @@ from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.system.memory_format import to_device
 from convsmith.system.rng import new_generator
-from convsmith.training.batches import shuffled_batches
+from convsmith.training.batches import batches_of
 from convsmith.training.config import TrainConfig
 from convsmith.training.freezing import LayerPlan
 from convsmith.training.learning_rate import LearningRate
@@ -154,8 +154,8 @@ def test_a_frozen_body_is_a_linear_classifier_on_its_features() -> None:
     optimizer = torch.optim.SGD(head.parameters(), lr=recipe.train.optimizer.lr, momentum=0.9)
     labels = torch.from_numpy(data.train.labels)
     for epoch in (1, 2):
-        order = new_generator(recipe.seed, epoch, 0)
-        for batch in shuffled_batches(len(labels), recipe.train.batch_size, order):
+        order = torch.randperm(len(labels), generator=new_generator(recipe.seed, epoch, 0))
+        for batch in batches_of(order, recipe.train.batch_size):
             optimizer.zero_grad()
             functional.cross_entropy(
                 head(features[batch]), labels[batch], label_smoothing=recipe.train.label_smoothing

@@ -296,3 +296,18 @@ def test_progressive_resizing(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = len(sizes) // 3
     small = round(0.6 * 3 * steps + 0.499)
     assert sizes == [(6, 6)] * small + [(8, 8)] * (3 * steps - small)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_class_weights_sampling_and_clipping_on_cuda() -> None:
+    """The losses of the first steps are those of the CPU; the best epoch is kept."""
+    weights = ", ".join(f"{digit}={1 + digit}" for digit in range(10))
+    fields = [f"train.class_weights={{{weights}}}", "train.sampling=balanced", "train.clip_gradient_norm=0.5"]
+    base = ["train.epochs=2", "model.net=C4 C8:s2 / G F10", "train.precision=fp32", "augment=false"]
+    best = ["train.keep=best", "train.monitor=loss", "data.validation=0.1"]
+    losses = []
+    for device in ("cpu", "cuda"):
+        _, recorder = trained(load("digits", [*base, *fields, *best, f"train.device={device}"]))
+        losses.append([batch.loss for batch in recorder.batches[:5]])
+        assert recorder.epochs[0].clipped is not None
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

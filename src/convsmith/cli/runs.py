@@ -3,7 +3,7 @@
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ from convsmith.cli.arguments import (
     with_module,
 )
 from convsmith.cli.output import print_error, print_text
-from convsmith.text import in_line, plural
+from convsmith.text import in_line, percent, plural
 
 if TYPE_CHECKING:
     from convsmith.reports.report import Result
@@ -216,11 +216,7 @@ def compare(
             images, classes = plural(test_set["images"], "image"), plural(test_set["classes"], "class")
             print_text(f"\nTest set {number}: {test_set['title']}, {images}, {classes}")
         for group in (record["groups"][place] for place in test_set["groups"]):
-            accuracy = group["accuracy"]
-            spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
-            print_text(
-                f"{group['label']:<24} {plural(accuracy['count'], 'run'):<8} {accuracy['mean']:.2%}{spread}"
-            )
+            print_text(_group_line(group, imbalanced=record["imbalanced"]))
     if not record["comparable"]:
         print_text("")
     for pair in comparison.record["pairs"]:
@@ -273,6 +269,16 @@ def search(
     print_text(f"Report: {result.page}")
 
 
+def _group_line(group: dict[str, Any], *, imbalanced: bool) -> str:
+    """Format the accuracy of the runs of a recipe; of imbalanced data the balanced accuracy, if defined."""
+    balanced = group["balanced_accuracy"] if imbalanced else None
+    accuracy = balanced or group["accuracy"]
+    name = " balanced" if balanced else ""
+    spread = "" if accuracy["deviation"] is None else f", deviation {accuracy['deviation']:.2%}"
+    runs = plural(accuracy["count"], "run")
+    return f"{group['label']:<24} {runs:<8} {accuracy['mean']:.2%}{name}{spread}"
+
+
 def _print_notes(result: "Result") -> None:
     """Print what is assumed about weights that were trained elsewhere."""
     for note in result.notes:
@@ -282,10 +288,7 @@ def _print_notes(result: "Result") -> None:
 def _print_result(result: "Result") -> None:
     from convsmith.briefs.verdicts import verdict_lines
 
-    print_text(result.train.line("Train"))
-    print_text(result.test.line("Test"))
-    print_text("")
-    for line in result.metrics.class_lines():
+    for line in result.metrics.lines(result.train, result.test):
         print_text(line)
     print_text("")
     if result.checks:
@@ -295,5 +298,7 @@ def _print_result(result: "Result") -> None:
     if (check := result.prediction_check) and not check.agrees:
         print_text(check.line())
     print_text(f"95% interval: {result.metrics.interval.text()}, ECE {result.metrics.calibration.ece:.2%}")
+    if result.metrics.is_imbalanced:
+        print_text(f"Balanced test accuracy: {percent(result.metrics.balanced_accuracy)}")
     print_text(f"Test accuracy: {result.test.accuracy:.2%}")
     print_text(f"Report: {result.page}")

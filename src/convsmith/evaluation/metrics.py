@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
 from convsmith.evaluation.confidence import Confidence
+from convsmith.evaluation.imbalance import ClassBalance
 from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import Calibration, ClassMetrics, ConfusedPair
-from convsmith.text import plural
+from convsmith.text import percent, plural
+from convsmith.training.config import TrainConfig
+from convsmith.training.metrics import SplitMetrics
 
 CONFIDENCE_LEVEL = 0.95
 TOP = (1, 2, 3, 5)
@@ -52,6 +55,7 @@ class Metrics:
         confusion: `(num_classes, num_classes)`, rows are labels, columns predictions; None with more than 100
             classes.
         confused_pairs: The most frequent confusions, at most ten, and 30 with more than 100 classes.
+        balance: The images of each class in the training and the test set.
     """
 
     correct: int
@@ -64,6 +68,19 @@ class Metrics:
     confused_pairs: tuple[ConfusedPair, ...]
     calibration: Calibration
     risk_coverage: RiskCoverage
+    balance: ClassBalance
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether the data is imbalanced: then what counts each class equally is reported first."""
+        return self.balance.is_imbalanced
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean recall of the classes; None if a class has no image."""
+        recalls = [each.recall for each in self.classes]
+        defined = [recall for recall in recalls if recall is not None]
+        return sum(defined) / len(defined) if len(defined) == len(recalls) else None
 
     @property
     def accuracy(self) -> float:
@@ -76,6 +93,25 @@ class Metrics:
         scores = [each.f1 for each in self.classes]
         defined = [score for score in scores if score is not None]
         return sum(defined) / len(defined) if len(defined) == len(scores) else None
+
+    def lines(self, train: SplitMetrics, test: SplitMetrics) -> list[str]:
+        """Format the metrics as the last lines of a log; of imbalanced data each class comes first."""
+        splits, classes = [train.line("Train"), test.line("Test")], self.class_lines()
+        if not self.is_imbalanced:
+            return [*splits, "", *classes]
+        return [*self.balanced_lines(), *classes, "", *splits]
+
+    def prior_sentence(self) -> str:
+        """Say which class frequencies the confidences assume; empty for balanced data."""
+        names = [each.name for each in self.classes]
+        return self.balance.prior_sentence(names) if self.is_imbalanced else ""
+
+    def balanced_lines(self) -> list[str]:
+        """Format the metrics that count each class equally."""
+        return [
+            f"Imbalanced data: {self.balance.text()}",
+            f"Balanced accuracy: {percent(self.balanced_accuracy)}, macro F1: {percent(self.macro_f1)}",
+        ]
 
     def class_lines(self) -> list[str]:
         """Format the accuracy of each class as the course does; of the worst 30 of more than 100 classes."""
@@ -105,7 +141,12 @@ def worst_classes(classes: Sequence[ClassMetrics], count: int) -> list[ClassMetr
 
 
 def compute_metrics(
-    predictions: Predictions, class_names: tuple[str, ...], confidence: Confidence | None = None
+    predictions: Predictions,
+    class_names: tuple[str, ...],
+    confidence: Confidence | None = None,
+    *,
+    config: TrainConfig | None = None,
+    train_counts: Sequence[int] | None = None,
 ) -> Metrics:
     """Compute all metrics of the predictions for a split.
 
@@ -113,6 +154,8 @@ def compute_metrics(
         predictions: With one logit for each class.
         class_names: In the order of the labels.
         confidence: The temperature of the run, for the calibration.
+        config: The `[train]` table of the run, whose weights and sampling say which prior the net assumes.
+        train_counts: The training images of each class, if they are known.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 1.0]], dtype=np.float32)
@@ -122,17 +165,19 @@ def compute_metrics(
         (0.5, None, 1)
     """
     correct, total = int((~predictions.wrong).sum()), len(predictions)
+    classes = class_metrics_of(predictions, class_names)
     return Metrics(
         correct=correct,
         total=total,
         interval=wilson_interval(correct, total),
         loss=float(predictions.losses.mean()),
         top_accuracy=top_accuracies(predictions),
-        classes=class_metrics_of(predictions, class_names),
+        classes=classes,
         confusion=confusion_matrix(predictions) if predictions.num_classes <= LARGEST_MATRIX else None,
         confused_pairs=confused_pairs(predictions, class_names),
         calibration=measure_calibration(predictions, confidence),
         risk_coverage=risk_coverage_curve(predictions),
+        balance=ClassBalance.of(config, train_counts, [each.total for each in classes]),
     )
 
 

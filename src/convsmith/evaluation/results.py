@@ -43,16 +43,23 @@ def results_of(
         total=metrics.total,
         accuracy=metrics.accuracy,
         accuracy_95=(metrics.interval.low, metrics.interval.high),
+        balanced_accuracy=metrics.balanced_accuracy,
         macro_f1=metrics.macro_f1,
         top_accuracy={str(k): share for k, share in metrics.top_accuracy.items()},
         most_confused=metrics.confused_pairs,
-        calibration=metrics.calibration,
+        calibration=metrics.calibration.model_copy(update={"prior": metrics.prior_sentence()}),
         risk_coverage=_summary(metrics.risk_coverage),
         most_confident_mistakes=_images(predictions, mistakes(predictions)[:NUM_LISTED], class_names),
         highest_losses=_images(predictions, highest_losses(predictions, NUM_LISTED), class_names),
         confusion=None if metrics.confusion is None else tuple(map(tuple, metrics.confusion.tolist())),
     )
-    return Results(train=train, test=test, classes=metrics.classes, prediction_check=prediction_check)
+    return Results(
+        imbalanced=metrics.is_imbalanced,
+        train=train,
+        test=test,
+        classes=metrics.classes,
+        prediction_check=prediction_check,
+    )
 
 
 def _summary(curve: RiskCoverage) -> RiskCoverageSummary:

@@ -5,9 +5,18 @@ is never predicted, is None.
 """
 
 import math
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, computed_field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    computed_field,
+    model_serializer,
+    model_validator,
+)
 
 from convsmith.text import one_line, percent, plural
 from convsmith.training.metrics import SplitMetrics
@@ -102,6 +111,7 @@ class Calibration(Record):
         ece_at_temperature: The error that remains at this temperature; None with the temperature.
         temperature_fitted_on: "the validation images", or "these predictions": the same that it is evaluated
             on, so that it describes them and does not estimate the error on new images.
+        prior: The class frequencies that the confidences assume, in sentences; empty for balanced data.
         bins: 15 of equal width.
     """
 
@@ -110,6 +120,7 @@ class Calibration(Record):
     temperature: float | None
     ece_at_temperature: float | None
     temperature_fitted_on: str = "these predictions"
+    prior: str = ""
     bins: tuple[Bin, ...]
 
 
@@ -142,6 +153,8 @@ class SplitResults(Record):
     """The metrics of a split.
 
     Attributes:
+        balanced_accuracy: The mean recall of the classes; None if a class has no image, and in runs of older
+            versions.
         accuracy_95: The 95 % confidence interval of the accuracy, by Wilson's score.
         top_accuracy: By k, as text.
         calibration: None in runs of older versions.
@@ -153,6 +166,7 @@ class SplitResults(Record):
     total: PositiveInt
     accuracy: float
     accuracy_95: tuple[float, float]
+    balanced_accuracy: float | None = None
     macro_f1: float | None
     top_accuracy: dict[str, float]
     most_confused: tuple[ConfusedPair, ...]
@@ -195,16 +209,27 @@ class PredictionCheck(Record):
 
 
 class Results(Record):
-    """The evaluation of the weights after the last epoch; `train` is measured on the plain images.
+    """The evaluation of the weights that were kept; `train` is measured on the plain images.
 
     Attributes:
+        imbalanced: Whether the data is imbalanced; then each class and its means come first in the file.
         prediction_check: None for data sets of the hub, and in runs of older versions.
     """
 
+    imbalanced: bool = False
     train: SplitMetrics
     test: SplitResults
     classes: tuple[ClassMetrics, ...]
     prediction_check: PredictionCheck | None = None
+
+    @model_serializer(mode="wrap")
+    def _classes_first(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        table: dict[str, Any] = serialize(self)
+        if self.imbalanced:
+            test, first = table["test"], ("balanced_accuracy", "macro_f1")
+            table["test"] = {name: test[name] for name in (*first, *test)}
+            table = {name: table[name] for name in ("imbalanced", "test", "classes", *table)}
+        return table
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:

@@ -13,6 +13,7 @@ import convsmith
 from convsmith.data.dataset import Split
 from convsmith.errors import RunError
 from convsmith.evaluation import predictions
+from convsmith.evaluation.imbalance import ClassBalance, is_imbalanced
 from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.card import card
 from convsmith.models import bundle
@@ -178,6 +179,10 @@ def _origin(model: RunModel, session: Session) -> Origin:
     notes = (*start_notes(folder), *model.resumption_notes) if record is None else record.notes
     if folder.best_epoch() is not None:
         notes = (*notes, kept_weights(folder).removesuffix("."))
+    splits = model.data.splits
+    if is_imbalanced(splits["train"].per_class):
+        balance = ClassBalance.of(recipe.train, splits["train"].per_class, splits["test"].per_class)
+        notes = (*notes, balance.prior_sentence(model.labels).removesuffix("."))
     return Origin(
         recipe=recipe.name,
         seed=recipe.seed,

@@ -5,7 +5,8 @@ import tomllib
 
 from convsmith.data.input_rule import POLICIES, Colour
 from convsmith.evaluation.confidence import Confidence
-from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, WeightsFile
+from convsmith.evaluation.imbalance import ClassBalance
+from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, TestMetrics, WeightsFile
 from convsmith.modules.architecture import SOURCE
 from convsmith.modules.reference import file_of
 from convsmith.net.analysis import Analysis
@@ -99,7 +100,10 @@ def _usage(spec: Spec | ModuleSpec) -> str:
 def _accuracy(metadata: BundleMetadata) -> str:
     metrics, weights = metadata.measured, metadata.weights
     interval = f"{100 * metrics.low:.2f} to {100 * metrics.high:.2f} %"
+    balance = ClassBalance(train=None, test=tuple(each.total for each in metrics.classes))
+    balanced = f"**Balanced accuracy {percent(_mean_recall(metrics))}**: {balance.text()}."
     parts = [
+        *([balanced] if balance.is_imbalanced else []),
         (
             f"**{percent(metrics.accuracy)}** on the test set: {metrics.correct:,} of {metrics.total:,} "
             f"images, 95 % interval {interval}, mean loss {metrics.loss:.4f}. Measured with the weights of "
@@ -123,6 +127,12 @@ def _accuracy(metadata: BundleMetadata) -> str:
         ]
         parts.append(markdown_table(["class", "correct", "accuracy"], rows))
     return "## Accuracy\n\n" + "\n\n".join(parts)
+
+
+def _mean_recall(metrics: TestMetrics) -> float | None:
+    """Return the balanced accuracy; None if a class has no test image."""
+    recalls = [each.correct / each.total for each in metrics.classes if each.total]
+    return sum(recalls) / len(recalls) if len(recalls) == len(metrics.classes) else None
 
 
 def _confidence(metadata: BundleMetadata) -> str:

@@ -1,4 +1,4 @@
-"""A run folder as a model: its recipe with the weights after the last epoch."""
+"""A run folder as a model: its recipe with the weights that it kept."""
 
 from collections.abc import Sequence
 from functools import cached_property

@@ -71,7 +71,7 @@ class Recipe(_Tables):
         if self.train.epochs and not self.data.validation and (reasons := self.train.monitors):
             raise ValueError(
                 f"{' and '.join(reasons)} a validation split, but data.validation is 0; "
-                "write data.validation=0.1"
+                'write data.validation=0.1, or "split" if the source has a validation split'
             )
         return self
 

@@ -36,6 +36,9 @@ class RunRow:
     parameters: int
     macs: int | None
     receptive_field: int | None
+    balanced_accuracy: float | None
+    macro_f1: float | None
+    is_imbalanced: bool
     accuracy: float
     interval: Interval
     ece: float
@@ -51,6 +54,8 @@ class GroupRow:
 
     label: str
     runs: tuple[str, ...]
+    balanced_accuracy: Spread | None
+    macro_f1: Spread | None
     accuracy: Spread
     ece: Spread
     seconds: Spread | None
@@ -100,6 +105,11 @@ class ComparisonData:
     pairs_left_out: int
     not_comparable: tuple[tuple[str, str], ...]
     examples: Sheet | None
+
+    @property
+    def is_imbalanced(self) -> bool:
+        """Whether a run has imbalanced data: then what counts each class equally comes first."""
+        return any(run.is_imbalanced for run in self.runs)
 
     @property
     def is_comparable(self) -> bool:

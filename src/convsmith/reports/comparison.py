@@ -151,7 +151,13 @@ def _open(path: Path, access: CodeAccess) -> _Run:
         analysis=architecture.analyze(data.image_shape),
         data=data,
         predictions=test,
-        metrics=compute_metrics(test, names, read_confidence(folder)),
+        metrics=compute_metrics(
+            test,
+            names,
+            read_confidence(folder),
+            config=recipe.train,
+            train_counts=data.splits["train"].per_class,
+        ),
         weights=folder.find(WeightsRecord),
     )
 
@@ -197,6 +203,9 @@ def _row(run: _Run, group: int) -> RunRow:
         parameters=run.analysis.parameters,
         macs=run.analysis.macs,
         receptive_field=run.analysis.receptive_field,
+        balanced_accuracy=run.metrics.balanced_accuracy,
+        macro_f1=run.metrics.macro_f1,
+        is_imbalanced=run.metrics.is_imbalanced,
         accuracy=run.metrics.accuracy,
         interval=run.metrics.interval,
         ece=run.metrics.calibration.ece,
@@ -216,10 +225,18 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
     return GroupRow(
         label=label,
         runs=tuple(run.name for run in runs),
+        balanced_accuracy=_spread_of([run.metrics.balanced_accuracy for run in runs]),
+        macro_f1=_spread_of([run.metrics.macro_f1 for run in runs]),
         accuracy=spread([run.metrics.accuracy for run in runs]),
         ece=spread([run.metrics.calibration.ece for run in runs]),
         seconds=_spread_seconds(runs),
     )
+
+
+def _spread_of(values: Sequence[float | None]) -> Spread | None:
+    """Return the spread of a metric; None if it is undefined for one of the runs."""
+    defined = [each for each in values if each is not None]
+    return spread(defined) if len(defined) == len(values) else None
 
 
 def _spread_seconds(runs: list[_Run]) -> Spread | None:
@@ -339,6 +356,7 @@ def _record(data: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]:
         run["accuracy_95"] = run.pop("interval")
     return {
         "runs": runs,
+        "imbalanced": data.is_imbalanced,
         "groups": [asdict(group) for group in data.groups],
         "comparable": data.is_comparable,
         "test_sets": [asdict(each) for each in data.test_sets],

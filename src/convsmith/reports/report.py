@@ -42,7 +42,8 @@ from convsmith.runs.folder import ANALYSES, EVALUATION, RunFolder
 from convsmith.runs.kept import kept_weights
 from convsmith.runs.schema import DataRecord, Environment, Resumptions, WeightsRecord, unrecorded_changes
 from convsmith.system import files, paths, progress
-from convsmith.text import format_duration, plural
+from convsmith.text import format_duration, percent, plural
+from convsmith.training.class_weights import class_counts
 from convsmith.training.metrics import SplitMetrics
 
 # Number of images in the galleries, and the stream of the random sample.
@@ -74,8 +75,10 @@ class Result:
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
+        balanced = self.metrics.balanced_accuracy
+        first = f"Balanced test accuracy: {percent(balanced)}\n" if self.metrics.is_imbalanced else ""
         return (
-            f"Test accuracy: {self.test.accuracy:.2%}, 95% interval {self.metrics.interval.text()}\n"
+            f"{first}Test accuracy: {self.test.accuracy:.2%}, 95% interval {self.metrics.interval.text()}\n"
             f"Run folder: {self.folder}\n"
             f"Report: {self.page}"
         )
@@ -101,7 +104,13 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
     return Evaluation(
         train=results.train,
         predictions=predictions,
-        metrics=compute_metrics(predictions, session.data.class_names, read_confidence(folder)),
+        metrics=compute_metrics(
+            predictions,
+            session.data.class_names,
+            read_confidence(folder),
+            config=session.recipe.train,
+            train_counts=class_counts(session.data.train.labels, session.data.class_names),
+        ),
         prediction_check=results.prediction_check,
     )
 

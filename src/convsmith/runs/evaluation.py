@@ -21,6 +21,7 @@ from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files
 from convsmith.system.rng import new_generator
+from convsmith.training.class_weights import class_counts
 from convsmith.training.metrics import (
     SplitMetrics,
     compute_logits,
@@ -54,7 +55,7 @@ class Evaluation:
 
     def lines(self) -> list[str]:
         """Format the metrics as the last lines of a run's log."""
-        return [self.train.line("Train"), self.test.line("Test"), "", *self.metrics.class_lines()]
+        return self.metrics.lines(self.train, self.test)
 
 
 def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer, torch.dtype]:
@@ -94,7 +95,14 @@ def _predict(
     predictions.write(test, folder.predictions)
     confidence = _fit_confidence(session, net, normalize, dtype, test)
     folder.write(confidence)
-    return test, compute_metrics(test, data.class_names, confidence)
+    metrics = compute_metrics(
+        test,
+        data.class_names,
+        confidence,
+        config=session.recipe.train,
+        train_counts=class_counts(data.train.labels, data.class_names),
+    )
+    return test, metrics
 
 
 def read_confidence(folder: RunFolder) -> Confidence:

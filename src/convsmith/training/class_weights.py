@@ -35,7 +35,7 @@ def class_weights_of(config: TrainConfig, data: TrainingData) -> tuple[float, ..
         return None
     if config.class_weights == "balanced":
         return balanced_weights(class_counts(data.train.labels, data.class_names), data.class_names)
-    return _table_weights(config.class_weights, data.class_names)
+    return table_weights(config.class_weights, data.class_names)
 
 
 def class_counts(labels: Any, class_names: Sequence[str]) -> tuple[int, ...]:
@@ -70,8 +70,16 @@ def balanced_weights(counts: Sequence[int], class_names: Sequence[str]) -> tuple
     return tuple(sum(counts) / (len(counts) * count) for count in counts)
 
 
-def _table_weights(table: Mapping[str, float], class_names: Sequence[str]) -> tuple[float, ...]:
-    """Return the weights of a table by class name, in the order of the labels."""
+def table_weights(table: Mapping[str, float], class_names: Sequence[str]) -> tuple[float, ...]:
+    """Return the weights of a table by class name, in the order of the labels.
+
+    Raises:
+        RecipeError: The table names other classes, or not all.
+
+    Example:
+        >>> table_weights({"dog": 1.0, "cat": 2.0}, ["cat", "dog"])
+        (2.0, 1.0)
+    """
     weights = {canonical_name(name): weight for name, weight in table.items()}
     own = [canonical_name(name) for name in class_names]
     classes = f"the classes are {_listed(class_names)}"

@@ -25,7 +25,7 @@ def test_the_code_is_formatted_and_linted(name: str, tmp_path: Path) -> None:
     recipe = load(name) if name in RECIPES else load("digits", VARIANTS[name])
     storage = STORAGES["digits" if recipe.data.source == "digits" else "hub"]
     own_test = recipe.data.source != "digits"
-    written(recipe, storage, tmp_path, list("abcdefghij"), own_test=own_test)
+    written(recipe, storage, tmp_path, list("0123456789"), own_test=own_test)
     lint(tmp_path)
 
 

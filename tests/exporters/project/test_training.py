@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from scipy.stats import chisquare
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from convsmith.exporters.project.code import Storage
@@ -106,3 +110,73 @@ def test_statistics_of_averaged_weights_in_a_project(
     torch.testing.assert_close(first.running_mean, maps.mean((0, 2, 3)).float(), rtol=1e-4, atol=1e-5)
     # The variance of each half is around its own mean, which is nearly that of both.
     torch.testing.assert_close(first.running_var, maps.var((0, 2, 3)).float(), rtol=1e-2, atol=1e-5)
+
+
+WEIGHTS = [0.25 * (digit + 1) for digit in range(10)]
+TABLE = "{" + ", ".join(f"{digit}={weight}" for digit, weight in enumerate(WEIGHTS)) + "}"
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_weights_of_the_classes_and_clipping_in_a_project(parts: int, modules: Modules) -> None:
+    """The oracle: PyTorch's loss of the whole batch, and its gradients after `clip_grad_norm_`."""
+    sizes = [f"train.batch_size={8 * parts}", "train.microbatch_size=8", "train.label_smoothing=0.1"]
+    fields = [f"train.class_weights={TABLE}", "train.clip_gradient_norm=0.05", "train.schedule=constant"]
+    project = modules("model.net=C4 S4:s2 / G F10", "model.norm=none", *fields, *sizes)
+    images, labels = torch.randn(8 * parts, 1, 8, 8), torch.randint(10, (8 * parts,))
+    model = project["model"].Net()
+    expected = copy.deepcopy(model)
+    weight = torch.tensor(project["utils"].CLASS_WEIGHTS)
+    assert weight.tolist() == WEIGHTS
+    criterion = nn.CrossEntropyLoss(weight, label_smoothing=0.1)
+    expected_loss = criterion(expected(images), labels)
+    expected_loss.backward()
+    assert nn.utils.clip_grad_norm_(expected.parameters(), 0.05) > 0.05
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    device = torch.device("cpu")
+    loss, _ = project["utils"].train(model, [(images, labels)], criterion, optimizer, device)
+    assert loss == pytest.approx(expected_loss.item(), rel=1e-5)
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_balanced_weights_in_a_project(modules: Modules) -> None:
+    labels = np.repeat([0, 1, 2], [70, 20, 10])
+    weights = modules("train.class_weights=balanced")["utils"]
+    weights.CLASSES = ["a", "b", "c"]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert weights.balanced_weights(labels).tolist() == pytest.approx(expected)
+
+
+def test_balanced_sampling_in_a_project(modules: Modules) -> None:
+    utils = modules("train.sampling=balanced")["utils"]
+    labels = np.repeat([0, 1, 2], [700, 200, 100])
+    images = utils.Images((np.zeros((1000, 8, 8, 1), np.uint8), labels), utils.plain_transform())
+    torch.manual_seed(0)
+    drawn = torch.cat([some for _, some in utils.make_balanced_loader(images, 64, 0)])
+    assert len(drawn) == 1000
+    assert chisquare(torch.bincount(drawn).numpy()).pvalue > 0.001
+
+
+def test_the_best_epoch_of_a_project(
+    modules: Modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle: the validation loss of the saved weights is the least of all epochs."""
+    fields = ["train.keep=best", "train.monitor=loss", "train.early_stopping={patience=2}"]
+    rate = ["train.optimizer.lr=0.3", "train.schedule=constant", "data.validation=0.2", "augment=false"]
+    project = modules("model.net=C4 C4:s2 / G F10", *fields, *rate)
+    main, utils = project["main"], project["utils"]
+    monkeypatch.setattr(main, "save_plots", lambda *_: None)
+    out = tmp_path / "again"
+    main.main(["train", "--epochs", "12", "--out", str(out), "--workers", "0"])
+    losses = [row["validation_loss"] for row in utils.read_metrics(out / "logs" / "metrics.csv")]
+    model = project["model"].Net()
+    model.load_state_dict(load_file(out / "model" / "model.safetensors"))
+    validation = utils.load_images()["validation"]
+    loader = main.plain_loader(validation, 0)
+    loss, _ = utils.score(*utils.predict(model, loader, torch.device("cpu")))
+    assert loss == pytest.approx(min(losses), rel=1e-4)
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == min(best + 2, 12)
+    log = (out / "logs" / "train.log").read_text()
+    assert f"The weights are those of epoch {best}" in log
+    assert ("Stopped early" in log) == (len(losses) < 12)

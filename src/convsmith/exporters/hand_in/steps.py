@@ -95,12 +95,14 @@ class Step:
             if shown > 1
             else ""
         )
-        trained = self.epochs[-1].train_accuracy
+        kept = self.model.folder.best_epoch()
+        trained = self.epochs[-1 if kept is None else kept - 1].train_accuracy
+        place = "the last epoch" if kept is None else f"epoch {kept}, the best by the validation split,"
         kind = "augmented training" if self.recipe.augment.transforms else "training"
         of_training = f", {percent(trained)} on the {kind} images" if trained is not None else ""
         numbers = (
             f"{analysis.parameters:,} parameters, {plural(len(self.epochs), 'epoch')}. Best test accuracy "
-            f"{percent(best.test_accuracy or 0.0)} (epoch {best.epoch}), after the last epoch "
+            f"{percent(best.test_accuracy or 0.0)} (epoch {best.epoch}), after {place} "
             f"{percent(self.accuracy)}{of_training}.{last}"
         )
         return f"{numbers} {self.notes.result.strip()}".strip()

@@ -16,6 +16,8 @@ from convsmith.net.settings import NetSettings, NotationConfig
 from convsmith.recipes.fit import net_parts_of
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
+from convsmith.training.class_weights import table_weights
+from convsmith.training.config import TrainConfig
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.muon import Muon
 
@@ -91,6 +93,8 @@ def template_context(recipe: Recipe, net: NetCode, data: DataRecord, storage: St
         **_train_context(recipe),
         **_fine_tuning_context(recipe, net.analysis),
         "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(net.analysis),
+        **_balance_context(recipe, data),
+        **_selection_context(recipe),
         **_weights_context(recipe, net.plan),
         **_external_context(recipe),
     }
@@ -293,10 +297,11 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
         "progressive": train.progressive,
         "lookahead": train.lookahead,
         "ema": train.ema,
-        "tested": "average.module" if train.ema else "slow" if train.lookahead else "model",
+        "tested": _tested(train),
         "measured": "average" if train.ema else "slow" if train.lookahead else "",
         "label_smoothing": train.label_smoothing,
         "l1": train.l1,
+        "clip": train.clip_gradient_norm,
         "bf16": train.precision == "bf16",
     }
 
@@ -320,6 +325,45 @@ def _fine_tuning_context(recipe: Recipe, analysis: Analysis) -> dict[str, Any]:
         "rates": bool(factors),
         "rates_constant": line,
     }
+
+
+def _balance_context(recipe: Recipe, data: DataRecord) -> dict[str, Any]:
+    """Weights of the classes and sampling; balanced weights are computed by the project."""
+    weights = recipe.train.class_weights
+    context = {
+        "balanced": recipe.train.sampling == "balanced",
+        "balanced_weights": weights == "balanced",
+        "class_weights": 'utils.balanced_weights(splits["train"][1])' if weights == "balanced" else "",
+        "class_weights_constant": "",
+    }
+    if isinstance(weights, dict):
+        ordered = table_weights(weights, data.class_names)
+        context["class_weights"] = "torch.tensor(utils.CLASS_WEIGHTS)"
+        context["class_weights_constant"] = constant("CLASS_WEIGHTS", ordered)
+    return context
+
+
+def _selection_context(recipe: Recipe) -> dict[str, Any]:
+    """Early stopping and the best epoch, by the validation split."""
+    train = recipe.train
+    is_used = train.keeps_best or train.early_stopping is not None
+    scores = {
+        "accuracy": "val_correct / len(val_labels)",
+        "balanced_accuracy": "utils.balanced_accuracy(val_logits, val_labels)",
+        "loss": "-val_loss",
+    }
+    return {
+        "keeps_best": train.keeps_best,
+        "kept": "best" if train.keeps_best else _tested(train),
+        "early_stopping": train.early_stopping,
+        "score": scores[train.monitor],
+        "monitors_balanced": is_used and train.monitor == "balanced_accuracy",
+    }
+
+
+def _tested(train: TrainConfig) -> str:
+    """Return the net that a project evaluates after an epoch."""
+    return "average.module" if train.ema else "slow" if train.lookahead else "model"
 
 
 def has_wrong_gradients_in_bf16(analysis: Analysis) -> bool:

@@ -11,8 +11,10 @@ from convsmith.net.plan import Branch, Plan, Step
 from convsmith.net.settings import NotationConfig
 from convsmith.recipes.schema import Recipe
 from convsmith.text import plural, short_percent
+from convsmith.training.class_weights import weights_line
 from convsmith.training.config import TrainConfig
 from convsmith.training.parts import describe
+from convsmith.training.selection import monitor_title
 
 _NORMS = {"batch": "batch norm", "group": "group norm", "layer": "layer norm", "instance": "instance norm"}
 _ACTIVATIONS = {"relu": "ReLU", "leaky-relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
@@ -116,6 +118,7 @@ def strategy(recipe: Recipe) -> list[str]:
         )
     sentences += [f"{line[:1].upper()}{line[1:]}." for line in describe(train)]
     sentences += _averages(train)
+    sentences += _fitting(train)
     if recipe.augment.mix:
         sentences.append(f"{recipe.augment.mix.name} with alpha {number(recipe.augment.mix.alpha)}.")
     if train.distillation:
@@ -129,7 +132,38 @@ def strategy(recipe: Recipe) -> list[str]:
     elif recipe.data.validation_share:
         share = short_percent(recipe.data.validation_share)
         sentences.append(f"{share} of the training images are held out as a validation set.")
-    sentences.append("The weights are those of the last epoch; no epoch was selected by its test accuracy.")
+    if train.keeps_best:
+        sentences.append(
+            f"The weights are those of the epoch with the best {monitor_title(train.monitor)}; no epoch was "
+            "selected by its test accuracy."
+        )
+    else:
+        sentences.append(
+            "The weights are those of the last epoch; no epoch was selected by its test accuracy."
+        )
+    return sentences
+
+
+def _fitting(train: TrainConfig) -> list[str]:
+    """Describe weights of the classes, sampling, clipping and early stopping."""
+    sentences = []
+    if train.class_weights == "balanced":
+        sentences.append("In the loss each class has a weight inverse to its number of training images.")
+    elif train.class_weights is not None:
+        names, weights = list(train.class_weights), list(train.class_weights.values())
+        sentences.append(f"Weights of the classes in the loss: {weights_line(weights, names)}.")
+    if train.sampling == "balanced":
+        sentences.append(
+            "The images of an epoch are drawn with replacement, so that each class is equally frequent."
+        )
+    if train.clip_gradient_norm is not None:
+        sentences.append(f"Gradients are clipped to a norm of {number(train.clip_gradient_norm)}.")
+    if (stopping := train.early_stopping) is not None:
+        more = f" by more than {number(stopping.min_delta)}" if stopping.min_delta else ""
+        sentences.append(
+            f"The training stops early if the {monitor_title(train.monitor)} does not improve{more} for "
+            f"{plural(stopping.patience, 'epoch')}."
+        )
     return sentences
 
 

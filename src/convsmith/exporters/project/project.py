@@ -260,7 +260,13 @@ def _check_complete(model: RunModel) -> None:
 def _summary(model: RunModel, plots: dict[str, str]) -> RunSummary:
     folder, data = model.folder, model.data
     test = predictions.read(folder.predictions)
-    metrics = compute_metrics(test, data.class_names, model.confidence)
+    metrics = compute_metrics(
+        test,
+        data.class_names,
+        model.confidence,
+        config=model.recipe.train,
+        train_counts=data.splits["train"].per_class,
+    )
     return RunSummary(
         recipe=model.recipe,
         analysis=model.analysis,

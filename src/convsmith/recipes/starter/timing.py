@@ -8,7 +8,7 @@ from convsmith.recipes.session import Session
 from convsmith.recipes.starter.schedule import Pace
 from convsmith.system.device import machine_record
 from convsmith.system.rng import new_generator, own_random_state, seed_everything
-from convsmith.training.batches import num_batches, shuffled_batches
+from convsmith.training.batches import num_batches
 from convsmith.training.metrics import evaluate_split
 
 # Steps before the measurement, measured steps, seconds after which no further one begins, images evaluated.
@@ -28,9 +28,7 @@ def measure(session: Session) -> Pace:
                 seconds = []
                 begun = time.perf_counter()
                 for number in range(_WARM_UP + _STEPS):
-                    indices = next(
-                        shuffled_batches(len(data.train), train.batch_size, new_generator(0, number))
-                    )
+                    indices = next(trainer.sampler.batches(train.batch_size, new_generator(0, number)))
                     started = time.perf_counter()
                     trainer.read_step(trainer.train_step(trainer.make_batch(indices, 1, number % steps)))
                     seconds.append(time.perf_counter() - started)
