@@ -23,7 +23,9 @@ from convsmith.errors import (
     RunError,
     StoppedError,
 )
+from convsmith.models.net_subjects import subject_of_name
 from convsmith.models.start import read_start, with_start
+from convsmith.modules.access import NO_CODE
 from convsmith.recipes.fit import net_parts_of, with_frozen
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
@@ -359,3 +361,11 @@ def test_the_model_card_and_a_bundle_say_that_the_training_began_elsewhere(
     assert "The training began with the weights of the run base-1" in card
     assert "set `train.start_from` to the weights that it began with" in card
     assert 'start_from = "base-1"' in card
+
+
+def test_a_check_says_what_would_be_taken_and_refuses_another_net(base: Path) -> None:
+    start = f"train.start_from={base}"
+    net = subject_of_name("digits", [*TINY, start], access=NO_CODE)
+    assert net.remarks == ("begins with the weights of the run base-1: 5 layers (466 values) from the start",)
+    with pytest.raises(ModuleError, match="weights of another net"):
+        subject_of_name("digits", [*TINY, "model.net=C6 / C12:s2 / G F10", start], access=NO_CODE)

@@ -69,8 +69,22 @@ def subject_of_model(model: "Model", name: str = "") -> NetSubject:
         subject=model.subject(),
         brief=recipe.brief if recipe else Brief(),
         notes=model.net_notes,
+        remarks=_start_remarks(model),
         definition=definition_of(name),
     )
+
+
+def _start_remarks(model: "Model") -> tuple[str, ...]:
+    """Return what the training of a recipe would take from the weights that it names; empty for others.
+
+    Raises:
+        ConvsmithError: There are no such weights, or they are those of another net.
+    """
+    if model.kind != "recipe" or model.recipe is None or model.recipe.train.start_from is None:
+        return ()
+    from convsmith.models.start import start_remark
+
+    return (start_remark(model, model.recipe.train.start_from),)
 
 
 def subject_of_name(
@@ -111,7 +125,7 @@ def subject_of_name(
             fix="leave it out, or add --weights net.pth to evaluate weights on these data",
         )
     net = subject_of_model(resolve(name, overrides, input_shape, access=access), name)
-    return replace(net, remarks=remarks)
+    return replace(net, remarks=(*net.remarks, *remarks))
 
 
 def subject_of_instance(

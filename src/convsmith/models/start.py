@@ -20,6 +20,7 @@ from convsmith.data.labels import canonical_name
 from convsmith.errors import BundleError, RecipeError, RunError
 from convsmith.evaluation.schema import Results
 from convsmith.models import bundle as bundles
+from convsmith.models.model import Model
 from convsmith.models.resolve import locate
 from convsmith.models.zoo import unknown_zoo_model, zoo_folder, zoo_name
 from convsmith.modules.transfer import Transfer, take_weights
@@ -246,6 +247,26 @@ def with_start(session: S) -> StartedSession[S] | None:
         notes=tuple(note for note in notes if note),
     )
     return StartedSession(session=dataclasses.replace(normalized, recipe=recipe, begin=begin), record=record)
+
+
+def start_remark(model: Model, text: str) -> str:
+    """Return what a net would take from the weights of a name, in a sentence; its data are not read.
+
+    Raises:
+        ModuleError: The weights are those of another net, or not finite.
+        ConvsmithError: As `read_start`.
+    """
+    start, outputs = read_start(text), model.analysis.num_outputs
+    other = bool(start.class_names) and len(start.class_names) != outputs
+    transfer = take_weights(
+        model.net(),
+        start.tensors,
+        head=net_parts_of(model.analysis).head if other else (),
+        reason=f"{len(start.class_names):,} classes there, {outputs:,} here" if other else "",
+        where=start.place,
+        net_of_start=start.net,
+    )
+    return f"begins with the weights of {start.title}: {transfer.counts()}"
 
 
 def _with_normalization(session: S, start: Start) -> tuple[S, str]:

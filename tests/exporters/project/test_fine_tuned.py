@@ -1,7 +1,10 @@
 """Ejected projects of fine-tuned runs: they ship the weights that the training began with."""
 
+import ast
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ import torch
 
 import convsmith as cs
 from convsmith.errors import RunError
+from convsmith.exporters.hand_in.code import shared_code
+from convsmith.exporters.project.code import Storage
 from convsmith.recipes.loader import load
-from helpers.projects import lint
+from helpers.projects import code_and_data, lint
 
 TINY = ["model.net=C4 / C8:s2 / G F10", "train.epochs=2", "augment.transforms=[]", "train.start_from=digits"]
 # What each variant of the code must hold.
@@ -77,3 +82,27 @@ def test_frozen_layers_and_standardised_ones_are_refused(base: Path, tmp_path: P
     ).folder
     with pytest.raises(RunError, match="standardises the weights of all layers"):
         cs.eject(run, tmp_path / "project", execute=False)
+
+
+def test_steps_of_a_hand_in_have_their_own_frozen_layers_and_rates() -> None:
+    """A fine-tuned step and others in one program: every name that is used exists."""
+    settings: list[list[str]] = [["train.start_from=digits", *VARIANTS["frozen"][0]], [], VARIANTS["muon"][0]]
+    recipes = [load("digits", ["model.net=C4 / C8:s2 / G F10", *each]) for each in settings]
+    made = [code_and_data(recipe, list("0123456789"), own_test=False) for recipe in recipes]
+    nets = [
+        replace(
+            net, text="", module="model", name=f"Model_{number}", call=f"Model_{number}()", main="model.py"
+        )
+        for number, (net, _) in enumerate(made, start=1)
+    ]
+    code = shared_code(recipes, nets, made[0][1], Storage(kind="digits"), "")
+    main, utils = code.files["main.py"], code.files["utils.py"]
+    ast.parse(main)
+    assert main.count('load_file(HERE / f"weights/{args.name}_start.safetensors")') == 1
+    assert "utils.freeze_1(model)" in main
+    assert "utils.freeze_3(model)" in main
+    defined = {node.name for node in ast.walk(ast.parse(utils)) if isinstance(node, ast.FunctionDef)}
+    used = set(re.findall(r"utils\.(\w+)\(", main)) | set(re.findall(r"keep_statistics\w*", utils))
+    assert used - {"Images", "Split"} <= defined
+    assert 'FROZEN_3 = ("block1.conv1", "block1.norm1")' in utils
+    assert 'RATES = {"block1.conv1": 0.25' in utils.replace("{\n    ", "{")
