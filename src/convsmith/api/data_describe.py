@@ -4,19 +4,20 @@ from pathlib import Path
 
 from convsmith.data.describe import describe, with_every_split
 from convsmith.data.description import Description
-from convsmith.recipes.loader import load_data_config
+from convsmith.recipes.in_memory import data_config
 from convsmith.system import files, folders
 
 
 def describe_data(
-    name: str, *overrides: str, report: str | Path | None = None, refresh: bool = False
+    name: object, *overrides: str, report: str | Path | None = None, refresh: bool = False
 ) -> Description:
     """Describe a data set in one pass: classes, balance, sizes, files, pixels, duplicates, issues, examples.
 
     Nothing is modified.
 
     Args:
-        name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`.
+        name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`;
+            or data in memory, as for `train`.
         overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
         report: Where a page with charts and pictures is written, an HTML file; by default nowhere.
         refresh: Also remove the data set from the cache, so that every command decodes it again.
@@ -33,8 +34,9 @@ def describe_data(
     """
     if report is not None:
         folders.check_destination(Path(report).parent)
-    config = with_every_split(load_data_config(name, overrides))
-    description = describe(config, source=name, refresh=refresh)
+    with data_config(name, overrides) as config:
+        source = str(name) if isinstance(name, str | Path) else config.source
+        description = describe(with_every_split(config), source=source, refresh=refresh)
     if report is not None:
         from convsmith.reports import data_page
 

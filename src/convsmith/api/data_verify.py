@@ -2,16 +2,17 @@
 
 from convsmith.data.issues import Verification
 from convsmith.data.verify import verify
-from convsmith.recipes.loader import load_data_config
+from convsmith.recipes.in_memory import data_config
 
 
 def verify_data(
-    name: str, *overrides: str, refresh: bool = False, near_duplicates: bool = False
+    name: object, *overrides: str, refresh: bool = False, near_duplicates: bool = False
 ) -> Verification:
     """Decode every image of a data set as a training does, and report every issue. Nothing is modified.
 
     Args:
-        name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`.
+        name: The name or TOML file of a recipe, or a value of `data.source`: a name, a folder, `owner/name`;
+            or data in memory, as for `train`.
         overrides: Fields of the recipe, or of its `[data]` table, as `key=value`.
         refresh: Also remove the data set from the cache, so that every command decodes it again.
         near_duplicates: Also find flipped, rotated, shifted, brighter, duller and recompressed copies.
@@ -25,4 +26,5 @@ def verify_data(
         >>> verification.clean, verification.issues
         (True, ())
     """
-    return verify(load_data_config(name, overrides), refresh=refresh, near_duplicates=near_duplicates)
+    with data_config(name, overrides) as config:
+        return verify(config, refresh=refresh, near_duplicates=near_duplicates)

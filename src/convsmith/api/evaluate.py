@@ -12,11 +12,12 @@ from convsmith.models.arguments import ModelArguments
 from convsmith.models.external import external_run, log_evaluation
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.modules.access import CodeAccess
+from convsmith.recipes.in_memory import named_source
 from convsmith.recipes.session import Session
 from convsmith.reports.report import Result, write_report
 from convsmith.runs.evaluation import Evaluation, evaluate_run, load_net
 from convsmith.runs.folder import ANALYSES, RunFolder
-from convsmith.runs.session import open_run
+from convsmith.runs.session import open_run, run_data
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,7 @@ def evaluate(
     run: str | Path,
     *overrides: str,
     weights: str | Path | None = None,
-    data: str | Path | None = None,
+    data: object = None,
     runs: str | Path = "runs",
     robustness: bool = False,
     duplicates: bool = False,
@@ -44,7 +45,8 @@ def evaluate(
             recipe.
         overrides: With `weights`: fields of the recipe as `key=value`, such as "data.mean=[0.5,0.5,0.5]".
         weights: A file of safetensors or of `torch.save`; "net.pth#ema" chooses in a checkpoint.
-        data: With `weights`: the data set, a name or a folder; by default that of the recipe.
+        data: With `weights`: the data set, a name or a folder, by default that of the recipe; or data in
+            memory, as for `train`. For a run that was trained on data in memory: the same data again.
         runs: With `weights`: the parent of the new run folder.
         robustness: Also evaluate corrupted test images: six corruptions at five strengths.
         duplicates: Also list near-duplicates of test images in the training set.
@@ -61,14 +63,19 @@ def evaluate(
     """
     requested = dict(zip(ANALYSES, (robustness, duplicates, label_errors), strict=True))
     access = CodeAccess(trust=trust_code, module=module)
-    arguments = ModelArguments.of(run, weights, data, overrides, access)
     if weights is not None:
-        with external_run(arguments, Path(runs), refresh=refresh) as (folder, session):
+        with (
+            named_source(data, overrides) as source,
+            external_run(
+                ModelArguments.of(run, weights, source, overrides, access), Path(runs), refresh=refresh
+            ) as (folder, session),
+        ):
             evaluation = evaluate_run(folder, session)
             log_evaluation(folder, evaluation)
             return _complete(folder, session, evaluation, requested)
+    ModelArguments.of(run, None, data if isinstance(data, str | Path) else None, overrides, access)
     run = Path(run)
-    with RunFolder.lock(run):
+    with RunFolder.lock(run), run_data(run, data):
         folder, session = open_run(run, access=access, refresh=refresh)
         # The others are written anew.
         folder.verify(*(name for name, wanted in requested.items() if not wanted))

@@ -8,6 +8,7 @@ from convsmith.models.start import with_start
 from convsmith.models.teacher import load_teacher
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
+from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -26,6 +27,7 @@ def lr_find(
     folder: str | Path,
     *,
     module: "nn.Module | None" = None,
+    data: object = None,
     steps: int = 200,
     refresh: bool = False,
     trust_code: bool = False,
@@ -36,6 +38,7 @@ def lr_find(
         recipe: Its batch size and optimizer are used, its schedule is not.
         folder: The folder for lr-find.png and lr-find.csv, created if necessary.
         module: An instance to use instead of the recipe's net: a copy, from its weights as they are.
+        data: Data in memory, as for `train`.
         steps: Number of steps, 20 to 100,000.
         refresh: Decode the images again, even if the cache has them.
         trust_code: Whether to run the code of a teacher whose net is a module.
@@ -55,7 +58,9 @@ def lr_find(
         )
     if module is not None:
         recipe = with_instance(recipe, module)
-    session = Session.load(recipe, architecture=architecture_of(recipe.model, module), refresh=refresh)
+    with with_data(recipe, data) as complete:
+        architecture = architecture_of(complete.model, module)
+        session = Session.load(complete, architecture=architecture, refresh=refresh)
     started = with_start(session)
     session = started.session if started else session
     recipe = session.recipe

@@ -2,18 +2,22 @@
 
 from pathlib import Path
 
+from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.samples import preview_images, sample_pictures
 from convsmith.system import files, folders
 
 
-def preview(recipe: Recipe, folder: str | Path, *, refresh: bool = False) -> tuple[Path, ...]:
+def preview(
+    recipe: Recipe, folder: str | Path, *, data: object = None, refresh: bool = False
+) -> tuple[Path, ...]:
     """Draw sample images, and training images as the network receives them.
 
     Args:
         recipe: From `load_recipe`.
         folder: Where the pictures are written.
+        data: Data in memory, as for `train`.
         refresh: Decode the images again, even if the cache has them.
 
     Returns:
@@ -21,7 +25,8 @@ def preview(recipe: Recipe, folder: str | Path, *, refresh: bool = False) -> tup
     """
     folder = Path(folder)
     folders.check_destination(folder)
-    session = Session.load(recipe, refresh=refresh)
+    with with_data(recipe, data) as complete:
+        session = Session.load(complete, refresh=refresh)
     files.make_folder(folder)
     augmented = preview_images(session.recipe, session.data)
     pictures = sample_pictures(session.recipe, session.data, augmented, folder)

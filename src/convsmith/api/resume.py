@@ -19,7 +19,7 @@ from convsmith.runs.code import architecture_of_run
 from convsmith.runs.conditions import changes_of, conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, StartRecord, TeacherRecord
-from convsmith.runs.session import changed_classes
+from convsmith.runs.session import changed_classes, run_data
 from convsmith.runs.tensorboard import FOLDER, curves
 from convsmith.runs.training import train_session
 from convsmith.system import folders, paths
@@ -46,6 +46,7 @@ def resume(
     tensorboard: bool = False,
     trust_code: bool = False,
     module: "nn.Module | None" = None,
+    data: object = None,
 ) -> Result:
     """Resume an interrupted run, or train a finished run for more epochs.
 
@@ -60,6 +61,8 @@ def resume(
         tensorboard: Write curves for TensorBoard, as runs that have such curves do in any case.
         trust_code: Whether to run the code of a run or bundle whose net is a module.
         module: An instance of its net, to use instead of that code.
+        data: The same data again, for a run that was trained on data in memory; without them the images are
+            those that the cache keeps.
 
     Raises:
         MissingExtraError: The curves need TensorBoard, which is not installed.
@@ -70,7 +73,11 @@ def resume(
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; a checkpoint is saved.
     """
     run = Path(run)
-    with curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers, RunFolder.lock(run):
+    with (
+        curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers,
+        RunFolder.lock(run),
+        run_data(run, data),
+    ):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()

@@ -9,6 +9,7 @@ from convsmith.models.start import StartedSession, with_start
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
+from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -32,6 +33,7 @@ def train(
     recipe: Recipe,
     *,
     module: "nn.Module | None" = None,
+    data: object = None,
     runs: str | Path = "runs",
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
@@ -45,6 +47,10 @@ def train(
         recipe: From `load_recipe`. `train.start_from` names weights to begin with: a run, a bundle, a model
             of the zoo or a file.
         module: An instance to train instead of the recipe's net: a copy, from its weights as they are.
+        data: Data in memory instead of the recipe's source: `(images, labels)` as arrays, tensors or lists,
+            images `(N, H, W)`, `(N, H, W, C)` or `(N, C, H, W)`; two such pairs for training and test set; a
+            dict of pairs by "train", "validation" and "test"; a Hugging Face `Dataset` or `DatasetDict`; a
+            torch `Dataset` of images and integers. A text is a `data.source`.
         runs: The parent folder; the run folder is `<recipe>-<number>` in it.
         callbacks: Called after the callbacks that write the run folder.
         profile: Collects the time of each phase; the run folder then has a profile.txt.
@@ -75,11 +81,11 @@ def train(
     runs = Path(runs)
     folders.check_destination(runs)
     choose_device(recipe.train.device)
-    with curves(enabled=tensorboard) as writers:
-        if module is not None:
-            recipe = with_instance(recipe, module)
-        architecture = architecture_of(recipe.model, module)
-        session = Session.load(recipe, architecture=architecture, refresh=refresh)
+    if module is not None:
+        recipe = with_instance(recipe, module)
+    with curves(enabled=tensorboard) as writers, with_data(recipe, data) as complete:
+        architecture = architecture_of(complete.model, module)
+        session = Session.load(complete, architecture=architecture, refresh=refresh)
         started = with_start(session)
         session = started.session if started else session
         teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))

@@ -10,8 +10,9 @@ import numpy as np
 
 from convsmith.data.array_labels import array_labels, notes_of
 from convsmith.data.array_names import ArrayName, Part, array_name
-from convsmith.data.array_pixels import ArrayImages, pixel_rule
+from convsmith.data.array_pixels import ArrayImages, PixelRule, pixel_rule
 from convsmith.data.config import DataConfig
+from convsmith.data.decode import Encoded, UnusableImageError
 from convsmith.data.labels import combined, name_notes
 from convsmith.data.listing import list_folder
 from convsmith.data.raw import RawData, RawSplit
@@ -39,9 +40,9 @@ class NamedArray:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitArrays:
-    """The images and the labels of a split."""
+    """The labels of a split, and its images: an array, or one by one."""
 
-    images: StoredArray
+    images: StoredArray | Collection[Encoded | UnusableImageError]
     labels: StoredArray
 
 
@@ -104,14 +105,14 @@ def raw_arrays(named: Sequence[NamedArray], config: DataConfig, where: str) -> R
     arrays = {role: _complete(pair, chosen.by_role()[role], where) for role, pair in used.items()}
     class_names, name_array = _class_names(names)
     raw = assemble(arrays, config, class_names=class_names)
-    read = {id(each) for pair in arrays.values() for each in (pair.images, pair.labels)}
+    read = {id(each) for pair in used.values() for each in pair.values()}
     other = "not images or labels by its name"
     ignored = {
         each.array.location: f"in the split {name.split}" if name.part in {"images", "labels"} else other
         for each, name in names
         if id(each.array) not in read and each.array is not name_array
     }
-    listed = ", ".join(f"{pair.images.location} and {pair.labels.location}" for pair in arrays.values())
+    listed = ", ".join(f"{pair['images'].location} and {pair['labels'].location}" for pair in used.values())
     return RawData(
         **{
             **vars(raw),
@@ -134,22 +135,40 @@ def assemble(
         DataError: The arrays are no images and labels, or those of the splits do not agree.
     """
     pairs = list(arrays.values())
-    rule = pixel_rule([each.images for each in pairs], config.channels)
+    stored = [each.images for each in pairs if isinstance(each.images, StoredArray)]
+    rule = pixel_rule(stored, config.channels) if stored else None
     labels = array_labels([each.labels for each in pairs], [len(each.images) for each in pairs], class_names)
     names, values = combined(labels[:1], labels[1:])
     splits = {
         role: RawSplit(
-            images=ArrayImages(pair.images, rule),
+            images=_encoded(pair.images, rule),
             labels=value,
-            locations=ArrayLocations(pair.images.location, len(pair.images)),
+            locations=ArrayLocations(_location(pair.images) or role, len(pair.images)),
         )
         for (role, pair), value in zip(arrays.items(), values, strict=True)
     }
     return RawData(
         splits=splits,
         class_names=names,
-        notes=(*rule.notes, *(note for each in pairs for note in notes_of(each.labels)), *name_notes(names)),
+        notes=(
+            *(rule.notes if rule else ()),
+            *(note for each in pairs for note in notes_of(each.labels)),
+            *name_notes(names),
+        ),
     )
+
+
+def _encoded(
+    images: StoredArray | Collection[Encoded | UnusableImageError], rule: PixelRule | None
+) -> Collection[Encoded | UnusableImageError]:
+    if isinstance(images, StoredArray):
+        assert rule is not None
+        return ArrayImages(images, rule)
+    return images
+
+
+def _location(images: object) -> str:
+    return images.location if isinstance(images, StoredArray) else ""
 
 
 def _arrays_of(path: Path, relative: Path) -> Iterable[NamedArray]:

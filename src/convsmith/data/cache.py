@@ -16,6 +16,7 @@ from convsmith.data.background import named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decoded_files import DecodedFiles
 from convsmith.data.groups import groups_of
+from convsmith.data.held import check_held
 from convsmith.data.index import LATEST, Entry, cache_folder, entry_path, forget, read_entry, write_entry
 from convsmith.data.input_rule import Colour, InputRule
 from convsmith.data.issues import DataIssue
@@ -83,6 +84,7 @@ def load_cached(source: Source, config: DataConfig, *, refresh: bool = False) ->
         f"{CACHE_VERSION} {source.signature} {decode_signature(config)}".encode()
     ).hexdigest()
     if refresh:
+        check_held(source)
         forget(source.location)
     entry = read_entry(key)
     if entry is None or not os.path.isdir(_content_folder() / entry.content):  # noqa: PTH112 - never raises

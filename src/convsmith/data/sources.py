@@ -14,19 +14,19 @@ import numpy as np
 from convsmith.data.arrays import is_array_file, read_array_files
 from convsmith.data.binary import is_binary, read_binary
 from convsmith.data.config import DataConfig
-from convsmith.data.decode import Encoded, UnusableImageError
+from convsmith.data.held import HELD_PREFIX, held_data
 from convsmith.data.hub import current_revision
+from convsmith.data.hub_tables import read_tables
 from convsmith.data.idx import is_idx, read_idx
-from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
+from convsmith.data.labels import BadLabel
 from convsmith.data.layout import LAYOUT_HINT
 from convsmith.data.listing import is_image, list_files
 from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.pictures import read_pictures
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
-from convsmith.data.splits import Chosen, choose_splits, named_splits, no_validation_error, role_of
+from convsmith.data.splits import no_validation_error
 from convsmith.data.storage import ArchiveFiles, FolderFiles, image_files
-from convsmith.data.tables import declared_names, encoded_image, find_columns, reason_of
 from convsmith.data.text_tables import TABLE_SUFFIXES
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
@@ -41,8 +41,6 @@ HUB_NAMES = {
 }
 NAMES = ("digits", *HUB_NAMES)
 _MAX_LISTED = 5
-# Rows of a table on the hub in memory at once.
-_BATCH_ROWS = 256
 # Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
 _PICKLED = re.compile(r"data_batch_\d|test_batch|batches\.meta")
 _PICKLED_CIFAR_100 = {("cifar-100-python", name) for name in ("train", "test", "meta")}
@@ -68,6 +66,8 @@ def find_source(config: DataConfig) -> Source:
         DataError: The name or folder does not exist, or the folder holds no images.
     """
     name = config.source
+    if name.startswith(HELD_PREFIX):
+        return Source(title="data in memory", location=name, signature=name, kind="memory")
     if name == "digits":
         signature = f"digits {package_signature('scikit-learn')}"
         return Source(title="digits", location="scikit-learn", signature=signature, kind="digits")
@@ -103,6 +103,8 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
     match source.kind:
         case "digits":
             raw = _read_digits()
+        case "memory":
+            raw = held_data(source.location)
         case "images":
             raw = read_pictures(FolderFiles(Path(source.location)), config)
         case "archive":
@@ -355,82 +357,8 @@ def _read_hub(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
                 where=source.location,
                 fix="check the name and the network, or set CONVSMITH_DATA to a folder with a copy of it",
             ) from error
-        chosen = _hub_splits(splits, source, config)
-        used = chosen.by_role()
-        image, label = find_columns(splits[chosen.train].features, source, config)
-        labels = {role: _hub_labels(splits[name], name, label, source) for role, name in used.items()}
-        train, *rest = labels.values()
-        names, values = combined([train], rest)
-        raw = {
-            role: _hub_split(splits[name], name, image, each)
-            for (role, name), each in zip(used.items(), values, strict=True)
-        }
-    return RawData(
-        splits=raw,
-        class_names=names,
-        ignored={name: f"in the split {name}" for name in splits if name not in used.values()},
-        notes=(*chosen.notes, *name_notes(names)),
-        test_is_validation=chosen.test_is_validation,
-        description=f"a data set of the hub (columns {image}, {label})",
-    )
-
-
-def _hub_splits(splits: Any, source: Source, config: DataConfig) -> Chosen:
-    if config.splits is None:
-        sizes = {name: len(table) for name, table in splits.items()}
-        roles = {name: role_of(name) for name in splits}
-        return choose_splits(roles, sizes, source.location, own_validation=config.own_validation)
-    return named_splits(config.splits, splits)
-
-
-def _hub_labels(table: Any, name: str, label: str, source: Source) -> TableLabels:
-    if label not in table.features:
-        raise DataError(
-            f"the split {name} has no column {label!r}",
-            where=source.location,
-            fix=suggest(label, table.features),
-        )
-    return TableLabels.of(
-        f"{source.location}, split {name}", list(table[label]), declared_names(table.features[label])
-    )
-
-
-def _hub_split(table: Any, name: str, image: str, labels: list[Any]) -> RawSplit:
-    import datasets
-
-    return RawSplit(
-        images=_HubImages(table.cast_column(image, datasets.Image(decode=False)), image),
-        labels=labels,
-        locations=[f"{name}, row {index}" for index in range(len(table))],
-        column=lambda column: list(table[column]),
-    )
-
-
-class _HubImages:
-    """The images of a memory-mapped table, read lazily."""
-
-    def __init__(self, table: Any, column: str) -> None:
-        self.table, self.column = table, column
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __contains__(self, item: object) -> bool:
-        return any(item is image for image in self)
-
-    def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
-        for start in range(0, len(self.table), _BATCH_ROWS):
-            yield from self._rows(start, min(start + _BATCH_ROWS, len(self.table)))
-
-    def _rows(self, start: int, stop: int) -> list[Encoded | UnusableImageError]:
-        """Return the images of some rows; a damaged row costs only itself."""
-        try:
-            return [encoded_image(cell, None) for cell in self.table[start:stop][self.column]]
-        except (OSError, ValueError) as error:
-            if stop - start == 1:
-                return [UnusableImageError("unreadable", f"the table is damaged here: {reason_of(error)}")]
-            middle = (start + stop) // 2
-            return [*self._rows(start, middle), *self._rows(middle, stop)]
+        raw = read_tables(splits, source, config)
+    return dataclasses.replace(raw, description=f"a data set of the hub ({raw.description})")
 
 
 @contextmanager

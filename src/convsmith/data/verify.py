@@ -17,6 +17,7 @@ from convsmith.data.background import CANDIDATES, named_colour
 from convsmith.data.config import DataConfig
 from convsmith.data.decode import DecodedImage
 from convsmith.data.groups import groups_of, shown
+from convsmith.data.held import check_held
 from convsmith.data.index import forget
 from convsmith.data.input_rule import Colour, flatten
 from convsmith.data.issues import STOPS_TRAINING, DataIssue, Kind, Verification
@@ -104,6 +105,7 @@ def survey(
     """
     source = find_source(config)
     if refresh:
+        check_held(source)
         forget(source.location)
     raw = read_source(source, config, refresh=refresh)
     colours = {named_colour(config.background, 3)} if config.background else set(CANDIDATES.values())

@@ -1,9 +1,12 @@
 """The session of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from convsmith.data.dataset import ImageDataset
+from convsmith.data.held import HELD_PREFIX
+from convsmith.data.in_memory import source_of
 from convsmith.data.labels import canonical_name
 from convsmith.errors import RunError
 from convsmith.modules.access import NO_CODE, CodeAccess
@@ -48,6 +51,39 @@ def open_run(run: Path, *, access: CodeAccess = NO_CODE, refresh: bool = False) 
     session = Session.load(recipe, architecture=architecture, load_weights=load_weights, refresh=refresh)
     check_data(folder.read(DataRecord), session.data)
     return folder, session
+
+
+@contextmanager
+def run_data(run: Path, data: object) -> Iterator[None]:
+    """Hold the data in memory that a run was trained on, as long as the block lasts.
+
+    Args:
+        run: The run folder.
+        data: The data of the training again; None to do nothing.
+
+    Raises:
+        RunError: The run was trained on other data, or on files.
+        DataError: The data cannot be read.
+    """
+    if data is None:
+        yield
+        return
+    recipe = RunFolder.open(run).recipe()
+    expected = recipe.data.source
+    if not expected.startswith(HELD_PREFIX):
+        raise RunError(
+            f"this run was trained on {expected!r}, not on data in memory",
+            where=str(run),
+            fix="leave data out: a run knows its files",
+        )
+    with source_of(data, recipe.data) as config:
+        if config.source != expected:
+            raise RunError(
+                f"the data are not those of this run: found {config.source}, expected {expected}",
+                where=str(run),
+                fix="pass the images and labels that it was trained on, in the same splits, or train again",
+            )
+        yield
 
 
 def check_data(record: DataRecord, data: ImageDataset) -> None:
