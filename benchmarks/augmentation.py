@@ -1,4 +1,4 @@
-"""Images per second of the course's augmentation on one core: batched against albumentations."""
+"""Images per second of augmentation on one core: batched against albumentations, together and alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +11,13 @@ from benchmarks.measure import in_turns, table
 from benchmarks.plain import course_pipeline
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
+from convsmith.data.augment.registry import TRANSFORMS
 from convsmith.data.normalize import Normalizer
 from convsmith.recipes.loader import load
 
 BATCHES, CALLS, ROUNDS = (64, 128, 256), 8, 15
+# Sides of images, and images in a batch, for each transform alone.
+SIZES = ((32, 128), (224, 16))
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 # From a batch of uint8 images (N, C, H, W) and a seed to the augmented batch.
@@ -32,16 +35,33 @@ def main() -> str:
         for engine in ("albumentations", "batched")
     }
     try:
-        return "\n\n".join(
+        course = [
             f"{title}\n{table(in_turns(on_batches(augmentations), ROUNDS), 'images/s')}"
             for title, augmentations in (
                 ("From uint8 images to a normalised float32 batch", whole),
                 ("The three transforms alone", alone),
             )
-        )
+        ]
+        return "\n\n".join([*course, *map(each_transform, SIZES)])
     finally:
         torch.set_num_threads(threads[0])
         cv2.setNumThreads(threads[1])
+
+
+def each_transform(size: tuple[int, int]) -> str:
+    """Return the images per second of both engines, and the ratio, of each transform with its defaults."""
+    side, batch = size
+    lines = [f"Each transform, {batch} images of {side}x{side}: images/s of albumentations, of ours, ratio"]
+    for name in (transform.__name__ for transform in TRANSFORMS):
+        configs = [
+            AugmentConfig.model_validate({"engine": engine, "transforms": [{"name": name, "p": 1.0}]})
+            for engine in ("albumentations", "batched")
+        ]
+        theirs, ours = in_turns(
+            {each.engine: partial(repeated, augmentation(each), batch, side, 1) for each in configs}, ROUNDS
+        )
+        lines.append(f"| `{name}` | {theirs.median:,.0f} | {ours.median:,.0f} | {ours.ratio_to(theirs)} |")
+    return "\n".join(lines)
 
 
 def course_batches() -> Augmentation:
@@ -73,8 +93,8 @@ def on_batches(augmentations: dict[str, Augmentation]) -> dict[str, Callable[[],
     }
 
 
-def repeated(augment: Augmentation, batch: int) -> int:
-    images = torch.randint(256, (batch, 32, 32, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for seed in range(CALLS):
+def repeated(augment: Augmentation, batch: int, side: int = 32, calls: int = CALLS) -> int:
+    images = torch.randint(256, (batch, side, side, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    for seed in range(calls):
         augment(images, seed)
-    return batch * CALLS
+    return batch * calls

@@ -31,6 +31,15 @@ TRANSFORMS = (
     '{name="RandomCrop", padding=1, border="mean", p=0.5}',
     '{name="Cutout", size=3}',
     '{name="RandomBrightnessContrast", brightness_limit=0.1}',
+    '{name="ColorJitter", hue=0.1}',
+    '{name="RandomErasing"}',
+    '{name="RandomErasing", fill="mean", scale=[0.1, 0.2], ratio=[0.5, 2.0]}',
+    '{name="VerticalFlip"}',
+    '{name="GaussianBlur", sigma_limit=[0.5, 1.0]}',
+    '{name="Blur", blur_limit=[3, 3]}',
+    '{name="RandAugment"}',
+    '{name="RandAugment", num_operations=1, magnitude=20, border="reflect", p=0.5}',
+    '{name="TrivialAugment", border="black"}',
 )
 # A library recipe or one of these covers each branch of the templates.
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -104,6 +113,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "mixup": ('augment.mix={name="mixup"}', "train.progressive={start_size=6}"),
     "cutmix": ('augment.mix={name="cutmix"}', "train.microbatch_size=16", "train.label_smoothing=0.1"),
     "all transforms": (f"augment.transforms=[{', '.join(TRANSFORMS)}]",),
+    "rand augment": ('augment.transforms=[{name="RandAugment"}]',),
+    "trivial augment, resized": (
+        'augment.transforms=[{name="TrivialAugment", border="replicate"}]',
+        "data.resize=12",
+    ),
     "alternate flips": ('augment.transforms=[{name="HorizontalFlip", alternate=true}]',),
 }
 

@@ -7,17 +7,9 @@ import torch
 from albumentations.augmentations.geometric import functional as oracle
 
 from convsmith.data.augment import affine
-from convsmith.data.augment.affine import affine_images
+from convsmith.data.augment.affine import affine_images, source_coordinates
 from convsmith.data.augment.transforms.shift_scale_rotate import ShiftScaleRotate
-from helpers.augmentation import MEAN, Images, tensor_of
-
-
-def photograph(size: int = 32) -> Images:
-    """Smooth noise: like a photograph, it has neighbours that are alike."""
-    rng = np.random.default_rng(3)
-    return np.asarray(
-        cv2.GaussianBlur(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), (0, 0), 1.5), np.uint8
-    )
+from helpers.augmentation import MEAN, photograph, tensor_of
 
 
 @pytest.mark.parametrize(
@@ -61,8 +53,9 @@ def test_opencv_and_pytorch_agree(border: str, shape: tuple[int, int, int]) -> N
     config = ShiftScaleRotate(name="ShiftScaleRotate", scale_limit=0.4, shift_limit=0.3, rotate_limit=60.0)
     parameters = config.draw(70, (size[0], size[1]), torch.Generator().manual_seed(0))
     mean = tuple(20.0 * (channel + 1) for channel in range(channels))
+    across, down = source_coordinates(parameters, (size[0], size[1]))
     ours, others = (
-        change(images, parameters, border, mean).to(torch.int16)
+        change(images, across, down, border, mean).to(torch.int16)
         for change in (affine._by_opencv, affine._by_pytorch)
     )
     difference = (ours - others).abs().float()

@@ -4,6 +4,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from convsmith.briefs.loader import load_brief
@@ -87,6 +89,44 @@ TRANSLATIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"name": "RandomCrop", "padding": 4, "border": "reflect"},
     ),
     ({"name": "RandomCrop", "height": 32, "width": 32}, {"name": "RandomCrop"}),
+    ({"name": "RandomVerticalFlip", "p": 0.5}, {"name": "VerticalFlip", "p": 0.5}),
+    (
+        {"name": "ColorJitter", "brightness": [0.8, 1.2], "saturation": 0.3, "hue": [-0.1, 0.1]},
+        {"name": "ColorJitter", "brightness": 0.2, "saturation": 0.3, "hue": 0.1},
+    ),
+    (
+        {"name": "RandomErasing", "scale": [0.02, 0.2], "value": 0, "inplace": False},
+        {"name": "RandomErasing", "scale": [0.02, 0.2], "fill": "black"},
+    ),
+    ({"name": "RandomErasing", "value": "random"}, {"name": "RandomErasing", "fill": "random"}),
+    ({"name": "RandomErasing", "value": [0.5, 0.5, 0.4]}, {"name": "RandomErasing", "fill": "mean"}),
+    ({"name": "Erasing", "p": 0.2}, {"name": "RandomErasing", "fill": "black", "p": 0.2}),
+    (
+        {"name": "Erasing", "fill": "random_uniform", "ratio": [0.5, 2]},
+        {"name": "RandomErasing", "fill": "random", "ratio": [0.5, 2]},
+    ),
+    (
+        {"name": "GaussianBlur", "kernel_size": 5, "sigma": [0.1, 2.5]},
+        {"name": "GaussianBlur", "sigma_limit": [0.1, 2.5]},
+    ),
+    ({"name": "GaussianBlur", "blur_limit": [3, 7]}, {"name": "GaussianBlur", "sigma_limit": [0.8, 1.4]}),
+    ({"name": "GaussianBlur", "sigma_limit": 2.5}, {"name": "GaussianBlur", "sigma_limit": [2.5, 2.5]}),
+    ({"name": "Blur", "blur_limit": 7}, {"name": "Blur", "blur_limit": [3, 7]}),
+    (
+        {
+            "name": "RandAugment",
+            "num_ops": 3,
+            "magnitude": 5,
+            "num_magnitude_bins": 11,
+            "fill": [128, 128, 128],
+        },
+        {"name": "RandAugment", "num_operations": 3, "magnitude": 15, "border": "mean"},
+    ),
+    ({"name": "RandAugment", "n": 1, "m": 4}, {"name": "RandAugment", "num_operations": 1, "magnitude": 4}),
+    (
+        {"name": "TrivialAugmentWide", "num_magnitude_bins": 31, "fill": 0},
+        {"name": "TrivialAugment", "border": "black"},
+    ),
 ]
 
 
@@ -109,6 +149,50 @@ def test_tables_of_today_have_no_problems() -> None:
     for name in ("cifar10-classic", "cifar10-sprint", "mnist-10k"):
         tables = load(name).table()["augment"]["transforms"]
         assert current_names(tables, where="augment.transforms") == (tables, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Flip", "HorizontalFlip and VerticalFlip"),
+        ("AutoAugment", '"TrivialAugment"'),
+        ("RandomSolarize", '"RandAugment"'),
+        ("Equalize", '"RandAugment"'),
+        ("HueSaturationValue", "ColorJitter"),
+        ("MedianBlur", "GaussianBlur"),
+    ],
+)
+def test_names_without_a_table_have_advice(name: str, words: str) -> None:
+    _, (problem,) = current_names([{"name": name}], where="t")
+    assert problem.what == f"{name} is no transform here"
+    assert words in problem.fix
+
+
+def test_sizes_of_kernels_mean_what_opencv_means() -> None:
+    """Albumentations 1.x left sigma to OpenCV."""
+    (table,), _ = current_names([{"name": "GaussianBlur", "blur_limit": [5, 9]}], where="t")
+    line = np.zeros((1, 41), np.float32)
+    line[0, 20] = 1
+    for size, sigma in zip((5, 9), table["sigma_limit"], strict=True):
+        by_size, by_sigma = (cv2.GaussianBlur(line, (size, 1), each) for each in (0, sigma))
+        assert by_size == pytest.approx(by_sigma, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "GaussianBlur", "blur_limit": "large"},
+        {"name": "GaussianBlur", "sigma": None},
+        {"name": "ColorJitter", "hue": ["a", None]},
+        {"name": "RandAugment", "num_magnitude_bins": 0, "magnitude": "x"},
+        {"name": "RandomErasing", "value": None},
+        {"name": "TrivialAugmentWide", "fill": None},
+        {"name": "Blur", "blur_limit": [3]},
+    ],
+)
+def test_values_without_a_meaning_are_no_crash(table: dict[str, Any]) -> None:
+    for limits in (False, True):
+        current_names([table], where="t", limits=limits)
 
 
 def test_limits_mean_what_albumentations_means() -> None:

@@ -20,6 +20,23 @@ _AUTOMATIC = {
     ),
     **dict.fromkeys(("ToTensor", "ToTensorV2", "ToPILImage"), "remove it: images become tensors anyway"),
     "Compose": "write its transforms one after the other",
+    "Flip": "write HorizontalFlip and VerticalFlip, each with its p",
+    **dict.fromkeys(
+        ("AutoAugment", "AugMix"),
+        'write { name = "TrivialAugment" }, which has the same operations and nothing to search for',
+    ),
+    **dict.fromkeys(
+        (
+            *("Posterize", "Solarize", "Equalize", "AutoContrast", "Sharpen", "RandomPosterize"),
+            *("RandomSolarize", "RandomEqualize", "RandomAutocontrast", "RandomAdjustSharpness"),
+        ),
+        'it is one of the operations of RandAugment: write { name = "RandAugment" }',
+    ),
+    **dict.fromkeys(
+        ("HueSaturationValue", "RGBShift"),
+        "write ColorJitter: saturation is a distance from the factor 1, hue a share of the circle",
+    ),
+    **dict.fromkeys(("MotionBlur", "MedianBlur", "AdvancedBlur"), "write GaussianBlur or Blur"),
 }
 _SELDOM = "remove it: it has no effect here"
 # Fields of albumentations that have no meaning here, and why.
@@ -29,6 +46,7 @@ _WITHOUT_MEANING = {
     "mask_value": "remove it: there are no masks",
     "fill_mask": "remove it: there are no masks",
     "interpolation": "remove it: it is bilinear",
+    "inplace": _SELDOM,
     "mask_interpolation": "remove it: there are no masks",
     "rotate_method": _SELDOM,
     "approximate": _SELDOM,
@@ -256,21 +274,110 @@ def _random_crop(it: _Rewriting) -> None:
     _border(it, "black")
 
 
+def _flip_down(it: _Rewriting) -> None:
+    it.rename("VerticalFlip", {})
+
+
+def _color_jitter(it: _Rewriting) -> None:
+    """Factors of both libraries are ranges around 1, and turns around 0; here they are distances."""
+    for name, middle in (("brightness", 1), ("contrast", 1), ("saturation", 1), ("hue", 0)):
+        value = it.table.get(name)
+        if isinstance(value, list | tuple) and not _is_bound(value, it):
+            distances = [abs(each - middle) for each in value if isinstance(each, int | float)]
+            distance = round(max(distances, default=0), 6)
+            it.table[name] = distance
+            it.lines[name] = f"write {name} = {_toml(distance)}, the same in both directions"
+
+
+def _erasing(it: _Rewriting) -> None:
+    """`RandomErasing` of torchvision and `Erasing` of albumentations; both are black by default."""
+    for name in ("value", "fill_value", "fill"):
+        value = it.table.get(name)
+        if name in it.table and not (name == "fill" and value in {"random", "mean", "black"}):
+            noise = isinstance(value, str)
+            values = value if isinstance(value, list | tuple) else [value]
+            colour = "mean" if any(each != 0 for each in values) else "black"
+            del it.table[name]
+            it.table["fill"] = "random" if noise else colour
+            it.lines[name] = f"write fill = {_toml(it.table['fill'])}"
+    if it.table["name"] == "Erasing":
+        it.rename("RandomErasing", {"fill": it.table.get("fill", "black")})
+
+
+def _gaussian_blur(it: _Rewriting) -> None:
+    sizes = it.table.get("blur_limit", it.table.get("kernel_size"))
+    sigma = it.table.get("sigma", it.table.get("sigma_limit"))
+    sigma = sigma if isinstance(sigma, list | tuple) else [sigma, sigma]
+    if not all(isinstance(each, int | float) and each > 0 for each in sigma):
+        # OpenCV's standard deviation for a size, which albumentations 1.x uses by default.
+        low, high = sizes if isinstance(sizes, list | tuple) and len(sizes) == 2 else (3, sizes)
+        whole = [max(3, _whole(each) or 7) for each in (low, high)]
+        sigma = [round(0.3 * ((size - 1) / 2 - 1) + 0.8, 2) for size in whole]
+    names: tuple[str, ...] = ("sigma", "blur_limit", "kernel_size")
+    old = [name for name in names if name in it.table]
+    if isinstance(it.table.get("sigma_limit"), int | float) and not it.limits:
+        old.append("sigma_limit")
+    if old:
+        for name in {"sigma_limit"} - {*old}:
+            it.table.pop(name, None)
+        it.replace(old, {"sigma_limit": [*sigma]})
+
+
+def _blur(it: _Rewriting) -> None:
+    size = it.table.get("blur_limit")
+    if _whole(size) and not it.limits:
+        it.table["blur_limit"] = [3, size]
+        it.lines["blur_limit"] = f"write blur_limit = [3, {size}]"
+
+
+def _rand_augment(it: _Rewriting) -> None:
+    """Torchvision's magnitudes are numbers of bins, 31 by default; here they are 0 to 30."""
+    bins = _whole(it.table.get("num_magnitude_bins")) or 31
+    for old, new in (("num_ops", "num_operations"), ("n", "num_operations"), ("m", "magnitude")):
+        if old in it.table:
+            it.replace([old], {new: it.table[old]})
+    magnitude = it.table.get("magnitude")
+    if bins > 1 and bins != 31 and isinstance(magnitude, int):
+        it.table["magnitude"] = round(magnitude * 30 / (bins - 1))
+        it.lines["magnitude"] = f"write magnitude = {it.table['magnitude']}: it is 0 to 30 here"
+    _trivial_augment(it)
+
+
+def _trivial_augment(it: _Rewriting) -> None:
+    it.drop("num_magnitude_bins", "remove it: magnitudes are 0 to 30")
+    if "fill" in it.table:
+        # torchvision's None is black.
+        it.table["fill"] = it.table["fill"] or 0
+        _fill(it, ("fill",), "border")
+    if it.table["name"] == "TrivialAugmentWide":
+        it.rename("TrivialAugment", {})
+
+
 def _plain(it: _Rewriting) -> None:
     """Only the fields without a meaning change."""
 
 
 _REWRITERS: dict[str, Callable[[_Rewriting], None]] = {
+    "Blur": _blur,
     "CoarseDropout": _coarse_dropout,
+    "ColorJitter": _color_jitter,
     "Cutout": _cutout,
+    "Erasing": _erasing,
+    "GaussianBlur": _gaussian_blur,
     "HorizontalFlip": _plain,
+    "RandAugment": _rand_augment,
     "RandomBrightnessContrast": _plain,
     "RandomCrop": _random_crop,
+    "RandomErasing": _erasing,
     "RandomHorizontalFlip": _random_flip,
     "RandomRotation": _rotate,
+    "RandomVerticalFlip": _flip_down,
     "Rotate": _rotate,
     "SafeRotate": _rotate,
     "ShiftScaleRotate": _shift_scale_rotate,
+    "TrivialAugment": _trivial_augment,
+    "TrivialAugmentWide": _trivial_augment,
+    "VerticalFlip": _plain,
 }
 
 

@@ -6,8 +6,8 @@ image by image with the library that defines the transforms.
 
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from convsmith.data.augment.config import AugmentConfig
+from convsmith.data.augment.selection import change_selected
 from convsmith.data.augment.transform import Transform
 
 
@@ -76,26 +77,8 @@ class BatchedEngine:
             selected = transform.select(draw.indices, draw.epoch, generator)
             size = (images.shape[2], images.shape[3])
             parameters = transform.draw(len(images), size, generator)
-            self._apply(transform, images, selected, parameters)
+            change_selected(images, selected, parameters, partial(transform.apply, mean=self.mean))
         return images
-
-    def _apply(
-        self, transform: Transform, images: Tensor, selected: Tensor, parameters: tuple[Tensor, ...]
-    ) -> None:
-        """Transform the selected images in place."""
-        if images.device.type != "cpu":
-            # Selecting images would wait for the device to count them.
-            parameters = _map(parameters, lambda values: values.to(images.device, non_blocking=True))
-            selected = selected.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
-            images.copy_(torch.where(selected, transform.apply(images, parameters, self.mean), images))
-            return
-        indices = selected.nonzero().squeeze(1)
-        if len(indices):
-            images_NHWC = images.permute(0, 2, 3, 1)  # noqa: N806 - shape suffix
-            some = images_NHWC.index_select(0, indices).permute(0, 3, 1, 2)
-            parameters = _map(parameters, lambda values: values[indices])
-            transformed = transform.apply(some, parameters, self.mean).permute(0, 2, 3, 1).contiguous()
-            _words(images_NHWC).index_copy_(0, indices, _words(transformed))
 
 
 class AlbumentationsEngine:
@@ -123,14 +106,3 @@ class AlbumentationsEngine:
             self.pipeline.set_random_seed(draw.seed)
             transformed = np.stack([self.pipeline(image=image)["image"] for image in images_NHWC])
         return torch.from_numpy(transformed).to(images_NCHW.device).permute(0, 3, 1, 2)
-
-
-def _map(parameters: tuple[Tensor, ...], function: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
-    """Apply a function to each tensor of a (named) tuple."""
-    return type(parameters)(*map(function, parameters)) if parameters else parameters
-
-
-def _words(images_NHWC: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-    """Return the same memory as `(N, numbers)`, in numbers of eight bytes if possible: they copy faster."""
-    flat = images_NHWC.flatten(1)
-    return flat.view(torch.int64) if flat.shape[1] % 8 == 0 else flat

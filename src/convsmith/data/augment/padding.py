@@ -7,6 +7,8 @@ if TYPE_CHECKING:
 
 Border = Literal["reflect", "replicate", "mean", "black"]
 Fill = Literal["mean", "black"]
+# OpenCV's numbers of borders that show the image itself: BORDER_REPLICATE and BORDER_REFLECT_101.
+OPENCV_BORDERS = {"replicate": 1, "reflect": 4}
 
 
 def fill_colour(images: "Tensor", fill: str, mean: tuple[float, ...]) -> "Tensor":
@@ -64,11 +66,8 @@ def reflect_coordinates(coordinates: "Tensor", length: int) -> "Tensor":
 
 def albumentations_border(border: str, mean: tuple[float, ...]) -> dict[str, Any]:
     """Return the arguments of albumentations' geometric transforms for a border."""
-    import cv2
-
-    modes = {"reflect": cv2.BORDER_REFLECT_101, "replicate": cv2.BORDER_REPLICATE}
     return {
-        "border_mode": modes.get(border, cv2.BORDER_CONSTANT),
+        "border_mode": OPENCV_BORDERS.get(border, 0),  # BORDER_CONSTANT
         "fill": mean if border == "mean" else 0,
     }
 

@@ -22,6 +22,15 @@ Limit = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 MIN_PROBABILITY = 0.01
 
 
+def alike_reason(p: float) -> str:
+    """Return why a flip with probability `p` has no effect as it flips every image; empty if it has one.
+
+    >>> alike_reason(1.0), alike_reason(0.5)
+    ('p is 1: every image is flipped alike', '')
+    """
+    return f"p is {number(p)}: every image is flipped alike" if p > 1 - MIN_PROBABILITY else ""
+
+
 class Augmentation(BaseModel, ABC):
     """A named table of a recipe that changes images with probability `p`."""
 
@@ -34,6 +43,14 @@ class Augmentation(BaseModel, ABC):
     def frequency(self) -> str:
         """How often images are changed, for example `p = 0.5`."""
         return f"p = {number(self.p)}"
+
+    @property
+    def label_risk(self) -> str:
+        """Which images may belong to another class afterwards; empty if there are none to expect.
+
+        For example "digits and letters, which a mirror changes": not what small changes of a photograph do.
+        """
+        return ""
 
     @property
     @abstractmethod
@@ -54,8 +71,11 @@ class Transform(Augmentation):
     """
 
     title: ClassVar[str]
-    # Definitions that the ejected project needs for the call that `source` returns.
-    definitions: ClassVar[str] = ""
+
+    @property
+    def definitions(self) -> str:
+        """Definitions that an ejected project needs for the call that `source` returns."""
+        return ""
 
     @property
     def alternates(self) -> bool:

@@ -235,7 +235,7 @@ def requirements(
     names = {*_PACKAGES, *packages} - (set() if values["trains"] else {"tqdm"} - set(packages))
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pyarrow"} if kind == "parquet" else set()
-    names |= {"pillow"} if kind != "digits" or values["resize"] else set()
+    names |= {"pillow"} if kind != "digits" or values["resize"] or values["uses_pil"] else set()
     names |= {"scikit-learn"} if kind == "digits" or values["ordered"] else set()
     lines = [
         f"{name}=={(environment.packages.get(name) or version(name)).split('+')[0]}" for name in sorted(names)

@@ -15,15 +15,8 @@ if TYPE_CHECKING:
     from convsmith.data.augment.holes import Holes
 
 
-class Cutout(Transform):
-    """Cover one square; its centre is uniform over the image, so the square may extend beyond the edge.
-
-    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
-    arXiv 1708.04552.
-    """
-
-    title: ClassVar = "Cutout"
-    definitions: ClassVar = '''\
+# The same for an ejected project.
+_DEFINITION = '''\
 class Cutout(A.ImageOnlyTransform):
     """Cover a square about a random place; the edge may cut it (arXiv 1708.04552)."""
 
@@ -45,9 +38,23 @@ class Cutout(A.ImageOnlyTransform):
         return covered
 '''
 
+
+class Cutout(Transform):
+    """Cover one square; its centre is uniform over the image, so the square may extend beyond the edge.
+
+    DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+    arXiv 1708.04552.
+    """
+
+    title: ClassVar = "Cutout"
+
     name: Literal["Cutout"]
     size: int = Field(default=8, ge=1, le=1024, description="height and width in pixels")
     fill: Fill = Field(default="mean", description="the data set's mean colour, or black")
+
+    @property
+    def definitions(self) -> str:
+        return _DEFINITION
 
     @property
     def details(self) -> str:

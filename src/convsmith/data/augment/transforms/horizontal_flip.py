@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from convsmith.codegen import call, number
-from convsmith.data.augment.transform import MIN_PROBABILITY, Transform
+from convsmith.data.augment.transform import Transform, alike_reason
 
 if TYPE_CHECKING:
     import torch
@@ -32,14 +32,17 @@ class HorizontalFlip(Transform):
         return "every other epoch" if self.alternate else super().frequency
 
     @property
+    def label_risk(self) -> str:
+        return "digits, letters and signs, which a mirror changes"
+
+    @property
     def details(self) -> str:
         return "every image in every other epoch" if self.alternate else self.frequency
 
     def inactive_reason(self, height: int, width: int) -> str:
         if self.alternate:
             return ""
-        always = f"p is {number(self.p)}: every image is flipped alike"
-        return super().inactive_reason(height, width) or (always if self.p > 1 - MIN_PROBABILITY else "")
+        return super().inactive_reason(height, width) or alike_reason(self.p)
 
     def select(self, indices: "Tensor", epoch: int, generator: "torch.Generator") -> "Tensor":
         if self.alternate:

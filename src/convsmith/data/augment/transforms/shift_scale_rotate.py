@@ -31,6 +31,10 @@ class ShiftScaleRotate(Transform):
     border: Border = Field(default="reflect", description="what fills the area outside the image")
 
     @property
+    def label_risk(self) -> str:
+        return "digits such as 6 and 9, which half a turn changes" if self.rotate_limit > 60 else ""
+
+    @property
     def details(self) -> str:
         shift, scale = short_percent(self.shift_limit), short_percent(self.scale_limit)
         degrees = number(self.rotate_limit)
