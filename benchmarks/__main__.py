@@ -2,7 +2,8 @@
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance;
-shipping, which exports the zoo; and inspectors and near_duplicates, which measure correctness.
+shipping, which exports the zoo; opening, which reads thousands of photographs; and inspectors and
+near_duplicates, which measure correctness.
 """
 
 import sys
@@ -12,15 +13,8 @@ from benchmarks.measure import machine
 
 SHORT = ("startup", "report", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
 LONG = (
-    "accuracy",
-    "sprint",
-    "ablation",
-    "distillation",
-    "fine_tuning",
-    "imbalance",
-    "shipping",
-    "inspectors",
-    "near_duplicates",
+    *("accuracy", "sprint", "ablation", "distillation", "fine_tuning", "imbalance", "shipping"),
+    *("inspectors", "near_duplicates", "opening"),
 )
 
 

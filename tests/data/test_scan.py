@@ -16,9 +16,9 @@ def test_mixed_sizes_require_resize(image_folder: Folder) -> None:
     Image.new("L", (9, 12)).save(root / "train" / "one" / "odd.png")
     message = problems(root)
     assert "images of 2 sizes" in message
-    assert "8x8: 18 images, the first is train/one/0.png" in message
-    assert "9x12: 1 images, the first is train/one/odd.png" in message
-    assert "data.resize=" in message
+    assert "8x8 (height x width): 18 images, the first is train/one/0.png" in message
+    assert "12x9 (height x width): 1 image, the first is train/one/odd.png" in message
+    assert "data.resize=8" in message
     assert load(config(root, resize=16)).image_shape == (1, 16, 16)
 
 

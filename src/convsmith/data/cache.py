@@ -25,6 +25,7 @@ from convsmith.data.parquet import unreadable_files
 from convsmith.data.raw import RawData, Source, SourceLayout
 from convsmith.data.scan import ScanResult, scan
 from convsmith.data.signatures import decode_signature, pixel_signature
+from convsmith.data.sizes import size_lines, suggest_size
 from convsmith.data.sources import read_source
 from convsmith.data.spool import Spool, pixel_digest
 from convsmith.errors import DataError, FileError, Problem
@@ -391,11 +392,10 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
 
 def _check_sizes(result: ScanResult, source: Source, config: DataConfig) -> None:
     if len(result.sizes) > 1 and config.resize is None:
-        common = result.sizes.most_common(MAX_LISTED)
-        lines = [f"{w}x{h}: {n:,} images, the first is {result.examples[w, h]}" for (w, h), n in common]
+        suggestion = suggest_size(result.sizes)
         raise DataError(
             f"found images of {len(result.sizes):,} sizes, expected one",
             where=source.location,
-            context="\n".join([*lines, *(["..."] if len(result.sizes) > MAX_LISTED else [])]),
-            fix="resize them: data.resize=32",
+            context="\n".join([*size_lines(result.sizes, result.examples), suggestion.reason]),
+            fix=f"resize them, for example {suggestion.settings}",
         )

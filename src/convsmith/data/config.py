@@ -1,9 +1,9 @@
 """The `[data]` table: which data set a run uses, and how it is split."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from convsmith.errors import Problem
 from convsmith.text import plural
@@ -21,13 +21,16 @@ _Deviations = Annotated[
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
 
 
-def _check_size(text: str) -> str:
-    sides = _SIZE.fullmatch(text)
-    if not sides or not all(_LEAST <= int(side) <= _MOST for side in sides.groups()):
-        raise ValueError(
-            f'expected a number, or height and width such as "96x128", each of {_LEAST} to {_MOST} pixels'
-        )
-    return text
+def _check_resize(value: Any) -> Any:
+    """Return a side, height and width, or None. Raises ValueError for anything else."""
+    sides = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    numbers = [int(side) for side in sides.groups()] if sides else [value]
+    if value is None or all(type(each) is int and _LEAST <= each <= _MOST for each in numbers):
+        return value
+    raise ValueError(
+        f"found {value!r}; write a side, or height and width such as "
+        f'data.resize="96x128", each of {_LEAST} to {_MOST} pixels'
+    )
 
 
 class SplitNames(BaseModel):
@@ -88,9 +91,7 @@ class DataConfig(BaseModel):
         max_length=200,
         description="keep groups of images in one split: a column, or a regular expression for file names",
     )
-    resize: (
-        Annotated[int, Field(ge=_LEAST, le=_MOST)] | Annotated[str, AfterValidator(_check_size)] | None
-    ) = Field(
+    resize: Annotated[int | str | None, BeforeValidator(_check_resize)] = Field(
         default=None,
         description='resize all images to this height and width in pixels: a number, or "96x128" for a '
         "height of 96 and a width of 128",

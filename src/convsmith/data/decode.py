@@ -49,6 +49,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Orientations that exchange width and height.
+TURNED = frozenset({5, 6, 7, 8})
 # The first bytes of files that are sometimes named like images, and of images that Pillow cannot read.
 _SIGNATURES = (
     (b"\x89PNG", "a PNG whose header is damaged"),
@@ -242,7 +244,7 @@ def _decode_opened(image: Image.Image, reserve: Reserve) -> DecodedImage:
         raise UnusableImageError("unreadable", str(error)) from error
     if alpha is not None and alpha.getextrema() == (255, 255):
         alpha = None
-    turn = _UPRIGHT.get(_orientation(image))
+    turn = _UPRIGHT.get(orientation_of(image))
     if turn is not None:
         pixels, alpha = pixels.transpose(turn), alpha and alpha.transpose(turn)
     pages = _pages(image)
@@ -268,7 +270,7 @@ def _load(image: Image.Image) -> None:
 def _check_size(image: Image.Image) -> None:
     if 0 in image.size:
         raise UnusableImageError(
-            "unreadable", f"{image.width} x {image.height} pixels, expected at least 1 x 1"
+            "unreadable", f"{image.height} x {image.width} pixels, expected at least 1 x 1"
         )
     tags: Any = getattr(image, "tag_v2", {})
     # A small TIFF may consist of one huge tile.
@@ -276,11 +278,12 @@ def _check_size(image: Image.Image) -> None:
     if max(image.width * image.height, tile) > MAX_PIXELS:
         raise _oversized()
     if max(image.size) > MAX_SIDE:
-        what = f"{image.width:,} x {image.height:,} pixels by its header"
+        what = f"{image.height:,} x {image.width:,} pixels by its header"
         raise UnusableImageError("oversized", f"{what}, expected at most {MAX_SIDE:,} on a side")
 
 
-def _orientation(image: Image.Image) -> Any:
+def orientation_of(image: Image.Image) -> Any:
+    """Return the EXIF orientation: 1 to 8, or what else the file has there."""
     try:
         return image.getexif().get(_ORIENTATION, 1)
     # Damaged metadata does not make the pixels unusable.

@@ -163,6 +163,9 @@ def _size_problems(
         yield Problem(
             what=f"found {size}, expected a size below that of square images: {height}x{width}",
             where=where,
+            fix="name a smaller one"
+            if height == width
+            else f"leave out train.progressive, or make the images square: data.resize={max(height, width)}",
         )
         return
     try:

@@ -105,16 +105,17 @@ def test_files_of_every_mode_become_the_pixels_of_the_run(channels: int, policy:
     background = (37,) if channels == 1 else (250, 128, 3)
     colour = background[0] if channels == 1 else background
     values = {
-        "kind": "images", "mode": "L" if channels == 1 else "RGB", "policy": policy, "resize": 8,
+        "kind": "images", "mode": "L" if channels == 1 else "RGB", "policy": policy, "resize": True,
+        "height": 8, "width": 11,
         "background_constant": f"BACKGROUND = {colour}",
     }  # fmt: skip
     path = tmp_path / "images.py"
     path.write_text(environment().get_template("images.py.j2").render(values), encoding="utf-8")
     lint(tmp_path)
     images = module(path, "project_images")
-    rule = InputRule(channels=channels, height=8, width=8, resize_policy=policy, background=background)
+    rule = InputRule(channels=channels, height=8, width=11, resize_policy=policy, background=background)
     for name, content in cases():
-        pixels = np.asarray(images.resize(images.decode(content))).reshape(8, 8, channels)
+        pixels = np.asarray(images.resize(images.decode(content))).reshape(8, 11, channels)
         assert np.array_equal(pixels, read_pixels(content, rule)), name
 
 
@@ -214,7 +215,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "damaged": (damaged, ["data.skip_damaged=true", "data.validation=0.25"]),
     "turned and transparent": (turned_files, ["data.resize=8"]),
     "padded": (turned_files, ["data.resize=12", "data.resize_policy=pad", "data.background=#ff8000"]),
-    "cropped": (turned_files, ["data.resize=6", "data.resize_policy=crop", "data.validation=0.25"]),
+    "cropped": (turned_files, ["data.resize=6x10", "data.resize_policy=crop", "data.validation=0.25"]),
     "equal images": (equal, ["data.validation=0.25"]),
     "groups": (equal, ["data.group=(g\\d+)_"]),
     "named splits": (
