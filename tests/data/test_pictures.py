@@ -351,7 +351,7 @@ def test_tables_in_archives(suffix: str, tmp_path: Path) -> None:
         archive = packed(root, suffix, wrapped=wrapped)
         data = check(archive, truth)
         assert data.fingerprint == load(config(root, test_fraction=0.5)).fingerprint
-        assert data.layout.description.startswith("an archive with images with ")
+        assert data.layout.description.startswith("an archive of images with ")
 
 
 def test_a_table_as_the_source_and_one_outside(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_an_archive_is_the_data_set_of_its_folder(
     assert np.array_equal(archive.train.images, folder.train.images)
     assert np.array_equal(archive.test.labels, folder.test.labels)
     assert archive.layout.left_out == folder.layout.left_out
-    assert archive.layout.description.startswith("an archive with class folders in ")
+    assert archive.layout.description.startswith("an archive of class folders in ")
     assert archive.title == f"pictures-packed{suffix}"
 
 
@@ -101,6 +101,9 @@ def test_a_member_that_is_not_safe_stops_everything(tmp_path: Path) -> None:
 def test_what_an_archive_may_lack(tmp_path: Path) -> None:
     text = tree(tmp_path / "text", "a.txt")
     assert "the archive holds no images (1 other file)" in problems(packed(text, ".zip"))
+    (text / "train-images-idx3-ubyte.gz").write_bytes(b"1")
+    message = problems(packed(text, ".tar"))
+    assert "IDX and array files in an archive are not read: unpack it" in message
     (tmp_path / "fake.zip").write_text("text")
     assert "no zip or tar archive by its content" in problems(tmp_path / "fake.zip")
     assert "no such archive" in problems(tmp_path / "photo.zip")
@@ -120,10 +123,10 @@ def test_a_run_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     recipe = cs.load_recipe("digits", "data.source=set-packed.tar.gz", *TINY, "model.net=C4 / G F2")
     run = cs.train(recipe, runs=tmp_path / "runs").folder
     record = json.loads((run / "data.json").read_text())
-    assert record["layout"] == "an archive with class folders in train/ and test/"
-    assert "layout: an archive with class folders in train/ and test/" in (run / "log.txt").read_text()
+    assert record["layout"] == "an archive of class folders in train/ and test/"
+    assert "layout: an archive of class folders in train/ and test/" in (run / "log.txt").read_text()
     for name in ("README.md", "report.html"):
-        assert "an archive with class folders" in (run / name).read_text()
+        assert "an archive of class folders" in (run / name).read_text()
     check = json.loads((run / "results.json").read_text())["prediction_check"]
     assert (check["files"], check["missing"], check["agrees"]) == (4, 0, True)
     # Resumed from elsewhere, by the absolute path.

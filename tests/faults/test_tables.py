@@ -247,6 +247,18 @@ def test_names_that_several_images_have(tmp_path: Path) -> None:
     assert len(data.train) + len(data.test) == 12
 
 
+def test_tables_of_other_splits_alone(tmp_path: Path) -> None:
+    simple(tmp_path, name="test.csv")
+    message = problems(tmp_path)
+    assert "found a table of the test split alone, test.csv" in message
+    assert 'data.table="test.csv"' in message
+    assert load(config(tmp_path, table="test.csv", test_fraction=0.5)).class_names == ("a", "b")
+    simple(tmp_path, name="labels.csv")
+    simple(tmp_path, lambda at: "a", name="submission.csv")
+    (tmp_path / "test.csv").unlink()
+    assert load(config(tmp_path, test_fraction=0.5)).class_names == ("a", "b")
+
+
 def test_several_tables_are_a_question(tmp_path: Path) -> None:
     simple(tmp_path, name="one.csv")
     simple(tmp_path, lambda at: "xyz"[at % 3], name="two.csv")

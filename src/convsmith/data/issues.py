@@ -67,6 +67,7 @@ class Verification:
         issues: The most severe first.
         ignored: Files that are not read, with the reason; they are not issues.
         notes: What the layout and the class names were taken for.
+        layout: One line that names the layout of the source; empty for built-in data.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Verification:
     issues: tuple[DataIssue, ...]
     ignored: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    layout: str = ""
 
     @property
     def clean(self) -> bool:
@@ -100,6 +102,7 @@ class Verification:
             "issues": [asdict(issue) for issue in self.issues],
             "ignored": dict(self.ignored),
             "notes": list(self.notes),
+            "layout": self.layout,
         }
 
 
@@ -107,6 +110,7 @@ def report_lines(verification: Verification, *, limit: int | None = DEFAULT_LIMI
     """Format a verification as lines of text, with at most `limit` files of each kind of issue."""
     images = ", ".join(plural(count, f"{name} image") for name, count in verification.images.items())
     lines = [f"{verification.title}: {images}, {plural(len(verification.classes), 'class')}"]
+    lines += [f"layout: {one_line(verification.layout)}"] if verification.layout else []
     lines += [f"note: {one_line(note)}" for note in verification.notes]
     for kind, count in verification.counts.items():
         consequence = "; training stops" if STOPS_TRAINING[kind] else ""

@@ -209,8 +209,11 @@ def with_file_column(
 
 
 def table_role(path: PurePosixPath) -> Role | None:
-    """Return the split that the name of a table, or of the nearest folder, stands for."""
-    return next((role for part in (path.stem, *reversed(path.parts[:-1])) if (role := role_of(part))), None)
+    """Return the split that the name of a table, or of the nearest folder with such a name, stands for."""
+    if role := role_of(path.stem):
+        return role
+    roles = map(role_of, reversed(path.parts[:-1]))
+    return next((role for role in roles if role not in {None, "aside"}), None)
 
 
 def label_cells(table: LabelTable, column: str | Sequence[str]) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from convsmith.data.class_names import may_name_classes
 from convsmith.data.config import DataConfig
 from convsmith.data.file_names import ImageNames
-from convsmith.data.label_columns import LabelTable, label_cells, with_file_column
+from convsmith.data.label_columns import LabelTable, label_cells, table_role, with_file_column
 from convsmith.data.labels import TableLabels, combined, name_notes
 from convsmith.data.raw import RawData
 from convsmith.data.splits import is_container_name, is_split_name
@@ -121,10 +121,12 @@ def classes_of_folders(images: Sequence[PurePosixPath | None]) -> list[str | Non
 def _paths(files: Files, names: ImageNames, config: DataConfig) -> list[PurePosixPath]:
     if config.table is not None:
         return [table_path(files, config.table)]
+    named = set(config.splits.by_role().values()) if config.splits else set()
     paths = [
         path
         for path in files.files
         if path.suffix.lower() in TABLE_SUFFIXES
+        and (str(path) in named or table_role(path) != "aside")
         and path.stem not in names.stems
         and not files.unread_reason(path)
     ]

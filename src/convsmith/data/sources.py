@@ -271,14 +271,22 @@ def _file_source(name: str, file: Path) -> Source:
 def _read_archive(source: Source, config: DataConfig) -> RawData:
     files = ArchiveFiles(Path(source.location))
     if not image_files(files):
-        hints = {hint for path in files.files if (hint := _unsupported_hint(Path(path)))}
+        hints = {_packed_hint(Path(path)) for path in files.files} - {""}
         raise DataError(
             f"the archive holds no images ({plural(len(files.files), 'other file')})",
             where=source.location,
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}",
         )
     raw = read_pictures(files, config)
-    return dataclasses.replace(raw, description=f"an archive with {raw.description}")
+    return dataclasses.replace(raw, description=f"an archive of {raw.description}")
+
+
+def _packed_hint(file: Path) -> str:
+    """Return the fix for a file in an archive that is no image; empty for other files."""
+    name = file.name.lower()
+    if is_idx(file) or is_binary(file) or name.endswith((".parquet", ".pq", ".npz", ".npy")):
+        return "parquet, IDX and array files in an archive are not read: unpack it, and name the folder"
+    return _unsupported_hint(file)
 
 
 def _array_hint(file: Path) -> str:

@@ -66,12 +66,17 @@ class FolderFiles:
         self.files = tuple(map(self._relative, listing.files))
         self.folders = tuple(map(self._relative, listing.folders))
         self.skipped = {self._relative(path): reason for path, reason in listing.skipped.items()}
+        self._unread: dict[PurePosixPath, str | None] = {}
 
     def unread_reason(self, path: PurePosixPath) -> str | None:
-        file = self.root / path
-        if file.is_symlink() and not paths.exists(file):
-            return "a broken link"
-        return None if paths.is_file(file) else "not a regular file"
+        if path not in self._unread:
+            file = self.root / path
+            if paths.is_file(file):
+                self._unread[path] = None
+            else:
+                is_broken = file.is_symlink() and not paths.exists(file)
+                self._unread[path] = "a broken link" if is_broken else "not a regular file"
+        return self._unread[path]
 
     def images(self, paths: Sequence[PurePosixPath]) -> list[Encoded | UnusableImageError]:
         return [str(self.root / path) for path in paths]

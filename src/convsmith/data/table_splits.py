@@ -70,7 +70,14 @@ def plan_splits(files: Files, tables: Sequence[LabelTable], config: DataConfig) 
         sizes = {str(table.path): len(table.text.rows) for table in tables}
         chosen = choose_splits(roles, sizes, files.location, own_validation=config.own_validation)
     else:
-        return _one_table(files, _only_table(files, _without_equal(tables)), config)
+        table = _only_table(files, _without_equal(tables))
+        if table.role not in {None, "train"} and config.table is None:
+            raise DataError(
+                f"found a table of the {table.role} split alone, {table.path}, and none of the training set",
+                where=files.location,
+                fix=f'add one, such as train.csv, or, if it has all images: data.table="{table.path}"',
+            )
+        return _one_table(files, table, config)
     used = tuple(paths[name] for name in chosen.by_role().values())
     for table in used:
         check_matches(files, table)

@@ -149,6 +149,7 @@ def _verification(
         issues=tuple(sorted(issues, key=lambda issue: order.index(issue.kind))),
         ignored=raw.ignored,
         notes=_notes(raw, result),
+        layout=raw.description,
     )
 
 
