@@ -366,6 +366,6 @@ def test_the_model_card_and_a_bundle_say_that_the_training_began_elsewhere(
 def test_a_check_says_what_would_be_taken_and_refuses_another_net(base: Path) -> None:
     start = f"train.start_from={base}"
     net = subject_of_name("digits", [*TINY, start], access=NO_CODE)
-    assert net.remarks == ("begins with the weights of the run base-1: 5 layers (466 values) from the start",)
+    assert net.remarks == ("begins with the weights of the run base-1: 5 layers (464 values) from the start",)
     with pytest.raises(ModuleError, match="weights of another net"):
         subject_of_name("digits", [*TINY, "model.net=C6 / C12:s2 / G F10", start], access=NO_CODE)
