@@ -296,6 +296,16 @@ def test_briefs_of_the_page_are_valid() -> None:
         assert Brief.model_validate(tomllib.loads(block)) != Brief()
 
 
+def test_settings_of_the_training_page_are_valid(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) >= 3
+    for number, block in enumerate(blocks):
+        recipe = tmp_path / f"block-{number}.toml"
+        recipe.write_text(f'extends = "digits"\n{block}')
+        assert load(str(recipe)).train != load("digits").train
+
+
 def test_every_recipe_is_in_the_readme_with_its_result() -> None:
     """Those of the assignments are in the results."""
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")}

@@ -622,3 +622,23 @@ def test_a_journal_that_is_a_pipe_is_refused(objective: Objective, tmp_path: Pat
     os.mkfifo(tmp_path / "journal.log")
     with pytest.raises(FileError, match="not a regular file"):
         search(settings(), tmp_path, trials=2)
+
+
+def test_trials_are_compared_by_their_last_epoch(tmp_path: Path) -> None:
+    """Early stopping would end them before a rung; class weights and sampling are theirs too."""
+    fields = ["train.early_stopping={patience=1, min_delta=9.0}", "data.validation=0.1"]
+    space = search_space(*TINY, *fields, "train.class_weights=balanced", "train.clip_gradient_norm=1.0")
+    data = load_training_data(space.recipe.data)
+    runner = TrialRunner(folder=tmp_path, space=space, data=data, epochs=4)
+    candidate = Candidate(net="C4 / G F10", fields={})
+    train = runner.session(candidate, until=3).recipe.train
+    assert (train.early_stopping, train.keeps_best, train.class_weights) == (None, False, "balanced")
+    assert len(runner.train(1, candidate, 3)) == 3
+    # What the search recommends is trained as the recipe says.
+    assert space.recipe_of(candidate).train.keeps_best
+
+
+def test_weights_of_other_classes_are_an_error_before_the_first_trial(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the data has no class 'cat'"):
+        search(settings("train.class_weights={cat=2}"), tmp_path, trials=1)
+    assert not (tmp_path / "trials").exists()

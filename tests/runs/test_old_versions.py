@@ -41,7 +41,11 @@ def images() -> NDArray[np.uint8]:
 def test_results_are_read(run: Path) -> None:
     results = cs.results(run)
     assert results["test"]["correct"] == 219
-    assert results == reading.read_json(RUN / "results.json") | {"prediction_check": None}
+    written = reading.read_json(RUN / "results.json")
+    written["train"]["balanced_accuracy"] = written["test"]["balanced_accuracy"] = None
+    if written["test"].get("calibration"):
+        written["test"]["calibration"] |= {"prior": ""}
+    assert results == written | {"prediction_check": None, "imbalanced": False}
 
 
 @pytest.mark.slow

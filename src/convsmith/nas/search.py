@@ -33,6 +33,7 @@ from convsmith.runs.folder import RunFolder
 from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
 from convsmith.text import percent, plural
+from convsmith.training.class_weights import class_weights_of
 
 Log = Callable[[str], None]
 
@@ -226,6 +227,8 @@ def _origin(candidate: Candidate) -> str:
 def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, TeacherModel | None]:
     data = load_training_data(settings.data)
     recipe, info = settings.recipe, data.info
+    # Before the first trial, in which a mistake would look like a failure of its net.
+    class_weights_of(recipe.train, data)
     max_macs = settings.brief.max_macs or int(settings.macs_factor * analyze_recipe(recipe, info).known_macs)
     space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
     teacher = load_teacher(recipe.model_copy(update={"data": settings.data}), data)
