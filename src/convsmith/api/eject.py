@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from convsmith.data.sources import find_source
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.project.code import WEIGHTS
 from convsmith.exporters.project.destination import check_folder, notebook_name
 from convsmith.exporters.project.execution import execute as execute_notebook
+from convsmith.exporters.project.image_arrays import data_place
 from convsmith.exporters.project.project import net_code, project_files
 from convsmith.exporters.project.verification import TrainedNet, check_nets
 from convsmith.models.run_model import RunModel
@@ -62,7 +62,7 @@ def eject(
                 check_nets([TrainedNet(net, model.net(), WEIGHTS, str(run))], new)
         if execute:
             test = model.folder.read(Results).test
-            data = find_source(model.recipe.data).location
+            data = data_place(model.recipe.data)
             with waiting("Running the notebook of the project"):
                 note = execute_notebook(new / name, data, [(test.correct, test.total)])
             if note:

@@ -8,13 +8,13 @@ from convsmith.briefs.hand_in import HandInVerdicts, judge_all
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
 from convsmith.briefs.subject import Subject
-from convsmith.data.sources import find_source
 from convsmith.errors import RunError
 from convsmith.exporters.hand_in.files import code_files, other_files, trained_nets
 from convsmith.exporters.hand_in.nets import Nets, nets_of
 from convsmith.exporters.hand_in.steps import LAST_EPOCHS, HandInPage, Step, check_steps
 from convsmith.exporters.project.destination import check_folder, tidy_notebook_name
 from convsmith.exporters.project.execution import execute as execute_notebook
+from convsmith.exporters.project.image_arrays import data_place
 from convsmith.exporters.project.verification import check_nets
 from convsmith.models.run_model import RunModel
 from convsmith.modules.access import CodeAccess
@@ -137,7 +137,7 @@ def _page(steps: tuple[Step, ...], brief: Brief, analyses: Sequence[Analysis]) -
 
 def _execute(notebook: Path, steps: Sequence[Step], log: Callable[[str], None]) -> None:
     tests = [step.results.test for step in steps]
-    data = find_source(steps[0].recipe.data).location
+    data = data_place(steps[0].recipe.data)
     with waiting("Running the notebook"):
         note = execute_notebook(notebook, data, [(test.correct, test.total) for test in tests])
     if note:

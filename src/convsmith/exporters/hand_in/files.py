@@ -7,6 +7,7 @@ from convsmith.exporters.hand_in.pages import notebook, readme
 from convsmith.exporters.hand_in.pictures import pictures
 from convsmith.exporters.hand_in.steps import HandInPage, Step
 from convsmith.exporters.project.code import plain_log
+from convsmith.exporters.project.image_arrays import array_files
 from convsmith.exporters.project.project import (
     DATA_HELP,
     LOG_ORIGIN,
@@ -68,7 +69,11 @@ def other_files(page: HandInPage, nets: Nets, notebook_name: str) -> dict[str, b
     contents = pictures(page.steps)
     texts["README.md"] = readme(page, nets, code.values, contents)
     texts[notebook_name] = notebook(page, nets, code.values, contents)
-    return {**{name: text.encode(errors="surrogateescape") for name, text in texts.items()}, **contents}
+    return {
+        **array_files(first.recipe.data, storage.kind),
+        **{name: text.encode(errors="surrogateescape") for name, text in texts.items()},
+        **contents,
+    }
 
 
 def trained_nets(steps: tuple[Step, ...], nets: Nets) -> tuple[TrainedNet, ...]:

@@ -25,6 +25,8 @@ from convsmith.training.optimizers.muon import Muon
 MAX_CLASSES_IN_CODE = 50
 # The weights in an ejected project.
 WEIGHTS = "model/model.safetensors"
+# Kinds of data whose splits are listed or stored, so that a project does not split.
+_LISTED = frozenset({"images", "arrays"})
 # Those that its training began with, if they are not initial ones.
 START = "model/start.safetensors"
 NO_UPDATES = """\
@@ -39,7 +41,7 @@ class Storage:
     """How a project reads its data.
 
     Attributes:
-        kind: "digits", "hub", "parquet" or "images".
+        kind: "digits", "hub", "parquet", "images" or "arrays".
         default: The default data set.
         columns: The columns of image and label in a table, if known.
         train_name: The training split of a table on the hub.
@@ -216,11 +218,11 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "own_validation": recipe.data.own_validation,
         "validation_share": recipe.data.validation_share,
         "split_seed": recipe.data.split_seed,
-        # The splits of an image folder are lists of files.
-        "ordered": storage.kind != "images" and (not own_test or bool(recipe.data.validation_share)),
+        # The splits of an image folder are lists of files, those of arrays are arrays.
+        "ordered": storage.kind not in _LISTED and (not own_test or bool(recipe.data.validation_share)),
         # Shares and a seed describe a split only if all images are independent.
-        "split_in_file": storage.kind != "images" and bool(data.equal_images or data.groups),
-        "resize": recipe.data.resize,
+        "split_in_file": storage.kind not in _LISTED and bool(data.equal_images or data.groups),
+        "resize": recipe.data.resize if storage.kind != "arrays" else None,
         "policy": data.resize_policy or recipe.data.policy,
         "background_constant": _background(data),
         "image_names": ", ".join(_image_names(storage.kind, recipe.data.resize)),
@@ -239,6 +241,8 @@ def _background(data: DataRecord) -> str:
 
 def _image_names(kind: str, resize: int | str | None) -> list[str]:
     """Return what the project uses of its module for images."""
+    if kind == "arrays":
+        return []
     return [*(["decode"] if kind != "digits" else []), *(["resize"] if resize else [])]
 
 

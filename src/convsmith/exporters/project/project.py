@@ -19,6 +19,7 @@ from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
 from convsmith.exporters.project.code import START, Storage, plain_log, python_files, template_context
+from convsmith.exporters.project.image_arrays import ARRAYS, KINDS, array_files
 from convsmith.exporters.project.net_code import FOLDER, NetCode, module_code, notation_code
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
@@ -42,6 +43,7 @@ DATA_HELP = {
     "hub": "a data set on the Hugging Face hub, or a folder with its parquet files",
     "parquet": "a folder of parquet files",
     "images": "the folder of the images",
+    "arrays": "a .npz file with the images and labels of each split",
     "digits": "",
 }
 # The log is of another program than the project's own.
@@ -95,6 +97,7 @@ def project_files(model: RunModel, net: NetCode, notebook_name: str) -> dict[str
     if values["start"]:
         copies[START] = first_weights(model)
     return {
+        **array_files(recipe.data, storage.kind),
         # Names of files may be no text.
         **{name: text.encode(errors="surrogateescape") for name, text in texts.items()},
         **net.files,
@@ -185,12 +188,8 @@ def storage_of(config: DataConfig) -> Storage:
             where=source.location,
             fix="unpack it, train on the folder, which gives the same weights, and eject that run",
         )
-    if source.kind == "idx":
-        raise DataError(
-            "an ejected project cannot read IDX files",
-            where=source.location,
-            fix="write the images into class folders, train on these, and eject that run",
-        )
+    if source.kind in KINDS:
+        return Storage(kind="arrays", default=ARRAYS)
     if source.kind == "parquet":
         root = Path(source.location)
         locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
@@ -235,7 +234,7 @@ def requirements(
     names = {*_PACKAGES, *packages} - (set() if values["trains"] else {"tqdm"} - set(packages))
     names |= {"datasets"} if kind in {"hub", "parquet"} else set()
     names |= {"pyarrow"} if kind == "parquet" else set()
-    names |= {"pillow"} if kind != "digits" or values["resize"] or values["uses_pil"] else set()
+    names |= {"pillow"} if values["image_names"] or values["resize"] or values["uses_pil"] else set()
     names |= {"scikit-learn"} if kind == "digits" or values["ordered"] else set()
     lines = [
         f"{name}=={(environment.packages.get(name) or version(name)).split('+')[0]}" for name in sorted(names)
