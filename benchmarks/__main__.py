@@ -1,9 +1,9 @@
 """`python -m benchmarks [NAME]...`: measure, in one process tree, and print the results.
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
-those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance;
-shipping, which exports the zoo; opening, which reads thousands of photographs; and inspectors and
-near_duplicates, which measure correctness.
+those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance,
+first_recipe; shipping, which exports the zoo; opening, which reads thousands of photographs; and
+inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -13,8 +13,17 @@ from benchmarks.measure import machine
 
 SHORT = ("startup", "report", "augmentation", "throughput", "backward", "precision", "flops", "scaling")
 LONG = (
-    *("accuracy", "sprint", "ablation", "distillation", "fine_tuning", "imbalance", "shipping"),
-    *("inspectors", "near_duplicates", "opening"),
+    *(
+        "accuracy",
+        "sprint",
+        "ablation",
+        "distillation",
+        "fine_tuning",
+        "imbalance",
+        "first_recipe",
+        "shipping",
+    ),
+    *("shipping", "inspectors", "near_duplicates", "opening"),
 )
 
 

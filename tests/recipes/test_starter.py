@@ -76,6 +76,7 @@ def test_the_recipe_loads_and_trains_as_it_is(
     assert recipe.model_copy(update={"name": "starter"}) == starter.recipe
     assert in_process("check", "mine.toml").code == 0
     assert recipe.data.resize is None
+    assert recipe.train.class_weights == ("balanced" if "unbalanced" in case else None)
     assert 1 <= recipe.train.epochs <= 100
     assert recipe.train.epochs * starter.epoch_seconds <= max(0.05 * 60, starter.epoch_seconds)
     assert 0 <= final_accuracy("train.epochs=1") <= 1
@@ -221,6 +222,11 @@ def test_epochs_stay_in_the_budget(steps: int, step: float, evaluation: float, s
     assert 1 <= epochs <= 100
     assert epochs == 1 or epochs * (steps * step + evaluation) <= seconds
     assert pace.enough <= pace.most
+
+
+def test_a_busy_machine_is_said() -> None:
+    assert not Pace(steps=1, step=1.0, evaluation=0.0).is_busy
+    assert Pace(steps=1, step=1.0, evaluation=0.0, load=4.0).is_busy
 
 
 def test_learning_rates_of_range_tests() -> None:

@@ -10,6 +10,8 @@ _SHARE = 0.85
 # Steps after which a net is nearly as good as with more, and epochs in any case.
 _ENOUGH_STEPS, _FEWEST_EPOCHS, _ENOUGH_EPOCHS = 2_500, 8, 40
 _MOST_STEPS, _MOST_EPOCHS = 8_000, 100
+# A step that takes so many times longer than the processor works for it is slowed down by other programs.
+_BUSY = 1.5
 DEFAULT_RATE = 0.005
 _LOWEST_RATE, _HIGHEST_RATE = 0.001, 0.02
 
@@ -31,11 +33,19 @@ class Pace:
         steps: Steps of an epoch.
         step: Seconds of one step.
         evaluation: Seconds of the evaluation after an epoch.
+        load: How many times longer a step took than the processor worked for it: above 1 where other
+            programs use the processor.
     """
 
     steps: int
     step: float
     evaluation: float
+    load: float = 1.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether other programs made the steps clearly slower."""
+        return self.load > _BUSY
 
     @property
     def epoch(self) -> float:

@@ -80,11 +80,18 @@ class Choices:
         return [*flip, shift, *([cutout] if self.kind.photos else [])]
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether rare classes count more: where they are unbalanced, and each has images."""
+        balance = self.description.balance
+        return balance is not None and balance.ratio is not None and not balance.is_even
+
+    @property
     def train(self) -> dict[str, Any]:
         """The `[train]` table."""
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
+            **({"class_weights": "balanced"} if self.is_weighted else {}),
             "optimizer": {"name": "adamw", "lr": learning_rate(self.range_test), "weight_decay": 0.05},
             "schedule": {"name": "one-cycle"},
         }

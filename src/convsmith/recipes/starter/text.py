@@ -32,9 +32,10 @@ def estimate(choices: Choices) -> str:
     """Return the estimated time of the training on this machine in words."""
     pace = choices.pace
     seconds = choices.epochs * pace.epoch
+    busy = f"; other programs use the processor: without them 1/{pace.load:.2g} of it" if pace.is_busy else ""
     return (
         f"about {format_duration(seconds)} for {plural(choices.epochs, 'epoch')} of "
-        f"{plural(pace.steps, 'step')}, {1000 * pace.step:.3g} ms each, on this machine: {machine()}"
+        f"{plural(pace.steps, 'step')}, {1000 * pace.step:,.0f} ms each, on this machine: {machine()}{busy}"
     )
 
 
@@ -133,7 +134,11 @@ def _train(toml: CommentedToml, choices: Choices) -> None:
             f"The budget allows few epochs: {choices.pace.enough} or more are better; see --minutes and "
             "data.resize."
         )
+    weights = table.pop("class_weights", None)
     toml.values(table)
+    if weights:
+        toml.comment("The classes are unbalanced: in the loss each counts the same, whatever its images.")
+        toml.values({"class_weights": weights})
     toml.table("train.optimizer")
     test = choices.range_test
     if test is None:
