@@ -284,12 +284,14 @@ def test_signed_samples_are_refused() -> None:
 @pytest.mark.parametrize("mode", sorted({name.split()[0] for name in PILLOW} | {"La", "RGBa"}))
 @pytest.mark.parametrize("size", [(0, 0), (0, 3), (3, 0)])
 def test_an_image_without_pixels_is_refused(mode: str, size: tuple[int, int]) -> None:
-    with pytest.raises(UnusableImageError, match="^{} x {} pixels, expected at least 1 x 1$".format(*size)):
+    """The message has the height first."""
+    width, height = size
+    with pytest.raises(UnusableImageError, match=f"^{height} x {width} pixels, expected at least 1 x 1$"):
         decode_image(Image.new(mode, size))
 
 
 def test_an_array_without_pixels_is_refused() -> None:
-    with pytest.raises(UnusableImageError, match="0 x 2 pixels"):
+    with pytest.raises(UnusableImageError, match="2 x 0 pixels"):
         decode_image(np.zeros((2, 0, 3), np.uint8))
 
 
