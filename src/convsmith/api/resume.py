@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from convsmith.errors import RecipeError, RunError
 from convsmith.models.prediction_check import with_prediction_check
-from convsmith.models.teacher import load_teacher, with_absolute_paths
+from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
@@ -101,11 +101,7 @@ def resume(
             folder.reopen(_resumption(checkpoint.state, changes))
             if recipe != edited:
                 folder.write_recipe(with_absolute_paths(session.resolved_recipe))
-            if any(each.field.startswith("data.") for each in unexpected):
-                folder.write(DataRecord.of(session.data, session.recipe.data))
-            folder.remove(TeacherRecord)
-            if teacher is not None:
-                folder.write(teacher.record())
+            _write_records(folder, session, teacher, unexpected)
             evaluation = train_session(
                 folder,
                 session,
@@ -116,6 +112,17 @@ def resume(
                 state=checkpoint.state,
             )
             return write_report(folder, session, with_prediction_check(folder, session, evaluation))
+
+
+def _write_records(
+    folder: RunFolder, session: Session, teacher: TeacherModel | None, changes: Sequence[Change]
+) -> None:
+    """Write the records of what may differ from the run as it was."""
+    if any(each.field.startswith("data.") for each in changes):
+        folder.write(DataRecord.of(session.data, session.recipe.data))
+    folder.remove(TeacherRecord)
+    if teacher is not None:
+        folder.write(teacher.record())
 
 
 def lengthened(recipe: Recipe, epochs: int | None) -> Recipe:
