@@ -93,15 +93,13 @@ def resume(
             conditions = conditions_of(
                 session, teacher.sha256 if teacher else None, start.sha256 if start else None
             )
-            changes = changes_of(checkpoint.conditions, conditions)
-            changes += [*_class_changes(folder, session), *_start_changes(start, recipe)]
+            of_data = [*_class_changes(folder, session), *_start_changes(start, recipe)]
+            changes = [*changes_of(checkpoint.conditions, conditions), *of_data]
             unexpected = [each for each in changes if not _is_extension(each, recipe)]
             if unexpected and not accept_changes:
                 raise _changed(run, unexpected)
             folder.reopen(_resumption(checkpoint.state, changes))
-            if recipe != edited:
-                folder.write_recipe(with_absolute_paths(session.resolved_recipe))
-            _write_records(folder, session, teacher, unexpected)
+            _write_records(folder, session, teacher, unexpected, edited=recipe != edited)
             evaluation = train_session(
                 folder,
                 session,
@@ -115,9 +113,16 @@ def resume(
 
 
 def _write_records(
-    folder: RunFolder, session: Session, teacher: TeacherModel | None, changes: Sequence[Change]
+    folder: RunFolder,
+    session: Session,
+    teacher: TeacherModel | None,
+    changes: Sequence[Change],
+    *,
+    edited: bool,
 ) -> None:
     """Write the records of what may differ from the run as it was."""
+    if edited:
+        folder.write_recipe(with_absolute_paths(session.resolved_recipe))
     if any(each.field.startswith("data.") for each in changes):
         folder.write(DataRecord.of(session.data, session.recipe.data))
     folder.remove(TeacherRecord)
