@@ -20,6 +20,7 @@ from convsmith.runs.schema import (
     Environment,
     Manifest,
     Resumptions,
+    StartRecord,
     TeacherRecord,
     WeightsRecord,
 )
@@ -43,6 +44,25 @@ OTHERS: dict[type[BaseModel], Any] = {
         "test_accuracy": 0.9,
         "sha256": "0" * 64,
         "told": "taught by digits",
+        "notes": ["a note"],
+    },
+    StartRecord: {
+        "place": "digits",
+        "title": "digits of the zoo",
+        "net": "C4 / G F10",
+        "test_accuracy": 0.9,
+        "sha256": "0" * 64,
+        "seen": [
+            {
+                "title": "digits",
+                "fingerprint": "0" * 64,
+                "splits": {"train": "1" * 64},
+                "settings": {"test": "0.2"},
+                "is_known": True,
+            }
+        ],
+        "counts": "all 90 values",
+        "table": "| part | values |",
         "notes": ["a note"],
     },
     CodeRecord: {
@@ -87,7 +107,7 @@ OTHERS: dict[type[BaseModel], Any] = {
 OPTIONAL = {
     "is_instance", "accuracy_if_sure", "test.calibration", "test.risk_coverage",
     "test.calibration.temperature_fitted_on", "test.calibration.prior", "test.balanced_accuracy",
-    "train.balanced_accuracy", "imbalanced",
+    "train.balanced_accuracy", "imbalanced", "seen.0.splits", "seen.0.settings", "seen.0.is_known",
     *(f"classes.0.{name}" for name in ("accuracy", "precision", "recall", "f1")),
 }  # fmt: skip
 
@@ -113,6 +133,9 @@ NEWER: dict[str, Any] = {
     "groups": 3,
     "equal_images": 2,
     "leaked": 1,
+    "layout": "a folder for each class",
+    "validation_split": "its own",
+    "leaked_validation": 1,
 }
 
 
@@ -149,7 +172,16 @@ def error_of(kind: type[BaseModel], value: Any, folder: Path) -> str:
 
 def keys_are_data(kind: type[BaseModel], path: tuple[str | int, ...]) -> bool:
     """Whether the last part of a path is the key of a table with arbitrary keys."""
-    tables = {"splits", "left_out", "files", "packages", "corruptions", "top_accuracy", "risk_at_coverage"}
+    tables = {
+        "splits",
+        "settings",
+        "left_out",
+        "files",
+        "packages",
+        "corruptions",
+        "top_accuracy",
+        "risk_at_coverage",
+    }
     return (len(path) > 1 and path[-2] in tables) or (kind is Manifest and len(path) == 1)
 
 

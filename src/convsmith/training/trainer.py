@@ -189,11 +189,9 @@ class Trainer:
         self.finite = {name for name, tensor in state_of(net).items() if _is_finite(tensor)}
         self.num_batches = num_batches(len(data.train), config.batch_size)
         self.optimizers = config.optimizer.build(net, classifier, self.layers.learning)
+        planned = config.planned_epochs(1, 0)
         self.schedule = LearningRate(
-            config.schedule,
-            self.optimizers,
-            epochs=config.planned_epochs(1, 0),
-            steps_per_epoch=self.num_batches,
+            config.schedule, self.optimizers, epochs=planned, steps_per_epoch=self.num_batches
         )
         self.averages = WeightAverages(net, config)
         self.gradients = self._gradient_workers(teacher)
