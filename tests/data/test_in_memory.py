@@ -251,7 +251,8 @@ def streamed() -> Any:
         (Items([(PICTURES[0], 0), (X[0], 1)]), "item 1 is a ndarray, item 0 is not", "(image, label)"),
         (([X[0] / 255, X[1][:3]], [0, 1]), "images of several shapes, of which image 0 is float64", "Pillow"),
     ],
-    ids=str,
+    # Objects have other addresses in each process.
+    ids=lambda value: value if isinstance(value, str) else "data",
 )  # fmt: skip
 def test_other_objects_are_refused(data: Any, text: str, fix: str) -> None:
     with pytest.raises(ConvsmithError) as caught:
