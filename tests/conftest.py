@@ -11,7 +11,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -39,8 +39,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # `make test` tries the same random examples each time, so that a failure can be repeated; `make test-all`
 # tries others.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("random", deadline=None)
+# Without the phase that explains a failure: it traces every line of PyTorch and may take hours.
+PHASES = [phase for phase in Phase if phase is not Phase.explain]
+settings.register_profile("repeatable", derandomize=True, deadline=None, phases=PHASES)
+settings.register_profile("random", deadline=None, phases=PHASES)
 settings.load_profile("random" if os.environ.get("CONVSMITH_ALL_TESTS") else "repeatable")
 
 # The longest slow test trains for about ten minutes on a machine without bf16.

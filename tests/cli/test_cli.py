@@ -236,7 +236,7 @@ def test_preview(tmp_path: Path, capsys: Capture) -> None:
             "write train.batch_size=VALUE",
         ),
         (["lr-find", "digits", "--lr=1"], "no such option: --lr", "write train.optimizer.lr=VALUE"),
-        (["train", "digits", "data.resize=[48,64]"], "expected a whole number", "for example data.resize=32"),
+        (["train", "digits", "data.resize=[48,64]"], "data.resize: found [48, 64]", 'data.resize="96x128"'),
         (["summary", "nothing.py"], "nothing.py: no such file", "model.py:Net"),
         (["summary", "../nothing.py"], "nothing.py: no such file", "model.py:Net"),
         (["train", "digits", "epochs"], "epochs: expected key=value", "for example"),

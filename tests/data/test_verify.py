@@ -62,7 +62,12 @@ def test_sizes_modes_and_types_that_differ(clean: Path) -> None:
     assert {kind for kind, _ in verify(clean, "data.resize=8")} == {"mixed modes", "wrong type"}
     Oracle(clean).expect_error(
         "train", "digits", f"data.source={clean}", *TINY,
-        code="E040", names=("images of 2 sizes", "8x8: 38 images, the first is train/one/0.png", "9x12: 1"),
+        code="E040",
+        names=(
+            "images of 2 sizes",
+            "8x8 (height x width): 38 images, the first is train/one/0.png",
+            "12x9 (height x width): 1",
+        ),
     )  # fmt: skip
 
 

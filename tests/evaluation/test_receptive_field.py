@@ -205,10 +205,22 @@ def test_the_last_map_of_the_notation(net: str, layer: str) -> None:
 
 
 def layer_before_head(planned: Plan) -> str:
-    """The definition for the notation: the last step before the first `G` or flattening, without dropout."""
+    """The definition for the notation: the last step before the first `G` or flattening, without dropout.
+
+    A pool whose window is the whole map is a global one.
+    """
     steps = [step for block in planned.blocks for step in block]
     kinds = ["Add" if isinstance(step, Branch) else step.operation for step in steps]
-    end = next(place for place, kind in enumerate(kinds) if kind in {"GlobalAvgPool2d", "Flatten"})
+    whole = {
+        row.name
+        for row in analyze(planned).rows
+        if "Pool" in row.operation and row.kernel == row.in_shape[1:]
+    }
+    end = next(
+        place
+        for place, kind in enumerate(kinds)
+        if kind in {"GlobalAvgPool2d", "Flatten"} or steps[place].name in whole
+    )
     return [step.name for step, kind in zip(steps[:end], kinds, strict=False) if kind != "Dropout"][-1]
 
 

@@ -157,6 +157,7 @@ class Stop(Callback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_resuming_needs_no_start_and_gives_the_same_weights(base: Path, tmp_path: Path) -> None:
     start = tmp_path / "start"
     shutil.copytree(base, start)
@@ -172,6 +173,7 @@ def test_resuming_needs_no_start_and_gives_the_same_weights(base: Path, tmp_path
     assert "its weights are in the checkpoint" in (resumed / "log.txt").read_text()
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_another_start_in_the_recipe_of_a_stopped_run_is_a_change(base: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         cs.train(recipe(f"train.start_from={base}"), runs=tmp_path, callbacks=[Stop()])

@@ -81,6 +81,8 @@ def test_layers_without_effect_can_be_left_out(chosen: list[int], seed: int) -> 
         ([nn.ReLU(), nn.AlphaDropout(0.1), nn.ReLU()], ""),
         ([nn.ReLU(), nn.ReLU6()], ""),
         ([nn.MaxPool2d(1, stride=2)], ""),
+        ([nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(3, stride=1, padding=1)], ""),
+        ([nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(3, stride=1, padding=1)], "its map is 1x1 already"),
         ([nn.AvgPool2d(3, stride=1, padding=1)], ""),
     ],
 )

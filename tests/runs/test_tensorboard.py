@@ -31,6 +31,8 @@ def expected(folder: Path) -> dict[str, list[tuple[int, Any]]]:
     names["seconds/evaluation"] = "evaluation_seconds"
     for split in ("train", "validation", "test"):
         names |= {f"{kind}/{split}": f"{split}_{kind}" for kind in ("loss", "accuracy")}
+    for split in ("validation", "test"):
+        names[f"balanced-accuracy/{split}"] = f"{split}_balanced_accuracy"
     return {
         curve: [(row.epoch, pytest.approx(getattr(row, column), abs=1e-3, rel=1e-5)) for row in rows]
         for curve, column in names.items()

@@ -72,7 +72,8 @@ def _problem(where: str, alternatives: Sequence[ErrorDetails], model: type[BaseM
             fix = _table_hint(where, location, model)
             return Problem(what=f"found {value}, expected a table", where=where, fix=fix)
         case "value_error":
-            return Problem(what=str(context["error"]), where=where)
+            what, _, fix = str(context["error"]).partition("; write ")
+            return Problem(what=what, where=where, fix=fix and f"write {fix}")
         case _:
             expected = " or ".join(dict.fromkeys(map(expectation, alternatives)))
             fix = _example_hint(where, location, model)

@@ -27,15 +27,15 @@ def _checked_class_weights(value: Any) -> Any:
         return value
     if not isinstance(value, dict) or not value:
         raise ValueError(
-            f'found {value!r}, expected "balanced" or a table of classes, '
-            "for example class_weights = { cat = 2, dog = 1 }"
+            f'found {value!r}, expected "balanced" or a table of classes; write for example '
+            "class_weights = { cat = 2, dog = 1 }"
         )
     for name, weight in value.items():
         is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not is_number or not 0 < weight <= _LARGEST_WEIGHT:
             raise ValueError(
                 f"{in_line(str(name))}: found {weight!r}, expected a number above 0 and at most "
-                f"{_LARGEST_WEIGHT:,}"
+                f"{_LARGEST_WEIGHT:,}; write for example 2.0"
             )
     return {str(name): float(weight) for name, weight in value.items()}
 

@@ -92,6 +92,7 @@ def net_parts(net: nn.Module, images_NCHW: Tensor) -> Parts:  # noqa: N803 - sha
     Layers that do not run come first, as parameters of the net itself do.
 
     Example:
+        >>> import torch
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2))
         >>> parts = net_parts(net, torch.zeros(1, 1, 8, 8))
         >>> parts.blocks, parts.head
