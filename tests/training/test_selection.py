@@ -204,7 +204,7 @@ def test_a_state_of_another_selection_is_refused() -> None:
 
 @pytest.mark.parametrize("overrides", [["train.keep=best"], ["train.early_stopping={patience=3}"]])
 def test_a_validation_split_is_needed(overrides: list[str]) -> None:
-    with pytest.raises(RecipeError, match=r"split, but data.validation is 0\n  fix: write data.validation=0.1"):
+    with pytest.raises(RecipeError, match=r"data.validation is 0\n  fix: write data.validation=0.1"):
         load("digits", overrides)
     data = Session.load(load("digits")).data
     recipe = load("digits", [*BASE, *overrides])
