@@ -82,6 +82,8 @@ def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.
 def test_an_address_space_limit_is_reported(tmp_path: Path) -> None:
     script = """
 import resource, sys
+# Libraries are loaded before the limit: it is for the training.
+import cv2
 import convsmith.api.lr_find
 from convsmith.cli import run
 pages = int(open("/proc/self/statm").read().split()[0])
