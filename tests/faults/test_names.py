@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import datasets
@@ -21,6 +20,7 @@ import convsmith as cs
 from convsmith.errors import FileError
 from convsmith.system import folders
 from helpers.oracle import CommandResult, Oracle, in_process
+from helpers.pages import Page
 
 TINY = ("model.net=C4 / G F10", "train.epochs=1", "name=tiny")
 NAMES = (
@@ -36,22 +36,6 @@ NAMES = (
     "</style><!--",
 )
 Folder = Callable[..., Path]
-
-
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text outside of style and script."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page of a data set: every picture has a text, nothing is requested, names are escaped."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +9,9 @@ import pytest
 import convsmith as cs
 from convsmith.reports.data_page import draw_charts, html
 from helpers.images import saved
+from helpers.pages import Page
 
 HOSTILE = '<b>x & "y"\''
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 @pytest.fixture
