@@ -89,6 +89,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'es' if re.search(r'(s|x|sh|[^o]ch)$', noun) else 's'}"
 
 
+def join_first(names: Iterable[object], most: int) -> str:
+    """Return the first of some names in a line, and how many more there are.
+
+    >>> join_first(["cat", "dog"], 2), join_first(["cat", "dog", "bee"], 2)
+    ('cat, dog', 'cat, dog and 1 more')
+    """
+    every = [str(name) for name in names]
+    rest = len(every) - most
+    return ", ".join(every[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
 def size_text(count: int) -> str:
     """Format a number of bytes in the largest unit of which there is at least one.
 

@@ -14,6 +14,7 @@ from convsmith.data.splits import Role, role_of
 from convsmith.data.tables import label_named
 from convsmith.data.text_tables import Several, TextTable
 from convsmith.errors import DataError, suggest
+from convsmith.text import join_first
 
 # Splits have few names; a column of more different ones is none of splits.
 _MAX_SPLITS, _MAX_LISTED = 8, 12
@@ -354,8 +355,7 @@ def _bits(cells: Sequence[Any]) -> list[int] | None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_LISTED
-    return ", ".join(names[:_MAX_LISTED]) + (f" and {rest:,} more" if rest > 0 else "")
+    return join_first(names, _MAX_LISTED)
 
 
 def _quoted(name: str) -> str:

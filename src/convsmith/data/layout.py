@@ -18,7 +18,7 @@ from convsmith.data.splits import (
     role_of,
 )
 from convsmith.errors import DataError
-from convsmith.text import plural
+from convsmith.text import join_first, plural
 
 LAYOUT_HINT = "expected root/train/<class>/*.png and root/test/<class>/*.png, or root/<class>/*.png"
 _TABLES = frozenset({".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".xml", ".mat"})
@@ -401,5 +401,4 @@ def _text(parts: Parts) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_LISTED
-    return ", ".join(map(str, names[:_MAX_LISTED])) + (f" and {rest:,} more" if rest > 0 else "")
+    return join_first(names, _MAX_LISTED)

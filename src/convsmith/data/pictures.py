@@ -16,6 +16,7 @@ from convsmith.data.storage import Files, image_files
 from convsmith.data.tables import label_named
 from convsmith.data.text_tables import TABLE_SUFFIXES
 from convsmith.errors import DataError
+from convsmith.text import join_first
 
 # The share of the images in class folders that a table has to name to be another layout of them.
 _SHARE = 0.5
@@ -165,4 +166,4 @@ def _folder(raw: RawData) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
+    return join_first(names, 6)

@@ -9,7 +9,7 @@ from convsmith.codegen import number
 from convsmith.data.dataset import TrainingData
 from convsmith.data.labels import canonical_name
 from convsmith.errors import Problem, RecipeError, suggest
-from convsmith.text import in_line, plural
+from convsmith.text import in_line, join_first, plural
 from convsmith.training.config import TrainConfig
 
 # Names in an error or a note; a table of more classes is written by hand in any case.
@@ -123,9 +123,7 @@ def weights_line(weights: Sequence[float], class_names: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(in_line, names[:_MAX_LISTED]))
-    rest = len(names) - _MAX_LISTED
-    return f"{shown} and {rest:,} more" if rest > 0 else shown
+    return join_first(map(in_line, names), _MAX_LISTED)
 
 
 def _example(class_names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from convsmith.errors import RecipeError, suggest
-from convsmith.text import in_line, plural
+from convsmith.text import in_line, join_first, plural
 from convsmith.training.config import Layers, TrainConfig
 
 # Names of parts in recipes that are no names of layers.
@@ -213,8 +213,7 @@ def _common(block: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _MAX_LISTED
-    return ", ".join(map(in_line, names[:_MAX_LISTED])) + (f" and {more:,} more" if more > 0 else "")
+    return join_first(map(in_line, names), _MAX_LISTED)
 
 
 def describe(config: TrainConfig) -> Iterator[str]:
