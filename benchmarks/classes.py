@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from convsmith.data.dataset import ImageDataset, Split, mean_and_std
-from convsmith.data.input_rule import InputRule
+from convsmith.data.images.input_rule import InputRule
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
 from convsmith.reports.report import write_report

@@ -25,13 +25,13 @@ from PIL import Image
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, Split, load
-from convsmith.data.index import cache_folder
 from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.session import Session
 from convsmith.system import files, reading
 from convsmith.system.device import machine_record
+from convsmith.system.folders import cache_folder
 from convsmith.training.metrics import compute_logits
 
 RATIO, LARGEST, SUBSET_SEED = 0.01, 5000, 0

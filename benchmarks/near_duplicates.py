@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from convsmith.data.checks.near_duplicates import NearPair, near_pairs, thumbnails_of
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import image_ids, load
-from convsmith.data.near_duplicates import NearPair, near_pairs, thumbnails_of
 
 Pixels = NDArray[np.uint8]
 SOURCES = ("cifar10", "mnist")

@@ -99,9 +99,9 @@ def _loader_pass(folder: str, resample: Image.Resampling) -> int:
 def _opening(folder: str) -> int:
     from convsmith.data.config import DataConfig
     from convsmith.data.dataset import load
-    from convsmith.data.decode import decode_image
+    from convsmith.data.images.decode import decode_image
 
-    with mock.patch("convsmith.data.scan.decode_image", wraps=decode_image) as decode:
+    with mock.patch("convsmith.data.cache.scan.decode_image", wraps=decode_image) as decode:
         load(DataConfig(source=folder, resize=SIDE))
     return decode.call_count
 

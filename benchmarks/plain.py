@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from convsmith.data.dataset import ImageDataset
-from convsmith.data.memory_mapped import Images as Pixels
+from convsmith.data.images.memory_mapped import Images as Pixels
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import TrainingSession
 from convsmith.training.learning_rate import LearningRate

@@ -64,7 +64,7 @@ def _measure_here(case: dict[str, int]) -> None:
 
     from benchmarks.throughput import trainer_steps
     from convsmith.data.dataset import ImageDataset, Split
-    from convsmith.data.input_rule import InputRule
+    from convsmith.data.images.input_rule import InputRule
     from convsmith.recipes.loader import load
     from convsmith.recipes.session import TrainingSession
 

@@ -36,6 +36,28 @@ LEVELS = [
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
+# The same for the modules and packages of data.
+DATA_LEVELS = [
+    ("config",),
+    ("splits",),
+    ("images",),
+    ("raw",),
+    ("labels", "groups", "issues", "normalize", "resize", "sizes"),
+    ("files",),
+    ("hub",),
+    ("tables",),
+    ("pictures", "arrays"),
+    ("signatures",),
+    ("sources",),
+    ("cache",),
+    ("checks",),
+    ("splitting",),
+    ("dataset",),
+    ("split_files",),
+    ("augment",),
+    ("pipeline",),
+]
+
 
 def imports_of(source: str) -> set[str]:
     """Return the top-level parts of convsmith that a source imports, inside functions too."""
@@ -62,6 +84,25 @@ def modules() -> list[Path]:
 def test_imports_point_one_way(path: Path) -> None:
     part = path.relative_to(ROOT).parts[0].removesuffix(".py")
     assert back_edges(part, path.read_text(encoding="utf-8")) == []
+
+
+def data_parts(source: str) -> set[str]:
+    """Return the parts of `convsmith.data` that a source imports."""
+    modules = (node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    return {name.split(".")[2] for name in modules if name and name.startswith("convsmith.data.")}
+
+
+def test_imports_within_data_point_one_way() -> None:
+    level = {name: number for number, names in enumerate(DATA_LEVELS) for name in names}
+    paths = [path for path in (ROOT / "data").rglob("*.py") if path.name != "__init__.py"]
+    assert {path.relative_to(ROOT / "data").parts[0].removesuffix(".py") for path in paths} == set(level)
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in paths
+        for name in data_parts(path.read_text(encoding="utf-8"))
+        if level[name] > level[path.relative_to(ROOT / "data").parts[0].removesuffix(".py")]
+    ]
+    assert wrong == []
 
 
 def module_name(path: Path) -> str:

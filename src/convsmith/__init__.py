@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from convsmith.briefs.metrics import RunMetrics as RunMetrics
     from convsmith.briefs.schema import Brief as Brief
     from convsmith.briefs.verdicts import Verdicts as Verdicts
-    from convsmith.data.description import Description as Description
+    from convsmith.data.checks.description import Description as Description
     from convsmith.data.issues import Verification as Verification
     from convsmith.errors import ConvsmithError as ConvsmithError
     from convsmith.evaluation.receptive_field import EffectiveReceptiveField as EffectiveReceptiveField
@@ -84,7 +84,7 @@ _MODULES = {
     "Classifier": "convsmith.models.classifier",
     "Comparison": "convsmith.reports.comparison",
     "ConvsmithError": "convsmith.errors",
-    "Description": "convsmith.data.description",
+    "Description": "convsmith.data.checks.description",
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",

@@ -20,7 +20,7 @@ import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.memory_mapped import Images
 from convsmith.errors import (
     ConvsmithError,
     DataError,

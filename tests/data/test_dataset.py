@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from convsmith.data.cache import fingerprint
+from convsmith.data.cache.cache import fingerprint
 from convsmith.data.dataset import CANONICAL, dataset_info, load, mean_and_std
-from convsmith.data.memory_mapped import DiskImages
+from convsmith.data.images.memory_mapped import DiskImages
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.runs.schema import DataRecord
 from helpers.sources import Folder, config, problems

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convsmith.data.checks.verify import verify
 from convsmith.data.dataset import ImageDataset, image_ids, load
-from convsmith.data.verify import verify
 from convsmith.errors import DataError
 from convsmith.recipes.loader import load as load_recipe
 from convsmith.recipes.session import Session

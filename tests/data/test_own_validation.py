@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import convsmith as cs
+from convsmith.data.checks.verify import verify
 from convsmith.data.dataset import load, load_training_data
-from convsmith.data.parquet import choose_files
-from convsmith.data.verify import verify
+from convsmith.data.hub.parquet import choose_files
 from convsmith.errors import ConvsmithError, RecipeError
-from data.test_idx import LABELS, PIXELS, write
+from data.arrays.test_idx import LABELS, PIXELS, write
 from helpers.projects import imported, lint
 from helpers.sources import classes, config, png, problems, tree
 

@@ -10,11 +10,12 @@ import PIL
 import pytest
 from PIL import Image, ImageFile, features
 
-from convsmith.data import signatures, stamps
+from convsmith.data import signatures
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
-from convsmith.data.listing import list_files
+from convsmith.data.files.listing import list_files
 from convsmith.data.signatures import decode_signature, file_signature
+from convsmith.system import stamps
 from helpers.sources import Folder, config, parquet, png
 
 Change = Callable[[Path], None]

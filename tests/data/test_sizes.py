@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convsmith.data.config import DataConfig
-from convsmith.data.decode import decode_image
-from convsmith.data.folders import read_class_folders
+from convsmith.data.files.folders import read_class_folders
+from convsmith.data.files.storage import FolderFiles
+from convsmith.data.images.decode import decode_image
 from convsmith.data.raw import RawData, RawSplit
 from convsmith.data.sizes import header_sizes, percentile, suggest_size
-from convsmith.data.storage import FolderFiles
 from helpers.sources import problems
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")

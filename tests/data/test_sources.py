@@ -9,7 +9,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from convsmith.data.dataset import load
-from convsmith.data.tables import encoded_image
+from convsmith.data.hub.columns import encoded_image
 from helpers.sources import Folder, config, png, problems
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_row_of_the_hub_costs_only_itself(monkeypatch: pytest.MonkeyPa
             raise ValueError("damaged")
         return encoded_image(cell, root)
 
-    monkeypatch.setattr("convsmith.data.hub_tables.encoded_image", cell_image)
+    monkeypatch.setattr("convsmith.data.hub.tables.encoded_image", cell_image)
     data = load(config("a/f", skip_damaged=True))
     assert [issue.file for issue in data.dropped] == ["train, row 7"]
 

@@ -13,7 +13,7 @@ import pytest
 import convsmith as cs
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
-from convsmith.data.decode import FORMATS
+from convsmith.data.images.decode import FORMATS
 from convsmith.data.issues import Verification
 from helpers.faults import DAMAGE, TINY, digit, encoded, verify
 from helpers.oracle import Oracle, contents, in_process

@@ -12,13 +12,13 @@ import convsmith as cs
 from convsmith.briefs.loader import load_brief
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
-from convsmith.data.index import cache_folder
 from convsmith.errors import DataError, FileError, RecipeError, RunError
 from convsmith.evaluation import explanation, predictions
 from convsmith.modules.access import NO_CODE
 from convsmith.recipes.loader import load
 from convsmith.reports import comparison
 from convsmith.system import files, reading
+from convsmith.system.folders import cache_folder
 from helpers import fuzz
 
 NAMES = (

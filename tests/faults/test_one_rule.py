@@ -14,7 +14,7 @@ from PIL import Image
 import convsmith as cs
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
-from convsmith.data.input_rule import POLICIES, InputRule, Pixels, ResizePolicy, read_pixels
+from convsmith.data.images.input_rule import POLICIES, InputRule, Pixels, ResizePolicy, read_pixels
 from convsmith.exporters.onnx_model import metadata
 from convsmith.models.bundle_model import BundleModel
 from convsmith.models.bundle_schema import BundleMetadata, Preprocessing

@@ -16,9 +16,9 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith.cli import run
-from convsmith.data.index import cache_folder
 from convsmith.errors import OutOfMemoryError
 from convsmith.runs.log import LogWriter
+from convsmith.system.folders import cache_folder
 from convsmith.system.memory import enough_memory
 from convsmith.training.gradients import GradientWorkers
 from helpers.oracle import CommandResult, Oracle, in_process, in_subprocess, temporaries
@@ -227,7 +227,7 @@ def test_a_signal_while_decoding_leaves_no_files(
     number: int, code: int, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = image_folder({"train": 4, "test": 2})
-    monkeypatch.setattr("convsmith.data.spool.shrink", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr("convsmith.data.cache.spool.shrink", lambda *_: os.kill(os.getpid(), number))
     result = in_process(
         "train",
         "digits",

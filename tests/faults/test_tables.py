@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from convsmith.data.checks.verify import verify
 from convsmith.data.dataset import load
-from convsmith.data.verify import verify
 from helpers.sources import classes, config, problems, tree
 
 

@@ -38,7 +38,6 @@ import convsmith as cs
 from convsmith.briefs.loader import brief_names, brief_table, load_brief
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
-from convsmith.data.index import cache_folder
 from convsmith.errors import ConvsmithError
 from convsmith.evaluation import explanation, predictions
 from convsmith.modules.access import NO_CODE
@@ -53,6 +52,7 @@ from convsmith.runs.checkpoint import load_checkpoint
 from convsmith.runs.folder import ORIGINALS, STATE, WEIGHTS, RunFolder
 from convsmith.runs.progress import table_row
 from convsmith.system import reading
+from convsmith.system.folders import cache_folder
 
 MAX_SECONDS = 2.0
 NET = "C4 C6:s2 / G F10"

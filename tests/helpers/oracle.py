@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith.cli import run
-from convsmith.data.index import cache_folder
+from convsmith.system.folders import cache_folder
 
 
 @dataclass(frozen=True, kw_only=True)

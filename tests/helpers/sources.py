@@ -10,9 +10,9 @@ from PIL import Image
 
 from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.dataset import load
-from convsmith.data.folders import read_class_folders
+from convsmith.data.files.folders import read_class_folders
+from convsmith.data.files.storage import FolderFiles
 from convsmith.data.raw import RawData
-from convsmith.data.storage import FolderFiles
 from convsmith.errors import DataError
 
 Folder = Callable[..., Path]

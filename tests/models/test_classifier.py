@@ -12,7 +12,7 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith.cli import run as command
-from convsmith.data.input_rule import read_pixels
+from convsmith.data.images.input_rule import read_pixels
 from convsmith.errors import BundleError, ImageError
 from convsmith.evaluation import predictions
 from convsmith.models.classifier import Prediction, UnreadableImage

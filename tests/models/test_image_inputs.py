@@ -13,7 +13,7 @@ from PIL import Image
 
 import convsmith as cs
 from convsmith.cli import run as command
-from convsmith.data.decode import UnusableImageError
+from convsmith.data.images.decode import UnusableImageError
 from convsmith.errors import FileError
 from convsmith.models.image_inputs import fetch, image_sources
 from helpers.images import saved

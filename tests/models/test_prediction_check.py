@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.dataset import image_ids
-from convsmith.data.input_rule import InputRule, Pixels, read_pixels
+from convsmith.data.images.input_rule import InputRule, Pixels, read_pixels
 from convsmith.evaluation import predictions
 from convsmith.models import prediction_check
 from convsmith.models.classifier import Classifier

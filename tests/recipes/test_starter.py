@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.cli import run as run_command
+from convsmith.data.checks.description import Sizes
 from convsmith.data.dataset import DatasetInfo, Split
-from convsmith.data.description import Sizes
 from convsmith.errors import ConvsmithError, FileError, RecipeError
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.recipes.starter.images import ImageKind

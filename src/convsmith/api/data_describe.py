@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from convsmith.data.describe import describe, with_every_split
-from convsmith.data.description import Description
+from convsmith.data.checks.describe import describe, with_every_split
+from convsmith.data.checks.description import Description
 from convsmith.recipes.in_memory import data_config
 from convsmith.system import files, folders
 

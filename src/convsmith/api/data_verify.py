@@ -1,7 +1,7 @@
 """Verify a data set."""
 
+from convsmith.data.checks.verify import verify
 from convsmith.data.issues import Verification
-from convsmith.data.verify import verify
 from convsmith.recipes.in_memory import data_config
 
 

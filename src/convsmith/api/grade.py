@@ -7,7 +7,6 @@ from pathlib import Path
 
 from convsmith.briefs.loader import load_brief
 from convsmith.briefs.schema import Brief
-from convsmith.data.index import cache_folder
 from convsmith.errors import FileError, RecipeError, UsageError
 from convsmith.grading.duplicates import Sharing, find_sharings
 from convsmith.grading.grade import (
@@ -28,6 +27,7 @@ from convsmith.recipes.brief_training import recipe_of_brief
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.system import files, folders, locks, paths
+from convsmith.system.folders import cache_folder
 
 TABLE, PAGE, RECORDS = "table.csv", "index.html", "records"
 _GIB = 2**30

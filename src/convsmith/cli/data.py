@@ -47,7 +47,7 @@ def describe_data(
     as_json: AsJson = False,
 ) -> None:
     """Describe a data set: classes, balance, sizes, files, duplicates, issues, and a page with pictures."""
-    from convsmith.data.description import description_lines
+    from convsmith.data.checks.description import description_lines
 
     if report is None and not as_json:
         report = Path(f"{_file_stem(source)}-data.html")

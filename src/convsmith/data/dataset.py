@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.cache import CachedData, CachedSplit, fingerprint, load_cached
+from convsmith.data.cache.cache import CachedData, CachedSplit, fingerprint, load_cached
 from convsmith.data.config import DataConfig
-from convsmith.data.input_rule import InputRule
+from convsmith.data.images.input_rule import InputRule
+from convsmith.data.images.memory_mapped import DiskImages, Images
 from convsmith.data.issues import DataIssue
-from convsmith.data.memory_mapped import DiskImages, Images
 from convsmith.data.raw import Source, SourceLayout
 from convsmith.data.sources import find_source
 from convsmith.data.splitting import Grouping, SplitError, connected, held_out

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.memory_mapped import Images
 
 
 class ChannelStatistics(Protocol):

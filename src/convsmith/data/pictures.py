@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from convsmith.data.class_names import with_class_names
 from convsmith.data.config import DataConfig
-from convsmith.data.folders import read_class_folders
-from convsmith.data.label_columns import LabelTable
-from convsmith.data.label_tables import Found, find_tables, read_label_tables
+from convsmith.data.files.folders import read_class_folders
+from convsmith.data.files.storage import Files, image_files
+from convsmith.data.hub.columns import label_named
 from convsmith.data.raw import RawData
-from convsmith.data.storage import Files, image_files
-from convsmith.data.tables import label_named
-from convsmith.data.text_tables import TABLE_SUFFIXES
+from convsmith.data.tables.class_names import with_class_names
+from convsmith.data.tables.columns import LabelTable
+from convsmith.data.tables.labels import Found, find_tables, read_label_tables
+from convsmith.data.tables.text import TABLE_SUFFIXES
 from convsmith.errors import DataError
 from convsmith.text import join_first
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.augment.engines import Draw, augmenter
 from convsmith.data.dataset import Split, TrainingData
-from convsmith.data.memory_mapped import DiskImages
+from convsmith.data.images.memory_mapped import DiskImages
 from convsmith.data.normalize import Normalizer
 from convsmith.data.resize import resize_images
 from convsmith.system.rng import derive_seed

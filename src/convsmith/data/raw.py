@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from convsmith.data.decode import Encoded, UnusableImageError
+from convsmith.data.images.decode import Encoded, UnusableImageError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import PIL
 from PIL import features
 
 from convsmith.data.config import DataConfig
-from convsmith.data.stamps import is_fresh, stamp_of
 from convsmith.errors import FileError
 from convsmith.system import reading
+from convsmith.system.stamps import is_fresh, stamp_of
 
 # Incremented when the same files give other pixels, labels or splits, so that older images are not used.
 DECODE_VERSION = 5

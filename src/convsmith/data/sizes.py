@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convsmith.data.decode import FORMATS, TURNED, orientation_of, own_settings
-from convsmith.data.input_rule import ResizePolicy
+from convsmith.data.images.decode import FORMATS, TURNED, orientation_of, own_settings
+from convsmith.data.images.input_rule import ResizePolicy
 from convsmith.data.raw import RawData
 from convsmith.text import plural
 

@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from convsmith.data.arrays import is_array_file, read_array_files
-from convsmith.data.binary import is_binary, read_binary
+from convsmith.data.arrays.binary import is_binary, read_binary
+from convsmith.data.arrays.files import is_array_file, read_array_files
+from convsmith.data.arrays.idx import is_idx, read_idx
+from convsmith.data.arrays.registry import MEMORY_PREFIX, memory_data
 from convsmith.data.config import DataConfig
-from convsmith.data.held import HELD_PREFIX, held_data
-from convsmith.data.hub import current_revision
-from convsmith.data.hub_tables import read_tables
-from convsmith.data.idx import is_idx, read_idx
+from convsmith.data.files.layout import LAYOUT_HINT
+from convsmith.data.files.listing import is_image, list_files
+from convsmith.data.files.storage import ArchiveFiles, FolderFiles, image_files
+from convsmith.data.hub.parquet import is_parquet, read_parquet
+from convsmith.data.hub.revisions import current_revision
+from convsmith.data.hub.tables import read_tables
 from convsmith.data.labels import BadLabel
-from convsmith.data.layout import LAYOUT_HINT
-from convsmith.data.listing import is_image, list_files
-from convsmith.data.parquet import is_parquet, read_parquet
 from convsmith.data.pictures import read_pictures
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
 from convsmith.data.splits import no_validation_error
-from convsmith.data.storage import ArchiveFiles, FolderFiles, image_files
-from convsmith.data.text_tables import TABLE_SUFFIXES
+from convsmith.data.tables.text import TABLE_SUFFIXES
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.archives import is_archive_name
@@ -66,7 +66,7 @@ def find_source(config: DataConfig) -> Source:
         DataError: The name or folder does not exist, or the folder holds no images.
     """
     name = config.source
-    if name.startswith(HELD_PREFIX):
+    if name.startswith(MEMORY_PREFIX):
         return Source(title="data in memory", location=name, signature=name, kind="memory")
     if name == "digits":
         signature = f"digits {package_signature('scikit-learn')}"
@@ -104,7 +104,7 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
         case "digits":
             raw = _read_digits()
         case "memory":
-            raw = held_data(source.location)
+            raw = memory_data(source.location)
         case "images":
             raw = read_pictures(FolderFiles(Path(source.location)), config)
         case "archive":

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection
 
-from convsmith.data.cache import image_digest, load_cached
+from convsmith.data.cache.cache import image_digest, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import held_out_positions
-from convsmith.data.decode import UnusableImageError, decode_each
-from convsmith.data.input_rule import Colour, as_array, flatten
+from convsmith.data.images.decode import UnusableImageError, decode_each
+from convsmith.data.images.input_rule import Colour, as_array, flatten
 from convsmith.data.raw import RawSplit
 from convsmith.data.sources import find_source, read_source
 

@@ -3,7 +3,7 @@
 import shlex
 import tomllib
 
-from convsmith.data.input_rule import POLICIES, Colour
+from convsmith.data.images.input_rule import POLICIES, Colour
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.imbalance import ClassBalance
 from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, Spec, TestMetrics, WeightsFile

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import convsmith
-from convsmith.data.input_rule import POLICIES
+from convsmith.data.images.input_rule import POLICIES
 from convsmith.errors import MissingExtraError, ModuleError
 from convsmith.models.classifier import Classifier
 from convsmith.text import one_line, plural

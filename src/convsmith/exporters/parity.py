@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.memory_mapped import Images
 from convsmith.errors import ParityError, Problem
 from convsmith.exporters.onnx_model import compute_logits
 from convsmith.models.classifier import Classifier

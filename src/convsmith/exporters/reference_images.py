@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsmith.data.dataset import image_ids
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.memory_mapped import Images
 from convsmith.models.classifier import Classifier, UnreadableImage, unreadable_error
 from convsmith.models.image_inputs import image_sources
 from convsmith.models.model import TrainedModel

@@ -10,8 +10,8 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import DatasetInfo, ImageDataset, Split, load
-from convsmith.data.input_rule import InputRule
-from convsmith.data.memory_mapped import DiskImages
+from convsmith.data.images.input_rule import InputRule
+from convsmith.data.images.memory_mapped import DiskImages
 from convsmith.errors import FileError
 from convsmith.system import files, reading
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from convsmith.data.config import DataConfig
-from convsmith.data.input_rule import InputRule, ResizePolicy
+from convsmith.data.images.input_rule import InputRule, ResizePolicy
 from convsmith.evaluation.confidence import Confidence
 from convsmith.modules.config import ModuleConfig, Outputs, kind_of_model
 from convsmith.net.layers.layer import MAX_NUMBER

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from convsmith.data.decode import UnusableImageError
-from convsmith.data.input_rule import Pixels, read_pixels
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.decode import UnusableImageError
+from convsmith.data.images.input_rule import Pixels, read_pixels
+from convsmith.data.images.memory_mapped import Images
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.evaluation.confidence import Confidence

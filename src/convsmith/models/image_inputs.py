@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.listing import SUFFIXES, is_image, list_files
+from convsmith.data.files.listing import SUFFIXES, is_image, list_files
+from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.errors import ConvsmithError, FileError, ImageError, Problem
 from convsmith.system import paths
 from convsmith.system.download import TransferError, download, without_password

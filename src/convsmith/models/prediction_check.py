@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from convsmith.data.dataset import image_ids
-from convsmith.data.decode import Encoded, UnusableImageError
-from convsmith.data.input_rule import InputRule, Pixels, read_pixels
+from convsmith.data.images.decode import Encoded, UnusableImageError
+from convsmith.data.images.input_rule import InputRule, Pixels, read_pixels
 from convsmith.data.raw import RawSplit
 from convsmith.data.sources import read_source
 from convsmith.errors import DataError, FileError

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from convsmith.data.arrays.in_memory import source_of
 from convsmith.data.config import DataConfig
-from convsmith.data.in_memory import source_of
 from convsmith.recipes.loader import load_data_config
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe

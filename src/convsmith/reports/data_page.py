@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from convsmith.data.description import (
+from convsmith.data.checks.description import (
     MOST_FILES,
     MOST_LARGE,
     Description,

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from convsmith.data.dataset import ImageDataset
-from convsmith.data.memory_mapped import Images
+from convsmith.data.images.memory_mapped import Images
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.evaluation.metrics import rank_in_class
 from convsmith.recipes.schema import Recipe

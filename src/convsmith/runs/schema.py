@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset
-from convsmith.data.input_rule import ResizePolicy
+from convsmith.data.images.input_rule import ResizePolicy
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
 from convsmith.evaluation.confidence import Confidence

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from convsmith.data.arrays.in_memory import source_of
+from convsmith.data.arrays.registry import MEMORY_PREFIX
 from convsmith.data.dataset import ImageDataset
-from convsmith.data.held import HELD_PREFIX
-from convsmith.data.in_memory import source_of
 from convsmith.data.labels import canonical_name
 from convsmith.errors import RunError
 from convsmith.modules.access import NO_CODE, CodeAccess
@@ -70,7 +70,7 @@ def run_data(run: Path, data: object) -> Iterator[None]:
         return
     recipe = RunFolder.open(run).recipe()
     expected = recipe.data.source
-    if not expected.startswith(HELD_PREFIX):
+    if not expected.startswith(MEMORY_PREFIX):
         raise RunError(
             f"this run was trained on {expected!r}, not on data in memory",
             where=str(run),

@@ -19,6 +19,13 @@ from convsmith.system import files, locks, paths
 _SCRATCH, _LOCK = ".scratch-", ".lock"
 
 
+def cache_folder() -> Path:
+    """Return `$CONVSMITH_CACHE`, or `convsmith` in the user's cache folder."""
+    if folder := os.environ.get("CONVSMITH_CACHE"):
+        return Path(folder)
+    return user_cache_folder("convsmith")
+
+
 def user_cache_folder(name: str) -> Path:
     """Return the user's cache folder of a program; it need not exist.
 

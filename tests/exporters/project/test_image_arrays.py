@@ -8,7 +8,7 @@ import pytest
 
 import convsmith as cs
 from convsmith.errors import DataError
-from data.test_idx import write
+from data.arrays.test_idx import write
 from helpers.projects import imported, lint, without_convsmith
 
 RANDOM = np.random.default_rng(0)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convsmith.data.cache import fingerprint
+from convsmith.data.cache.cache import fingerprint
 from convsmith.data.dataset import load as load_data
-from convsmith.data.input_rule import InputRule, read_pixels
+from convsmith.data.images.input_rule import InputRule, read_pixels
 from convsmith.exporters.project.code import environment, python_files, template_context
 from convsmith.exporters.project.net_code import notation_code
 from convsmith.exporters.project.project import data_files, storage_of

@@ -10,7 +10,7 @@ from typing import Any
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import held_out_positions, load
-from convsmith.data.parquet import choose_files, parquet_files, table_columns
+from convsmith.data.hub.parquet import choose_files, parquet_files, table_columns
 from convsmith.data.sources import HUB_NAMES, find_source, read_source
 from convsmith.data.split_files import split_files
 from convsmith.errors import DataError, RunError

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from convsmith.data.description import Sizes
+from convsmith.data.checks.description import Sizes
 
 # Sides in pixels, and the longest without a GPU: the operations grow with its square.
 _SIDES = (16, 24, 32, 48, 64, 96, 128, 160, 192, 224)

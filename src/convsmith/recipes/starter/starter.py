@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from convsmith.data.checks.describe import describe, with_every_split
+from convsmith.data.checks.description import Description
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
-from convsmith.data.describe import describe, with_every_split
-from convsmith.data.description import Description
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import from_table
 from convsmith.recipes.schema import Recipe

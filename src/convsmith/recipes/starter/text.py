@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 import convsmith
-from convsmith.data.description import balance_text
+from convsmith.data.checks.description import balance_text
 from convsmith.net.analysis import Analysis
 from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.starter.schedule import learning_rate

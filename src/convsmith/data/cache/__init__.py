@@ -1,0 +1,1 @@
+"""Images decoded once, kept on disk and found again by content."""

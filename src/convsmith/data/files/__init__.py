@@ -1,0 +1,1 @@
+"""Files of a data set in folders and archives, and the layout of class folders."""

@@ -1,0 +1,205 @@
+"""The files of a data set, wherever they are: their paths relative to it, and their contents."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from convsmith.data.files.listing import SUFFIXES, list_folder, name_reason
+from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
+from convsmith.errors import DataError, FileError
+from convsmith.system import archives, paths, reading
+from convsmith.system.archives import Archive, ArchiveError
+from convsmith.system.folders import expand_user
+
+
+class Files(Protocol):
+    """The files of a data set. All paths are relative to it.
+
+    Attributes:
+        location: The folder or archive, for errors.
+        files: Sorted, without what is skipped.
+        folders: All folders that hold something, sorted, those of empty folders included.
+        skipped: Files and folders that are not read, with the reason.
+    """
+
+    location: str
+    files: tuple[PurePosixPath, ...]
+    folders: tuple[PurePosixPath, ...]
+    skipped: dict[PurePosixPath, str]
+
+    def unread_reason(self, path: PurePosixPath) -> str | None:
+        """Return why a file is never read, whatever its name; None if it can be read."""
+        ...
+
+    def images(self, paths: Sequence[PurePosixPath]) -> Collection[Encoded | UnusableImageError]:
+        """Return images, in this order. Each iteration reads them again."""
+        ...
+
+    def order(self, path: PurePosixPath) -> int:
+        """Return a number by which files should be sorted before they are read one after another."""
+        ...
+
+    def table(self, name: str) -> PurePosixPath | None:
+        """Return the path of a table that a recipe names, in the source or absolute; None without one."""
+        ...
+
+    def read(self, path: PurePosixPath, limit: int) -> bytes:
+        """Return the content of a file of the source, or of an absolute path.
+
+        Raises:
+            FileError: It cannot be read, or has more than `limit` bytes.
+        """
+        ...
+
+
+class FolderFiles:
+    """The files of a folder, and of the folders in it.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be listed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        listing = list_folder(root)
+        self.root, self.location = root, str(root)
+        self.files = tuple(map(self._relative, listing.files))
+        self.folders = tuple(map(self._relative, listing.folders))
+        self.skipped = {self._relative(path): reason for path, reason in listing.skipped.items()}
+        self._unread: dict[PurePosixPath, str | None] = {}
+
+    def unread_reason(self, path: PurePosixPath) -> str | None:
+        if path not in self._unread:
+            file = self.root / path
+            if paths.is_file(file):
+                self._unread[path] = None
+            else:
+                is_broken = file.is_symlink() and not paths.exists(file)
+                self._unread[path] = "a broken link" if is_broken else "not a regular file"
+        return self._unread[path]
+
+    def images(self, paths: Sequence[PurePosixPath]) -> list[Encoded | UnusableImageError]:
+        return [str(self.root / path) for path in paths]
+
+    def order(self, path: PurePosixPath) -> int:
+        del path
+        return 0
+
+    def table(self, name: str) -> PurePosixPath | None:
+        return _table(name, self.files, self.root)
+
+    def read(self, path: PurePosixPath, limit: int) -> bytes:
+        return reading.read_bytes(self.root / path, limit)
+
+    def _relative(self, path: Path) -> PurePosixPath:
+        return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+class ArchiveFiles:
+    """The files of a zip or tar archive, which is read without unpacking it.
+
+    Raises:
+        DataError: The archive is damaged, exceeds a limit, or has a member that is not safe to read: its path
+            leads out of the archive, or it is a link, a device, encrypted, an archive itself, or there twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path)
+        try:
+            self.archive = archives.open_archive(path)
+        except OSError as error:
+            raise paths.read_error(path, error) from error
+        except ArchiveError as error:
+            fix = "unpack it with a program that you trust, and name the folder, or pack it again"
+            raise DataError(str(error), where=self.location, fix=fix) from error
+        self.skipped: dict[PurePosixPath, str] = {}
+        files = [path for path in self.archive.members if not self._skip(path)]
+        self._check_nested(files)
+        self.files = tuple(sorted(files))
+        listed = [path for path in self.archive.folders if path.parts and not self._skip(path)]
+        every = {parent for path in files for parent in path.parents} | set(listed)
+        every |= {parent for path in listed for parent in path.parents}
+        self.folders = tuple(sorted(path for path in every if path.parts))
+
+    def unread_reason(self, path: PurePosixPath) -> str | None:
+        del path
+        return None
+
+    def images(self, paths: Sequence[PurePosixPath]) -> "ArchiveImages":
+        return ArchiveImages(archive=self.archive, paths=tuple(paths))
+
+    def order(self, path: PurePosixPath) -> int:
+        return self.archive.members[path].offset if self.archive.is_sequential else 0
+
+    def table(self, name: str) -> PurePosixPath | None:
+        return _table(name, self.files, Path(self.location).parent)
+
+    def read(self, path: PurePosixPath, limit: int) -> bytes:
+        if path.is_absolute():
+            return reading.read_bytes(Path(path), limit)
+        (content,) = self.archive.contents([path], limit)
+        if isinstance(content, ArchiveError):
+            raise FileError(f"cannot read: {content}", where=f"{self.location}, {path}")
+        return content
+
+    def _skip(self, path: PurePosixPath) -> bool:
+        """Return whether a file is skipped; its outermost folder that is skipped counts once."""
+        for depth, part in enumerate(path.parts):
+            if reason := name_reason(part):
+                self.skipped[PurePosixPath(*path.parts[: depth + 1])] = reason
+                return True
+        return False
+
+    def _check_nested(self, files: Sequence[PurePosixPath]) -> None:
+        names = (*archives.SUFFIXES, *archives.FOREIGN_SUFFIXES)
+        nested = [str(path) for path in files if path.name.lower().endswith(names)]
+        if nested:
+            raise DataError(
+                f"the member {nested[0]!r} is an archive itself",
+                where=self.location,
+                fix=f"unpack {self.location}, and name the folder, or one of the archives in it",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveImages:
+    """Images of an archive, in order. Each iteration reads them from the archive."""
+
+    archive: Archive
+    paths: tuple[PurePosixPath, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is image for image in self)
+
+    def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        for path, content in zip(self.paths, self.archive.contents(self.paths, MAX_BYTES), strict=True):
+            if not isinstance(content, ArchiveError):
+                yield content
+            else:
+                is_large = self.archive.members[path].size > MAX_BYTES
+                yield UnusableImageError("oversized" if is_large else "unreadable", str(content))
+
+
+def _table(name: str, files: Sequence[PurePosixPath], folder: Path) -> PurePosixPath | None:
+    file = expand_user(name)
+    if not file.is_absolute() and (path := PurePosixPath(name)) in files:
+        return path
+    file = (folder / file).resolve()
+    return PurePosixPath(file.as_posix()) if paths.is_file(file) else None
+
+
+def image_files(files: Files) -> list[PurePosixPath]:
+    """Return the files with the suffix of an image that can be read."""
+    return [path for path in files.files if path.suffix.lower() in SUFFIXES and not files.unread_reason(path)]
+
+
+def ignored_reason(files: Files, path: PurePosixPath) -> str | None:
+    """Return why a file is no image; None if it may be one."""
+    if reason := files.unread_reason(path):
+        return reason
+    if path.suffix.lower() not in SUFFIXES:
+        return f"not an image: {f'suffix {path.suffix}' if path.suffix else 'no suffix'}"
+    return None

@@ -1,0 +1,1 @@
+"""Tables that hold their images: parquet folders and the Hugging Face hub."""

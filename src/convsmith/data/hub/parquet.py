@@ -1,0 +1,432 @@
+"""Parquet folders in the layout of the Hugging Face hub; rows are read in order, in small batches."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import combinations, islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from convsmith.data.config import DataConfig, SplitNames
+from convsmith.data.files.listing import is_image, list_files, list_folder
+from convsmith.data.hub.columns import declared_names, encoded_image, features_of, find_columns, reason_of
+from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
+from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
+from convsmith.data.raw import RawData, RawSplit, Source
+from convsmith.data.splits import Role, choose_splits, overlap_error, role_of
+from convsmith.errors import DataError
+from convsmith.system import paths
+
+# Rows in memory at once, as long as they take no more than `MAX_BYTES`.
+_BATCH_ROWS = 256
+# Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
+_MAX_RATIO = 200
+# The number of a part, as writers name it: train_2, train-00000-of-00005-8a3b5c0dd10cf531,
+# part-00000-3f2a8b1c-0e5d-4c1b-9f6a-7d8e9f0a1b2c-c000.snappy
+_PART = re.compile(
+    r"[-_. ]*\d+([-_. ]*of[-_. ]*\d+)?(-[0-9a-f-]{16,})?(-c\d+)?(\.(snappy|gz|gzip|zstd|lz4|brotli))?$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A readable parquet file; `location` is its path relative to the source."""
+
+    path: Path
+    location: str
+    num_rows: int
+    labels: TableLabels
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSplit:
+    """What the path of a parquet file says.
+
+    Attributes:
+        name: The beginning of the path up to the split's name, which names the split in `data.splits`.
+        role: The split that the name stands for.
+        configuration: The other folders: the hub has one for each version of a data set.
+    """
+
+    name: str
+    role: Role | None
+    configuration: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenFiles:
+    """The files of the splits that are used, the others with a reason, and notes for the log."""
+
+    files: Mapping[str, Sequence[str]]
+    ignored: Mapping[str, str]
+    notes: tuple[str, ...]
+    test_is_validation: bool
+
+
+def read_parquet(source: Source, config: DataConfig) -> RawData:
+    """Return the rows of a folder's parquet files, by split.
+
+    The name of a file, or of the folder it is in, determines its split.
+
+    Raises:
+        DataError: No file can be read, or splits, configurations or columns are missing or ambiguous.
+    """
+    root = Path(source.location)
+    listing = list_folder(root)
+    locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
+    beside = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
+    chosen = choose_files(locations, config.splits, source.location, own_validation=config.own_validation)
+    unreadable: dict[str, str] = {}
+    features = {}
+    for location in (each for used in chosen.files.values() for each in used):
+        try:
+            features[location] = _read_features(root / location)
+        except (OSError, ValueError) as error:
+            unreadable[location] = reason_of(error)
+    if not features:
+        raise unreadable_files(source, unreadable)
+    image, label = find_columns(next(iter(features.values())), source, config)
+    shards: dict[str, list[Shard]] = {}
+    for split, names in chosen.files.items():
+        read = (
+            _shard(root, name, features[name], (image, label), unreadable)
+            for name in names
+            if name in features
+        )
+        shards[split] = [shard for shard in read if shard]
+    if not shards["train"]:
+        raise unreadable_files(source, unreadable)
+    others = [shard.labels for split, each in shards.items() if split != "train" for shard in each]
+    names, values = combined([shard.labels for shard in shards["train"]], others)
+    labels = iter(values)
+    return RawData(
+        splits={
+            split: _split(each, list(islice(labels, len(each))), image, root)
+            for split, each in shards.items()
+        },
+        class_names=names,
+        unreadable=unreadable,
+        ignored={
+            **chosen.ignored,
+            **{
+                path.relative_to(root).as_posix(): reason
+                for path, reason in (_without_named(beside, shards, image) | listing.skipped).items()
+            },
+        },
+        notes=(*chosen.notes, *name_notes(names)),
+        test_is_validation=chosen.test_is_validation,
+        description=f"parquet files (columns {image}, {label})",
+    )
+
+
+def choose_files(
+    locations: Sequence[str], named: SplitNames | None, where: str, *, own_validation: bool = False
+) -> ChosenFiles:
+    """Choose the parquet files of the splits by their paths, relative to the source; the training set first.
+
+    Raises:
+        DataError: There is no training set, or there are several.
+
+    >>> chosen = choose_files(["train-00000-of-00001.parquet", "holdout-0.parquet"], None, "set")
+    >>> chosen.files, chosen.ignored
+    ({'train': ['train-00000-of-00001.parquet']}, {'holdout-0.parquet': 'in the split holdout'})
+    """
+    if named:
+        return _named_files(locations, named)
+    found = {location: file_split(location) for location in locations}
+    configuration = _configuration(found, where)
+    inside = {place: each for place, each in found.items() if each.configuration == configuration}
+    roles = {each.name: each.role for each in inside.values()}
+    chosen = choose_splits(roles, {}, where, own_validation=own_validation)
+    used = chosen.by_role()
+    return ChosenFiles(
+        files={
+            split: [place for place, each in inside.items() if each.name == name]
+            for split, name in used.items()
+        },
+        ignored={
+            place: f"in the split {each.name}"
+            if place in inside
+            else f"in another configuration, {_text(each)}"
+            for place, each in found.items()
+            if place not in inside or each.name not in used.values()
+        },
+        notes=chosen.notes,
+        test_is_validation=chosen.test_is_validation,
+    )
+
+
+def file_split(location: str) -> FileSplit:
+    """Return what a path says: the name of the file, or of the nearest folder that names a split, decides.
+
+    >>> [file_split(path).name for path in ("data/train-00000-of-5.parquet", "test/0.parquet", "a.parquet")]
+    ['data/train', 'test', 'a']
+    """
+    *folders, stem = PurePosixPath(location).with_suffix("").parts
+    stem = _PART.sub("", stem)
+    parts = [*folders, stem]
+    place = next((index for index in reversed(range(len(parts))) if role_of(parts[index])), len(parts) - 1)
+    aside = any(role_of(part) == "aside" for part in parts)
+    return FileSplit(
+        name="/".join(parts[: place + 1]),
+        role="aside" if aside else role_of(parts[place]),
+        configuration=tuple(folder for folder in folders if role_of(folder) is None),
+    )
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Return all regular parquet files below a folder, sorted."""
+    return [path for path in list_files(folder) if is_parquet(path)]
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a path is a regular file named like a parquet file; reading a pipe would not end."""
+    return path.suffix.lower() in {".parquet", ".pq"} and paths.is_file(path)
+
+
+def table_columns(source: Source, config: DataConfig) -> tuple[str, str]:
+    """Return the image and label column of parquet files.
+
+    Raises:
+        DataError: Columns are missing or ambiguous, or the first file is damaged.
+    """
+    root = Path(source.location)
+    locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
+    first = choose_files(locations, config.splits, source.location).files["train"][0]
+    try:
+        features = _read_features(root / first)
+    except (OSError, ValueError) as error:
+        raise unreadable_files(source, {first: reason_of(error)}) from error
+    return find_columns(features, source, config)
+
+
+def unreadable_files(source: Source, unreadable: Mapping[str, str]) -> DataError:
+    """Return the error for parquet files that cannot be read."""
+    return DataError(
+        "; ".join(f"{file} cannot be read: {reason}" for file, reason in unreadable.items()),
+        where=source.location,
+        fix="download the damaged files again, or remove them",
+    )
+
+
+class ShardImages:
+    """The images of shards, in order. Each iteration reads them from disk."""
+
+    def __init__(self, shards: Sequence[Shard], column: str, root: Path) -> None:
+        self.shards, self.column, self.root = shards, column, root
+
+    def __len__(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is image for image in self)
+
+    def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        for shard in self.shards:
+            yield from self._images(shard)
+
+    def _images(self, shard: Shard) -> Iterator[Encoded | UnusableImageError]:
+        """Yield one item per label, even if the file is damaged."""
+        import pyarrow.parquet
+
+        done = 0
+        try:
+            with pyarrow.parquet.ParquetFile(shard.path) as file:
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    yield from self._group(file, group, rows)
+                    done += rows
+        except (OSError, ValueError) as error:
+            yield from [_damaged(error)] * (shard.num_rows - done)
+
+    def _group(self, file: Any, group: int, rows: int) -> Iterator[Encoded | UnusableImageError]:
+        """Yield one item per row of a group; damage in one group does not concern the others."""
+        done = 0
+        try:
+            at_once = _rows_at_once(file.metadata.row_group(group), self.column)
+            if isinstance(at_once, UnusableImageError):
+                yield from [at_once] * rows
+                return
+            for batch in file.iter_batches(at_once, row_groups=[group], columns=[self.column]):
+                for cell in batch.column(0):
+                    yield self._image(cell)
+                    done += 1
+        except (OSError, ValueError) as error:
+            yield from [_damaged(error)] * (rows - done)
+
+    def _image(self, cell: Any) -> Encoded | UnusableImageError:
+        try:
+            return encoded_image(cell.as_py(), self.root)
+        # A path that is no UTF-8.
+        except ValueError as error:
+            return _damaged(error)
+
+
+def _rows_at_once(group: Any, column: str) -> int | UnusableImageError:
+    """Return how many rows of a row group fit into `MAX_BYTES`, or why none may be read."""
+    parts = [group.column(index) for index in range(group.num_columns)]
+    parts = [each for each in parts if f"{each.path_in_schema}.".startswith(f"{column}.")]
+    size = sum(int(each.total_uncompressed_size) for each in parts)
+    stored = sum(int(each.total_compressed_size) for each in parts)
+    if size > MAX_BYTES and size > _MAX_RATIO * stored:
+        return UnusableImageError("oversized", f"{stored:,} bytes of the file become {size:,}")
+    # A value in a dictionary is stored once, however often it occurs.
+    repeated = any(each.has_dictionary_page for each in parts)
+    row_size = size if repeated else size // max(int(group.num_rows), 1)
+    return min(max(MAX_BYTES // max(row_size, 1), 1), _BATCH_ROWS)
+
+
+class ShardLocations(Sequence[str]):
+    """`file, row N` for each image, formatted on access."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self.shards = shards
+
+    def __len__(self) -> int:
+        return sum(shard.num_rows for shard in self.shards)
+
+    def __getitem__(self, index: Any) -> Any:
+        for shard in self.shards:
+            if index < shard.num_rows:
+                return f"{shard.location}, row {index}"
+            index -= shard.num_rows
+        raise IndexError(index)
+
+
+def _other_reason(path: Path) -> str:
+    images = "beside parquet files, and no row names it"
+    return images if is_image(path) else "beside parquet files, which are read"
+
+
+def _without_named(
+    others: Mapping[Path, str], shards: Mapping[str, Sequence[Shard]], image: str
+) -> dict[Path, str]:
+    """Return files beside parquet files, with the reason, without the images that rows name."""
+    rest = dict(others)
+    if any(map(is_image, others)):
+        for shard in (each for split in shards.values() for each in split):
+            for path in _named_paths(shard, image):
+                rest.pop(path, None)
+    return rest
+
+
+def _named_paths(shard: Shard, image: str) -> Iterator[Path]:
+    """Yield the paths in the rows of a file, which need not exist."""
+    import pyarrow.parquet
+
+    root = shard.path.parents[len(PurePosixPath(shard.location).parts) - 1]
+    with suppress(OSError, ValueError), pyarrow.parquet.ParquetFile(shard.path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=[f"{image}.path"]):
+            for cell in batch.column(0).to_pylist() if batch.num_columns else ():
+                if isinstance(cell, dict) and cell.get("path"):
+                    yield root / cell["path"]
+
+
+def _damaged(error: Exception) -> UnusableImageError:
+    return UnusableImageError("unreadable", f"the file is damaged here: {reason_of(error)}")
+
+
+def _configuration(found: Mapping[str, FileSplit], where: str) -> tuple[str, ...]:
+    """Return the configuration with the training set, or the only one."""
+    every = list(dict.fromkeys(each.configuration for each in found.values() if each.role != "aside"))
+    training = list(dict.fromkeys(each.configuration for each in found.values() if each.role == "train"))
+    several = training if len(training) > 1 else (every if not training else ())
+    if len(several) > 1:
+        names = {each.configuration: each.name for each in reversed(list(found.values()))}
+        raise DataError(
+            f"found {len(several)} configurations: {', '.join('/'.join(each) or '.' for each in several)}",
+            where=where,
+            fix=f'name one by the beginning of its paths: data.splits.train="{names[several[0]]}"',
+        )
+    return (training or every or [()])[0]
+
+
+def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
+    files = {}
+    for split, prefix in named.by_role().items():
+        start = "" if prefix == "." else prefix.removeprefix("./").strip("/")
+        rest = {place: place.removeprefix(start) for place in locations if place.startswith(start)}
+        files[split] = [
+            place for place, end in rest.items() if not start or re.match(r"[-_. ]*\d|/|\.(parquet|pq)$", end)
+        ]
+        if not files[split]:
+            raise DataError(
+                f"no parquet file has a path that starts with {prefix!r}",
+                where=f"data.splits.{split}",
+                fix=f"the first file is {locations[0]}",
+            )
+    for one, other in combinations(files, 2):
+        if set(files[one]) & set(files[other]):
+            raise overlap_error(named, one, other)
+    used = {place for each in files.values() for place in each}
+    ignored = {place: "not named in data.splits" for place in locations if place not in used}
+    return ChosenFiles(files=files, ignored=ignored, notes=(), test_is_validation=False)
+
+
+def _read_features(path: Path) -> Mapping[str, Any]:
+    import pyarrow.parquet
+
+    return features_of(pyarrow.parquet.read_schema(path))
+
+
+def _shard(
+    root: Path,
+    location: str,
+    features: Mapping[str, Any],
+    columns: tuple[str, str],
+    unreadable: dict[str, str],
+) -> Shard | None:
+    """Read the labels of a file; None if it is unreadable, with the reason in `unreadable`."""
+    import pyarrow.parquet
+
+    label = columns[1]
+    if missing := [name for name in columns if name not in features]:
+        unreadable[location] = f"no column {missing[0]!r}"
+        return None
+    try:
+        values = _values(pyarrow.parquet.read_table(root / location, columns=[label])[label])
+    except (OSError, ValueError) as error:
+        unreadable[location] = reason_of(error)
+        return None
+    labels = TableLabels.of(location, values, declared_names(features[label]))
+    return Shard(path=root / location, location=location, num_rows=len(values), labels=labels)
+
+
+def _values(column: Any) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    # Text that is no UTF-8 in some rows.
+    except UnicodeDecodeError:
+        return [_value(each) for each in column]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return BadLabel("text that is no UTF-8")
+
+
+def _split(shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str, root: Path) -> RawSplit:
+    return RawSplit(
+        images=ShardImages(shards, image, root),
+        labels=[label for each in labels for label in each],
+        locations=ShardLocations(shards),
+        column=lambda name: [value for shard in shards for value in _column(shard, name)],
+    )
+
+
+def _column(shard: Shard, name: str) -> list[Any]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(shard.path) as file:
+        if name not in file.schema_arrow.names:
+            raise KeyError(name)
+        values: list[Any] = file.read(columns=[name])[name].to_pylist()
+        return values
+
+
+def _text(split: FileSplit) -> str:
+    return "/".join(split.configuration) or "."

@@ -1,0 +1,1 @@
+"""Tables of labels beside the images: CSV, JSON, lists of paths."""
