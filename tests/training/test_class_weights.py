@@ -4,6 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
@@ -12,8 +13,14 @@ from convsmith.data.dataset import ImageDataset
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import load
 from convsmith.recipes.session import Session
-from convsmith.training.class_weights import balanced_weights, class_weights_of, weights_line
+from convsmith.training.class_weights import (
+    balanced_weights,
+    class_weights_of,
+    loss_weights_of,
+    weights_line,
+)
 from convsmith.training.config import TrainConfig
+from helpers.trained import trained
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,30 @@ def test_a_table_is_in_the_order_of_the_labels(digits: ImageDataset) -> None:
     table = {str(digit): digit + 1 for digit in reversed(range(10))}
     assert class_weights_of(config(table), digits) == tuple(range(1, 11))
     assert class_weights_of(config(None), digits) is None
+
+
+@pytest.mark.parametrize("sampling", ["shuffle", "balanced"])
+def test_weights_in_the_loss_have_the_mean_1_over_the_images_drawn(
+    digits: ImageDataset, sampling: str
+) -> None:
+    table = {str(digit): 100.0 * (digit + 1) for digit in range(10)}
+    train = config(table).model_copy(update={"sampling": sampling})
+    weights = loss_weights_of(train, digits)
+    assert weights is not None
+    assert np.array(weights) / weights[0] == pytest.approx(np.arange(1, 11))
+    drawn = digits.train.labels if sampling == "shuffle" else np.arange(10)
+    assert np.mean(np.array(weights)[drawn]) == pytest.approx(1)
+    assert loss_weights_of(config("balanced"), digits) == class_weights_of(config("balanced"), digits)
+    assert loss_weights_of(config(None), digits) is None
+
+
+def test_a_table_of_equal_weights_changes_nothing_even_if_images_are_mixed() -> None:
+    table = ", ".join(f"{digit}=100" for digit in range(10))
+    settings = ["train.epochs=1", "model.net=C4 / G F10", 'augment.mix={name="mixup"}']
+    plain, _ = trained(load("digits", settings))
+    weighted, _ = trained(load("digits", [*settings, f"train.class_weights={{{table}}}"]))
+    for one, other in zip(plain.parameters(), weighted.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_composed_letters_of_a_name_do_not_matter(digits: ImageDataset) -> None:

@@ -10,7 +10,7 @@ from convsmith.training.config import TrainConfig
 # The largest class of an imbalanced split has at least so many times the images of the smallest.
 RATIO = 2.0
 _MAX_LISTED = 10
-Prior = Literal["training", "equal", "weighted", "unknown"]
+Prior = Literal["training", "equal", "weighted", "equal weighted", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,8 @@ class ClassBalance:
         train: Of the training set; None if it is not known.
         test: Of the test set.
         prior: The class frequencies that the training presents to the net: those of the training set, equal
-            ones (balanced weights or sampling), or those of the training set times a table of weights;
-            "unknown" for weights that were trained elsewhere.
+            ones (balanced weights or sampling), or either of these times a table of weights; "unknown" for
+            weights that were trained elsewhere.
     """
 
     train: tuple[int, ...] | None
@@ -38,7 +38,7 @@ class ClassBalance:
         if config is None or not config.epochs:
             prior = "unknown"
         elif isinstance(config.class_weights, dict):
-            prior = "weighted"
+            prior = "equal weighted" if config.sampling == "balanced" else "weighted"
         elif config.class_weights == "balanced" or config.sampling == "balanced":
             prior = "equal"
         return cls(train=None if train is None else tuple(train), test=tuple(test), prior=prior)
@@ -69,6 +69,8 @@ class ClassBalance:
             "training": "those of the training images",
             "equal": "equal ones, since the training gives every class the same weight",
             "weighted": "those of the training images times the weights of the classes",
+            "equal weighted": "equal ones times the weights of the classes, since each class is drawn equally "
+            "often",
             "unknown": "those of the images that the net was trained on, which are not known",
         }[self.prior]
         if self.prior in ("training", "weighted") and self.train:

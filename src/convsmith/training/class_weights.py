@@ -38,6 +38,32 @@ def class_weights_of(config: TrainConfig, data: TrainingData) -> tuple[float, ..
     return table_weights(config.class_weights, data.class_names)
 
 
+def loss_weights_of(config: TrainConfig, data: TrainingData) -> tuple[float, ...] | None:
+    """Return the weights of `class_weights_of`, scaled to the mean 1 over the images that an epoch draws.
+
+    The loss of mixed images is divided by their number, not by the sum of their weights. Without the scale,
+    the learning rate of a table would be multiplied by its mean wherever images are mixed.
+
+    Raises:
+        RecipeError: As `class_weights_of`.
+
+    Example:
+        >>> from convsmith.data.config import DataConfig
+        >>> from convsmith.data.dataset import load
+        >>> table = {str(digit): 100.0 for digit in range(10)}
+        >>> config = TrainConfig(epochs=1, class_weights=table)
+        >>> loss_weights_of(config, load(DataConfig(source="digits")))[:2]
+        (1.0, 1.0)
+    """
+    weights = class_weights_of(config, data)
+    if weights is None or config.class_weights == "balanced":
+        return weights
+    counts = class_counts(data.train.labels, data.class_names)
+    shares = [min(count, 1) for count in counts] if config.sampling == "balanced" else counts
+    mean = sum(weight * share for weight, share in zip(weights, shares, strict=True)) / sum(shares)
+    return tuple(weight / mean for weight in weights)
+
+
 def class_counts(labels: Any, class_names: Sequence[str]) -> tuple[int, ...]:
     """Count the images of each class, given labels `(N,)`."""
     return tuple(np.bincount(labels, minlength=len(class_names)).tolist())

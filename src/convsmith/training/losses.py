@@ -12,7 +12,8 @@ class LabelLoss:
 
     It is that of `torch.nn.CrossEntropyLoss(weight=..., label_smoothing=...)` over the whole batch. For
     labels the mean is weighted: divided by the sum of the weights of the batch's labels. For class
-    probabilities, which mixing gives, PyTorch divides by the number of images.
+    probabilities, which mixing gives, PyTorch divides by the number of images, so the weights should have
+    the mean 1 over the images (`class_weights.loss_weights_of`).
 
     Args:
         class_weights: One for each class, or None.

@@ -34,7 +34,7 @@ from convsmith.tracing.copies import copy_module
 from convsmith.training.averages import STATISTICS_IMAGES, WeightAverages
 from convsmith.training.batches import batch_sizes, num_batches, with_next
 from convsmith.training.callbacks import Callback, CallbackList, EpochStart
-from convsmith.training.class_weights import class_weights_of
+from convsmith.training.class_weights import loss_weights_of
 from convsmith.training.classifier_layer import classifier_of
 from convsmith.training.compilation import compilation_errors
 from convsmith.training.config import TrainConfig
@@ -212,7 +212,7 @@ class Trainer:
             compiled=self.config.compile,
             behaviour=self.behaviour,
             l1=self.config.l1,
-            class_weights=class_weights_of(self.config, self.data),
+            class_weights=loss_weights_of(self.config, self.data),
         )
 
     def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:
