@@ -77,7 +77,7 @@ def test_a_split_is_imbalanced_from_twice_the_images_on() -> None:
         ({"class_weights": {"a": 1, "b": 5}}, "times the weights of the classes (a 90.0 %, b 10.0 %)"),
         (
             {"class_weights": {"a": 1, "b": 5}, "sampling": "balanced"},
-            "equal ones times the weights of the classes, since each class is drawn equally often. The",
+            "equal ones, of balanced sampling, times the weights of the classes. The",
         ),
         ({"epochs": 0}, "those of the images that the net was trained on, which are not known. The"),
     ],

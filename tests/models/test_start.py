@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from torch import nn
 
 import convsmith as cs
 from convsmith.errors import (
@@ -26,13 +28,17 @@ from convsmith.errors import (
 from convsmith.models.net_subjects import subject_of_name
 from convsmith.models.start import read_start, with_start
 from convsmith.modules.access import NO_CODE
-from convsmith.recipes.fit import net_parts_of, with_frozen
+from convsmith.modules.architecture import architecture_of
+from convsmith.modules.config import ModuleConfig
+from convsmith.recipes.fit import parts_of_net, with_frozen
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
 from convsmith.training.callbacks import Callback
+from convsmith.training.config import TrainConfig
 from convsmith.training.freezing import net_parts
 from convsmith.training.metrics import BatchMetrics
+from helpers.transformer import Transformer
 
 TINY = ["model.net=C4 / C8:s2 / G F10", "train.epochs=2", "augment.transforms=[]"]
 
@@ -324,23 +330,36 @@ def test_whitening_filters_of_the_start_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cifar10-200k", "digits", "cifar10-classic", "mnist-classic"])
 def test_counts_of_frozen_parameters_are_those_of_the_module(name: str) -> None:
     from convsmith.data.dataset import CANONICAL
-    from convsmith.modules.architecture import architecture_of
 
     made = load(name)
     shape = CANONICAL[made.data.source].info.image_shape
     architecture = architecture_of(made.model)
     net, analysis = architecture.build(shape), architecture.analyze(shape)
     parts = net_parts(net, torch.zeros(2, *shape))
-    assert net_parts_of(analysis) == parts
+    assert parts_of_net(architecture, analysis) == parts
     for freeze in ("body", 1, ("block1", "*1")):
         train = made.train.model_copy(update={"freeze": freeze})
-        frozen = parts.frozen(train)
-        expected = sum(
-            each.numel() for path, each in net.named_parameters() if path.rpartition(".")[0] in frozen
-        )
-        counted = with_frozen(analysis, train)
+        expected = frozen_values(net, parts.frozen(train))
+        counted = with_frozen(architecture, analysis, train)
         assert counted.parameters - counted.trainable == expected
         assert sum(size for _, size in counted.frozen) == expected
+
+
+def frozen_values(net: nn.Module, layers: Collection[str]) -> int:
+    return sum(each.numel() for path, each in net.named_parameters() if path.rpartition(".")[0] in layers)
+
+
+@pytest.mark.parametrize("freeze", ["body", 1, 3, "blocks.1"])
+def test_blocks_of_a_module_are_of_its_layers_not_of_its_operations(freeze: str | int) -> None:
+    """An operation may add a parameter of the net, and an attention projects without a call of a layer."""
+    net = Transformer()
+    architecture = architecture_of(ModuleConfig(module="Transformer"), net)
+    analysis = architecture.analyze((1, 8, 8))
+    parts = net_parts(net, torch.zeros(2, 1, 8, 8))
+    assert parts_of_net(architecture, analysis) == parts
+    train = TrainConfig(epochs=1, freeze=freeze)
+    counted = with_frozen(architecture, analysis, train)
+    assert counted.parameters - counted.trainable == frozen_values(net, parts.frozen(train))
 
 
 def test_a_brief_on_trainable_parameters_counts_the_head_alone() -> None:

@@ -238,7 +238,7 @@ def test_layers_that_are_frozen_at_first_learn_afterwards_and_resume_to_the_bit(
 
 def test_weights_of_a_training_without_these_fields_are_the_same() -> None:
     _, one = run(session_of())
-    _, other = run(session_of("train.freeze=[]"))
+    _, other = run(session_of('train.layer_rates=[{layers="head", factor=1}]'))
     assert differing(one, other) == set()
 
 
@@ -251,8 +251,10 @@ def test_a_net_that_freezes_its_own_layers_keeps_them_frozen() -> None:
         plan.set_gradients(epoch)
         assert (net[0].weight.requires_grad, net[1].weight.requires_grad) == (False, expected)
     net[3].requires_grad_(requires_grad=False)
-    with pytest.raises(RecipeError, match="every weight is frozen"):
+    with pytest.raises(RecipeError, match="every weight is frozen, so that nothing is trained\n"):
         LayerPlan(net, TrainConfig(epochs=3, freeze="1"), torch.zeros(2, 1, 8, 8))
+    with pytest.raises(RecipeError, match="nothing is trained in the first epochs"):
+        LayerPlan(net, TrainConfig(epochs=3, freeze="1", freeze_epochs=1), torch.zeros(2, 1, 8, 8))
 
 
 def test_whitening_filters_stay_frozen_after_the_first_epochs() -> None:
@@ -261,6 +263,12 @@ def test_whitening_filters_stay_frozen_after_the_first_epochs() -> None:
     _, weights = states_of(session)
     assert torch.equal(weights[0]["block1.conv1.weight"], weights[1]["block1.conv1.weight"])
     assert not torch.equal(weights[0]["block2.conv1.weight"], weights[1]["block2.conv1.weight"])
+
+
+def test_whitening_filters_alone_are_nothing_to_train() -> None:
+    session = session_of("model.net=C8:k3:n0 / G F10", "train.whitening=true", "train.freeze=head")
+    with pytest.raises(RecipeError, match="every weight is frozen"):
+        session.fit(session.build_net())
 
 
 def test_dropout_of_frozen_layers_is_active_and_norms_are_not_in_training() -> None:

@@ -13,6 +13,7 @@ from convsmith.training.config import LayerRate, TrainConfig
 from convsmith.training.freezing import net_parts
 from convsmith.training.parts import describe, parts_of
 from helpers.modules import DenseBlockNet, InceptionNet, ResNet20
+from helpers.transformer import Transformer
 
 RESNET = ["conv1", "bn1"] + [
     f"layer{stage}.{block}.{name}"
@@ -92,6 +93,18 @@ def test_parameters_of_the_net_itself_and_idle_layers_come_first() -> None:
     assert parts.head == ("fc",)
 
 
+def test_layers_that_an_attention_does_not_call_are_in_its_block() -> None:
+    parts = net_parts(Transformer(), torch.zeros(2, 1, 8, 8))
+    inner = ("norm1", "attn.out_proj", "attn", "norm2", "mlp.0", "mlp.2")
+    assert parts.blocks == (
+        ("",),
+        ("patch",),
+        tuple(f"blocks.0.{name}" for name in inner),
+        (*(f"blocks.1.{name}" for name in inner), "norm"),
+    )
+    assert parts.head == ("head",)
+
+
 NAMES = st.lists(
     st.lists(st.sampled_from(["a", "b", "0", "1", "2"]), min_size=1, max_size=4).map(".".join),
     min_size=1,
@@ -151,13 +164,17 @@ def test_names_that_match_nothing_are_errors(layers: object, message: str, fix: 
     assert fix in problem.fix
 
 
-def test_a_freeze_of_everything_is_an_error_unless_it_ends() -> None:
-    with pytest.raises(RecipeError, match="every layer is frozen"):
-        PARTS.frozen(TrainConfig(epochs=3, freeze=("body", "head")))
-    assert PARTS.frozen(TrainConfig(epochs=3, freeze=("body", "head"), freeze_epochs=1)) == {
-        *PARTS.body,
-        *PARTS.head,
-    }
+@pytest.mark.parametrize(("epochs", "when"), [(None, ""), (1, " in the first epochs")])
+def test_a_freeze_of_everything_is_an_error(epochs: int | None, when: str) -> None:
+    config = TrainConfig(epochs=3, freeze=("body", "head"), freeze_epochs=epochs)
+    with pytest.raises(RecipeError, match=f"every layer is frozen, so that nothing is trained{when}\n"):
+        PARTS.frozen(config)
+
+
+@pytest.mark.parametrize("field", ["train.freeze=[]", "train.layer_rates=[{layers=[], factor=0.1}]"])
+def test_a_list_of_no_layers_is_an_error(field: str) -> None:
+    with pytest.raises(RecipeError, match=r"found \[\], expected"):
+        load("digits", [field])
 
 
 def test_rates_and_decay_multiply_and_the_last_entry_counts() -> None:

@@ -80,7 +80,16 @@ def test_training_stops_where_a_plateau_schedule_would_lower_the_rate(
 def test_the_best_epoch_is_the_first_of_the_best(values: list[int], monitor: str) -> None:
     shares = [value / 8 for value in values]
     best = min(shares) if monitor == "loss" else max(shares)
-    assert best_epoch(history(shares, monitor), config(monitor=monitor)) == shares.index(best) + 1
+    assert (
+        best_epoch(history(shares, monitor), config(keep="best", monitor=monitor)) == shares.index(best) + 1
+    )
+
+
+def test_a_metric_that_nothing_goes_by_is_an_error() -> None:
+    with pytest.raises(RecipeError, match='monitor = "loss" has no effect') as error:
+        load("digits", ["train.monitor=loss"])
+    assert "train.keep=best" in str(error.value)
+    load("digits", ["data.validation=0.1", "train.monitor=loss", "train.early_stopping.patience=2"])
 
 
 def test_a_metric_that_is_not_a_number_is_never_the_best() -> None:
@@ -139,12 +148,14 @@ class Events(Callback):
 def test_the_weights_of_the_best_epoch_are_kept(overrides: list[str]) -> None:
     """The oracle: the weights after each epoch of a training that keeps the last."""
     # Of loss and accuracy the rate makes later epochs worse.
-    settings = [*BASE, "train.schedule=constant", "train.optimizer.lr=0.2", "train.monitor=loss", *overrides]
+    settings = [*BASE, "train.schedule=constant", "train.optimizer.lr=0.2", *overrides]
     _, recorder = trained(load("digits", settings))
     losses = [each.validation.loss for each in recorder.epochs if each.validation]
     best = min(range(5), key=losses.__getitem__)
     events = Events()
-    net, again = trained(load("digits", [*settings, "train.keep=best"]), callbacks=[events])
+    net, again = trained(
+        load("digits", [*settings, "train.keep=best", "train.monitor=loss"]), callbacks=[events]
+    )
     assert [each.validation for each in again.epochs] == [each.validation for each in recorder.epochs]
     assert events.epoch == best + 1
     for name, tensor in net.state_dict().items():

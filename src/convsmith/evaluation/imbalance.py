@@ -69,8 +69,7 @@ class ClassBalance:
             "training": "those of the training images",
             "equal": "equal ones, since the training gives every class the same weight",
             "weighted": "those of the training images times the weights of the classes",
-            "equal weighted": "equal ones times the weights of the classes, since each class is drawn equally "
-            "often",
+            "equal weighted": "equal ones, of balanced sampling, times the weights of the classes",
             "unknown": "those of the images that the net was trained on, which are not known",
         }[self.prior]
         if self.prior in ("training", "weighted") and self.train:

@@ -81,7 +81,8 @@ class RunModel(TrainedModel):
             architecture.check(self.data.image_shape, len(self.labels))
         self.architecture = architecture
         shape = input_shape or self.data.image_shape
-        super().__init__(self._recipe.name, with_frozen(self.architecture.analyze(shape), self._recipe.train))
+        analysis = self.architecture.analyze(shape)
+        super().__init__(self._recipe.name, with_frozen(self.architecture, analysis, self._recipe.train))
         self.place = str(path)
         if isinstance(self.analysis, SpecAnalysis) and self.plan.num_classes != len(self.labels):
             raise RunError(

@@ -25,7 +25,7 @@ from convsmith.models.resolve import locate
 from convsmith.models.zoo import unknown_zoo_model, zoo_folder, zoo_name
 from convsmith.modules.transfer import Transfer, take_weights
 from convsmith.modules.weights import read_state_dict
-from convsmith.recipes.fit import net_parts_of
+from convsmith.recipes.fit import parts_of_net
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import TrainingSession
 from convsmith.runs.code import resume_command
@@ -250,18 +250,19 @@ def with_start(session: S) -> StartedSession[S] | None:
 
 
 def start_remark(model: Model, text: str) -> str:
-    """Return what a net would take from the weights of a name, in a sentence; its data are not read.
+    """Return what the net of a recipe would take from the weights of a name; its data are not read.
 
     Raises:
         ModuleError: The weights are those of another net, or not finite.
         ConvsmithError: As `read_start`.
     """
+    assert model.architecture is not None, "a recipe has an architecture"
     start, outputs = read_start(text), model.analysis.num_outputs
     other = bool(start.class_names) and len(start.class_names) != outputs
     transfer = take_weights(
         model.net(),
         start.tensors,
-        head=net_parts_of(model.analysis).head if other else (),
+        head=parts_of_net(model.architecture, model.analysis).head if other else (),
         reason=f"{len(start.class_names):,} classes there, {outputs:,} here" if other else "",
         where=start.place,
         net_of_start=start.net,
@@ -297,7 +298,7 @@ def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
 def _head(session: TrainingSession, start: Start) -> tuple[frozenset[str], str]:
     """Return the layers that keep their initial weights, and why; none if the head of the start is kept."""
     chosen = session.recipe.train.head
-    parts = net_parts_of(session.analysis)
+    parts = parts_of_net(session.architecture, session.analysis)
     names = session.data.class_names
     if chosen == "start":
         _check_head(session, start, parts.head)

@@ -101,7 +101,7 @@ class RecipeModel(Model):
         else:
             from convsmith.recipes.fit import with_frozen
 
-            analysis = with_frozen(self.architecture.analyze(input_shape), recipe.train)
+            analysis = with_frozen(self.architecture, self.architecture.analyze(input_shape), recipe.train)
         super().__init__(recipe.name, analysis)
         self.net_notes = self.architecture.notes
         self._shape: ImageShape = input_shape

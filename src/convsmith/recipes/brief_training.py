@@ -32,7 +32,7 @@ _PLAIN: dict[str, Any] = {
 _LEFT_OUT = (
     "stop_after", "phases", "whitening", "progressive", "teacher", "distillation", "start_from", "head",
     "freeze", "freeze_epochs", "layer_decay", "layer_rates",
-    "early_stopping", "keep",
+    "early_stopping", "keep", "monitor",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Without images; a net in the notation needs no torch either.
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
+from typing import TYPE_CHECKING
 
 from convsmith.briefs.checks import Check, judge
 from convsmith.briefs.metrics import RunMetrics
@@ -20,6 +21,9 @@ from convsmith.recipes.schema import Notes, Recipe
 from convsmith.text import plural
 from convsmith.training.config import TrainConfig
 from convsmith.training.parts import Parts, parts_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d")
 _WEIGHTED = ("Conv2d", "Linear")
@@ -59,11 +63,30 @@ def analyze_recipe(
     ]
     if problems:
         raise RecipeError.of(problems)
-    return with_frozen(analysis, recipe.train)
+    return with_frozen(architecture, analysis, recipe.train)
+
+
+def parts_of_net(architecture: Architecture, analysis: Analysis) -> Parts:
+    """Return the head of a net and the blocks below it, as a training has them.
+
+    Those of a module follow from a forward pass: the rows of its analysis are operations, not layers.
+
+    Args:
+        architecture: The net.
+        analysis: Of the net, for the shape of its images.
+
+    Raises:
+        ModuleError: The module cannot be created.
+    """
+    if isinstance(analysis, SpecAnalysis):
+        return net_parts_of(analysis)
+    return _module_parts(_module(architecture, analysis), analysis)
 
 
 def net_parts_of(analysis: Analysis) -> Parts:
-    """Return the head of a net and the blocks below it, as `training.freezing.net_parts` does of a module.
+    """Return the head of a net in the notation and the blocks below it, without PyTorch.
+
+    They are those that `training.freezing.net_parts` gives for its module.
 
     Example:
         >>> from convsmith.net.arithmetic import analyze_notation
@@ -84,37 +107,66 @@ def net_parts_of(analysis: Analysis) -> Parts:
     return parts_of(names, head, norms=norms)
 
 
-def with_frozen(analysis: Analysis, train: TrainConfig) -> Analysis:
+def with_frozen(architecture: Architecture, analysis: Analysis, train: TrainConfig) -> Analysis:
     """Return an analysis that counts the layers which `train.freeze` freezes for all epochs as not trainable.
 
     Raises:
         RecipeError: A field of fine-tuning names no layer.
+        ModuleError: The module cannot be created.
 
     Example:
-        >>> from convsmith.net.arithmetic import analyze_notation
-        >>> analysis = analyze_notation("C4 / G F10", (1, 8, 8))
-        >>> frozen = with_frozen(analysis, TrainConfig(epochs=1, freeze="body"))
+        >>> from convsmith.net.settings import NotationConfig
+        >>> net = architecture_of(NotationConfig(net="C4 / G F10"))
+        >>> frozen = with_frozen(net, net.analyze((1, 8, 8)), TrainConfig(epochs=1, freeze="body"))
         >>> frozen.trainable, frozen.frozen
         (50, (('block1.conv1', 36), ('block1.norm1', 8)))
     """
     if train.freeze is None and train.layer_rates is None:
         return analysis
-    parts = net_parts_of(analysis)
+    module = None if isinstance(analysis, SpecAnalysis) else _module(architecture, analysis)
+    parts = parts_of_net(architecture, analysis) if module is None else _module_parts(module, analysis)
     # Names that match nothing are errors.
     parts.factors(train)
     layers = parts.frozen(train)
     if train.freeze_epochs:
         return analysis
-    known = {name.rpartition(".")[0] for name, _ in analysis.frozen}
     sizes: dict[str, int] = {}
-    for row in analysis.rows:
-        if row.name in layers and row.name not in known and row.parameters:
-            sizes[row.name] = sizes.get(row.name, 0) + row.parameters
+    for name, size in _sizes(analysis, module):
+        if name in layers:
+            sizes[name] = sizes.get(name, 0) + size
     return replace(
         analysis,
         trainable=analysis.trainable - sum(sizes.values()),
         frozen=(*analysis.frozen, *sizes.items()),
     )
+
+
+def _sizes(analysis: Analysis, module: "nn.Module | None") -> Iterator[tuple[str, int]]:
+    """Yield the layer and the size of each group of trainable parameters."""
+    if module is None:
+        yield from ((row.name, row.parameters) for row in analysis.rows if row.parameters)
+        return
+    from convsmith.tracing.members import named_parameters
+
+    for name, parameter in named_parameters(module).items():
+        if parameter.requires_grad:
+            yield name.rpartition(".")[0], parameter.numel()
+
+
+def _module(architecture: Architecture, analysis: Analysis) -> "nn.Module":
+    from convsmith.tracing.isolation import preserved_state
+
+    channels, height, width = analysis.input_shape
+    with preserved_state():
+        return architecture.build((channels, height, width))
+
+
+def _module_parts(module: "nn.Module", analysis: Analysis) -> Parts:
+    import torch
+
+    from convsmith.training.freezing import net_parts
+
+    return net_parts(module, torch.zeros(2, *analysis.input_shape))
 
 
 def check_recipe(recipe: Recipe, analysis: Analysis, metrics: RunMetrics | None = None) -> tuple[Check, ...]:

@@ -15,7 +15,7 @@ from convsmith.training.tables import Fraction, Rate, Share, Table
 Device = Literal["auto", "cpu", "cuda", "mps"]
 # "body", "head", names or patterns of layers, or a number of blocks from the input; see `training.parts`.
 _Name = Annotated[str, Field(min_length=1, max_length=1000)]
-_Names = Annotated[tuple[_Name, ...], Field(strict=False, max_length=1000)]
+_Names = Annotated[tuple[_Name, ...], Field(strict=False, min_length=1, max_length=1000)]
 Layers = Annotated[int, Field(ge=1, le=10_000)] | _Name | _Names
 Precision = Literal["auto", "fp32", "bf16"]
 Monitor = Literal["accuracy", "balanced_accuracy", "loss"]
@@ -86,7 +86,7 @@ class LayerRate(Table):
         examples=["body"],
         description='"body", "head", a layer, a list of layers, or a number of blocks from the input',
     )
-    factor: Rate = Field(le=1000, description="multiplies the learning rate of these layers")
+    factor: Rate = Field(le=1000, examples=[0.1], description="multiplies the learning rate of these layers")
 
 
 class EarlyStopping(Table):
@@ -157,7 +157,9 @@ class TrainConfig(Table):
         "each class equally often",
     )
     clip_gradient_norm: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
-        default=None, description="scale gradients with a larger Euclidean norm down to this norm"
+        default=None,
+        examples=[1.0],
+        description="scale gradients with a larger Euclidean norm down to this norm",
     )
     l1: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
         default=0.0,
@@ -270,6 +272,15 @@ class TrainConfig(Table):
             raise ValueError(
                 'class_weights = "balanced" and sampling = "balanced" both undo the imbalance, together they '
                 "reverse it: set train.class_weights=false or train.sampling=shuffle"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_monitor(self) -> Self:
+        if self.monitor != "accuracy" and not (self.keeps_best or self.early_stopping):
+            raise ValueError(
+                f'monitor = "{self.monitor}" has no effect without early stopping and the best epoch: set '
+                "train.keep=best, or leave monitor out"
             )
         return self
 

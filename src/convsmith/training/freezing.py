@@ -6,16 +6,15 @@ Layers below the learned ones learn slower by factors on their learning rates, a
 gradual unfreezing), and Bao et al., "BEiT", arXiv 2106.08254 (layer-wise learning-rate decay).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from convsmith.errors import RecipeError
 from convsmith.tracing.members import named_modules, named_parameters
 from convsmith.training.classifier_layer import calls_of
 from convsmith.training.config import TrainConfig
 from convsmith.training.optimizers.base import Learning
-from convsmith.training.parts import Parts, parts_of
+from convsmith.training.parts import Parts, nothing_left, parts_of
 from convsmith.training.whitening import first_convolution
 
 NONE: frozenset[str] = frozenset()
@@ -63,14 +62,10 @@ class LayerPlan:
             each: factor for name, factor in parts.factors(config).items() for each in _own(modules[name])
         }
         self.learning = {each: Learning(factors.get(each, 1.0), each in late) for each in {*factors, *late}}
+        if not {*named_parameters(net).values()} - fixed - {*self._frozen}:
+            raise nothing_left(config, "weight")
         if not config.freeze_epochs:
             self.set_gradients(epoch=1)
-            if not any(each.requires_grad for each in named_parameters(net).values()):
-                raise RecipeError(
-                    "every weight is frozen, so that nothing is trained",
-                    where="train.freeze",
-                    fix="freeze fewer layers, or train the net's own frozen weights: requires_grad = True",
-                )
 
     def frozen_at(self, epoch: int) -> frozenset[str]:
         """Return the names of the layers that are frozen in an epoch, counted from 1."""
@@ -89,7 +84,8 @@ class LayerPlan:
 def net_parts(net: nn.Module, images_NCHW: Tensor) -> Parts:  # noqa: N803 - shape suffix
     """Return the head of a net and the blocks below it, by a forward pass. The net is unchanged.
 
-    Layers that do not run come first, as parameters of the net itself do.
+    A layer that does not run by itself, as the projection of an attention, comes with the layers of the
+    smallest part that does. Others come first, as parameters of the net itself do.
 
     Example:
         >>> import torch
@@ -105,8 +101,7 @@ def net_parts(net: nn.Module, images_NCHW: Tensor) -> Parts:  # noqa: N803 - sha
     }
     names = {module: path for path, module in own.items()}
     calls = [names[module] for module in calls_of(net, images_NCHW, own.values())]
-    idle = [path for path in own if path not in calls]
-    layers = list(dict.fromkeys([*idle, *calls]))
+    layers = _with_idle([path for path in own if path not in calls], calls)
     norms = {path for path, module in own.items() if "Norm" in type(module).__name__}
     weighted = [path for path in calls if isinstance(own[path], nn.Conv2d | nn.Linear)]
     if not weighted:
@@ -117,6 +112,26 @@ def net_parts(net: nn.Module, images_NCHW: Tensor) -> Parts:  # noqa: N803 - sha
     before = calls[: len(calls) - len(after)]
     head = [classifier, *(path for path in after if path not in before)]
     return parts_of(layers, head, norms=norms)
+
+
+def _with_idle(idle: Sequence[str], calls: Sequence[str]) -> list[str]:
+    """Return layers in the order of their calls, with idle ones at the first call within their part.
+
+    Example:
+        >>> _with_idle(["attention.out", "unused"], ["", "patch", "attention", "patch", "mlp"])
+        ['unused', '', 'patch', 'attention.out', 'attention', 'mlp']
+    """
+    order = list(dict.fromkeys(calls))
+    for path in reversed(idle):
+        parents = (path.rsplit(".", count)[0] for count in range(1, path.count(".") + 1))
+        places = (
+            place
+            for parent in parents
+            for place, each in enumerate(order)
+            if f"{each}.".startswith(f"{parent}.")
+        )
+        order.insert(next(places, 0), path)
+    return order
 
 
 def freeze_statistics(net: nn.Module, layers: Collection[str]) -> None:

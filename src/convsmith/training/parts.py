@@ -119,18 +119,24 @@ class Parts:
         """Return the layers that `train.freeze` names, for the whole training or its first epochs.
 
         Raises:
-            RecipeError: It names no layer, or leaves none to be trained.
+            RecipeError: It names no layer, or leaves none to be trained, if only in the first epochs.
         """
         if config.freeze is None:
             return frozenset()
         chosen = self.select(config.freeze, "train.freeze")
-        if chosen >= {*self.body, *self.head} and not config.freeze_epochs:
-            raise RecipeError(
-                "every layer is frozen, so that nothing is trained",
-                where="train.freeze",
-                fix=f'freeze all but the head: train.freeze="{BODY}"',
-            )
+        if chosen >= {*self.body, *self.head}:
+            raise nothing_left(config)
         return chosen
+
+
+def nothing_left(config: TrainConfig, what: str = "layer") -> RecipeError:
+    """Return the error for a freeze that leaves no layer, or no weight, to be trained."""
+    when = " in the first epochs" if config.freeze_epochs else ""
+    return RecipeError(
+        f"every {what} is frozen, so that nothing is trained{when}",
+        where="train.freeze",
+        fix=f'freeze all but the head: train.freeze="{BODY}"',
+    )
 
 
 def parts_of(

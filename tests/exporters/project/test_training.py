@@ -147,6 +147,38 @@ def test_balanced_weights_in_a_project(modules: Modules) -> None:
     assert weights.balanced_weights(labels).tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("sampling", ["shuffle", "balanced"])
+def test_weights_of_mixed_images_in_a_project_have_the_mean_1(
+    sampling: str, modules: Modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = [f"train.class_weights={TABLE}", f"train.sampling={sampling}", 'augment.mix={name="mixup"}']
+    project = modules("model.net=C4 / G F10", "train.schedule=constant", *fields)
+    weights: list[torch.Tensor] = []
+
+    def noted(_: nn.Module, __: Any, criterion: nn.CrossEntropyLoss, *___: Any) -> tuple[float, float]:
+        assert criterion.weight is not None
+        weights.append(criterion.weight)
+        return 0.0, 0.0
+
+    monkeypatch.setattr(project["utils"], "train", noted)
+    monkeypatch.setattr(project["main"], "save_plots", lambda *_: None)
+    project["main"].main(["train", "--epochs", "1", "--out", str(tmp_path / "again"), "--workers", "0"])
+    drawn = project["utils"].load_images()["train"][1] if sampling == "shuffle" else np.arange(10)
+    assert weights[0][drawn].mean().item() == pytest.approx(1)
+    assert (weights[0] / weights[0][0]).tolist() == pytest.approx([digit + 1 for digit in range(10)])
+
+
+def test_a_project_thaws_the_layers_that_it_froze_and_no_others(modules: Modules) -> None:
+    project = modules("model.net=C4 / C8:s2 / G F10", "train.freeze=body", "train.freeze_epochs=1")
+    model = project["model"].Net()
+    own = model.block1.conv1.weight.requires_grad_(requires_grad=False)
+    frozen = project["utils"].freeze(model)
+    assert not any(each.requires_grad for each in (*model.block1.parameters(), *model.block2.parameters()))
+    assert all(each.requires_grad for each in model.block3.parameters())
+    assert own not in set(frozen)
+    assert {*frozen, own} == {*model.block1.parameters(), *model.block2.parameters()}
+
+
 def test_balanced_sampling_in_a_project(modules: Modules) -> None:
     utils = modules("train.sampling=balanced")["utils"]
     labels = np.repeat([0, 1, 2], [700, 200, 100])

@@ -13,13 +13,13 @@ from convsmith.exporters.project.net_code import NetCode
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
 from convsmith.net.settings import NetSettings, NotationConfig
-from convsmith.recipes.fit import net_parts_of
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.schema import DataRecord
 from convsmith.training.class_weights import table_weights
 from convsmith.training.config import TrainConfig
 from convsmith.training.optimizers import Optimizer
 from convsmith.training.optimizers.muon import Muon
+from convsmith.training.parts import Parts
 
 # More class names than these are stored in a separate file.
 MAX_CLASSES_IN_CODE = 50
@@ -93,7 +93,7 @@ def template_context(recipe: Recipe, net: NetCode, data: DataRecord, storage: St
         **_data_context(recipe, data, storage),
         **_augment_context(recipe, data),
         **_train_context(recipe),
-        **_fine_tuning_context(recipe, net.analysis),
+        **_fine_tuning_context(recipe, net.parts),
         "bf16_off_cpu": recipe.train.precision == "bf16" and has_wrong_gradients_in_bf16(net.analysis),
         **_balance_context(recipe, data),
         **_selection_context(recipe),
@@ -311,9 +311,9 @@ def _train_context(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _fine_tuning_context(recipe: Recipe, analysis: Analysis) -> dict[str, Any]:
+def _fine_tuning_context(recipe: Recipe, parts: Parts) -> dict[str, Any]:
     """Return which layers are frozen, and the factors on the learning rates of the others, by name."""
-    train, parts = recipe.train, net_parts_of(analysis)
+    train = recipe.train
     frozen, factors = parts.frozen(train), parts.factors(train)
     rates = ", ".join(f"{literal(name)}: {number(factor)}" for name, factor in factors.items())
     line = f"RATES = {{{rates}}}"

@@ -22,7 +22,9 @@ from convsmith.modules.sources import SourceFiles
 from convsmith.net import source
 from convsmith.net.analysis import Analysis
 from convsmith.net.plan import Plan
+from convsmith.recipes.fit import net_parts_of, parts_of_net
 from convsmith.tracing.isolation import preserved_state
+from convsmith.training.parts import Parts
 
 if TYPE_CHECKING:
     from convsmith.modules.loaded import LoadedModule
@@ -50,6 +52,7 @@ class NetCode:
 
     Attributes:
         analysis: Of the net.
+        parts: Its head, and the blocks below it.
         plan: Of a net in the notation; None for a module.
         text: `model.py` of a net in the notation.
         files: The files of a module, by their path in the project.
@@ -65,6 +68,7 @@ class NetCode:
     """
 
     analysis: Analysis
+    parts: Parts
     plan: Plan | None = None
     text: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -114,6 +118,7 @@ def notation_code(analysis: Analysis, plan: Plan, notes: list[str], folder: str 
     """
     return NetCode(
         analysis=analysis,
+        parts=net_parts_of(analysis),
         plan=plan,
         text=source.source(plan, notes, alone=False),
         module=f"{folder}model".replace("/", "."),
@@ -148,6 +153,7 @@ def module_code(
         call += ".float()" if other_precisions(loaded.create()) else ""
     net = NetCode(
         analysis=analysis,
+        parts=parts_of_net(architecture, analysis),
         module=loaded.reference.place,
         name=name,
         call=call,
