@@ -25,6 +25,7 @@ from convsmith.data.images.decode import DecodedImage, Encoded, UnusableImageErr
 from convsmith.data.images.input_rule import Colour, Frame, InputRule, Pixels, flatten, shrink
 from convsmith.data.raw import RawData
 from convsmith.errors import DataError
+from convsmith.system.positional import open_file, read_at, write_at
 from convsmith.system.stamps import stamp_of
 
 
@@ -194,7 +195,7 @@ class Spool(Visitor[Spooled]):
             channels = 1 if grey else 3
             size = height * width * channels
             file = self._files[_name(split, colour, channels)]
-            content = os.pread(file, size, index * rule.height * rule.width * channels)
+            content = read_at(file, size, index * rule.height * rule.width * channels)
             pixels = np.frombuffer(content, np.uint8).reshape(height, width, channels)
         if pixels.shape[2] > rule.channels:
             return pixels[..., :1]
@@ -229,12 +230,9 @@ class Spool(Visitor[Spooled]):
         name = _name(split, colour, channels)
         with self._lock:
             if name not in self._files:
-                self._files[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT)
+                self._files[name] = open_file(self.folder / name, os.O_RDWR | os.O_CREAT)
             file = self._files[name]
-        content, offset = image.tobytes(), index * self.frame.height * self.frame.width * channels
-        while content:
-            written = os.pwrite(file, content, offset)
-            content, offset = content[written:], offset + written
+        write_at(file, image.tobytes(), index * self.frame.height * self.frame.width * channels)
 
 
 def _name(split: str, colour: Colour | None, channels: int) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convsmith.system.positional import open_file, read_at
+
 
 class DiskImages:
     """An array-like of images `(N, H, W, C)` uint8 that keeps nothing in memory.
@@ -38,11 +40,11 @@ class DiskImages:
         """Return a copy: one image for an integer, several for a slice or an array of integers."""
         positions = self.indices[key]
         images = np.empty((np.size(positions), *self.shape[1:]), dtype=np.uint8)
-        file = os.open(str(self.mapped.filename), os.O_RDONLY)
+        file = open_file(Path(str(self.mapped.filename)), os.O_RDONLY)
         try:
             for image, position in zip(images, np.atleast_1d(positions), strict=True):
                 offset = self.mapped.offset + int(position) * self.image_bytes
-                content = os.pread(file, self.image_bytes, offset)
+                content = read_at(file, self.image_bytes, offset)
                 image[...] = np.frombuffer(content, np.uint8).reshape(image.shape)
         finally:
             os.close(file)
