@@ -1,5 +1,6 @@
 """Data sources: names, folders, and the Hugging Face hub."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -134,10 +135,10 @@ def test_splits_and_class_names_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_damaged_row_of_the_hub_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     hub(monkeypatch, train=([0, 1] * 10, ["a", "b"]))
 
-    def cell_image(cell: object, root: None) -> object:
+    def cell_image(cell: object, named_image: Callable[[str], str]) -> object:
         if cell == png(7) | {"path": None}:
             raise ValueError("damaged")
-        return encoded_image(cell, root)
+        return encoded_image(cell, named_image)
 
     monkeypatch.setattr("convsmith.data.hub.tables.encoded_image", cell_image)
     data = load(config("a/f", skip_damaged=True))

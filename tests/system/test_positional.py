@@ -11,7 +11,7 @@ import pytest
 
 from convsmith.data.dataset import load
 from convsmith.data.images.memory_mapped import DiskImages
-from convsmith.system.positional import open_file, read_at, section, write_at
+from convsmith.system.positional import OpenFile, open_file, read_at, write_at
 from helpers.sources import classes, config, tree
 
 
@@ -56,9 +56,15 @@ def test_all_is_written_and_read_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.usefixtures("system")
 def test_sections_have_positions_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(range(100)))
-    with (tmp_path / "a").open("rb") as file:
-        one, other = section(file, 10, 50), section(file, 40, 60)
-        assert (one.read(2), other.read(2), one.read(2)) == (bytes([10, 11]), bytes([40, 41]), bytes([12, 13]))
+    file = OpenFile(open_file(tmp_path / "a", os.O_RDONLY))
+    number = file.number
+    with file.section(10, 50) as one, file.section(40, 60) as other, file.section(90, 20) as long:
+        del file
+        assert (one.read(2), other.read(2), one.read(2)) == (
+            bytes([10, 11]),
+            bytes([40, 41]),
+            bytes([12, 13]),
+        )
         assert one.seek(-3, io.SEEK_END) == 47
         assert one.read() == bytes([57, 58, 59])
         assert one.read(1) == b""
@@ -69,6 +75,11 @@ def test_sections_have_positions_of_their_own(tmp_path: Path) -> None:
             one.seek(-1)
         one.close()
         assert other.read() == bytes(range(42, 100))
+        with pytest.raises(OSError, match="was cut"):
+            long.read()
+        del one, other, long
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
 
 
 def test_data_sets_and_images_on_disk_are_the_same_on_windows(

@@ -13,8 +13,6 @@ from convsmith.text import one_line
 
 # Between the parts of several parentheses; no file name has it.
 _SEPARATOR = "\0"
-# The kinds of sources whose images have names of their own.
-_FILES = frozenset({"images", "archive"})
 
 
 def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
@@ -30,8 +28,8 @@ def groups_of(split: RawSplit, group: str, source: Source) -> list[str]:
     Raises:
         DataError: There is no such column, an image has no group, or the expression is invalid.
     """
-    has_column = split.column is not None and not (source.kind in _FILES and not _is_column(split, group))
-    values = _column(split, group, source) if has_column else list(_matches(split.locations, group, source))
+    has_column = split.column is not None and not (split.has_files and not _is_column(split, group))
+    values = _column(split, group, source) if has_column else list(_matches(split, group, source))
     missing = [index for index, value in enumerate(values) if _is_missing(value)]
     if missing:
         raise DataError(
@@ -72,8 +70,8 @@ def _column(split: RawSplit, name: str, source: Source) -> Sequence[Any]:
         ) from error
 
 
-def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator[str | None]:
-    if source.kind not in _FILES:
+def _matches(split: RawSplit, pattern: str, source: Source) -> Iterator[str | None]:
+    if not split.has_files:
         raise DataError(
             "data.group needs a column or file names", where=source.location, fix="remove data.group"
         )
@@ -85,7 +83,7 @@ def _matches(locations: Sequence[str], pattern: str, source: Source) -> Iterator
             where=f"data.group={pattern!r}",
             fix=r'for example data.group="(\\w+)_\\d+"',
         ) from error
-    for location in locations:
+    for location in split.locations:
         # The same name can have composed letters, or letters with marks, which `\w` does not match.
         path = PurePosixPath(canonical_name(location).replace("\\", "/"))
         found = expression.search(path.as_posix() if "/" in pattern else path.name)

@@ -21,6 +21,7 @@ class RawSplit:
         inner: The folder of this split inside each class folder, if the splits are there.
         folder_names: The name of the folder of each class, where it is another one.
         column: Returns the values of another column of a table; raises KeyError if there is none.
+        has_files: Whether each image is a file, whose path is its location.
     """
 
     images: Collection[Encoded | UnusableImageError]
@@ -30,6 +31,7 @@ class RawSplit:
     inner: str = ""
     folder_names: Mapping[str, str] = field(default_factory=dict)
     column: Callable[[str], Sequence[Any]] | None = None
+    has_files: bool = False
 
     def class_folder(self, name: str) -> str:
         """Return the folder of a class, which need not exist; empty if the source has no class folders."""

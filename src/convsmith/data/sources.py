@@ -4,21 +4,21 @@ import dataclasses
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from convsmith.data.arrays.binary import is_binary, read_binary
-from convsmith.data.arrays.files import is_array_file, read_array_files
+from convsmith.data.arrays.files import is_array, read_array_files
 from convsmith.data.arrays.idx import is_idx, read_idx
 from convsmith.data.arrays.registry import MEMORY_PREFIX, memory_data
 from convsmith.data.config import DataConfig
 from convsmith.data.files.layout import LAYOUT_HINT
-from convsmith.data.files.listing import is_image, list_files
-from convsmith.data.files.storage import ArchiveFiles, FolderFiles, image_files
+from convsmith.data.files.listing import is_image_name
+from convsmith.data.files.storage import ArchiveFiles, Files, FolderFiles, SingleFile
 from convsmith.data.hub.parquet import is_parquet, read_parquet
 from convsmith.data.hub.revisions import current_revision
 from convsmith.data.hub.tables import read_tables
@@ -30,7 +30,7 @@ from convsmith.data.splits import no_validation_error
 from convsmith.data.tables.text import TABLE_SUFFIXES
 from convsmith.errors import DataError, suggest
 from convsmith.system import paths
-from convsmith.system.archives import is_archive_name
+from convsmith.system.archives import ArchiveError, is_archive_name
 from convsmith.system.folders import expand_user
 from convsmith.text import one_line, plural
 
@@ -44,6 +44,14 @@ _MAX_LISTED = 5
 # Pickled files of CIFAR-10 and CIFAR-100 in their original distribution.
 _PICKLED = re.compile(r"data_batch_\d|test_batch|batches\.meta")
 _PICKLED_CIFAR_100 = {("cifar-100-python", name) for name in ("train", "test", "meta")}
+# What the name of a file says about a source, the first kind that occurs.
+_KINDS: dict[str, Callable[[PurePath], bool]] = {
+    "parquet": is_parquet,
+    "idx": is_idx,
+    "binary": is_binary,
+    "images": is_image_name,
+    "arrays": is_array,
+}
 _FOREIGN_ARRAYS = (".mat", ".h5", ".hdf5")
 _PICKLED_CIFAR = (
     "these are pickles, which can run code and are not read; the same images without: data.source=cifar10 "
@@ -105,22 +113,49 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
             raw = _read_digits()
         case "memory":
             raw = memory_data(source.location)
-        case "images":
-            raw = read_pictures(FolderFiles(Path(source.location)), config)
+        case "hub":
+            raw = _read_hub(source, config, refresh=refresh)
         case "archive":
             raw = _read_archive(source, config)
-        case "parquet":
-            raw = read_parquet(source, config)
-        case "idx":
-            raw = read_idx(Path(source.location), config.splits, own_validation=config.own_validation)
-        case "arrays":
-            raw = read_array_files(Path(source.location), config)
-        case "binary":
-            raw = read_binary(Path(source.location), config)
         case _:
-            raw = _read_hub(source, config, refresh=refresh)
+            raw = _read_files(source_files(source), source, config)
     _check_labels(raw, source)
     return dataclasses.replace(raw, notes=(*raw.notes, *_lacking_notes(raw)))
+
+
+def source_files(source: Source) -> Files:
+    """Return the files of a source that has some: a folder, an archive, or a single file of arrays.
+
+    Raises:
+        DataError: A folder cannot be listed, or an archive is damaged or not safe to read.
+    """
+    place = Path(source.location)
+    if source.kind == "archive":
+        return ArchiveFiles(place)
+    return FolderFiles(place) if paths.is_folder(place) else SingleFile(place)
+
+
+def layout_kind(files: Files) -> str | None:
+    """Return the kind of source that the names of files stand for, other than archives; None for none.
+
+    The first of these that occurs: `"parquet"`, `"idx"`, `"binary"`, `"images"`, `"arrays"`.
+    """
+    regular = [path for path in files.files if not files.unread_reason(path)]
+    return next((kind for kind, is_one in _KINDS.items() if any(map(is_one, regular))), None)
+
+
+def _read_files(files: Files, source: Source, config: DataConfig) -> RawData:
+    match source.kind:
+        case "parquet":
+            return read_parquet(files, source, config)
+        case "idx":
+            return read_idx(files, config.splits, own_validation=config.own_validation)
+        case "arrays":
+            return read_array_files(files, config, source.location)
+        case "binary":
+            return read_binary(files, config)
+        case _:
+            return read_pictures(files, config)
 
 
 def _lacking_notes(raw: RawData) -> list[str]:
@@ -142,13 +177,12 @@ def _check_settings(source: Source, config: DataConfig) -> None:
         raise no_validation_error("one set of images", source.location)
     # What a setting names, and the sources without that.
     columns = {"digits", "idx", "binary"}
-    pictures = {"images", "archive"}
     others = {*columns, "parquet", "hub", "arrays"}
     named = {
         "splits": ("splits", {"digits", "binary"}),
         "image_column": ("columns", columns),
         "label_column": ("columns", columns),
-        "channels": ("arrays", {*columns, *pictures, "parquet", "hub"}),
+        "channels": ("arrays", {*columns, "images", "parquet", "hub"}),
         "table": ("images beside a table", others),
         "label_columns": ("images beside a table", others),
     }
@@ -218,25 +252,17 @@ def _hub_source(title: str, hub_id: str) -> Source:
 
 def _folder_source(title: str, folder: Path) -> Source:
     folder = folder.resolve()
-    files = [path for path in list_files(folder) if paths.is_file(path)]
-    if any(map(is_parquet, files)):
-        kind = "parquet"
-    elif any(map(is_idx, files)):
-        kind = "idx"
-    elif any(map(is_binary, files)):
-        kind = "binary"
-    elif any(map(is_image, files)):
-        kind = "images"
-    elif any(map(is_array_file, files)):
-        kind = "arrays"
-    else:
-        hints = {hint for file in files if (hint := _unsupported_hint(file))}
+    files = FolderFiles(folder)
+    regular = [folder / path for path in files.files if not files.unread_reason(path)]
+    kind = layout_kind(files)
+    if kind is None:
+        hints = {hint for file in regular if (hint := _unsupported_hint(file))}
         raise DataError(
-            f"the folder holds no images ({plural(len(files), 'other file')})",
+            f"the folder holds no images ({plural(len(regular), 'other file')})",
             where=str(folder),
             fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )
-    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(files, folder)}"
+    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(regular, folder)}"
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 
@@ -269,24 +295,22 @@ def _file_source(name: str, file: Path) -> Source:
 
 
 def _read_archive(source: Source, config: DataConfig) -> RawData:
-    files = ArchiveFiles(Path(source.location))
-    if not image_files(files):
-        hints = {_packed_hint(Path(path)) for path in files.files} - {""}
+    files = source_files(source)
+    kind = layout_kind(files)
+    if kind is None:
+        hints = {_unsupported_hint(Path(path)) for path in files.files} - {""}
         raise DataError(
             f"the archive holds no images ({plural(len(files.files), 'other file')})",
             where=source.location,
-            fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}",
+            fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
         )
-    raw = read_pictures(files, config)
+    inner = dataclasses.replace(source, kind=kind)
+    _check_settings(inner, config)
+    try:
+        raw = _read_files(files, inner, config)
+    except ArchiveError as error:
+        raise DataError(str(error), where=source.location, fix="unpack it, and name the folder") from error
     return dataclasses.replace(raw, description=f"an archive of {raw.description}")
-
-
-def _packed_hint(file: Path) -> str:
-    """Return the fix for a file in an archive that is no image; empty for other files."""
-    name = file.name.lower()
-    if is_idx(file) or is_binary(file) or name.endswith((".parquet", ".pq", ".npz", ".npy")):
-        return "parquet, IDX and array files in an archive are not read: unpack it, and name the folder"
-    return _unsupported_hint(file)
 
 
 def _array_hint(file: Path) -> str:

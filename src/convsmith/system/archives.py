@@ -26,6 +26,7 @@ MAX_MEMBERS, MAX_DEPTH, MAX_NAME = 2_000_000, 64, 4096
 # exhaust the memory or the time.
 MAX_RATIO, HARMLESS_BYTES = 200, 2**30
 _MAX_DIRECTORY, _MAX_HEADER = 2**29, 2**24
+_ZIP_HEADER, _BUFFER = 30, 2**20
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _DAMAGE = (
     *(OSError, EOFError, ValueError, RuntimeError, NotImplementedError),
@@ -44,11 +45,18 @@ class ArchiveError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A file in an archive: its offset, in the unpacked stream if the whole is compressed, and its size."""
+    """A file in an archive.
+
+    Attributes:
+        offset: In a zip archive that of its header, in a tar archive, once unpacked, that of its content.
+        size: In bytes, unpacked.
+        is_stored: Whether the bytes of the archive are those of the file.
+    """
 
     offset: int
     size: int
     name: str
+    is_stored: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,77 @@ class Archive:
                     yield _content(source, member)
                 except _DAMAGE as error:
                     yield error if isinstance(error, ArchiveError) else ArchiveError(_damage(error))
+
+    def streams(self, paths: Sequence[PurePosixPath]) -> Iterator[IO[bytes]]:
+        """Yield files one after another, each to be read from its beginning until the next one is taken.
+
+        Compressed tar archives are read from their beginning whenever a file is before the previous one.
+        Reading raises ArchiveError for damage; in a zip archive the checksum is compared at the end.
+        """
+        try:
+            opened: AbstractContextManager[Any] = (
+                zipfile.ZipFile(self.path) if self.is_zip else closing(_Stream(self.path))
+            )
+        except _DAMAGE as error:
+            raise ArchiveError(_damage(error)) from error
+        with opened as source:
+            for path in paths:
+                with io.BufferedReader(_MemberStream(source, self.members[path]), _BUFFER) as stream:
+                    yield stream
+
+    def place(self, path: PurePosixPath) -> tuple[int, int] | None:
+        """Return where the bytes of a file are in the archive, offset and size; None if it is compressed.
+
+        Raises:
+            ArchiveError: The archive is damaged.
+            OSError: It cannot be read.
+        """
+        member = self.members[path]
+        if not member.is_stored or not self.is_zip:
+            return (member.offset, member.size) if member.is_stored else None
+        with self.path.open("rb") as file:
+            file.seek(member.offset)
+            header = file.read(_ZIP_HEADER)
+        if len(header) < _ZIP_HEADER or not header.startswith(b"PK\x03\x04"):
+            raise ArchiveError("the archive is damaged: a member has no header")
+        lengths = struct.unpack_from("<2H", header, 26)
+        return member.offset + _ZIP_HEADER + sum(lengths), member.size
+
+
+class _MemberStream(io.RawIOBase):
+    """The content of a member, from its beginning to its end; damage raises ArchiveError."""
+
+    def __init__(self, source: Any, member: Member) -> None:
+        self._source, self._member, self._rest = source, member, member.size
+        self._file: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        size = min(len(buffer), self._rest)
+        try:
+            content = self._opened().read(size)
+        except _DAMAGE as error:
+            raise error if isinstance(error, ArchiveError) else ArchiveError(_damage(error)) from error
+        if size and not content:
+            raise ArchiveError(f"the archive ends {self._rest:,} bytes before the end of the file")
+        self._rest -= len(content)
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        if isinstance(self._source, zipfile.ZipFile) and self._file is not None:
+            self._file.close()
+        super().close()
+
+    def _opened(self) -> Any:
+        if self._file is None and isinstance(self._source, zipfile.ZipFile):
+            self._file = self._source.open(self._member.name)
+        elif self._file is None:
+            self._source.seek(self._member.offset)
+            self._file = self._source
+        return self._file
 
 
 def is_archive_name(name: str) -> bool:
@@ -141,7 +220,7 @@ class _Listing:
         self.folders: set[PurePosixPath] = set()
         self.last, self.count = "", 0
 
-    def add(self, name: str, *, kind: str, offset: int = 0, size: int = 0) -> None:
+    def add(self, name: str, *, kind: str, offset: int, size: int, is_stored: bool) -> None:
         """Add a member of a kind: `"file"`, `"folder"`, or what is refused."""
         self.last, self.count = name, self.count + 1
         if self.count > MAX_MEMBERS:
@@ -154,7 +233,7 @@ class _Listing:
         elif path in self.members or not path.parts:
             raise ArchiveError(f"found two members of the name {name!r}")
         else:
-            self.members[path] = Member(offset=offset, size=size, name=name)
+            self.members[path] = Member(offset=offset, size=size, name=name, is_stored=is_stored)
 
     def check_tree(self) -> None:
         """Raise ArchiveError for a file that is also a folder."""
@@ -181,7 +260,13 @@ def _list_zip(path: Path, size: int, listing: _Listing) -> None:
         members = archive.infolist()
         _check_sizes(members, size)
         for each in members:
-            listing.add(each.filename, kind=_zip_kind(each), offset=each.header_offset, size=each.file_size)
+            listing.add(
+                each.filename,
+                kind=_zip_kind(each),
+                offset=each.header_offset,
+                size=each.file_size,
+                is_stored=each.compress_type == zipfile.ZIP_STORED and each.compress_size == each.file_size,
+            )
     listing.check_tree()
 
 
@@ -233,7 +318,13 @@ def _list_tar(path: Path, size: int, listing: _Listing) -> None:
     with closing(_Stream(path, most=_MAX_HEADER)) as stream:
         archive = tarfile.TarFile(fileobj=stream)  # type: ignore[arg-type]
         while (each := archive.next()) is not None:
-            listing.add(each.name, kind=_tar_kind(each), offset=each.offset_data, size=each.size)
+            listing.add(
+                each.name,
+                kind=_tar_kind(each),
+                offset=each.offset_data,
+                size=each.size,
+                is_stored=not stream.is_compressed,
+            )
             # Otherwise every header stays in memory.
             archive.members.clear()  # type: ignore[attr-defined]
         _check_end(stream, archive.offset)
@@ -276,6 +367,7 @@ class _Stream:
         opener = next((each for magic, each in _OPENERS.items() if start.startswith(magic)), None)
         self.file: IO[bytes] = opener(path) if opener else path.open("rb")
         size = path.stat().st_size
+        self.is_compressed = opener is not None
         self.limit = max(HARMLESS_BYTES, MAX_RATIO * size) if opener else size
         self.most, self.size = most, size
 

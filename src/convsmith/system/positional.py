@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -64,8 +65,27 @@ def _write(file: int, content: memoryview, offset: int) -> int:
         return os.write(file, content)
 
 
+class OpenFile:
+    """An open file of bytes, by its number; closed with the last object that has it.
+
+    Args:
+        number: From `open_file` or `os.dup`.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        weakref.finalize(self, os.close, number)
+
+    def section(self, start: int, size: int) -> IO[bytes]:
+        """Return a part of the file as a file of its own, with a position of its own; offsets in bytes.
+
+        Reading it raises OSError if the file has been cut meanwhile.
+        """
+        return io.BufferedReader(_Section(self, start, size), _BUFFER)
+
+
 class _Section(io.RawIOBase):
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+    def __init__(self, file: OpenFile, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:
@@ -82,18 +102,9 @@ class _Section(io.RawIOBase):
 
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
         size = max(0, min(len(buffer), self._size - self._at))
-        content = read_at(self._file.fileno(), size, self._start + self._at)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-
-def section(file: IO[bytes], start: int, size: int) -> io.BufferedReader:
-    """Return a part of a file as a file of its own, with a position of its own.
-
-    Args:
-        file: Stays open as long as parts of it are read, and after they are closed.
-        start: In bytes, from the beginning.
-        size: In bytes.
-    """
-    return io.BufferedReader(_Section(file, start, size), _BUFFER)
+        content = read_at(self._file.number, size, self._start + self._at)
+        if len(content) < size:
+            raise OSError("the file was cut while it was read")
+        buffer[:size] = content
+        self._at += size
+        return size

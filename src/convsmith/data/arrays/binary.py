@@ -4,21 +4,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convsmith.data.arrays.files import ArrayLocations
-from convsmith.data.arrays.lazy import LazyArray
+from convsmith.data.arrays.lazy import DAMAGE, LazyArray, damaged
 from convsmith.data.arrays.pixels import ArrayImages, PixelRule
 from convsmith.data.config import DataConfig
-from convsmith.data.files.listing import list_folder
+from convsmith.data.files.storage import Files
 from convsmith.data.labels import TableLabels, combined
 from convsmith.data.raw import RawData, RawSplit
 from convsmith.data.splits import no_validation_error
 from convsmith.errors import DataError, FileError
-from convsmith.system import paths, reading
 
 _BATCHES = re.compile(r"data_batch_\d+\.bin", re.IGNORECASE)
 _PIXELS = 3 * 32 * 32
@@ -72,40 +71,42 @@ STL_10 = _Kind(
 _KINDS = (CIFAR_10, CIFAR_100, STL_10)
 
 
-def is_binary(path: Path) -> bool:
+def is_binary(path: PurePath) -> bool:
     """Return whether a file is named like the training set of CIFAR or STL-10, binary version.
 
-    >>> is_binary(Path("data_batch_1.bin")), is_binary(Path("data_batch_1"))
+    >>> is_binary(PurePath("data_batch_1.bin")), is_binary(PurePath("data_batch_1"))
     (True, False)
     """
     return any(kind.files["train"].fullmatch(path.name) for kind in _KINDS)
 
 
-def read_binary(root: Path, config: DataConfig) -> RawData:
+def read_binary(files: Files, config: DataConfig) -> RawData:
     """Return the images and labels of CIFAR-10, CIFAR-100 (fine labels) or STL-10 in their binary version.
 
     Formats: https://www.cs.toronto.edu/~kriz/cifar.html and https://cs.stanford.edu/~acoates/stl10/
 
     Raises:
-        DataError: A file is missing or has another size than whole images.
+        DataError: A file is missing or damaged, or has another size than whole images.
     """
-    listing = list_folder(root)
-    regular = [path for path in listing.files if paths.is_file(path)]
+    regular = [path for path in files.files if not files.unread_reason(path)]
     kind = next(kind for kind in _KINDS if any(kind.files["train"].fullmatch(path.name) for path in regular))
     if config.own_validation:
-        raise no_validation_error("train, test", str(root))
+        raise no_validation_error("train, test", files.location)
     found = {
         split: [path for path in regular if pattern.fullmatch(path.name)]
         for split, pattern in kind.files.items()
     }
     folders = {path.parent for each in found.values() for path in each}
     if len(folders) > 1:
-        listed = ", ".join(sorted(path.relative_to(root).as_posix() for path in folders))
-        raise DataError(f"found {kind.title} in several folders: {listed}", where=str(root), fix="name one")
+        listed = ", ".join(sorted(map(str, folders)))
+        raise DataError(
+            f"found {kind.title} in several folders: {listed}", where=files.location, fix="name one"
+        )
     folder = folders.pop()
-    names = _class_names(folder / kind.names)
+    files.prepare([path for each in found.values() for path in each])
+    names = _class_names(files, folder / kind.names)
     read = _read_stl if kind is STL_10 else partial(_read_cifar, kind)
-    parts = {split: [read(path, root) for path in each] for split, each in found.items() if each}
+    parts = {split: [read(files, path) for path in each] for split, each in found.items() if each}
     labels = {
         split: TableLabels.of(each[0].location, [label for part in each for label in part.labels], names)
         for split, each in parts.items()
@@ -114,13 +115,13 @@ def read_binary(root: Path, config: DataConfig) -> RawData:
     class_names, values = combined([train], rest)
     used = {path for each in found.values() for path in each} | {folder / kind.names}
     used |= {_labels_of(path) for path in used} if kind is STL_10 else set()
-    others = {path: "beside the binary files, which are read" for path in listing.files if path not in used}
+    others = {path: "beside the binary files, which are read" for path in files.files if path not in used}
     return RawData(
         splits={
             split: _split(each, value) for (split, each), value in zip(parts.items(), values, strict=True)
         },
         class_names=class_names,
-        ignored={path.relative_to(root).as_posix(): why for path, why in (others | listing.skipped).items()},
+        ignored={str(path): why for path, why in (others | files.skipped).items()},
         description=kind.title,
     )
 
@@ -173,35 +174,36 @@ def _split(files: Sequence[_File], labels: Sequence[object]) -> RawSplit:
     )
 
 
-def _read_cifar(kind: _Kind, path: Path, root: Path) -> _File:
+def _read_cifar(kind: _Kind, files: Files, path: PurePosixPath) -> _File:
     row = kind.labels + _PIXELS
-    count = _rows_of(path, row)
-    location = path.relative_to(root).as_posix()
+    count = _rows_of(files, path, row)
+    location = str(path)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        for rows in _rows(path, row):
+        for rows in _rows(files, path, row):
             yield rows[:, kind.labels :].reshape(-1, 3, 32, 32)
 
-    labels = [int(label) for rows in _rows(path, row) for label in rows[:, kind.labels - 1]]
+    try:
+        labels = [int(label) for rows in _rows(files, path, row) for label in rows[:, kind.labels - 1]]
+    except DAMAGE as error:
+        raise damaged(f"{files.location}/{path}", error) from error
     images = LazyArray(location=location, shape=(count, 3, 32, 32), dtype=np.dtype(np.uint8), blocks=blocks)
     return _File(location=location, images=images, labels=labels)
 
 
-def _read_stl(path: Path, root: Path) -> _File:
-    count = _rows_of(path, _STL_PIXELS)
-    location, other = path.relative_to(root).as_posix(), _labels_of(path)
-    if not paths.is_file(other):
-        raise DataError(
-            f"found no file of the labels, {other.name}", where=str(path), fix=f"add {other.name}"
-        )
-    labels = reading.read_bytes(other, 2**24)
+def _read_stl(files: Files, path: PurePosixPath) -> _File:
+    count = _rows_of(files, path, _STL_PIXELS)
+    location, other, where = str(path), _labels_of(path), f"{files.location}/{path}"
+    if other not in files.files or files.unread_reason(other):
+        raise DataError(f"found no file of the labels, {other.name}", where=where, fix=f"add {other.name}")
+    labels = files.read(other, 2**24)
     if len(labels) != count:
         raise DataError(
-            f"found {len(labels):,} labels in {other.name} for {count:,} images", where=str(path), fix=_AGAIN
+            f"found {len(labels):,} labels in {other.name} for {count:,} images", where=where, fix=_AGAIN
         )
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        for rows in _rows(path, _STL_PIXELS):
+        for rows in _rows(files, path, _STL_PIXELS):
             # Columns are stored one after another.
             yield rows.reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2)
 
@@ -210,38 +212,40 @@ def _read_stl(path: Path, root: Path) -> _File:
     return _File(location=location, images=images, labels=[label - 1 for label in labels])
 
 
-def _labels_of(path: Path) -> Path:
+def _labels_of(path: PurePosixPath) -> PurePosixPath:
     return path.with_name(re.sub(r"_X\.bin$", "_y.bin", path.name, flags=re.IGNORECASE))
 
 
-def _rows_of(path: Path, row: int) -> int:
+def _rows_of(files: Files, path: PurePosixPath, row: int) -> int:
     """Return the number of rows of a file; raise DataError unless it is whole."""
-    size = path.stat().st_size
+    size = files.size(path)
     if not size or size % row:
         raise DataError(
             f"found {size:,} bytes, expected a multiple of {row:,}: one image and its labels",
-            where=str(path),
+            where=f"{files.location}/{path}",
             fix=_AGAIN,
         )
     return size // row
 
 
-def _rows(path: Path, row: int) -> Iterator[NDArray[np.uint8]]:
-    with path.open("rb") as file:
+def _rows(files: Files, path: PurePosixPath, row: int) -> Iterator[NDArray[np.uint8]]:
+    with files.open(path) as file:
         while content := file.read(_ROWS * row):
             if len(content) % row:
                 raise EOFError("the file ends within an image")
             yield np.frombuffer(content, np.uint8).reshape(-1, row)
 
 
-def _class_names(path: Path) -> list[str] | None:
+def _class_names(files: Files, path: PurePosixPath) -> list[str] | None:
     """Return the names of the classes, one a line; None without the file."""
-    if not paths.is_file(path):
+    if path not in files.files or files.unread_reason(path):
         return None
+    where, fix = f"{files.location}/{path}", "remove it, or download it again"
     try:
-        names = [line.strip() for line in reading.read_text(path, _MAX_NAMES).splitlines()]
+        text = files.read(path, _MAX_NAMES).decode("utf-8-sig")
     except FileError as error:
-        raise DataError(
-            error.problems[0].what, where=str(path), fix="remove it, or download it again"
-        ) from error
-    return [name for name in names if name] or None
+        raise DataError(error.problems[0].what, where=where, fix=fix) from error
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 text: {error.reason} at byte {error.start}"
+        raise DataError(what, where=where, fix=fix) from error
+    return [line.strip() for line in text.splitlines() if line.strip()] or None

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,21 +13,20 @@ from convsmith.data.arrays.lazy import LazyArray, read_npy, read_npz
 from convsmith.data.arrays.names import ArrayName, Part, array_name
 from convsmith.data.arrays.pixels import ArrayImages, PixelRule, pixel_rule
 from convsmith.data.config import DataConfig
-from convsmith.data.files.listing import list_folder
+from convsmith.data.files.storage import Files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.labels import combined, name_notes
 from convsmith.data.raw import RawData, RawSplit
 from convsmith.data.splits import Chosen, choose_splits, named_splits
 from convsmith.errors import DataError
-from convsmith.system import paths
 
 SUFFIXES = frozenset({".npz", ".npy"})
 NAMES_HINT = "x_train and y_train, x_test and y_test, or train_images and train_labels, or images and labels"
 
 
-def is_array_file(path: Path) -> bool:
-    """Return whether a path is a regular file named like an array; reading a pipe would not end."""
-    return path.suffix.lower() in SUFFIXES and paths.is_file(path)
+def is_array(path: PurePath) -> bool:
+    """Return whether a file is named like one of arrays."""
+    return path.suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,29 +60,29 @@ class ArrayLocations(Sequence[str]):
         return f"{self.name}, image {index}"
 
 
-def read_array_files(place: Path, config: DataConfig) -> RawData:
-    """Return the images and labels of a `.npz` file, or of the arrays in a folder.
+def read_array_files(files: Files, config: DataConfig, where: str) -> RawData:
+    """Return the images and labels of `.npz` and `.npy` files.
+
+    Args:
+        files: Of a folder or an archive, or a single one.
+        config: The `[data]` table of a recipe.
+        where: The source, for errors.
 
     Raises:
         DataError: A file is damaged or has pickled objects, or the names of the arrays do not tell what they
             are.
     """
-    skipped: dict[str, str] = {}
-    if paths.is_folder(place):
-        listing = list_folder(place)
-        files = [path for path in listing.files if is_array_file(path)]
-        skipped = {
-            path.relative_to(place).as_posix(): reason
-            for path, reason in (
-                *listing.skipped.items(),
-                *((path, "beside arrays, which are read") for path in listing.files if path not in files),
-            )
-        }
-        root = place
-    else:
-        files, root = [place], place.parent
-    named = [each for path in files for each in _arrays_of(path, path.relative_to(root))]
-    raw = raw_arrays(named, config, str(place))
+    read = [path for path in files.files if is_array(path) and not files.unread_reason(path)]
+    files.prepare(read)
+    named = [each for path in read for each in _arrays_of(files, path)]
+    raw = raw_arrays(named, config, where)
+    skipped = {
+        str(path): reason
+        for path, reason in (
+            *files.skipped.items(),
+            *((path, "beside arrays, which are read") for path in files.files if path not in read),
+        )
+    }
     return RawData(**{**vars(raw), "ignored": {**raw.ignored, **skipped}})
 
 
@@ -171,13 +170,12 @@ def _location(images: object) -> str:
     return images.location if isinstance(images, LazyArray) else ""
 
 
-def _arrays_of(path: Path, relative: Path) -> Iterable[NamedArray]:
-    place = PurePosixPath(relative.as_posix())
-    start = (*place.parent.parts, place.stem)
+def _arrays_of(files: Files, path: PurePosixPath) -> Iterable[NamedArray]:
+    start = (*path.parent.parts, path.stem)
     if path.suffix.lower() == ".npy":
-        yield NamedArray(path=start, array=read_npy(path, place.as_posix()))
+        yield NamedArray(path=start, array=read_npy(files, path))
         return
-    for name, array in read_npz(path).items():
+    for name, array in read_npz(files, path).items():
         yield NamedArray(path=(*start, name), array=array)
 
 

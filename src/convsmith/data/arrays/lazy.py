@@ -5,14 +5,16 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import IO, Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convsmith.data.files.storage import Files
 from convsmith.errors import DataError
 
 # Bytes of rows in memory at once, and of an array that can only be read as a whole.
@@ -26,6 +28,8 @@ DAMAGE = (
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 Rows = NDArray[Any]
+# Opens a file at its beginning.
+Open = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,36 +91,43 @@ def lazy_array(location: str, array: Rows) -> LazyArray:
     return LazyArray(location=location, shape=array.shape, dtype=array.dtype, blocks=partial(_slices, array))
 
 
-def read_npy(path: Path, location: str) -> LazyArray:
-    """Return the array of a `.npy` file, mapped from it.
+def read_npy(files: Files, path: PurePosixPath) -> LazyArray:
+    """Return the array of a `.npy` file, mapped from it or, in an archive, read in blocks.
 
     Raises:
         DataError: The file is damaged. One with pickled objects is not read: `refuse_objects` names it.
     """
+    location = path.as_posix()
     try:
-        with path.open("rb") as file:
-            shape, _, dtype = _header(file)
-        if dtype.hasobject:
-            return _objects(location, shape, dtype)
-        return lazy_array(location, np.load(path, mmap_mode="r", allow_pickle=False))
+        with files.open(path) as file:
+            header = _header(file)
+        if header.dtype.hasobject:
+            return _objects(location, header)
+        if isinstance(place := files.handle(path), Path):
+            return lazy_array(location, np.load(place, mmap_mode="r", allow_pickle=False))
+        place.close()
+        return _read_array(location, partial(files.open, path), header, files.size(path))
     except DAMAGE as error:
-        raise damaged(str(path), error) from error
+        raise damaged(f"{files.location}/{path}", error) from error
 
 
-def read_npz(path: Path) -> dict[str, LazyArray]:
+def read_npz(files: Files, path: PurePosixPath) -> dict[str, LazyArray]:
     """Return the arrays of a `.npz` file by name. Their rows are unpacked when they are read.
 
     Raises:
         DataError: The file is damaged, or unpacks to far more than it holds.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with files.open(path) as file, zipfile.ZipFile(file) as archive:
             members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
             if len(members) > _MAX_MEMBERS or len({each.filename for each in members}) < len(members):
                 raise ValueError(f"{len(members):,} arrays, or two of one name")
-            return {each.filename.removesuffix(".npy"): _member(path, archive, each) for each in members}
+            return {
+                each.filename.removesuffix(".npy"): _member(partial(files.open, path), archive, each)
+                for each in members
+            }
     except DAMAGE as error:
-        raise damaged(str(path), error) from error
+        raise damaged(f"{files.location}/{path}", error) from error
 
 
 def damaged(where: str, error: Exception) -> DataError:
@@ -138,32 +149,53 @@ def refuse_objects(arrays: Sequence[LazyArray]) -> None:
             )
 
 
-def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> LazyArray:
+def _member(source: Open, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> LazyArray:
     location = member.filename.removesuffix(".npy")
     with archive.open(member) as file:
-        shape, is_fortran, dtype = _header(file)
-        start = file.tell()
-    if dtype.hasobject:
-        return _objects(location, shape, dtype)
-    size = math.prod(shape) * dtype.itemsize
-    if size != member.file_size - start:
-        raise ValueError(f"{location}: {member.file_size - start:,} bytes for {dtype} of shape {shape}")
+        header = _header(file)
+    if header.dtype.hasobject:
+        return _objects(location, header)
     if member.file_size > max(_HARMLESS, _MAX_RATIO * member.compress_size):
         raise ValueError(
             f"{location}: {member.compress_size:,} bytes of the file become {member.file_size:,}"
         )
+    opened = partial(_opened_member, source, member.filename)
+    return _read_array(location, opened, header, member.file_size)
+
+
+@contextmanager
+def _opened_member(source: Open, name: str) -> Iterator[IO[bytes]]:
+    with source() as outer, zipfile.ZipFile(outer) as archive, archive.open(name) as file:
+        yield file
+
+
+class _Header(NamedTuple):
+    """The header of an array, and where its rows start in the file."""
+
+    shape: tuple[int, ...]
+    is_fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+
+
+def _read_array(location: str, source: Open, header: _Header, size: int) -> LazyArray:
+    """Return an array that is read from a file of a size."""
+    shape, is_fortran, dtype, start = header
+    needed = math.prod(shape) * dtype.itemsize
+    if needed != size - start:
+        raise ValueError(f"{location}: {size - start:,} bytes for {dtype} of shape {shape}")
     is_whole = is_fortran and len(shape) > 1
-    if is_whole and size > _MAX_WHOLE:
-        raise ValueError(f"{location}: {size:,} bytes in Fortran's order; write np.ascontiguousarray(x)")
-    read = partial(_fortran_rows if is_whole else _member_rows, path, member.filename, shape, dtype)
+    if is_whole and needed > _MAX_WHOLE:
+        raise ValueError(f"{location}: {needed:,} bytes in Fortran's order; write np.ascontiguousarray(x)")
+    read = partial(_fortran_rows if is_whole else _file_rows, source, shape, dtype)
     return LazyArray(location=location, shape=shape, dtype=dtype, blocks=read)
 
 
-def _objects(location: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LazyArray:
-    return LazyArray(location=location, shape=shape, dtype=dtype, blocks=lambda: iter(()))
+def _objects(location: str, header: _Header) -> LazyArray:
+    return LazyArray(location=location, shape=header.shape, dtype=header.dtype, blocks=lambda: iter(()))
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: IO[bytes]) -> _Header:
     """Read the header of an array: its shape, whether columns come first, and its type."""
     version = np.lib.format.read_magic(file)
     readers = {
@@ -175,12 +207,12 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     shape, is_fortran, dtype = readers[version](file)
     if min(shape, default=0) < 0:
         raise ValueError(f"the shape {shape}")
-    return shape, is_fortran, dtype
+    return _Header(shape, is_fortran, dtype, file.tell())
 
 
-def _member_rows(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Rows]:
+def _file_rows(source: Open, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Rows]:
     rest, row = shape[0] if shape else 0, math.prod(shape[1:]) * dtype.itemsize
-    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+    with source() as file:
         _header(file)
         while rest:
             count = min(rest, max(1, _BLOCK // max(row, 1)))
@@ -193,8 +225,8 @@ def _member_rows(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[
             rest -= count
 
 
-def _fortran_rows(path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Rows]:
-    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+def _fortran_rows(source: Open, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Rows]:
+    with source() as file:
         _header(file)
         content = file.read()
     yield from _slices(np.frombuffer(content, dtype).reshape(shape, order="F"))

@@ -110,6 +110,7 @@ def _split(files: Files, layout: Layout, split: str, classes: Classes, names: Se
         locations=[str(path) for path, _ in found],
         folder=str(layout.folders[split]),
         inner=layout.inner.get(split, ""),
+        has_files=True,
     )
 
 

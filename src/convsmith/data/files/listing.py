@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from convsmith.errors import DataError
 from convsmith.system import paths
@@ -74,9 +74,18 @@ def list_files(folder: Path) -> list[Path]:
     return list(list_folder(folder).files)
 
 
+def is_image_name(path: PurePath) -> bool:
+    """Return whether a file has the suffix of an image.
+
+    >>> is_image_name(PurePath("cat.JPG")), is_image_name(PurePath("cat.txt"))
+    (True, False)
+    """
+    return path.suffix.lower() in SUFFIXES
+
+
 def is_image(path: Path) -> bool:
     """Return whether a path is a regular file with the suffix of an image."""
-    return path.suffix.lower() in SUFFIXES and paths.is_file(path)
+    return is_image_name(path) and paths.is_file(path)
 
 
 def name_reason(name: str) -> str | None:

@@ -1,16 +1,18 @@
 """The files of a data set, wherever they are: their paths relative to it, and their contents."""
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import IO, Protocol
 
-from convsmith.data.files.listing import SUFFIXES, list_folder, name_reason
+from convsmith.data.files.listing import is_image_name, list_folder, name_reason
 from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.errors import DataError, FileError
 from convsmith.system import archives, paths, reading
 from convsmith.system.archives import Archive, ArchiveError
 from convsmith.system.folders import expand_user
+from convsmith.system.member_files import MemberFiles
 
 
 class Files(Protocol):
@@ -52,6 +54,31 @@ class Files(Protocol):
         """
         ...
 
+    def named_image(self, path: str) -> Encoded | UnusableImageError:
+        """Return the image that a text in a table names, only if it is one of these files."""
+        ...
+
+    def size(self, path: PurePosixPath) -> int:
+        """Return the size of a file in bytes. Raises OSError if it cannot be read."""
+        ...
+
+    def prepare(self, paths: Sequence[PurePosixPath]) -> None:
+        """Make files ready to be opened, those of a compressed tar archive in one pass. Raises as `open`."""
+        ...
+
+    def open(self, path: PurePosixPath) -> IO[bytes]:
+        """Return a file that can be read at any place.
+
+        Raises:
+            OSError: It cannot be read.
+            ArchiveError: The archive is damaged there, or the file is too large to be read.
+        """
+        ...
+
+    def handle(self, path: PurePosixPath) -> Path | IO[bytes]:
+        """Return what a library opens the file by: its path, if it has one. Raises as `open`."""
+        ...
+
 
 class FolderFiles:
     """The files of a folder, and of the folders in it.
@@ -91,8 +118,45 @@ class FolderFiles:
     def read(self, path: PurePosixPath, limit: int) -> bytes:
         return reading.read_bytes(self.root / path, limit)
 
+    def named_image(self, path: str) -> str | UnusableImageError:
+        """Return the path of an image; only of a file that is listed, whose changes the cache notices."""
+        try:
+            resolved, root = (self.root / path).resolve(), self.root.resolve()
+        # NUL and lone surrogates, names that are too long, links in circles.
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            return _unusable(f"and its path cannot be used: {reason}")
+        if not resolved.is_relative_to(root):
+            return _unusable(f"only a path outside the data set: {path}")
+        # A link can lead to a hidden folder.
+        ways = (Path(os.path.relpath(self.root / path, self.root)), resolved.relative_to(root))
+        if all(any(map(name_reason, way.parts)) for way in ways):
+            return _unusable(f"only the path of a hidden file: {path}")
+        return str(self.root / path)
+
+    def size(self, path: PurePosixPath) -> int:
+        return (self.root / path).stat().st_size
+
+    def prepare(self, paths: Sequence[PurePosixPath]) -> None:
+        del paths
+
+    def open(self, path: PurePosixPath) -> IO[bytes]:
+        return (self.root / path).open("rb")
+
+    def handle(self, path: PurePosixPath) -> Path:
+        return self.root / path
+
     def _relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+class SingleFile(FolderFiles):
+    """A file alone, such as a `.npz` file, whatever is beside it."""
+
+    def __init__(self, file: Path) -> None:
+        self.root, self.location = file.parent, str(file.parent)
+        self.files, self.folders, self.skipped = (PurePosixPath(file.name),), (), {}
+        self._unread = {}
 
 
 class ArchiveFiles:
@@ -112,6 +176,7 @@ class ArchiveFiles:
         except ArchiveError as error:
             fix = "unpack it with a program that you trust, and name the folder, or pack it again"
             raise DataError(str(error), where=self.location, fix=fix) from error
+        self._members = MemberFiles(self.archive)
         self.skipped: dict[PurePosixPath, str] = {}
         files = [path for path in self.archive.members if not self._skip(path)]
         self._check_nested(files)
@@ -141,6 +206,24 @@ class ArchiveFiles:
         if isinstance(content, ArchiveError):
             raise FileError(f"cannot read: {content}", where=f"{self.location}, {path}")
         return content
+
+    def named_image(self, path: str) -> Encoded | UnusableImageError:
+        member = PurePosixPath(path.replace("\\", "/"))
+        if member not in self.archive.members or any(map(name_reason, member.parts)):
+            return _unusable(f"only the path of a file that the archive does not have: {path}")
+        return next(iter(self.images([member])))
+
+    def size(self, path: PurePosixPath) -> int:
+        return self.archive.members[path].size
+
+    def prepare(self, paths: Sequence[PurePosixPath]) -> None:
+        self._members.prepare(paths)
+
+    def open(self, path: PurePosixPath) -> IO[bytes]:
+        return self._members.open(path)
+
+    def handle(self, path: PurePosixPath) -> IO[bytes]:
+        return self._members.open(path)
 
     def _skip(self, path: PurePosixPath) -> bool:
         """Return whether a file is skipped; its outermost folder that is skipped counts once."""
@@ -183,6 +266,10 @@ class ArchiveImages:
                 yield UnusableImageError("oversized" if is_large else "unreadable", str(content))
 
 
+def _unusable(what: str) -> UnusableImageError:
+    return UnusableImageError("unreadable", f"no image, {what}")
+
+
 def _table(name: str, files: Sequence[PurePosixPath], folder: Path) -> PurePosixPath | None:
     file = expand_user(name)
     if not file.is_absolute() and (path := PurePosixPath(name)) in files:
@@ -193,13 +280,13 @@ def _table(name: str, files: Sequence[PurePosixPath], folder: Path) -> PurePosix
 
 def image_files(files: Files) -> list[PurePosixPath]:
     """Return the files with the suffix of an image that can be read."""
-    return [path for path in files.files if path.suffix.lower() in SUFFIXES and not files.unread_reason(path)]
+    return [path for path in files.files if is_image_name(path) and not files.unread_reason(path)]
 
 
 def ignored_reason(files: Files, path: PurePosixPath) -> str | None:
     """Return why a file is no image; None if it may be one."""
     if reason := files.unread_reason(path):
         return reason
-    if path.suffix.lower() not in SUFFIXES:
+    if not is_image_name(path):
         return f"not an image: {f'suffix {path.suffix}' if path.suffix else 'no suffix'}"
     return None

@@ -1,14 +1,11 @@
 """The columns of tables of images, from the Hugging Face hub or parquet files."""
 
 import json
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from convsmith.data.config import DataConfig
-from convsmith.data.files.listing import name_reason
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.raw import Source
 from convsmith.errors import DataError, suggest
@@ -97,38 +94,22 @@ def label_named(names: Iterable[str]) -> list[str]:
     return exact or [name for name in names if _LABEL_NAMES & set(re.split(r"[\W_]+", name.lower()))]
 
 
-def encoded_image(cell: Any, root: Path | None) -> Encoded | UnusableImageError:
-    """Return the image of a cell: its bytes, or the path that it names, which must be inside `root`."""
+def encoded_image(
+    cell: Any, named_image: Callable[[str], Encoded | UnusableImageError]
+) -> Encoded | UnusableImageError:
+    """Return the image of a cell: its bytes, or what the path that it names leads to."""
     if isinstance(cell, dict):
         content, path = cell.get("bytes"), cell.get("path")
         if isinstance(content, bytes):
             return content
         if isinstance(path, str):
-            return _file_inside(path, root)
+            return named_image(path)
     return cell if isinstance(cell, bytes) else None
 
 
 def reason_of(error: Exception) -> str:
     """Return the first line of an error's text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _file_inside(path: str, root: Path | None) -> str | UnusableImageError:
-    """Return a path; below `root` only that of a file that is listed, whose changes the cache notices."""
-    if root is None:
-        return path
-    try:
-        resolved, resolved_root = (root / path).resolve(), root.resolve()
-    # NUL and lone surrogates, names that are too long, links in circles.
-    except (OSError, ValueError, RuntimeError) as error:
-        return UnusableImageError("unreadable", f"no image, and its path cannot be used: {reason_of(error)}")
-    if not resolved.is_relative_to(resolved_root):
-        return UnusableImageError("unreadable", f"no image, only a path outside the data set: {path}")
-    # A link can lead to a hidden folder.
-    ways = (Path(os.path.relpath(root / path, root)), resolved.relative_to(resolved_root))
-    if all(any(map(name_reason, way.parts)) for way in ways):
-        return UnusableImageError("unreadable", f"no image, only the path of a hidden file: {path}")
-    return str(root / path)
 
 
 def _image_column(features: Mapping[str, Any], source: Source) -> str:

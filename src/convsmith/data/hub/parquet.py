@@ -5,18 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations, islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import Any
 
 from convsmith.data.config import DataConfig, SplitNames
-from convsmith.data.files.listing import is_image, list_files, list_folder
+from convsmith.data.files.listing import is_image_name
+from convsmith.data.files.storage import Files
 from convsmith.data.hub.columns import declared_names, encoded_image, features_of, find_columns, reason_of
 from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.splits import Role, choose_splits, overlap_error, role_of
 from convsmith.errors import DataError
-from convsmith.system import paths
 
 # Rows in memory at once, as long as they take no more than `MAX_BYTES`.
 _BATCH_ROWS = 256
@@ -34,7 +34,6 @@ _PART = re.compile(
 class Shard:
     """A readable parquet file; `location` is its path relative to the source."""
 
-    path: Path
     location: str
     num_rows: int
     labels: TableLabels
@@ -65,24 +64,23 @@ class ChosenFiles:
     test_is_validation: bool
 
 
-def read_parquet(source: Source, config: DataConfig) -> RawData:
-    """Return the rows of a folder's parquet files, by split.
+def read_parquet(files: Files, source: Source, config: DataConfig) -> RawData:
+    """Return the rows of the parquet files of a folder or an archive, by split.
 
     The name of a file, or of the folder it is in, determines its split.
 
     Raises:
         DataError: No file can be read, or splits, configurations or columns are missing or ambiguous.
     """
-    root = Path(source.location)
-    listing = list_folder(root)
-    locations = [path.relative_to(root).as_posix() for path in listing.files if is_parquet(path)]
-    beside = {path: _other_reason(path) for path in listing.files if not is_parquet(path)}
+    locations = parquet_files(files)
+    beside = {path: _other_reason(path) for path in files.files if str(path) not in set(locations)}
     chosen = choose_files(locations, config.splits, source.location, own_validation=config.own_validation)
     unreadable: dict[str, str] = {}
     features = {}
+    files.prepare([PurePosixPath(each) for used in chosen.files.values() for each in used])
     for location in (each for used in chosen.files.values() for each in used):
         try:
-            features[location] = _read_features(root / location)
+            features[location] = _read_features(files, location)
         except (OSError, ValueError) as error:
             unreadable[location] = reason_of(error)
     if not features:
@@ -91,7 +89,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     shards: dict[str, list[Shard]] = {}
     for split, names in chosen.files.items():
         read = (
-            _shard(root, name, features[name], (image, label), unreadable)
+            _shard(files, name, features[name], (image, label), unreadable)
             for name in names
             if name in features
         )
@@ -103,7 +101,7 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
     labels = iter(values)
     return RawData(
         splits={
-            split: _split(each, list(islice(labels, len(each))), image, root)
+            split: _split(files, each, list(islice(labels, len(each))), image)
             for split, each in shards.items()
         },
         class_names=names,
@@ -111,8 +109,8 @@ def read_parquet(source: Source, config: DataConfig) -> RawData:
         ignored={
             **chosen.ignored,
             **{
-                path.relative_to(root).as_posix(): reason
-                for path, reason in (_without_named(beside, shards, image) | listing.skipped).items()
+                str(path): reason
+                for path, reason in (_without_named(files, beside, shards, image) | files.skipped).items()
             },
         },
         notes=(*chosen.notes, *name_notes(names)),
@@ -176,27 +174,25 @@ def file_split(location: str) -> FileSplit:
     )
 
 
-def parquet_files(folder: Path) -> list[Path]:
-    """Return all regular parquet files below a folder, sorted."""
-    return [path for path in list_files(folder) if is_parquet(path)]
+def parquet_files(files: Files) -> list[str]:
+    """Return the paths of all regular parquet files; reading a pipe would not end."""
+    return [str(path) for path in files.files if is_parquet(path) and not files.unread_reason(path)]
 
 
-def is_parquet(path: Path) -> bool:
-    """Return whether a path is a regular file named like a parquet file; reading a pipe would not end."""
-    return path.suffix.lower() in {".parquet", ".pq"} and paths.is_file(path)
+def is_parquet(path: PurePath) -> bool:
+    """Return whether a file is named like a parquet file."""
+    return path.suffix.lower() in {".parquet", ".pq"}
 
 
-def table_columns(source: Source, config: DataConfig) -> tuple[str, str]:
+def table_columns(files: Files, source: Source, config: DataConfig) -> tuple[str, str]:
     """Return the image and label column of parquet files.
 
     Raises:
         DataError: Columns are missing or ambiguous, or the first file is damaged.
     """
-    root = Path(source.location)
-    locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
-    first = choose_files(locations, config.splits, source.location).files["train"][0]
+    first = choose_files(parquet_files(files), config.splits, source.location).files["train"][0]
     try:
-        features = _read_features(root / first)
+        features = _read_features(files, first)
     except (OSError, ValueError) as error:
         raise unreadable_files(source, {first: reason_of(error)}) from error
     return find_columns(features, source, config)
@@ -214,8 +210,8 @@ def unreadable_files(source: Source, unreadable: Mapping[str, str]) -> DataError
 class ShardImages:
     """The images of shards, in order. Each iteration reads them from disk."""
 
-    def __init__(self, shards: Sequence[Shard], column: str, root: Path) -> None:
-        self.shards, self.column, self.root = shards, column, root
+    def __init__(self, files: Files, shards: Sequence[Shard], column: str) -> None:
+        self.files, self.shards, self.column = files, shards, column
 
     def __len__(self) -> int:
         return sum(shard.num_rows for shard in self.shards)
@@ -229,11 +225,9 @@ class ShardImages:
 
     def _images(self, shard: Shard) -> Iterator[Encoded | UnusableImageError]:
         """Yield one item per label, even if the file is damaged."""
-        import pyarrow.parquet
-
         done = 0
         try:
-            with pyarrow.parquet.ParquetFile(shard.path) as file:
+            with _opened(self.files, shard.location) as file:
                 for group in range(file.num_row_groups):
                     rows = file.metadata.row_group(group).num_rows
                     yield from self._group(file, group, rows)
@@ -258,7 +252,7 @@ class ShardImages:
 
     def _image(self, cell: Any) -> Encoded | UnusableImageError:
         try:
-            return encoded_image(cell.as_py(), self.root)
+            return encoded_image(cell.as_py(), self.files.named_image)
         # A path that is no UTF-8.
         except ValueError as error:
             return _damaged(error)
@@ -295,33 +289,30 @@ class ShardLocations(Sequence[str]):
         raise IndexError(index)
 
 
-def _other_reason(path: Path) -> str:
+def _other_reason(path: PurePosixPath) -> str:
     images = "beside parquet files, and no row names it"
-    return images if is_image(path) else "beside parquet files, which are read"
+    return images if is_image_name(path) else "beside parquet files, which are read"
 
 
 def _without_named(
-    others: Mapping[Path, str], shards: Mapping[str, Sequence[Shard]], image: str
-) -> dict[Path, str]:
+    files: Files, others: Mapping[PurePosixPath, str], shards: Mapping[str, Sequence[Shard]], image: str
+) -> dict[PurePosixPath, str]:
     """Return files beside parquet files, with the reason, without the images that rows name."""
     rest = dict(others)
-    if any(map(is_image, others)):
+    if any(map(is_image_name, others)):
         for shard in (each for split in shards.values() for each in split):
-            for path in _named_paths(shard, image):
+            for path in _named_paths(files, shard, image):
                 rest.pop(path, None)
     return rest
 
 
-def _named_paths(shard: Shard, image: str) -> Iterator[Path]:
+def _named_paths(files: Files, shard: Shard, image: str) -> Iterator[PurePosixPath]:
     """Yield the paths in the rows of a file, which need not exist."""
-    import pyarrow.parquet
-
-    root = shard.path.parents[len(PurePosixPath(shard.location).parts) - 1]
-    with suppress(OSError, ValueError), pyarrow.parquet.ParquetFile(shard.path) as file:
+    with suppress(OSError, ValueError), _opened(files, shard.location) as file:
         for batch in file.iter_batches(_BATCH_ROWS, columns=[f"{image}.path"]):
             for cell in batch.column(0).to_pylist() if batch.num_columns else ():
                 if isinstance(cell, dict) and cell.get("path"):
-                    yield root / cell["path"]
+                    yield PurePosixPath(cell["path"])
 
 
 def _damaged(error: Exception) -> UnusableImageError:
@@ -365,14 +356,21 @@ def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
     return ChosenFiles(files=files, ignored=ignored, notes=(), test_is_validation=False)
 
 
-def _read_features(path: Path) -> Mapping[str, Any]:
+def _opened(files: Files, location: str) -> Any:
+    """Return an open parquet file, for a `with` statement."""
     import pyarrow.parquet
 
-    return features_of(pyarrow.parquet.read_schema(path))
+    return pyarrow.parquet.ParquetFile(files.handle(PurePosixPath(location)))
+
+
+def _read_features(files: Files, location: str) -> Mapping[str, Any]:
+    import pyarrow.parquet
+
+    return features_of(pyarrow.parquet.read_schema(files.handle(PurePosixPath(location))))
 
 
 def _shard(
-    root: Path,
+    files: Files,
     location: str,
     features: Mapping[str, Any],
     columns: tuple[str, str],
@@ -386,12 +384,14 @@ def _shard(
         unreadable[location] = f"no column {missing[0]!r}"
         return None
     try:
-        values = _values(pyarrow.parquet.read_table(root / location, columns=[label])[label])
+        values = _values(
+            pyarrow.parquet.read_table(files.handle(PurePosixPath(location)), columns=[label])[label]
+        )
     except (OSError, ValueError) as error:
         unreadable[location] = reason_of(error)
         return None
     labels = TableLabels.of(location, values, declared_names(features[label]))
-    return Shard(path=root / location, location=location, num_rows=len(values), labels=labels)
+    return Shard(location=location, num_rows=len(values), labels=labels)
 
 
 def _values(column: Any) -> list[Any]:
@@ -409,19 +409,17 @@ def _value(scalar: Any) -> Any:
         return BadLabel("text that is no UTF-8")
 
 
-def _split(shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str, root: Path) -> RawSplit:
+def _split(files: Files, shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str) -> RawSplit:
     return RawSplit(
-        images=ShardImages(shards, image, root),
+        images=ShardImages(files, shards, image),
         labels=[label for each in labels for label in each],
         locations=ShardLocations(shards),
-        column=lambda name: [value for shard in shards for value in _column(shard, name)],
+        column=lambda name: [value for shard in shards for value in _column(files, shard, name)],
     )
 
 
-def _column(shard: Shard, name: str) -> list[Any]:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(shard.path) as file:
+def _column(files: Files, shard: Shard, name: str) -> list[Any]:
+    with _opened(files, shard.location) as file:
         if name not in file.schema_arrow.names:
             raise KeyError(name)
         values: list[Any] = file.read(columns=[name])[name].to_pylist()

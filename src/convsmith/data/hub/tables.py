@@ -91,7 +91,7 @@ class TableImages:
     def _rows(self, start: int, stop: int) -> list[Encoded | UnusableImageError]:
         """Return the images of some rows; a damaged row costs only itself."""
         try:
-            return [encoded_image(cell, None) for cell in self.table[start:stop][self.column]]
+            return [encoded_image(cell, str) for cell in self.table[start:stop][self.column]]
         except (OSError, ValueError) as error:
             if stop - start == 1:
                 return [UnusableImageError("unreadable", f"the table is damaged here: {reason_of(error)}")]

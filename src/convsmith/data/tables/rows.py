@@ -84,6 +84,7 @@ def table_split(files: Files, rows: Sequence[Row]) -> RawSplit:
         labels=[row.label for row in ordered],
         locations=[*(str(image) for image, _ in present), *(row.text for row in missing)],
         column=column,
+        has_files=True,
     )
 
 

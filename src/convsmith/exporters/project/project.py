@@ -11,7 +11,7 @@ from typing import Any
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import held_out_positions, load
 from convsmith.data.hub.parquet import choose_files, parquet_files, table_columns
-from convsmith.data.sources import HUB_NAMES, find_source, read_source
+from convsmith.data.sources import HUB_NAMES, find_source, read_source, source_files
 from convsmith.data.split_files import split_files
 from convsmith.errors import DataError, RunError
 from convsmith.evaluation import predictions
@@ -191,16 +191,18 @@ def storage_of(config: DataConfig) -> Storage:
     if source.kind in KINDS:
         return Storage(kind="arrays", default=ARRAYS)
     if source.kind == "parquet":
-        root = Path(source.location)
-        locations = [path.relative_to(root).as_posix() for path in parquet_files(root)]
+        inside = source_files(source)
         chosen = choose_files(
-            locations, config.splits, source.location, own_validation=config.own_validation
+            parquet_files(inside),
+            config.splits,
+            source.location,
+            own_validation=config.own_validation,
         ).files
         return Storage(
             kind="parquet",
             # Data sets with a name are available everywhere; a folder is local to this machine.
             default=HUB_NAMES.get(config.source, "data"),
-            columns=table_columns(source, config),
+            columns=table_columns(inside, source, config),
             train_files=tuple(chosen["train"]),
             test_files=tuple(chosen.get("test", ())),
             validation_files=tuple(chosen.get("validation", ())),
