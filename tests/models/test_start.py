@@ -34,6 +34,7 @@ from convsmith.recipes.fit import parts_of_net, with_frozen
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
+from convsmith.runs.folder import RunFolder
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import TrainConfig
 from convsmith.training.freezing import net_parts
@@ -246,9 +247,48 @@ def test_a_start_that_has_seen_the_test_images_is_a_warning(base: Path, bundle: 
     assert "warning" not in notes_of(f"train.start_from={base}")
     assert "warning" not in notes_of(f"train.start_from={bundle}")
     split = "data.split_seed=5"
-    assert "it has seen test images" in notes_of(f"train.start_from={base}", split)
+    assert "test images have the pixels of an image" in notes_of(f"train.start_from={base}", split)
     assert "it may have seen test images" in notes_of(f"train.start_from={bundle}", split)
-    assert "it has seen validation images" in notes_of(f"train.start_from={base}", "data.validation=0.1")
+    held_out = notes_of(f"train.start_from={base}", "data.validation=0.1")
+    # All were training images of the start.
+    assert "warning: 120 of 120 validation images have the pixels of an image that the start" in held_out
+
+
+def test_single_test_images_that_a_start_was_trained_on_are_counted(base: Path, tmp_path: Path) -> None:
+    """Another data set, which has seven test images of the training of the start."""
+    data = Session.load(recipe()).data
+    train, test = data.test, data.train.select(np.arange(7))
+    fresh = np.random.default_rng(0).integers(256, size=(30, 8, 8, 1), dtype=np.uint8)
+    file = tmp_path / "other.npz"
+    np.savez(
+        file,
+        x_train=train.images, y_train=train.labels,
+        x_test=np.concatenate([test.images, fresh]), y_test=np.concatenate([test.labels, np.arange(30) % 10]),
+    )  # fmt: skip
+    notes = notes_of(f"data.source={file}", f"train.start_from={base}")
+    assert "warning: 7 of 37 test images have the pixels of an image that the start was trained on" in notes
+
+
+def test_weights_that_standardization_would_change_are_a_warning(base: Path, tmp_path: Path) -> None:
+    standard = "train.weight_standardization=true"
+    warning = "warning: weight standardization changes the weights of 2 layers of the start"
+    assert warning in notes_of(f"train.start_from={base}", standard)
+    # Frozen layers are not standardised.
+    assert "weight standardization" not in notes_of(f"train.start_from={base}", standard, "train.freeze=body")
+    run = cs.train(recipe("train.epochs=1", standard), runs=tmp_path).folder
+    assert "weight standardization" not in notes_of(f"train.start_from={run}", standard)
+
+
+def test_what_is_not_on_this_machine_is_judged_by_its_split(base: Path, tmp_path: Path) -> None:
+    """A run that was moved here without its images."""
+    moved = tmp_path / "moved"
+    shutil.copytree(base, moved)
+    text = (moved / "recipe.toml").read_text().replace('source = "digits"', 'source = "/nowhere/digits"')
+    (moved / "recipe.toml").write_text(text)
+    (moved / "manifest.json").unlink()
+    RunFolder(path=moved).write_manifest()
+    notes = notes_of(f"train.start_from={moved}", "data.split_seed=5")
+    assert "by another split: it has seen test images" in notes
 
 
 def test_the_start_of_a_start_counts_too(tuned: Path) -> None:

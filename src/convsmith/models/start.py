@@ -4,7 +4,6 @@ Only weights, class names, and mean and deviation of the images are read; the co
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,12 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from convsmith.data.config import DataConfig
-from convsmith.data.dataset import ImageDataset, TrainingData
+from convsmith.data.dataset import TrainingData
 from convsmith.data.labels import canonical_name
 from convsmith.errors import BundleError, RecipeError, RunError
 from convsmith.evaluation.schema import Results
 from convsmith.models import bundle as bundles
+from convsmith.models.leaks import leak_notes, split_settings
 from convsmith.models.model import Model
 from convsmith.models.resolve import locate
 from convsmith.models.zoo import unknown_zoo_model, zoo_folder, zoo_name
@@ -33,8 +33,9 @@ from convsmith.runs.folder import WEIGHTS, RunFolder
 from convsmith.runs.schema import DataRecord, SeenData, StartRecord
 from convsmith.system import paths, reading
 from convsmith.system.folders import expand_user
-from convsmith.text import in_line
+from convsmith.text import in_line, plural
 from convsmith.training.parts import describe
+from convsmith.training.standardization import changed_layers
 
 FIELD = "train.start_from"
 S = TypeVar("S", bound=TrainingSession)
@@ -55,6 +56,7 @@ class Start:
         mean: Of each channel of its images, with `std`; empty if they are not known.
         accuracy: On its own test set, from 0 to 1; None if it is not known.
         seen: The data sets that it, and the starts that it began with, were trained on.
+        images: The `[data]` table of its own training; None if it is not known.
         notes: What was chosen in a file.
     """
 
@@ -68,6 +70,7 @@ class Start:
     std: tuple[float, ...] = ()
     accuracy: float | None = None
     seen: tuple[SeenData, ...] = ()
+    images: DataConfig | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -170,7 +173,7 @@ def _of_bundle(folder: Path, *, place: str, title: str) -> Start:
             SeenData(
                 title=origin.data_title,
                 fingerprint=origin.fingerprint,
-                settings=_split_settings(origin.data),
+                settings=split_settings(origin.data),
                 is_known=origin.weights is None,
             ),
         ),
@@ -205,6 +208,7 @@ def _of_run(path: Path) -> Start:
         std=data.std,
         accuracy=results.test.correct / results.test.total if results else None,
         seen=(own, *(earlier.seen if earlier else ())),
+        images=recipe.data if own.is_known else None,
     )
 
 
@@ -230,11 +234,16 @@ def with_start(session: S) -> StartedSession[S] | None:
             net, start.tensors, head=head, reason=reason, where=start.place, net_of_start=start.net
         )
 
-    transfer = begin(normalized.build_net())
+    net = normalized.build_net()
+    transfer = begin(net)
     _check_whitening(recipe, transfer)
-    notes = [*start.notes, *transfer.notes, normalization]
+    notes = [*start.notes, *transfer.notes, normalization, _standardization_note(normalized, net, transfer)]
     notes += [reason] if reason and not head else []
-    notes += [*_size_notes(normalized.data, start), *_leaks(normalized, start), *describe(train)]
+    notes += [
+        *_size_notes(normalized.data, start),
+        *leak_notes(normalized, start.seen, start.images),
+        *describe(train),
+    ]
     record = StartRecord(
         place=start.place,
         title=start.title,
@@ -352,52 +361,24 @@ def _check_whitening(recipe: Recipe, transfer: Transfer) -> None:
         )
 
 
+def _standardization_note(session: TrainingSession, net: nn.Module, transfer: Transfer) -> str:
+    """Say which weights of a start weight standardization changes; none if it was trained with it."""
+    train = session.recipe.train
+    if not train.weight_standardization:
+        return ""
+    parts = parts_of_net(session.architecture, session.analysis)
+    frozen = () if train.freeze_epochs else parts.frozen(train)
+    names = [each.name for each in transfer.of("from the start") if each.name not in frozen]
+    changed = changed_layers(net, names)
+    if not changed:
+        return ""
+    return (
+        f"warning: weight standardization changes the weights of {plural(len(changed), 'layer')} of the "
+        "start, which was trained without it"
+    )
+
+
 def _size_notes(data: TrainingData, start: Start) -> Iterator[str]:
     if len(start.mean) not in (0, data.image_shape[0]):
         kinds = {1: "grey", 3: "colour"}
         yield f"the start was trained on {kinds.get(len(start.mean), 'other')} images"
-
-
-def _leaks(session: TrainingSession, start: Start) -> Iterator[str]:
-    """Warn if the start, or one that it began with, was trained on test or validation images."""
-    data = session.data
-    if not start.seen or not all(each.is_known for each in start.seen):
-        yield (
-            "the images that the start was trained on are not known; if test images are among them, the test "
-            "accuracy is too high"
-        )
-    fingerprints, settings = data.split_fingerprints(), _split_settings(session.recipe.data)
-    for name in ("validation", "test"):
-        if name not in fingerprints:
-            continue
-        for seen in start.seen:
-            if leak := _leak(data, seen, name, fingerprints[name], settings[name]):
-                yield f"warning: {leak}"
-                break
-
-
-def _leak(data: TrainingData, seen: SeenData, name: str, fingerprint: str, settings: str) -> str:
-    """Return how a start has seen images of a split; empty if it has not, as far as is known."""
-    if seen.splits.get("train") == fingerprint:
-        return (
-            f"the {name} images are those that the start was trained on ({seen.title}), so that the {name} "
-            "accuracy is far too high"
-        )
-    # A test set that comes with the data is never trained on.
-    comes_with_data = isinstance(data, ImageDataset) and name == "test" and not data.test_is_split_off
-    same_split = settings == seen.settings.get(name) or fingerprint in {
-        value for split, value in seen.splits.items() if split != "train"
-    }
-    if seen.fingerprint != data.fingerprint or comes_with_data or same_split:
-        return ""
-    has = "has" if seen.splits else "may have"
-    return (
-        f"the start was trained on this data set ({seen.title}), by another split: it {has} seen {name} "
-        f"images, so that the {name} accuracy is too high"
-    )
-
-
-def _split_settings(config: DataConfig) -> dict[str, str]:
-    """Return the settings that decide which images are held out: test images first, then validation."""
-    test = [config.split_seed, config.group, config.test_fraction]
-    return {"test": json.dumps(test), "validation": json.dumps([*test, config.validation])}

@@ -59,6 +59,26 @@ def standardize(
             parametrize.register_parametrization(module, "weight", Standardization())
 
 
+def changed_layers(net: nn.Module, names: Collection[str]) -> list[str]:
+    """Return the hidden layers among some names whose weights standardization would change.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+        >>> before = changed_layers(net, ["0", "2"])
+        >>> standardize(net)
+        >>> remove_standardization(net)
+        >>> before, changed_layers(net, ["0", "2"])
+        (['0'], [])
+    """
+    hidden, standard = {*hidden_layers(net)}, Standardization()
+    return [
+        name
+        for name in names
+        if (layer := net.get_submodule(name)) in hidden
+        and not torch.allclose(standard(layer.weight), layer.weight, rtol=1e-3, atol=1e-4)
+    ]
+
+
 def remove_standardization(net: nn.Module) -> None:
     """Replace the standardized layers of a net by plain ones with the same outputs, in place."""
     for module in net.modules():
