@@ -413,3 +413,48 @@ def test_a_run_of_a_table_is_predicted_resumed_and_ejected(tmp_path: Path) -> No
     listed = next((tmp_path / "project").rglob("files.csv")).read_text().splitlines()
     assert len(listed) == 37
     assert sum(line.endswith(",cat,images/0.png") for line in listed) == 1
+
+
+def test_spellings_of_a_class_are_one_on_request(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    truth = pictures(root, "images/{number}.png", count=15)
+    # Three cats and two CATs, whose name the fewer images have.
+    rows = [("file", "label"), *((file, name) for file, (_, name) in truth.items())]
+    for number in (1, 4):
+        rows[number] = (rows[number][0], rows[number][1].upper())
+    write(root / "labels.csv", rows)
+    question = (
+        "classes that differ only in case, spaces or separators: 'CAT', 'cat'; data.merge_spellings=true"
+    )
+    apart = load(config(root, test_fraction=0.5))
+    assert apart.class_names == ("CAT", "cat", "dog", "emu")
+    assert any(note.startswith(question) for note in apart.layout.notes)
+    data = check(root, truth, merge_spellings=True)
+    assert data.class_names == NAMES
+    assert "one class: 'CAT', 'cat' are 'cat'" in data.layout.notes
+    assert not any(note.startswith("classes that differ") for note in data.layout.notes)
+    # Other data are as they are without the setting.
+    assert load(config(root, test_fraction=0.5)).class_names == ("CAT", "cat", "dog", "emu")
+
+
+def test_splits_may_spell_a_class_differently_on_request(tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("train", ("big cat", "dog")), *classes("test", ("Big_Cat", "dog")))
+    assert "or data.merge_spellings=true joins them" in problems(root)
+    data = load(config(root, merge_spellings=True))
+    assert data.class_names == ("big cat", "dog")
+    assert sorted(data.test.labels) == [0, 0, 1, 1]
+
+
+def test_the_question_suggests_the_likely_table_and_column(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    truth = pictures(root, "images/{number}.png")
+    few = [
+        ("user.id", "file", "emotion"),
+        *((number % 2, file, name) for number, (file, (_, name)) in enumerate(truth.items())),
+    ]
+    write(root / "a_few.csv", few[:7])
+    write(root / "legend.csv", few)
+    assert 'name one: data.table="legend.csv"' in problems(root)
+    (root / "a_few.csv").unlink()
+    assert "2 columns could be the labels: emotion (" in problems(root)
+    assert 'data.label_column="emotion"' in problems(root)

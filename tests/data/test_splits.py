@@ -128,5 +128,8 @@ def test_a_split_is_chosen_only_if_it_is_the_only_one() -> None:
     assert not choose_splits({"flowers": None}, {}, "set").notes
     with pytest.raises(DataError, match="found the splits one, two, expected"):
         choose_splits({"one": None, "two": None}, {}, "set")
-    with pytest.raises(DataError, match="expected one named train"):
+    with pytest.raises(DataError, match=r"expected one named train.*\n.*add the training set, or name one"):
         choose_splits({"test": "test", "val": "validation"}, {}, "set")
+    # A file that was not downloaded, as of MNIST's four.
+    with pytest.raises(DataError, match=r'and test on the rest: data\.splits\.train="t10k"'):
+        choose_splits({"t10k": "test"}, {}, "set")

@@ -28,8 +28,10 @@ def problems(source: object, **values: object) -> str:
     return str(caught.value)
 
 
-def read_image_folder(root: Path, named: SplitNames | None = None) -> RawData:
-    return read_class_folders(FolderFiles(root), named)
+def read_image_folder(
+    root: Path, named: SplitNames | None = None, *, own_validation: bool = False
+) -> RawData:
+    return read_class_folders(FolderFiles(root), named, own_validation=own_validation)
 
 
 def tree(root: Path, *paths: str) -> Path:

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 import convsmith as cs
 from convsmith.cli import run as run_command
 from convsmith.data.checks.description import Sizes
+from convsmith.data.config import DataConfig
 from convsmith.data.dataset import DatasetInfo, Split
 from convsmith.errors import ConvsmithError, FileError, RecipeError
 from convsmith.net.arithmetic import analyze_notation
@@ -141,9 +142,13 @@ def test_mixed_sizes_damaged_images_and_splits(tmp_path: Path) -> None:
     (root / "train" / "ant" / "bad.png").write_bytes(b"none")
     starter = cs.start_recipe(str(root), minutes=0.1, range_test=False)
     data = starter.recipe.data
-    assert (data.resize, data.resize_policy, data.skip_damaged, data.validation) == (24, "pad", True, "split")
+    assert (data.resize, data.resize_policy, data.skip_damaged, data.validation) == (28, "pad", True, "split")
     assert "1 image cannot be used" in starter.text
-    assert "# Sizes: the shorter side of three quarters of the images has at least 30 pixels" in starter.text
+    assert "# Sizes: a tenth of the shorter sides have at most 30 pixels" in starter.text
+    # The validation split selects the epoch.
+    assert starter.recipe.train.keep == "best"
+    assert "# The epoch that is best on the 16 validation images is kept." in starter.text
+    assert "16 validation" in starter.text.splitlines()[0]
     # What the user says stays.
     data = cs.start_recipe(
         str(root), "data.resize=16", "data.validation=0", minutes=0.1, range_test=False
@@ -310,15 +315,38 @@ def test_photos_and_drawings() -> None:
 
 
 @given(st.dictionaries(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(1, 50), min_size=1))
-def test_a_side_that_most_images_have(counts: dict[tuple[int, int], int]) -> None:
-    found = resizing(Sizes.of(counts), 96)
-    if found is None:
+def test_a_size_that_most_images_have(counts: dict[tuple[int, int], int]) -> None:
+    suggestion = resizing(Sizes.of(counts), 96)
+    if suggestion is None:
         ((width, height),) = counts
-        assert max(width, height) <= 128
+        assert width * height <= 128**2
         return
-    assert 16 <= found.side <= 96
+    size = DataConfig(source="x", resize=suggestion.resize).size
+    assert size is not None
     shorter = np.repeat([min(size) for size in counts], list(counts.values()))
-    assert found.side == 16 or (shorter >= found.side).mean() >= 0.7499
+    assert min(size) == 8 or (shorter < min(size)).mean() <= 0.1
+    # Not square only at the cost of a square, or a third more.
+    assert min(size) <= 96
+    assert min(size) == 8 or size[0] * size[1] <= 4 / 3 * 96**2
+
+
+def test_photos_of_one_shape_keep_it_and_others_are_square() -> None:
+    assert resizing(Sizes.of({(89, 100): 100}), 96) is None
+    for counts, expected in (
+        ({(1024, 768): 45}, "data.resize=96x128"),
+        ({(768, 1024): 45}, "data.resize=128x96"),
+        ({(1500, 1000): 30, (1490, 1000): 30}, "data.resize=80x120"),
+        ({(400, 380): 30, (380, 400): 30}, "data.resize=96"),
+        ({(400, 300): 30, (300, 400): 30}, "data.resize=96 data.resize_policy=crop"),
+        ({(800, 300): 30, (300, 400): 30}, "data.resize=96 data.resize_policy=pad"),
+    ):
+        suggestion = resizing(Sizes.of(counts), 96)
+        assert suggestion is not None
+        assert suggestion.settings == expected
+        assert "larger images may be more accurate" in suggestion.reason
+    small = resizing(Sizes.of({(30, 40): 30, (31, 40): 30}), 96)
+    assert small is not None
+    assert (small.settings, "larger" in small.reason) == ("data.resize=40x28", False)
 
 
 @given(

@@ -1,5 +1,6 @@
 """Describe a data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from convsmith.data.checks.describe import describe, with_every_split
@@ -37,6 +38,9 @@ def describe_data(
     with data_config(name, overrides) as config:
         source = str(name) if isinstance(name, str | Path) else config.source
         description = describe(with_every_split(config), source=source, refresh=refresh)
+    # Fields of other tables mean nothing to the commands that follow.
+    settings = tuple(each for each in overrides if each.lstrip().startswith("data."))
+    description = replace(description, settings=settings)
     if report is not None:
         from convsmith.reports import data_page
 

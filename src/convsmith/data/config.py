@@ -137,6 +137,11 @@ class DataConfig(BaseModel):
         default=None,
         description="the columns of a table beside images that are one-hot; their names are the classes",
     )
+    merge_spellings: bool = Field(
+        default=False,
+        description="classes whose names differ only in case, spaces or separators are one class, with the "
+        "name that most training images have",
+    )
     channels: Literal["first", "last"] | None = Field(
         default=None,
         description='the axis of the channels in arrays, if ambiguous: "first" for (N, C, H, W), "last"',

@@ -3,13 +3,16 @@
 import decimal
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from convsmith.data.raw import is_class_index
+from convsmith.data.raw import RawData, is_class_index
 from convsmith.errors import DataError
 
+MERGE = "data.merge_spellings=true"
+_NEARLY_EQUAL = "classes that differ only in case, spaces or separators: "
 # Floats above have no exact neighbours.
 _MAX_INTEGER = 2**53
 
@@ -163,12 +166,53 @@ def name_notes(names: Iterable[str]) -> list[str]:
     """Return a note for each group of nearly equal class names.
 
     >>> name_notes(["Cat", "cat"])
-    ["classes that differ only in case, spaces or separators: 'Cat', 'cat'"]
+    ["classes that differ only in case, spaces or separators: 'Cat', 'cat'; data.merge_spellings=true joins \
+them"]
     """
     return [
-        f"classes that differ only in case, spaces or separators: {', '.join(map(repr, group))}"
-        for group in nearly_equal(names)
+        f"{_NEARLY_EQUAL}{', '.join(map(repr, group))}; {MERGE} joins them" for group in nearly_equal(names)
     ]
+
+
+def merged_spellings(raw: RawData) -> RawData:
+    """Return a data set whose classes of nearly equal names are one, named as most training images are.
+
+    Example:
+        >>> from convsmith.data.raw import RawSplit
+        >>> split = RawSplit(images=[b""] * 3, labels=[0, 1, 1], locations=["0", "1", "2"])
+        >>> merged = merged_spellings(RawData(splits={"train": split}, class_names=("CAT", "cat", "dog")))
+        >>> merged.class_names, merged.splits["train"].labels
+        (('cat', 'dog'), [0, 0, 0])
+    """
+    counts = Counter(label for label in raw.splits["train"].labels if is_class_index(label))
+    number = {name: index for index, name in enumerate(raw.class_names)}
+    # The first of equal numbers of images.
+    names = {
+        name: max(group, key=lambda name: (counts[number[name]], -number[name]))
+        for group in nearly_equal(raw.class_names)
+        for name in group
+    }
+    if not names:
+        return raw
+    kept = tuple(name for name in raw.class_names if names.get(name, name) == name)
+    place = {number[name]: kept.index(names.get(name, name)) for name in raw.class_names}
+    merged = [
+        f"one class: {', '.join(map(repr, group))} are {names[group[0]]!r}"
+        for group in nearly_equal(raw.class_names)
+    ]
+    return replace(
+        raw,
+        splits={
+            split: replace(each, labels=[_placed(label, place) for label in each.labels])
+            for split, each in raw.splits.items()
+        },
+        class_names=kept,
+        notes=(*(note for note in raw.notes if not note.startswith(_NEARLY_EQUAL)), *merged),
+    )
+
+
+def _placed(label: Any, place: Mapping[int, int]) -> Any:
+    return place.get(label, label) if is_class_index(label) else label
 
 
 def _whole(value: Any) -> Any:

@@ -70,7 +70,12 @@ def _check_effect(files: Files, found: Found, config: DataConfig) -> None:
 
 
 def _from_folders(files: Files, config: DataConfig) -> RawData:
-    return read_class_folders(files, config.splits, own_validation=config.own_validation)
+    return read_class_folders(
+        files,
+        config.splits,
+        own_validation=config.own_validation,
+        merge_spellings=config.merge_spellings,
+    )
 
 
 def _from_tables(files: Files, found: Found, config: DataConfig, error: DataError | None = None) -> RawData:

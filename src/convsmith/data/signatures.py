@@ -59,6 +59,9 @@ def decode_signature(config: DataConfig) -> str:
     options = config.model_dump(mode="json", exclude=set(_UNRELATED))
     if config.own_validation:
         options["validation"] = config.validation
+    # Caches of versions without this field stay valid.
+    if not config.merge_spellings:
+        del options["merge_spellings"]
     return _signature(options)
 
 

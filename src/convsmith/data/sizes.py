@@ -14,10 +14,14 @@ from convsmith.data.images.input_rule import ResizePolicy
 from convsmith.data.raw import RawData
 from convsmith.text import plural
 
-# The shorter side of a net's input: the largest of these that a tenth of the images is smaller than. Larger
-# inputs cost more than they gain in small nets.
-SIDES = (8, 12, 16, 20, 24, 28, 32, 48, 64, 96, 128)
+# The shorter side of a net's input: the largest of these that a tenth of the images is smaller than, up to a
+# limit. Larger inputs cost more than they gain in small nets.
+SIDES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 224)
+LONGEST = 128
 _SMALL_SHARE = 0.1
+# An input that is not square has at most that many times the pixels of the largest square one, so that 3:4
+# costs no side and a panorama does not cost many times as much as a square.
+_MORE_PIXELS = 4 / 3
 # Widths over heights, the 95th percentile over the 5th: below the first, stretching changes no shape by more
 # than a tenth; above the second, a crop loses more than half of some images.
 _STRETCH, _CROP = 1.2, 2.0
@@ -48,12 +52,18 @@ class SizeSuggestion:
         return f"data.resize={self.resize}{policy}"
 
 
-def suggest_size(counts: Mapping[tuple[int, int], int]) -> SizeSuggestion:
+def suggest_size(counts: Mapping[tuple[int, int], int], longest: int = LONGEST) -> SizeSuggestion:
     """Suggest a size and a policy from the number of images of each `(width, height)`; at least one.
+
+    Args:
+        counts: The images, upright.
+        longest: The longest side of a square, in pixels; other shapes have at most 4/3 of its pixels.
 
     Example:
         >>> suggest_size({(500, 375): 80, (480, 360): 20}).settings
         'data.resize=128x168'
+        >>> suggest_size({(500, 375): 80, (480, 360): 20}, longest=96).settings
+        'data.resize=96x128'
         >>> suggest_size({(500, 375): 50, (375, 500): 50}).settings
         'data.resize=128 data.resize_policy=crop'
         >>> suggest_size({(30, 40): 50, (400, 20): 50}).settings
@@ -64,20 +74,32 @@ def suggest_size(counts: Mapping[tuple[int, int], int]) -> SizeSuggestion:
         shorter[min(width, height)] += count
         aspects[width / height] += count
     small = percentile(shorter, _SMALL_SHARE)
-    side = max((each for each in SIDES if each <= small), default=SIDES[0])
+    sides = [each for each in SIDES if each <= min(small, longest)] or [SIDES[0]]
     low, aspect, high = (percentile(aspects, share) for share in (0.05, 0.5, 0.95))
     policy: ResizePolicy = "stretch" if high <= _STRETCH * low else "crop"
     if high > _CROP * low:
         policy = "pad"
-    resize: int | str = side
-    if policy == "stretch" and max(aspect, 1 / aspect) > _STRETCH:
-        longer = min(_MULTIPLE * round(side * max(aspect, 1 / aspect) / _MULTIPLE), _MOST_PIXELS)
+    resize: int | str = sides[-1]
+    ratio = max(aspect, 1 / aspect)
+    if policy == "stretch" and ratio > _STRETCH:
+        side, longer = max(
+            (side, longer)
+            for side in sides
+            if side * (longer := _longer(side, ratio)) <= _MORE_PIXELS * longest**2 or side == sides[0]
+        )
         resize = f"{side}x{longer}" if aspect > 1 else f"{longer}x{side}"
     reason = (
         f"a tenth of the shorter sides have at most {small:,.0f} pixels; width / height is {low:.2f} to "
         f"{high:.2f} in 90 % of the images, its median {aspect:.2f}"
     )
+    if len(counts) == 1:
+        ((width, height),) = counts
+        reason = f"all images have {height}x{width} pixels (height x width)"
     return SizeSuggestion(resize=resize, resize_policy=policy, reason=reason)
+
+
+def _longer(side: int, ratio: float) -> int:
+    return min(_MULTIPLE * round(side * ratio / _MULTIPLE), _MOST_PIXELS)
 
 
 def percentile(counts: Mapping[float, int], share: float) -> float:

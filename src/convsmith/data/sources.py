@@ -22,7 +22,7 @@ from convsmith.data.files.storage import ArchiveFiles, Files, FolderFiles, Singl
 from convsmith.data.hub.parquet import is_parquet, read_parquet
 from convsmith.data.hub.revisions import current_revision
 from convsmith.data.hub.tables import read_tables
-from convsmith.data.labels import BadLabel
+from convsmith.data.labels import BadLabel, merged_spellings
 from convsmith.data.pictures import read_pictures
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
@@ -108,19 +108,24 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
     _check_settings(source, config)
     if source.table is not None:
         config = config.model_copy(update={"table": source.table})
+    raw = _read(source, config, refresh=refresh)
+    _check_labels(raw, source)
+    raw = merged_spellings(raw) if config.merge_spellings else raw
+    return dataclasses.replace(raw, notes=(*raw.notes, *_lacking_notes(raw)))
+
+
+def _read(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
     match source.kind:
         case "digits":
-            raw = _read_digits()
+            return _read_digits()
         case "memory":
-            raw = memory_data(source.location)
+            return memory_data(source.location)
         case "hub":
-            raw = _read_hub(source, config, refresh=refresh)
+            return _read_hub(source, config, refresh=refresh)
         case "archive":
-            raw = _read_archive(source, config)
+            return _read_archive(source, config)
         case _:
-            raw = _read_files(source_files(source), source, config)
-    _check_labels(raw, source)
-    return dataclasses.replace(raw, notes=(*raw.notes, *_lacking_notes(raw)))
+            return _read_files(source_files(source), source, config)
 
 
 def source_files(source: Source) -> Files:
@@ -256,11 +261,15 @@ def _folder_source(title: str, folder: Path) -> Source:
     regular = [folder / path for path in files.files if not files.unread_reason(path)]
     kind = layout_kind(files)
     if kind is None:
-        hints = {hint for file in regular if (hint := _unsupported_hint(file))}
+        packed = [file for file in regular if is_archive_name(file.name.lower())]
+        hints = {hint for file in regular if file not in packed[1:] and (hint := _unsupported_hint(file))}
+        if len(packed) > 1:
+            hints.add("or unpack all of them, in one folder")
         raise DataError(
             f"the folder holds no images ({plural(len(regular), 'other file')})",
             where=str(folder),
-            fix="; ".join(sorted(hints)) or f"{LAYOUT_HINT}, or parquet files",
+            fix="; ".join(sorted(hints, key=lambda hint: (hint.startswith("or "), hint)))
+            or f"{LAYOUT_HINT}, or parquet files",
         )
     signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(regular, folder)}"
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
@@ -335,7 +344,7 @@ def _unsupported_hint(file: Path) -> str:
     if is_idx(file):
         return "name the folder that this IDX file is in"
     if is_archive_name(name):
-        hint = f'name the archive itself, data.source="{one_line(str(file))}", or the unpacked folder'
+        hint = f'name the archive itself, "{one_line(str(file))}", or the unpacked folder'
     elif name.endswith((".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")):
         hint = "archives of this kind are not read: unpack it, and name the folder"
     elif name.endswith(".arrow"):

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Literal
@@ -36,6 +36,8 @@ _FILLERS = """
     all small mini tiny large big clean cleaned resized cropped copy version v hold held out un non px x
     public private labelled labeled only for batch
 """
+# Words that are no part of a class in the name of a folder with a split: FistImages, cat_train_set.
+_NOT_OF_A_CLASS = frozenset({"set", "sets", "split", "splits", "pics", "pictures", "photos", "folder"})
 _CONTAINERS = frozenset({"images", "image", "imgs", "img", "jpegimages", "data", "dataset", "annotations"})
 VALIDATION_NOTE = (
     "the source has no test split: its validation split, {}, serves as test set; "
@@ -75,6 +77,50 @@ def is_container_name(name: str) -> bool:
     """
     words = _words(name)
     return bool(words) and all(word in _CONTAINERS for word in words)
+
+
+def splits_in_names(names: Sequence[str]) -> dict[str, tuple[str, Role]]:
+    """Return class and split of each folder, if the names of all have both; empty otherwise.
+
+    At least two classes must have the same splits, a test or validation set among them. Without a word for
+    the training set, the folders without a word of a split have it.
+
+    >>> splits_in_names(["FistImages", "FistTest", "PalmImages", "PalmTest"])["FistTest"]
+    ('Fist', 'test')
+    >>> splits_in_names(["cat_train", "cat_test", "dog_train"]), splits_in_names(["steam train", "test tube"])
+    ({}, {})
+    """
+    roles = {name: role_of(name) for name in names}
+    others = {name: None for name, role in roles.items() if role is None}
+    if "train" in roles.values() and others:
+        return {}
+    found = {name: (_without_split(name), role or "train") for name, role in roles.items()}
+    classes: dict[str, list[Role]] = {}
+    for name, role in found.values():
+        classes.setdefault(name, []).append(role)
+    splits = {tuple(sorted(each)) for each in classes.values()}
+    # The same splits in every class, each once.
+    if len(classes) < 2 or "" in classes or len(splits) != 1:
+        return {}
+    (roles_of_a_class,) = splits
+    is_complete = "train" in roles_of_a_class and {"test", "validation"} & {*roles_of_a_class}
+    is_unique = len({*roles_of_a_class}) == len(roles_of_a_class) and "aside" not in roles_of_a_class
+    return found if is_complete and is_unique else {}
+
+
+def _without_split(name: str) -> str:
+    """Return a name without the words of splits, and those that only say that there are images.
+
+    >>> _without_split("Fist Images"), _without_split("test_polar-bear"), _without_split("catTrain")
+    ('Fist', 'polar-bear', 'cat')
+    """
+    parts = re.split(r"([\W_]+|(?<=[a-z])(?=[A-Z]))", name)
+    kept = [
+        index
+        for index in range(0, len(parts), 2)
+        if parts[index] and parts[index].casefold() not in {*_ROLES, *_CONTAINERS, *_NOT_OF_A_CLASS}
+    ]
+    return "".join(parts[kept[0] : kept[-1] + 1]) if kept else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +188,10 @@ def choose_splits(
         only["train"] = unknown[0]
     if only["train"] is None:
         found = ", ".join(f"{name} ({sizes[name]:,} images)" if name in sizes else name for name in roles)
-        # Never the test set.
-        example = next((name for name, role in roles.items() if role in {None, "aside"}), "NAME")
         raise DataError(
             f"found the splits {found}, expected one named train",
             where=where,
-            fix=f'name it, for example data.splits.train="{example}"',
+            fix=_training_set_fix(roles),
         )
     if own_validation:
         if only["validation"] is None:
@@ -163,6 +207,19 @@ def choose_splits(
         test=only["validation"] if only["test"] is None else only["test"],
         test_is_validation=only["test"] is None and only["validation"] is not None,
         train_is_unknown=train_is_unknown,
+    )
+
+
+def _training_set_fix(roles: Mapping[str, Role | None]) -> str:
+    """Return the fix for splits without a training set: a test set is named only if it is the only split."""
+    if example := next((name for name, role in roles.items() if role in {None, "aside"}), None):
+        return f'name it, for example data.splits.train="{example}"'
+    if len(roles) > 1:
+        return 'add the training set, or name one of the splits: data.splits.train="NAME"'
+    (only,) = roles
+    return (
+        "add the training set (was a file not downloaded?); to train on a part of these images, and test on "
+        f'the rest: data.splits.train="{only}"'
     )
 
 

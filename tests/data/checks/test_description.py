@@ -22,6 +22,7 @@ from convsmith.data.checks.description import (
     advices,
     description_lines,
     listed_classes,
+    next_commands,
 )
 from convsmith.data.dataset import load
 from convsmith.data.images.modes import GREY_MODES
@@ -207,6 +208,14 @@ def test_the_text_names_what_to_do_and_what_is_next(mixed: Path) -> None:
     assert "classes are unbalanced" in text
     assert "not read: 1, not an image: suffix .txt" in text
     assert f"convsmith init {mixed} > mine.toml" in text
+
+
+def test_the_next_command_has_the_settings_of_this_one(mixed: Path) -> None:
+    settings = ("data.skip_damaged=true", "data.group=^(.)")
+    description = cs.describe_data(str(mixed), *settings)
+    assert f"convsmith init {mixed} data.skip_damaged=true 'data.group=^(.)' > mine.toml" in next_commands(
+        description
+    )
 
 
 def test_the_command_writes_a_page(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

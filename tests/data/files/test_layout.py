@@ -85,7 +85,7 @@ def test_a_folder_beside_the_splits_is_left_out_and_counted(name: str, is_flat: 
     assert count == len(inside)
 
 
-@pytest.mark.parametrize("name", [*ASIDE[:-2], "train", "test", "val", "images", "Images", "test_set"])
+@pytest.mark.parametrize("name", [*ASIDE[:-2], "train", "valid", "val", "images", "Images", "train_set"])
 def test_what_looks_like_a_split_is_no_class(name: str, tmp_path: Path) -> None:
     root = tree(tmp_path, *classes(""), f"{name}/0.png")
     message = refused(root)
@@ -205,10 +205,70 @@ def test_images_with_a_table_of_labels(folder: str, tmp_path: Path) -> None:
     assert "labels.csv" in refused(flat)
 
 
-def test_splits_in_the_names_of_classes(tmp_path: Path) -> None:
-    names = ("cat_train", "cat_test", "dog_train", "dog_test")
+@pytest.mark.parametrize("name", ["Test", "test_set", "testing images"])
+def test_a_flat_test_folder_beside_the_classes_is_left_out(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes(""), f"{name}/0.png")
+    raw = read_image_folder(root)
+    check(raw, 4, None)
+    assert raw.layout().left_out == {f"in {name}/: its images are in no class folders": 1}
+    assert raw.notes == (f"{name}/ is not read: 1 image without a class; `convsmith predict` takes it",)
+    assert set(read_image_folder(root, SplitNames(train=".")).class_names) == {"cat", "dog", name}
+    # One class beside it, or a table that may have the classes, is a question.
+    assert name in refused(tree(tmp_path / "one", "cat/0.png", f"{name}/0.png"))
+    assert name in refused(tree(tmp_path / "table", *classes(""), f"{name}/0.png", "labels.csv"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat_train", "cat_test", "dog_train", "dog_test"),
+        ("catImages", "catTest", "dogImages", "dogTest"),
+        ("train cat", "test cat", "train dog", "test dog"),
+        ("cat", "cat-testing", "dog", "dog-testing"),
+        ("cat_train_set", "cat_test_set", "dog_train_set", "dog_test_set"),
+    ],
+)
+def test_splits_in_the_names_of_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    root = tree(tmp_path, *classes("a/b", names))
+    raw = read_image_folder(root)
+    assert raw.class_names == ("cat", "dog")
+    assert counts(raw) == {"train": 4, "test": 4}
+    for split in raw.splits.values():
+        for label, place in zip(split.labels, split.locations, strict=True):
+            assert raw.class_names[label] in place
+    assert not {*raw.splits["train"].locations} & {*raw.splits["test"].locations}
+    assert raw.splits["test"].class_folder("dog") == f"a/b/{names[3]}"
+    assert (
+        raw.description
+        == f"class folders in a/b/, whose names have the splits, such as {names[0]}/ and {names[1]}/"
+    )
+    assert 'data.splits.train="a/b" makes all of these folders classes' in raw.notes[1]
+    assert set(read_image_folder(root, SplitNames(train="a/b")).class_names) == set(names)
+
+
+def test_a_validation_split_in_the_names_of_classes(tmp_path: Path) -> None:
+    names = [f"{name}_{split}" for name in ("cat", "dog") for split in ("train", "val", "test")]
+    root = tree(tmp_path, *classes("", tuple(names)))
+    raw = read_image_folder(root)
+    assert counts(raw) == {"train": 4, "test": 4}
+    assert sum(raw.layout().left_out.values()) == 4
+    assert counts(read_image_folder(root, own_validation=True)) == {"train": 4, "validation": 4, "test": 4}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("cat_train", "cat_test", "dog_train"),
+        ("cat_train", "cat_test", "dog_train", "fox_test"),
+        ("cat_train", "cat_test", "dog"),
+    ],
+)
+def test_splits_in_the_names_of_some_classes_are_a_question(names: tuple[str, ...], tmp_path: Path) -> None:
     assert "are those of classes and of splits" in refused(tree(tmp_path, *classes("", names)))
     assert set(read_image_folder(tmp_path, SplitNames(train=".")).class_names) == set(names)
+
+
+def test_vehicles_and_tubes_are_classes(tmp_path: Path) -> None:
     raw = read_image_folder(tree(tmp_path / "two", *classes("", ("steam train", "bus"))))
     assert raw.class_names == ("bus", "steam train")
 

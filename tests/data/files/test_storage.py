@@ -109,7 +109,11 @@ def test_what_an_archive_may_lack(tmp_path: Path) -> None:
     assert "did you mean 'fake.zip'?" in problems(tmp_path / "fakes.zip")
     (tmp_path / "only").mkdir()
     packed(text, ".zip").rename(tmp_path / "only" / "photos.zip")
-    assert f'name the archive itself, data.source="{tmp_path}/only/photos.zip"' in problems(tmp_path / "only")
+    assert f'name the archive itself, "{tmp_path}/only/photos.zip"' in problems(tmp_path / "only")
+    packed(text, ".tar").rename(tmp_path / "only" / "rest.tar")
+    assert 'photos.zip", or the unpacked folder; or unpack all of them, in one folder' in problems(
+        tmp_path / "only"
+    )
     with zipfile.ZipFile(tmp_path / "flat.zip", "w") as file:
         file.write(tree(tmp_path / "one", "a.png") / "a.png", "a.png")
     assert "found no class folders" in problems(tmp_path / "flat.zip")

@@ -171,6 +171,7 @@ class Description:
 
     Attributes:
         source: What was described, as it was named.
+        settings: The fields of `[data]` that were set for it, as `key=value`.
         verification: Its name, splits and classes, and every issue; sizes that differ are one of them.
         layout: One line that names the layout of the source; empty for built-in data.
         splits: The number of usable images of each split.
@@ -207,6 +208,7 @@ class Description:
     contradictions: int
     left_out: Mapping[str, int]
     pictures: Pictures = field(repr=False)
+    settings: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -416,5 +418,5 @@ def next_commands(description: Description) -> list[str]:
     """Return the commands that start a training."""
     import shlex
 
-    source = shlex.quote(in_line(description.source))
-    return [f"convsmith init {source} > mine.toml", "convsmith train mine.toml"]
+    given = " ".join(shlex.quote(in_line(each)) for each in (description.source, *description.settings))
+    return [f"convsmith init {given} > mine.toml", "convsmith train mine.toml"]

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from convsmith.data.config import SplitNames
 from convsmith.data.files.layout import Layout, Tree, find_layout
 from convsmith.data.files.storage import Files, ignored_reason, image_files
-from convsmith.data.labels import canonical_name, name_notes, nearly_equal
+from convsmith.data.labels import MERGE, canonical_name, name_notes, nearly_equal
 from convsmith.data.raw import RawData, RawSplit
 from convsmith.errors import DataError
 
@@ -16,7 +16,11 @@ Spellings = dict[str, set[str]]
 
 
 def read_class_folders(
-    files: Files, named: SplitNames | None = None, *, own_validation: bool = False
+    files: Files,
+    named: SplitNames | None = None,
+    *,
+    own_validation: bool = False,
+    merge_spellings: bool = False,
 ) -> RawData:
     """Return the images of class folders by split and class. Subfolders belong to their class.
 
@@ -24,6 +28,8 @@ def read_class_folders(
         files: Of a folder or an archive.
         named: The folders of the splits, if the recipe names them.
         own_validation: Whether the validation split is used as such.
+        merge_spellings: Whether classes of nearly equal names will be one, so that splits may spell them
+            differently.
 
     Raises:
         DataError: The layout is unknown or ambiguous.
@@ -32,7 +38,8 @@ def read_class_folders(
     layout = find_layout(_tree(files, images), named, own_validation=own_validation)
     spellings: Spellings = {}
     splits = {name: _classes(layout, name, files, images, spellings) for name in layout.folders}
-    _check_spelling(files, splits)
+    if not merge_spellings:
+        _check_spelling(files, splits)
     names = tuple(sorted(spellings))
     used = {path for classes in splits.values() for found in classes.values() for path in found}
     ignored = {path: _ignored_reason(files, path, layout) for path in files.files if path not in used}
@@ -60,19 +67,23 @@ def _classes(
     layout: Layout, split: str, files: Files, images: Sequence[PurePosixPath], spellings: Spellings
 ) -> Classes:
     """Return the images of each class of a split; folders of one name in two spellings are one class."""
-    parent, inner = layout.folders[split], layout.inner.get(split)
+    parent, inner, labels = layout.folders[split], layout.inner.get(split), layout.classes.get(split)
     classes: Classes = {}
+    names: dict[str, str] = {}
     for folder in files.folders:
-        if folder.parent == parent:
-            name = canonical_name(folder.name)
-            spellings.setdefault(name, set()).add(folder.name)
-            classes.setdefault(name, [])
+        if folder.parent != parent or folder in layout.left_out or (labels and folder.name not in labels):
+            continue
+        spelling = labels[folder.name] if labels else folder.name
+        names[folder.name] = canonical_name(spelling)
+        spellings.setdefault(names[folder.name], set()).add(spelling)
+        classes.setdefault(names[folder.name], [])
     start = parent.parts
     depth = len(start)
     for path in images:
         parts = path.parts
-        if parts[:depth] == start and len(parts) > depth + 1 and inner in {None, parts[depth + 1]}:
-            classes[canonical_name(parts[depth])].append(path)
+        is_inside = parts[:depth] == start and len(parts) > depth + 1 and parts[depth] in names
+        if is_inside and inner in {None, parts[depth + 1]}:
+            classes[names[parts[depth]]].append(path)
     return classes
 
 
@@ -88,7 +99,7 @@ def _check_spelling(files: Files, splits: Mapping[str, Classes]) -> None:
                     f"{', '.join(map(repr, other))} in the {split} set, apart only in case, spaces or "
                     "separators",
                     where=files.location,
-                    fix="give the folders of one class one name",
+                    fix=f"give the folders of one class one name; or {MERGE} joins them",
                 )
 
 
@@ -111,6 +122,7 @@ def _split(files: Files, layout: Layout, split: str, classes: Classes, names: Se
         folder=str(layout.folders[split]),
         inner=layout.inner.get(split, ""),
         has_files=True,
+        folder_names={label: name for name, label in layout.classes.get(split, {}).items()},
     )
 
 

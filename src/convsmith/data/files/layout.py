@@ -1,7 +1,7 @@
 """Where the splits and class folders of an image folder are: by names, and by what folders hold."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path, PurePosixPath
@@ -16,6 +16,7 @@ from convsmith.data.splits import (
     no_validation_error,
     overlap_error,
     role_of,
+    splits_in_names,
 )
 from convsmith.errors import DataError
 from convsmith.text import join_first, plural
@@ -34,6 +35,7 @@ class Layout:
     Attributes:
         folders: Of `"train"` and, if they are used, `"validation"` and `"test"`.
         inner: Of each split, the name of its folder inside every class folder, if the splits are there.
+        classes: Of each split, the class of each folder, if the names of the class folders have the splits.
         description: One line that names the layout.
         test_is_validation: Whether a validation split serves as the test set.
         notes: What was decided, for the log; nothing for the usual names.
@@ -42,6 +44,7 @@ class Layout:
 
     folders: Mapping[str, PurePosixPath]
     inner: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     test_is_validation: bool = False
     notes: tuple[str, ...] = ()
     left_out: Mapping[PurePosixPath, str]
@@ -50,8 +53,13 @@ class Layout:
     def description(self) -> str:
         places = list(dict.fromkeys(f"{folder}/" for folder in self.folders.values() if folder.parts))
         inside = f" in {_joined(places)}" if places else ""
-        splits = f", each with the splits {_joined(f'{name}/' for name in self.inner.values())}"
-        return f"class folders{inside}{splits if self.inner else ''}"
+        splits = ""
+        if self.inner:
+            splits = f", each with the splits {_joined(f'{name}/' for name in self.inner.values())}"
+        elif self.classes:
+            firsts = _joined(f"{next(iter(names))}/" for names in self.classes.values())
+            splits = f", whose names have the splits, such as {firsts}"
+        return f"class folders{inside}{splits}"
 
 
 class Tree:
@@ -131,6 +139,25 @@ class Tree:
         is_split = len(found) == len(roles) and not any(map(self.holds_only_folders, inner))
         return found if is_split and "train" in found.values() else {}
 
+    def class_names(self, folder: Parts) -> list[str]:
+        """Return the names of the class folders in a folder; empty if a folder in it holds folders."""
+        filled = [each for each in self.children(folder) if self.total[each]]
+        return [] if any(map(self.holds_only_folders, filled)) else [each[-1] for each in filled]
+
+    def unlabelled(self, folder: Parts) -> list[Parts]:
+        """Return the folders of test images that are in no class folders, beside two classes or more.
+
+        Not beside a table, which may have the classes of all images. Other names of splits, such as `valid`
+        and `rejected`, may be classes.
+        """
+        bins = [each for each in self.children(folder) if self.direct[each]]
+        tests = [each for each in bins if is_split_name(each[-1]) and role_of(each[-1]) == "test"]
+        return [] if len(bins) - len(tests) < 2 or self.tables() else tests
+
+    def tables(self) -> list[Parts]:
+        """Return the files that may be tables of labels."""
+        return [each for each in self.files if PurePosixPath(each[-1]).suffix.lower() in _TABLES]
+
     def unwrapped(self, folder: Parts, *, is_split: bool = False) -> Parts:
         """Return the folder inside, while there is only one with images and it holds only folders."""
         while True:
@@ -163,12 +190,21 @@ def find_layout(tree: Tree, named: SplitNames | None = None, *, own_validation: 
     roles = tree.split_roles(top)
     if not roles and (inner := tree.inner_roles(top)):
         return _splits_in_classes(tree, top, inner, own_validation=own_validation)
+    if not roles and (names := splits_in_names(tree.class_names(top))):
+        return _splits_in_names(tree, top, names, own_validation=own_validation)
     if not roles:
-        _check_classes(tree, top)
+        aside = tree.unlabelled(top)
+        _check_classes(tree, top, aside=aside)
         if own_validation:
             raise no_validation_error("class folders without splits", str(Path(tree.root, *top)))
-        notes = (f"the class folders are in {_text(top)}/",) if top else ()
-        return Layout(folders={"train": PurePosixPath(*top)}, notes=notes, left_out={})
+        notes = [f"the class folders are in {_text(top)}/"] if top else []
+        for each in aside:
+            what, them = plural(tree.total[each], "image"), "it" if tree.total[each] == 1 else "them"
+            notes.append(
+                f"{_text(each)}/ is not read: {what} without a class; `convsmith predict` takes {them}"
+            )
+        left_out = {PurePosixPath(*each): _reason(tree, each, "test") for each in aside}
+        return Layout(folders={"train": PurePosixPath(*top)}, notes=tuple(notes), left_out=left_out)
     if "train" not in roles.values():
         raise _no_training_set(tree, top, roles)
     sizes = {_text(each): tree.total[each] for each in roles}
@@ -222,6 +258,34 @@ def _splits_in_classes(tree: Tree, top: Parts, roles: Mapping[str, Role], *, own
     )
 
 
+def _splits_in_names(
+    tree: Tree, top: Parts, names: Mapping[str, tuple[str, Role]], *, own_validation: bool
+) -> Layout:
+    sizes = Counter[str]()
+    folders: dict[str, dict[str, str]] = {}
+    for name, (label, role) in names.items():
+        sizes[role] += tree.total[(*top, name)]
+        folders.setdefault(role, {})[name] = label
+    roles: dict[str, Role] = {role: role for _, role in names.values()}
+    chosen = choose_splits(roles, sizes, tree.root, own_validation=own_validation)
+    used = {split: folders[role] for split, role in chosen.by_role().items()}
+    places = "; ".join(f"{split} from {_listed([f'{each}/' for each in used[split]])}" for split in used)
+    return Layout(
+        folders=dict.fromkeys(used, PurePosixPath(*top)),
+        classes=used,
+        test_is_validation=chosen.test_is_validation,
+        notes=(
+            f"the splits are in the names of the class folders: {places}",
+            f"{_name('train', top)} makes all of these folders classes",
+        ),
+        left_out={
+            PurePosixPath(*top, name): f"in {_text((*top, name))}/: {_UNUSED}"
+            for name in names
+            if not any(name in each for each in used.values())
+        },
+    )
+
+
 def _named(tree: Tree, named: SplitNames) -> Layout:
     folders = {name: PurePosixPath(text) for name, text in named.by_role().items()}
     for name, folder in folders.items():
@@ -268,12 +332,19 @@ def _no_training_set(tree: Tree, top: Parts, roles: Mapping[Parts, Role]) -> Dat
 
 
 def _check_classes(
-    tree: Tree, parent: Parts, split: str | None = None, used: Mapping[str, Parts] | None = None
+    tree: Tree,
+    parent: Parts,
+    split: str | None = None,
+    used: Mapping[str, Parts] | None = None,
+    aside: Collection[Parts] = (),
 ) -> None:
-    """Raise DataError unless the sub-folders of a folder, which may be one of `used`, are classes."""
+    """Raise DataError unless the sub-folders of a folder, which may be one of `used`, are classes.
+
+    Those of `aside` are not read.
+    """
     used = used or {"train": parent}
-    children = tree.children(parent)
-    tables = [_text(each) for each in tree.files if PurePosixPath(each[-1]).suffix.lower() in _TABLES]
+    children = [each for each in tree.children(parent) if each not in aside]
+    tables = [_text(each) for each in tree.tables()]
     fix = _table_fix(tables) or LAYOUT_HINT
     if not children:
         raise _error(tree, parent, f"found no class folders{_beside(tables)}", fix)

@@ -18,6 +18,23 @@ from convsmith.text import join_first
 
 # Splits have few names; a column of more different ones is none of splits.
 _MAX_SPLITS, _MAX_LISTED = 8, 12
+# Words of columns that name persons or records, which are rarely the labels.
+_IDENTIFIERS = frozenset(
+    {
+        "id",
+        "ids",
+        "uid",
+        "user",
+        "users",
+        "patient",
+        "patientid",
+        "author",
+        "annotator",
+        "worker",
+        "subject",
+        "index",
+    }
+)
 _FOLDS = frozenset({"fold", "folds", "kfold", "k_fold"})
 
 
@@ -101,6 +118,7 @@ class LabelTable:
         # A target of a regression, which is answered as such.
         found = found or [name for name in free if _has_fractions(self.cells(name)) and len(free) == 1]
         if len(found) > 1:
+            found.sort(key=_is_identifier)
             raise DataError(
                 f"{len(found)} columns could be the labels: {self._examples(found)}",
                 where=self.where,
@@ -163,6 +181,16 @@ class LabelTable:
             for name in names[:_MAX_LISTED]
         ]
         return ", ".join(shown)
+
+
+def _is_identifier(name: str) -> bool:
+    """Return whether a column is likely to name persons or records, by its name.
+
+    >>> [_is_identifier(name) for name in ("user.id", "patient", "PatientID", "emotion", "idea")]
+    [True, True, True, False, False]
+    """
+    parts = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    return not _IDENTIFIERS.isdisjoint(parts)
 
 
 def with_file_column(

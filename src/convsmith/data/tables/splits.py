@@ -231,7 +231,8 @@ def _check_others(files: Files, tables: Sequence[LabelTable]) -> None:
 def _only_table(files: Files, tables: Sequence[LabelTable]) -> LabelTable:
     if len(tables) == 1:
         return tables[0]
-    first = next((table for table in tables if table.role is None), tables[0])
+    candidates = [table for table in tables if table.role is None] or list(tables)
+    first = max(candidates, key=lambda table: len(table.matches.images))
     raise DataError(
         f"found several tables of images: {_listed(tables)}",
         where=files.location,

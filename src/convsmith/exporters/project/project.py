@@ -190,6 +190,12 @@ def storage_of(config: DataConfig) -> Storage:
         )
     if source.kind in KINDS:
         return Storage(kind="arrays", default=ARRAYS)
+    if config.merge_spellings:
+        raise DataError(
+            "an ejected project cannot merge the spellings of classes in tables of images",
+            where=source.location,
+            fix="give each class one name in the table, train without data.merge_spellings, and eject that",
+        )
     if source.kind == "parquet":
         inside = source_files(source)
         chosen = choose_files(

@@ -10,6 +10,7 @@ from convsmith.data.checks.describe import describe, with_every_split
 from convsmith.data.checks.description import Description
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import ImageDataset, load
+from convsmith.data.sizes import SizeSuggestion
 from convsmith.errors import RecipeError
 from convsmith.recipes.loader import from_table
 from convsmith.recipes.schema import Recipe
@@ -52,7 +53,7 @@ class Choices:
 
     description: Description
     data: DataConfig
-    resizing: size.Resizing | None
+    resizing: SizeSuggestion | None
     net: str
     mirroring: Mirroring
     kind: ImageKind
@@ -86,11 +87,19 @@ class Choices:
         return balance is not None and balance.ratio is not None and not balance.is_even
 
     @property
+    def selection(self) -> dict[str, Any]:
+        """The fields of `[train]` that keep the best epoch: where there are images to select it by."""
+        if self.dataset.validation is None:
+            return {}
+        return {"keep": "best", **({"monitor": "balanced_accuracy"} if self.is_weighted else {})}
+
+    @property
     def train(self) -> dict[str, Any]:
         """The `[train]` table."""
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
+            **self.selection,
             **({"class_weights": "balanced"} if self.is_weighted else {}),
             "optimizer": {"name": "adamw", "lr": learning_rate(self.range_test), "weight_decay": 0.05},
             "schedule": {"name": "one-cycle"},
@@ -167,13 +176,13 @@ def choose(
     return _with_rate(_with_net(first), enabled=range_test)
 
 
-def _decided(config: DataConfig, description: Description, resizing: size.Resizing | None) -> DataConfig:
+def _decided(config: DataConfig, description: Description, resizing: SizeSuggestion | None) -> DataConfig:
     """Return the `[data]` table with size, validation and damaged images decided."""
     changes: dict[str, Any] = {}
     if resizing:
-        changes["resize"] = resizing.side
-        if config.resize_policy is None and resizing.policy != "stretch":
-            changes["resize_policy"] = resizing.policy
+        changes["resize"] = resizing.resize
+        if config.resize_policy is None and resizing.resize_policy != "stretch":
+            changes["resize_policy"] = resizing.resize_policy
     if any(kind in description.verification.counts for kind in ("unreadable", "oversized", "bad label")):
         changes["skip_damaged"] = True
     share = len(description.verification.classes) / max(description.splits["train"], 1)

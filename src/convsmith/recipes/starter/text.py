@@ -135,7 +135,15 @@ def _train(toml: CommentedToml, choices: Choices) -> None:
             "data.resize."
         )
     weights = table.pop("class_weights", None)
+    selection = {key: table.pop(key) for key in choices.selection}
     toml.values(table)
+    if selection:
+        assert choices.dataset.validation is not None
+        toml.comment(
+            f"The epoch that is best on the {len(choices.dataset.validation):,} validation images is kept. "
+            "Nothing stops early: one-cycle needs all its epochs, since the last ones have the lowest rates."
+        )
+        toml.values(selection)
     if weights:
         toml.comment("The classes are unbalanced: in the loss each counts the same, whatever its images.")
         toml.values({"class_weights": weights})
