@@ -47,6 +47,18 @@ def test_each_split_has_a_colour_of_its_own(kind: str, *, log: bool) -> None:
     assert low <= heights[0] < heights[1] < heights[2] <= high
 
 
+@pytest.mark.parametrize("kind", ["loss", "accuracy"])
+@pytest.mark.parametrize("epoch", [1, 20])
+def test_the_epoch_whose_weights_were_kept_is_marked(kind: str, epoch: int) -> None:
+    plain, marked = (drawn(charts.curve(HISTORY, kind, selected=each)) for each in (None, epoch))
+    assert len(marked.get_lines()) == len(plain.get_lines()) + 1
+    assert marked.get_lines()[-1].get_xdata() == [epoch, epoch]
+    assert marked.texts[-1].get_text() == f"weights of epoch {epoch}"
+    # The text is on the side where the axis has room.
+    assert marked.texts[-1].get_ha() == ("left" if epoch == 1 else "right")
+    assert marked.get_ylim() == plain.get_ylim()
+
+
 def test_a_loss_of_zero_has_no_place_on_a_logarithmic_axis() -> None:
     rows = [row.model_copy(update={"train_loss": 0.0}) for row in HISTORY]
     assert len(drawn(charts.curve(rows, "loss", log=True)).texts) == 2

@@ -79,13 +79,14 @@ def values_of(metrics: History, split: str, kind: str) -> list[float]:
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, (0, (5, 1.5))), "test": (ORANGE, "-")}
 
 
-def curve(metrics: History, kind: str, *, log: bool = False) -> Draw:
+def curve(metrics: History, kind: str, *, log: bool = False, selected: int | None = None) -> Draw:
     """Draw loss or accuracy by epoch, each line labelled at its end.
 
     Args:
         metrics: The rows of metrics.csv.
         kind: "loss" or "accuracy".
         log: Whether the axis is logarithmic, which shows the progress of the last epochs.
+        selected: The epoch whose weights the run has, if it was selected; it is marked.
     """
 
     def draw(ax: Axes) -> None:
@@ -108,11 +109,31 @@ def curve(metrics: History, kind: str, *, log: bool = False) -> Draw:
             ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         end_labels(ax, epochs[-1], ends, kind)
+        if selected is not None:
+            _mark_epoch(ax, selected, at_top=kind == "loss")
         ax.set_xlabel("epoch")
         title = "Accuracy" if kind == "accuracy" else f"Loss in nats{', logarithmic' if log else ''}"
         ax.set_title(title, loc="left", fontsize=10)
 
     return draw
+
+
+def _mark_epoch(ax: Axes, epoch: int, *, at_top: bool) -> None:
+    """Mark the epoch whose weights a run has by a vertical line with its number."""
+    ax.axvline(epoch, color=GREY, linewidth=1, linestyle=(0, (1, 2)), zorder=0)
+    left, right = ax.get_xlim()
+    is_left = epoch < (left + right) / 2
+    ax.annotate(
+        f"weights of epoch {epoch}",
+        (epoch, 0.98 if at_top else 0.02),
+        xycoords=("data", "axes fraction"),
+        xytext=(4 if is_left else -4, 0),
+        textcoords="offset points",
+        color=SOFT,
+        fontsize=8.5,
+        ha="left" if is_left else "right",
+        va="top" if at_top else "bottom",
+    )
 
 
 def joint_curves(

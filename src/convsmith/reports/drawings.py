@@ -36,9 +36,19 @@ def draw_charts(
     analysis: Analysis,
     robustness: Robustness | None,
     field: EffectiveReceptiveField | None,
+    selected: int | None = None,
 ) -> dict[str, Drawing]:
-    """Draw the charts of a run, without those that have no data."""
-    drawn = _figures(metrics, history, analysis, robustness, field)
+    """Draw the charts of a run, without those that have no data.
+
+    Args:
+        metrics: Of the test images.
+        history: The rows of metrics.csv.
+        analysis: Of the net.
+        robustness: If it was measured.
+        field: If it was measured.
+        selected: The epoch whose weights the run has, if it was selected.
+    """
+    drawn = _figures(metrics, history, analysis, robustness, field, selected)
     return {name: draw(figure) for name, figure in drawn}
 
 
@@ -48,12 +58,13 @@ def _figures(
     analysis: Analysis,
     robustness: Robustness | None,
     field: EffectiveReceptiveField | None,
+    selected: int | None,
 ) -> Iterator[tuple[str, Figure]]:
     one, classes = charts.one, metrics.classes
     if history:
-        yield "loss", one(charts.curve(history, "loss"))
-        yield "log_loss", one(charts.curve(history, "loss", log=True))
-        yield "accuracy", one(charts.curve(history, "accuracy"))
+        yield "loss", one(charts.curve(history, "loss", selected=selected))
+        yield "log_loss", one(charts.curve(history, "loss", log=True, selected=selected))
+        yield "accuracy", one(charts.curve(history, "accuracy", selected=selected))
         if any(row.lr for row in history):
             yield "learning_rate", one(charts.learning_rate(history))
     class_accuracy = charts.class_accuracy(classes, metrics.accuracy)

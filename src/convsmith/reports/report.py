@@ -134,7 +134,12 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     augmented = preview_images(session.recipe, session.data)
     explained = explanations(folder, session, predictions)
     charts = drawings.draw_charts(
-        metrics, folder.metrics(), session.analysis, folder.find(Robustness), _field(folder, session)
+        metrics,
+        folder.metrics(),
+        session.analysis,
+        folder.find(Robustness),
+        _field(folder, session),
+        folder.best_epoch(),
     )
     drawings.remove_old_plots(folder.plots)
     drawn = [
