@@ -114,7 +114,9 @@ def imbalanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_class_comes_first(imbalanced: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = json.loads((imbalanced / "results.json").read_text())
     assert list(results)[:3] == ["imbalanced", "test", "classes"]
-    assert list(results["test"])[:2] == ["balanced_accuracy", "macro_f1"]
+    assert list(results["test"])[:3] == ["balanced_accuracy", "macro_f1", "balanced_accuracy_95"]
+    low, high = results["test"]["balanced_accuracy_95"]
+    assert 0 < low < results["test"]["balanced_accuracy"] <= high <= 1
     recalls = [each["recall"] for each in results["classes"]]
     assert results["test"]["balanced_accuracy"] == pytest.approx(sum(recalls) / 2)
     assert (
@@ -125,15 +127,19 @@ def test_each_class_comes_first(imbalanced: Path, capsys: pytest.CaptureFixture[
     assert list(cs.results(imbalanced)) == list(results)
     log = (imbalanced / "log.txt").read_text()
     end = log[log.index("Imbalanced data: the classes have 12 to 60 training images and 6 to 30 test") :]
+    interval = f"95% interval {100 * low:.2f} to {100 * high:.2f} %"
+    assert f", {interval}\n" in end
     assert end.index("Balanced accuracy: ") < end.index("Accuracy of dark") < end.index("Test set: ")
     page = (imbalanced / "README.md").read_text()
     assert page.index("**Balanced test accuracy") < page.index("**Test accuracy")
+    assert interval.replace("95%", "(95 %") in page
     assert page.index("### Recall of each class") < page.index("### In numbers")
     assert page.index("| balanced accuracy |") < page.index("| accuracy |")
     assert "The confidences assume class frequencies" in page
     html = (imbalanced / "report.html").read_text()
     assert html.index("Balanced accuracy, the mean recall") < html.index("are classified correctly")
     assert html.index('<section id="classes">') < html.index('<section id="training">')
+    assert interval.replace("95%", "95 %") in html
     assert html.count('<section id="classes">') == 1
     assert "The confidences assume class frequencies" in html
     run(["evaluate", str(imbalanced)])

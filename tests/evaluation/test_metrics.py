@@ -13,12 +13,14 @@ from convsmith.evaluation.metrics import (
     compute_metrics,
     confused_pairs,
     highest_losses,
+    mean_recall_interval,
     mistakes,
     mistakes_of_each_class,
     wilson_interval,
 )
 from convsmith.evaluation.predictions import Predictions
 from convsmith.evaluation.results import results_of
+from convsmith.evaluation.schema import ClassMetrics
 from convsmith.training.metrics import SplitMetrics
 from helpers.evaluation import NAMES, SOURCES, predictions_of, random_predictions, softmax
 
@@ -31,6 +33,26 @@ def test_the_interval_is_that_of_wilson() -> None:
         result = wilson_interval(correct, total)
         assert result.low == pytest.approx(max(centre - half, 0), abs=1e-9)
         assert result.high == pytest.approx(min(centre + half, 1), abs=1e-9)
+
+
+def test_the_interval_of_the_balanced_accuracy_covers_it() -> None:
+    """Classes of very different sizes, drawn a thousand times; the true mean recall is known."""
+    recalls, totals = np.array([0.95, 0.8, 0.6]), np.array([500, 60, 8])
+    correct = np.random.default_rng(0).binomial(totals, recalls, size=(1000, 3))
+    intervals = [
+        mean_recall_interval(
+            [
+                ClassMetrics(name="", correct=int(count), total=int(total), predicted=0)
+                for count, total in zip(counts, totals, strict=True)
+            ]
+        )
+        for counts in correct
+    ]
+    covered = np.mean([each.low <= recalls.mean() <= each.high for each in intervals])
+    # 95 %, with the chance of a thousand draws and of few images.
+    assert 0.93 < covered < 0.98
+    # Wider than if the images were one sample of that accuracy.
+    assert np.mean([each.high - each.low for each in intervals]) > 0.15
 
 
 @pytest.mark.usefixtures("real_data")

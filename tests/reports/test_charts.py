@@ -55,7 +55,8 @@ def test_the_epoch_whose_weights_were_kept_is_marked(kind: str, epoch: int) -> N
     assert marked.get_lines()[-1].get_xdata() == [epoch, epoch]
     assert marked.texts[-1].get_text() == f"weights of epoch {epoch}"
     # The text is on the side where the axis has room.
-    assert marked.texts[-1].get_ha() == ("left" if epoch == 1 else "right")
+    side = marked.texts[-1].get_ha()  # type: ignore[attr-defined]
+    assert side == ("left" if epoch == 1 else "right")
     assert marked.get_ylim() == plain.get_ylim()
 
 

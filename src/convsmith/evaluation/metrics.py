@@ -5,6 +5,7 @@ What is undefined, such as the precision of a class that is never predicted, is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from convsmith.text import percent, plural
 from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import SplitMetrics
 
-CONFIDENCE_LEVEL = 0.95
+# The quantile of a 95 % confidence interval.
+_QUANTILE = NormalDist().inv_cdf(0.975)
 TOP = (1, 2, 3, 5)
 # A larger confusion matrix is neither stored nor drawn: a list of pairs is readable, and linear in images.
 LARGEST_MATRIX = 100
@@ -83,6 +85,11 @@ class Metrics:
         return sum(defined) / len(defined) if len(defined) == len(recalls) else None
 
     @property
+    def balanced_interval(self) -> Interval | None:
+        """Of the balanced accuracy; None if that is undefined."""
+        return None if self.balanced_accuracy is None else mean_recall_interval(self.classes)
+
+    @property
     def accuracy(self) -> float:
         """From 0 to 1."""
         return self.correct / self.total
@@ -108,9 +115,12 @@ class Metrics:
 
     def balanced_lines(self) -> list[str]:
         """Format the metrics that count each class equally."""
+        interval = self.balanced_interval
+        of_accuracy = f", 95% interval {interval.text()}" if interval else ""
         return [
             f"Imbalanced data: {self.balance.text()}",
-            f"Balanced accuracy: {percent(self.balanced_accuracy)}, macro F1: {percent(self.macro_f1)}",
+            f"Balanced accuracy: {percent(self.balanced_accuracy)}{of_accuracy}",
+            f"Macro F1: {percent(self.macro_f1)}",
         ]
 
     def class_lines(self) -> list[str]:
@@ -188,10 +198,41 @@ def wilson_interval(correct: int, total: int) -> Interval:
         >>> wilson_interval(595, 599).text()
         '98.30 to 99.74 %'
     """
-    from scipy.stats import binomtest  # slow to import
+    low, high = _wilson_bounds(np.array(correct), np.array(total))
+    return Interval(low=float(low), high=float(high))
 
-    interval = binomtest(correct, total).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
-    return Interval(low=float(interval.low), high=float(interval.high))
+
+def mean_recall_interval(classes: Sequence[ClassMetrics]) -> Interval:
+    """Compute the 95 % confidence interval of the mean recall of classes that all have images.
+
+    From the Wilson intervals of the recalls, by the recovery of their variances: Zou and Donner,
+    "Construction of confidence limits about effect measures", Statistics in Medicine 27 (2008), 1693-1702.
+    The numbers of images of the classes are taken as fixed.
+
+    Example:
+        >>> cat = ClassMetrics(name="cat", correct=90, total=100, predicted=91)
+        >>> dog = ClassMetrics(name="dog", correct=4, total=5, predicted=14)
+        >>> mean_recall_interval([cat]).text() == wilson_interval(90, 100).text()
+        True
+        >>> mean_recall_interval([cat, dog]).text()
+        '63.45 to 93.49 %'
+    """
+    correct, total = (np.array([getattr(each, name) for each in classes]) for name in ("correct", "total"))
+    recall, (low, high) = correct / total, _wilson_bounds(correct, total)
+    below, above = (float(np.sqrt(((recall - bound) ** 2).sum())) / len(classes) for bound in (low, high))
+    mean = float(recall.mean())
+    return Interval(low=mean - below, high=mean + above)
+
+
+def _wilson_bounds(
+    correct: NDArray[np.int64], total: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of Wilson's intervals of shares."""
+    share, square = correct / total, _QUANTILE**2 / total
+    centre = (share + square / 2) / (1 + square)
+    half = np.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
+    # Without rounding at the ends.
+    return np.where(correct == 0, 0.0, centre - half), np.where(correct == total, 1.0, centre + half)
 
 
 def confusion_matrix(predictions: Predictions) -> Indices:

@@ -37,6 +37,7 @@ def results_of(
         test_loss: Mean cross-entropy of the test images in nats, as the training log has it.
         prediction_check: The comparison of `predict` with these predictions.
     """
+    balanced = metrics.balanced_interval
     test = SplitResults(
         loss=test_loss,
         correct=metrics.correct,
@@ -44,6 +45,7 @@ def results_of(
         accuracy=metrics.accuracy,
         accuracy_95=(metrics.interval.low, metrics.interval.high),
         balanced_accuracy=metrics.balanced_accuracy,
+        balanced_accuracy_95=(balanced.low, balanced.high) if balanced else None,
         macro_f1=metrics.macro_f1,
         top_accuracy={str(k): share for k, share in metrics.top_accuracy.items()},
         most_confused=metrics.confused_pairs,

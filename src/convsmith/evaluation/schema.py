@@ -155,6 +155,7 @@ class SplitResults(Record):
     Attributes:
         balanced_accuracy: The mean recall of the classes; None if a class has no image, and in runs of older
             versions.
+        balanced_accuracy_95: The 95 % confidence interval of the balanced accuracy; None likewise.
         accuracy_95: The 95 % confidence interval of the accuracy, by Wilson's score.
         top_accuracy: By k, as text.
         calibration: None in runs of older versions.
@@ -167,6 +168,7 @@ class SplitResults(Record):
     accuracy: float
     accuracy_95: tuple[float, float]
     balanced_accuracy: float | None = None
+    balanced_accuracy_95: tuple[float, float] | None = None
     macro_f1: float | None
     top_accuracy: dict[str, float]
     most_confused: tuple[ConfusedPair, ...]
@@ -226,7 +228,7 @@ class Results(Record):
     def _classes_first(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         table: dict[str, Any] = serialize(self)
         if self.imbalanced:
-            test, first = table["test"], ("balanced_accuracy", "macro_f1")
+            test, first = table["test"], ("balanced_accuracy", "macro_f1", "balanced_accuracy_95")
             table["test"] = {name: test[name] for name in (*first, *test)}
             table = {name: table[name] for name in ("imbalanced", "test", "classes", *table)}
         return table

@@ -36,6 +36,7 @@ def draw_charts(
     analysis: Analysis,
     robustness: Robustness | None,
     field: EffectiveReceptiveField | None,
+    *,
     selected: int | None = None,
 ) -> dict[str, Drawing]:
     """Draw the charts of a run, without those that have no data.
@@ -48,7 +49,7 @@ def draw_charts(
         field: If it was measured.
         selected: The epoch whose weights the run has, if it was selected.
     """
-    drawn = _figures(metrics, history, analysis, robustness, field, selected)
+    drawn = _figures(metrics, history, analysis, robustness, field, selected=selected)
     return {name: draw(figure) for name, figure in drawn}
 
 
@@ -58,6 +59,7 @@ def _figures(
     analysis: Analysis,
     robustness: Robustness | None,
     field: EffectiveReceptiveField | None,
+    *,
     selected: int | None,
 ) -> Iterator[tuple[str, Figure]]:
     one, classes = charts.one, metrics.classes

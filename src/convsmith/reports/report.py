@@ -139,7 +139,7 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
         session.analysis,
         folder.find(Robustness),
         _field(folder, session),
-        folder.best_epoch(),
+        selected=folder.best_epoch(),
     )
     drawings.remove_old_plots(folder.plots)
     drawn = [
