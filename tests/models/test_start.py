@@ -409,9 +409,14 @@ def test_a_brief_on_trainable_parameters_counts_the_head_alone() -> None:
     assert check.actual.startswith("90 (90 trainable, 348 frozen")
 
 
-def test_a_search_refuses_a_start(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="a search trains nets of other layers"):
-        cs.search("course-mnist", recipe(f"train.start_from={base}"), study=tmp_path / "study", trials=1)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("start_from", "digits"), ("freeze", "body"), ("layer_rates", '[{layers="head", factor=2}]')],
+)
+def test_a_search_refuses_what_names_weights_or_layers(field: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="a search trains nets of other layers") as error:
+        cs.search("course-mnist", recipe(f"train.{field}={value}"), study=tmp_path / "study", trials=1)
+    assert f"train.{field}=false" in str(error.value)
 
 
 def test_the_model_card_and_a_bundle_say_that_the_training_began_elsewhere(

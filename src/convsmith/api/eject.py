@@ -12,6 +12,7 @@ from convsmith.exporters.project.project import net_code, project_files
 from convsmith.exporters.project.verification import TrainedNet, check_nets
 from convsmith.models.run_model import RunModel
 from convsmith.modules.access import CodeAccess
+from convsmith.runs.session import run_data
 from convsmith.system import files, folders
 from convsmith.system.progress import waiting
 
@@ -22,6 +23,7 @@ def eject(
     *,
     notebook: str | None = None,
     execute: bool = True,
+    data: object = None,
     trust_code: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, ...]:
@@ -35,6 +37,7 @@ def eject(
         folder: New or empty.
         notebook: The file name of the notebook; by default the name of the run.
         execute: Whether to run the notebook, which needs the packages of `convsmith[notebook]`.
+        data: For a run that was trained on data in memory: the same data again.
         trust_code: Whether to run the code of a run whose net is a module.
         log: Takes a sentence if the notebook has no outputs, or if its score is not that of the run.
 
@@ -54,7 +57,8 @@ def eject(
     model = RunModel(run, access=CodeAccess(trust=trust_code))
     name = notebook_name(f"{model.recipe.name}.ipynb" if notebook is None else notebook)
     net = net_code(model)
-    contents = project_files(model, net, name)
+    with run_data(run, data):
+        contents = project_files(model, net, name)
     with folders.atomic_folder(folder, replace=True) as new:
         files.write_files({new / name: content for name, content in contents.items()})
         if net.plan is None:
@@ -62,9 +66,9 @@ def eject(
                 check_nets([TrainedNet(net, model.net(), WEIGHTS, str(run))], new)
         if execute:
             test = model.folder.read(Results).test
-            data = data_place(model.recipe.data)
+            place = data_place(model.recipe.data)
             with waiting("Running the notebook of the project"):
-                note = execute_notebook(new / name, data, [(test.correct, test.total)])
+                note = execute_notebook(new / name, place, [(test.correct, test.total)])
             if note:
                 log(note)
     return tuple(folder / name for name in contents)

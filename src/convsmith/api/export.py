@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.exporters.code import source_files
-from convsmith.models.arguments import ModelArguments
+from convsmith.models.arguments import ModelArguments, named_data
 from convsmith.models.model import Model
 from convsmith.models.resolve import resolve
 from convsmith.models.trained import trained_model
@@ -23,7 +23,7 @@ def export(
     folder: str | Path,
     *overrides: str,
     weights: str | Path | None = None,
-    data: str | Path | None = None,
+    data: object = None,
     replace: bool = False,
     trust_code: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -50,15 +50,15 @@ def export(
     """
     access = CodeAccess(trust=trust_code)
     folder = Path(folder)
-    arguments = ModelArguments.of(
-        model.reference if isinstance(model, Model) else model, weights, data, overrides
-    )
-    if weights is not None:
-        with trained_model(arguments, access, log) as trained:
-            written = source_files(trained)
-    else:
-        model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo", access=access)
-        written = source_files(model)
+    target = model.reference if isinstance(model, Model) else model
+    with named_data(target, weights, data, overrides) as source:
+        arguments = ModelArguments.of(target, weights, source, overrides)
+        if weights is not None:
+            with trained_model(arguments, access, log) as trained:
+                written = source_files(trained)
+        else:
+            model = model if isinstance(model, Model) else resolve(str(model), prefer="zoo", access=access)
+            written = source_files(model)
     paths.check_outputs([folder / name for name in written], arguments.files)
     files.write_files({folder / name: content for name, content in written.items()}, replace=replace)
     return tuple(folder / name for name in written)
@@ -69,7 +69,7 @@ def export_bundle(
     folder: str | Path,
     *overrides: str,
     weights: str | Path | None = None,
-    data: str | Path | None = None,
+    data: object = None,
     replace: bool = False,
     trust_code: bool = False,
     log: Callable[[str], None] = lambda _: None,
@@ -100,9 +100,10 @@ def export_bundle(
 
     folder = Path(folder)
     bundle.check_destination(folder)
-    arguments = ModelArguments.of(target, weights, data, overrides)
-    with trained_model(arguments, CodeAccess(trust=trust_code), log) as model:
-        contents = bundle_contents(model)
+    with named_data(target, weights, data, overrides) as source:
+        arguments = ModelArguments.of(target, weights, source, overrides)
+        with trained_model(arguments, CodeAccess(trust=trust_code), log) as model:
+            contents = bundle_contents(model)
     bundle.write(folder, contents, replace=replace)
     return folder
 
@@ -112,7 +113,7 @@ def export_onnx(
     path: str | Path,
     *overrides: str,
     weights: str | Path | None = None,
-    data: str | Path | None = None,
+    data: object = None,
     int8: bool = False,
     images: Sequence[str] = (),
     replace: bool = False,
@@ -150,10 +151,11 @@ def export_onnx(
     onnx_model.require_packages()
     path = Path(path)
     access = CodeAccess(trust=trust_code, module=module)
-    arguments = ModelArguments.of(target, weights, data, overrides, access)
-    paths.check_outputs([path], arguments.files)
-    folders.check_destination(path.absolute().parent)
-    with trained_model(arguments, access, log) as model:
-        content, parity = verified_onnx(model, int8=int8, images=images)
+    with named_data(target, weights, data, overrides) as source:
+        arguments = ModelArguments.of(target, weights, source, overrides, access)
+        paths.check_outputs([path], arguments.files)
+        folders.check_destination(path.absolute().parent)
+        with trained_model(arguments, access, log) as model:
+            content, parity = verified_onnx(model, int8=int8, images=images)
     files.write_files({path: content}, replace=replace)
     return parity

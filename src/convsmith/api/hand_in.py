@@ -22,6 +22,7 @@ from convsmith.modules.architecture import architecture_of
 from convsmith.modules.config import ModuleConfig
 from convsmith.net.analysis import Analysis
 from convsmith.recipes.fit import subject_of
+from convsmith.runs.session import run_data
 from convsmith.system import files, folders
 from convsmith.system.progress import waiting
 
@@ -48,6 +49,7 @@ def hand_in(
     brief: str | Brief | None = None,
     notebook: str = NOTEBOOK,
     execute: bool = True,
+    data: object = None,
     trust_code: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> HandIn:
@@ -65,6 +67,7 @@ def hand_in(
         brief: A brief, or its name or file; by default that of the last run's recipe.
         notebook: The file name of the notebook, such as S7.ipynb.
         execute: Whether to run the notebook, which needs the packages of `convsmith[notebook]`.
+        data: For runs that were trained on data in memory: the same data again.
         trust_code: Whether to run the code of runs whose nets are modules.
         log: Takes a sentence for each note that is missing, and if the notebook has no outputs or scores
             that differ from those of the runs.
@@ -104,7 +107,8 @@ def hand_in(
         with waiting("Checking the code of the nets"):
             check_nets(trained_nets(steps, nets), new)
         page = _page(steps, rules, _analyses(new, steps, nets))
-        others = other_files(page, nets, name)
+        with run_data(paths[0], data):
+            others = other_files(page, nets, name)
         files.write_files({new / path: content for path, content in others.items()})
         if execute:
             _execute(new / name, steps, log)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.api.evaluate import evaluate
-from convsmith.models.arguments import ModelArguments
+from convsmith.models.arguments import ModelArguments, named_data
 from convsmith.modules.access import CodeAccess
 from convsmith.reports.report import Result, read_evaluation, write_report
 from convsmith.runs.folder import RunFolder
@@ -18,7 +18,7 @@ def report(
     run: str | Path,
     *overrides: str,
     weights: str | Path | None = None,
-    data: str | Path | None = None,
+    data: object = None,
     runs: str | Path = "runs",
     trust_code: bool = False,
     module: "nn.Module | None" = None,
@@ -41,10 +41,11 @@ def report(
         RunError: The run is missing or has no predictions, or its data set has changed.
     """
     access = CodeAccess(trust=trust_code, module=module)
-    ModelArguments.of(run, weights, data, overrides, access)
-    if weights is not None:
-        return evaluate(run, *overrides, weights=weights, data=data, runs=runs)
-    run = Path(run)
-    with RunFolder.lock(run):
-        folder, session = open_run(run, access=access)
-        return write_report(folder, session, read_evaluation(folder, session))
+    with named_data(run, weights, data, overrides) as source:
+        ModelArguments.of(run, weights, source, overrides, access)
+        if weights is not None:
+            return evaluate(run, *overrides, weights=weights, data=source, runs=runs)
+        run = Path(run)
+        with RunFolder.lock(run):
+            folder, session = open_run(run, access=access)
+            return write_report(folder, session, read_evaluation(folder, session))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convsmith.briefs.loader import load_brief
 from convsmith.errors import MissingExtraError, RecipeError
 from convsmith.nas.settings import SearchSettings, check_ranges
+from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.schema import Recipe
 
 if TYPE_CHECKING:
@@ -24,11 +25,13 @@ def search(
     seed: int = 0,
     factor: int = 3,
     macs_factor: float = 1.5,
+    data: object = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> "SearchResult":
     """Search for better networks under a brief, starting from a recipe.
 
-    Candidates are ranked by their accuracy on held-out training images.
+    Candidates are ranked by their accuracy on held-out training images, also of imbalanced data, where the
+    log and the page say so.
 
     Args:
         brief: The name of a brief in the library, or a TOML file.
@@ -40,6 +43,7 @@ def search(
         seed: Seed of the search.
         factor: Keep 1/factor of the trials at each rung, and multiply their epochs by it.
         macs_factor: Limit of the MACs as a multiple of the starting point's, unless the brief sets a limit.
+        data: Data in memory, as for `train`.
         log: Called with a line for each trial that reaches a rung.
 
     Raises:
@@ -60,25 +64,33 @@ def search(
             fix="pip install 'convsmith[search]'",
         ) from error
     recipe.check_trainable()
-    if recipe.train.start_from or recipe.train.freeze is not None:
-        raise RecipeError(
-            "a search trains nets of other layers, each from its initial weights",
-            where="train.start_from" if recipe.train.start_from else "train.freeze",
-            fix="leave it out (train.start_from=false train.freeze=false), and fine-tune what is found",
-        )
+    _check_fine_tuning(recipe)
     # A search changes the layers of a net in the notation.
     _ = recipe.notation
     check_ranges(
         epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes, seed=seed
     )
-    settings = SearchSettings(
-        recipe=recipe,
-        brief=load_brief(brief),
-        brief_name=brief,
-        epochs=epochs,
-        factor=factor,
-        macs_factor=macs_factor,
-        seed=seed,
-    )
     length = 60.0 if trials is None and minutes is None else minutes
-    return run(settings, Path(study), trials=trials, minutes=length, log=log)
+    with with_data(recipe, data) as complete:
+        settings = SearchSettings(
+            recipe=complete,
+            brief=load_brief(brief),
+            brief_name=brief,
+            epochs=epochs,
+            factor=factor,
+            macs_factor=macs_factor,
+            seed=seed,
+        )
+        return run(settings, Path(study), trials=trials, minutes=length, log=log)
+
+
+def _check_fine_tuning(recipe: Recipe) -> None:
+    """Raise RecipeError for fields that name weights or layers of the recipe's own net."""
+    train = recipe.train
+    values = {"start_from": train.start_from, "freeze": train.freeze, "layer_rates": train.layer_rates}
+    if names := [f"train.{name}" for name, value in values.items() if value is not None]:
+        raise RecipeError(
+            "a search trains nets of other layers, each from its initial weights",
+            where=names[0],
+            fix=f"leave it out ({' '.join(f'{name}=false' for name in names)}), and fine-tune what is found",
+        )

@@ -1,12 +1,15 @@
 """What the arguments of a command say about a model with trained weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith.errors import RecipeError
 from convsmith.models.resolve import model_files
 from convsmith.modules.access import NO_CODE, CodeAccess
+from convsmith.recipes.in_memory import named_source
+from convsmith.runs.session import run_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +75,30 @@ class ModelArguments:
         """The files that the model is read from, whether they exist or not."""
         weights = [] if self.weights is None else [self.weights, self.weights.partition("#")[0]]
         return *model_files(self.target), *map(Path, weights)
+
+
+@contextmanager
+def named_data(
+    target: str | Path, weights: str | Path | None, data: object, overrides: Sequence[str] = ()
+) -> Iterator[str | None]:
+    """Return the name of a data set for `ModelArguments`, and hold data in memory as long as the block lasts.
+
+    Args:
+        target: A run, a bundle or a model of the zoo; with weights from a file a net.
+        weights: A file of weights; None for those of the target.
+        data: With weights: a name, a folder, a recipe or data in memory. Without: the data in memory that the
+            run was trained on, whose name is not needed.
+        overrides: With weights: fields of the recipe, as `key=value`.
+
+    Raises:
+        RunError: The run was trained on other data, or on files.
+        DataError: The data are no images and labels.
+    """
+    if weights is not None:
+        with named_source(data, overrides) as source:
+            yield source
+    elif data is None or isinstance(data, str | Path):
+        yield None if data is None else str(data)
+    else:
+        with run_data(Path(target), data):
+            yield None

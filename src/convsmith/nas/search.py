@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from convsmith.data.dataset import load_training_data
+from convsmith.data.dataset import TrainingData, load_training_data
 from convsmith.errors import (
     BusyError,
     ConvsmithError,
@@ -18,6 +18,7 @@ from convsmith.errors import (
     ShapeError,
     StoppedError,
 )
+from convsmith.evaluation.imbalance import ClassBalance
 from convsmith.models.teacher import TeacherModel, load_teacher
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import EvaluatedCandidate, Proposal, first_candidate, next_candidate
@@ -33,7 +34,7 @@ from convsmith.runs.folder import RunFolder
 from convsmith.system import files, locks
 from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
 from convsmith.text import percent, plural
-from convsmith.training.class_weights import class_weights_of
+from convsmith.training.class_weights import class_counts, class_weights_of
 
 Log = Callable[[str], None]
 
@@ -76,13 +77,14 @@ def search(
     files.make_folder(folder)
     settings.save(folder)
     worker = SearchWorker(settings, runner, first, limit=trials, log=log)
+    notes = (*(teacher.notes if teacher else ()), *_ranking_notes(runner.data))
     for line in _header(settings, runner, first, teacher):
         log(line)
     check_trials(runner, worker.store.trials())
     with stop_on_signals() as stop:
         worker.run(stop, Deadline(stop, end))
     results = worker.store.trials()
-    data = summarize(settings, runner, results, teacher.notes if teacher else ())
+    data = summarize(settings, runner, results, notes)
     page = write_report(data, settings, runner, results)
     if stop.signal and stop.signal != ALARM:
         error = StoppedError(stop.signal, f"after {data.complete} complete trainings")
@@ -254,5 +256,18 @@ def _header(
         f"Full trials: {plural(settings.epochs, 'epoch')}; at {rungs}, 1/{settings.factor} is promoted",
         f"Starting point: {first.candidate.net}{changes}",
         *(teacher.lines() if teacher else ()),
+        *(f"Note: {note}" for note in _ranking_notes(runner.data)),
         "",
     ]
+
+
+def _ranking_notes(data: TrainingData) -> tuple[str, ...]:
+    """Say by what candidates are ranked, if the data is imbalanced."""
+    balance = ClassBalance(train=class_counts(data.train.labels, data.class_names), test=())
+    if not balance.is_imbalanced:
+        return ()
+    note = (
+        f"{balance.text()}: candidates are ranked by plain accuracy, in which large classes count most; "
+        "train the best recipes to compare them by balanced accuracy"
+    )
+    return (note,)

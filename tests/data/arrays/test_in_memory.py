@@ -1,6 +1,7 @@
 """Data in memory: every form gives the images and labels that it was made of, and the same identity."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,41 @@ def test_a_run_on_data_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cs.resume(run, epochs=3, data=data).test.total == 6
     assert cs.evaluate(run).test.total == 6
     assert (run / "manifest.json").is_file()
+
+
+def test_reports_exports_and_projects_take_the_data_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a run whose images the cache does not have any more."""
+    monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path / "cache"))
+    data = ((X[TRAIN], Y[TRAIN]), (X[TEST], Y[TEST]))
+    run = cs.train(cs.load_recipe("digits", *TINY), data=data, runs=tmp_path / "runs").folder
+    commands: dict[str, Callable[..., object]] = {
+        "report": lambda **more: cs.report(run, **more),
+        "bundle": lambda **more: cs.export_bundle(run, tmp_path / "bundle", **more),
+        "project": lambda **more: cs.eject(run, tmp_path / "project", execute=False, **more),
+        "hand-in": lambda **more: cs.hand_in([run], tmp_path / "hand-in", execute=False, **more),
+    }
+    for name, command in commands.items():
+        monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path / f"cache of {name}"))
+        with pytest.raises(DataError, match="pass the same data in Python once"):
+            command()
+        with pytest.raises(RunError, match="the data are not those of this run"):
+            command(data=(255 - X, Y))
+        command(data=data)
+
+
+def test_a_search_takes_data_in_memory_and_says_by_what_it_ranks(tmp_path: Path) -> None:
+    lines: list[str] = []
+    keep = np.concatenate([np.flatnonzero(Y != 0), np.flatnonzero(Y == 0)[:3]])
+    recipe = cs.load_recipe("digits", *TINY, "data.validation=0.3")
+    brief = tmp_path / "brief.toml"
+    brief.write_text("max_parameters = 1000\n")
+    search = functools.partial(cs.search, str(brief), recipe, trials=1, epochs=1, log=lines.append)
+    result = search(study=tmp_path / "study", data=(X[keep], Y[keep]))
+    assert "Data: data in memory" in "\n".join(lines)
+    assert any("candidates are ranked by plain accuracy" in line for line in lines)
+    assert "ranked by plain accuracy" in result.page.read_text()
 
 
 def test_a_run_on_files_refuses_data_in_memory(tmp_path: Path) -> None:
