@@ -230,6 +230,22 @@ def search() -> str:
     return markdown("accuracy, %|>held-out images, seed 0|>test set, seed 0|>seed 1|>seed 2|>mean", body)
 
 
+def imbalance() -> str:
+    """Return the remedies for imbalanced data, each with its seeds."""
+    table, measured = [], read("imbalance")
+    for variant in dict.fromkeys(row["variant"] for row in measured):
+        rows = [row for row in measured if row["variant"] == variant]
+        recalls = [
+            numbers([dict(enumerate(row["recalls"].split())) for row in rows], place) for place in range(10)
+        ]
+        largest, smallest = (mean(map(mean, recalls[part])) for part in (slice(3), slice(-3, None)))
+        score = spread(numbers(rows, "balanced_accuracy"))
+        table.append([variant, score, f"{largest:.1f} %", f"{smallest:.1f} %"])
+    return markdown(
+        "remedy|>balanced accuracy, 3 seeds|>recall of the 3 largest classes|>of the 3 smallest", table
+    )
+
+
 def plain_loop() -> str:
     variants = ("plain loop, fp32, 10 epochs", "convsmith, bf16, 10 epochs")
     return by_seed("test accuracy, %", [(name, trainings("cifar10-classic", name)) for name in variants], 3)
@@ -325,6 +341,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "assignments": assignments,
     "last-epochs": last_epochs,
     "search": search,
+    "imbalance": imbalance,
     "plain-loop": plain_loop,
     "public": public,
     "zoo": zoo,
