@@ -235,11 +235,12 @@ def imbalance() -> str:
     table, measured = [], read("imbalance")
     for variant in dict.fromkeys(row["variant"] for row in measured):
         rows = [row for row in measured if row["variant"] == variant]
-        recalls = [
-            numbers([dict(enumerate(row["recalls"].split())) for row in rows], place) for place in range(10)
-        ]
-        largest, smallest = (mean(map(mean, recalls[part])) for part in (slice(3), slice(-3, None)))
-        score = spread(numbers(rows, "balanced_accuracy"))
+        recalls = [[float(each) for each in row["recalls"].split()] for row in rows]
+        largest, smallest = (
+            mean(mean(each[part]) for each in recalls) for part in (slice(3), slice(-3, None))
+        )
+        scores = numbers(rows, "balanced_accuracy")
+        score = f"{mean(scores):.2f} % ± {spread(scores)}"
         table.append([variant, score, f"{largest:.1f} %", f"{smallest:.1f} %"])
     return markdown(
         "remedy|>balanced accuracy, 3 seeds|>recall of the 3 largest classes|>of the 3 smallest", table
