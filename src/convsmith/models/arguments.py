@@ -8,8 +8,6 @@ from pathlib import Path
 from convsmith.errors import RecipeError
 from convsmith.models.resolve import model_files
 from convsmith.modules.access import NO_CODE, CodeAccess
-from convsmith.recipes.in_memory import named_source
-from convsmith.runs.session import run_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +92,16 @@ def named_data(
         RunError: The run was trained on other data, or on files.
         DataError: The data are no images and labels.
     """
+    # A bundle predicts without what trains.
     if weights is not None:
+        from convsmith.recipes.in_memory import named_source
+
         with named_source(data, overrides) as source:
             yield source
     elif data is None or isinstance(data, str | Path):
         yield None if data is None else str(data)
     else:
+        from convsmith.runs.session import run_data
+
         with run_data(Path(target), data):
             yield None
