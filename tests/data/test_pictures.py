@@ -342,6 +342,141 @@ def test_numbers_are_named_after_folders_only_if_the_recipe_has_no_names(tmp_pat
     assert data.class_names == NAMES
 
 
+FLAGS: dict[str, Callable[[int], tuple[object, ...]]] = {
+    "is_train": lambda at: (int(at < 8),),
+    "isTest": lambda at: (at >= 8,),
+    "is_valid": lambda at: (str(at >= 8).upper(),),
+    "train_test_split": lambda at: (int(at < 8),),
+    "train": lambda at: (float(at < 8),),
+    "is_train,is_test": lambda at: (int(at < 8), int(at >= 8)),
+    "train,val,test": lambda at: (int(at < 8), 0, int(at >= 8)),
+}
+
+
+@pytest.mark.parametrize("names", FLAGS)
+def test_columns_of_0_and_1_are_splits(names: str, tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png")
+    rows = [(file, name, *FLAGS[names](at)) for at, (file, (_, name)) in enumerate(truth.items())]
+    write(tmp_path / "labels.csv", [("file", "label", *names.split(",")), *rows])
+    data = check(tmp_path, truth)
+    assert (len(data.train), len(data.test)) == (8, 4)
+    assert sorted(int(np.asarray(image)[0, 0, 0]) for image in data.test.images) == [16, 18, 20, 22]
+    assert ", splits by the column" in data.layout.description
+    assert all(name in data.layout.description for name in names.split(",") if name != "val")
+
+
+def test_columns_of_0_and_1_for_a_validation_split(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png", 18)
+    rows = [(file, name, int(at < 6), int(at >= 12)) for at, (file, (_, name)) in enumerate(truth.items())]
+    write(tmp_path / "labels.csv", [("file", "label", "is_val", "is_test"), *rows])
+    data = load(config(tmp_path, validation="split"))
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 6, "validation": 6, "test": 6,
+    }  # fmt: skip
+    write(tmp_path / "labels.csv", [("file", "label", "is_val", "is_test"), *rows[1:], (*rows[0][:3], 1)])
+    message = problems(tmp_path)
+    assert "the columns is_val, is_test give line 19 several splits" in message
+    assert "fix: give each row one split" in message
+
+
+def test_columns_of_0_and_1_that_are_labels(tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png")
+    kinds = {file: ("train" if at % 2 else "bus") for at, file in enumerate(truth)}
+    rows = [(file, int(kind == "train"), int(kind == "bus")) for file, kind in kinds.items()]
+    write(tmp_path / "labels.csv", [("file", "train", "bus"), *rows])
+    assert "the columns train, bus are one-hot" in problems(tmp_path)
+    write(tmp_path / "labels.csv", [("file", "train"), *(row[:2] for row in rows)])
+    assert load(config(tmp_path, test_fraction=0.5)).class_names == ("0", "1")
+    # Beside class folders it is no class of its own.
+    write(tmp_path / "labels.csv", [("file", "label", "is_train"), *((*row[:2], 1) for row in rows)])
+    assert load(config(tmp_path, test_fraction=0.5)).class_names == ("0", "1")
+
+
+def write_cub(root: Path, truth: Truth, *, at_top: bool = False) -> None:
+    """Write the lists of CUB-200-2011, in its formats."""
+    folders = {name: f"{number:03}.{name.title()}" for number, name in enumerate(NAMES, 1)}
+    (root / "attributes").mkdir(parents=True)
+    (root / "parts").mkdir()
+    (root / "attributes" / "attributes.txt").write_text("1 has_bill_shape::curved\n2 has_bill_shape::all\n")
+    numbered = list(enumerate(truth.items(), 1))
+    lists = {
+        "images.txt": [f"{at} {file.removeprefix('images/')}" for at, (file, _) in numbered],
+        "image_class_labels.txt": [f"{at} {NAMES.index(name) + 1}" for at, (_, (_, name)) in numbered],
+        "train_test_split.txt": [f"{at} {int(at <= 12)}" for at, _ in numbered],
+        "classes.txt": [f"{at} {folders[name]}" for at, name in enumerate(NAMES, 1)],
+        "bounding_boxes.txt": [f"{at} 0.0 0.0 {4 + at % 3}.0 4.0" for at, _ in numbered],
+        "parts/part_locs.txt": [f"{at} {part} 1.0 1.0 1" for at, _ in numbered for part in (1, 2)],
+    }
+    for file, lines in lists.items():
+        (root / file).write_text("\n".join(lines) + "\n")
+    (root / "README").write_text("text")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_cub_200(flat: bool, tmp_path: Path) -> None:
+    """Lists by the number of an image: paths, labels and splits, beside class folders or none."""
+    root = tmp_path / "CUB_200_2011"
+    folders = {name: f"{number:03}.{name.title()}" for number, name in enumerate(NAMES, 1)}
+    pattern = "images/p{number}.jpg" if flat else "images/{name}/{name}_{number:04}.jpg"
+    truth = pictures(root, pattern, 18)
+    if not flat:
+        for name, folder in folders.items():
+            (root / "images" / name).rename(root / "images" / folder)
+        truth = {
+            file.replace(f"images/{name}", f"images/{folders[name]}"): (grey, name)
+            for file, (grey, name) in truth.items()
+        }
+    write_cub(root, truth)
+    expected = {f"CUB_200_2011/{file}": (grey, folders[name]) for file, (grey, name) in truth.items()}
+    data = check(tmp_path, expected)
+    assert data.class_names == tuple(folders.values())
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert sorted(int(np.asarray(image)[0, 0, 0]) for image in data.test.images) == list(range(24, 36, 2))
+    lists = "images with CUB_200_2011/images.txt (columns file, image_class_labels), splits by the column "
+    assert f"{lists}train_test_split" in data.layout.description
+    archive = load(config(packed(tmp_path / "CUB_200_2011", ".tar.gz", wrapped=True), test_fraction=0.5))
+    assert archive.fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("names", [("train.txt", "val.txt"), ("splits/train.txt", "splits/test.txt")])
+def test_lists_of_the_splits_beside_one_table_of_labels(names: tuple[str, str], tmp_path: Path) -> None:
+    truth = pictures(tmp_path, "images/{number}.png", 18)
+    files = list(truth)
+    write(tmp_path / "labels.csv", [("image", "label"), *((file, name) for file, (_, name) in truth.items())])
+    for name, part in zip(names, (files[:12], files[12:]), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("\n".join(part) + "\n")
+    data = check(tmp_path, truth)
+    assert (len(data.train), len(data.test)) == (12, 6)
+    assert data.layout.left_out == {}
+    # A list may have fewer images, but none without a label.
+    (tmp_path / names[0]).write_text("\n".join(files[:9]) + "\n")
+    assert len(load(config(tmp_path)).train) == 9
+    write(tmp_path / "labels.csv", [("image", "label"), *((file, truth[file][1]) for file in files[3:])])
+    assert "found several tables of images" in problems(tmp_path)
+
+
+def test_lists_of_one_class_each_as_of_voc_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "VOCdevkit" / "VOC2007"
+    files = [f"{number:06}" for number in range(12)]
+    tree(root, *(f"JPEGImages/{file}.jpg" for file in files), "SegmentationClass/000001.png")
+    (root / "Annotations").mkdir()
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    # A third of the images has two classes.
+    positive = {"cat": {0, 1}, "dog": {1, 2, 3}}
+    for split, part in (("train", files[:6]), ("val", files[6:])):
+        (lists / f"{split}.txt").write_text("\n".join(part) + "\n")
+        for name, chosen in positive.items():
+            lines = [f"{file} {1 if at % 4 in chosen else -1:2d}" for at, file in enumerate(part)]
+            (lists / f"{name}_{split}.txt").write_text("\n".join(lines) + "\n")
+    message = problems(tmp_path)
+    assert "found a list for each of the classes cat, dog" in message
+    assert "as PASCAL VOC has: an image can have several classes, as 4 of 12 have" in message
+    assert f"{lists}: " in message
+    assert 'data.table="labels.csv"' in message
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 def test_tables_in_archives(suffix: str, tmp_path: Path) -> None:
     root = tmp_path / "set"

@@ -105,7 +105,7 @@ def _checked(files: Files, raw: RawData, found: Found, config: DataConfig) -> Ra
     has_own = len(raw.splits) > 1
     if not has_own and {"train", "test"} <= {table.role for table in lists}:
         return read_label_tables(files, lists, config)
-    if not has_own and len(large) == 1 and large[0].split_column and _agrees(large[0], classes):
+    if not has_own and len(large) == 1 and large[0].splits and _agrees(large[0], classes):
         return read_label_tables(files, large, config)
     others = [table for table in large if not _agrees(table, classes)]
     for table in others:

@@ -54,7 +54,7 @@ def role_of(name: str) -> Role | None:
     >>> [role_of(name) for name in ("Training", "seg_test", "dev-2017", "train_augmented", "steam", "attest")]
     ['train', 'test', 'validation', 'aside', None, None]
     """
-    parts = _words(name)
+    parts = split_words(name)
     found = {_ROLES[word] for word in (*parts, *_pairs(parts)) if word in _ROLES}
     return found.pop() if len(found) == 1 else ("aside" if found else None)
 
@@ -66,7 +66,7 @@ def is_split_name(name: str) -> bool:
     [True, True, True, False, False]
     """
     fillers = _FILLERS.split()
-    return role_of(name) is not None and all(word in _ROLES or word in fillers for word in _words(name))
+    return role_of(name) is not None and all(word in _ROLES or word in fillers for word in split_words(name))
 
 
 def is_container_name(name: str) -> bool:
@@ -75,7 +75,7 @@ def is_container_name(name: str) -> bool:
     >>> [is_container_name(name) for name in ("images", "Images_01", "cat images")]
     [True, True, False]
     """
-    words = _words(name)
+    words = split_words(name)
     return bool(words) and all(word in _CONTAINERS for word in words)
 
 
@@ -284,7 +284,12 @@ def _only(
     )
 
 
-def _words(name: str) -> list[str]:
+def split_words(name: str) -> list[str]:
+    """Return the words of a name, in lower case.
+
+    >>> split_words("trainSet_2"), split_words("is_train")
+    (['train', 'set'], ['is', 'train'])
+    """
     text = unicodedata.normalize("NFKC", name)
     # trainSet, TestImages
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)

@@ -177,7 +177,7 @@ def _split(files: Sequence[_File], labels: Sequence[object]) -> RawSplit:
 def _read_cifar(kind: _Kind, files: Files, path: PurePosixPath) -> _File:
     row = kind.labels + _PIXELS
     count = _rows_of(files, path, row)
-    location = str(path)
+    location, where = str(path), f"{files.location}/{path}"
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         for rows in _rows(files, path, row):
@@ -186,8 +186,10 @@ def _read_cifar(kind: _Kind, files: Files, path: PurePosixPath) -> _File:
     try:
         labels = [int(label) for rows in _rows(files, path, row) for label in rows[:, kind.labels - 1]]
     except DAMAGE as error:
-        raise damaged(f"{files.location}/{path}", error) from error
-    images = LazyArray(location=location, shape=(count, 3, 32, 32), dtype=np.dtype(np.uint8), blocks=blocks)
+        raise damaged(where, error) from error
+    images = LazyArray(
+        location=location, shape=(count, 3, 32, 32), dtype=np.dtype(np.uint8), blocks=blocks, file=where
+    )
     return _File(location=location, images=images, labels=labels)
 
 
@@ -207,7 +209,9 @@ def _read_stl(files: Files, path: PurePosixPath) -> _File:
             # Columns are stored one after another.
             yield rows.reshape(-1, 3, 96, 96).transpose(0, 1, 3, 2)
 
-    images = LazyArray(location=location, shape=(count, 3, 96, 96), dtype=np.dtype(np.uint8), blocks=blocks)
+    images = LazyArray(
+        location=location, shape=(count, 3, 96, 96), dtype=np.dtype(np.uint8), blocks=blocks, file=where
+    )
     # Classes are counted from 1.
     return _File(location=location, images=images, labels=[label - 1 for label in labels])
 

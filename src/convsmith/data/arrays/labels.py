@@ -38,20 +38,19 @@ def array_labels(
         if len(array) != count:
             raise DataError(
                 f"found {len(array):,} labels for {count:,} images",
-                where=array.location,
+                where=array.where,
                 fix="write one label for each image, in the same order",
             )
         if count > _MAX_LABELS:
-            raise DataError(f"found {count:,} labels, expected at most {_MAX_LABELS:,}", where=array.location)
-    found = [_flat(each.load(), each.location) for each in arrays]
+            raise DataError(f"found {count:,} labels, expected at most {_MAX_LABELS:,}", where=array.where)
+    found = [_flat(each.load(), each.where) for each in arrays]
     if any(each.dtype.kind not in "ui" for each in found):
         return [
-            TableLabels.of(array.location, labels.tolist())
-            for array, labels in zip(arrays, found, strict=True)
+            TableLabels.of(array.where, labels.tolist()) for array, labels in zip(arrays, found, strict=True)
         ]
     declared, first = _declared(arrays, found, names)
     return [
-        TableLabels.of(array.location, (labels - first).tolist(), declared)
+        TableLabels.of(array.where, (labels - first).tolist(), declared)
         for array, labels in zip(arrays, found, strict=True)
     ]
 
@@ -86,7 +85,7 @@ def _declared(
     if len(names) < classes:
         raise DataError(
             f"found {classes:,} classes and {len(names):,} names of classes",
-            where=arrays[0].location,
+            where=arrays[0].where,
             fix="name every class, in the order of the labels",
         )
     return names, first

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
@@ -37,15 +37,23 @@ class LazyArray:
     """An array whose rows are read in order.
 
     Attributes:
-        location: The file or the name of the array, for errors and records.
+        location: The file or the name of the array, for records.
         shape: Of all rows.
         blocks: Returns the rows in blocks; damage raises one of `DAMAGE`.
+        file: The file that the array is in, with its folder; empty for an array in memory.
     """
 
     location: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     blocks: Callable[[], Iterator[Rows]]
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where the array is, for errors: the file, and the name in it."""
+        name = "" if self.file.endswith(self.location) else self.location
+        return ", ".join(filter(None, (self.file, name)))
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
@@ -72,13 +80,13 @@ class LazyArray:
         if self.nbytes > _MAX_WHOLE:
             raise DataError(
                 f"{self.nbytes:,} bytes, expected at most {_MAX_WHOLE:,}",
-                where=self.location,
+                where=self.where,
                 fix="labels have one number for each image",
             )
         try:
             blocks = list(self.blocks())
         except DAMAGE as error:
-            raise damaged(self.location, error) from error
+            raise damaged(self.where, error) from error
         return np.concatenate(blocks) if blocks else np.empty(self.shape, self.dtype)
 
 
@@ -97,18 +105,21 @@ def read_npy(files: Files, path: PurePosixPath) -> LazyArray:
     Raises:
         DataError: The file is damaged. One with pickled objects is not read: `refuse_objects` names it.
     """
-    location = path.as_posix()
+    location, where = path.as_posix(), f"{files.location}/{path}"
     try:
         with files.open(path) as file:
             header = _header(file)
+        handle = files.handle(path)
         if header.dtype.hasobject:
-            return _objects(location, header)
-        if isinstance(place := files.handle(path), Path):
-            return lazy_array(location, np.load(place, mmap_mode="r", allow_pickle=False))
-        place.close()
-        return _read_array(location, partial(files.open, path), header, files.size(path))
+            array = _objects(location, header)
+        elif isinstance(handle, Path):
+            array = lazy_array(location, np.load(handle, mmap_mode="r", allow_pickle=False))
+        else:
+            handle.close()
+            array = _read_array(location, partial(files.open, path), header, files.size(path))
     except DAMAGE as error:
-        raise damaged(f"{files.location}/{path}", error) from error
+        raise damaged(where, error) from error
+    return replace(array, file=where)
 
 
 def read_npz(files: Files, path: PurePosixPath) -> dict[str, LazyArray]:
@@ -117,17 +128,16 @@ def read_npz(files: Files, path: PurePosixPath) -> dict[str, LazyArray]:
     Raises:
         DataError: The file is damaged, or unpacks to far more than it holds.
     """
+    where = f"{files.location}/{path}"
     try:
         with files.open(path) as file, zipfile.ZipFile(file) as archive:
             members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
             if len(members) > _MAX_MEMBERS or len({each.filename for each in members}) < len(members):
                 raise ValueError(f"{len(members):,} arrays, or two of one name")
-            return {
-                each.filename.removesuffix(".npy"): _member(partial(files.open, path), archive, each)
-                for each in members
-            }
+            arrays = [_member(partial(files.open, path), archive, each) for each in members]
     except DAMAGE as error:
-        raise damaged(f"{files.location}/{path}", error) from error
+        raise damaged(where, error) from error
+    return {each.location: replace(each, file=where) for each in arrays}
 
 
 def damaged(where: str, error: Exception) -> DataError:
@@ -143,7 +153,7 @@ def refuse_objects(arrays: Sequence[LazyArray]) -> None:
             raise DataError(
                 "the array has Python objects, which are pickled: reading them can run code, so they are not "
                 "read",
-                where=each.location,
+                where=each.where,
                 fix="write numbers: np.savez(path, x_train=np.stack(images), y_train=np.array(labels)); "
                 "images of several sizes as files in class folders",
             )

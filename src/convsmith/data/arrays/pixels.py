@@ -96,7 +96,7 @@ class ArrayImages:
             try:
                 rows = next(blocks, None)
             except DAMAGE as error:
-                raise damaged(self.array.location, error) from error
+                raise damaged(self.array.where, error) from error
             if rows is None:
                 return
             for image in self.rule.images(rows):
@@ -120,7 +120,7 @@ def pixel_rule(arrays: Sequence[LazyArray], channels: Channels | None) -> PixelR
             raise DataError(
                 f"found the shapes {arrays[0].shape} in {arrays[0].location} and {each.shape} in "
                 f"{each.location}, expected one order of axes",
-                where=each.location,
+                where=each.where,
                 fix="transpose one of them, or leave it out with data.splits",
             )
     scale, notes = _scale(arrays)
@@ -135,13 +135,13 @@ def _channel_axis(array: LazyArray, channels: Channels | None) -> Channels | Non
     if len(shape) == 2:
         raise DataError(
             f"found the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)",
-            where=array.location,
+            where=array.where,
             fix=_unflatten(shape[1]),
         )
     if len(shape) not in {3, 4}:
         raise DataError(
             f"found the shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)",
-            where=array.location,
+            where=array.where,
             fix="write one array of images, with 3 or 4 axes",
         )
     axis = None if len(shape) == 3 else (channels or _guess(array))
@@ -149,14 +149,14 @@ def _channel_axis(array: LazyArray, channels: Channels | None) -> Channels | Non
     if count not in {*_GREY_OR_RGB, _RGBA}:
         raise DataError(
             f"found {plural(count, 'channel')} in the shape {shape}, expected 1, 3 or 4",
-            where=array.location,
+            where=array.where,
             fix=f"{_CHANNELS_FIX}; or choose three channels",
         )
     height, width = shape[2:] if axis == "first" else shape[1:3]
     if not (0 < height * width <= MAX_PIXELS and max(height, width) <= MAX_SIDE):
         raise DataError(
             f"found images of {height:,}x{width:,} pixels, expected 1 to {MAX_PIXELS:,} in all",
-            where=array.location,
+            where=array.where,
             fix="write smaller images",
         )
     return axis
@@ -171,7 +171,7 @@ def _guess(array: LazyArray) -> Channels:
     if first in {*_GREY_OR_RGB, _RGBA}:
         raise DataError(
             f"found the shape {array.shape}: the second and the last axis could have the channels",
-            where=array.location,
+            where=array.where,
             fix=f"name it: {_CHANNELS_FIX}",
         )
     what = f"found the shape {array.shape}: no axis has 1, 3 or 4 channels"
@@ -181,7 +181,7 @@ def _guess(array: LazyArray) -> Channels:
         fix = "volumes are not images: choose slices, or write images (N, H, W, C)"
     else:
         fix = "the first axis counts the images: np.moveaxis(x, -1, 0); volumes are not images"
-    raise DataError(what, where=array.location, fix=fix)
+    raise DataError(what, where=array.where, fix=fix)
 
 
 def _unflatten(length: int) -> str:
@@ -210,7 +210,7 @@ def _scale(
         if each.dtype.kind not in "uif":
             raise DataError(
                 f"found {each.dtype}, expected bytes, whole numbers or floats",
-                where=each.location,
+                where=each.where,
                 fix="write x.astype(np.uint8), with levels of 0 to 255",
             )
     ranges = [_range(each) for each in arrays]
@@ -227,7 +227,7 @@ def _scale(
         if is_dark:
             raise DataError(
                 f"found {each.dtype} values of {values.text}: their scale is not known",
-                where=each.location,
+                where=each.where,
                 fix="write floats of 0 to 1, or levels of 0 to 255 as x.astype(np.uint8)"
                 + ("" if values.high > 1 else "; the other splits have values above 1"),
             )
@@ -239,17 +239,17 @@ def _check_values(array: LazyArray, values: ValueRange) -> None:
     if values.bad_row is not None:
         raise DataError(
             f"found NaN or infinite pixels, the first in row {values.bad_row}",
-            where=array.location,
+            where=array.where,
             fix="leave these images out, or np.nan_to_num(x) if 0 is meant",
         )
     top = 65_535 if array.dtype == np.uint16 else 255
     if values.low < 0:
         what = "they look normalised; undo it, since convsmith normalises itself"
-        raise DataError(f"found values of {values.text}: {what}", where=array.location, fix=fix)
+        raise DataError(f"found values of {values.text}: {what}", where=array.where, fix=fix)
     if values.high > top:
         raise DataError(
             f"found values of {values.text}, expected at most {top:,}: their scale is not known",
-            where=array.location,
+            where=array.where,
             fix=fix,
         )
 
@@ -266,5 +266,5 @@ def _range(array: LazyArray) -> ValueRange:
                 low, high = min(low, float(rows.min())), max(high, float(rows.max()))
             done += len(rows)
     except DAMAGE as error:
-        raise damaged(array.location, error) from error
+        raise damaged(array.where, error) from error
     return ValueRange(low=low, high=high) if math.isfinite(low) else ValueRange(low=0.0, high=0.0)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -10,7 +10,7 @@ from typing import Any
 
 from convsmith.data.files.listing import SUFFIXES
 from convsmith.data.hub.columns import label_named
-from convsmith.data.splits import Role, role_of
+from convsmith.data.splits import Role, is_split_name, role_of, split_words
 from convsmith.data.tables.file_names import ImageNames, Matches
 from convsmith.data.tables.text import Several, TextTable
 from convsmith.errors import DataError, suggest
@@ -50,6 +50,7 @@ class LabelTable:
         file_column: The index of the column that names images.
         others: The indices of further columns that name images, such as masks.
         matches: The image of each row.
+        joined: Other files that have columns of it.
     """
 
     path: PurePosixPath
@@ -59,6 +60,7 @@ class LabelTable:
     file_column: int
     others: tuple[int, ...]
     matches: Matches
+    joined: tuple[PurePosixPath, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,11 +79,11 @@ class LabelTable:
         return f"{self.text.unit} {self.text.lines[row]}"
 
     @cached_property
-    def split_column(self) -> str | None:
-        """The column whose cells are all names of splits, the training set among them.
+    def splits(self) -> "SplitColumns | None":
+        """The split of each row: by a column whose cells are all names of splits, or by columns of 0 and 1.
 
         Raises:
-            DataError: There are several.
+            DataError: Several columns could be the splits, or a row is in two of them.
         """
         found = [
             self.names[index]
@@ -94,7 +96,41 @@ class LabelTable:
                 where=self.where,
                 fix="remove all but one of them",
             )
-        return found[0] if found else None
+        if found:
+            return SplitColumns(names=(found[0],), cells=self.cells(found[0]))
+        flags = self._split_flags()
+        return SplitColumns(names=tuple(flags), cells=self._flagged(flags)) if flags else None
+
+    def _split_flags(self) -> dict[str, Role]:
+        """Return the split of each column of 0 and 1 that is named after one, such as `is_train`."""
+        free = [self.names[index] for index in self._free_columns()]
+        bits = {name: found for name in free if (found := _bits(self.cells(name))) and len(set(found)) > 1}
+        flags = {name: role for name in bits if (role := _flag_role(name))}
+        others = [name for name in free if name not in flags]
+        is_plain = len(flags) == 1 and role_of(next(iter(flags))) and len(split_words(next(iter(flags)))) == 1
+        if is_plain and not any(name in label_named(others) or self._may_be_labels(name) for name in others):
+            # A label of two classes: trains, and none.
+            return {}
+        # One-hot columns, of which one is the class `train`.
+        classes = [name for name in self._one_hot(list(bits)) if name not in flags]
+        return {} if classes else flags
+
+    def _flagged(self, flags: Mapping[str, Role]) -> list[str | None]:
+        """Return the split of each row by its columns of 0 and 1."""
+        bits = {role: _bits(self.cells(name)) or [] for name, role in flags.items()}
+        # Without a column for it, the training set, or else the test set, has the other rows.
+        rest = "train" if "train" not in bits else ("test" if "test" not in bits else None)
+        cells: list[str | None] = []
+        for row, values in enumerate(zip(*bits.values(), strict=True)):
+            found = [role for role, value in zip(bits, values, strict=True) if value]
+            if len(found) > 1 or len(bits) < len(flags):
+                raise DataError(
+                    f"the columns {_listed(tuple(flags))} give {self.place(row)} several splits",
+                    where=self.where,
+                    fix="give each row one split, or remove all but one of these columns",
+                )
+            cells.append(found[0] if found else rest)
+        return cells
 
     def label_column(self) -> str | None:
         """Return the column of labels: by its name, or the only one that could be; None without any.
@@ -102,7 +138,8 @@ class LabelTable:
         Raises:
             DataError: Several could be, or the labels are one-hot.
         """
-        free = [self.names[index] for index in self._free_columns() if self.names[index] != self.split_column]
+        used = self.splits.names if self.splits else ()
+        free = [self.names[index] for index in self._free_columns() if self.names[index] not in used]
         free = [name for name in free if any(cell is not None for cell in self.cells(name))]
         named = self._different(label_named(free))
         if len(named) == 1:
@@ -191,6 +228,19 @@ def _is_identifier(name: str) -> bool:
     """
     parts = re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
     return not _IDENTIFIERS.isdisjoint(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitColumns:
+    """The columns that say the splits of a table.
+
+    Attributes:
+        names: Of the columns.
+        cells: The name of the split of each row; None for a row that is in none.
+    """
+
+    names: tuple[str, ...]
+    cells: Sequence[Any]
 
 
 def with_file_column(
@@ -351,6 +401,20 @@ def _is_split_column(cells: Sequence[Any]) -> bool:
     return None not in roles and "train" in roles and len(roles) > 1
 
 
+def _flag_role(name: str) -> Role | None:
+    """Return the split that a 1 in a column stands for; None for a column of another meaning.
+
+    >>> [_flag_role(name) for name in ("is_train", "isTest", "train_test_split", "is_valid", "training load")]
+    ['train', 'test', 'train', 'validation', None]
+    """
+    words = [word for word in split_words(name) if word not in {"is", "in", "for", "flag"}]
+    role = role_of(" ".join(words))
+    # Of `train_test_split`, 1 is the training set, as in CUB-200.
+    if role == "aside" and [role_of(word) for word in words[:2]] == ["train", "test"]:
+        return "train"
+    return role if role not in {None, "aside"} and is_split_name(" ".join(words)) else None
+
+
 def _numbered(cells: Sequence[Any]) -> list[int]:
     """Return the number of each different cell, in the order of their first appearance."""
     numbers: dict[Any, int] = {}
@@ -376,8 +440,8 @@ def _is_fraction(cell: Any) -> bool:
 
 def _bits(cells: Sequence[Any]) -> list[int] | None:
     """Return cells that are all 0 or 1; None otherwise."""
-    known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1}
-    bits = [known.get(str(cell)) for cell in cells]
+    known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+    bits = [known.get(str(cell).lower()) for cell in cells]
     found = [bit for bit in bits if bit is not None]
     return found if len(found) == len(bits) else None
 

@@ -12,6 +12,7 @@ from convsmith.data.splits import is_container_name, is_split_name
 from convsmith.data.tables.class_names import may_name_classes
 from convsmith.data.tables.columns import LabelTable, label_cells, table_role, with_file_column
 from convsmith.data.tables.file_names import ImageNames
+from convsmith.data.tables.joins import check_lists_of_classes, with_keyed_columns, with_labels_of_another
 from convsmith.data.tables.rows import Row, merged, table_split
 from convsmith.data.tables.splits import Plan, plan_splits
 from convsmith.data.tables.text import TABLE_SUFFIXES, read_tables
@@ -49,7 +50,7 @@ def find_tables(files: Files, images: Sequence[PurePosixPath], config: DataConfi
                 tables.append(table)
         except DataError as error:
             errors[path] = error
-    return Found(tables=tuple(tables), errors=errors)
+    return Found(tables=tuple(with_keyed_columns(files, table) for table in tables), errors=errors)
 
 
 def read_label_tables(files: Files, tables: Sequence[LabelTable], config: DataConfig) -> RawData:
@@ -58,7 +59,8 @@ def read_label_tables(files: Files, tables: Sequence[LabelTable], config: DataCo
     Raises:
         DataError: Tables, splits or columns are missing or ambiguous, or labels are no classes.
     """
-    plan = plan_splits(files, tables, config)
+    check_lists_of_classes(files, tables)
+    plan = plan_splits(files, with_labels_of_another(tables, config.label_column), config)
     columns = {table.path: label_column(table, config) for table in plan.tables}
     plan, unlabelled = _with_labels(plan, columns)
     used = plan.chosen.by_role()
@@ -206,7 +208,7 @@ def _ignored(
     read: Collection[PurePosixPath | None],
     named: Mapping[PurePosixPath | None, str],
 ) -> dict[str, str]:
-    used = {*read, *(table.path for table in tables)}
+    used = {*read, *(path for table in tables for path in (table.path, *table.joined))}
     reasons = dict(files.skipped)
     for path in files.files:
         if path not in used:

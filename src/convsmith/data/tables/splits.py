@@ -111,13 +111,13 @@ def check_matches(files: Files, table: LabelTable) -> None:
 def _one_table(files: Files, table: LabelTable, config: DataConfig) -> Plan:
     """Return the splits of a single table: by a column, by the folders of the images, or none."""
     count = len(table.text.rows)
-    column = table.split_column
-    table = _matched_by_split(table, column)
+    splits = table.splits
+    table = _matched_by_split(table, splits.cells if splits else None)
     check_matches(files, table)
-    if column is not None:
-        names = [str(cell) if cell is not None else "no split" for cell in table.cells(column)]
+    if splits is not None:
+        names = [str(cell) if cell is not None else "no split" for cell in splits.cells]
         roles = {name: role_of(name) for name in dict.fromkeys(names) if name != "no split"}
-        description = f", splits by the column {column}"
+        description = f", splits by the column{'s' * (len(splits.names) > 1)} {' and '.join(splits.names)}"
     else:
         names, description = _folder_splits(table)
         roles = {name: role_of(name) for name in dict.fromkeys(names)}
@@ -145,12 +145,11 @@ def _one_table(files: Files, table: LabelTable, config: DataConfig) -> Plan:
     )
 
 
-def _matched_by_split(table: LabelTable, column: str | None) -> LabelTable:
+def _matched_by_split(table: LabelTable, splits: Sequence[Any] | None) -> LabelTable:
     """Match names that several images have again, in the folders of the split of their row."""
-    if column is None or not table.matches.several:
+    if splits is None or not table.matches.several:
         return table
     images, several = list(table.matches.images), dict(table.matches.several)
-    splits = table.cells(column)
     for index, found in table.matches.several.items():
         role = role_of(str(splits[index]))
         inside = [image for image in found if any(role_of(part) == role for part in image.parts[:-1])]
