@@ -2,8 +2,8 @@
 
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance,
-first_recipe; shipping, which exports the zoo; opening, which reads thousands of photographs; and
-inspectors and near_duplicates, which measure correctness.
+label_errors, first_recipe; shipping, which exports the zoo; opening, which reads thousands of photographs;
+and inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -20,6 +20,7 @@ LONG = (
         "distillation",
         "fine_tuning",
         "imbalance",
+        "label_errors",
         "first_recipe",
         "shipping",
     ),

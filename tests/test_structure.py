@@ -38,6 +38,7 @@ LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 # The same for the modules and packages of data.
 DATA_LEVELS = [
+    ("fold",),
     ("config",),
     ("splits",),
     ("images",),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from convsmith.api.export import export as export
     from convsmith.api.export import export_bundle as export_bundle
     from convsmith.api.export import export_onnx as export_onnx
+    from convsmith.api.folds import FoldsResult as FoldsResult
+    from convsmith.api.folds import folds as folds
     from convsmith.api.format import format_net as format_net
     from convsmith.api.grade import Grades as Grades
     from convsmith.api.grade import grade as grade
@@ -88,6 +90,7 @@ _MODULES = {
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
     "EpochStart": "convsmith.training.callbacks",
+    "FoldsResult": "convsmith.api.folds",
     "Grades": "convsmith.api.grade",
     "HandIn": "convsmith.api.hand_in",
     "Input": "convsmith.net.inputs",
@@ -118,6 +121,7 @@ _MODULES = {
     "export": "convsmith.api.export",
     "export_bundle": "convsmith.api.export",
     "export_onnx": "convsmith.api.export",
+    "folds": "convsmith.api.folds",
     "format_net": "convsmith.api.format",
     "grade": "convsmith.api.grade",
     "hand_in": "convsmith.api.hand_in",

@@ -116,7 +116,7 @@ def test_predictions_give_the_same_metrics(run: Result) -> None:
 def test_the_report_has_the_metrics(run: Result) -> None:
     report = run.report.read_text()
     assert f"**Test accuracy {100 * run.test.accuracy:.2f} %**" in report
-    assert run.train.line("Train") in report
+    assert run.train.line("Train set") in report
     assert "| parameters | pass |" in report
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", report):
         assert (run.folder / picture).is_file()

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
-from convsmith.data.splitting import SplitError, connected, held_out
+from convsmith.data.splitting import SplitError, connected, fold_numbers, held_out
 
 NAMES = tuple("abcdefghij")
 
@@ -102,3 +104,92 @@ def test_connected_against_a_second_way() -> None:
         assert np.array_equal(found[:, None] == found, reach)
         # Numbered without gaps, by first image.
         assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))
+
+
+@st.composite
+def classes_and_folds(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
+    """Labels in any order, each class with an image for each fold; the number of folds, and a seed."""
+    count = draw(st.integers(2, 7))
+    sizes = draw(st.lists(st.integers(count, 4 * count), min_size=1, max_size=6))
+    seed = draw(st.integers(0, 2**32 - 1))
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return np.random.default_rng(seed).permutation(labels), count, seed
+
+
+@given(classes_and_folds())
+def test_folds_without_units_are_stratified_within_one_image(
+    example: tuple[np.ndarray, int, int],
+) -> None:
+    labels, count, seed = example
+    folds = fold_numbers(labels, np.arange(len(labels)), count, seed, NAMES)
+    table = np.zeros((labels.max() + 1, count), dtype=int)
+    np.add.at(table, (labels, folds), 1)
+    # Each image is in one fold; the numbers of a class differ by at most one, and so do those of all images.
+    assert table.sum() == len(labels)
+    assert (np.ptp(table, axis=1) <= 1).all()
+    assert np.ptp(table.sum(0)) <= 1
+    assert np.array_equal(folds, fold_numbers(labels, np.arange(len(labels)), count, seed, NAMES))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(2, 9), st.booleans())
+def test_folds_keep_units_whole_and_have_every_class(
+    seed: int, count: int, largest: int, mixed: bool
+) -> None:
+    labels, units = random_units(seed, 4, largest, mixed=mixed)
+    folds = fold_numbers(labels, units, count, seed % 1000, NAMES)
+    of_unit = {(unit, fold) for unit, fold in zip(units.tolist(), folds.tolist(), strict=True)}
+    assert len(of_unit) == units.max() + 1
+    table = np.zeros((4, count), dtype=int)
+    np.add.at(table, (labels, folds), 1)
+    assert table.min() > 0
+    # No class is further from its share than units of the largest size; mixed units share their classes.
+    allowed = largest * (4 if mixed else 1)
+    assert np.abs(table - table.sum(1, keepdims=True) / count).max() <= allowed
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6))
+def test_units_of_one_image_that_are_dealt_are_stratified_too(seed: int, count: int) -> None:
+    # One pair of equal images, so that the folds are not those of scikit-learn.
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(3), 4 * count))
+    units = connected(
+        np.where(np.arange(len(labels)) == np.flatnonzero(labels == labels[0])[1], 0, np.arange(len(labels)))
+    )
+    folds = fold_numbers(labels, units, count, 0, NAMES)
+    table = np.zeros((3, count), dtype=int)
+    np.add.at(table, (labels, folds), 1)
+    assert np.ptp(table, axis=1).max() <= 2
+    assert folds[0] == folds[np.flatnonzero(labels == labels[0])[1]]
+
+
+@pytest.mark.parametrize(
+    ("units", "error"),
+    [
+        (
+            [0, 1, 2, 3, 4],
+            "found 2 images of 'b', expected at least one for each of 3 folds",
+        ),
+        (
+            [0, 1, 2, 3, 3],
+            "found 1 group of images, or of equal images, of 'b', expected at least one for each of 3 folds",
+        ),
+        (
+            [0, 0, 0, 1, 2],
+            (
+                "found 1 group of images, or of equal images, of 'a', expected at least one for each of 3 "
+                "folds; 1 more class has too few"
+            ),
+        ),
+    ],
+)
+def test_more_folds_than_images_or_groups_of_a_class_are_an_error(units: list[int], error: str) -> None:
+    with pytest.raises(SplitError) as caught:
+        fold_numbers(np.array([0, 0, 0, 1, 1]), np.array(units), 3, 0, NAMES)
+    assert str(caught.value) == error
+
+
+def test_a_class_that_a_fold_lacks_moves_there() -> None:
+    # The large units of class 0 bring class 1 along, so that the shares alone leave a fold without it.
+    labels = np.array([0] * 9 + [1] * 3 + [0, 1] * 2)
+    units = np.array([0] * 9 + [1, 1, 1] + [2, 3, 2, 3])
+    folds = fold_numbers(labels, units, 2, 0, NAMES)
+    assert {tuple(np.unique(labels[folds == fold])) for fold in range(2)} == {(0, 1)}

@@ -136,6 +136,7 @@ NEWER: dict[str, Any] = {
     "layout": "a folder for each class",
     "validation_split": "its own",
     "leaked_validation": 1,
+    "fold": "2/5",
 }
 
 

@@ -92,7 +92,9 @@ def _complete(
     data = session.data
     analyses: dict[str, Any] = {}
     if label_errors:
-        analyses["label_errors"] = find_label_errors(evaluation.predictions, data.class_names)
+        analyses["label_errors"] = find_label_errors(
+            evaluation.predictions, data.class_names, data.evaluation_set.kind
+        )
     if duplicates:
         analyses["duplicates"] = find_duplicates(data.train, data.test)
     if robustness:

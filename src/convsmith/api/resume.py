@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from convsmith.errors import RecipeError, RunError
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
+from convsmith.modules.architecture import Architecture
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
@@ -72,19 +73,50 @@ def resume(
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; a checkpoint is saved.
     """
-    run = Path(run)
+    run, access = Path(run), CodeAccess(trust=trust_code, module=module)
+    with run_data(run, data):
+        return resume_run(
+            run,
+            lambda folder, recipe: architecture_of_run(folder, recipe, access),
+            access,
+            epochs=epochs,
+            accept_changes=accept_changes,
+            callbacks=callbacks,
+            tensorboard=tensorboard,
+        )
+
+
+def resume_run(
+    run: Path,
+    find_architecture: Callable[[RunFolder, Recipe], Architecture],
+    access: CodeAccess,
+    *,
+    epochs: int | None = None,
+    accept_changes: bool = False,
+    callbacks: Sequence[Callback] = (),
+    tensorboard: bool = False,
+) -> Result:
+    """Resume a run whose data is at hand.
+
+    Args:
+        run: The run folder.
+        find_architecture: Returns the net of the run, of its folder and recipe.
+        access: Whether code of a teacher may be run.
+        epochs: As for `resume`, as are the others.
+        accept_changes: Resume although recipe, data, machine or versions differ.
+        callbacks: Called after the callbacks that write the run folder.
+        tensorboard: Write curves for TensorBoard.
+    """
     with (
         curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers,
         RunFolder.lock(run),
-        run_data(run, data),
     ):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()
         recipe = with_phase(lengthened(edited, epochs), checkpoint, is_extended=epochs is not None)
         _check_length(folder, checkpoint.state, recipe)
-        access = CodeAccess(trust=trust_code, module=module)
-        session = Session.load(recipe, architecture=architecture_of_run(folder, recipe, access))
+        session = Session.load(recipe, architecture=find_architecture(folder, recipe))
         folders.check_destination(run, session.space())
         teacher = load_teacher(session.recipe, session.data, access)
         with session.threads():

@@ -1,6 +1,6 @@
 """Train a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,32 +85,63 @@ def train(
         recipe = with_instance(recipe, module)
     with curves(enabled=tensorboard) as writers, with_data(recipe, data) as complete:
         architecture = architecture_of(complete.model, module)
-        session = Session.load(complete, architecture=architecture, refresh=refresh)
-        started = with_start(session)
-        session = started.session if started else session
-        teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
-        folders.check_destination(runs, session.space())
-        with session.threads():
-            folder = RunFolder.create(runs, recipe.name)
-            with locks.lock_folder(folder.path):
-                _write_records(folder, session, teacher, started)
-                write_code(folder, session.architecture, is_instance=module is not None)
-                evaluation = train_session(
-                    folder,
+        return train_run(
+            Session.load(complete, architecture=architecture, refresh=refresh),
+            runs,
+            lambda: RunFolder.create(runs, recipe.name),
+            is_instance=module is not None,
+            callbacks=(*writers, *callbacks),
+            profile=profile,
+            trust_code=trust_code,
+        )
+
+
+def train_run(
+    session: Session,
+    parent: Path,
+    create: Callable[[], RunFolder],
+    *,
+    is_instance: bool = False,
+    callbacks: Sequence[Callback] = (),
+    profile: Profile | None = None,
+    trust_code: bool = False,
+) -> Result:
+    """Train and evaluate a session, and write its run folder.
+
+    Args:
+        session: The recipe with its data, without the weights that it starts from.
+        parent: Of the run folder, which must have room for it.
+        create: Makes the run folder.
+        is_instance: Whether the net is an instance that the user passed.
+        callbacks: As for `train`, as are the others.
+        profile: Collects the time of each phase.
+        trust_code: Whether to run the code of a teacher whose net is a module.
+    """
+    started = with_start(session)
+    session = started.session if started else session
+    teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
+    folders.check_destination(parent, session.space())
+    with session.threads():
+        folder = create()
+        with locks.lock_folder(folder.path):
+            _write_records(folder, session, teacher, started)
+            write_code(folder, session.architecture, is_instance=is_instance)
+            evaluation = train_session(
+                folder,
+                session,
+                conditions=conditions_of(
                     session,
-                    conditions=conditions_of(
-                        session,
-                        teacher.sha256 if teacher else None,
-                        started.record.sha256 if started else None,
-                    ),
-                    opening=session.describe(
-                        *(started.lines() if started else ()), *(teacher.lines() if teacher else ())
-                    ),
-                    callbacks=(*writers, *callbacks),
-                    teacher=teacher.teacher if teacher else None,
-                    profile=profile,
-                )
-                return write_report(folder, session, with_prediction_check(folder, session, evaluation))
+                    teacher.sha256 if teacher else None,
+                    started.record.sha256 if started else None,
+                ),
+                opening=session.describe(
+                    *(started.lines() if started else ()), *(teacher.lines() if teacher else ())
+                ),
+                callbacks=callbacks,
+                teacher=teacher.teacher if teacher else None,
+                profile=profile,
+            )
+            return write_report(folder, session, with_prediction_check(folder, session, evaluation))
 
 
 def _write_records(

@@ -16,9 +16,8 @@ _LONGER = "train longer, or change the net or the settings"
 def metric_checks(brief: Requirements, metrics: RunMetrics | None) -> Iterator[Check]:
     """Check the metrics of a run against a brief. What was not measured is not applicable."""
     if (least := brief.min_accuracy) is not None:
-        yield _metric_check(
-            "test accuracy", metrics, None if metrics is None else metrics.accuracy, least, fix=_LONGER
-        )
+        accuracy = None if metrics is None else metrics.accuracy
+        yield _metric_check(f"{_kind(metrics)} accuracy", metrics, accuracy, least, fix=_LONGER)
         if brief.each_of_last is not None:
             yield _last_epochs_check(brief.each_of_last, least, metrics)
     if (rule := brief.train_accuracy) is not None:
@@ -42,9 +41,13 @@ def metric_checks(brief: Requirements, metrics: RunMetrics | None) -> Iterator[C
         )
 
 
+def _kind(metrics: RunMetrics | None) -> str:
+    return "test" if metrics is None else metrics.kind
+
+
 def _last_epochs_check(count: int, least: float, metrics: RunMetrics | None) -> Check:
     """The accuracy in each of the last epochs: the best epoch alone does not count."""
-    title = f"test accuracy of the last {plural(count, 'epoch')}"
+    title = f"{_kind(metrics)} accuracy of the last {plural(count, 'epoch')}"
     epochs = metrics.epochs if metrics else ()
     last = [each.test for each in epochs[-count:]]
     values = [each for each in last if each is not None]

@@ -26,8 +26,10 @@ class RunMetrics:
         accuracy: On the test set, of the last epoch.
         calibration_error: The expected calibration error on the test set.
         epochs: The accuracies of every epoch, in order; empty if they are not known.
+        kind: Of the images: "test", or "held-out" if they are a fold of the training set.
     """
 
     accuracy: float
     calibration_error: float | None = None
     epochs: tuple[EpochAccuracy, ...] = ()
+    kind: str = "test"

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "preview": data.preview,
     "train": runs.train,
     "resume": runs.resume,
+    "folds": runs.folds,
     "evaluate": runs.evaluate,
     "report": runs.report,
     "watch": runs.watch,

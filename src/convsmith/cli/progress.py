@@ -30,7 +30,7 @@ def watch(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
 
 def _print_lines(read: Callable[[], RunProgress], *, every: float, once: bool) -> None:
     printed, state = 0, read()
-    print_text(table_header())
+    print_text(table_header(state.evaluated))
     while True:
         for row in state.rows[printed:]:
             print_text(table_row(row))
@@ -47,7 +47,9 @@ def _update_table(read: Callable[[], RunProgress], *, every: float) -> None:
         while True:
             state = read()
             rows = [table_row(row) for row in state.rows[-_MAX_ROWS:]]
-            live.update(Text("\n".join([table_header(), *rows, "", state.line()])), refresh=True)
+            live.update(
+                Text("\n".join([table_header(state.evaluated), *rows, "", state.line()])), refresh=True
+            )
             if state.done:
                 return
             time.sleep(every)

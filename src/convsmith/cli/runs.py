@@ -1,4 +1,4 @@
-"""Commands for training and runs: train, resume, watch, evaluate, report, lr-find, compare, search."""
+"""Commands for training and runs: train, resume, folds, watch, evaluate, report, lr-find, compare, search."""
 
 import json
 from contextlib import closing
@@ -94,6 +94,51 @@ def resume(
     _print_result(result)
 
 
+def folds(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    *,
+    count: Annotated[int, typer.Option("--folds", metavar="K", help="number of folds")] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="folder of the folds, by default runs/RECIPE-folds; folds that it has are not trained again",
+        ),
+    ] = None,
+    module: Module = None,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Resume an interrupted fold although the machine differs."),
+    ] = False,
+    refresh: Refresh = False,
+    as_json: AsJson = False,
+    trust_code: TrustCode = False,
+) -> None:
+    """Train a recipe once for each fold of its training set; find label errors."""
+    from convsmith.cli.console import progress_callback
+
+    loaded = cs.load_recipe(recipe, *with_module(overrides, module))
+    with closing(progress_callback()) as callback:
+        result = cs.folds(
+            loaded,
+            count=count,
+            out=out,
+            callbacks=() if as_json else (callback,),
+            log=print_error if as_json else print_text,
+            accept_changes=accept_changes,
+            refresh=refresh,
+            trust_code=trust_code,
+        )
+    if as_json:
+        print_text(json.dumps(result.results.model_dump(mode="json"), indent=2))
+        return
+    for line in ["", *result.lines(), ""]:
+        print_text(line)
+    print_text(f"Predictions: {result.folder / 'predictions.csv'}")
+    print_text(f"Report: {result.page}")
+
+
 def watch(
     run: RunArgument,
     *,
@@ -148,9 +193,10 @@ def evaluate(
         return
     _print_notes(result)
     _print_result(result)
+    kind = result.metrics.evaluated.kind
     for analysis in (result.robustness, result.duplicates, result.label_errors):
         if analysis is not None:
-            print_text("\n" + "\n".join(analysis.lines()))
+            print_text("\n" + "\n".join(analysis.lines(kind)))
 
 
 def report(
@@ -288,6 +334,7 @@ def _print_notes(result: "Result") -> None:
 def _print_result(result: "Result") -> None:
     from convsmith.briefs.verdicts import verdict_lines
 
+    names = result.metrics.evaluated
     for line in result.metrics.lines(result.train, result.test):
         print_text(line)
     print_text("")
@@ -299,6 +346,6 @@ def _print_result(result: "Result") -> None:
         print_text(check.line())
     print_text(f"95% interval: {result.metrics.interval.text()}, ECE {result.metrics.calibration.ece:.2%}")
     if result.metrics.is_imbalanced:
-        print_text(f"Balanced test accuracy: {percent(result.metrics.balanced_accuracy)}")
-    print_text(f"Test accuracy: {result.test.accuracy:.2%}")
+        print_text(f"Balanced {names.kind} accuracy: {percent(result.metrics.balanced_accuracy)}")
+    print_text(f"{names.title} accuracy: {result.test.accuracy:.2%}")
     print_text(f"Report: {result.page}")

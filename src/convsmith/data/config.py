@@ -3,8 +3,9 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from convsmith.data.fold import TEST_SET, EvaluationSet, Fold
 from convsmith.errors import Problem
 from convsmith.text import plural
 
@@ -31,6 +32,13 @@ def _check_resize(value: Any) -> Any:
         f"found {value!r}; write a side, or height and width such as "
         f'data.resize="96x128", each of {_LEAST} to {_MOST} pixels'
     )
+
+
+def _check_fold(text: str) -> str:
+    return str(Fold.parse(text))
+
+
+FoldText = Annotated[str, AfterValidator(_check_fold)]
 
 
 class SplitNames(BaseModel):
@@ -84,6 +92,11 @@ class DataConfig(BaseModel):
     )
     split_seed: int = Field(
         default=0, ge=0, lt=2**32, description="seed of the validation and test splits, which are stratified"
+    )
+    fold: FoldText | None = Field(
+        default=None,
+        description='"2/5" divides the training set into five folds, and holds the second out as the set '
+        "that the net is evaluated on; the test set is not used",
     )
     group: str | None = Field(
         default=None,
@@ -163,6 +176,21 @@ class DataConfig(BaseModel):
                 'write data.splits.validation="NAME"'
             )
         return self
+
+    @property
+    def held_out_fold(self) -> Fold | None:
+        """The fold that is held out; None in ordinary trainings.
+
+        >>> DataConfig(source="digits", fold="2/5").held_out_fold
+        Fold(number=2, count=5)
+        """
+        return None if self.fold is None else Fold.parse(self.fold)
+
+    @property
+    def evaluation_set(self) -> EvaluationSet:
+        """The names of the images that a net is evaluated on."""
+        fold = self.held_out_fold
+        return TEST_SET if fold is None else fold.evaluation_set
 
     @property
     def own_validation(self) -> bool:

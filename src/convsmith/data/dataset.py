@@ -10,14 +10,21 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.cache.cache import CachedData, CachedSplit, fingerprint, load_cached
+from convsmith.data.cache.cache import (
+    CachedData,
+    CachedSplit,
+    fingerprint,
+    image_locations,
+    load_cached,
+)
 from convsmith.data.config import DataConfig
+from convsmith.data.fold import TEST_SET, EvaluationSet, Fold
 from convsmith.data.images.input_rule import InputRule
 from convsmith.data.images.memory_mapped import DiskImages, Images
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import Source, SourceLayout
 from convsmith.data.sources import find_source
-from convsmith.data.splitting import Grouping, SplitError, connected, held_out
+from convsmith.data.splitting import Grouping, Indices, SplitError, connected, fold_numbers, held_out
 from convsmith.errors import DataError, RecipeError
 from convsmith.system.folders import expand_user
 
@@ -78,6 +85,18 @@ class Split:
         selected = images.select(indices) if isinstance(images, DiskImages) else images[indices]
         groups = None if self.groups is None else self.groups[indices]
         return Split(images=selected, labels=self.labels[indices], groups=groups)
+
+    def joined(self, other: "Split") -> "Split":
+        """Return the images of both, those of the other last; images on disk stay there."""
+        one, more = self.images, other.images
+        if isinstance(one, DiskImages) and isinstance(more, DiskImages):
+            images: Images = one.joined(more)
+        else:
+            images = np.concatenate([np.asarray(one), np.asarray(more)])
+        groups = None
+        if self.groups is not None and other.groups is not None:
+            groups = np.concatenate([self.groups, other.groups])
+        return Split(images=images, labels=np.concatenate([self.labels, other.labels]), groups=groups)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +166,19 @@ class ImageDataset(TrainingData):
     """A data set with its test split.
 
     Attributes:
-        test: The test split.
-        test_is_split_off: Whether the test split was taken from the training images.
+        test: The test split, or the held-out fold.
+        test_is_split_off: Whether these images were taken from the training images.
+        fold: The fold that is held out; None in ordinary trainings.
     """
 
     test: Split
     test_is_split_off: bool
+    fold: Fold | None = None
+
+    @property
+    def evaluation_set(self) -> EvaluationSet:
+        """The names of the images of `test`."""
+        return TEST_SET if self.fold is None else self.fold.evaluation_set
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -186,7 +212,9 @@ def load(config: DataConfig, *, refresh: bool = False) -> ImageDataset:
     training, split_off = _training_data(source, cached, config)
     test = split_off or _split(cached.splits["test"], resident=_fits_in_memory(cached, config))
     fields = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}
-    return ImageDataset(**fields, test=test, test_is_split_off=split_off is not None)
+    return ImageDataset(
+        **fields, test=test, test_is_split_off=split_off is not None, fold=config.held_out_fold
+    )
 
 
 def load_training_data(config: DataConfig) -> TrainingData:
@@ -207,14 +235,10 @@ def load_training_data(config: DataConfig) -> TrainingData:
 def _training_data(
     source: Source, cached: CachedData, config: DataConfig
 ) -> tuple[TrainingData, Split | None]:
-    """Return the training data, and the test split if it was taken from the training images."""
-    train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
-    masks, grouping = _masks(train, config, cached, source.location)
-    own = cached.splits.get("validation")
-    own_validation = _split(own, resident=_fits_in_memory(cached, config)) if own else None
-    held = {}
-    for name, mask in masks.items():
-        held[name], train = train.select(mask), train.select(~mask)
+    """Return the training data, and the test split or the fold that was taken from the training images."""
+    parts = _parts(source, cached, config)
+    train, held = parts.rest, parts.held
+    own_validation = None if config.fold else _own_validation(cached, config)
     mean, std = _statistics(train.images, config)
     height, width, channels = train.images.shape[1:]
     training = TrainingData(
@@ -237,7 +261,7 @@ def _training_data(
         ),
         dropped=cached.dropped,
         layout=cached.layout,
-        grouping=grouping,
+        grouping=parts.grouping,
         source=source,
     )
     return training, held.get("test")
@@ -248,13 +272,94 @@ def held_out_positions(config: DataConfig) -> dict[str, list[int]]:
 
     Images are ordered by the hash of label and pixels, as in the cache.
 
+    Args:
+        config: Without a fold.
+
     Raises:
         DataError: As `load`.
     """
     source = find_source(config)
     cached = load_cached(source, config)
-    masks, _ = _masks(_split(cached.splits["train"], resident=False), config, cached, source.location)
-    return {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
+    disk = config.model_copy(update={"keep_in": "disk"})
+    return {name: np.flatnonzero(mask).tolist() for name, mask in _parts(source, cached, disk).masks.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedData:
+    """The images that folds divide: those of the training set, and those of a validation split.
+
+    Attributes:
+        images: Ordered by the hash of label and pixels, those of a source's validation split last.
+        folds: The fold of each image, from 0, `(N,)`.
+        locations: Of each image in the source: a file, or a row.
+        fingerprint: Of all images and labels of the source, test images included.
+        grouping: What was kept together.
+        layout: What was decided about the source's splits and names, and what is not read.
+    """
+
+    title: str
+    location: str
+    identity: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    images: Split
+    folds: Indices
+    locations: tuple[str, ...]
+    grouping: Grouping
+    layout: SourceLayout
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+
+def load_folds(config: DataConfig, count: int, *, refresh: bool = False) -> FoldedData:
+    """Load the images that a data set is trained on, and divide them into folds.
+
+    Args:
+        config: The `[data]` table of a recipe, without a fold.
+        count: Of the folds.
+        refresh: Decode the images again, even if the cache has them.
+
+    Raises:
+        DataError: As `load`, or a class has too few images, or groups, for a fold each, or for a validation
+            split beside them.
+
+    Example:
+        >>> data = load_folds(DataConfig(source="digits", test_fraction=0.25), 5)
+        >>> np.bincount(data.folds).tolist(), data.locations[0].startswith("image ")
+        ([270, 270, 269, 269, 269], True)
+    """
+    source = find_source(config)
+    cached = load_cached(source, config, refresh=refresh)
+    of_number = (config.model_copy(update={"fold": f"{each}/{count}"}) for each in range(1, count + 1))
+    first = _parts(source, cached, next(of_number))
+    if config.validation:
+        # Whether each fold can be trained, before any is.
+        for each in of_number:
+            _parts(source, cached, each)
+    assert first.pool is not None
+    assert first.folds is not None
+    assert first.grouping is not None
+    stored = image_locations(source, config)
+    locations = np.array(stored["train"], dtype=object)
+    if (mask := first.masks.get("unused")) is not None:
+        locations = locations[~mask]
+    if config.own_validation:
+        locations = np.concatenate([locations, np.array(stored["validation"], dtype=object)])
+    return FoldedData(
+        title=source.title,
+        location=source.location,
+        identity=_identity(config.source, source.title, cached.fingerprint),
+        fingerprint=cached.fingerprint,
+        class_names=cached.class_names,
+        images=first.pool,
+        folds=first.folds,
+        locations=tuple(locations.tolist()),
+        grouping=first.grouping,
+        layout=cached.layout,
+        source=source,
+    )
 
 
 def dataset_info(config: DataConfig) -> DatasetInfo:
@@ -346,38 +451,114 @@ def _shared(split: Split, others: Sequence[Split]) -> int:
     return int(found.sum())
 
 
-def _units(split: Split) -> tuple[NDArray[np.int64], Grouping]:
-    """Number the images that must stay together: those of equal pixels, and those of one group."""
-    ids, groups = image_ids(split.images), split.groups
-    equal = len(ids) - len(np.unique(ids))
-    grouping = Grouping(equal_images=equal, groups=None if groups is None else len(np.unique(groups)))
-    if grouping.is_trivial:
-        return np.arange(len(ids)), grouping
-    return connected(ids, *([] if groups is None else [groups])), grouping
+def _own_validation(cached: CachedData, config: DataConfig) -> Split | None:
+    """Return the validation split of the source, if it is used as such."""
+    own = cached.splits.get("validation")
+    return None if own is None else _split(own, resident=_fits_in_memory(cached, config))
 
 
-def _masks(
-    train: Split, config: DataConfig, cached: CachedData, location: str
-) -> tuple[dict[str, NDArray[np.bool_]], Grouping | None]:
-    """Choose the images of each split that is held out, among those that earlier ones leave."""
-    fractions = {"test": config.test_fraction} if "test" not in cached.splits else {}
-    fractions |= {"validation": config.validation_share} if config.validation_share else {}
-    if not fractions:
-        return {}, None
-    units, grouping = _units(train)
-    labels, masks = train.labels, {}
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """The training images, and the parts that are held out of them.
+
+    Attributes:
+        rest: What remains for training.
+        held: The parts by name: "test" is the held-out fold if there is one, else the split-off test set.
+        masks: Of each part, which images it has of those that earlier parts leave. With a fold, "unused" has
+            the images that an ordinary training holds out as test set.
+        grouping: What was kept together; None if nothing was held out.
+        pool: What folds divide.
+        folds: The fold of each of these, from 0.
+    """
+
+    rest: Split
+    held: dict[str, Split]
+    masks: dict[str, NDArray[np.bool_]]
+    grouping: Grouping | None
+    pool: Split | None = None
+    folds: Indices | None = None
+
+
+class _Divisible:
+    """Images to be divided, with what connects them, which is found once."""
+
+    def __init__(self, split: Split) -> None:
+        self.split, self.ids = split, image_ids(split.images)
+
+    @property
+    def grouping(self) -> Grouping:
+        """How many images must stay together: those of equal pixels, and those of one group."""
+        groups = self.split.groups
+        return Grouping(
+            equal_images=len(self.ids) - len(np.unique(self.ids)),
+            groups=None if groups is None else len(np.unique(groups)),
+        )
+
+    @property
+    def units(self) -> Indices:
+        """The numbers of the sets of images that must stay together, `(N,)`."""
+        if self.grouping.is_trivial:
+            return np.arange(len(self.ids))
+        groups = self.split.groups
+        return connected(self.ids, *([] if groups is None else [groups]))
+
+    def without(self, mask: NDArray[np.bool_]) -> "_Divisible":
+        """Return the images that a part leaves."""
+        rest = object.__new__(_Divisible)
+        rest.split, rest.ids = self.split.select(~mask), self.ids[~mask]
+        return rest
+
+    def joined(self, other: Split) -> "_Divisible":
+        """Return these images and others."""
+        both = object.__new__(_Divisible)
+        both.split = self.split.joined(other)
+        both.ids = np.concatenate([self.ids, image_ids(other.images)])
+        return both
+
+
+def _parts(source: Source, cached: CachedData, config: DataConfig) -> _Parts:
+    """Hold images out of the training set, each part among those that earlier ones leave."""
+    train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
+    splits_test, fold = "test" not in cached.splits, config.held_out_fold
+    if not (splits_test or fold or config.validation_share):
+        return _Parts(rest=train, held={}, masks={}, grouping=None)
+    rest, seed, names = _Divisible(train), config.split_seed, cached.class_names
+    grouping, share = rest.grouping, config.validation_share
+    held: dict[str, Split] = {}
+    masks: dict[str, NDArray[np.bool_]] = {}
+    pool = folds = None
+
+    def hold_out(name: str, mask: NDArray[np.bool_]) -> None:
+        nonlocal rest
+        masks[name], held[name] = mask, rest.split.select(mask)
+        rest = rest.without(mask)
+
+    def choose(fraction: float) -> NDArray[np.bool_]:
+        return held_out(rest.split.labels, rest.units, fraction, seed, names)
+
     try:
-        for name, fraction in fractions.items():
-            masks[name] = held_out(labels, units, fraction, config.split_seed, cached.class_names)
-            rest = ~masks[name]
-            labels, units = labels[rest], np.unique(units[rest], return_inverse=True)[1]
+        if splits_test:
+            hold_out("unused" if fold else "test", choose(config.test_fraction))
+        if fold:
+            own = _own_validation(cached, config)
+            if own is not None:
+                rest = rest.joined(own)
+                share = min(len(own) / len(rest.ids), 0.5)
+            pool, grouping = rest.split, rest.grouping
+            folds = fold_numbers(pool.labels, rest.units, fold.count, seed, names)
+            hold_out("test", folds == fold.number - 1)
+        if share:
+            hold_out("validation", choose(share))
     except SplitError as error:
-        raise DataError(
-            str(error),
-            where=location,
-            fix="give every class two images of different pixels and groups, or hold out a larger share",
-        ) from error
-    return masks, grouping
+        raise _split_error(error, source.location, fold) from error
+    return _Parts(rest=rest.split, held=held, masks=masks, grouping=grouping, pool=pool, folds=folds)
+
+
+def _split_error(error: SplitError, location: str, fold: Fold | None) -> DataError:
+    fix = "give every class two images of different pixels and groups, or hold out a larger share"
+    if fold:
+        fix = "use fewer folds, or give every class more images of different pixels and groups"
+    return DataError(str(error), where=location, fix=fix)
 
 
 def _identity(name: str, title: str, digest: str) -> str:

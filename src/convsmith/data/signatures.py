@@ -20,7 +20,9 @@ from convsmith.system.stamps import is_fresh, stamp_of
 # Incremented when the same files give other pixels, labels or splits, so that older images are not used.
 DECODE_VERSION = 5
 # Fields of `[data]` that change neither which images are decoded nor how; any other field counts.
-_UNRELATED = frozenset({"source", "validation", "test_fraction", "split_seed", "keep_in", "mean", "std"})
+_UNRELATED = frozenset(
+    {"source", "validation", "test_fraction", "split_seed", "fold", "keep_in", "mean", "std"}
+)
 # The libraries of Pillow: another version of one can decode, or convert LAB to, other pixels.
 _CODECS = ("jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2")
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Collection
 
-from convsmith.data.cache.cache import image_digest, load_cached
+from convsmith.data.cache.cache import image_locations, load_cached
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import held_out_positions
-from convsmith.data.images.decode import UnusableImageError, decode_each
-from convsmith.data.images.input_rule import Colour, as_array, flatten
 from convsmith.data.raw import RawSplit
 from convsmith.data.sources import find_source, read_source
 
@@ -31,7 +29,8 @@ def split_files(config: DataConfig) -> dict[str, LabelledFiles]:
     held_out = held_out_positions(config)
     if not held_out:
         return files
-    rest = _in_stored_order(raw.splits["train"], dropped, cached.background)
+    labels = dict(files["train"])
+    rest = [(location, labels[location]) for location in image_locations(source, config)["train"]]
     for name, positions in held_out.items():
         chosen = set(positions)
         files[name] = [rest[position] for position in positions]
@@ -42,15 +41,3 @@ def split_files(config: DataConfig) -> dict[str, LabelledFiles]:
 def _listed(split: RawSplit, dropped: Collection[str]) -> LabelledFiles:
     pairs = zip(split.locations, split.labels, strict=True)
     return [(location, int(label)) for location, label in pairs if location not in dropped]
-
-
-def _in_stored_order(split: RawSplit, dropped: Collection[str], background: Colour) -> LabelledFiles:
-    """Return the files in the order of the cache, by the digests of their pixels and labels."""
-    digests: list[bytes] = []
-    kept: LabelledFiles = []
-    decoded_images = decode_each(split.images)
-    for location, label, decoded in zip(split.locations, split.labels, decoded_images, strict=True):
-        if location not in dropped and not isinstance(decoded, UnusableImageError):
-            kept.append((location, int(label)))
-            digests.append(image_digest(as_array(flatten(decoded, background)), label))
-    return [kept[index] for index in sorted(range(len(kept)), key=digests.__getitem__)]

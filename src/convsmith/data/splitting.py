@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convsmith.text import plural
+
 _MAX_LISTED = 5
 Indices = NDArray[np.int64]
 
@@ -89,9 +91,46 @@ def held_out(
         images = np.arange(len(labels))
         chosen[train_test_split(images, test_size=fraction, random_state=seed, stratify=labels)[1]] = True
         return chosen
-    part = _place(table, fraction, seed)
-    _complete(table, part, names)
-    result: NDArray[np.bool_] = part[units]
+    part = _place(table, fraction, seed).astype(np.int64)
+    _complete(table, part, 2, names)
+    result: NDArray[np.bool_] = part[units] == 1
+    return result
+
+
+def fold_numbers(labels: Indices, units: Indices, count: int, seed: int, names: Sequence[str]) -> Indices:
+    """Divide images into folds of about equal size, each with its share of each class, whole units only.
+
+    Args:
+        labels: `(N,)`.
+        units: `(N,)`, from 0 without gaps; images of one unit stay together.
+        count: Of the folds, at least 2.
+        seed: Of the order in which units are placed.
+        names: Of the classes, for errors.
+
+    Returns:
+        `(N,)`, the fold of each image, from 0. Without units of several images these are scikit-learn's
+        stratified folds, in which the images of a class, and those of all, differ by at most one.
+
+    Raises:
+        SplitError: A class cannot be in every fold.
+
+    >>> labels, units = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 3, 4, 5])
+    >>> sorted(fold_numbers(labels, units, 3, 0, ["cat", "dog"])[labels == 1].tolist())
+    [0, 1, 2]
+    """
+    table = _Units(labels, units)
+    _check_folds(table, count, names)
+    if table.num_units == len(labels):
+        from sklearn.model_selection import StratifiedKFold
+
+        chosen = np.zeros(len(labels), dtype=np.int64)
+        folds = StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels)
+        for fold, (_, held) in enumerate(folds):
+            chosen[held] = fold
+        return chosen
+    part = _deal(table, count, seed)
+    _complete(table, part, count, names)
+    result: Indices = part[units]
     return result
 
 
@@ -136,6 +175,39 @@ def _check_divisible(table: _Units, fraction: float, names: Sequence[str]) -> No
         )
 
 
+def _check_folds(table: _Units, count: int, names: Sequence[str]) -> None:
+    """Raise SplitError unless each class has a unit for each fold."""
+    everywhere = table.units_of_classes(np.ones(table.num_units, dtype=np.bool_))
+    small = [label for label in np.flatnonzero(table.totals).tolist() if everywhere[label] < count]
+    if not small:
+        return
+    least = min(small, key=lambda label: int(everywhere[label]))
+    alone = table.num_units == table.totals.sum()
+    unit = plural(int(everywhere[least]), "image" if alone else "group")
+    rest = len(small) - 1
+    more = f"; {plural(rest, 'more class')} {'has' if rest == 1 else 'have'} too few" if rest else ""
+    raise SplitError(
+        f"found {unit}{'' if alone else ' of images, or of equal images,'} of {names[least]!r}, expected at "
+        f"least one for each of {count} folds{more}"
+    )
+
+
+def _deal(table: _Units, count: int, seed: int) -> Indices:
+    """Place units one by one, the largest first, where their classes have the least; then in the smallest."""
+    order = np.random.default_rng(seed).permutation(table.num_units)
+    order = order[np.argsort(-table.sizes[order], kind="stable")]
+    part = np.zeros(table.num_units, dtype=np.int64)
+    images, sizes = np.zeros((count, table.num_classes), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for unit in order:
+        classes, counts = table.of(unit)
+        costs = (images[:, classes] * (counts / table.totals[classes])).sum(1)
+        fold = int(np.lexsort((sizes, costs))[0])
+        part[unit] = fold
+        images[fold, classes] += counts
+        sizes[fold] += table.sizes[unit]
+    return part
+
+
 def _place(table: _Units, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Place units one by one, the largest first, where they bring the shares of their classes closer."""
     order = np.random.default_rng(seed).permutation(table.num_units)
@@ -151,19 +223,20 @@ def _place(table: _Units, fraction: float, seed: int) -> NDArray[np.bool_]:
     return part
 
 
-def _complete(table: _Units, part: NDArray[np.bool_], names: Sequence[str]) -> None:
-    """Move the smallest possible unit of each class that one part lacks."""
-    for target in (False, True):
+def _complete(table: _Units, part: Indices, count: int, names: Sequence[str]) -> None:
+    """Move the smallest possible unit of each class that one part lacks; `part` numbers those of units."""
+    for target in range(count):
         absent = (table.units_of_classes(part == target) == 0) & (table.totals > 0)
         for label in np.flatnonzero(absent).tolist():
-            remaining = table.units_of_classes(part != target)
+            remaining = [table.units_of_classes(part == each) for each in range(count)]
             candidates = [
                 unit
                 for unit in np.unique(table.units[table.classes == label])
-                if (remaining[table.of(unit)[0]] > 1).all()
+                if (remaining[part[unit]][table.of(unit)[0]] > 1).all()
             ]
             if not candidates:
                 raise SplitError(
-                    f"the groups cannot be divided so that both parts have images of {names[label]!r}"
+                    f"the groups cannot be divided so that {'both' if count == 2 else 'all'} parts have "
+                    f"images of {names[label]!r}"
                 )
             part[min(candidates, key=lambda unit: table.sizes[unit])] = target

@@ -23,15 +23,21 @@ class ClassBalance:
         prior: The class frequencies that the training presents to the net: those of the training set, equal
             ones (balanced weights or sampling), or either of these times a table of weights; "unknown" for
             weights that were trained elsewhere.
+        kind: Of the images that the net was evaluated on: "test", or "held-out" if they are a fold.
     """
 
     train: tuple[int, ...] | None
     test: tuple[int, ...]
     prior: Prior = "training"
+    kind: str = "test"
 
     @classmethod
     def of(
-        cls, config: TrainConfig | None, train: Sequence[int] | None, test: Sequence[int]
+        cls,
+        config: TrainConfig | None,
+        train: Sequence[int] | None,
+        test: Sequence[int],
+        kind: str = "test",
     ) -> "ClassBalance":
         """Return the balance of a training by its recipe; None if that is not known."""
         prior: Prior = "training"
@@ -41,7 +47,7 @@ class ClassBalance:
             prior = "equal weighted" if config.sampling == "balanced" else "weighted"
         elif config.class_weights == "balanced" or config.sampling == "balanced":
             prior = "equal"
-        return cls(train=None if train is None else tuple(train), test=tuple(test), prior=prior)
+        return cls(train=None if train is None else tuple(train), test=tuple(test), prior=prior, kind=kind)
 
     @property
     def is_imbalanced(self) -> bool:
@@ -55,7 +61,7 @@ class ClassBalance:
             >>> ClassBalance(train=(5000, 50), test=(1000, 1000)).text()
             'the classes have 50 to 5,000 training images and 1,000 test images'
         """
-        splits = (("training", self.train), ("test", self.test))
+        splits = (("training", self.train), (self.kind, self.test))
         parts = [f"{_range(counts)} {name} images" for name, counts in splits if counts]
         return f"the classes have {' and '.join(parts)}"
 
@@ -76,9 +82,9 @@ class ClassBalance:
             trained += f" ({frequencies(self.train, class_names)})"
         return (
             f"The confidences assume class frequencies: {trained}. The calibration error is measured at "
-            f"those of the test images ({frequencies(self.test, class_names)}). Where the classes have other "
-            "frequencies, multiply each probability by the ratio of the new to the assumed frequency, and "
-            "divide by the sum."
+            f"those of the {self.kind} images ({frequencies(self.test, class_names)}). Where the classes "
+            "have other frequencies, multiply each probability by the ratio of the new to the assumed "
+            "frequency, and divide by the sum."
         )
 
 

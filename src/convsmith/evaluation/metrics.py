@@ -10,6 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from convsmith.data.fold import TEST_SET, EvaluationSet
 from convsmith.evaluation.calibration import RiskCoverage, measure_calibration, risk_coverage_curve
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.imbalance import ClassBalance
@@ -58,6 +59,7 @@ class Metrics:
             classes.
         confused_pairs: The most frequent confusions, at most ten, and 30 with more than 100 classes.
         balance: The images of each class in the training and the test set.
+        evaluated: The names of the images that were predicted.
     """
 
     correct: int
@@ -71,6 +73,7 @@ class Metrics:
     calibration: Calibration
     risk_coverage: RiskCoverage
     balance: ClassBalance
+    evaluated: EvaluationSet = TEST_SET
 
     @property
     def is_imbalanced(self) -> bool:
@@ -103,7 +106,8 @@ class Metrics:
 
     def lines(self, train: SplitMetrics, test: SplitMetrics) -> list[str]:
         """Format the metrics as the last lines of a log; of imbalanced data each class comes first."""
-        splits, classes = [train.line("Train"), test.line("Test")], self.class_lines()
+        splits = [train.line("Train set"), test.line(self.evaluated.heading)]
+        classes = self.class_lines()
         if not self.is_imbalanced:
             return [*splits, "", *classes]
         return [*self.balanced_lines(), *classes, "", *splits]
@@ -157,6 +161,7 @@ def compute_metrics(
     *,
     config: TrainConfig | None = None,
     train_counts: Sequence[int] | None = None,
+    evaluated: EvaluationSet = TEST_SET,
 ) -> Metrics:
     """Compute all metrics of the predictions for a split.
 
@@ -166,6 +171,7 @@ def compute_metrics(
         confidence: The temperature of the run, for the calibration.
         config: The `[train]` table of the run, whose weights and sampling say which prior the net assumes.
         train_counts: The training images of each class, if they are known.
+        evaluated: The names of the images.
 
     Example:
         >>> logits = np.array([[2.0, 0.0], [2.0, 1.0]], dtype=np.float32)
@@ -187,7 +193,8 @@ def compute_metrics(
         confused_pairs=confused_pairs(predictions, class_names),
         calibration=measure_calibration(predictions, confidence),
         risk_coverage=risk_coverage_curve(predictions),
-        balance=ClassBalance.of(config, train_counts, [each.total for each in classes]),
+        balance=ClassBalance.of(config, train_counts, [each.total for each in classes], evaluated.kind),
+        evaluated=evaluated,
     )
 
 

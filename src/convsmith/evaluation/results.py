@@ -37,9 +37,29 @@ def results_of(
         test_loss: Mean cross-entropy of the test images in nats, as the training log has it.
         prediction_check: The comparison of `predict` with these predictions.
     """
+    return Results(
+        imbalanced=metrics.is_imbalanced,
+        train=train,
+        test=split_results(metrics, predictions, class_names, test_loss),
+        classes=metrics.classes,
+        prediction_check=prediction_check,
+    )
+
+
+def split_results(
+    metrics: Metrics, predictions: Predictions, class_names: tuple[str, ...], loss: float
+) -> SplitResults:
+    """Build the record of the metrics of a split.
+
+    Args:
+        metrics: Of the predictions.
+        predictions: For the images of the split.
+        class_names: In the order of the labels.
+        loss: Mean cross-entropy of the images in nats.
+    """
     balanced = metrics.balanced_interval
-    test = SplitResults(
-        loss=test_loss,
+    return SplitResults(
+        loss=loss,
         correct=metrics.correct,
         total=metrics.total,
         accuracy=metrics.accuracy,
@@ -54,13 +74,6 @@ def results_of(
         most_confident_mistakes=_images(predictions, mistakes(predictions)[:NUM_LISTED], class_names),
         highest_losses=_images(predictions, highest_losses(predictions, NUM_LISTED), class_names),
         confusion=None if metrics.confusion is None else tuple(map(tuple, metrics.confusion.tolist())),
-    )
-    return Results(
-        imbalanced=metrics.is_imbalanced,
-        train=train,
-        test=test,
-        classes=metrics.classes,
-        prediction_check=prediction_check,
     )
 
 

@@ -267,12 +267,12 @@ class Robustness(Record):
     corruptions: dict[str, tuple[CorruptedAccuracy, ...]]
     mean_accuracy: float
 
-    def lines(self) -> list[str]:
-        """Format the accuracies for a terminal, a line for each corruption."""
+    def lines(self, kind: str = "test") -> list[str]:
+        """Format the accuracies for a terminal, a line for each corruption; `kind` is that of the images."""
         width = max(map(len, self.corruptions), default=0)
         first = (
             f"Robustness: {percent(self.mean_accuracy)} on average, {percent(self.clean.accuracy)} without "
-            f"corruption; {plural(self.images, 'test image')}"
+            f"corruption; {plural(self.images, f'{kind} image')}"
         )
         return [
             first,
@@ -310,17 +310,17 @@ class Duplicates(Record):
     other_label: int
     pairs: tuple[DuplicatePair, ...]
 
-    def lines(self) -> list[str]:
-        """Format the pairs for a terminal, the first ten of them."""
+    def lines(self, kind: str = "test") -> list[str]:
+        """Format the pairs for a terminal, the first ten of them; `kind` is that of the images."""
         shown = self.pairs[:_PRINTED]
         first = (
-            f"Near-duplicates: {plural(self.count, 'test image')} within {self.largest_difference:g} of 255 "
-            f"levels of a training image, {self.other_label:,} with another label"
+            f"Near-duplicates: {plural(self.count, f'{kind} image')} within {self.largest_difference:g} of "
+            f"255 levels of a training image, {self.other_label:,} with another label"
         )
         return [
             first,
             *(
-                f"test image {each.test}, training image {each.train}: {each.difference:.1f} levels, "
+                f"{kind} image {each.test}, training image {each.train}: {each.difference:.1f} levels, "
                 f"{'the same label' if each.same_label else 'another label'}"
                 for each in shown
             ),
@@ -329,7 +329,7 @@ class Duplicates(Record):
 
 
 class LabelError(Record):
-    """A test image whose label is probably wrong."""
+    """An image whose label is probably wrong."""
 
     index: int
     label: str
@@ -338,7 +338,7 @@ class LabelError(Record):
 
 
 class LabelErrors(Record):
-    """Test images whose label is probably wrong.
+    """Images that a net was evaluated on, whose label is probably wrong.
 
     Attributes:
         version: Of cleanlab.
@@ -350,13 +350,13 @@ class LabelErrors(Record):
     count: int
     images: tuple[LabelError, ...]
 
-    def lines(self) -> list[str]:
-        """Format the images for a terminal, the first ten of them."""
+    def lines(self, kind: str = "test") -> list[str]:
+        """Format the images for a terminal, the first ten of them; `kind` is that of the images."""
         shown = self.images[:_PRINTED]
         return [
-            f"Likely label errors: {plural(self.count, 'test image')}",
+            f"Likely label errors: {plural(self.count, f'{kind} image')}",
             *(
-                f"test image {each.index}: label {one_line(each.label)}, "
+                f"{kind} image {each.index}: label {one_line(each.label)}, "
                 f"predicted {one_line(each.predicted)} ({percent(each.confidence)})"
                 for each in shown
             ),

@@ -99,19 +99,22 @@ def _usage(spec: Spec | ModuleSpec) -> str:
 
 def _accuracy(metadata: BundleMetadata) -> str:
     metrics, weights = metadata.measured, metadata.weights
+    evaluated = metadata.origin.data.evaluation_set
     interval = f"{100 * metrics.low:.2f} to {100 * metrics.high:.2f} %"
-    balance = ClassBalance(train=None, test=tuple(each.total for each in metrics.classes))
+    balance = ClassBalance(
+        train=None, test=tuple(each.total for each in metrics.classes), kind=evaluated.kind
+    )
     balanced = f"**Balanced accuracy {percent(_mean_recall(metrics))}**: {balance.text()}."
     parts = [
         *([balanced] if balance.is_imbalanced else []),
         (
-            f"**{percent(metrics.accuracy)}** on the test set: {metrics.correct:,} of {metrics.total:,} "
-            f"images, 95 % interval {interval}, mean loss {metrics.loss:.4f}. Measured with the weights of "
-            "this bundle, computing in fp32."
+            f"**{percent(metrics.accuracy)}** on the {evaluated.name}: {metrics.correct:,} of "
+            f"{metrics.total:,} images, 95 % interval {interval}, mean loss {metrics.loss:.4f}. "
+            "Measured with the weights of this bundle, computing in fp32."
         ),
         (
-            f"Weights in fp32 classify {weights.correct_fp32:,} test images correctly, weights in fp16 "
-            f"{weights.correct_fp16:,}; the bundle stores {weights.format}. "
+            f"Weights in fp32 classify {weights.correct_fp32:,} {evaluated.kind} images correctly, weights "
+            f"in fp16 {weights.correct_fp16:,}; the bundle stores {weights.format}. "
             f"{percent(weights.agreement)} of the predictions are those of the evaluation"
             f"{'' if metadata.origin.weights else ' after the training'}."
         ),
@@ -137,9 +140,10 @@ def _mean_recall(metrics: TestMetrics) -> float | None:
 
 def _confidence(metadata: BundleMetadata) -> str:
     metrics, confidence = metadata.measured, metadata.confidence
+    images = f"{metadata.origin.data.evaluation_set.kind} images"
     on_test = confidence.fitted_on == "test"
     held_out = "" if metadata.origin.weights else ", which were not trained on"
-    split = "test images" if on_test else f"validation images{held_out}"
+    split = images if on_test else f"validation images{held_out}"
     hedge = "; fitted on the same images, the latter is optimistic" if on_test else ""
     wrong = "no prediction is wrong"
     if metrics.unsure_among_wrong is not None:
@@ -149,11 +153,11 @@ def _confidence(metadata: BundleMetadata) -> str:
         "## Confidence\n\n"
         f"Probabilities are the softmax of the logits divided by {confidence.temperature:.4f}, the "
         f"temperature with the smallest loss on {confidence.images:,} {split}. The expected calibration "
-        f"error (15 bins) on the test images is {percent(metrics.ece)} without the temperature and "
+        f"error (15 bins) on the {images} is {percent(metrics.ece)} without the temperature and "
         f"{percent(metrics.calibrated_ece)} with it{hedge}.\n\n"
         f"A prediction is **unsure** below a confidence of {percent(confidence.unsure_below, 1)}; "
         f"{_reliability(confidence)}. {percent(metrics.unsure, 1)} of the "
-        f"test images are below it ({wrong}). The accuracy on the others is {accuracy}."
+        f"{images} are below it ({wrong}). The accuracy on the others is {accuracy}."
     )
 
 

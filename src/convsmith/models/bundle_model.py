@@ -143,13 +143,13 @@ class BundleModel(TrainedModel):
         if origin.fingerprint != data.fingerprint or self.is_trained_elsewhere:
             return frozenset()
         own, requested = (
-            (each.split_seed, each.group, each.test_fraction, each.validation)
+            (each.split_seed, each.group, each.test_fraction, each.fold, each.validation)
             for each in (origin.data, config)
         )
         names = {"validation"} if own == requested else set()
         # A test set that comes with the data is never trained on.
         comes_with_data = isinstance(data, ImageDataset) and not data.test_is_split_off
-        return frozenset(names | ({"test"} if own[:3] == requested[:3] or comes_with_data else set()))
+        return frozenset(names | ({"test"} if own[:4] == requested[:4] or comes_with_data else set()))
 
     def session(self) -> "Session":
         from convsmith.recipes.session import Session

@@ -25,39 +25,42 @@ def leak_notes(
             by one where they are on this machine.
     """
     data = session.data
+    test = data.evaluation_set.kind if isinstance(data, ImageDataset) else "test"
     if not seen or not all(each.is_known for each in seen):
         yield (
-            "the images that the start was trained on are not known; if test images are among them, the test "
-            "accuracy is too high"
+            f"the images that the start was trained on are not known; if {test} images are among them, the "
+            f"{test} accuracy is too high"
         )
     fingerprints, settings = data.split_fingerprints(), split_settings(session.recipe.data)
     shared = _shared_images(data, seen[0], images) if seen and images else {}
     for name in ("validation", "test"):
         if name not in fingerprints:
             continue
+        kind = test if name == "test" else name
         equal = [each for each in seen if each.splits.get("train") == fingerprints[name]]
         other = [each for each in seen if _is_split_otherwise(data, each, name, settings[name])]
         if equal:
             yield (
-                f"warning: the {name} images are those that the start was trained on ({equal[0].title}), so "
-                f"that the {name} accuracy is far too high"
+                f"warning: the {kind} images are those that the start was trained on ({equal[0].title}), so "
+                f"that the {kind} accuracy is far too high"
             )
         elif count := shared.get(name):
             yield (
-                f"warning: {count:,} of {len(data.splits[name]):,} {name} images have the pixels of an image "
-                f"that the start was trained on ({seen[0].title}), so that the {name} accuracy is too high"
+                f"warning: {count:,} of {len(data.splits[name]):,} {kind} images have the pixels of an image "
+                f"that the start was trained on ({seen[0].title}), so that the {kind} accuracy is too high"
             )
         elif other:
             has = "has" if other[0].splits else "may have"
             yield (
                 f"warning: the start was trained on this data set ({other[0].title}), by another split: it "
-                f"{has} seen {name} images, so that the {name} accuracy is too high"
+                f"{has} seen {kind} images, so that the {kind} accuracy is too high"
             )
 
 
 def split_settings(config: DataConfig) -> dict[str, str]:
     """Return the settings that decide which images are held out: test images first, then validation."""
-    test = [config.split_seed, config.group, config.test_fraction]
+    # A fold is chosen among the images that the test set leaves.
+    test = [config.split_seed, config.group, config.test_fraction, *([config.fold] if config.fold else [])]
     return {"test": json.dumps(test), "validation": json.dumps([*test, config.validation])}
 
 

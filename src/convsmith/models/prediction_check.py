@@ -53,7 +53,8 @@ def _check(folder: RunFolder, session: Session, saved: Predictions) -> Predictio
     raw = read_source(source, config)
     own = not data.test_is_split_off
     split = raw.splits["test" if own else "train"]
-    tries = _TRIES if own else math.ceil(_TRIES / config.test_fraction)
+    share = 1 / data.fold.count if data.fold else config.test_fraction
+    tries = _TRIES if own else math.ceil(_TRIES / share)
     model = RunModel(folder.path, architecture=session.architecture)
     places = {bytes(each): place for place, each in enumerate(saved.ids)}
     missing, found = 0, dict[int, Pixels]()

@@ -197,13 +197,15 @@ def _notes(model: TrainedModel, data: TrainingData, recipe: Recipe) -> Iterator[
     """Note each split of the student that the teacher, or a teacher of the teacher, may have trained on."""
     unseen = model.unseen_splits(data, recipe.data)
     elsewhere = model.is_trained_elsewhere
+    test = recipe.data.evaluation_set.kind
     for name in ("validation", "test"):
         if name in data.splits and name not in unseen:
-            images = f"{name} images"
+            kind = test if name == "test" else name
+            images = f"{kind} images"
             reason = "was trained elsewhere" if elsewhere else f"held out other {images}"
             yield (
                 f"the teacher {reason}, so it may have been trained on some of the "
-                f"student's{f' {images}' if elsewhere else ''}; the {name} accuracy is then optimistic"
+                f"student's{f' {images}' if elsewhere else ''}; the {kind} accuracy is then optimistic"
             )
     # Each once, however long the chain of teachers.
     yield from dict.fromkeys(_EARLIER + note.removeprefix(_EARLIER) for note in model.taught[1:])

@@ -12,11 +12,17 @@ from convsmith.modules.config import ModuleConfig, kind_of_model
 from convsmith.net.settings import NotationConfig
 from convsmith.system.unset import without_unset
 from convsmith.training.config import TrainConfig
+from convsmith.training.schedules.plateau import Plateau
 
 ModelConfig = Annotated[
     Annotated[NotationConfig, Tag(NotationConfig.TAG)] | Annotated[ModuleConfig, Tag(ModuleConfig.TAG)],
     Discriminator(kind_of_model),
 ]
+
+SELECTS_BY_TEST = (
+    "the plateau schedule monitors the test set, and a held-out fold has no part in the training; write "
+    'train.schedule.monitor="validation" and data.validation=0.1'
+)
 
 
 class _Tables(BaseModel):
@@ -74,6 +80,18 @@ class Recipe(_Tables):
                 'write data.validation=0.1, or "split" if the source has a validation split'
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if self.data.fold and self.selects_by_test:
+            raise ValueError(SELECTS_BY_TEST)
+        return self
+
+    @property
+    def selects_by_test(self) -> bool:
+        """Whether the test set influences the training."""
+        schedule = self.train.schedule
+        return isinstance(schedule, Plateau) and schedule.monitor == "test"
 
     @property
     def is_trained_elsewhere(self) -> bool:

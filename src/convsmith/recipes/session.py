@@ -256,11 +256,12 @@ class Session(TrainingSession):
     def describe(self, *more: str) -> list[str]:
         """Return the first lines of the log; `more` are appended."""
         data = self.data
+        kind = data.evaluation_set.kind
         validation = f"{len(data.validation):,} validation, " if data.validation else ""
         return [
             f"Recipe: {self.recipe.name}, seed {self.recipe.seed}",
             f"Data: {data.identity}, fingerprint {data.fingerprint[:12]}",
-            f"      {len(data.train):,} training, {validation}{len(data.test):,} test images",
+            f"      {len(data.train):,} training, {validation}{len(data.test):,} {kind} images",
             *([f"      layout: {data.layout.description}"] if data.layout.description else []),
             f"Net: {self.architecture.text}",
             f"     {self.analysis.totals_line()}",
@@ -272,7 +273,7 @@ class Session(TrainingSession):
     def notes(self) -> list[str]:
         """Return caveats about the accuracy."""
         recipe, dropped, layout = self.recipe, self.data.dropped, self.data.layout
-        notes = [*self.architecture.notes, *layout.notes]
+        notes = [*self._fold_notes(), *self.architecture.notes, *layout.notes]
         if layout.left_out:
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in layout.left_out.items())
             count = sum(layout.left_out.values())
@@ -311,6 +312,14 @@ class Session(TrainingSession):
             )
         return notes
 
+    def _fold_notes(self) -> list[str]:
+        """Return what the images are that a fold is evaluated on."""
+        fold = self.data.fold
+        if fold is None:
+            return []
+        name = fold.evaluation_set.name
+        return [f"the net is evaluated on {name} of the training set; the test set is not used"]
+
     def _fitting_notes(self) -> list[str]:
         """Return how classes are weighted and drawn, and by what an epoch is selected."""
         train, data, notes = self.recipe.train, self.data, []
@@ -331,12 +340,12 @@ class Session(TrainingSession):
             less = f", changes up to {stopping.min_delta:g} not counted" if stopping.min_delta else ""
             notes.append(
                 f"stops early after {plural(stopping.patience, 'epoch')} without a better {title}{less}; the "
-                "test set has no part in it"
+                f"{data.evaluation_set.name} has no part in it"
             )
         if train.keeps_best:
             notes.append(
                 f"the weights of the epoch with the best {title} are kept, so that this figure is "
-                "optimistic; the test set has no part in the choice"
+                f"optimistic; the {data.evaluation_set.name} has no part in the choice"
             )
         return notes
 
@@ -351,7 +360,7 @@ class Session(TrainingSession):
         groups = "" if data.test.groups is None else " or the group"
         for name, split, leaked in (
             ("validation", data.validation, data.leaked_validation),
-            ("test", data.test, data.leaked),
+            (data.evaluation_set.kind, data.test, data.leaked),
         ):
             if split and leaked:
                 notes.append(

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from convsmith.data.fold import TEST_SET, EvaluationSet
 from convsmith.evaluation.calibration import RiskCoverage, merge_bins
 from convsmith.evaluation.metrics import normalize_rows
 from convsmith.evaluation.predictions import Indices
@@ -79,7 +80,14 @@ def values_of(metrics: History, split: str, kind: str) -> list[float]:
 SPLITS = {"train": (BLUE, "-"), "validation": (GREEN, (0, (5, 1.5))), "test": (ORANGE, "-")}
 
 
-def curve(metrics: History, kind: str, *, log: bool = False, selected: int | None = None) -> Draw:
+def curve(
+    metrics: History,
+    kind: str,
+    *,
+    log: bool = False,
+    selected: int | None = None,
+    evaluated: EvaluationSet = TEST_SET,
+) -> Draw:
     """Draw loss or accuracy by epoch, each line labelled at its end.
 
     Args:
@@ -87,6 +95,7 @@ def curve(metrics: History, kind: str, *, log: bool = False, selected: int | Non
         kind: "loss" or "accuracy".
         log: Whether the axis is logarithmic, which shows the progress of the last epochs.
         selected: The epoch whose weights the run has, if it was selected; it is marked.
+        evaluated: The names of the images of the test split.
     """
 
     def draw(ax: Axes) -> None:
@@ -97,7 +106,7 @@ def curve(metrics: History, kind: str, *, log: bool = False, selected: int | Non
             if np.isfinite(values).any():
                 marker = "o" if len(epochs) < 16 else None
                 ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, markersize=4)
-                ends.append((values[-1], name, colour))
+                ends.append((values[-1], evaluated.kind if name == "test" else name, colour))
         if log:
             ax.set_yscale("log")
             low, high = ax.get_ylim()

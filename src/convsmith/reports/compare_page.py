@@ -63,18 +63,23 @@ class GroupRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TestSetRow:
-    """A test set, and the indices of the groups whose runs were evaluated on it."""
+    """A test set, and the indices of the groups whose runs were evaluated on it.
+
+    `fold` names a fold of the training set that was held out in its place; else it is empty.
+    """
 
     title: str
     fingerprint: str
     images: int
     classes: int
     groups: tuple[int, ...]
+    fold: str = ""
 
     def text(self) -> str:
         """Describe the test set in a line."""
+        fold = f", {self.fold} of the training set" if self.fold else ""
         return (
-            f"{one_line(self.title)}, {plural(self.images, 'image')}, {plural(self.classes, 'class')}, "
+            f"{one_line(self.title)}{fold}, {plural(self.images, 'image')}, {plural(self.classes, 'class')}, "
             f"fingerprint {self.fingerprint[:8]}"
         )
 

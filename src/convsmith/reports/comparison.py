@@ -254,9 +254,14 @@ def _test_sets(runs: list[_Run], grouped: list[list[int]]) -> tuple[TestSetRow, 
             images=of_groups[numbers[0]].data.splits["test"].images,
             classes=len(of_groups[numbers[0]].data.class_names),
             groups=tuple(numbers),
+            fold=_fold(of_groups[numbers[0]].data),
         )
         for numbers in group_equal([run.test_set for run in of_groups])
     )
+
+
+def _fold(data: DataRecord) -> str:
+    return "" if data.fold is None else data.evaluation_set.name
 
 
 def _differences(runs: list[_Run]) -> tuple[Difference, ...]:

@@ -62,11 +62,11 @@ def _figures(
     *,
     selected: int | None,
 ) -> Iterator[tuple[str, Figure]]:
-    one, classes = charts.one, metrics.classes
+    one, classes, names = charts.one, metrics.classes, metrics.evaluated
     if history:
-        yield "loss", one(charts.curve(history, "loss", selected=selected))
-        yield "log_loss", one(charts.curve(history, "loss", log=True, selected=selected))
-        yield "accuracy", one(charts.curve(history, "accuracy", selected=selected))
+        yield "loss", one(charts.curve(history, "loss", selected=selected, evaluated=names))
+        yield "log_loss", one(charts.curve(history, "loss", log=True, selected=selected, evaluated=names))
+        yield "accuracy", one(charts.curve(history, "accuracy", selected=selected, evaluated=names))
         if any(row.lr for row in history):
             yield "learning_rate", one(charts.learning_rate(history))
     class_accuracy = charts.class_accuracy(classes, metrics.accuracy)

@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from convsmith.briefs.checks import Check
+from convsmith.data.fold import TEST_SET, EvaluationSet
 from convsmith.evaluation.metrics import Metrics, listed_classes
 from convsmith.evaluation.receptive_field import EffectiveReceptiveField
 from convsmith.evaluation.schema import Duplicates, LabelErrors, Robustness
@@ -49,7 +50,7 @@ class PageData:
     `weights` is the origin of weights that were trained elsewhere, else None. `history` has the rows of
     metrics.csv. `robustness`, `duplicates` and `label_errors` are records of optional analyses; `field` is
     the effective receptive field. They are None if they were not computed. `kept` says which epoch's weights
-    the figures are of, and by what it was selected.
+    the figures are of, and by what it was selected. `evaluated` has the names of the images that they are of.
     """
 
     name: str
@@ -79,6 +80,7 @@ class PageData:
     label_errors: LabelErrors | None
     field: EffectiveReceptiveField | None
     kept: str = ""
+    evaluated: EvaluationSet = TEST_SET
 
     @property
     def command(self) -> str:

@@ -76,9 +76,11 @@ class Result:
 
     def __repr__(self) -> str:
         balanced = self.metrics.balanced_accuracy
-        first = f"Balanced test accuracy: {percent(balanced)}\n" if self.metrics.is_imbalanced else ""
+        kind, title = self.metrics.evaluated.kind, self.metrics.evaluated.title
+        first = f"Balanced {kind} accuracy: {percent(balanced)}\n" if self.metrics.is_imbalanced else ""
         return (
-            f"{first}Test accuracy: {self.test.accuracy:.2%}, 95% interval {self.metrics.interval.text()}\n"
+            f"{first}{title} accuracy: {self.test.accuracy:.2%}, "
+            f"95% interval {self.metrics.interval.text()}\n"
             f"Run folder: {self.folder}\n"
             f"Report: {self.page}"
         )
@@ -96,7 +98,7 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
         predictions.labels, session.data.test.labels
     ):
         raise RunError(
-            "the predictions are not of the test set of this run",
+            f"the predictions are not of the {session.data.evaluation_set.name} of this run",
             where=str(folder.predictions),
             fix=EVALUATE_AGAIN,
         )
@@ -110,6 +112,7 @@ def read_evaluation(folder: RunFolder, session: Session) -> Evaluation:
             read_confidence(folder),
             config=session.recipe.train,
             train_counts=class_counts(session.data.train.labels, session.data.class_names),
+            evaluated=session.data.evaluation_set,
         ),
         prediction_check=results.prediction_check,
     )
@@ -183,11 +186,9 @@ def _gallery_pictures(
     """Draw the galleries of predicted images, which the page has with filters."""
     data = session.data
     sample = balanced_indices(data.test.labels, NUM_PREDICTIONS, session.recipe.seed, _SAMPLE)
-    wrong = mistakes(predictions)
-    sampled = f"{plural(len(sample), 'random test image')} by class, with the confidence of each prediction"
-    counted = (
-        f"{len(wrong):,} of {plural(len(predictions), 'test image')} misclassified, most confident first"
-    )
+    wrong, image = mistakes(predictions), f"{data.evaluation_set.kind} image"
+    sampled = f"{plural(len(sample), f'random {image}')} by class, with the confidence of each prediction"
+    counted = f"{len(wrong):,} of {plural(len(predictions), image)} misclassified, most confident first"
     drawn = [
         ("predictions", "Sample predictions", sample, sampled),
         ("misclassified", "Misclassified images", wrong[:NUM_MISTAKES], counted),
@@ -267,4 +268,5 @@ def _page_data(
         label_errors=folder.find(LabelErrors),
         field=_field(folder, session),
         kept=kept_weights(folder),
+        evaluated=session.data.evaluation_set,
     )

@@ -39,7 +39,7 @@ def conditions_of(
         "data": {**data, "fingerprint": {"all": session.data.fingerprint, **images}},
         "machine": Environment.current().model_dump(include=machine),
     }
-    return dict(_flat("", fields))
+    return flat_fields(fields)
 
 
 def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
@@ -55,6 +55,15 @@ def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
         for field in dict.fromkeys([*before, *now])
         if before.get(field) != now.get(field) and not (field in _LATER_FIELDS and field not in before)
     ]
+
+
+def flat_fields(table: dict[str, Any]) -> dict[str, str]:
+    """Return the values of nested tables and lists as JSON, by their dotted keys.
+
+    >>> flat_fields({"seed": 0, "data": {"mean": [0.5]}})
+    {'seed': '0', 'data.mean.0': '0.5'}
+    """
+    return dict(_flat("", table))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -101,6 +101,7 @@ def _predict(
         confidence,
         config=session.recipe.train,
         train_counts=class_counts(data.train.labels, data.class_names),
+        evaluated=data.evaluation_set,
     )
     return test, metrics
 

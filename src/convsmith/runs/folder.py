@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from convsmith.briefs.metrics import EpochAccuracy, RunMetrics
+from convsmith.data.fold import TEST_SET
 from convsmith.errors import FileError, Problem, RunError
 from convsmith.evaluation.confidence import Confidence
 from convsmith.evaluation.predictions import EVALUATE_AGAIN
@@ -333,7 +334,13 @@ class RunFolder:
         epochs = (
             EpochAccuracy(epoch=row.epoch, train=row.train_accuracy, test=row.test_accuracy) for row in rows
         )
-        return RunMetrics(accuracy=accuracy, calibration_error=calibration_error, epochs=tuple(epochs))
+        record = self.find(DataRecord)
+        return RunMetrics(
+            accuracy=accuracy,
+            calibration_error=calibration_error,
+            epochs=tuple(epochs),
+            kind=(record.evaluation_set if record else TEST_SET).kind,
+        )
 
     def metrics(self) -> tuple[EpochRow, ...]:
         """Read the rows of metrics.csv.

@@ -11,8 +11,10 @@ def kept_weights(folder: RunFolder) -> str:
     Raises:
         RunError: The weights or metrics.csv are damaged.
     """
-    monitor, rows, best = folder.recipe().train.monitor, folder.metrics(), folder.best_epoch()
+    recipe, rows, best = folder.recipe(), folder.metrics(), folder.best_epoch()
+    monitor, kind = recipe.train.monitor, recipe.data.evaluation_set.kind
     row = rows[best - 1] if best is not None and best <= len(rows) else None
-    sentence = kept_sentence(len(rows), best, monitor, row.metric("validation", monitor) if row else None)
+    value = row.metric("validation", monitor) if row else None
+    sentence = kept_sentence(len(rows), best, monitor, value, kind)
     stopped = stop_line(folder.read_log().splitlines())
     return f"{sentence} {stopped}." if stopped else sentence

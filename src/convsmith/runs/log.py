@@ -61,6 +61,8 @@ class LogWriter(Callback):
 
     def on_run_start(self, folder: Path, opening: Sequence[str]) -> None:
         del folder
+        # A run of its own, even if the same writer showed others before.
+        self.lr, self.durations, self.best, self.stop_reason = None, [], 0, ""
         for line in opening:
             self.write(line)
 
@@ -116,9 +118,9 @@ class LogWriter(Callback):
             f"[{format_duration(metrics.train_seconds)}, {rate:.2f}it/s]"
         )
         if metrics.validation:
-            self.write(metrics.validation.line("Validation"))
+            self.write(metrics.validation.line("Validation set"))
         if metrics.test:
-            self.write(metrics.test.line("Test"))
+            self.write(metrics.test.line(self.start.evaluated))
         if metrics.clipped is not None:
             self.write(f"Clipped gradients: {percent(metrics.clipped)} of the steps")
         if self.best == metrics.epoch:

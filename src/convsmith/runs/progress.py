@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from convsmith.data.fold import TEST_SET
 from convsmith.errors import RunError
 from convsmith.runs.folder import RECIPE, RunFolder
 from convsmith.runs.log import remaining_seconds
@@ -25,6 +26,7 @@ class RunProgress:
         diverged: The error in the log if the training stopped at a loss that is not finite.
         may_stop: Whether early stopping may end the training before its last epoch.
         stopped_early: The line in the log if early stopping has ended the training.
+        evaluated: The kind of the images that the net is evaluated on: "test", or "held-out" for a fold.
     """
 
     name: str
@@ -35,6 +37,7 @@ class RunProgress:
     diverged: str
     may_stop: bool = False
     stopped_early: str = ""
+    evaluated: str = TEST_SET.kind
 
     @property
     def done(self) -> bool:
@@ -77,7 +80,8 @@ def progress(run: Path) -> RunProgress:
     folder = RunFolder(path=run)
     has_log = paths.is_file(folder.log)
     lines = folder.read_log().splitlines() if has_log else []
-    train = folder.recipe().train
+    recipe = folder.recipe()
+    train = recipe.train
     return RunProgress(
         name=run.resolve().name,
         epochs=train.epochs_run,
@@ -87,6 +91,7 @@ def progress(run: Path) -> RunProgress:
         diverged=next((line.split("  ", 1)[-1] for line in lines if "error[E060]" in line), ""),
         may_stop=train.early_stopping is not None,
         stopped_early=stop_line(lines),
+        evaluated=recipe.data.evaluation_set.kind,
     )
 
 
@@ -103,9 +108,9 @@ def stop_line(lines: Sequence[str]) -> str:
     return last if last.startswith("Stopped") else ""
 
 
-def table_header() -> str:
-    """Return the names of the columns of `table_row`."""
-    names = ("epoch", "lr", "train", "", "validation", "", "test", "", "s")
+def table_header(evaluated: str = TEST_SET.kind) -> str:
+    """Return the names of the columns of `table_row`; `evaluated` is the kind of the evaluated images."""
+    names = ("epoch", "lr", "train", "", "validation", "", evaluated, "", "s")
     widths = (5, 10, 8, 8, 10, 8, 8, 8, 7)
     return " ".join(f"{name:>{width}}" for name, width in zip(names, widths, strict=True))
 

@@ -22,8 +22,9 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from convsmith.data.config import DataConfig
+from convsmith.data.config import DataConfig, FoldText
 from convsmith.data.dataset import ImageDataset
+from convsmith.data.fold import TEST_SET, EvaluationSet, Fold
 from convsmith.data.images.input_rule import ResizePolicy
 from convsmith.data.issues import DataIssue
 from convsmith.errors import Problem, RunError
@@ -41,6 +42,7 @@ Size = Annotated[int, Strict(), Field(ge=1, le=16_384)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 _SPLIT_OFF, _OWN_SPLIT = "by convsmith, stratified", "the source's own"
+_FOLD = "a part of the training set, held out by convsmith, stratified; the test set is not used"
 _OWN_VALIDATION = "the source's validation split"
 _PHASES, _MAX_NOTED = "train.phases.", 3
 R = TypeVar("R", bound=BaseModel)
@@ -85,6 +87,7 @@ class DataRecord(Record):
         leaked: Test images whose pixels or group the training or validation images have; None in older runs.
         validation_split: As `test_split`; None without validation images and in older runs.
         leaked_validation: Likewise, validation images whose pixels or group the training images have.
+        fold: "2/5" if the second of five folds of the training set is held out, and is the split "test".
     """
 
     title: str
@@ -110,6 +113,7 @@ class DataRecord(Record):
     leaked: int | None = None
     validation_split: str | None = None
     leaked_validation: int | None = None
+    fold: FoldText | None = None
 
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
@@ -152,6 +156,7 @@ class DataRecord(Record):
             leaked=data.leaked,
             validation_split=_validation_split(data),
             leaked_validation=data.leaked_validation if data.validation else None,
+            fold=config.fold,
         )
 
     @property
@@ -162,10 +167,17 @@ class DataRecord(Record):
     @property
     def test_is_split_off(self) -> bool:
         """Whether convsmith split the test set off the images, which had none of their own."""
-        return self.test_split == _SPLIT_OFF
+        return self.test_split == _SPLIT_OFF or self.fold is not None
+
+    @property
+    def evaluation_set(self) -> EvaluationSet:
+        """The names of the images of the split "test"."""
+        return TEST_SET if self.fold is None else Fold.parse(self.fold).evaluation_set
 
 
 def _test_split(data: ImageDataset) -> str:
+    if data.fold is not None:
+        return _FOLD
     if data.test_is_split_off:
         return _SPLIT_OFF
     return _OWN_VALIDATION if data.layout.test_is_validation else _OWN_SPLIT

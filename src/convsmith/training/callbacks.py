@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from convsmith.data.fold import TEST_SET
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 
@@ -20,6 +21,7 @@ class EpochStart:
         num_batches: Batches per epoch.
         lr: Learning rate.
         may_stop: Whether early stopping may end the training before.
+        evaluated: The name of the images that the net is evaluated on after the epoch.
     """
 
     epoch: int
@@ -27,6 +29,7 @@ class EpochStart:
     num_batches: int
     lr: float
     may_stop: bool = False
+    evaluated: str = TEST_SET.heading
 
 
 class Callback:

@@ -41,13 +41,13 @@ class SplitMetrics:
         return self.correct / self.total
 
     def line(self, name: str) -> str:
-        """Format the metrics like a classic PyTorch training log.
+        """Format the metrics of a set of images like a classic PyTorch training log.
 
-        >>> SplitMetrics(loss=0.48114, correct=8379, total=10000).line("Test")
+        >>> SplitMetrics(loss=0.48114, correct=8379, total=10000).line("Test set")
         'Test set: Average loss: 0.4811, Accuracy: 8379/10000 (83.79%)'
         """
         return (
-            f"{name} set: Average loss: {self.loss:.4f}, "
+            f"{name}: Average loss: {self.loss:.4f}, "
             f"Accuracy: {self.correct}/{self.total} ({self.accuracy:.2%})"
         )
 

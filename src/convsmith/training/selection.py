@@ -95,7 +95,9 @@ def monitor_title(monitor: Monitor) -> str:
     return _TITLES[monitor]
 
 
-def kept_sentence(epochs: int, best: int | None, monitor: Monitor, value: float | None = None) -> str:
+def kept_sentence(
+    epochs: int, best: int | None, monitor: Monitor, value: float | None = None, kind: str = "test"
+) -> str:
     """Describe whose weights a training ended with, for a page.
 
     Args:
@@ -103,6 +105,7 @@ def kept_sentence(epochs: int, best: int | None, monitor: Monitor, value: float 
         best: The epoch that was selected; None if the last was kept.
         monitor: By what it was selected.
         value: The monitored metric of that epoch, if it is known.
+        kind: Of the images that the net was evaluated on: "test", or "held-out" for a fold.
 
     Example:
         >>> kept_sentence(9, None, "loss")
@@ -116,8 +119,8 @@ def kept_sentence(epochs: int, best: int | None, monitor: Monitor, value: float 
     if value is not None:
         shown = f" ({value:.4f})" if monitor == "loss" else f" ({percent(value)})"
     return (
-        f"The weights are those of epoch {best} of {epochs}, the best by {_TITLES[monitor]}{shown}; no test "
-        "image had a part in the choice."
+        f"The weights are those of epoch {best} of {epochs}, the best by {_TITLES[monitor]}{shown}; no "
+        f"{kind} image had a part in the choice."
     )
 
 

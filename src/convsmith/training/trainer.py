@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from convsmith.data.augment.config import AugmentConfig
 from convsmith.data.dataset import ImageDataset, Split, TrainingData
+from convsmith.data.fold import TEST_SET
 from convsmith.data.normalize import normalized_batches
 from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, RecipeError, StoppedError
@@ -354,6 +355,7 @@ class Trainer:
             num_batches=self.num_batches,
             lr=progress.lr,
             may_stop=self.config.early_stopping is not None,
+            evaluated=(self.data.evaluation_set if isinstance(self.data, ImageDataset) else TEST_SET).heading,
         )
         self.callbacks.on_epoch_start(start)
         started = time.perf_counter() - progress.seconds

@@ -16,6 +16,7 @@ from convsmith.data.arrays.registry import check_available
 from convsmith.data.cache.decoded_files import DecodedFiles
 from convsmith.data.cache.index import (
     LATEST,
+    SOURCES,
     Entry,
     entry_path,
     forget,
@@ -89,23 +90,77 @@ def load_cached(source: Source, config: DataConfig, *, refresh: bool = False) ->
     Raises:
         DataError: Images are unreadable or of mixed sizes, labels are out of range, or the cache is damaged.
     """
-    key = hashlib.sha256(
-        f"{CACHE_VERSION} {source.signature} {decode_signature(config)}".encode()
-    ).hexdigest()
+    key = _key(source, config)
     if refresh:
         check_available(source)
         forget(source.location)
-    entry = read_entry(key)
-    if entry is None or not os.path.isdir(_content_folder() / entry.content):  # noqa: PTH112 - never raises
-        raw = read_source(source, config, refresh=refresh)
-        try:
-            entry = _store(raw, source, config)
-        except OSError as error:
-            # Exceptions of NumPy's writers do not name the file.
-            raise files.write_error(cache_folder(), error) from error
-        if source.identified:
-            write_entry(key, entry)
+    entry = _find_entry(key) or _decode(source, config, key, refresh=refresh)[0]
     return _load(entry)
+
+
+def image_locations(source: Source, config: DataConfig) -> dict[str, list[str]]:
+    """Return where each image of the cache is in the source, by split: a file, or a row of a file.
+
+    Args:
+        source: From `find_source`.
+        config: The `[data]` table of a recipe.
+
+    Raises:
+        DataError: As `load_cached`.
+    """
+    key = _key(source, config)
+    entry = _find_entry(key)
+    # Data in memory have the same name in any order.
+    positions = _find_positions(key, entry) if entry and source.kind != "memory" else None
+    if positions is None:
+        # Older versions kept no positions, too.
+        positions = _decode(source, config, key)[1]
+    found = {}
+    for name, split in read_source(source, config).splits.items():
+        usable = np.flatnonzero(positions[name] >= 0)
+        order = usable[np.argsort(positions[name][usable])]
+        found[name] = [split.locations[index] for index in order.tolist()]
+    return found
+
+
+def _key(source: Source, config: DataConfig) -> str:
+    text = f"{CACHE_VERSION} {source.signature} {decode_signature(config)}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _find_entry(key: str) -> Entry | None:
+    """Return an entry whose images are there."""
+    entry = read_entry(key)
+    has_images = entry and os.path.isdir(_content_folder() / entry.content)  # noqa: PTH112 - never raises
+    return entry if has_images else None
+
+
+def _find_positions(key: str, entry: Entry) -> dict[str, NDArray[np.int64]] | None:
+    """Read the positions that belong to an entry; None if they are missing, or not what was written."""
+    path = entry_path(key, SOURCES).with_suffix(".npz")
+    try:
+        return reading.read_arrays(path) if reading.sha256(path) == entry.arrays_sha256 else None
+    except (FileError, ValueError):
+        return None
+
+
+def _decode(
+    source: Source, config: DataConfig, key: str, *, refresh: bool = False
+) -> tuple[Entry, dict[str, NDArray[np.int64]]]:
+    """Decode a source into the cache; return its entry, and the stored position of each image by split."""
+    raw = read_source(source, config, refresh=refresh)
+    try:
+        entry, positions = _store(raw, source, config)
+        if source.identified:
+            path = entry_path(key, SOURCES).with_suffix(".npz")
+            files.make_folder(path.parent)
+            files.write_arrays(path, dict(positions))
+            entry = replace(entry, arrays_sha256=reading.sha256(path))
+            write_entry(key, entry)
+    except OSError as error:
+        # Exceptions of NumPy's writers do not name the file.
+        raise files.write_error(cache_folder(), error) from error
+    return entry, positions
 
 
 def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> str:
@@ -130,8 +185,8 @@ def _combined(digests: Iterable[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
-    """Decode all images, each once, into files sorted by their digests.
+def _store(raw: RawData, source: Source, config: DataConfig) -> tuple[Entry, dict[str, NDArray[np.int64]]]:
+    """Decode all images, each once, into files sorted by their digests; return their positions too.
 
     A copy with other file names, or in another order, therefore trains identically.
     """
@@ -171,8 +226,9 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> Entry:
                 if config.group
                 else None,
             )
-            _write_latest(latest, entry, spool.record(rule, sorted_images.positions(result)))
-    return entry
+            positions = sorted_images.positions(result)
+            _write_latest(latest, entry, spool.record(rule, positions))
+    return entry, positions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class Entry:
         background: The colour behind transparent pixels, a level for each channel.
         layout: What was decided about its splits and names, and what is not read.
         groups: Of each image, by split, if the recipe groups them; equal images can have others elsewhere.
-        arrays_sha256: Of the arrays of an entry in `LATEST`.
+        arrays_sha256: Of the arrays beside an entry: in `SOURCES` the position of each image of the source.
     """
 
     content: str

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from convsmith.system.positional import open_file, read_at
 
+Mapped = np.memmap[Any, np.dtype[np.uint8]]
+
 
 class DiskImages:
     """An array-like of images `(N, H, W, C)` uint8 that keeps nothing in memory.
@@ -21,17 +24,17 @@ class DiskImages:
     they are touched.
 
     Args:
-        mapped: A memory-mapped array of images.
-        indices: Positions of these images in it, in this order; all images by default.
+        mapped: Memory-mapped arrays of images, which count as one.
+        indices: Positions of these images in them, in this order; all images by default.
     """
 
-    def __init__(
-        self, mapped: np.memmap[Any, np.dtype[np.uint8]], indices: NDArray[np.int64] | None = None
-    ) -> None:
-        self.mapped = mapped
-        self.indices = np.arange(len(mapped)) if indices is None else indices
-        self.shape = (len(self.indices), *mapped.shape[1:])
-        self.image_bytes = int(np.prod(mapped.shape[1:]))
+    def __init__(self, *mapped: Mapped, indices: NDArray[np.int64] | None = None) -> None:
+        self.files = mapped
+        # The position of the first image of each file.
+        self.starts = np.cumsum([0, *map(len, mapped)])
+        self.indices = np.arange(self.starts[-1]) if indices is None else indices
+        self.shape = (len(self.indices), *mapped[0].shape[1:])
+        self.image_bytes = int(np.prod(self.shape[1:]))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -40,14 +43,17 @@ class DiskImages:
         """Return a copy: one image for an integer, several for a slice or an array of integers."""
         positions = self.indices[key]
         images = np.empty((np.size(positions), *self.shape[1:]), dtype=np.uint8)
-        file = open_file(Path(str(self.mapped.filename)), os.O_RDONLY)
-        try:
+        with ExitStack() as stack:
+            opened: dict[int, int] = {}
             for image, position in zip(images, np.atleast_1d(positions), strict=True):
-                offset = self.mapped.offset + int(position) * self.image_bytes
-                content = read_at(file, self.image_bytes, offset)
+                number = int(np.searchsorted(self.starts, position, side="right")) - 1
+                if number not in opened:
+                    opened[number] = open_file(Path(str(self.files[number].filename)), os.O_RDONLY)
+                    stack.callback(os.close, opened[number])
+                place = int(position) - int(self.starts[number])
+                offset = self.files[number].offset + place * self.image_bytes
+                content = read_at(opened[number], self.image_bytes, offset)
                 image[...] = np.frombuffer(content, np.uint8).reshape(image.shape)
-        finally:
-            os.close(file)
         return images if np.ndim(positions) else images[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.uint8]:
@@ -59,7 +65,12 @@ class DiskImages:
 
     def select(self, indices: NDArray[np.int64] | NDArray[np.bool_]) -> "DiskImages":
         """Return some of the images, still on disk."""
-        return DiskImages(self.mapped, self.indices[indices])
+        return DiskImages(*self.files, indices=self.indices[indices])
+
+    def joined(self, other: "DiskImages") -> "DiskImages":
+        """Return the images of both, those of the other last, still on disk."""
+        indices = np.concatenate([self.indices, other.indices + self.starts[-1]])
+        return DiskImages(*self.files, *other.files, indices=indices)
 
 
 Images = NDArray[np.uint8] | DiskImages

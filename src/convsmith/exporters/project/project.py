@@ -251,7 +251,13 @@ def requirements(
 
 
 def _check_complete(model: RunModel) -> None:
-    """Raise RunError for a run that is not finished, or whose files are damaged."""
+    """Raise RunError for a run that is not finished or is a fold, or whose files are damaged."""
+    if model.data.fold is not None:
+        raise RunError(
+            f"the run holds out fold {model.data.fold} of its training set, which a project does not",
+            where=model.place,
+            fix="train the recipe without data.fold (data.fold=false), and take that run",
+        )
     if not model.folder.is_finished:
         raise RunError(
             "the run is not finished",

@@ -11,6 +11,7 @@
     const first = 48;
     let limit = first;
     const orders = {
+      "rank-up": (a, b) => a.dataset.rank - b.dataset.rank,
       "confidence-down": (a, b) => b.dataset.confidence - a.dataset.confidence,
       "confidence-up": (a, b) => a.dataset.confidence - b.dataset.confidence,
       "loss-down": (a, b) => b.dataset.loss - a.dataset.loss,
