@@ -89,7 +89,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'es' if re.search(r'(s|x|sh|[^o]ch)$', noun) else 's'}"
 
 
-def join_first(names: Iterable[object], most: int) -> str:
+def join_first(names: Iterable[object], most: int, between: str = ", ") -> str:
     """Return the first of some names in a line, and how many more there are.
 
     >>> join_first(["cat", "dog"], 2), join_first(["cat", "dog", "bee"], 2)
@@ -97,7 +97,27 @@ def join_first(names: Iterable[object], most: int) -> str:
     """
     every = [str(name) for name in names]
     rest = len(every) - most
-    return ", ".join(every[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+    return between.join(every[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def first_lines(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first of some lines, and one that says how many more there are.
+
+    >>> first_lines(["cat", "dog", "bee"], 2)
+    ['cat', 'dog', 'and 1 more']
+    """
+    rest = len(lines) - most
+    return [*lines[:most], *([f"and {rest:,} more"] if rest > 0 else [])]
+
+
+def from_least_to_most(texts: Sequence[str], values: Sequence[float]) -> str:
+    """Return the text of the smallest and that of the largest value, the first of equal ones and the last.
+
+    >>> from_least_to_most(["cat 3", "dog 1", "bee 9"], [3, 1, 9])
+    'from dog 1 to bee 9'
+    """
+    order = sorted(range(len(texts)), key=lambda place: values[place])
+    return f"from {texts[order[0]]} to {texts[order[-1]]}"
 
 
 def size_text(count: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from convsmith.text import in_line, percent
+from convsmith.text import from_least_to_most, in_line, percent
 from convsmith.training.config import TrainConfig
 
 # The largest class of an imbalanced split has at least so many times the images of the smallest.
@@ -114,8 +114,7 @@ def frequencies(counts: Sequence[int], class_names: Sequence[str]) -> str:
     ]
     if len(shares) <= _MAX_LISTED:
         return ", ".join(shares)
-    order = sorted(range(len(shares)), key=lambda place: counts[place])
-    return f"from {shares[order[0]]} to {shares[order[-1]]}"
+    return from_least_to_most(shares, counts)
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ from convsmith.models.bundle_schema import BundleMetadata, ModuleSpec, Origin, S
 from convsmith.modules.architecture import SOURCE
 from convsmith.modules.reference import file_of
 from convsmith.net.analysis import Analysis
-from convsmith.text import escape_markdown, fenced, in_line, markdown_table, percent, plural
+from convsmith.text import escape_markdown, fenced, in_line, join_first, markdown_table, percent, plural
 
 _OUTPUTS = {
     "log_probabilities": "log-probabilities",
@@ -45,10 +45,9 @@ def _summary(metadata: BundleMetadata, analysis: Analysis) -> str:
     if analysis.unknown_macs:
         macs = f"at least {macs} ({plural(len(analysis.unknown_macs), 'operation')} unknown)"
     mode = "RGB" if shape.channels == 3 else "greyscale"
-    names = ", ".join(map(escape_markdown, labels[:_MAX_CLASSES]))
-    more = f" and {len(labels) - _MAX_CLASSES:,} more" if len(labels) > _MAX_CLASSES else ""
+    names = join_first(map(escape_markdown, labels), _MAX_CLASSES)
     rows = [
-        ["classes", f"{len(labels):,}: {names}{more}"],
+        ["classes", f"{len(labels):,}: {names}"],
         ["input", f"{mode} images of {shape.height} x {shape.width} pixels; other images are converted"],
         *_net(metadata.spec),
         ["parameters", f"{analysis.parameters:,}, stored as {metadata.weights.format}"],

@@ -7,6 +7,7 @@ from functools import partial
 
 from convsmith.grading.discovery import Candidate
 from convsmith.grading.submissions import natural
+from convsmith.text import join_first
 
 # Names of a finished net, the most usual first.
 _NAMES = ("net", "model", "network", "finalnet", "finalmodel")
@@ -66,9 +67,8 @@ def choose(
             return Choice(nets=(_best([each for each in kept[0] if rule(each)]),), reason=reason)
         # Later evidence decides among those that the earlier one leaves.
         groups = kept or groups
-    listed = ", ".join(_best(group).name for group in groups[:8])
-    more = f" and {len(groups) - 8} more" if len(groups) > 8 else ""
-    return Choice(problem=f"{len(groups)} nets fit, and nothing says which is the hand-in: {listed}{more}")
+    names = join_first((_best(group).name for group in groups), 8)
+    return Choice(problem=f"{len(groups)} nets fit, and nothing says which is the hand-in: {names}")
 
 
 def _groups(fitting: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convsmith.grading.record import Signature, SubmissionRecord
+from convsmith.text import join_first
 
 Sign = Literal["same weights", "same source text but for names", "same structure"]
 # The strongest first.
@@ -50,8 +51,7 @@ class Sharing:
         'same structure as bob'
         """
         others = [each for each in self.names if each != name]
-        listed = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
-        return f"{', '.join(self.signs)} as {listed}"
+        return f"{', '.join(self.signs)} as {join_first(others, 5)}"
 
 
 def find_sharings(

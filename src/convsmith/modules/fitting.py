@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convsmith.errors import ModuleError
+from convsmith.modules.finite import check_finite
 from convsmith.modules.state import is_batch_counter
 from convsmith.modules.tensor_names import NameMap, name_maps, prefixes, without
 from convsmith.modules.weights import Weights
-from convsmith.text import one_line, plural
+from convsmith.text import first_lines, one_line, plural
 
 _MAX_LISTED = 5
 # What torch.optim.swa_utils.AveragedModel counts.
@@ -82,7 +82,7 @@ def fit_weights(net: nn.Module, weights: Weights) -> tuple[str, ...]:
             raise _mismatch(net, own, tensors, weights)
         return notes
     new = {name: _like(own[name], tensors[source]) for source, name in fit.names.items()}
-    _check_numbers(net, own, new, weights.where)
+    check_finite(net, own, new, weights.where)
     # Of tensors under two names, the file may have one.
     shared = {id(own[name]): tensor for name, tensor in new.items()}
     complete = {name: new.get(name, shared.get(id(tensor), tensor)) for name, tensor in own.items()}
@@ -151,23 +151,6 @@ def _like(own: Tensor, tensor: Tensor) -> Tensor:
     return tensor.reshape(own.shape).to(device=own.device, dtype=own.dtype)
 
 
-def _check_numbers(net: nn.Module, own: Mapping[str, Tensor], new: Mapping[str, Tensor], where: str) -> None:
-    parameters = dict(net.named_parameters(remove_duplicate=False))
-    wrong = []
-    for name, tensor in new.items():
-        count = int((~torch.isfinite(tensor)).sum())
-        # Buffers such as masks can be infinite from the start.
-        if count and (name in parameters or not torch.equal(tensor, own[name])):
-            wrong.append(f"{name}: {count:,} of {tensor.numel():,}")
-    if wrong:
-        raise ModuleError(
-            f"numbers that are not finite in {plural(len(wrong), 'tensor')}",
-            where=where,
-            context=_listed(wrong),
-            fix="the training diverged, or the file is damaged: use an earlier checkpoint",
-        )
-
-
 def _load(net: nn.Module, complete: Mapping[str, Tensor], where: str) -> None:
     """Load all tensors of a net. Whatever a hook of the net raises, the net is unchanged."""
     state = nn.Module.state_dict(net)
@@ -201,7 +184,7 @@ def _load_by_hooks(
         except Exception:  # noqa: BLE001, S112
             continue
         new = {name: tensor for name, tensor in nn.Module.state_dict(trial).items() if name in own}
-        _check_numbers(net, own, new, where)
+        check_finite(net, own, new, where)
         _load(net, new, where)
         return ("old names in the file are mapped by the net's layers",)
     return None
@@ -281,7 +264,7 @@ def _comparison(
         lines.append(f"the names of the file are compared {change}")
     for title, items in groups.items():
         if items:
-            lines += [f"{title}:", *(f"  {line}" for line in _listed(items).splitlines())]
+            lines += [f"{title}:", *(f"  {line}" for line in _listed(items))]
     return "\n".join(lines)
 
 
@@ -296,10 +279,8 @@ def _shapes(found: Tensor, expected: Tensor) -> tuple[str, str]:
     return str(_shape(found)), str(_shape(expected))
 
 
-def _listed(items: Sequence[str]) -> str:
-    lines = [one_line(each) for each in items[:_MAX_LISTED]]
-    more = len(items) - len(lines)
-    return "\n".join([*lines, *([f"and {more:,} more"] if more else [])])
+def _listed(items: Sequence[str]) -> list[str]:
+    return first_lines([one_line(each) for each in items], _MAX_LISTED)
 
 
 def _advice(

@@ -20,7 +20,7 @@ from convsmith.modules.outputs import output_notes, output_problem, recognize_ou
 from convsmith.modules.passes import Passes, line_of
 from convsmith.modules.state import copy_state
 from convsmith.system.rng import global_draws, seed_everything
-from convsmith.text import plural
+from convsmith.text import join_first, plural
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.isolation import preserved_state
 from convsmith.tracing.members import hidden_methods, named_modules, named_parameters, unregistered
@@ -343,4 +343,4 @@ def _are_close(one: Any, other: Any) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + ("" if len(names) <= _LISTED else ", ...")
+    return join_first(names, _LISTED)

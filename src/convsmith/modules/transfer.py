@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from convsmith.errors import ModuleError
+from convsmith.modules.finite import check_finite
 from convsmith.modules.state import is_batch_counter
 from convsmith.modules.tensor_names import NameMap, name_maps
-from convsmith.text import markdown_table, one_line, plural
+from convsmith.text import first_lines, markdown_table, one_line, plural
 
 # Of the numbers below the head; with fewer, the weights are those of another net.
 MIN_SHARE = 0.5
@@ -153,7 +154,7 @@ def take_weights(
         fix = f"use its net: {net_of_start}" if net_of_start else _ANY_NET
         raise ModuleError(_too_little(share), where=where, context=_comparison(match, body, tensors), fix=fix)
     new, notes = _values(net, own, tensors, match, [name for layer in taken for name in layers[layer]])
-    _check_finite(own, new, where)
+    check_finite(net, own, new, where)
     with torch.no_grad():
         for name, value in new.items():
             own[name].copy_(value)
@@ -312,22 +313,6 @@ def _adapted(filters: Tensor) -> tuple[Tensor, str]:
     )
 
 
-def _check_finite(own: Mapping[str, Tensor], values: Mapping[str, Tensor], where: str) -> None:
-    # A mask of attention is infinite from the beginning.
-    wrong = [
-        f"{one_line(name)}: {count:,} of {value.numel():,}"
-        for name, value in values.items()
-        if (count := int((~torch.isfinite(value)).sum())) and not torch.equal(value, own[name])
-    ]
-    if wrong:
-        raise ModuleError(
-            f"numbers that are not finite in {plural(len(wrong), 'tensor')}",
-            where=where,
-            context=_listed(wrong),
-            fix="the training diverged, or the file is damaged: use an earlier checkpoint",
-        )
-
-
 def _name_notes(names: NameMap) -> list[str]:
     if names.prefix:
         return [f"the prefix {one_line(names.prefix)!r} of the names is removed"]
@@ -353,12 +338,7 @@ def _comparison(match: _Match, body: Sequence[str], tensors: Mapping[str, Tensor
 
 
 def _indented(items: Sequence[str]) -> list[str]:
-    return [f"  {line}" for line in _listed(items).splitlines()]
-
-
-def _listed(items: Sequence[str]) -> str:
-    more = len(items) - _MAX_LISTED
-    return "\n".join([*items[:_MAX_LISTED], *([f"and {more:,} more"] if more > 0 else [])])
+    return [f"  {line}" for line in first_lines(items, _MAX_LISTED)]
 
 
 def _shape(tensor: Tensor) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from convsmith.net.inputs import Input, channels_first, is_channels_last
 from convsmith.net.rows import UNUSED, HiddenTensor, IdleLayer, Location, Row, Shape
-from convsmith.text import plural
+from convsmith.text import join_first, plural
 
 Weights = tuple[tuple[str, int], ...]
 
@@ -40,14 +40,15 @@ def member_remarks(unused: Weights, unregistered: Weights, hidden_methods: tuple
 def idle_remarks(idle: tuple[IdleLayer, ...]) -> Iterator[str]:
     """Yield layers that the forward pass never calls."""
     if idle:
-        names = _listed([f"{each.name}{_of_place(each.definition)}" for each in idle])
+        names = join_first((f"{each.name}{_of_place(each.definition)}" for each in idle), _SHOWN)
         yield f"Layers that forward never calls: {names}"
 
 
 def hidden_remarks(hidden: tuple[HiddenTensor, ...]) -> Iterator[str]:
     """Yield tensors that are neither parameters nor buffers."""
     if hidden:
-        names = _listed([f"{each.name} ({each.size:,}{_of_place(each.location, ', ')})" for each in hidden])
+        sizes = (f"{each.name} ({each.size:,}{_of_place(each.location, ', ')})" for each in hidden)
+        names = join_first(sizes, _SHOWN)
         yield (
             f"Hidden tensors, neither parameters nor buffers: {names}; "
             "keep them in nn.Parameter, or in buffers if they are constants"
@@ -62,18 +63,13 @@ def inactive_remarks(rows: Sequence[Row]) -> Iterator[str]:
         if row.inactive not in {"", UNUSED} and row.operation != "Identity"
     ]
     if names:
-        yield f"Operations without effect: {_listed(names, '; ')}"
+        yield f"Operations without effect: {join_first(names, _SHOWN, '; ')}"
 
 
 def _of_place(location: Location | None, before: str = "") -> str:
     if location is None:
         return ""
     return f"{before}{location}" if before else f" ({location})"
-
-
-def _listed(names: Sequence[str], between: str = ", ") -> str:
-    rest = len(names) - _SHOWN
-    return between.join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _sizes(weights: Weights) -> str:

@@ -9,7 +9,7 @@ from convsmith.codegen import number
 from convsmith.data.dataset import TrainingData
 from convsmith.data.labels import canonical_name
 from convsmith.errors import Problem, RecipeError, suggest
-from convsmith.text import in_line, join_first, plural
+from convsmith.text import from_least_to_most, in_line, join_first, plural
 from convsmith.training.config import TrainConfig
 
 # Names in an error or a note; a table of more classes is written by hand in any case.
@@ -144,8 +144,7 @@ def weights_line(weights: Sequence[float], class_names: Sequence[str]) -> str:
     ]
     if len(pairs) <= _MAX_LISTED:
         return ", ".join(pairs)
-    order = sorted(range(len(pairs)), key=lambda place: weights[place])
-    return f"{plural(len(pairs), 'class')}, from {pairs[order[0]]} to {pairs[order[-1]]}"
+    return f"{plural(len(pairs), 'class')}, {from_least_to_most(pairs, weights)}"
 
 
 def _listed(names: Sequence[str]) -> str:

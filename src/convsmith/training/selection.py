@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convsmith.data.dataset import TrainingData
 from convsmith.errors import Problem, RunError
 from convsmith.modules.state import Layout, state_of
-from convsmith.text import in_line, percent, plural
+from convsmith.text import in_line, join_first, percent, plural
 from convsmith.tracing.copies import copy_module
 from convsmith.training.class_weights import class_counts
 from convsmith.training.config import Monitor, TrainConfig
@@ -135,10 +135,9 @@ def selection_problems(config: TrainConfig, data: TrainingData) -> Iterator[Prob
         counts = class_counts(data.validation.labels, data.class_names)
         empty = [name for name, count in zip(data.class_names, counts, strict=True) if not count]
         if empty:
-            more = f" and {len(empty) - 1:,} more" if empty[1:] else ""
             yield Problem(
                 what="balanced accuracy is undefined: the validation split has no image of "
-                f"{in_line(empty[0])}{more}",
+                f"{join_first(map(in_line, empty), 1)}",
                 where="train.monitor",
                 fix="hold out more images, or monitor the loss: train.monitor=loss",
             )
