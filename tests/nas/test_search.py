@@ -626,7 +626,7 @@ def test_a_journal_that_is_a_pipe_is_refused(objective: Objective, tmp_path: Pat
 
 def test_trials_are_compared_by_their_last_epoch(tmp_path: Path) -> None:
     """Early stopping would end them before a rung; class weights and sampling are theirs too."""
-    fields = ["train.early_stopping={patience=1, min_delta=9.0}", "data.validation=0.1"]
+    fields = ["train.early_stopping={patience=1, min_delta=9.0}", "data.validation=0.1", "train.monitor=loss"]
     space = search_space(*TINY, *fields, "train.class_weights=balanced", "train.clip_gradient_norm=1.0")
     data = load_training_data(space.recipe.data)
     runner = TrialRunner(folder=tmp_path, space=space, data=data, epochs=4)
@@ -634,6 +634,8 @@ def test_trials_are_compared_by_their_last_epoch(tmp_path: Path) -> None:
     train = runner.session(candidate, until=3).recipe.train
     assert (train.early_stopping, train.keeps_best, train.class_weights) == (None, False, "balanced")
     assert len(runner.train(1, candidate, 3)) == 3
+    # The recipe of a trial can be read, for example to watch it.
+    assert RunFolder(path=runner.trial_folder(1)).recipe().train.monitor == "accuracy"
     # What the search recommends is trained as the recipe says.
     assert space.recipe_of(candidate).train.keeps_best
 

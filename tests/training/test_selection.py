@@ -88,7 +88,7 @@ def test_the_best_epoch_is_the_first_of_the_best(values: list[int], monitor: str
 def test_a_metric_that_nothing_goes_by_is_an_error() -> None:
     with pytest.raises(RecipeError, match='monitor = "loss" has no effect') as error:
         load("digits", ["train.monitor=loss"])
-    assert "train.keep=best" in str(error.value)
+    assert "set train.keep=best, or train.monitor=accuracy, the default" in str(error.value)
     load("digits", ["data.validation=0.1", "train.monitor=loss", "train.early_stopping.patience=2"])
 
 

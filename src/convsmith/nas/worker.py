@@ -60,6 +60,7 @@ class TrialRunner:
         update = {
             "early_stopping": None,
             "keep": "last",
+            "monitor": "accuracy",
             "epochs": self.epochs,
             "stop_after": until if until < self.epochs else None,
             "schedule": schedule,

@@ -280,7 +280,7 @@ class TrainConfig(Table):
         if self.monitor != "accuracy" and not (self.keeps_best or self.early_stopping):
             raise ValueError(
                 f'monitor = "{self.monitor}" has no effect without early stopping and the best epoch: set '
-                "train.keep=best, or leave monitor out"
+                "train.keep=best, or train.monitor=accuracy, the default"
             )
         return self
 

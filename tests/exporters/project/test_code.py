@@ -4,11 +4,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
+from PIL import Image
 
 from convsmith.exporters.project.code import Storage
 from convsmith.recipes.loader import from_table, load
-from helpers.projects import RECIPES, VARIANTS, lint, written
+from helpers.projects import RECIPES, VARIANTS, imported, lint, written
 
 STORAGES = {
     "digits": Storage(kind="digits"),
@@ -54,6 +56,36 @@ def test_the_code_of_weights_that_were_trained_elsewhere(storage: str, tmp_path:
     lint(tmp_path)
     assert not (tmp_path / "utils" / "optim.py").exists()
     assert not (tmp_path / "model" / "weights.py").exists()
+
+
+def test_a_validation_split_of_the_hub_is_read_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load("digits", ["data.source=owner/name", "data.validation=split"])
+    storage = Storage(
+        kind="hub", default="owner/name", columns=("img", "label"), validation_name="valid", test_name="held"
+    )
+    written(recipe, storage, tmp_path, list("0123456789"), own_test=True)
+    lint(tmp_path)
+    counts, asked = {"train": 4, "valid": 3, "held": 2}, []
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.Value("int64")})
+
+    def load_dataset(name: str, split: str) -> datasets.Dataset:
+        asked.append((name, split))
+        pictures = [Image.new("L", (8, 8), counts[split])] * counts[split]
+        columns = {"img": pictures, "label": list(range(counts[split]))}
+        return datasets.Dataset.from_dict(columns, features=features)
+
+    with imported(tmp_path, "utils.utils") as (utils,):
+        monkeypatch.setattr(utils, "load_dataset", load_dataset)
+        splits = utils.load_images("owner/name")
+    assert asked == [("owner/name", name) for name in ("train", "held", "valid")]
+    levels = {
+        name: (len(images), int(images.max()), images.shape[1:]) for name, (images, _) in splits.items()
+    }
+    assert levels == {
+        "train": (4, 4, (8, 8, 1)), "validation": (3, 3, (8, 8, 1)), "test": (2, 2, (8, 8, 1)),
+    }  # fmt: skip
 
 
 def test_many_class_names_are_stored_in_a_separate_file(tmp_path: Path) -> None:
