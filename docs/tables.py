@@ -247,6 +247,18 @@ def imbalance() -> str:
     )
 
 
+def label_errors() -> str:
+    """Return the flipped labels that were found, by epochs of each fold."""
+    table = []
+    for row in read("label_errors"):
+        ranked = [f"{float(row[name]):.1f} %" for name in ("at_100", "at_500", "at_flips")]
+        shares = [f"{float(row[name]):.1f} %" for name in ("precision", "recall")]
+        counts = [f"{int(row[name]):,}" for name in ("listed", "found")]
+        table.append([row["epochs"], f"{float(row['held_out_accuracy']):.2f} %", *counts, *shares, *ranked])
+    head = "epochs|>held-out accuracy|>listed|>flips|>precision|>recall|>first 100|>first 500|>first 1,200"
+    return markdown(head, table)
+
+
 def plain_loop() -> str:
     variants = ("plain loop, fp32, 10 epochs", "convsmith, bf16, 10 epochs")
     return by_seed("test accuracy, %", [(name, trainings("cifar10-classic", name)) for name in variants], 3)
@@ -343,6 +355,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "last-epochs": last_epochs,
     "search": search,
     "imbalance": imbalance,
+    "label-errors": label_errors,
     "plain-loop": plain_loop,
     "public": public,
     "zoo": zoo,

@@ -87,7 +87,7 @@ def test_commands_work(
     elif name == "predict" and zoo_name(arguments[0]):
         Image.new("RGB", (60, 40)).save(tmp_path / "cat.png")
         assert run([name, arguments[0], "cat.png", *arguments[2:]]) == 0
-    elif name == "train" and not arguments[0].endswith(".toml"):
+    elif name in {"train", "folds"} and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
     elif name == "init":

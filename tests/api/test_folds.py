@@ -360,7 +360,7 @@ def test_folds_of_an_own_module_and_of_an_instance(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     write_nets(tmp_path)
     x, y = digits()
-    recipe = cs.load_recipe("digits", *TINY[:1], "name=own", "model.module=model.py:Net")
+    recipe = cs.load_recipe("digits", TINY[0], "train.batch_size=32", "name=own", "model.module=model.py:Net")
     result = cs.folds(recipe, count=2, out=tmp_path / "own", data=(x, y))
     assert (result.runs[0] / "source" / "model.py").is_file()
     (tmp_path / "model.py").write_text((tmp_path / "model.py").read_text() + "\n# edited\n")
@@ -377,7 +377,8 @@ def test_folds_of_an_own_module_and_of_an_instance(tmp_path: Path, monkeypatch: 
         cs.folds(recipe, count=2, out=folder, data=(x, y), module=net, callbacks=[Interrupt(3, kill=True)])
     result = cs.folds(recipe, count=2, out=folder, data=(x, y), module=net)
     assert all((before[name] == each).all() for name, each in net.state_dict().items())
-    assert len(result.predictions) == 320
+    # A third is split off as test set.
+    assert len(result.predictions) == 266
     other = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
     )
