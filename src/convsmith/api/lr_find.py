@@ -61,8 +61,8 @@ def lr_find(
     with with_data(recipe, data) as complete:
         architecture = architecture_of(complete.model, module)
         session = Session.load(complete, architecture=architecture, refresh=refresh)
-    started = with_start(session)
-    session = started.session if started else session
+    tuning = with_start(session)
+    session = tuning.session if tuning else session
     recipe = session.recipe
     teacher = load_teacher(recipe, session.data, CodeAccess(trust=trust_code))
     files.make_folder(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.models.prediction_check import with_prediction_check
-from convsmith.models.start import StartedSession, with_start
+from convsmith.models.start import FineTuning, with_start
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import architecture_of
@@ -117,14 +117,14 @@ def train_run(
         profile: Collects the time of each phase.
         trust_code: Whether to run the code of a teacher whose net is a module.
     """
-    started = with_start(session)
-    session = started.session if started else session
+    tuning = with_start(session)
+    session = tuning.session if tuning else session
     teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
     folders.check_destination(parent, session.space())
     with session.threads():
         folder = create()
         with locks.lock_folder(folder.path):
-            _write_records(folder, session, teacher, started)
+            _write_records(folder, session, teacher, tuning)
             write_code(folder, session.architecture, is_instance=is_instance)
             evaluation = train_session(
                 folder,
@@ -132,10 +132,10 @@ def train_run(
                 conditions=conditions_of(
                     session,
                     teacher.sha256 if teacher else None,
-                    started.record.sha256 if started else None,
+                    tuning.record.sha256 if tuning else None,
                 ),
                 opening=session.describe(
-                    *(started.lines() if started else ()), *(teacher.lines() if teacher else ())
+                    *(tuning.lines() if tuning else ()), *(teacher.lines() if teacher else ())
                 ),
                 callbacks=callbacks,
                 teacher=teacher.teacher if teacher else None,
@@ -145,7 +145,7 @@ def train_run(
 
 
 def _write_records(
-    folder: RunFolder, session: Session, teacher: TeacherModel | None, started: StartedSession[Session] | None
+    folder: RunFolder, session: Session, teacher: TeacherModel | None, tuning: FineTuning[Session] | None
 ) -> None:
     folder.write_start(
         recipe=with_absolute_paths(session.resolved_recipe),
@@ -155,6 +155,6 @@ def _write_records(
     )
     if teacher is not None:
         folder.write(teacher.record())
-    if started is not None:
-        folder.write(started.record)
+    if tuning is not None:
+        folder.write(tuning.record)
         folder.write_first_weights(session.build_net())

@@ -75,7 +75,7 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartedSession(Generic[S]):
+class FineTuning(Generic[S]):
     """A session whose net begins with the weights of a start.
 
     Attributes:
@@ -212,7 +212,7 @@ def _of_run(path: Path) -> Start:
     )
 
 
-def with_start(session: S) -> StartedSession[S] | None:
+def with_start(session: S) -> FineTuning[S] | None:
     """Return a session whose net begins with the weights that its recipe names; None if it names none.
 
     Raises:
@@ -255,7 +255,7 @@ def with_start(session: S) -> StartedSession[S] | None:
         table=transfer.table(),
         notes=tuple(note for note in notes if note),
     )
-    return StartedSession(session=dataclasses.replace(normalized, recipe=recipe, begin=begin), record=record)
+    return FineTuning(session=dataclasses.replace(normalized, recipe=recipe, begin=begin), record=record)
 
 
 def start_remark(model: Model, text: str) -> str:

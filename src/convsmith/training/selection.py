@@ -27,7 +27,7 @@ _TITLES: Mapping[Monitor, str] = {
 }
 
 
-def monitored(metrics: EpochMetrics, monitor: Monitor) -> float:
+def monitor_value(metrics: EpochMetrics, monitor: Monitor) -> float:
     """Return the monitored metric of an epoch, with the sign that makes more better; -inf if it is NaN."""
     assert metrics.validation is not None
     value = getattr(metrics.validation, monitor)
@@ -38,7 +38,7 @@ def monitored(metrics: EpochMetrics, monitor: Monitor) -> float:
 
 def best_epoch(history: Sequence[EpochMetrics], config: TrainConfig) -> int:
     """Return the epoch with the best monitored metric, the first of equal ones; 0 without epochs."""
-    values = [monitored(each, config.monitor) for each in history]
+    values = [monitor_value(each, config.monitor) for each in history]
     return 1 + values.index(max(values)) if values else 0
 
 
@@ -51,7 +51,7 @@ def epochs_without_improvement(history: Sequence[EpochMetrics], config: TrainCon
     extended = {phase.epochs for phase in config.phases or ()}
     reference, count = -math.inf, 0
     for metrics in history:
-        value, count = monitored(metrics, config.monitor), count + 1
+        value, count = monitor_value(metrics, config.monitor), count + 1
         if value > reference + min_delta or metrics.epoch == 1:
             reference, count = value, 0
         if metrics.epoch in extended:
@@ -74,11 +74,11 @@ def stop_reason(history: Sequence[EpochMetrics], config: TrainConfig) -> str:
     return (
         f"Stopped early after epoch {len(history)}: the {_TITLES[config.monitor]} has not improved{more} for "
         f"{plural(epochs_without_improvement(history, config), 'epoch')}, the best is "
-        f"{monitored_text(history[best - 1], config.monitor)} after epoch {best}"
+        f"{monitor_text(history[best - 1], config.monitor)} after epoch {best}"
     )
 
 
-def monitored_text(metrics: EpochMetrics, monitor: Monitor) -> str:
+def monitor_text(metrics: EpochMetrics, monitor: Monitor) -> str:
     """Return the value of the monitored metric as text."""
     assert metrics.validation is not None
     value = getattr(metrics.validation, monitor)
