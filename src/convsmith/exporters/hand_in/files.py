@@ -9,9 +9,9 @@ from convsmith.exporters.hand_in.steps import HandInPage, Step
 from convsmith.exporters.project.code import plain_log
 from convsmith.exporters.project.image_arrays import array_files
 from convsmith.exporters.project.project import (
-    DATA_HELP,
     LOG_ORIGIN,
     data_files,
+    data_help,
     first_weights,
     requirements,
     storage_of,
@@ -53,7 +53,7 @@ def other_files(page: HandInPage, nets: Nets, notebook_name: str) -> dict[str, b
     check_data(first.data, load(first.recipe.data))
     storage = storage_of(first.recipe.data)
     recipes = [model.recipe for model in models]
-    code = shared_code(recipes, nets.codes, first.data, storage, DATA_HELP[storage.kind])
+    code = shared_code(recipes, nets.codes, first.data, storage, data_help(storage))
     for each in code.values:
         each["notebook_name"] = notebook_name
     values = code.values[0]

@@ -50,6 +50,7 @@ class Storage:
         train_files: The parquet files of the training set, relative to the data set's folder.
         test_files: Those of the test set.
         validation_files: Those of the validation set, if it is used as such.
+        archive: Whether the images are in an archive.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Storage:
     train_files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
     validation_files: tuple[str, ...] = ()
+    archive: bool = False
 
 
 def environment() -> jinja2.Environment:
@@ -197,6 +199,7 @@ def _data_context(recipe: Recipe, data: DataRecord, storage: Storage) -> dict[st
         "name": recipe.name,
         "kind": storage.kind,
         "default_data": storage.default,
+        "archive": storage.archive,
         "on_hub": "/" in storage.default,
         "image_column": storage.columns[0] if storage.columns else "",
         "label_column": storage.columns[1] if storage.columns else "",

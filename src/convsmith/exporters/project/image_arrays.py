@@ -8,11 +8,12 @@ import numpy as np
 
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load
-from convsmith.data.sources import find_source
+from convsmith.data.raw import Source
+from convsmith.data.sources import find_source, layout_kind, source_files
 from convsmith.errors import DataError
 
 ARRAYS = "data.npz"
-KINDS = frozenset({"idx", "arrays", "binary", "memory"})
+_KINDS = frozenset({"idx", "arrays", "binary", "memory"})
 _MAX_BYTES = 2**29
 
 
@@ -34,7 +35,8 @@ def array_files(config: DataConfig, kind: str) -> dict[str, bytes]:
         raise DataError(
             f"the images are {size:,} bytes, and an ejected project holds at most {_MAX_BYTES:,}",
             where=data.location,
-            fix="write the images into class folders or parquet files, train on these, and eject that run",
+            fix="write the images into class folders or a folder of parquet files, train on these, and eject "
+            "that run",
         )
     arrays: dict[str, Any] = {}
     for name, split in data.splits.items():
@@ -44,7 +46,17 @@ def array_files(config: DataConfig, kind: str) -> dict[str, bytes]:
     return {ARRAYS: content.getvalue()}
 
 
+def project_kind(source: Source) -> str:
+    """Return the kind of source that a project reads: `"arrays"` for what it does not read itself.
+
+    Images of an archive are `"images"`; other files in an archive, such as parquet files, become arrays.
+    """
+    if source.kind == "archive":
+        return "images" if layout_kind(source_files(source)) == "images" else "arrays"
+    return "arrays" if source.kind in _KINDS else source.kind
+
+
 def data_place(config: DataConfig) -> str:
     """Return the data set of a project on this machine, as its notebook names it."""
     source = find_source(config)
-    return ARRAYS if source.kind in KINDS else source.location
+    return ARRAYS if project_kind(source) == "arrays" else source.location

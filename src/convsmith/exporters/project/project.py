@@ -19,7 +19,7 @@ from convsmith.evaluation.metrics import compute_metrics
 from convsmith.evaluation.schema import Results
 from convsmith.exporters.code import usage_notes
 from convsmith.exporters.project.code import START, Storage, plain_log, python_files, template_context
-from convsmith.exporters.project.image_arrays import ARRAYS, KINDS, array_files
+from convsmith.exporters.project.image_arrays import ARRAYS, array_files, project_kind
 from convsmith.exporters.project.net_code import FOLDER, NetCode, module_code, notation_code
 from convsmith.exporters.project.notebook import notebook
 from convsmith.exporters.project.readme import RunSummary, readme
@@ -30,6 +30,7 @@ from convsmith.runs.folder import FIRST_WEIGHTS
 from convsmith.runs.schema import METRICS, Environment, WeightsRecord
 from convsmith.runs.session import check_data
 from convsmith.system import files, paths, reading
+from convsmith.system.archives import SUFFIXES
 from convsmith.training.metrics import SplitMetrics
 
 # The plots of a run that a project includes. Runs of version 0.1.0 have one file `curves`, and PNG files.
@@ -39,10 +40,11 @@ PLOTS = (
 )  # fmt: skip
 _PLOT_FILES = {name: tuple(f"plots/{name}.{suffix}" for suffix in ("svg", "png")) for name in PLOTS}
 _COLUMNS = {"cifar10": ("img", "label"), "mnist": ("image", "label"), "fashion-mnist": ("image", "label")}
-DATA_HELP = {
+_DATA_HELP = {
     "hub": "a data set on the Hugging Face hub, or a folder with its parquet files",
     "parquet": "a folder of parquet files",
     "images": "the folder of the images",
+    "archive": "the archive of the images, or the folder that it was unpacked to",
     "arrays": "a .npz file with the images and labels of each split",
     "digits": "",
 }
@@ -75,7 +77,7 @@ def project_files(model: RunModel, net: NetCode, notebook_name: str) -> dict[str
     storage = storage_of(recipe.data)
     values = template_context(recipe, net, data, storage)
     values |= {
-        "data_help": DATA_HELP[storage.kind],
+        "data_help": data_help(storage),
         "notebook_name": notebook_name,
         "log_origin": LOG_ORIGIN if values["trains"] else EXTERNAL_LOG_ORIGIN,
     }
@@ -171,6 +173,11 @@ def data_files(config: DataConfig, values: dict[str, Any], names: Sequence[str])
     return texts
 
 
+def data_help(storage: Storage) -> str:
+    """Return what `--data` of a project names."""
+    return _DATA_HELP["archive" if storage.archive else storage.kind]
+
+
 def storage_of(config: DataConfig) -> Storage:
     """Describe how the data set of a run is stored, and its default location in a project.
 
@@ -178,17 +185,15 @@ def storage_of(config: DataConfig) -> Storage:
         DataError: It does not exist any more.
     """
     source = find_source(config)
-    if source.kind == "digits":
+    kind = project_kind(source)
+    if kind == "digits":
         return Storage(kind="digits")
-    if source.kind == "images":
+    if source.kind == "archive" and kind == "images":
+        suffix = next(each for each in SUFFIXES if source.location.lower().endswith(each))
+        return Storage(kind="images", default=f"data{suffix}", archive=True)
+    if kind == "images":
         return Storage(kind="images", default="data")
-    if source.kind == "archive":
-        raise DataError(
-            "an ejected project cannot read archives",
-            where=source.location,
-            fix="unpack it, train on the folder, which gives the same weights, and eject that run",
-        )
-    if source.kind in KINDS:
+    if kind == "arrays":
         return Storage(kind="arrays", default=ARRAYS)
     if config.merge_spellings:
         raise DataError(
