@@ -200,7 +200,9 @@ def test_resume(tmp_path: Path, capsys: Capture) -> None:
     assert out.startswith("\nChanged: train.stop_after: was 1, is nothing\nResumed after epoch 1\nEpoch 2\n")
     assert out.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert "no such run folder" in error_lines(capsys, "resume", str(tmp_path / "nowhere"))[0]
-    assert "is not a trained run" in error_lines(capsys, "resume", str(tmp_path))[0]
+    what, fix = error_lines(capsys, "resume", str(tmp_path))
+    assert "is not a trained run" in what
+    assert fix == f"  fix: 1 run in it: name one, the newest is {folder}"
     assert list(tmp_path.iterdir()) == [folder]
 
 

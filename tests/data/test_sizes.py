@@ -105,6 +105,17 @@ def test_every_suggestion_can_be_written(counts: dict[tuple[int, int], int]) -> 
         assert sorted(other) == sorted(config.size)
 
 
+def test_the_size_of_nine_tenths_is_kept() -> None:
+    for counts, expected in (
+        ({(100, 90): 95, (3000, 3000): 5}, "data.resize=90x100"),
+        ({(100, 90): 89, (3000, 3000): 11}, "data.resize=80"),
+        ({(100, 90): 90, (3000, 300): 10}, "data.resize=90x100 data.resize_policy=pad"),
+        ({(400, 400): 95, (300, 300): 5}, "data.resize=128"),
+    ):
+        assert suggest_size(counts).settings == expected
+    assert "95.0 % of the images have 90x100 pixels" in suggest_size({(100, 90): 95, (9, 9): 5}).reason
+
+
 def test_many_sizes_are_answered_with_bounded_text(tmp_path: Path) -> None:
     for number in range(60):
         path = tmp_path / "ab"[number % 2] / f"{number}.png"

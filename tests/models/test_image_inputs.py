@@ -133,3 +133,14 @@ def test_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch, server: s
     predictions = cs.predict("digits", ["-", f"{server}/one.png"])
     assert predictions[0].image == "-"
     assert predictions[0].top == predictions[1].top
+
+
+@pytest.mark.parametrize(
+    "name", ["photos.zip", "photos.tar.gz", "x.npz", "train.parquet", "t10k-images-idx3-ubyte.gz"]
+)
+def test_files_of_many_images_are_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    for inputs, what in ((tmp_path / name, "found a file of many images"), (tmp_path, "holds no images")):
+        with pytest.raises(FileError, match=what) as caught:
+            image_sources(str(inputs))
+        assert "unpack an archive, and name the folder" in str(caught.value)

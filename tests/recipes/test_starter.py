@@ -2,6 +2,7 @@
 
 import csv
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.cli import run as run_command
-from convsmith.data.checks.description import Sizes
+from convsmith.data.checks.describe import describe
+from convsmith.data.checks.description import Balance, Sizes
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import DatasetInfo, Split
 from convsmith.errors import ConvsmithError, FileError, RecipeError
@@ -22,6 +24,7 @@ from convsmith.recipes.starter.mirror import mirroring, reason_of_names, recogni
 from convsmith.recipes.starter.net import WIDTHS, num_halvings, starter_net
 from convsmith.recipes.starter.schedule import DEFAULT_RATE, Pace, batch_size_of, learning_rate
 from convsmith.recipes.starter.size import resizing
+from convsmith.recipes.starter.text import why_no_validation
 from convsmith.recipes.starter.toml import CommentedToml
 from convsmith.training.lr_find import analyze_losses
 from helpers.images import saved
@@ -229,6 +232,15 @@ def test_epochs_stay_in_the_budget(steps: int, step: float, evaluation: float, s
     assert pace.enough <= pace.most
 
 
+def test_the_reason_for_no_validation_images_is_the_right_one() -> None:
+    digits = describe(DataConfig(source="digits"))
+    assert why_no_validation(replace(digits, splits={"train": 400})).startswith("Few images: ")
+    rare = replace(digits, balance=Balance.of({"joy": 1700, "contempt": 9}))
+    assert why_no_validation(rare).startswith(
+        "None are held out for validation: 'contempt' has 9 images only."
+    )
+
+
 def test_a_busy_machine_is_said() -> None:
     assert not Pace(steps=1, step=1.0, evaluation=0.0).is_busy
     assert Pace(steps=1, step=1.0, evaluation=0.0, load=4.0).is_busy
@@ -325,9 +337,10 @@ def test_a_size_that_most_images_have(counts: dict[tuple[int, int], int]) -> Non
     assert size is not None
     shorter = np.repeat([min(size) for size in counts], list(counts.values()))
     assert min(size) == 8 or (shorter < min(size)).mean() <= 0.1
-    # Not square only at the cost of a square, or a third more.
-    assert min(size) <= 96
-    assert min(size) == 8 or size[0] * size[1] <= 4 / 3 * 96**2
+    # Not square only at the cost of a square, or a third more; the size of most images is kept.
+    is_kept = "of the images have" in suggestion.reason
+    assert is_kept or min(size) <= 96
+    assert min(size) == 8 or size[0] * size[1] <= (128**2 if is_kept else 4 / 3 * 96**2)
 
 
 def test_photos_of_one_shape_keep_it_and_others_are_square() -> None:

@@ -158,3 +158,16 @@ def test_a_folder_of_another_user_is_no_cache(
 def test_a_home_that_does_not_exist_stays_in_the_path() -> None:
     assert folders.expand_user("~no-such-user/a") == Path("~no-such-user/a")
     assert folders.expand_user("~/a") == Path.home() / "a"
+
+
+def test_a_wrong_name_means_a_recipe_or_run_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folders.nearby("mine-1") == []
+    (tmp_path / "runs" / "mine-1").mkdir(parents=True)
+    (tmp_path / "mine.toml").write_text("")
+    run = str(Path("runs") / "mine-1")
+    assert folders.nearby("mine-1") == [run]
+    assert folders.nearby("mine") == folders.nearby("mine.tom") == ["mine.toml"]
+    assert folders.nearby("cifar10-best") == []

@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,15 @@ from PIL import Image
 from convsmith.data.images.decode import FORMATS, TURNED, orientation_of, own_settings
 from convsmith.data.images.input_rule import ResizePolicy
 from convsmith.data.raw import RawData
-from convsmith.text import plural
+from convsmith.text import percent, plural
 
 # The shorter side of a net's input: the largest of these that a tenth of the images is smaller than, up to a
 # limit. Larger inputs cost more than they gain in small nets.
 SIDES = (8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 224)
 LONGEST = 128
 _SMALL_SHARE = 0.1
+# A size that so many images have is kept, up to the pixels of a square that is larger by this factor.
+_COMMON_SHARE, _KEPT = 0.9, 4 / 3
 # An input that is not square has at most that many times the pixels of the largest square one, so that 3:4
 # costs no side and a panorama does not cost many times as much as a square.
 _MORE_PIXELS = 4 / 3
@@ -68,34 +70,53 @@ def suggest_size(counts: Mapping[tuple[int, int], int], longest: int = LONGEST) 
         'data.resize=128 data.resize_policy=crop'
         >>> suggest_size({(30, 40): 50, (400, 20): 50}).settings
         'data.resize=20 data.resize_policy=pad'
+        >>> suggest_size({(100, 100): 97, (3024, 3024): 3}).settings
+        'data.resize=100'
     """
     shorter, aspects = Counter[float](), Counter[float]()
     for (width, height), count in counts.items():
         shorter[min(width, height)] += count
         aspects[width / height] += count
-    small = percentile(shorter, _SMALL_SHARE)
-    sides = [each for each in SIDES if each <= min(small, longest)] or [SIDES[0]]
     low, aspect, high = (percentile(aspects, share) for share in (0.05, 0.5, 0.95))
     policy: ResizePolicy = "stretch" if high <= _STRETCH * low else "crop"
     if high > _CROP * low:
         policy = "pad"
-    resize: int | str = sides[-1]
-    ratio = max(aspect, 1 / aspect)
-    if policy == "stretch" and ratio > _STRETCH:
-        side, longer = max(
-            (side, longer)
-            for side in sides
-            if side * (longer := _longer(side, ratio)) <= _MORE_PIXELS * longest**2 or side == sides[0]
-        )
-        resize = f"{side}x{longer}" if aspect > 1 else f"{longer}x{side}"
+    (width, height), most = max(counts.items(), key=lambda item: item[1])
+    share = most / sum(counts.values())
+    if share >= _COMMON_SHARE and is_kept(width, height, longest):
+        # Resizing would blur most images for nothing.
+        resize: int | str = width if width == height else f"{height}x{width}"
+        reason = f"{percent(share, 1)} of the images have {height}x{width} pixels (height x width)"
+        return SizeSuggestion(resize=resize, resize_policy=policy, reason=reason)
+    small = percentile(shorter, _SMALL_SHARE)
     reason = (
         f"a tenth of the shorter sides have at most {small:,.0f} pixels; width / height is {low:.2f} to "
         f"{high:.2f} in 90 % of the images, its median {aspect:.2f}"
     )
     if len(counts) == 1:
-        ((width, height),) = counts
         reason = f"all images have {height}x{width} pixels (height x width)"
+    sides = [each for each in SIDES if each <= min(small, longest)] or [SIDES[0]]
+    is_square = policy != "stretch" or max(aspect, 1 / aspect) <= _STRETCH
+    resize = sides[-1] if is_square else _shape(sides, aspect, longest)
     return SizeSuggestion(resize=resize, resize_policy=policy, reason=reason)
+
+
+def is_kept(width: int, height: int, longest: int) -> bool:
+    """Return whether images of one size need no smaller one, for a longest side of a square.
+
+    >>> is_kept(128, 128, 96), is_kept(160, 96, 96), is_kept(200, 96, 96)
+    (True, True, False)
+    """
+    fits = SIDES[0] <= min(width, height) and max(width, height) <= _MOST_PIXELS
+    return fits and width * height <= (_KEPT * longest) ** 2
+
+
+def _shape(sides: Sequence[int], aspect: float, longest: int) -> str:
+    """Return height and width with the largest shorter side whose number of pixels is allowed."""
+    shapes = [(side, _longer(side, max(aspect, 1 / aspect))) for side in sides]
+    allowed = [each for each in shapes if each[0] * each[1] <= _MORE_PIXELS * longest**2]
+    side, longer = allowed[-1] if allowed else shapes[0]
+    return f"{side}x{longer}" if aspect > 1 else f"{longer}x{side}"
 
 
 def _longer(side: int, ratio: float) -> int:

@@ -15,6 +15,7 @@ from convsmith.data.files.listing import SUFFIXES, is_image, list_files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.errors import ConvsmithError, FileError, ImageError, Problem
 from convsmith.system import paths
+from convsmith.system.archives import is_archive_name
 from convsmith.system.download import TransferError, download, without_password
 from convsmith.text import plural
 
@@ -26,6 +27,11 @@ MAX_BYTES = 64 * 1024**2
 TIMEOUT = 20.0
 # Suffixes of other files that a sentence names.
 _MOST_KINDS = 5
+_PACKED = (".npz", ".npy", ".parquet", "-ubyte", "-ubyte.gz")
+_UNPACK = (
+    "unpack an archive, and name the folder; for arrays and tables write image files, or pass arrays in "
+    "Python: cs.load(...).predict(images)"
+)
 _ARRAYS = "(H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4"
 
 
@@ -73,6 +79,16 @@ def _sources(every: list[ImageInput], expanded: Iterator[list[str]]) -> Iterator
         number += 1
 
 
+def _is_packed(path: Path) -> bool:
+    """Return whether a file is named like one of many images, which only training reads."""
+    return is_archive_name(path.name) or path.name.lower().endswith(_PACKED)
+
+
+def _folder_fix(folder: Path) -> str:
+    looked_for = f"looked for {', '.join(sorted(SUFFIXES))}"
+    return _UNPACK if any(map(_is_packed, list_files(folder))) else looked_for
+
+
 def expand_paths(texts: Iterable[str], note: Note = lambda _: None) -> list[list[str]]:
     """Expand each text to a list of files and URLs: the images of a folder, or the matches of a pattern.
 
@@ -100,10 +116,10 @@ def _expand(text: str, note: Note) -> list[str] | Problem:
         return [text]
     if paths.is_folder(path):
         names = find_images(path, note)
-        return names or Problem(
-            what="this folder holds no images", where=text, fix=f"looked for {', '.join(sorted(SUFFIXES))}"
-        )
+        return names or Problem(what="this folder holds no images", where=text, fix=_folder_fix(path))
     if paths.exists(path):
+        if _is_packed(path):
+            return Problem(what="found a file of many images, expected an image", where=text, fix=_UNPACK)
         return [text]
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - a pattern may be absolute

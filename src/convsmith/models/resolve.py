@@ -180,7 +180,8 @@ def _locate_folder(text: str) -> Reference | None:
         from convsmith.models.zoo import best_names
         from convsmith.recipes.loader import recipe_names
 
-        raise RecipeError(f"unknown recipe {text!r}", fix=suggest(text, [*recipe_names(), *best_names()]))
+        names = folders.nearby(text) or [*recipe_names(), *best_names()]
+        raise RecipeError(f"unknown recipe {text!r}", fix=suggest(text, names))
     return None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from convsmith.errors import BundleError, suggest
 from convsmith.models.bundle import METADATA, read
+from convsmith.system import folders
 
 _ZOO = Path(str(resources.files("convsmith.library"))) / "zoo"
 _BEST = "-best"
@@ -55,5 +56,5 @@ def zoo_folder(name: str) -> Path:
 
 def unknown_zoo_model(name: str) -> BundleError:
     """Return the error for a name that is not in the zoo, with the nearest name that is."""
-    fix = suggest(name, [*zoo_names(), *best_names()])
+    fix = suggest(name, folders.nearby(name) or [*zoo_names(), *best_names()])
     return BundleError(f"no trained net is called {name!r}", fix=fix)

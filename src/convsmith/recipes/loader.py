@@ -18,7 +18,7 @@ from convsmith.net.notation import parse
 from convsmith.net.settings import NetSettings
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import DataOnly, Recipe
-from convsmith.system import paths, reading
+from convsmith.system import folders, paths, reading
 from convsmith.system.validation import problems_of
 
 _RECIPES = resources.files("convsmith.library") / "recipes"
@@ -253,7 +253,8 @@ def _read_table(name: str) -> dict[str, Any]:
         path = Path(name)
         table = _with_module_beside(reading.read_toml(path), path.parent)
         return table if "name" in table else {"name": path.stem, **table}
-    raise RecipeError(f"unknown recipe {name!r}", fix=suggest(name, recipe_names()))
+    fix = suggest(name, folders.nearby(name) or recipe_names())
+    raise RecipeError(f"unknown recipe {name!r}", fix=fix)
 
 
 def _with_module_beside(table: dict[str, Any], folder: Path) -> dict[str, Any]:

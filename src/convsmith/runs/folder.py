@@ -49,6 +49,7 @@ from convsmith.runs.schema import (
 )
 from convsmith.system import files, folders, locks, paths, reading
 from convsmith.system.tensors import independent
+from convsmith.text import plural
 from convsmith.training.metrics import EpochMetrics
 
 RECIPE, LOG, WEIGHTS, STATE = "recipe.toml", "log.txt", "model.safetensors", "state.safetensors"
@@ -158,6 +159,9 @@ class RunFolder:
         missing = [name for name in required if not paths.is_file(path / name)]
         if missing:
             what = f"this folder is not a trained run: {', '.join(missing)} missing"
+            if inside := [each for each in sorted(path.iterdir()) if paths.is_file(each / RECIPE)]:
+                newest = max(inside, key=lambda each: (each / RECIPE).stat().st_mtime)
+                fix = f"{plural(len(inside), 'run')} in it: name one, the newest is {newest}"
             raise RunError(what, where=str(path), fix=fix)
         return cls(path=path)
 

@@ -115,6 +115,21 @@ def _nearest_folder(path: Path) -> Path:
     return nearest
 
 
+def nearby(name: str) -> list[str]:
+    """Return the recipes and runs of the working directory that a wrong name may mean.
+
+    These are TOML files, and the folders of `runs/`: by their name without the folder or the suffix, or by
+    one that is nearly equal.
+    """
+    from difflib import get_close_matches
+
+    runs = [each for each in sorted(Path("runs").glob("*")) if each.is_dir()]
+    places = [*sorted(Path().glob("*.toml")), *runs]
+    exact = [str(each) for each in places if name in {each.name, each.stem}]
+    names = {each.name: str(each) for each in places}
+    return exact or [names[each] for each in get_close_matches(name, names, n=1, cutoff=0.75)]
+
+
 def new_numbered_folder(parent: Path, name: str) -> Path:
     """Create `parent/name-N` with the next free number. Safe with concurrent processes.
 

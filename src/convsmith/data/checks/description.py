@@ -304,7 +304,8 @@ def _balance_lines(description: Description) -> Iterator[str]:
 def balance_text(balance: Balance, count: int) -> str:
     """Return the balance of so many classes in words."""
     if balance.ratio == 1.0:
-        return f"all {count:,} classes have {plural(balance.largest[1], 'training image')}"
+        every = "both" if count == 2 else f"all {count:,}"
+        return f"{every} classes have {plural(balance.largest[1], 'training image')}"
     ratio = "" if balance.ratio is None else f", a ratio of {balance.ratio:.3g}"
     (largest, most), (smallest, fewest) = balance.largest, balance.smallest
     return (

@@ -3,12 +3,10 @@
 from dataclasses import replace
 
 from convsmith.data.checks.description import Sizes
-from convsmith.data.sizes import SizeSuggestion, suggest_size
+from convsmith.data.sizes import SizeSuggestion, is_kept, suggest_size
 
 # The longest side of a square without and with a GPU: the operations grow with its square.
 LONGEST_ON_A_CPU, LONGEST_ON_A_GPU = 96, 224
-# Images of one size are kept if they have at most the pixels of a square that is larger by this factor.
-_KEPT = 4 / 3
 
 
 def resizing(sizes: Sizes, longest: int) -> SizeSuggestion | None:
@@ -24,10 +22,11 @@ def resizing(sizes: Sizes, longest: int) -> SizeSuggestion | None:
         'data.resize=96 data.resize_policy=crop'
     """
     (width, height), _ = sizes.common[0]
-    if sizes.distinct == 1 and width * height <= (_KEPT * longest) ** 2:
+    if sizes.distinct == 1 and is_kept(width, height, longest):
         return None
     suggestion = suggest_size(sizes.counts, longest)
-    if sizes.shorter.p5 <= longest:
+    side = int(sizes.shorter.median)
+    if is_kept(side, side, longest):
         return suggestion
     return replace(
         suggestion, reason=f"{suggestion.reason}; larger images may be more accurate, but train longer"

@@ -25,7 +25,7 @@ from convsmith.system.device import choose_device
 from convsmith.training.lr_find import RangeTest
 
 # Shares and numbers of training images with which some are held out for validation.
-_VALIDATION, _IMAGES, _OF_A_CLASS = 0.1, 1_000, 20
+_VALIDATION, FEWEST_IMAGES, FEWEST_OF_A_CLASS = 0.1, 1_000, 20
 # Widths whose time is measured, steps of a range test, and seconds that it may take.
 _MEASURED, _RANGE_STEPS, _FEWEST_RANGE_STEPS, _RANGE_SECONDS = 3, 100, 40, 30.0
 QUESTION = "Is a mirrored image still one of its class, so that images may be flipped left to right?"
@@ -190,8 +190,12 @@ def _decided(config: DataConfig, description: Description, resizing: SizeSuggest
         # Every class needs a test image.
         changes["test_fraction"] = min(math.ceil(100 * share) / 100, 0.5)
     balance = description.balance
-    enough = balance is not None and balance.smallest[1] >= _OF_A_CLASS
-    if "validation" not in config.model_fields_set and enough and description.splits["train"] >= _IMAGES:
+    enough = balance is not None and balance.smallest[1] >= FEWEST_OF_A_CLASS
+    if (
+        "validation" not in config.model_fields_set
+        and enough
+        and description.splits["train"] >= FEWEST_IMAGES
+    ):
         changes["validation"] = _VALIDATION
     return config.model_copy(update=changes)
 

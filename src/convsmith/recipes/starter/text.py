@@ -5,11 +5,11 @@ import shlex
 from typing import Any
 
 import convsmith
-from convsmith.data.checks.description import balance_text
+from convsmith.data.checks.description import Description, balance_text
 from convsmith.net.analysis import Analysis
 from convsmith.recipes.fit import analyze_recipe
 from convsmith.recipes.starter.schedule import learning_rate
-from convsmith.recipes.starter.starter import Choices
+from convsmith.recipes.starter.starter import FEWEST_IMAGES, FEWEST_OF_A_CLASS, Choices
 from convsmith.recipes.starter.timing import machine
 from convsmith.recipes.starter.toml import CommentedToml
 from convsmith.text import format_duration, in_line, one_line, percent, plural
@@ -46,7 +46,8 @@ def _heading(toml: CommentedToml, choices: Choices) -> None:
         f"A first recipe for {one_line(data.title)}: {splits} images, "
         f"{plural(len(data.class_names), 'class')}. Written by convsmith {convsmith.__version__} init."
     )
-    toml.comment(f"Time: {estimate(choices)}. The budget was {choices.minutes:g} minutes (--minutes).")
+    budget = "1 minute" if choices.minutes == 1 else f"{choices.minutes:g} minutes"
+    toml.comment(f"Time: {estimate(choices)}. The budget was {budget} (--minutes).")
     toml.comment("Save it as mine.toml, then: convsmith train mine.toml")
 
 
@@ -85,10 +86,22 @@ def _validation(toml: CommentedToml, choices: Choices) -> None:
     elif choices.data.validation:
         toml.comment("Held out of the training images, for every choice; the test set selects nothing.")
     else:
-        toml.comment("Few images: none are held out for validation. With more, write for example 0.1.")
+        toml.comment(why_no_validation(choices.description))
         toml.unused({"validation": 0.1})
         return
     toml.values({"validation": choices.data.validation})
+
+
+def why_no_validation(description: Description) -> str:
+    """Return why no images are held out: there are few, or few of one class."""
+    balance = description.balance
+    if balance is None or description.splits["train"] < FEWEST_IMAGES:
+        return "Few images: none are held out for validation. With more, write for example 0.1."
+    name, count = balance.smallest
+    return (
+        f"None are held out for validation: {one_line(name)!r} has {plural(count, 'image')} only. With "
+        f"{FEWEST_OF_A_CLASS} or more of each class, or without that class, write for example 0.1."
+    )
 
 
 def _model(toml: CommentedToml, choices: Choices, analysis: Analysis) -> None:
