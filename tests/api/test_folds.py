@@ -433,3 +433,23 @@ def test_imbalanced_data_have_the_mean_of_the_classes_first(tmp_path: Path) -> N
     assert result.lines()[0].startswith("Balanced accuracy: ")
     text = Page(result.page.read_text()).text
     assert text.index("Balanced accuracy") < text.index("Accuracy of a fold")
+
+
+@pytest.mark.slow
+def test_a_start_that_was_trained_on_the_images_is_a_warning(tmp_path: Path) -> None:
+    recipe = cs.load_recipe("digits", "train.epochs=1", "train.start_from=digits")
+    result = cs.folds(recipe, count=2, out=tmp_path / "out")
+    (warning,) = [note for note in result.results.notes if note.startswith("warning")]
+    assert "it may have seen held-out images, so that the held-out accuracy is too high" in warning
+    assert f"Note: {warning}" in result.lines()
+    assert f"Note: {warning}." in Page(result.page.read_text()).text
+    # Mean and deviation of the start are in the recipes of the runs, and are no other settings.
+    assert cs.folds(recipe, count=2, out=tmp_path / "out").results == result.results
+
+
+def test_a_recipe_that_does_not_fit_leaves_no_settings_behind(result: FoldsResult, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="the net has 2 outputs"):
+        again(result, tmp_path / "out", "model.net=C4 / G F2")
+    # Nothing was trained, so that other settings are no contradiction.
+    with pytest.raises(RecipeError, match="the net has 3 outputs"):
+        again(result, tmp_path / "out", "model.net=C4 / G F3")

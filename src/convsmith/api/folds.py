@@ -22,6 +22,7 @@ from convsmith.evaluation.out_of_fold import (
     pool_predictions,
 )
 from convsmith.evaluation.predictions import Predictions
+from convsmith.models.run_model import start_notes, teacher_notes
 from convsmith.models.teacher import with_absolute_paths
 from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import Architecture, architecture_of
@@ -33,14 +34,16 @@ from convsmith.reports.folds_page import FoldsPage
 from convsmith.reports.folds_page import html as page_of
 from convsmith.runs.folder import EVALUATION, RunFolder
 from convsmith.runs.folds import FoldsFolder, FoldsRecord
+from convsmith.runs.schema import Resumptions, unrecorded_changes
 from convsmith.system import files, folders, locks, progress
 from convsmith.system.device import choose_device
-from convsmith.text import percent, plural
+from convsmith.text import join_first, percent, plural
 from convsmith.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from torch import nn
 
+_MOST_NUMBERS = 5
 OUT_OF_FOLD = EvaluationSet(kind="training", name="out-of-fold predictions")
 
 
@@ -304,7 +307,12 @@ class _Folds:
             errors = None
         of_folds = [self._fold(number, of_fold) for number, (_, of_fold) in zip(numbers, each, strict=True)]
         results = OutOfFoldResults.of(
-            of_folds, metrics, pooled, data.class_names, None if errors is None else len(errors.images)
+            of_folds,
+            metrics,
+            pooled,
+            data.class_names,
+            label_errors=None if errors is None else len(errors.images),
+            notes=self._notes(),
         )
         self.folder.write_predictions(pooled, data)
         self.folder.write_label_errors(errors)
@@ -329,6 +337,19 @@ class _Folds:
             folds=data.folds,
             locations=data.locations,
             label_errors=errors,
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        """Return the notes on the starts, teachers and resumptions of the runs, equal ones once."""
+        folds_of: dict[str, list[int]] = {}
+        for number in range(1, self.count + 1):
+            run = self.folder.run(number)
+            resumed = unrecorded_changes(run.find(Resumptions))
+            for note in dict.fromkeys((*start_notes(run), *teacher_notes(run), *resumed)):
+                folds_of.setdefault(note, []).append(number)
+        return tuple(
+            note if len(numbers) == self.count else f"fold {join_first(numbers, _MOST_NUMBERS)}: {note}"
+            for note, numbers in folds_of.items()
         )
 
     def _fold(self, number: int, metrics: Metrics) -> FoldMetrics:

@@ -99,6 +99,7 @@ class OutOfFoldResults(Record):
         pooled: Of the predictions of all folds together.
         classes: Likewise, of each class.
         label_errors: The number of labels that are probably wrong; None if they were not searched.
+        notes: What limits the meaning of these figures, such as a start that was trained on the images.
     """
 
     imbalanced: bool
@@ -109,6 +110,7 @@ class OutOfFoldResults(Record):
     pooled: SplitResults
     classes: tuple[ClassMetrics, ...]
     label_errors: int | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -117,7 +119,9 @@ class OutOfFoldResults(Record):
         metrics: Metrics,
         predictions: Predictions,
         class_names: tuple[str, ...],
+        *,
         label_errors: int | None,
+        notes: tuple[str, ...] = (),
     ) -> "OutOfFoldResults":
         """Build the record."""
         return cls(
@@ -129,6 +133,7 @@ class OutOfFoldResults(Record):
             pooled=split_results(metrics, predictions, class_names, metrics.loss),
             classes=metrics.classes,
             label_errors=label_errors,
+            notes=notes,
         )
 
     def lines(self) -> list[str]:
@@ -149,7 +154,8 @@ class OutOfFoldResults(Record):
             ),
             *([f"  over the folds: {self.accuracy.text()}"] if self.accuracy else []),
         ]
-        return [*balanced, *plain] if self.imbalanced else plain
+        notes = [f"Note: {note}" for note in self.notes]
+        return [*(balanced if self.imbalanced else []), *plain, *notes]
 
 
 class LocatedLabelError(LabelError):

@@ -140,6 +140,8 @@ class FoldsFolder:
         path = self.path / FOLDS
         if not paths.is_file(path):
             self._check_empty()
+        # A net that does not fit the data, for example, is an error before the first checkpoint.
+        if not paths.is_file(path) or not self._has_runs():
             files.write_toml(self.path / RECIPE, recipe.table())
             files.write_json(path, record.model_dump(mode="json"))
             return
@@ -156,6 +158,11 @@ class FoldsFolder:
                 if of_data
                 else "use the same settings, or another folder with --out",
             )
+
+    def _has_runs(self) -> bool:
+        return any(
+            paths.is_file(each / name) for each in self.path.glob("fold-*") for name in (STATE, _MANIFEST)
+        )
 
     def _check_empty(self) -> None:
         others = [each.name for each in paths.children(self.path) if not each.name.startswith(".")]
@@ -175,6 +182,10 @@ class FoldsFolder:
         """
         own = self.run(number).recipe()
         if own.data.fold == str(Fold(number=number, count=count)):
+            if recipe.train.start_from:
+                # Those of the start, unless the recipe names others.
+                kept = {name: getattr(recipe.data, name) for name in ("mean", "std")}
+                own = own.model_copy(update={"data": own.data.model_copy(update=kept)})
             changes = changes_of(settings_of(recipe), settings_of(own))
             if not changes:
                 return
