@@ -25,7 +25,10 @@ NAMES = (
     "notation", "recipe", "overrides", "settings", "brief", "state", "weights", "manifest", "data record",
     "results", "metrics", "log", "predictions", "explanation", "cache: index", "cache: metadata",
     "cache: labels", "cache: images", "checkpoint: zip", "checkpoint: old format", "checkpoint: safetensors",
-    "checkpoint: pickle",
+    "checkpoint: pickle", "data: table", "data: JSON", "data: list by number", "data: arrays",
+    "data: array file",
+    "data: IDX", "data: IDX labels", "data: binary", "data: parquet", "data: archive of parquet",
+    "data: archive of IDX",
 )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ import signal
 import string
 import struct
 import sys
+import tarfile
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +40,7 @@ import convsmith as cs
 from convsmith.briefs.loader import brief_names, brief_table, load_brief
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import load as load_data
+from convsmith.data.sources import find_source, read_source
 from convsmith.errors import ConvsmithError
 from convsmith.evaluation import explanation, predictions
 from convsmith.modules.access import NO_CODE
@@ -53,6 +56,9 @@ from convsmith.runs.folder import ORIGINALS, STATE, WEIGHTS, RunFolder
 from convsmith.runs.progress import table_row
 from convsmith.system import reading
 from convsmith.system.folders import cache_folder
+from helpers import array_sets
+from helpers.packed import packed
+from helpers.sources import tree
 
 MAX_SECONDS = 2.0
 NET = "C4 C6:s2 / G F10"
@@ -611,12 +617,116 @@ def checkpoint_readers(folder: Path) -> list[Reader]:
     ]
 
 
+def _members(valid: bytes, make: Make) -> Make:
+    """Return a generator of archives: with damaged bytes, or members with other names or damaged content."""
+    with zipfile.ZipFile(io.BytesIO(valid)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+
+    def changed(chance: random.Random) -> Iterator[tuple[str, bytes]]:
+        for name, content in members.items():
+            other = chance.choice((*TEXTS, *members, f"../{name}", f"/{name}", f"{name}/{name}"))
+            # zipfile writes no name without text, and ends it at a null character.
+            other = other.partition("\0")[0] or "x"
+            yield (
+                other if not chance.randrange(8) else name,
+                (damaged(chance, content) if not chance.randrange(4) else content),
+            )
+
+    def build(chance: random.Random) -> bytes:
+        if not chance.randrange(3):
+            return make(chance)
+        target = io.BytesIO()
+        if chance.randrange(2):
+            with zipfile.ZipFile(target, "w", chance.choice((0, 8))) as archive, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for name, content in changed(chance):
+                    archive.writestr(name, content)
+            return target.getvalue()
+        with tarfile.open(fileobj=target, mode=chance.choice(("w", "w:gz"))) as packed:
+            for name, content in changed(chance):
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                member.type = (
+                    tarfile.REGTYPE if chance.randrange(8) else chance.choice(b"123456789").to_bytes()
+                )
+                packed.addfile(member, io.BytesIO(content))
+        return target.getvalue() if chance.randrange(2) else damaged(chance, target.getvalue())
+
+    return build
+
+
+def data_readers(folder: Path) -> list[Reader]:
+    """Return the readers of data sets: tables and lists, arrays, IDX, binary and parquet files, archives."""
+
+    def of(name: str, root: Path, file: str, make: Make | None = None) -> Reader:
+        path = root / file
+        if make is None:
+            valid = path.read_bytes()
+            make = partial(damaged, content=valid)
+
+        def read(content: bytes) -> None:
+            path.write_bytes(content)
+            source = path if path.suffix in {".zip", ".npz"} else root
+            config = DataConfig(source=str(source))
+            for split in read_source(find_source(config), config).splits.values():
+                assert len(list(split.images)) == len(split.labels) == len(split.locations)
+
+        return Reader(f"data: {name}", make, read)
+
+    def root(name: str, kind: str | None = None) -> Path:
+        if kind:
+            return array_sets.write(kind, folder / name)
+        return tree(folder / name, *(f"images/{number}.png" for number in range(12)))
+
+    rows = [(f"images/{number}.png", "ab"[number % 2], number % 3 and "train") for number in range(12)]
+    lines = ["file,label,split", *(f"{file},{label},{split or 'test'}" for file, label, split in rows)]
+    records = [{"file": file, "label": label} for file, label, _ in rows]
+    lists = root("lists")
+    (lists / "images.txt").write_text("".join(f"{at} {at}.png\n" for at in range(12)))
+    (lists / "train_test_split.txt").write_text("".join(f"{at} {at % 2}\n" for at in range(12)))
+    labels = "".join(f"{at} {at % 3}\n" for at in range(12))
+    parquet = packed(root("parquet", "parquet"), ".zip").read_bytes()
+    idx = packed(root("idx", "IDX"), ".zip").read_bytes()
+    x, y = array_sets.pixels(6, 5, 3), array_sets.labels()
+    words = ["images/1.png", "1.png", ",", ";", "\t", '"', "\n", "label", "train", "0", "1", "-1", "../", "é"]
+    return [
+        of("table", root("table"), "labels.csv", texts(["\n".join(lines)], words)),
+        of("JSON", root("json"), "labels.json", tables(records_of(records), json.dumps)),
+        of("list by number", lists, "image_class_labels.txt", texts([labels], [*words, " "])),
+        of("arrays", folder, "set.npz", archives({"x_train": x, "y_train": y, "x_test": x, "y_test": y})),
+        of("array file", root("npy", "npy"), "train/x.npy"),
+        of("IDX", root("files", "IDX, packed"), "train-images-idx3-ubyte.gz"),
+        of("IDX labels", root("idx-labels", "IDX"), "train-labels-idx1-ubyte"),
+        of("binary", root("cifar", "CIFAR-10"), "data_batch_1.bin"),
+        of("parquet", root("shards", "parquet"), "train-00000-of-00001.parquet"),
+        of("archive of parquet", folder, "p.zip", _members(parquet, lambda chance: damaged(chance, parquet))),
+        of("archive of IDX", folder, "i.zip", _members(idx, lambda chance: damaged(chance, idx))),
+    ]
+
+
+def records_of(records: list[dict[str, Any]]) -> list[Any]:
+    """Return the forms of a table as JSON."""
+    return [
+        records,
+        {each["file"]: each["label"] for each in records},
+        {"images": [{"id": at, "file_name": each["file"]} for at, each in enumerate(records)],
+         "annotations": [{"image_id": at, "category_id": at % 2} for at in range(len(records))],
+         "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]},
+    ]  # fmt: skip
+
+
 def readers(folder: Path) -> list[Reader]:
     """Return all readers; train the run that they read in the folder."""
     cs.train(load("digits", OVERRIDES), runs=folder)
     run = folder / "fuzzed-1"
     (run / "manifest.json").unlink()
-    return [*text_readers(folder), *run_readers(run), *cache_readers(), *checkpoint_readers(folder)]
+    return [
+        *text_readers(folder),
+        *run_readers(run),
+        *cache_readers(),
+        *checkpoint_readers(folder),
+        *data_readers(folder / "data"),
+    ]
 
 
 def main(count: int, names: Sequence[str], seed: int, folder: Path) -> None:

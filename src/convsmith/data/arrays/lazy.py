@@ -2,6 +2,7 @@
 
 import lzma
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ _MAX_RATIO, _HARMLESS = 200, 2**28
 # For damaged files, zipfile, its decoders and NumPy's header parser raise these.
 DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, SyntaxError, RuntimeError, NotImplementedError),
-    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile, tokenize.TokenError),
 )
 Rows = NDArray[Any]
 # Opens a file at its beginning.

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import chain, combinations, islice, repeat
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
@@ -220,11 +220,12 @@ class ShardImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        """Yield one item per label, even if a file is damaged and has other rows in each of its columns."""
+        lacking = UnusableImageError("unreadable", "the file is damaged: it has fewer images than labels")
         for shard in self.shards:
-            yield from self._images(shard)
+            yield from islice(chain(self._images(shard), repeat(lacking)), shard.num_rows)
 
     def _images(self, shard: Shard) -> Iterator[Encoded | UnusableImageError]:
-        """Yield one item per label, even if the file is damaged."""
         done = 0
         try:
             with _opened(self.files, shard.location) as file:
