@@ -120,7 +120,7 @@ ADDED: dict[type[BaseModel], dict[str, Any]] = {
         "prediction_check": None,
         "imbalanced": False,
         "train": {"balanced_accuracy": None},
-        "test": {"balanced_accuracy": None, "calibration": {"prior": ""}},
+        "test": {"balanced_accuracy": None, "balanced_accuracy_95": None, "calibration": {"prior": ""}},
     },
 }
 

@@ -60,7 +60,7 @@ def test_a_second_load_reads_the_cache(image_folder: Folder, monkeypatch: pytest
 def test_a_damaged_index_is_rebuilt(image_folder: Folder, content: str) -> None:
     root = image_folder({"train": 4, "test": 2})
     first = load(config(root))
-    (index,) = (path for path in (cache_folder() / "sources").iterdir() if str(root) in path.read_text())
+    (index,) = (path for path in (cache_folder() / "sources").glob("*.json") if str(root) in path.read_text())
     index.write_text(content)
     second = load(config(root))
     assert (second.fingerprint, second.class_names) == (first.fingerprint, first.class_names)
@@ -98,7 +98,9 @@ def test_a_damaged_cache_names_the_folder_to_remove(image_folder: Folder, name: 
 
 
 def index_of(root: Path) -> list[Path]:
-    return sorted(path for path in (cache_folder() / "sources").iterdir() if str(root) in path.read_text())
+    return sorted(
+        path for path in (cache_folder() / "sources").glob("*.json") if str(root) in path.read_text()
+    )
 
 
 def test_edited_class_names_of_the_index_are_not_believed(image_folder: Folder) -> None:
