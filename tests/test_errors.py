@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from convsmith.evaluation.predictions import Predictions
 from convsmith.exporters.parity import compare
 from convsmith.runs.writer import RunWriter
 from convsmith.system.memory import enough_memory
+from convsmith.training.launch import exit_code_of
 from helpers.paths import ROOT
 
 Capture = pytest.CaptureFixture[str]
@@ -132,6 +134,15 @@ def test_the_example_of_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == exit_code
 
 
+def test_the_example_of_a_lost_process() -> None:
+    failure = SimpleNamespace(exitcode=-signal.SIGKILL, pid=4711, timestamp=0, error_file="", message="")
+    _, expected, exit_code = example("E063")
+    with pytest.raises(ConvsmithError) as caught:
+        exit_code_of({1: failure}, 2)
+    assert f"{caught.value}\n" == expected
+    assert caught.value.exit_code == exit_code
+
+
 def test_the_example_of_a_differing_export() -> None:
     class Halved:
         """Returns half of the net's logits."""
@@ -216,7 +227,7 @@ def test_the_table_of_exit_codes_is_complete(capsys: Capture) -> None:
     assert (
         rows
         == {0, 129, 130, 143, *(each.exit_code for each in CLASSES.values())}
-        == {0, 1, 2, 101, 129, 130, 143}
+        == {0, 1, 2, 75, 101, 129, 130, 143}
     )
     assert run(["recipes"]) == 0
     assert run(["check", "digits", "brief.max_parameters=1"]) == 1

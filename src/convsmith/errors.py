@@ -170,6 +170,13 @@ class DependencyError(ConvsmithError):
     code = "E081"
 
 
+class ProcessError(ConvsmithError):
+    """A process of a training on several ends, cannot be reached, or has other data or versions."""
+
+    code = "E063"
+    exit_code = 75
+
+
 class StoppedError(ConvsmithError):
     """Training was stopped by a signal; its state is saved and it can be resumed."""
 

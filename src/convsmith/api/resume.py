@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsmith.errors import RecipeError, RunError
+import torch
+
+from convsmith.errors import ConvsmithError, RecipeError, RunError
 from convsmith.models.prediction_check import with_prediction_check
 from convsmith.models.teacher import TeacherModel, load_teacher, with_absolute_paths
 from convsmith.modules.access import CodeAccess
@@ -14,7 +17,7 @@ from convsmith.modules.architecture import Architecture
 from convsmith.recipes.origin import with_origin
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.reports.report import Result, write_report
+from convsmith.reports.report import Result, read_result, write_report
 from convsmith.runs.checkpoint import Checkpoint
 from convsmith.runs.code import architecture_of_run
 from convsmith.runs.conditions import changes_of, conditions_of
@@ -22,12 +25,15 @@ from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import Change, DataRecord, Resumption, StartRecord, TeacherRecord
 from convsmith.runs.session import changed_classes, run_data
 from convsmith.runs.tensorboard import FOLDER, curves
-from convsmith.runs.training import train_session
+from convsmith.runs.training import join_training, train_session
 from convsmith.system import folders, paths
+from convsmith.system.device import choose_device
 from convsmith.text import plural
 from convsmith.training.callbacks import Callback
 from convsmith.training.config import Phase
+from convsmith.training.process_group import ALONE, ProcessGroup, process_group
 from convsmith.training.selection import stops_early
+from convsmith.training.shares import check_processes
 from convsmith.training.state import TrainerState
 
 if TYPE_CHECKING:
@@ -51,7 +57,8 @@ def resume(
 ) -> Result:
     """Resume an interrupted run, or train a finished run for more epochs.
 
-    On the same machine with the same number of threads, the weights equal those of an uninterrupted run.
+    On the same machine with the same number of threads, the weights equal those of an uninterrupted run; with
+    several microbatches also on another number of threads and processes.
 
     Args:
         run: The run folder.
@@ -72,9 +79,10 @@ def resume(
         FileError: Another process uses the folder.
         DivergedError: A loss is not finite.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; a checkpoint is saved.
+        ProcessError: Another process of the training has ended, or has other data or versions.
     """
     run, access = Path(run), CodeAccess(trust=trust_code, module=module)
-    with run_data(run, data):
+    with process_group(_device_of(run)) as group, run_data(run, data):
         return resume_run(
             run,
             lambda folder, recipe: architecture_of_run(folder, recipe, access),
@@ -83,7 +91,16 @@ def resume(
             accept_changes=accept_changes,
             callbacks=callbacks,
             tensorboard=tensorboard,
+            group=group,
         )
+
+
+def _device_of(run: Path) -> torch.device:
+    """Return the device of a run; that of a folder that is no run does not matter."""
+    try:
+        return choose_device(RunFolder.open_to_resume(run).recipe().train.device)
+    except ConvsmithError:
+        return torch.device("cpu")
 
 
 def resume_run(
@@ -95,6 +112,7 @@ def resume_run(
     accept_changes: bool = False,
     callbacks: Sequence[Callback] = (),
     tensorboard: bool = False,
+    group: ProcessGroup = ALONE,
 ) -> Result:
     """Resume a run whose data is at hand.
 
@@ -106,19 +124,23 @@ def resume_run(
         accept_changes: Resume although recipe, data, machine or versions differ.
         callbacks: Called after the callbacks that write the run folder.
         tensorboard: Write curves for TensorBoard.
+        group: The processes that share the training; the main one writes the run folder.
     """
     with (
-        curves(enabled=tensorboard or paths.is_folder(run / FOLDER)) as writers,
-        RunFolder.lock(run),
+        curves(enabled=group.is_main and (tensorboard or paths.is_folder(run / FOLDER))) as writers,
+        RunFolder.lock(run) if group.is_main else nullcontext(),
     ):
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()
         recipe = with_phase(lengthened(edited, epochs), checkpoint, is_extended=epochs is not None)
         _check_length(folder, checkpoint.state, recipe)
-        session = Session.load(recipe, architecture=find_architecture(folder, recipe))
+        check_processes(recipe.train, group.size)
+        with group.one_first():
+            session = Session.load(recipe, architecture=find_architecture(folder, recipe))
         folders.check_destination(run, session.space())
         teacher = load_teacher(session.recipe, session.data, access)
+        learned = teacher.teacher if teacher else None
         with session.threads():
             # Its weights are in the checkpoint: the start itself is not needed again.
             start = folder.find(StartRecord) if recipe.train.start_from else None
@@ -130,18 +152,25 @@ def resume_run(
             unexpected = [each for each in changes if not _is_extension(each, recipe)]
             if unexpected and not accept_changes:
                 raise _changed(run, unexpected)
+            group.check_equal(conditions)
+            if not group.is_main:
+                path = join_training(session, group, teacher=learned, state=checkpoint.state)
+                return read_result(RunFolder.open(path), session)
             folder.reopen(_resumption(checkpoint.state, changes))
             _write_records(folder, session, teacher, unexpected, edited=recipe != edited)
             evaluation = train_session(
                 folder,
                 session,
                 conditions=conditions,
-                opening=_opening(changes, start),
+                opening=[*_opening(changes, start), *group.lines()],
                 callbacks=(*writers, *callbacks),
-                teacher=teacher.teacher if teacher else None,
+                teacher=learned,
                 state=checkpoint.state,
+                group=group,
             )
-            return write_report(folder, session, with_prediction_check(folder, session, evaluation))
+            result = write_report(folder, session, with_prediction_check(folder, session, evaluation))
+            group.text_of_main(str(folder.path.absolute()))
+            return result
 
 
 def _write_records(

@@ -13,17 +13,19 @@ from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.instance import with_instance
 from convsmith.recipes.schema import Recipe
 from convsmith.recipes.session import Session
-from convsmith.reports.report import Result, write_report
+from convsmith.reports.report import Result, read_result, write_report
 from convsmith.runs.code import write_code
 from convsmith.runs.conditions import conditions_of
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord, Environment
 from convsmith.runs.tensorboard import curves
-from convsmith.runs.training import train_session
+from convsmith.runs.training import join_training, train_session
 from convsmith.system import folders, locks
 from convsmith.system.device import choose_device
 from convsmith.training.callbacks import Callback
+from convsmith.training.process_group import ALONE, ProcessGroup, process_group
 from convsmith.training.profiler import Profile
+from convsmith.training.shares import check_processes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +44,9 @@ def train(
     trust_code: bool = False,
 ) -> Result:
     """Train and evaluate a recipe, and write a run folder with weights, log, metrics, plots and report.
+
+    Processes that `torchrun` started share the training: each calls this function with the same arguments.
+    The one with rank 0 writes the run folder and calls the callbacks; all return the result.
 
     Args:
         recipe: From `load_recipe`. `train.start_from` names weights to begin with: a run, a bundle, a model
@@ -68,6 +73,7 @@ def train(
         DivergedError: A loss is not finite.
         OutOfMemoryError: A batch does not fit into memory; the error suggests a batch size.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; `resume` continues from the checkpoint.
+        ProcessError: Another process of the training has ended, or has other data or versions.
 
     Example:
         >>> import convsmith as cs
@@ -80,19 +86,27 @@ def train(
     recipe.check_trainable()
     runs = Path(runs)
     folders.check_destination(runs)
-    choose_device(recipe.train.device)
+    device = choose_device(recipe.train.device)
     if module is not None:
         recipe = with_instance(recipe, module)
-    with curves(enabled=tensorboard) as writers, with_data(recipe, data) as complete:
+    with (
+        process_group(device) as group,
+        curves(enabled=tensorboard and group.is_main) as writers,
+        with_data(recipe, data) as complete,
+    ):
+        check_processes(complete.train, group.size)
         architecture = architecture_of(complete.model, module)
+        with group.one_first():
+            session = Session.load(complete, architecture=architecture, refresh=refresh)
         return train_run(
-            Session.load(complete, architecture=architecture, refresh=refresh),
+            session,
             runs,
             lambda: RunFolder.create(runs, recipe.name),
             is_instance=module is not None,
             callbacks=(*writers, *callbacks),
             profile=profile,
             trust_code=trust_code,
+            group=group,
         )
 
 
@@ -105,6 +119,7 @@ def train_run(
     callbacks: Sequence[Callback] = (),
     profile: Profile | None = None,
     trust_code: bool = False,
+    group: ProcessGroup = ALONE,
 ) -> Result:
     """Train and evaluate a session, and write its run folder.
 
@@ -116,12 +131,20 @@ def train_run(
         callbacks: As for `train`, as are the others.
         profile: Collects the time of each phase.
         trust_code: Whether to run the code of a teacher whose net is a module.
+        group: The processes that share the training; the main one writes the run folder.
     """
     tuning = with_start(session)
     session = tuning.session if tuning else session
     teacher = load_teacher(session.recipe, session.data, CodeAccess(trust=trust_code))
-    folders.check_destination(parent, session.space())
+    learned = teacher.teacher if teacher else None
     with session.threads():
+        conditions = conditions_of(
+            session, teacher.sha256 if teacher else None, tuning.record.sha256 if tuning else None
+        )
+        group.check_equal(conditions)
+        if not group.is_main:
+            return read_result(RunFolder.open(join_training(session, group, teacher=learned)), session)
+        folders.check_destination(parent, session.space())
         folder = create()
         with locks.lock_folder(folder.path):
             _write_records(folder, session, teacher, tuning)
@@ -129,19 +152,20 @@ def train_run(
             evaluation = train_session(
                 folder,
                 session,
-                conditions=conditions_of(
-                    session,
-                    teacher.sha256 if teacher else None,
-                    tuning.record.sha256 if tuning else None,
-                ),
+                conditions=conditions,
                 opening=session.describe(
-                    *(tuning.lines() if tuning else ()), *(teacher.lines() if teacher else ())
+                    *group.lines(),
+                    *(tuning.lines() if tuning else ()),
+                    *(teacher.lines() if teacher else ()),
                 ),
                 callbacks=callbacks,
-                teacher=teacher.teacher if teacher else None,
+                teacher=learned,
                 profile=profile,
+                group=group,
             )
-            return write_report(folder, session, with_prediction_check(folder, session, evaluation))
+            result = write_report(folder, session, with_prediction_check(folder, session, evaluation))
+        group.text_of_main(str(folder.path.absolute()))
+        return result
 
 
 def _write_records(

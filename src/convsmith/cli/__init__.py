@@ -1,11 +1,14 @@
 """The command line: parse arguments, call the API, print the result, map errors to exit codes."""
 
+import contextlib
 import errno
+import json
 import os
 import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +41,8 @@ def main() -> None:
         from convsmith.cli.app import app
 
         app(prog_name="convsmith")
+    if _is_secondary():
+        _silence()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -91,8 +96,33 @@ def _open_closed_streams() -> None:
 def _fail(error: ConvsmithError) -> int:
     from convsmith.cli.output import print_error
 
-    print_error(str(error))
+    if _is_secondary():
+        _record_failure(str(error))
+    else:
+        print_error(str(error))
     return error.exit_code
+
+
+def _is_secondary() -> bool:
+    """Whether this is a process of a shared training that is not the main one."""
+    return os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
+
+
+def _record_failure(text: str) -> None:
+    """Write an error where the agent of `torchrun` finds it. The main process prints that of all."""
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        record = {"message": text, "timestamp": int(time.time())}
+        with contextlib.suppress(OSError):
+            Path(path).write_text(json.dumps(record), encoding="utf-8")
+
+
+def _silence() -> None:
+    """Print nothing: one process of a shared training does."""
+    from convsmith.cli.output import discard_output
+    from convsmith.system.progress import reporter
+
+    discard_output()
+    reporter.muted = True
 
 
 @contextmanager

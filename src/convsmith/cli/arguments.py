@@ -46,6 +46,16 @@ Device = Annotated[
 Refresh = Annotated[
     bool, typer.Option("--refresh", help="Decode the images again, even if the cache has them.")
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="processes on this machine that share the training; the weights do not depend on their number",
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 RunOrNet = Annotated[
     str,

@@ -1,6 +1,8 @@
 """Commands for training and runs: train, resume, folds, watch, evaluate, report, lr-find, compare, search."""
 
 import json
+import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +15,7 @@ from convsmith.cli.arguments import (
     Data,
     Module,
     Overrides,
+    Processes,
     RecipeArgument,
     Refresh,
     RunArgument,
@@ -28,6 +31,7 @@ from convsmith.cli.output import print_error, print_text
 from convsmith.text import in_line, percent, plural
 
 if TYPE_CHECKING:
+    from convsmith.recipes.schema import Recipe
     from convsmith.reports.report import Result
 
 
@@ -44,10 +48,12 @@ def train(
     tensorboard: TensorBoard = False,
     refresh: Refresh = False,
     trust_code: TrustCode = False,
+    processes: Processes = None,
 ) -> None:
     """Train a recipe and write a run folder with weights, log, metrics, plots and report."""
     values = [*with_module(overrides, module), *(["data.skip_damaged=true"] if skip_damaged else [])]
     loaded = cs.load_recipe(recipe, *values)
+    _start_processes(processes, lambda: loaded)
     from convsmith.cli.console import progress_callback
     from convsmith.training.profiler import Profile
 
@@ -78,8 +84,10 @@ def resume(
     ] = False,
     tensorboard: TensorBoard = False,
     trust_code: TrustCode = False,
+    processes: Processes = None,
 ) -> None:
     """Resume an interrupted run, or train a finished run for more epochs."""
+    _start_processes(processes, lambda: cs.load_recipe(str(run / "recipe.toml")))
     from convsmith.cli.console import progress_callback
 
     with closing(progress_callback()) as callback:
@@ -137,6 +145,19 @@ def folds(
         print_text(line)
     print_text(f"Predictions: {result.folder / 'predictions.csv'}")
     print_text(f"Report: {result.page}")
+
+
+def _start_processes(processes: int | None, load_recipe: "Callable[[], Recipe]") -> None:
+    """Run this command in several processes and exit, unless it runs in one of them."""
+    if processes is None or processes == 1:
+        return
+    from convsmith.training.launch import launch
+    from convsmith.training.process_group import is_started_by_torchrun
+    from convsmith.training.shares import check_processes
+
+    if not is_started_by_torchrun():
+        check_processes(load_recipe().train, processes)
+        raise typer.Exit(launch(sys.argv[1:], processes))
 
 
 def watch(

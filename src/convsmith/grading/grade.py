@@ -25,6 +25,7 @@ from convsmith.grading.submissions import Submission, Submissions
 from convsmith.grading.suspects import suspect_lines
 from convsmith.recipes.schema import Recipe
 from convsmith.system import folders, progress
+from convsmith.system.parallel import num_cores
 from convsmith.text import one_line
 
 TRAINING_TIME = 3600.0
@@ -98,7 +99,7 @@ class _Class:
 
 def default_jobs(limits: Limits) -> int:
     """Return how many submissions this machine judges at a time: its cores, as far as its memory suffices."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

@@ -29,6 +29,7 @@ from convsmith.training.class_weights import class_weights_of, weights_line
 from convsmith.training.distillation import Teacher
 from convsmith.training.lr_find import RangeTest, range_test
 from convsmith.training.metrics import EpochMetrics
+from convsmith.training.process_group import ALONE, ProcessGroup
 from convsmith.training.profiler import Profile
 from convsmith.training.schedules.plateau import Plateau
 from convsmith.training.selection import monitor_title, selection_problems
@@ -143,6 +144,7 @@ class TrainingSession:
         profile: Profile | None = None,
         state: TrainerState | None = None,
         stop: StopRequest | None = None,
+        group: ProcessGroup = ALONE,
     ) -> tuple[EpochMetrics, ...]:
         """Train a net in place; see `convsmith.training.trainer.fit`."""
         recipe = self.resolved_recipe
@@ -159,6 +161,7 @@ class TrainingSession:
                 profile=profile,
                 state=state,
                 stop=stop,
+                group=group,
             )
 
     def trainer(self, net: nn.Module, *, profile: Profile | None = None) -> Trainer:

@@ -155,17 +155,32 @@ def write_report(folder: RunFolder, session: Session, evaluation: Evaluation) ->
     small = page_pictures(folder, session, predictions, explained, augmented)
     files.write_text(folder.page, html(page, small, charts))
     folder.write_manifest()
+    return _result(folder, evaluation, checks)
+
+
+def read_result(folder: RunFolder, session: Session) -> Result:
+    """Return the result of a run whose report is written.
+
+    Raises:
+        RunError: The evaluation is missing or damaged, or belongs to another test set.
+    """
+    evaluation = read_evaluation(folder, session)
+    accuracy, calibration = evaluation.test.accuracy, evaluation.metrics.calibration
+    return _result(folder, evaluation, session.judge(folder.run_metrics(accuracy, calibration.ece)))
+
+
+def _result(folder: RunFolder, evaluation: Evaluation, checks: tuple[Check, ...]) -> Result:
     return Result(
         folder=folder.path,
         report=folder.report,
         page=folder.page,
-        train=train,
-        test=test,
-        classes=metrics.classes,
+        train=evaluation.train,
+        test=evaluation.test,
+        classes=evaluation.metrics.classes,
         checks=checks,
-        metrics=metrics,
+        metrics=evaluation.metrics,
         prediction_check=evaluation.prediction_check,
-        notes=_external_notes(folder, metrics),
+        notes=_external_notes(folder, evaluation.metrics),
     )
 
 

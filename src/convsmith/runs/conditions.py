@@ -9,6 +9,8 @@ from convsmith.runs.schema import Change, Environment
 
 # Not in the checkpoints of convsmith 0.1.0.
 _LATER_FIELDS = {"machine.instructions", "train.l1", "train.sampling", "train.monitor"}
+# Conditions of older versions that the weights no longer depend on.
+_FORMER_FIELDS = {"machine.torch_threads"}
 # Fields of [train] that name files.
 _PLACES = {"teacher", "start_from"}
 
@@ -28,7 +30,9 @@ def conditions_of(
     places = {"source", "keep_in", "skip_damaged"}
     data = {key: value for key, value in table["data"].items() if key not in places}
     images = session.data.split_fingerprints()
-    machine = {"python", "processor", "instructions", "torch_threads", "device", "packages"}
+    machine = {"python", "processor", "instructions", "device", "packages"}
+    if not session.recipe.train.is_independent_of_threads:
+        machine.add("torch_threads")
     fields = {
         "seed": table["seed"],
         "model": session.architecture.identity(),
@@ -53,7 +57,9 @@ def changes_of(before: dict[str, str], now: dict[str, str]) -> list[Change]:
     return [
         Change(field=field, before=before.get(field, "nothing"), now=now.get(field, "nothing"))
         for field in dict.fromkeys([*before, *now])
-        if before.get(field) != now.get(field) and not (field in _LATER_FIELDS and field not in before)
+        if before.get(field) != now.get(field)
+        and not (field in _LATER_FIELDS and field not in before)
+        and not (field in _FORMER_FIELDS and field not in now)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from convsmith.errors import DivergedError, OutOfMemoryError, StoppedError
 from convsmith.recipes.session import Session
@@ -13,6 +14,7 @@ from convsmith.runs.writer import RunWriter
 from convsmith.system.signals import stop_on_signals
 from convsmith.training.callbacks import Callback, CallbackList
 from convsmith.training.distillation import Teacher
+from convsmith.training.process_group import ALONE, ProcessGroup
 from convsmith.training.profiler import Profile
 from convsmith.training.state import TrainerState
 
@@ -27,6 +29,7 @@ def train_session(
     teacher: Teacher | None = None,
     profile: Profile | None = None,
     state: TrainerState | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Evaluation:
     """Train a session into its run folder, and evaluate the weights.
 
@@ -39,6 +42,7 @@ def train_session(
         teacher: The teacher that the recipe names.
         profile: Collects the time of each phase.
         state: The checkpoint to resume from.
+        group: The processes that share the training; the others call `join_training`.
     """
     log = LogFile(folder)
     shown = any(each.shows_progress for each in callbacks)
@@ -54,6 +58,7 @@ def train_session(
                 profile=profile,
                 state=state,
                 stop=stop,
+                group=group,
             )
     except (DivergedError, OutOfMemoryError) as error:
         log(str(error))
@@ -70,3 +75,27 @@ def train_session(
     for line in evaluation.lines():
         log(line)
     return evaluation
+
+
+def join_training(
+    session: Session,
+    group: ProcessGroup,
+    *,
+    teacher: Teacher | None = None,
+    state: TrainerState | None = None,
+) -> Path:
+    """Compute this process's share of a training, and return the run folder that the main process wrote.
+
+    Args:
+        session: The recipe and its data, within its `threads()`.
+        group: The processes that share the training.
+        teacher: The teacher that the recipe names.
+        state: The checkpoint to resume from.
+
+    Raises:
+        ProcessError: Another process has ended.
+    """
+    with stop_on_signals() as stop:
+        session.fit(session.build_net(), teacher=teacher, state=state, stop=stop, group=group)
+    # After the evaluation and the report.
+    return Path(group.text_of_main(""))

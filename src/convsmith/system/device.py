@@ -12,6 +12,7 @@ import torch
 
 from convsmith.errors import RecipeError, suggest
 from convsmith.system.explicit_padding import ExplicitPadding
+from convsmith.system.parallel import num_cores
 
 # Multiply-accumulates of a forward pass of one batch; smaller steps run on one thread and in fp32.
 SMALL_STEP_MACS = 100_000_000
@@ -102,7 +103,7 @@ def machine_record() -> dict[str, Any]:
         "system": platform.platform(),
         "processor": _processor(),
         "instructions": cpu_instructions(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": num_cores(),
         "torch_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "packages": {name: version(name) for name in packages},

@@ -15,6 +15,11 @@ R = TypeVar("R")
 _AHEAD = 4
 
 
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def num_workers() -> int:
     """Return the number of threads for work that shares nothing: one per core this process may use.
 
@@ -24,8 +29,7 @@ def num_workers() -> int:
         >>> 1 <= num_workers() <= (os.cpu_count() or 1)
         True
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    limits = [cores]
+    limits = [num_cores()]
     # "4,2" is a limit for each level of nesting.
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if text.isdecimal() and int(text) > 0:

@@ -8,12 +8,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from convsmith.data.dataset import Split
+from convsmith.data.images.memory_mapped import Images
 from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.modules.state import BufferSnapshot, Layout, copy_buffers, state_of
-from convsmith.system.device import autocast
+from convsmith.system.device import autocast, torch_threads
 from convsmith.system.rng import own_random_state
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.members import named_modules, named_parameters
+from convsmith.training.batch_sharing import BatchSharing
 from convsmith.training.config import Lookahead, TrainConfig
 from convsmith.training.modes import restored_modes
 from convsmith.training.state import copy_tensors
@@ -53,11 +55,13 @@ class AveragedWeights:
         train: Split,
         normalize: Normalizer,
         dtype: torch.dtype,
+        *,
         frozen: Collection[str] = (),
+        sharing: BatchSharing | None = None,
     ) -> None:
         """Set the running statistics to those of images without augmentation, other buffers to the net's.
 
-        Those of frozen layers, by name, are the net's too.
+        Those of frozen layers, by name, are the net's too. `sharing` says how the batches are shared out.
         """
         copy_buffers(net, self.net)
         # A split is sorted by the hashes of its images, so the first images are a random sample.
@@ -69,7 +73,10 @@ class AveragedWeights:
                 self._measured = layers_with_statistics(self.net, first)
             kept = [each for name, each in named_modules(self.net).items() if name in frozen]
             layers = [each for each in self._measured if each not in kept]
-            set_statistics(self.net, normalized_batches(images, normalize, size), layers)
+            if sharing is None:
+                set_statistics(self.net, normalized_batches(images, normalize, size), layers)
+            else:
+                share_statistics(self.net, images, normalize, layers, size=size, dtype=dtype, sharing=sharing)
 
 
 class WeightAverage(AveragedWeights):
@@ -189,6 +196,70 @@ def set_statistics(net: nn.Module, batches: Iterable[Tensor], layers: Sequence[n
             net(images)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@torch.no_grad()
+def share_statistics(
+    net: nn.Module,
+    images_NHWC: Images,  # noqa: N803 - shape suffix
+    normalize: Normalizer,
+    layers: Sequence[nn.Module],
+    *,
+    size: int,
+    dtype: torch.dtype,
+    sharing: BatchSharing,
+) -> None:
+    """Set the running statistics of a net as `set_statistics` does, with batches shared out over cores.
+
+    Layers that move their statistics by their own rule need one batch after the other, on one core.
+
+    Args:
+        net: As for `set_statistics`.
+        images_NHWC: `(N, H, W, C)` uint8.
+        normalize: Normalises the images.
+        layers: From `layers_with_statistics`.
+        size: Of the batches.
+        dtype: Data type of the forward pass.
+        sharing: How the batches are shared out.
+    """
+    if not all(isinstance(layer, _NormBase) for layer in layers):
+        with torch_threads(1):
+            set_statistics(net, normalized_batches(images_NHWC, normalize, size), layers)
+        return
+    names = [name for name, each in named_modules(net).items() if each in layers]
+    starts = range(0, len(images_NHWC), size)
+
+    def compute(net: nn.Module, index: int) -> Tensor:
+        own = [net.get_submodule(name) for name in names]
+        batch = images_NHWC[starts[index] : starts[index] + size]
+        with torch.no_grad(), autocast(normalize.mean.device, dtype):
+            set_statistics(net, normalized_batches(batch, normalize, size), own)
+        return torch.cat([each.flatten().float() for each in _statistics(own)])[None]
+
+    # A copy that shares its buffers would write those of others.
+    results = sharing.map(net, compute, [1] * len(starts), share_buffers=False)
+    _merge_statistics(layers, list(results), [min(size, len(images_NHWC) - start) for start in starts])
+
+
+def _merge_statistics(layers: Sequence[nn.Module], rows: Sequence[Tensor], counts: Sequence[int]) -> None:
+    """Set running statistics to the means of those of batches, weighted by their images."""
+    targets, seen = _statistics(layers), 0
+    for row, count in zip(rows, counts, strict=True):
+        share = count / (seen + count)
+        values = torch.split(row[0], [each.numel() for each in targets])
+        for target, value in zip(targets, values, strict=True):
+            new = value.view(target.shape).to(target)
+            target.copy_(new if not seen else torch.lerp(target, new, share))
+        seen += count
+    for layer in layers:
+        if isinstance(layer, _NormBase) and layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.fill_(len(rows))
+
+
+def _statistics(layers: Sequence[nn.Module]) -> list[Tensor]:
+    """Return the running statistics of norms."""
+    both = (each for layer in layers for each in (layer.running_mean, layer.running_var))
+    return [each for each in both if isinstance(each, Tensor)]
 
 
 @torch.no_grad()

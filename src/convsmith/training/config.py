@@ -311,6 +311,11 @@ class TrainConfig(Table):
         """Number of microbatches of a full batch."""
         return self.batch_size // (self.microbatch_size or self.batch_size)
 
+    @property
+    def is_independent_of_threads(self) -> bool:
+        """Whether the weights do not depend on the number of threads and processes."""
+        return self.num_microbatches > 1 and not self.compile
+
     def image_size(self, epoch: int, step: int, steps_per_epoch: int) -> int | None:
         """Return the height and width of a step's images; None for the original size."""
         if self.progressive is None:

@@ -4,6 +4,9 @@ The operations of a small net are too short to be distributed over the cores one
 not: each core takes one through forward and backward pass. Batch norm sees one microbatch, and gradients are
 summed in the order of the microbatches, so that the result does not depend on the number of cores. Idle cores
 prepare the images of the next batch while another core sums the gradients and updates the weights.
+
+Several processes share the microbatches of each batch. Each gathers the gradients of all of them, and sums
+them in the same order.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -30,6 +33,7 @@ from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
 from convsmith.training.losses import LabelLoss
 from convsmith.training.penalty import L1Penalty
+from convsmith.training.process_group import ALONE, Packer, ProcessGroup
 from convsmith.training.profiler import Profile
 from convsmith.training.state import copy_tensors
 
@@ -39,10 +43,14 @@ _DROPOUT = 3
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """Mean loss of a batch, and the number of correctly classified images; scalars on the device."""
+    """Mean loss of a batch, and the number of correctly classified images; scalars on the device.
+
+    `stop` is the signal that asked one of the processes to stop; 0 for none, or for a single process.
+    """
 
     loss: Tensor
     correct: Tensor
+    stop: int = 0
 
 
 class GradientWorkers:
@@ -60,6 +68,7 @@ class GradientWorkers:
         behaviour: What the net needs.
         l1: Weight of the L1 penalty, which is a part of the gradients and not of the loss of a batch.
         class_weights: Weight of each class in the loss; None if all count equally.
+        group: The processes that share the microbatches.
     """
 
     def __init__(
@@ -76,8 +85,9 @@ class GradientWorkers:
         behaviour: Behaviour = PLAIN,
         l1: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
-        self.teacher, self.behaviour = teacher, behaviour
+        self.teacher, self.behaviour, self.group = teacher, behaviour, group
         self.net, self.pipeline, self.dtype, self.profile = net, pipeline, dtype, profile
         self.label_loss = LabelLoss(class_weights, label_smoothing, pipeline.device)
         self.frozen: Collection[str] = ()
@@ -86,6 +96,7 @@ class GradientWorkers:
         self.generators = [torch.Generator() for _ in range(num_microbatches)]
         self.modules = [net] if num_microbatches == 1 else [_replica(net) for _ in self.generators]
         self.layout = Layout(net)
+        self.compiled = compiled
         self.replicas, threads = self.modules, torch.get_num_threads() if pipeline.device.type == "cpu" else 1
         if compiled:
             # `torch.compile` does not support our dropout. PyTorch's has one generator, so order matters.
@@ -93,9 +104,11 @@ class GradientWorkers:
         else:
             for replica, generator in zip(self.replicas, self.generators, strict=True):
                 use_fast_dropout(replica, generator)
-        self.num_workers = 1 if behaviour.in_order else min(num_microbatches, threads)
+        self.own = group.own_parts(num_microbatches)
+        self.num_workers = 1 if behaviour.in_order else min(len(self.own), threads)
         self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
         self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
+        self._packer = self._new_packer()
 
     def freeze(self, layers: Collection[str]) -> None:
         """Compute gradients for the parameters that require them now, and keep the statistics of layers.
@@ -105,6 +118,7 @@ class GradientWorkers:
         """
         self.frozen = layers
         self.parameters = _trainable(self.net)
+        self._packer = self._new_packer()
         for each in named_parameters(self.net).values():
             if not each.requires_grad:
                 each.grad = None
@@ -116,12 +130,16 @@ class GradientWorkers:
         for module in self.modules:
             freeze_statistics(module, self.frozen)
 
-    def compute(self, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
+    def compute(self, batch: BatchSpec, next_batch: BatchSpec | None = None, *, stop: int = 0) -> BatchResult:
         """Set the gradients of all parameters to those of the mean loss of a batch, and of the penalty.
 
         Args:
             batch: The batch.
             next_batch: The next batch; idle cores prepare its images.
+            stop: The signal that asks this process to stop; 0 for none.
+
+        Raises:
+            ProcessError: Another process has ended.
         """
         spec, inputs = self.prefetched
         if spec is not batch:
@@ -130,17 +148,50 @@ class GradientWorkers:
         mean_weight = self._mean_weight(batch)
         futures = [
             self.pool.submit(self._forward_backward, *each, mean_weight)
-            for each in zip(microbatches, inputs, strict=True)
+            for each in zip(self._own(microbatches), inputs, strict=True)
         ]
         # Queued behind the microbatches of this batch, and ahead of those of the next.
         self.prefetched = (next_batch, self._prepare(next_batch) if next_batch else [])
+        results = [[*gradients, loss, correct] for loss, correct, gradients in map(Future.result, futures)]
+        if self.group.is_shared:
+            results, stop = self._exchange(results, len(microbatches), stop)
         weights = [len(microbatch) / len(batch) for microbatch in microbatches]
-        results = [future.result() for future in futures]
-        *total, loss = _weighted_sum([[*gradients, loss] for loss, _, gradients in results], weights)
+        *total, loss = _weighted_sum([each[:-1] for each in results], weights)
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = _in_layout_of(parameter, gradient)
         self.penalty.add_gradients()
-        return BatchResult(loss=loss, correct=torch.stack([correct for _, correct, _ in results]).sum())
+        return BatchResult(loss=loss, correct=torch.stack([each[-1] for each in results]).sum(), stop=stop)
+
+    def _own(self, microbatches: Sequence[BatchSpec]) -> list[BatchSpec]:
+        """Return the microbatches of this process; the last batch of an epoch may have fewer than others."""
+        return [each for each in microbatches if each.part in self.own]
+
+    def _new_packer(self) -> Packer:
+        """Return a packer for the gradients of a microbatch, its loss, its correct images and a signal."""
+        device = self.pipeline.device
+        numbers = torch.zeros(3, dtype=torch.float64, device=device)
+        return Packer([*self.parameters, numbers])
+
+    def _exchange(
+        self, own: Sequence[Sequence[Tensor]], count: int, stop: int
+    ) -> tuple[list[list[Tensor]], int]:
+        """Return the results of all microbatches, in their order, and the largest signal of all processes."""
+        with self.profile.phase("exchange"):
+            rows = torch.zeros(
+                (len(self.own), self._packer.num_bytes), dtype=torch.uint8, device=self.pipeline.device
+            )
+            for row, (*gradients, loss, correct) in zip(rows, own, strict=False):
+                numbers = torch.stack([loss.double(), correct.double(), loss.new_zeros(()).double()])
+                self._packer.pack_into(row, [*gradients, numbers])
+            *_, numbers = self._packer.unpack(rows[0])
+            numbers[2] = stop
+            gathered = self.group.gather(rows)
+            unpacked = [self._packer.unpack(row) for row in gathered]
+            signals = torch.stack([each[-1][2] for each in unpacked])
+            results = [
+                [*gradients, numbers[0].float(), numbers[1]] for *gradients, numbers in unpacked[:count]
+            ]
+            return results, int(signals.max())
 
     def warm_up(self, num_images: int, image_size: int | None) -> None:
         """Run forward and backward pass on the first images, to compile for their shape.
@@ -149,7 +200,8 @@ class GradientWorkers:
         """
         before = BufferSnapshot(self.modules)
         batch = BatchSpec(indices=torch.arange(num_images), epoch=1, step=0, image_size=image_size)
-        for spec, inputs in zip(batch.split(len(self.replicas)), self._prepare(batch), strict=True):
+        specs = self._own(batch.split(len(self.replicas)))
+        for spec, inputs in zip(specs, self._prepare(batch), strict=True):
             self._forward_backward(spec, inputs, self._mean_weight(batch))
         before.restore()
 
@@ -174,18 +226,39 @@ class GradientWorkers:
                 each.grad = each.grad * factor
 
     def single_threaded(self) -> AbstractContextManager[None]:
-        """Return a context for operations that are too small to be distributed over threads."""
-        return torch_threads(1) if self.num_workers > 1 else nullcontext()
+        """Return a context for operations that are too small to be distributed over threads.
+
+        With several microbatches the weights do not depend on the number of threads: sums over images are
+        rounded in an order that depends on it.
+        """
+        return torch_threads(1) if len(self.modules) > 1 and not self.compiled else nullcontext()
 
     def sync_statistics(self) -> None:
         """Set the running statistics of the net to the mean of those of the replicas."""
+        self._gather_statistics()
         if len(self.modules) > 1:
             merge_buffers(self.modules, self.net)
 
+    def _gather_statistics(self) -> None:
+        """Set the buffers of all replicas to those of the process that computes with them."""
+        if not self.group.is_shared:
+            return
+        buffers = [list(named_buffers(module).values()) for module in self.modules]
+        packer = Packer(buffers[0])
+        own = [packer.pack(buffers[part]) for part in self.own]
+        for part, row in enumerate(self.group.gather(torch.stack(own))):
+            if part not in self.own:
+                for buffer, value in zip(buffers[part], packer.unpack(row), strict=True):
+                    buffer.copy_(value)
+
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Return the live norm statistics of each microbatch, `part<i>`, if there are several."""
+        """Return the live norm statistics of each microbatch, `part<i>`, if there are several.
+
+        All processes call it together.
+        """
         if len(self.modules) == 1:
             return {}
+        self._gather_statistics()
         return {
             f"part{number}": self.layout.select(named_buffers(module))
             for number, module in enumerate(self.modules)
@@ -209,7 +282,8 @@ class GradientWorkers:
         use_plain_dropout(self.net)
 
     def _prepare(self, batch: BatchSpec) -> list[Future[Batch]]:
-        return [self.pool.submit(self._load, spec) for spec in batch.split(len(self.replicas))]
+        specs = self._own(batch.split(len(self.replicas)))
+        return [self.pool.submit(self._load, spec) for spec in specs]
 
     def _load(self, spec: BatchSpec) -> Batch:
         with self.profile.phase("augment"):

@@ -13,6 +13,7 @@ from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.system import progress
 from convsmith.system.device import autocast
 from convsmith.system.memory import enough_memory
+from convsmith.training.batch_sharing import BatchSharing
 from convsmith.training.modes import eval_mode
 
 EVALUATION_BATCH = 1000
@@ -155,19 +156,33 @@ def compute_logits(net: nn.Module, split: Split, normalize: Normalizer, dtype: t
     return logits
 
 
-@torch.inference_mode()
 def _batches_of_logits(
-    net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype
+    net: nn.Module,
+    split: Split,
+    normalize: Normalizer,
+    dtype: torch.dtype,
+    sharing: BatchSharing | None = None,
 ) -> Iterator[Tensor]:
-    device = normalize.mean.device
+    device, count = normalize.mean.device, len(split)
+    starts = range(0, count, EVALUATION_BATCH)
+
+    @torch.inference_mode()
+    def compute(net: nn.Module, index: int) -> Tensor:
+        batch = split.images[starts[index] : starts[index] + EVALUATION_BATCH]
+        (images,) = normalized_batches(batch, normalize, EVALUATION_BATCH)
+        with enough_memory("evaluation", device), autocast(device, dtype):
+            # PyTorch computes a batch of one by other routines, which round differently; and a net may
+            # drop its dimension, as by `x.squeeze()`.
+            pair = images.expand(2, -1, -1, -1) if len(images) == 1 else images
+            logits: Tensor = net(pair).float().cpu()[: len(images)]
+        return logits
+
     with eval_mode(net):
-        for images in normalized_batches(split.images, normalize, EVALUATION_BATCH):
-            with enough_memory("evaluation", device), autocast(device, dtype):
-                # PyTorch computes a batch of one by other routines, which round differently; and a net may
-                # drop its dimension, as by `x.squeeze()`.
-                pair = images.expand(2, -1, -1, -1) if len(images) == 1 else images
-                logits = net(pair).float().cpu()[: len(images)]
-            yield logits
+        if sharing is None:
+            yield from (compute(net, index) for index in range(len(starts)))
+        else:
+            sizes = [min(EVALUATION_BATCH, count - start) for start in starts]
+            yield from sharing.map(net, compute, sizes)
 
 
 def split_metrics(logits: Tensor, labels: Tensor) -> SplitMetrics:
@@ -211,13 +226,28 @@ def _sum_metrics(parts: Sequence[_BlockMetrics]) -> SplitMetrics:
     return SplitMetrics(loss=loss, correct=int(correct.sum()), total=count, balanced_accuracy=recall)
 
 
-def evaluate_split(net: nn.Module, split: Split, normalize: Normalizer, dtype: torch.dtype) -> SplitMetrics:
-    """Compute the metrics of a net on a split, without holding the logits of all images at once."""
+def evaluate_split(
+    net: nn.Module,
+    split: Split,
+    normalize: Normalizer,
+    dtype: torch.dtype,
+    sharing: BatchSharing | None = None,
+) -> SplitMetrics:
+    """Compute the metrics of a net on a split, without holding the logits of all images at once.
+
+    Args:
+        net: From images `(N, C, H, W)` to logits `(N, num_classes)`.
+        split: The images and labels.
+        normalize: Normalises the images.
+        dtype: Data type of the forward pass.
+        sharing: How batches are shared out over cores and processes; None computes them one after another,
+            each on all cores.
+    """
     labels = torch.from_numpy(split.labels)
     parts: list[_BlockMetrics] = []
     block: list[Tensor] = []
     done = 0
-    for batch in _batches_of_logits(net, split, normalize, dtype):
+    for batch in _batches_of_logits(net, split, normalize, dtype, sharing):
         block.append(batch)
         count = sum(map(len, block))
         if done + count == len(split) or (count + len(batch)) * batch.shape[1] > _BLOCK_VALUES:

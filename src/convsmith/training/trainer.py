@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, product
@@ -19,7 +20,7 @@ from convsmith.data.pipeline import BatchSpec, Pipeline
 from convsmith.errors import DivergedError, RecipeError, StoppedError
 from convsmith.modules.behaviour import PLAIN, Behaviour
 from convsmith.modules.state import Layout, copy_state, state_of
-from convsmith.system.device import choose_device, dtype_of
+from convsmith.system.device import choose_device, dtype_of, torch_threads
 from convsmith.system.memory import enough_memory, keep_freed_memory
 from convsmith.system.memory_format import to_device
 from convsmith.system.rng import (
@@ -33,6 +34,7 @@ from convsmith.system.rng import (
 from convsmith.system.signals import StopRequest
 from convsmith.tracing.copies import copy_module
 from convsmith.training.averages import STATISTICS_IMAGES, WeightAverages
+from convsmith.training.batch_sharing import BatchSharing
 from convsmith.training.batches import batch_sizes, num_batches, with_next
 from convsmith.training.callbacks import Callback, CallbackList, EpochStart
 from convsmith.training.class_weights import loss_weights_of
@@ -46,6 +48,7 @@ from convsmith.training.host_copy import HostCopy
 from convsmith.training.learning_rate import LearningRate
 from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics, evaluate_split
 from convsmith.training.optimizers.state import load_optimizer_state, optimizer_state
+from convsmith.training.process_group import ALONE, ProcessGroup
 from convsmith.training.profiler import Profile
 from convsmith.training.sampling import Sampler
 from convsmith.training.selection import BestWeights, best_epoch, selection_problems, stop_reason, stops_early
@@ -80,6 +83,7 @@ def fit(
     profile: Profile | None = None,
     state: TrainerState | None = None,
     stop: StopRequest | None = None,
+    group: ProcessGroup = ALONE,
 ) -> tuple[EpochMetrics, ...]:
     """Train a net in place. If the weights are averaged, the net ends up with the average.
 
@@ -91,13 +95,16 @@ def fit(
         config: The `[train]` table of a recipe.
         augment: The `[augment]` table of a recipe.
         seed: Seed of the order of the images, augmentation and dropout. Equal seeds give equal weights on the
-            same machine with the same number of threads.
+            same machine, with several microbatches for any number of threads and processes, otherwise with
+            the same number of threads.
         behaviour: What the net needs.
         teacher: Teacher for knowledge distillation.
         callbacks: Called in this order.
         profile: Collects the time of each phase.
         state: State to continue from.
         stop: Checked after every step.
+        group: The processes that share the training. All call this function with equal arguments, but with
+            callbacks and signals of their own.
 
     Returns:
         The metrics of each epoch, including those before `state`.
@@ -111,6 +118,7 @@ def fit(
         RecipeError: PyTorch cannot compile the net on this machine, no weight can have the L1 penalty, the
             class weights do not fit the classes, or there is no validation split to select an epoch by.
         ModuleError: A pass of a user's own module fails.
+        ProcessError: Another process has ended.
     """
     trainer = Trainer(
         net,
@@ -123,6 +131,7 @@ def fit(
         callbacks=callbacks,
         profile=profile,
         stop=stop,
+        group=group,
     )
     # Dropout draws from PyTorch's global generator; the caller's state is restored.
     with own_random_state(trainer.device):
@@ -163,13 +172,14 @@ class Trainer:
         profile: Profile | None = None,
         teacher: Teacher | None = None,
         stop: StopRequest | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
         if problems := [*selection_problems(config, data)]:
             raise RecipeError.of(problems)
         self.data, self.config, self.seed = data, config, seed
         self.sampler = Sampler(data.train.labels, config.sampling)
         self.callbacks, self.profile = CallbackList(callbacks), profile or Profile()
-        self.stop = stop or StopRequest()
+        self.stop, self.group = stop or StopRequest(), group
         self.progress, self.history = Progress(), list[EpochMetrics]()
         self.start_time = time.perf_counter()
         self.device = choose_device(config.device)
@@ -198,6 +208,7 @@ class Trainer:
         self.gradients = self._gradient_workers(teacher)
         self._freeze(1)
         self.pending = deque[_PendingStep]()
+        self.agreed_stop = 0
         # Whitening uses the training images, so its time counts as training.
         self.progress.seconds = self.seconds
 
@@ -214,6 +225,7 @@ class Trainer:
             behaviour=self.behaviour,
             l1=self.config.l1,
             class_weights=loss_weights_of(self.config, self.data),
+            group=self.group,
         )
 
     def _prepare_layers(self, classifier: nn.Module | None) -> nn.Module | None:
@@ -223,7 +235,9 @@ class Trainer:
             first_convolution(self.net).requires_grad_(requires_grad=False)
         elif self.config.whitening:
             images = normalized_batches(self.data.train.images, self.normalize, WHITENING_IMAGES)
-            whiten_first_layer(self.net, next(images))
+            # Sums over images are rounded in an order that depends on the number of threads.
+            with torch_threads(1) if self.config.is_independent_of_threads else nullcontext():
+                whiten_first_layer(self.net, next(images))
         if not self.config.weight_standardization:
             return None
         plain = copy_module(self.net)
@@ -383,6 +397,7 @@ class Trainer:
         self.schedule.step_epoch(metrics)
         self.progress = Progress(epoch=start.epoch + 1)
         self.checkpoint()
+        self.agreed_stop = self.group.maximum(self.stop.signal)
         self._stop_if_requested(f"after epoch {start.epoch} of {start.epochs}")
         return metrics
 
@@ -397,16 +412,32 @@ class Trainer:
     def evaluate(self, split: Split) -> SplitMetrics:
         """Evaluate `eval_net`."""
         with self.behaviour.guard("the forward pass in evaluation"):
-            return evaluate_split(self.eval_net, split, self.normalize, self.dtype)
+            return evaluate_split(self.eval_net, split, self.normalize, self.dtype, self._sharing)
 
     def _update_eval_net(self) -> nn.Module:
         """Return the net to evaluate, with the running statistics of its weights."""
         self.gradients.sync_statistics()
         if self.averages.kept:
             self.averages.kept.measure_statistics(
-                self.net, self._statistics_split, self.normalize, self.dtype, self.gradients.frozen
+                self.net,
+                self._statistics_split,
+                self.normalize,
+                self.dtype,
+                frozen=self.gradients.frozen,
+                sharing=self._sharing,
             )
         return self._export_weights()
+
+    @cached_property
+    def _sharing(self) -> BatchSharing | None:
+        """How batches without gradients are shared out; None leaves each batch to all cores.
+
+        With several microbatches no result depends on the number of threads or processes.
+        """
+        if not self.config.is_independent_of_threads:
+            return None
+        alone = self.behaviour.in_order or self.device.type != "cpu"
+        return BatchSharing(group=self.group, workers=1 if alone else torch.get_num_threads())
 
     @cached_property
     def _statistics_split(self) -> Split:
@@ -439,7 +470,7 @@ class Trainer:
             self.pending.append(self.train_step(batch, next_batch))
             self._read_metrics(leave=self.max_pending_steps if next_batch else 0)
             # After the last batch, the epoch ends with its evaluation.
-            if self.stop.signal and next_batch:
+            if self._stop_signal and next_batch:
                 self._read_metrics(leave=0)
                 progress.seconds = time.perf_counter() - started
                 self._check_weights()
@@ -474,9 +505,14 @@ class Trainer:
             accuracy = progress.correct / progress.seen
             self.callbacks.on_batch_end(BatchMetrics(index=batch.step, loss=loss, accuracy=accuracy))
 
+    @property
+    def _stop_signal(self) -> int:
+        """The signal that asks to stop; of several processes the one that all know of."""
+        return self.agreed_stop if self.group.is_shared else self.stop.signal
+
     def _stop_if_requested(self, where: str) -> None:
-        if self.stop.signal:
-            raise StoppedError(self.stop.signal, where)
+        if self._stop_signal:
+            raise StoppedError(self._stop_signal, where)
 
     def make_batch(self, indices: Tensor, epoch: int, step: int) -> BatchSpec:
         """Return the images of a step, with their size at that step."""
@@ -489,7 +525,10 @@ class Trainer:
             enough_memory("training", self.device, self.config.batch_size),
             self.gradients.single_threaded(),
         ):
-            result = self.gradients.compute(batch, next_batch)
+            result = self.gradients.compute(batch, next_batch, stop=self.stop.signal)
+            if self.group.is_shared:
+                # All processes stop after the same step.
+                self.agreed_stop = result.stop
             norm = self.gradients.norm()
             metrics = HostCopy([result.loss, norm, result.correct])
             step = _PendingStep(batch=batch, metrics=metrics)
