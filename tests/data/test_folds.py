@@ -186,10 +186,15 @@ def test_folds_that_leave_no_validation_images_are_an_error_before_any_training(
         load_folds(base.model_copy(update={"validation": 0.5}), 2)
 
 
-@pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "2", "a/b", "1/1001", "-1/5", "1/5/5"])
+@pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "a/b", "1/1001", "-1/5", "1/5/5"])
 def test_a_fold_that_is_none_is_an_error(text: str) -> None:
     with pytest.raises(RecipeError, match=r"(?s)data\.fold: .*2 to 1,000"):
         load_recipe("digits", [f"data.fold={text}"])
+
+
+def test_a_number_alone_is_no_fold() -> None:
+    with pytest.raises(RecipeError, match=r'(?s)found 2, expected a text.*"2/5" divides the training set'):
+        load_recipe("digits", ["data.fold=2"])
 
 
 def test_a_schedule_that_monitors_the_test_set_is_an_error_for_a_fold() -> None:

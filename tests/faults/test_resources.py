@@ -62,11 +62,11 @@ def test_other_errors_pass() -> None:
 def test_out_of_memory_keeps_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute, steps = GradientWorkers.compute, [0]
 
-    def full(self: GradientWorkers, *arguments: Any) -> Any:
+    def full(self: GradientWorkers, *arguments: Any, **options: Any) -> Any:
         steps[0] += 1
         if steps[0] > 25:
             raise RuntimeError(f"{ALLOCATOR}allocate 3145728000 bytes.")
-        return compute(self, *arguments)
+        return compute(self, *arguments, **options)
 
     monkeypatch.setattr(GradientWorkers, "compute", full)
     result = in_process("train", "digits", *TINY, "--runs", str(tmp_path))

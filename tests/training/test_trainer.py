@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from convsmith.data.normalize import Normalizer
-from convsmith.data.pipeline import BatchSpec
 from convsmith.errors import DivergedError
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
@@ -167,8 +166,8 @@ def test_non_finite_gradient_stops_before_the_update(monkeypatch: pytest.MonkeyP
     weights = [parameter.detach().clone() for parameter in net.parameters()]
     real = GradientWorkers.compute
 
-    def compute(self: GradientWorkers, batch: BatchSpec, next_batch: BatchSpec | None = None) -> BatchResult:
-        result = real(self, batch, next_batch)
+    def compute(self: GradientWorkers, *arguments: Any, **options: Any) -> BatchResult:
+        result = real(self, *arguments, **options)
         gradient = self.parameters[0].grad
         assert gradient is not None
         gradient[0, 0, 1, 1] = -math.inf

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,8 +133,7 @@ def resume_run(
         folder = RunFolder.open_to_resume(run)
         checkpoint = folder.load_checkpoint()
         edited = folder.recipe()
-        recipe = with_phase(lengthened(edited, epochs), checkpoint, is_extended=epochs is not None)
-        _check_length(folder, checkpoint.state, recipe)
+        recipe = _continued(folder, checkpoint, edited, epochs)
         check_processes(recipe.train, group.size)
         with group.one_first():
             session = Session.load(recipe, architecture=find_architecture(folder, recipe))
@@ -144,18 +143,13 @@ def resume_run(
         with session.threads():
             # Its weights are in the checkpoint: the start itself is not needed again.
             start = folder.find(StartRecord) if recipe.train.start_from else None
-            conditions = conditions_of(
-                session, teacher.sha256 if teacher else None, start.sha256 if start else None
-            )
-            of_data = [*_class_changes(folder, session), *_start_changes(start, recipe)]
-            changes = [*changes_of(checkpoint.conditions, conditions), *of_data]
-            unexpected = [each for each in changes if not _is_extension(each, recipe)]
-            if unexpected and not accept_changes:
-                raise _changed(run, unexpected)
+            conditions = _conditions(session, teacher, start)
+            changes = _changes(folder, session, checkpoint, conditions, start)
+            unexpected = _unexpected(run, changes, recipe, accept_changes=accept_changes)
             group.check_equal(conditions)
             if not group.is_main:
-                path = join_training(session, group, teacher=learned, state=checkpoint.state)
-                return read_result(RunFolder.open(path), session)
+                shared = join_training(session, group, teacher=learned, state=checkpoint.state)
+                return read_result(shared, session)
             folder.reopen(_resumption(checkpoint.state, changes))
             _write_records(folder, session, teacher, unexpected, edited=recipe != edited)
             evaluation = train_session(
@@ -171,6 +165,42 @@ def resume_run(
             result = write_report(folder, session, with_prediction_check(folder, session, evaluation))
             group.text_of_main(str(folder.path.absolute()))
             return result
+
+
+def _continued(folder: RunFolder, checkpoint: Checkpoint, edited: Recipe, epochs: int | None) -> Recipe:
+    """Return the recipe that a run goes on with; raise RunError if there is nothing to go on with."""
+    recipe = with_phase(lengthened(edited, epochs), checkpoint, is_extended=epochs is not None)
+    _check_length(folder, checkpoint.state, recipe)
+    return recipe
+
+
+def _conditions(session: Session, teacher: TeacherModel | None, start: StartRecord | None) -> dict[str, str]:
+    return conditions_of(session, teacher.sha256 if teacher else None, start.sha256 if start else None)
+
+
+def _changes(
+    folder: RunFolder,
+    session: Session,
+    checkpoint: Checkpoint,
+    conditions: Mapping[str, str],
+    start: StartRecord | None,
+) -> list[Change]:
+    """Return what has changed since the checkpoint."""
+    return [
+        *changes_of(checkpoint.conditions, dict(conditions)),
+        *_class_changes(folder, session),
+        *_start_changes(start, session.recipe),
+    ]
+
+
+def _unexpected(
+    run: Path, changes: Sequence[Change], recipe: Recipe, *, accept_changes: bool
+) -> list[Change]:
+    """Return the changes that are no extension; raise RunError for them unless they are accepted."""
+    unexpected = [each for each in changes if not _is_extension(each, recipe)]
+    if unexpected and not accept_changes:
+        raise _changed(run, unexpected)
+    return unexpected
 
 
 def _write_records(

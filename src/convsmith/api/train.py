@@ -143,7 +143,7 @@ def train_run(
         )
         group.check_equal(conditions)
         if not group.is_main:
-            return read_result(RunFolder.open(join_training(session, group, teacher=learned)), session)
+            return read_result(join_training(session, group, teacher=learned), session)
         folders.check_destination(parent, session.space())
         folder = create()
         with locks.lock_folder(folder.path):

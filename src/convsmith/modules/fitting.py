@@ -64,7 +64,7 @@ def fit_weights(net: nn.Module, weights: Weights) -> tuple[str, ...]:
         ModuleError: Names or shapes differ, or a number is not finite. The net is unchanged.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> from convsmith.modules.weights import read_state_dict
         >>> net, path = nn.Linear(2, 1), tempfile.mkdtemp() + "/net.pth"
         >>> torch.save(nn.DataParallel(net).state_dict(), path)

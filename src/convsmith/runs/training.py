@@ -83,7 +83,7 @@ def join_training(
     *,
     teacher: Teacher | None = None,
     state: TrainerState | None = None,
-) -> Path:
+) -> RunFolder:
     """Compute this process's share of a training, and return the run folder that the main process wrote.
 
     Args:
@@ -94,8 +94,9 @@ def join_training(
 
     Raises:
         ProcessError: Another process has ended.
+        RunError: The run folder is not on a disk that this process can read.
     """
     with stop_on_signals() as stop:
         session.fit(session.build_net(), teacher=teacher, state=state, stop=stop, group=group)
     # After the evaluation and the report.
-    return Path(group.text_of_main(""))
+    return RunFolder.open(Path(group.text_of_main("")))

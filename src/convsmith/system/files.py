@@ -7,6 +7,7 @@ refused.
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -256,10 +257,11 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, tomli_w.dumps(value))
 
 
-def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> None:
-    """Write arrays as a NumPy archive without those that are None; equal arrays give equal bytes.
+def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> str:
+    """Write arrays as a NumPy archive without those that are None, and return the SHA-256 of the file.
 
-    Large arrays are not compressed: the logits of thousands of classes take minutes and hardly shrink.
+    Equal arrays give equal bytes. Large arrays are not compressed: the logits of thousands of classes take
+    minutes and hardly shrink.
     """
     import numpy as np
 
@@ -268,6 +270,7 @@ def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> None:
     is_large = sum(array.nbytes for array in present.values()) > _MOST_COMPRESSED
     (np.savez if is_large else np.savez_compressed)(content, **present)
     write_bytes(path, content.getbuffer())
+    return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
 def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileError:

@@ -222,6 +222,8 @@ def share_statistics(
         dtype: Data type of the forward pass.
         sharing: How the batches are shared out.
     """
+    if not layers:
+        return
     if not all(isinstance(layer, _NormBase) for layer in layers):
         with torch_threads(1):
             set_statistics(net, normalized_batches(images_NHWC, normalize, size), layers)

@@ -207,8 +207,7 @@ class Trainer:
         self.averages = WeightAverages(net, config)
         self.gradients = self._gradient_workers(teacher)
         self._freeze(1)
-        self.pending = deque[_PendingStep]()
-        self.agreed_stop = 0
+        self.pending, self.agreed_stop = deque[_PendingStep](), 0
         # Whitening uses the training images, so its time counts as training.
         self.progress.seconds = self.seconds
 

@@ -154,8 +154,8 @@ def _decode(
         if source.identified:
             path = entry_path(key, SOURCES).with_suffix(".npz")
             files.make_folder(path.parent)
-            files.write_arrays(path, dict(positions))
-            entry = replace(entry, arrays_sha256=reading.sha256(path))
+            # Not read again: another process that refreshes may have removed it.
+            entry = replace(entry, arrays_sha256=files.write_arrays(path, dict(positions)))
             write_entry(key, entry)
     except OSError as error:
         # Exceptions of NumPy's writers do not name the file.
@@ -280,8 +280,8 @@ def _write_latest(key: str, entry: Entry, arrays: Mapping[str, NDArray[Any]]) ->
         return
     path = entry_path(key, LATEST).with_suffix(".npz")
     files.make_folder(path.parent)
-    files.write_arrays(path, dict(arrays))
-    write_entry(key, replace(entry, arrays_sha256=reading.sha256(path)), LATEST)
+    written = files.write_arrays(path, dict(arrays))
+    write_entry(key, replace(entry, arrays_sha256=written), LATEST)
 
 
 def _decoded_earlier(key: str, config: DataConfig) -> DecodedFiles | None:
