@@ -67,7 +67,7 @@ def exit_code_of(failures: Mapping[int, Any], processes: int) -> int:
         ProcessError: A signal ended one of the processes, or it failed alone.
     """
     main = failures.get(0)
-    ended = {rank: each for rank, each in failures.items() if each.exitcode < 0 and rank}
+    ended = {rank: each for rank, each in failures.items() if each.exitcode < 0}
     own = {rank: each for rank, each in failures.items() if rank and each.exitcode != ProcessError.exit_code}
     if main is not None and main.exitcode >= 0 and main.exitcode != ProcessError.exit_code:
         return int(main.exitcode)
