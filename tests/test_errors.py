@@ -137,8 +137,10 @@ def test_the_example_of_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_example_of_a_lost_process() -> None:
     failure = SimpleNamespace(exitcode=-signal.SIGKILL, pid=4711, timestamp=0, error_file="", message="")
     _, expected, exit_code = example("E063")
+    # The agent ends the main process by SIGTERM then.
+    other = SimpleNamespace(exitcode=-signal.SIGTERM, pid=4710, timestamp=0, error_file="", message="")
     with pytest.raises(ConvsmithError) as caught:
-        exit_code_of({1: failure}, 2)
+        exit_code_of({0: other, 1: failure}, 2)
     assert f"{caught.value}\n" == expected
     assert caught.value.exit_code == exit_code
 

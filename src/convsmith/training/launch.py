@@ -71,7 +71,11 @@ def exit_code_of(failures: Mapping[int, Any], processes: int) -> int:
     own = {rank: each for rank, each in failures.items() if rank and each.exitcode != ProcessError.exit_code}
     if main is not None and main.exitcode >= 0 and main.exitcode != ProcessError.exit_code:
         return int(main.exitcode)
-    rank, failure = min((ended or own or dict(failures)).items(), key=lambda each: each[1].timestamp)
+    # The agent ends the others by SIGTERM.
+    rank, failure = min(
+        (ended or own or dict(failures)).items(),
+        key=lambda each: (each[1].exitcode == -signal.SIGTERM, each[1].timestamp),
+    )
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         raise ProcessError(
