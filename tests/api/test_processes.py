@@ -75,7 +75,11 @@ def test_an_error_of_all_processes_is_printed_once(tmp_path: Path) -> None:
         ("train.ema=0", "train.whitening=true", "model.net=C16:k3:n0 C12:s2 / G F10"),
         ("augment.mix=mixup", "train.lookahead={}"),
         ("train.teacher=TEACHER", "train.schedule=plateau", "data.validation=0.2", "train.keep=best"),
-        ("train.class_weights=balanced", "train.clip_gradient_norm=0.5", "train.progressive={start_size=6, until=0.5}"),
+        (
+            "train.class_weights=balanced",
+            "train.clip_gradient_norm=0.5",
+            "train.progressive={start_size=6, until=0.5}",
+        ),
     ],
     ids=["whitening", "mixup", "teacher", "weights"],
 )
