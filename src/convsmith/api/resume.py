@@ -96,9 +96,9 @@ def resume(
 
 
 def _device_of(run: Path) -> torch.device:
-    """Return the device of a run; that of a folder that is no run does not matter."""
+    """Return the device of a run, before it is verified; the CPU for a folder that is no run."""
     try:
-        return choose_device(RunFolder.open_to_resume(run).recipe().train.device)
+        return choose_device(RunFolder(path=run).recipe().train.device)
     except ConvsmithError:
         return torch.device("cpu")
 

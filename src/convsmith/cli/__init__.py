@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 from convsmith.errors import ConvsmithError, FileError, InternalError, OutOfMemoryError, UsageError, suggest
 from convsmith.system.signals import STOP_SIGNALS
+from convsmith.system.torchrun import own_rank
 
 # Sent by `kill`, by a terminal or connection that closes, and by batch systems.
 _TERMINATION_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
@@ -41,7 +41,7 @@ def main() -> None:
         from convsmith.cli.app import app
 
         app(prog_name="convsmith")
-    if _is_secondary():
+    if own_rank():
         _silence()
     sys.exit(run(sys.argv[1:]))
 
@@ -96,20 +96,17 @@ def _open_closed_streams() -> None:
 def _fail(error: ConvsmithError) -> int:
     from convsmith.cli.output import print_error
 
-    if _is_secondary():
+    if own_rank():
         _record_failure(str(error))
     else:
         print_error(str(error))
     return error.exit_code
 
 
-def _is_secondary() -> bool:
-    """Whether this is a process of a shared training that is not the main one."""
-    return os.environ.get("RANK", "0") != "0" and "WORLD_SIZE" in os.environ
-
-
 def _record_failure(text: str) -> None:
     """Write an error where the agent of `torchrun` finds it. The main process prints that of all."""
+    import json
+
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         record = {"message": text, "timestamp": int(time.time())}
         with contextlib.suppress(OSError):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +27,7 @@ from convsmith.cli.arguments import (
     with_module,
 )
 from convsmith.cli.output import print_error, print_text
+from convsmith.system.torchrun import is_started_by_torchrun
 from convsmith.text import in_line, percent, plural
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def train(
     """Train a recipe and write a run folder with weights, log, metrics, plots and report."""
     values = [*with_module(overrides, module), *(["data.skip_damaged=true"] if skip_damaged else [])]
     loaded = cs.load_recipe(recipe, *values)
-    _start_processes(processes, lambda: loaded)
+    _start_processes(processes, loaded)
     from convsmith.cli.console import progress_callback
     from convsmith.training.profiler import Profile
 
@@ -87,7 +87,8 @@ def resume(
     processes: Processes = None,
 ) -> None:
     """Resume an interrupted run, or train a finished run for more epochs."""
-    _start_processes(processes, lambda: cs.load_recipe(str(run / "recipe.toml")))
+    if processes is not None:
+        _start_processes(processes, cs.load_recipe(str(run / "recipe.toml")))
     from convsmith.cli.console import progress_callback
 
     with closing(progress_callback()) as callback:
@@ -147,16 +148,15 @@ def folds(
     print_text(f"Report: {result.page}")
 
 
-def _start_processes(processes: int | None, load_recipe: "Callable[[], Recipe]") -> None:
+def _start_processes(processes: int | None, recipe: "Recipe") -> None:
     """Run this command in several processes and exit, unless it runs in one of them."""
     if processes is None or processes == 1:
         return
     from convsmith.training.launch import launch
-    from convsmith.training.process_group import is_started_by_torchrun
     from convsmith.training.shares import check_processes
 
     if not is_started_by_torchrun():
-        check_processes(load_recipe().train, processes)
+        check_processes(recipe.train, processes)
         raise typer.Exit(launch(sys.argv[1:], processes))
 
 

@@ -333,11 +333,12 @@ def load_folds(config: DataConfig, count: int, *, refresh: bool = False) -> Fold
     source = find_source(config)
     cached = load_cached(source, config, refresh=refresh)
     of_number = (config.model_copy(update={"fold": f"{each}/{count}"}) for each in range(1, count + 1))
-    first = _parts(source, cached, next(of_number))
+    images = _divisible(cached, config.model_copy(update={"fold": f"1/{count}"}))
+    first = _parts(source, cached, next(of_number), images)
     if config.validation:
         # Whether each fold can be trained, before any is.
         for each in of_number:
-            _parts(source, cached, each)
+            _parts(source, cached, each, images)
     assert first.pool is not None
     assert first.folds is not None
     assert first.grouping is not None
@@ -480,12 +481,21 @@ class _Parts:
 
 
 class _Divisible:
-    """Images to be divided, with what connects them, which is found once."""
+    """Images to be divided, and what connects them, which is computed when it is needed.
 
-    def __init__(self, split: Split) -> None:
-        self.split, self.ids = split, image_ids(split.images)
+    Args:
+        split: The images.
+        ids: Of each image, if they are known.
+    """
 
-    @property
+    def __init__(self, split: Split, ids: NDArray[np.bytes_] | None = None) -> None:
+        self.split, self._ids = split, ids
+
+    @cached_property
+    def ids(self) -> NDArray[np.bytes_]:
+        return image_ids(self.split.images) if self._ids is None else self._ids
+
+    @cached_property
     def grouping(self) -> Grouping:
         """How many images must stay together: those of equal pixels, and those of one group."""
         groups = self.split.groups
@@ -494,7 +504,7 @@ class _Divisible:
             groups=None if groups is None else len(np.unique(groups)),
         )
 
-    @property
+    @cached_property
     def units(self) -> Indices:
         """The numbers of the sets of images that must stay together, `(N,)`."""
         if self.grouping.is_trivial:
@@ -504,25 +514,30 @@ class _Divisible:
 
     def without(self, mask: NDArray[np.bool_]) -> "_Divisible":
         """Return the images that a part leaves."""
-        rest = object.__new__(_Divisible)
-        rest.split, rest.ids = self.split.select(~mask), self.ids[~mask]
-        return rest
+        return _Divisible(self.split.select(~mask), self.ids[~mask])
 
-    def joined(self, other: Split) -> "_Divisible":
+    def joined(self, other: "_Divisible") -> "_Divisible":
         """Return these images and others."""
-        both = object.__new__(_Divisible)
-        both.split = self.split.joined(other)
-        both.ids = np.concatenate([self.ids, image_ids(other.images)])
-        return both
+        return _Divisible(self.split.joined(other.split), np.concatenate([self.ids, other.ids]))
 
 
-def _parts(source: Source, cached: CachedData, config: DataConfig) -> _Parts:
-    """Hold images out of the training set, each part among those that earlier ones leave."""
+# The training images, and for folds those of a validation split that is used as such.
+_Images = tuple[_Divisible, _Divisible | None]
+
+
+def _divisible(cached: CachedData, config: DataConfig) -> _Images:
     train = _split(cached.splits["train"], resident=_fits_in_memory(cached, config))
+    own = _own_validation(cached, config) if config.fold else None
+    return _Divisible(train), None if own is None else _Divisible(own)
+
+
+def _parts(source: Source, cached: CachedData, config: DataConfig, images: _Images | None = None) -> _Parts:
+    """Hold images out of the training set, each part among those that earlier ones leave."""
+    rest, own = images or _divisible(cached, config)
     splits_test, fold = "test" not in cached.splits, config.held_out_fold
     if not (splits_test or fold or config.validation_share):
-        return _Parts(rest=train, held={}, masks={}, grouping=None)
-    rest, seed, names = _Divisible(train), config.split_seed, cached.class_names
+        return _Parts(rest=rest.split, held={}, masks={}, grouping=None)
+    seed, names = config.split_seed, cached.class_names
     grouping, share = rest.grouping, config.validation_share
     held: dict[str, Split] = {}
     masks: dict[str, NDArray[np.bool_]] = {}
@@ -540,10 +555,9 @@ def _parts(source: Source, cached: CachedData, config: DataConfig) -> _Parts:
         if splits_test:
             hold_out("unused" if fold else "test", choose(config.test_fraction))
         if fold:
-            own = _own_validation(cached, config)
             if own is not None:
                 rest = rest.joined(own)
-                share = min(len(own) / len(rest.ids), 0.5)
+                share = min(len(own.ids) / len(rest.ids), 0.5)
             pool, grouping = rest.split, rest.grouping
             folds = fold_numbers(pool.labels, rest.units, fold.count, seed, names)
             hold_out("test", folds == fold.number - 1)

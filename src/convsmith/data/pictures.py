@@ -149,10 +149,7 @@ def _agrees(table: LabelTable, classes: dict[PurePosixPath, str]) -> bool:
 
 def _has_own_labels(table: LabelTable) -> bool:
     """Return whether a table has one column of labels, by its name or because it has no other."""
-    try:
-        column = table.label_column()
-    except DataError:
-        return False
+    column = table.clear_label_column()
     return column is not None and (len(table.names) == 2 or column in label_named(table.names))
 
 

@@ -32,7 +32,7 @@ from convsmith.errors import DataError, suggest
 from convsmith.system import paths
 from convsmith.system.archives import ArchiveError, is_archive_name
 from convsmith.system.folders import expand_user
-from convsmith.text import one_line, plural
+from convsmith.text import join_first, one_line, plural
 
 HUB_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -170,8 +170,7 @@ def _lacking_notes(raw: RawData) -> list[str]:
         present = {label for label in raw.splits[split].labels if is_class_index(label)}
         lacking = [name for index, name in enumerate(raw.class_names) if index not in present]
         if lacking and raw.splits[split].labels:
-            rest = len(lacking) - _MAX_LISTED
-            names = ", ".join(map(repr, lacking[:_MAX_LISTED])) + (f" and {rest:,} more" if rest > 0 else "")
+            names = join_first(map(repr, lacking), _MAX_LISTED)
             notes.append(f"the {split} split has no images of {names}, which cannot be scored")
     return sorted(notes)
 

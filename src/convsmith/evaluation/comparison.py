@@ -69,6 +69,17 @@ def spread(values: Sequence[float]) -> Spread:
     )
 
 
+def spread_of_all(values: Sequence[float | None]) -> Spread | None:
+    """Return the spread of a metric; None if it is undefined for one of the runs.
+
+    Example:
+        >>> spread_of_all([0.5, None]) is None
+        True
+    """
+    defined = [value for value in values if value is not None]
+    return spread(defined) if len(defined) == len(values) else None
+
+
 def flatten_table(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten the tables of a recipe to one with dotted names; tables in a list are numbered.
 

@@ -1,12 +1,12 @@
 """Out-of-fold predictions: each training image is predicted by a net that was not trained on it."""
 
 from collections.abc import Sequence
-from statistics import mean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convsmith.errors import RunError
+from convsmith.evaluation.comparison import spread_of_all
 from convsmith.evaluation.metrics import Metrics
 from convsmith.evaluation.predictions import EVALUATE_AGAIN, Indices, Predictions
 from convsmith.evaluation.results import split_results
@@ -31,10 +31,10 @@ class Spread(Record):
         >>> Spread.of([0.5, 0.7]).mean, Spread.of([0.5, None])
         (0.6, None)
         """
-        defined = [value for value in values if value is not None]
-        if len(defined) < len(values):
+        found = spread_of_all(values)
+        if found is None or found.deviation is None:
             return None
-        return cls(mean=mean(defined), deviation=stdev(defined), low=min(defined), high=max(defined))
+        return cls(mean=found.mean, deviation=found.deviation, low=found.low, high=found.high)
 
     def text(self) -> str:
         """Format the spread in percent.

@@ -19,6 +19,7 @@ from convsmith.evaluation.comparison import (
     group_equal,
     mcnemar_test,
     spread,
+    spread_of_all,
 )
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
@@ -225,18 +226,12 @@ def _group(label: str, runs: list[_Run]) -> GroupRow:
     return GroupRow(
         label=label,
         runs=tuple(run.name for run in runs),
-        balanced_accuracy=_spread_of([run.metrics.balanced_accuracy for run in runs]),
-        macro_f1=_spread_of([run.metrics.macro_f1 for run in runs]),
+        balanced_accuracy=spread_of_all([run.metrics.balanced_accuracy for run in runs]),
+        macro_f1=spread_of_all([run.metrics.macro_f1 for run in runs]),
         accuracy=spread([run.metrics.accuracy for run in runs]),
         ece=spread([run.metrics.calibration.ece for run in runs]),
         seconds=_spread_seconds(runs),
     )
-
-
-def _spread_of(values: Sequence[float | None]) -> Spread | None:
-    """Return the spread of a metric; None if it is undefined for one of the runs."""
-    defined = [each for each in values if each is not None]
-    return spread(defined) if len(defined) == len(values) else None
 
 
 def _spread_seconds(runs: list[_Run]) -> Spread | None:

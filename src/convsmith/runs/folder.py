@@ -439,10 +439,7 @@ class RunFolder:
         self.write(Manifest(entries))
 
     def _entry(self, path: Path) -> FileEntry:
-        sha256, size = reading.sha256(path), path.stat().st_size
-        if path == self.path / RECIPE:
-            return FileEntry(sha256=sha256, bytes=size, settings_sha256=settings_sha256(path))
-        return FileEntry(sha256=sha256, bytes=size)
+        return FileEntry.of(path, settings_sha256(path) if path == self.path / RECIPE else None)
 
 
 def settings_sha256(recipe: Path) -> str:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from convsmith.data.dataset import FoldedData, image_ids
 from convsmith.data.fold import Fold
-from convsmith.errors import FileError, Problem, RunError
+from convsmith.errors import FileError, RunError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation.out_of_fold import OutOfFoldLabelErrors, OutOfFoldResults
 from convsmith.evaluation.predictions import Predictions
@@ -20,7 +18,7 @@ from convsmith.evaluation.schema import Record
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.conditions import changes_of, flat_fields
 from convsmith.runs.folder import PAGE, PREDICTIONS, RECIPE, STATE, RunFolder
-from convsmith.runs.schema import FILES, FileEntry, Manifest
+from convsmith.runs.schema import FILES, FileEntry, Manifest, validated, write_record
 from convsmith.system import files, paths, reading
 from convsmith.text import csv_row
 
@@ -145,7 +143,8 @@ class FoldsFolder:
             files.write_toml(self.path / RECIPE, recipe.table())
             files.write_json(path, record.model_dump(mode="json"))
             return
-        stored = _read_record(path)
+        fix = "restore the file from a copy, or train the folds in another folder with --out"
+        stored = validated(FoldsRecord, reading.read_json(path), path, fix)
         changes = changes_of(stored.fields(), record.fields())
         if changes:
             of_data = all(each.field.startswith("data: ") for each in changes)
@@ -259,22 +258,5 @@ class FoldsFolder:
         """Write the page, and the manifest last."""
         files.write_text(self.path / PAGE, text)
         present = [name for name in (RECIPE, FOLDS, *_OUTPUTS) if paths.is_file(self.path / name)]
-        entries: Mapping[str, FileEntry] = {
-            name: FileEntry(sha256=reading.sha256(self.path / name), bytes=(self.path / name).stat().st_size)
-            for name in present
-        }
-        files.write_json(self.path / _MANIFEST, Manifest(dict(entries)).model_dump(mode="json"))
+        write_record(self.path, Manifest({name: FileEntry.of(self.path / name) for name in present}))
         return self.path / PAGE
-
-
-def _read_record(path: Path) -> FoldsRecord:
-    try:
-        return FoldsRecord.model_validate(reading.read_json(path))
-    except ValidationError as error:
-        fix = "restore the file from a copy, or train the folds in another folder with --out"
-        raise RunError.of(
-            Problem(
-                what=f"damaged: {'.'.join(map(str, each['loc']))}: {each['msg']}", where=str(path), fix=fix
-            )
-            for each in error.errors()
-        ) from error

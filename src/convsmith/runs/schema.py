@@ -387,6 +387,11 @@ class FileEntry(Record):
     bytes: int
     settings_sha256: str | None = None
 
+    @classmethod
+    def of(cls, path: Path, settings_sha256: str | None = None) -> "FileEntry":
+        """Describe a file."""
+        return cls(sha256=reading.sha256(path), bytes=path.stat().st_size, settings_sha256=settings_sha256)
+
     @model_serializer(mode="wrap")
     def _short(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in serialize(self).items() if value is not None}
@@ -468,6 +473,7 @@ FILES: Mapping[type[BaseModel], str] = {
     LabelErrors: "label_errors.json",
     Manifest: "manifest.json",
 }
+_RESTORE = "restore the file from a copy, or train again"
 _MADE_BY_EVALUATE: set[type[BaseModel]] = {Confidence, Results, Robustness, Duplicates, LabelErrors}
 METRICS = "metrics.csv"
 
@@ -480,7 +486,8 @@ def read_record(folder: Path, kind: type[R]) -> R:
         RunError: The file does not fit its schema; one problem for each field.
     """
     path = folder / FILES[kind]
-    return _validated(kind, reading.read_json(path), path)
+    fix = EVALUATE_AGAIN if kind in _MADE_BY_EVALUATE else _RESTORE
+    return validated(kind, reading.read_json(path), path, fix)
 
 
 def write_record(folder: Path, record: BaseModel) -> None:
@@ -498,7 +505,7 @@ def epoch_row(cells: Mapping[str, str | None], path: Path) -> EpochRow:
     Raises:
         RunError: The row does not fit its schema; one problem for each column.
     """
-    return _validated(EpochRow, {name: cell for name, cell in cells.items() if cell}, path)
+    return validated(EpochRow, {name: cell for name, cell in cells.items() if cell}, path)
 
 
 def row_cells(metrics: EpochMetrics) -> dict[str, object]:
@@ -517,11 +524,15 @@ def row_cells(metrics: EpochMetrics) -> dict[str, object]:
     return row
 
 
-def _validated(kind: type[R], value: Any, path: Path) -> R:
+def validated(kind: type[R], value: Any, path: Path, fix: str = _RESTORE) -> R:
+    """Return the content of a file as a record.
+
+    Raises:
+        RunError: It does not fit its schema; one problem for each field, with this fix.
+    """
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        fix = EVALUATE_AGAIN if kind in _MADE_BY_EVALUATE else "restore the file from a copy, or train again"
         raise RunError.of(_problem(details, path, fix) for details in error.errors()) from error
 
 

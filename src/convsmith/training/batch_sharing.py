@@ -1,8 +1,6 @@
 """Batches without gradients, shared out over cores and processes, with results in their order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 from convsmith.system.device import torch_threads
 from convsmith.tracing.copies import copy_module
 from convsmith.tracing.members import named_buffers, named_parameters
+from convsmith.training.executors import single_threaded_executor
 from convsmith.training.process_group import ALONE, ProcessGroup
 
 
@@ -58,18 +57,12 @@ class BatchSharing:
         shared = [*named_parameters(net).values(), *(named_buffers(net).values() if share_buffers else ())]
         nets = [net, *(copy_module(net, shared=shared) for _ in range(self.workers - 1))]
         width = self.group.size * self.workers
-        with ExitStack() as stack:
-            stack.enter_context(torch_threads(1))
-            pool = stack.enter_context(ThreadPoolExecutor(self.workers))
+        with torch_threads(1), single_threaded_executor(self.workers) as executor:
             for start in range(0, len(sizes), width):
                 first = start + self.group.rank * self.workers
                 own = range(first, min(first + self.workers, len(sizes)))
                 # A round is a batch for each thread of each process, and each thread has a net of its own.
-                rows = (
-                    list(pool.map(_single_threaded(compute), nets, own))
-                    if self.workers > 1
-                    else ([compute(net, index) for index in own])
-                )
+                rows = list(executor.map(compute, nets, own))
                 yield from self._collect(rows, sizes[start : start + width])
 
     def _collect(self, own: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[Tensor]:
@@ -84,15 +77,3 @@ class BatchSharing:
             place[: len(rows)] = rows
         for rows, size in zip(self.group.gather(padded), sizes, strict=False):
             yield rows[:size].cpu()
-
-
-def _single_threaded(
-    compute: Callable[[nn.Module, int], Tensor],
-) -> Callable[[nn.Module, int], Tensor]:
-    """Return a function that computes on one core in threads of any pool."""
-
-    def compute_on_one_core(net: nn.Module, index: int) -> Tensor:
-        torch.set_num_threads(1)
-        return compute(net, index)
-
-    return compute_on_one_core

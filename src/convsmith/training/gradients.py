@@ -9,11 +9,10 @@ Several processes share the microbatches of each batch. Each gathers the gradien
 them in the same order.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from convsmith.tracing.copies import copy_module
 from convsmith.tracing.members import named_buffers, named_parameters
 from convsmith.training.compilation import compiled_nets
 from convsmith.training.distillation import Teacher
+from convsmith.training.executors import single_threaded_executor
 from convsmith.training.freezing import freeze_statistics
 from convsmith.training.kernels.backward import backward_workarounds
 from convsmith.training.kernels.dropout import use_fast_dropout, use_plain_dropout
@@ -106,7 +106,7 @@ class GradientWorkers:
                 use_fast_dropout(replica, generator)
         self.own = group.own_parts(num_microbatches)
         self.num_workers = 1 if behaviour.in_order else min(len(self.own), threads)
-        self.pool: Executor = _thread_pool(self.num_workers) if self.num_workers > 1 else _InlineExecutor()
+        self.pool = single_threaded_executor(self.num_workers)
         self.prefetched: tuple[BatchSpec | None, list[Future[Batch]]] = (None, [])
         self._packer = self._new_packer()
 
@@ -330,20 +330,6 @@ def _trainable(net: nn.Module) -> list[nn.Parameter]:
 def _replica(net: nn.Module) -> nn.Module:
     """Return a copy of a net that shares its parameters."""
     return copy_module(net, shared=named_parameters(net).values())
-
-
-class _InlineExecutor(Executor):
-    """Runs each task in the calling thread when it is submitted."""
-
-    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(task(*args, **kwargs))
-        return future
-
-
-def _thread_pool(num_workers: int) -> ThreadPoolExecutor:
-    """Return threads that each compute on one core."""
-    return ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _in_layout_of(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from convsmith.errors import ProcessError, RecipeError
 from convsmith.system.parallel import num_cores
+from convsmith.system.torchrun import is_started_by_torchrun, own_rank
 
 # How long a process waits for the others: the first decodes the data set meanwhile.
 _TIMEOUT = timedelta(hours=12)
@@ -174,11 +175,6 @@ class ProcessGroup:
 ALONE = ProcessGroup()
 
 
-def is_started_by_torchrun() -> bool:
-    """Return whether `torchrun` started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
-
-
 @contextmanager
 def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that `torchrun` started, for the block; a single process joins none.
@@ -199,7 +195,7 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     # The cores of the machine are divided among its processes.
     torch.set_num_threads(max(num_cores() // max(local_size, 1), 1))
-    with _lost_processes(int(os.environ["RANK"])):
+    with _lost_processes(own_rank()):
         dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield ProcessGroup(

@@ -40,7 +40,7 @@ from convsmith.errors import DataError, FileError, Problem
 from convsmith.system import files, folders, reading
 from convsmith.system.folders import cache_folder
 from convsmith.system.progress import track
-from convsmith.text import one_line, plural
+from convsmith.text import join_first, one_line, plural
 
 # Incremented when the layout below changes, so that an older cache is not used.
 CACHE_VERSION = 3
@@ -413,12 +413,11 @@ def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataE
 
 def _missing_problem(missing: Sequence[DataIssue], damaged: int, source: Source) -> Problem:
     """Return the problem of files that a table names, and that the source lacks."""
-    rest = len(missing) - MAX_LISTED
-    files = ", ".join(one_line(issue.file) for issue in missing[:MAX_LISTED])
+    files = join_first((one_line(issue.file) for issue in missing), MAX_LISTED)
     also = f"; {damaged:,} more images are damaged" if damaged else ""
     return Problem(
-        what=f"found no files for {plural(len(missing), 'row')} of a table: {files}"
-        f"{f' and {rest:,} more' if rest > 0 else ''} (the first is {missing[0].reason}){also}",
+        what=f"found no files for {plural(len(missing), 'row')} of a table: {files} "
+        f"(the first is {missing[0].reason}){also}",
         where=source.location,
         fix="add the files, or remove the rows (`convsmith data verify` lists all), or leave them out: "
         "data.skip_damaged=true",

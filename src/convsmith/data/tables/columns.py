@@ -163,6 +163,13 @@ class LabelTable:
             )
         return found[0] if found else None
 
+    def clear_label_column(self) -> str | None:
+        """Return the column of labels; None if there is none, or several could be."""
+        try:
+            return self.label_column()
+        except DataError:
+            return None
+
     def column_of(self, classes: Sequence[str | None]) -> str | None:
         """Return a column whose cells stand for the classes of the rows, one for one; None without any."""
         known = [index for index, name in enumerate(classes) if name is not None]

@@ -50,8 +50,8 @@ def with_labels_of_another(tables: Sequence[LabelTable], label_column: str | Non
     if len(others) != 1 or not any(table.role == "train" for table in lists) or len(lists) < 2:
         return list(tables)
     (other,) = others
-    column = label_column if label_column in other.names else _label_column(other)
-    if column is None or any(_label_column(table) is not None for table in lists):
+    column = label_column if label_column in other.names else other.clear_label_column()
+    if column is None or any(table.clear_label_column() is not None for table in lists):
         return list(tables)
     labels = dict(zip(other.matches.images, other.cells(column), strict=True))
     if not all(image is None or image in labels for table in lists for image in table.matches.images):
@@ -95,13 +95,6 @@ def _is_list_of_class(table: LabelTable) -> bool:
 
 def _values(table: LabelTable) -> list[str]:
     return [str(cell) for cell in table.cells(1 - table.file_column)]
-
-
-def _label_column(table: LabelTable) -> str | None:
-    try:
-        return table.label_column()
-    except DataError:
-        return None
 
 
 def _keys(table: LabelTable) -> list[str] | None:

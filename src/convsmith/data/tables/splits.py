@@ -178,10 +178,7 @@ def _folder_splits(table: LabelTable) -> tuple[list[str], str]:
 
 def _labels_by_image(table: LabelTable) -> dict[PurePosixPath, Any]:
     """Return what a table says of each image: its label, or all further cells if the label is not known."""
-    try:
-        column = table.label_column()
-    except DataError:
-        column = None
+    column = table.clear_label_column()
     cells = table.cells(column) if column else [None] * len(table.text.rows)
     return {
         image: None if cell is None else str(cell)
