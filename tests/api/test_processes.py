@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from convsmith.cli import run as run_here
 from convsmith.system import reading
 
 TINY = (
@@ -56,6 +57,17 @@ def test_parts_that_cannot_be_shared_are_refused_before_the_processes_start(tmp_
     assert "a batch into 4 parts, which 3 processes cannot share evenly" in text
     assert "start 2 or 4 processes" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_is_no_run_is_the_error_of_a_single_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors = []
+    for processes in ([], ["--processes", "2"]):
+        assert run_here(["resume", str(tmp_path / "none"), *processes]) == 2
+        errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1]
+    assert "no such run folder" in errors[0]
 
 
 @pytest.mark.slow

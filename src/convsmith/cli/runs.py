@@ -87,8 +87,9 @@ def resume(
     processes: Processes = None,
 ) -> None:
     """Resume an interrupted run, or train a finished run for more epochs."""
-    if processes is not None:
-        _start_processes(processes, cs.load_recipe(str(run / "recipe.toml")))
+    # A folder that is no run is an error of `cs.resume`.
+    if processes is not None and (recipe := run / "recipe.toml").is_file():
+        _start_processes(processes, cs.load_recipe(str(recipe)))
     from convsmith.cli.console import progress_callback
 
     with closing(progress_callback()) as callback:
