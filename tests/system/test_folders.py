@@ -171,3 +171,17 @@ def test_a_wrong_name_means_a_recipe_or_run_of_the_working_directory(
     assert folders.nearby("mine-1") == [run]
     assert folders.nearby("mine") == folders.nearby("mine.tom") == ["mine.toml"]
     assert folders.nearby("cifar10-best") == []
+
+
+def test_the_nearest_name_is_suggested_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of the working directory, as the first training leaves one, hides no name of the library."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs/digits-1")
+    run.mkdir(parents=True)
+    library = ["cifar10-sprint", "digits"]
+    assert folders.suggest_name("digit", library) == "did you mean 'digits'?"
+    assert folders.suggest_name("digits-2", library) == f"did you mean {str(run)!r}?"
+    assert folders.suggest_name("digits-1", library) == f"did you mean {str(run)!r}?"
+    assert folders.suggest_name("resnet", library) == "choose from 'cifar10-sprint', 'digits'"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from convsmith.errors import BundleError, RecipeError, suggest
+from convsmith.errors import BundleError, RecipeError
 from convsmith.modules.access import NO_CODE, CodeAccess
 from convsmith.modules.reference import file_of, is_reference
 from convsmith.net.inputs import Input, Inputs, image_shape, inputs_of
@@ -180,8 +180,8 @@ def _locate_folder(text: str) -> Reference | None:
         from convsmith.models.zoo import best_names
         from convsmith.recipes.loader import recipe_names
 
-        names = folders.nearby(text) or [*recipe_names(), *best_names()]
-        raise RecipeError(f"unknown recipe {text!r}", fix=suggest(text, names))
+        names = [*recipe_names(), *best_names()]
+        raise RecipeError(f"unknown recipe {text!r}", fix=folders.suggest_name(text, names))
     return None
 
 

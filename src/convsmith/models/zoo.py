@@ -3,7 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
-from convsmith.errors import BundleError, suggest
+from convsmith.errors import BundleError
 from convsmith.models.bundle import METADATA, read
 from convsmith.system import folders
 
@@ -56,5 +56,5 @@ def zoo_folder(name: str) -> Path:
 
 def unknown_zoo_model(name: str) -> BundleError:
     """Return the error for a name that is not in the zoo, with the nearest name that is."""
-    fix = suggest(name, folders.nearby(name) or [*zoo_names(), *best_names()])
+    fix = folders.suggest_name(name, [*zoo_names(), *best_names()])
     return BundleError(f"no trained net is called {name!r}", fix=fix)

@@ -253,8 +253,7 @@ def _read_table(name: str) -> dict[str, Any]:
         path = Path(name)
         table = _with_module_beside(reading.read_toml(path), path.parent)
         return table if "name" in table else {"name": path.stem, **table}
-    fix = suggest(name, folders.nearby(name) or recipe_names())
-    raise RecipeError(f"unknown recipe {name!r}", fix=fix)
+    raise RecipeError(f"unknown recipe {name!r}", fix=folders.suggest_name(name, recipe_names()))
 
 
 def _with_module_beside(table: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -8,12 +8,12 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import platformdirs
 
-from convsmith.errors import FileError
+from convsmith.errors import FileError, suggest
 from convsmith.system import files, locks, paths
 
 _SCRATCH, _LOCK = ".scratch-", ".lock"
@@ -128,6 +128,32 @@ def nearby(name: str) -> list[str]:
     exact = [str(each) for each in places if name in {each.name, each.stem}]
     names = {each.name: str(each) for each in places}
     return exact or [names[each] for each in get_close_matches(name, names, n=1, cutoff=0.75)]
+
+
+def suggest_name(name: str, options: Iterable[str]) -> str:
+    """Return a fix for a wrong name, as `errors.suggest` does.
+
+    A recipe or a run of the working directory is suggested if its name is nearer than that of every option.
+
+    Args:
+        name: The wrong name.
+        options: The valid names elsewhere, such as those of the library.
+    """
+    options, places = list(options), nearby(name)
+    near = max((_likeness(name, part) for each in places for part in _short_names(each)), default=0.0)
+    if near > max((_likeness(name, each) for each in options), default=0.0):
+        return f"did you mean {' or '.join(map(repr, places))}?"
+    return suggest(name, options)
+
+
+def _short_names(place: str) -> tuple[str, str]:
+    return Path(place).name, Path(place).stem
+
+
+def _likeness(one: str, other: str) -> float:
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, one, other).ratio()
 
 
 def new_numbered_folder(parent: Path, name: str) -> Path:
