@@ -16,6 +16,7 @@ LEVELS = [
     ("errors",),
     ("text", "codegen"),
     ("system",),
+    ("cluster",),
     ("net",),
     ("tracing",),
     ("modules",),

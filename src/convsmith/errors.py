@@ -12,7 +12,7 @@ error[E030]: train.epoch: unknown field 'epoch'
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 # The longest parts of an error that are shown, in characters; a context may hold a net.
 _MAX_LENGTH, _MAX_CONTEXT, _MAX_PROBLEMS = 2_000, 30_000, 1_000
@@ -65,6 +65,15 @@ class ConvsmithError(Exception):
         if more := len(self.problems) - len(texts):
             texts.append(f"and {more:,} more errors")
         return "\n".join(texts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers send errors as they are; the arguments of a subclass's `__init__` are not kept.
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[ConvsmithError], arguments: tuple[Any, ...]) -> ConvsmithError:
+    """Return an unpickled error without its attributes."""
+    return kind.__new__(kind, *arguments)
 
 
 class UsageError(ConvsmithError):
@@ -171,7 +180,7 @@ class DependencyError(ConvsmithError):
 
 
 class ProcessError(ConvsmithError):
-    """A process of a training on several ends, cannot be reached, or has other data or versions."""
+    """A worker or a process of a training ends, cannot be reached, or has other data or versions."""
 
     code = "E063"
     exit_code = 75
@@ -197,6 +206,8 @@ class InternalError(ConvsmithError):
 
 # Names that begin as a wrong one does are all suggested, up to this number.
 _MOST_MEANT = 4
+# Of a folder's thousands of entries no more are shown; every library has fewer.
+_MOST_OPTIONS = 60
 # Words that users write for a name that is spelled differently.
 _SYNONYMS = {
     "gpu": "cuda",
@@ -216,7 +227,7 @@ _SYNONYMS = {
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
-    """Return a fix for a wrong name: the closest valid name, or all of them.
+    """Return a fix for a wrong name: the closest valid name, or all of them, of very many the first.
 
     >>> suggest("cifar10-clasic", ["digits", "cifar10-classic"])
     "did you mean 'cifar10-classic'?"
@@ -238,4 +249,7 @@ def suggest(name: str, options: Iterable[str]) -> str:
         closest = get_close_matches(name, options, n=1, cutoff=0.6)
     if closest:
         return f"did you mean {' or '.join(map(repr, closest))}?"
-    return "choose from " + ", ".join(map(repr, options)) if options else ""
+    if not options:
+        return ""
+    more = f" and {len(options) - _MOST_OPTIONS:,} more" if len(options) > _MOST_OPTIONS else ""
+    return f"choose from {', '.join(map(repr, options[:_MOST_OPTIONS]))}{more}"

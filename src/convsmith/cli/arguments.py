@@ -56,6 +56,24 @@ Processes = Annotated[
         help="processes on this machine that share the training; the weights do not depend on their number",
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ENGINE",
+        help="where the work is shared out: loky (processes of this machine), dask://HOST:PORT, ray://HOST:PORT",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        max=10_000,
+        help="how much runs at once; by default one for each core of the machine or cluster",
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 RunOrNet = Annotated[
     str,

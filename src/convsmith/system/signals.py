@@ -12,6 +12,8 @@ ALARM = int(getattr(signal, "SIGALRM", 14))
 # Batch systems announce the end of a job by the last three. Windows has the first two only.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 STOP_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+# Of the blocks of `stop_on_signals` that this process is in, in any thread.
+_requests: "list[StopRequest]" = []
 
 
 @dataclass
@@ -29,11 +31,29 @@ class StopRequest:
 def stop_on_signals() -> Iterator[StopRequest]:
     """Turn Ctrl-C and the signals of `STOP_SIGNALS` into a stop request for the block.
 
-    The first signal counts. Signal handlers belong to the main thread: in other threads nothing changes.
+    The first signal counts. Signal handlers belong to the main thread: in other threads only `request_stop`
+    has an effect.
     """
     request = StopRequest()
+    _requests.append(request)
+    try:
+        with _handlers(request):
+            yield request
+    finally:
+        # By identity: equal requests are others.
+        _requests[:] = [each for each in _requests if each is not request]
+
+
+def request_stop(number: int = signal.SIGTERM) -> None:
+    """Request what a signal would: that all blocks of `stop_on_signals` in this process end soon."""
+    for request in tuple(_requests):
+        request.signal = request.signal or number
+
+
+@contextmanager
+def _handlers(request: StopRequest) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -46,7 +66,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         if handler is not signal.SIG_IGN:
             signal.signal(number, handle)
     try:
-        yield request
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
