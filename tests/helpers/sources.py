@@ -3,8 +3,11 @@
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -65,3 +68,11 @@ def png(value: int, size: tuple[int, int] = (8, 8)) -> dict[str, object]:
     content = io.BytesIO()
     Image.new("L", size, value).save(content, format="PNG")
     return {"bytes": content.getvalue(), "path": None}
+
+
+def shard(path: Path, count: int, first: int = 0, **options: Any) -> Path:
+    """Write a parquet file of images of one grey each, from `first` on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"image": [png((first + index) % 256) for index in range(count)], "label": [0] * count}
+    pq.write_table(pa.table(columns), path, **options)
+    return path

@@ -16,7 +16,7 @@ from convsmith.data.images.input_rule import read_pixels
 from convsmith.errors import BundleError, ImageError
 from convsmith.evaluation import predictions
 from convsmith.models.classifier import Prediction, UnreadableImage
-from convsmith.models.image_inputs import ImageSource
+from convsmith.models.image_blocks import ImageSource
 from convsmith.system import files, reading
 from helpers.images import saved
 

@@ -15,7 +15,8 @@ import convsmith as cs
 from convsmith.cli import run as command
 from convsmith.data.images.decode import UnusableImageError
 from convsmith.errors import FileError
-from convsmith.models.image_inputs import fetch, image_sources
+from convsmith.models.image_blocks import fetch
+from convsmith.models.image_inputs import ImageInput, image_sources
 from helpers.images import saved
 
 
@@ -135,12 +136,21 @@ def test_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch, server: s
     assert predictions[0].top == predictions[1].top
 
 
-@pytest.mark.parametrize(
-    "name", ["photos.zip", "photos.tar.gz", "x.npz", "train.parquet", "t10k-images-idx3-ubyte.gz"]
-)
-def test_files_of_many_images_are_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x.npz", "x.NPY", "t10k-images-idx3-ubyte.gz"])
+def test_files_of_arrays_are_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"PK")
-    for inputs, what in ((tmp_path / name, "found a file of many images"), (tmp_path, "holds no images")):
+    for inputs, what in ((tmp_path / name, "found a file of arrays"), (tmp_path, "holds no images")):
         with pytest.raises(FileError, match=what) as caught:
             image_sources(str(inputs))
-        assert "unpack an archive, and name the folder" in str(caught.value)
+        assert "write image files, or pass arrays in Python" in str(caught.value)
+
+
+def test_images_in_memory_are_numbered_among_all() -> None:
+    images: list[ImageInput] = [
+        np.zeros((2, 4, 4, 3), np.uint8),
+        Image.new("L", (4, 4)),
+        np.zeros((4, 4), np.uint8),
+    ]
+    sources = image_sources(images)
+    assert len(sources) == 4
+    assert [item.name for item in sources] == [f"image {number}" for number in range(4)]

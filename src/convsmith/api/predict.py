@@ -58,15 +58,17 @@ def predict(
     images: ImageInput | Sequence[ImageInput],
     *,
     top_k: int = 3,
+    image_column: str | None = None,
     trust_code: bool = False,
 ) -> list[Prediction]:
     """Classify images with a trained model.
 
     Args:
         target: As for `load`, or a classifier that it returned.
-        images: One or several of: paths of files and folders, patterns, http(s) addresses, Pillow images, and
-            uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
+        images: One or several of: paths of files and folders, archives, parquet files, patterns, http(s)
+            addresses, Pillow images, and uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
         top_k: Number of top classes in each prediction.
+        image_column: Of parquet files; by default the only one with images.
         trust_code: As for `load`.
 
     Returns:
@@ -83,4 +85,4 @@ def predict(
         ['7']
     """
     classifier = load(target, trust_code=trust_code) if isinstance(target, str | Path) else target
-    return classifier.predict(images, top_k=top_k)
+    return classifier.predict(images, top_k=top_k, image_column=image_column)

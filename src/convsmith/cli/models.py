@@ -35,8 +35,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="IMAGES...",
-            help="files, folders, patterns, http(s) addresses, or - for standard input; with --weights also "
-            "fields of data and model, for example data.resize=32",
+            help="files, folders, archives, parquet files, patterns, http(s) addresses, or - for standard "
+            "input; with --weights also fields of data and model, for example data.resize=32",
         ),
     ],
     *,
@@ -51,6 +51,10 @@ def predict(
     ] = None,
     as_json: AsJson = False,
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images per batch")] = 256,
+    image_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="column of parquet files; by default the only one with images"),
+    ] = None,
     device: Device = None,
     trust_code: TrustCode = False,
 ) -> None:
@@ -63,9 +67,9 @@ def predict(
     images = [each for each in images if each not in overrides]
     arguments = ModelArguments.of(target, weights, data, overrides)
     left_out: list[str] = []
-    items = list(image_sources(images, left_out.append))
+    items = image_sources(images, left_out.append, image_column)
     outputs = [each for each in (csv_file, jsonl_file) if each]
-    paths.check_outputs(outputs, [*(Path(item.name) for item in items), *arguments.files])
+    paths.check_outputs(outputs, [*items.files, *arguments.files])
     for sentence in left_out:
         print_error(sentence)
     log = _notes_printer()

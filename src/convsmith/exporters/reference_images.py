@@ -40,13 +40,15 @@ def from_files(paths: Sequence[str], classifier: Classifier) -> ReferenceImages:
         FileError: A path does not exist.
         ImageError: An image cannot be read.
     """
-    items = list(image_sources(paths))
-    inputs = [classifier.read(item) for item in items]
+    names, inputs = [], []
+    for item in image_sources(paths):
+        names.append(item.name)
+        inputs.append(classifier.read(item))
     unreadable = [each for each in inputs if isinstance(each, UnreadableImage)]
     if unreadable:
         raise unreadable_error(unreadable)
     pixels = np.stack([each for each in inputs if isinstance(each, np.ndarray)])
-    return ReferenceImages(images=pixels, names=[item.name for item in items])
+    return ReferenceImages(images=pixels, names=names)
 
 
 def from_dataset(model: TrainedModel) -> ReferenceImages:

@@ -17,7 +17,8 @@ from convsmith.data.normalize import Normalizer, normalized_batches
 from convsmith.errors import BundleError, ImageError, Problem
 from convsmith.evaluation.confidence import Confidence
 from convsmith.models.bundle_schema import Preprocessing
-from convsmith.models.image_inputs import ImageInput, ImageSource, image_sources
+from convsmith.models.image_blocks import ImageSource
+from convsmith.models.image_inputs import ImageInput, image_sources
 from convsmith.net.analysis import Analysis
 from convsmith.system import progress
 from convsmith.system.device import autocast, threads_for
@@ -144,15 +145,21 @@ class Classifier:
         return probabilities
 
     def predict(
-        self, images: ImageInput | Iterable[ImageInput], *, top_k: int = 3, batch_size: int = BATCH_SIZE
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        top_k: int = 3,
+        batch_size: int = BATCH_SIZE,
+        image_column: str | None = None,
     ) -> list[Prediction]:
         """Classify images.
 
         Args:
-            images: One or several of: paths of files and folders, patterns, http(s) URLs, Pillow images, and
-                uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
+            images: One or several of: paths of files and folders, archives, parquet files, patterns, http(s)
+                URLs, Pillow images, and uint8 arrays `(H, W)`, `(H, W, C)` or `(N, H, W, C)`, of any size.
             top_k: The number of classes to return with their probabilities, at least 1.
             batch_size: Images per forward pass, at least 1.
+            image_column: Of parquet files; by default the only one with images.
 
         Returns:
             One prediction per image, in order.
@@ -161,19 +168,25 @@ class Classifier:
             FileError: A path does not exist.
             ImageError: Images cannot be read, one problem for each; `stream` skips them.
         """
-        results = list(self.stream(images, top_k=top_k, batch_size=batch_size))
+        results = list(self.stream(images, top_k=top_k, batch_size=batch_size, image_column=image_column))
         if unreadable := [each for each in results if isinstance(each, UnreadableImage)]:
             raise unreadable_error(unreadable)
         return [each for each in results if isinstance(each, Prediction)]
 
     def stream(
-        self, images: ImageInput | Iterable[ImageInput], *, top_k: int = 3, batch_size: int = BATCH_SIZE
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        top_k: int = 3,
+        batch_size: int = BATCH_SIZE,
+        image_column: str | None = None,
     ) -> Iterator[Prediction | UnreadableImage]:
         """Classify images lazily, with one batch in memory.
 
         As `predict`, but an image that cannot be read yields an `UnreadableImage`.
         """
-        return self.classify(image_sources(images), top_k=top_k, batch_size=batch_size)
+        sources = image_sources(images, column=image_column)
+        return self.classify(sources, top_k=top_k, batch_size=batch_size)
 
     def classify(
         self, sources: Iterable[ImageSource], *, top_k: int = 3, batch_size: int = BATCH_SIZE

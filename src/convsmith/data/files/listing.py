@@ -1,6 +1,7 @@
 """The files below a folder, and what is skipped: hidden files, metadata of systems, links in circles."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -33,36 +34,65 @@ class Listing:
     skipped: dict[Path, str]
 
 
-def list_folder(folder: Path) -> Listing:
-    """List a folder. Links to folders are followed, except to a folder that they are in.
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder below a folder.
+
+    Attributes:
+        path: That of the folder, continued.
+        is_folder: Whether it is a folder, or a link to one.
+        reason: Why it is skipped; empty if it is not.
+    """
+
+    path: Path
+    is_folder: bool
+    reason: str
+
+
+def walk(folder: Path) -> Iterator[Entry]:
+    """Yield the files and folders below a folder, sorted, with one folder at a time in memory.
+
+    Links to folders are followed, except to a folder that they are in.
 
     Raises:
         DataError: The folder, or one below it, cannot be listed.
     """
-    found: list[Path] = []
-    folders: list[Path] = []
-    skipped: dict[Path, str] = {}
-    # The folders that a link was followed from; a link back to one of them would never end.
-    sources: dict[str, tuple[str, ...]] = {}
+    # The open folders, each with the folders that it is in, links resolved: a link back would never end.
+    levels: list[tuple[Iterator[Entry], tuple[str, ...]]] = []
     try:
-        for top, names, files in os.walk(folder, followlinks=True, onerror=_raise):
-            _check_readable(top)
-            chain = (*sources.pop(top, ()), os.path.realpath(top))
-            reasons = {
-                name: reason for name in (*names, *files) if (reason := _skip_reason(top, name, chain))
-            }
-            skipped |= {Path(top, name): reason for name, reason in reasons.items()}
-            names[:] = [name for name in names if name not in reasons]
-            sources |= {os.path.join(top, name): chain for name in names}  # noqa: PTH118 - as os.walk does
-            folders += [Path(top, name) for name in names]
-            found += [Path(top, name) for name in files if name not in reasons]
+        levels.append(_entries(folder, ()))
+        while levels:
+            entries, chain = levels[-1]
+            for entry in entries:
+                yield entry
+                if entry.is_folder and not entry.reason:
+                    levels.append(_entries(entry.path, chain))
+                    break
+            else:
+                levels.pop()
     except OSError as error:
         raise DataError(
             f"cannot be listed: {error.strerror}",
             where=str(error.filename or folder),
             fix="permit reading it, or move it out of the folder",
         ) from error
-    return Listing(files=tuple(sorted(found)), folders=tuple(sorted(folders)), skipped=skipped)
+
+
+def list_folder(folder: Path) -> Listing:
+    """List a folder, as `walk` does.
+
+    Raises:
+        DataError: The folder, or one below it, cannot be listed.
+    """
+    files: list[Path] = []
+    folders: list[Path] = []
+    skipped: dict[Path, str] = {}
+    for entry in walk(folder):
+        if entry.reason:
+            skipped[entry.path] = entry.reason
+        else:
+            (folders if entry.is_folder else files).append(entry.path)
+    return Listing(files=tuple(sorted(files)), folders=tuple(sorted(folders)), skipped=skipped)
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -99,7 +129,26 @@ def name_reason(name: str) -> str | None:
     return "metadata of the system" if name.lower() in _METADATA else None
 
 
-def _skip_reason(top: str, name: str, chain: tuple[str, ...]) -> str | None:
+def _entries(folder: Path, chain: tuple[str, ...]) -> tuple[Iterator[Entry], tuple[str, ...]]:
+    """Return the sorted entries of a folder, and the chain of folders that ends with it."""
+    chain = (*chain, os.path.realpath(folder))
+    with os.scandir(folder) as scan:
+        names = sorted((each.name, _is_folder(each)) for each in scan)
+    _check_readable(folder)
+    return (
+        Entry(folder / name, is_folder, _skip_reason(folder, name, chain) or "") for name, is_folder in names
+    ), chain
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    # A link in a circle.
+    except OSError:
+        return False
+
+
+def _skip_reason(top: Path, name: str, chain: tuple[str, ...]) -> str | None:
     path = os.path.join(top, name)  # noqa: PTH118 - called for every file
     if reason := name_reason(name):
         return reason
@@ -110,11 +159,7 @@ def _skip_reason(top: str, name: str, chain: tuple[str, ...]) -> str | None:
     return None
 
 
-def _check_readable(folder: str) -> None:
+def _check_readable(folder: Path) -> None:
     # Names can be listed without this permission, but every file would seem to be missing.
     if not os.access(folder, os.X_OK):
-        raise PermissionError(13, os.strerror(13), folder)
-
-
-def _raise(error: OSError) -> None:
-    raise error
+        raise PermissionError(13, os.strerror(13), str(folder))

@@ -151,11 +151,17 @@ class FolderFiles:
 
 
 class SingleFile(FolderFiles):
-    """A file alone, such as a `.npz` file, whatever is beside it."""
+    """A file alone, such as a `.npz` file, whatever is beside it.
 
-    def __init__(self, file: Path) -> None:
-        self.root, self.location = file.parent, str(file.parent)
-        self.files, self.folders, self.skipped = (PurePosixPath(file.name),), (), {}
+    Args:
+        file: The file.
+        root: A folder above it that its path, and paths in it, are relative to; by default the nearest.
+    """
+
+    def __init__(self, file: Path, root: Path | None = None) -> None:
+        self.root = root or file.parent
+        self.location = str(self.root)
+        self.files, self.folders, self.skipped = (self._relative(file),), (), {}
         self._unread = {}
 
 

@@ -71,16 +71,38 @@ def find_columns(features: Mapping[str, Any], source: Source, config: DataConfig
     Raises:
         DataError: They are missing or ambiguous.
     """
-    image = config.image_column or _image_column(features, source)
+    image = find_image_column(features, source, config.image_column)
     label = config.label_column or _label_column(features, source)
-    for column in (image, label):
-        if column not in features:
-            raise DataError(
-                f"no column {column!r}, found {_describe(features)}",
-                where=source.location,
-                fix=suggest(column, features),
-            )
+    _check_exists(label, features, source)
     return image, label
+
+
+def find_image_column(
+    features: Mapping[str, Any], source: Source, name: str | None = None, option: str = "data.image_column="
+) -> str:
+    """Return the name of the image column: the one that the user names, or the only one of its type.
+
+    Args:
+        features: Of the columns, by name.
+        source: For errors.
+        name: The column, if the user names it.
+        option: What a user writes before the name, for errors.
+
+    Raises:
+        DataError: It is missing or ambiguous.
+    """
+    column = name or _only(image_columns(features), "image", features, source, option=option)
+    _check_exists(column, features, source)
+    return column
+
+
+def _check_exists(column: str, features: Mapping[str, Any], source: Source) -> None:
+    if column not in features:
+        raise DataError(
+            f"no column {column!r}, found {_describe(features)}",
+            where=source.location,
+            fix=suggest(column, features),
+        )
 
 
 def label_named(names: Iterable[str]) -> list[str]:
@@ -112,16 +134,16 @@ def reason_of(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _image_column(features: Mapping[str, Any], source: Source) -> str:
+def image_columns(features: Mapping[str, Any]) -> list[str]:
+    """Return the names of the columns whose type is that of images."""
     import datasets
 
-    names = [
+    return [
         name
         for name, feature in features.items()
         if isinstance(feature, datasets.Image)
         or (isinstance(feature, dict) and {"bytes", "path"} <= set(feature))
     ]
-    return _only(names, "image", features, source)
 
 
 def _label_column(features: Mapping[str, Any], source: Source) -> str:
@@ -144,11 +166,17 @@ def _label_column(features: Mapping[str, Any], source: Source) -> str:
     elif not names and numbers:
         # An age or a width beside texts need not be what the images show.
         names = [*numbers, *texts]
-    return _only(names, "label", features, source, [*texts, *floats])
+    return _only(names, "label", features, source, option="data.label_column=", others=[*texts, *floats])
 
 
 def _only(
-    names: list[str], content: str, features: Mapping[str, Any], source: Source, others: Sequence[str] = ()
+    names: list[str],
+    content: str,
+    features: Mapping[str, Any],
+    source: Source,
+    *,
+    option: str,
+    others: Sequence[str] = (),
 ) -> str:
     if len(names) == 1:
         return names[0]
@@ -158,7 +186,7 @@ def _only(
     raise DataError(
         f"{len(names) or 'no'} columns could hold the {content}s, found {_describe(features)}",
         where=source.location,
-        fix=f"name it: data.{content}_column={next(iter([*names, *others]), 'NAME')}{elsewhere}",
+        fix=f"name it: {option}{next(iter([*names, *others]), 'NAME')}{elsewhere}",
     )
 
 

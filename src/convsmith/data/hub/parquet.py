@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, combinations, islice, repeat
 from pathlib import PurePath, PurePosixPath
@@ -11,7 +11,15 @@ from typing import Any
 from convsmith.data.config import DataConfig, SplitNames
 from convsmith.data.files.listing import is_image_name
 from convsmith.data.files.storage import Files
-from convsmith.data.hub.columns import declared_names, encoded_image, features_of, find_columns, reason_of
+from convsmith.data.hub.columns import (
+    declared_names,
+    encoded_image,
+    features_of,
+    find_columns,
+    find_image_column,
+    image_columns,
+    reason_of,
+)
 from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
 from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
 from convsmith.data.raw import RawData, RawSplit, Source
@@ -20,6 +28,8 @@ from convsmith.errors import DataError
 
 # Rows in memory at once, as long as they take no more than `MAX_BYTES`.
 _BATCH_ROWS = 256
+# Bytes that are read at once; by default a column of a row group is.
+_BUFFER = 2**20
 # Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
 _MAX_RATIO = 200
 # The number of a part, as writers name it: train_2, train-00000-of-00005-8a3b5c0dd10cf531,
@@ -184,6 +194,45 @@ def is_parquet(path: PurePath) -> bool:
     return path.suffix.lower() in {".parquet", ".pq"}
 
 
+def image_rows(files: Files, location: str, column: str | None = None) -> tuple[str, int]:
+    """Return the column of images of a parquet file, and the number of its rows.
+
+    Args:
+        files: The folder that it is in.
+        location: Its path in the folder.
+        column: The column, if the user names it.
+
+    Raises:
+        DataError: It is damaged, or the column is missing or ambiguous.
+    """
+    with _readable(files, location) as source, _opened(files, location) as file:
+        features, count = features_of(file.schema_arrow), file.metadata.num_rows
+    return find_image_column(features, source, column, option="--image-column "), count
+
+
+@contextmanager
+def _readable(files: Files, location: str) -> Iterator[Source]:
+    """Return a parquet file as a source. Raises DataError if it turns out to be damaged."""
+    where = str(PurePath(files.location, location))
+    try:
+        yield Source(title=location, location=where, signature="", kind="parquet")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot be read: {reason_of(error)}", where=where, fix="download it again, or remove it"
+        ) from error
+
+
+def has_images(files: Files, location: str, column: str | None = None) -> bool:
+    """Return whether a parquet file has a column of images, or that of this name.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    with _readable(files, location):
+        features = _read_features(files, location)
+    return bool(image_columns(features)) if column is None else column in features
+
+
 def table_columns(files: Files, source: Source, config: DataConfig) -> tuple[str, str]:
     """Return the image and label column of parquet files.
 
@@ -226,37 +275,55 @@ class ShardImages:
             yield from islice(chain(self._images(shard), repeat(lacking)), shard.num_rows)
 
     def _images(self, shard: Shard) -> Iterator[Encoded | UnusableImageError]:
-        done = 0
-        try:
-            with _opened(self.files, shard.location) as file:
-                for group in range(file.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    yield from self._group(file, group, rows)
-                    done += rows
-        except (OSError, ValueError) as error:
-            yield from [_damaged(error)] * (shard.num_rows - done)
+        return row_images(self.files, shard.location, self.column, range(shard.num_rows))
 
-    def _group(self, file: Any, group: int, rows: int) -> Iterator[Encoded | UnusableImageError]:
-        """Yield one item per row of a group; damage in one group does not concern the others."""
-        done = 0
-        try:
-            at_once = _rows_at_once(file.metadata.row_group(group), self.column)
-            if isinstance(at_once, UnusableImageError):
-                yield from [at_once] * rows
+
+def row_images(
+    files: Files, location: str, column: str, rows: range
+) -> Iterator[Encoded | UnusableImageError]:
+    """Yield the images of successive rows of a parquet file; none for rows that the file does not have."""
+    done = 0
+    try:
+        with _opened(files, location) as file:
+            start = 0
+            for group in range(file.num_row_groups):
+                size = file.metadata.row_group(group).num_rows
+                part = range(max(rows.start - start, 0), min(rows.stop - start, size))
+                yield from _group_images(files, file, group, column, part)
+                start, done = start + size, done + len(part)
+    except (OSError, ValueError) as error:
+        yield from [_damaged(error)] * (len(rows) - done)
+
+
+def _group_images(
+    files: Files, file: Any, group: int, column: str, rows: range
+) -> Iterator[Encoded | UnusableImageError]:
+    """Yield one item per row; damage in one group does not concern the others."""
+    if not rows:
+        return
+    done, start = 0, 0
+    try:
+        at_once = _rows_at_once(file.metadata.row_group(group), column)
+        if isinstance(at_once, UnusableImageError):
+            yield from [at_once] * len(rows)
+            return
+        for batch in file.iter_batches(at_once, row_groups=[group], columns=[column]):
+            for cell in batch.column(0)[max(rows.start - start, 0) : rows.stop - start]:
+                yield _cell_image(cell, files)
+                done += 1
+            start += batch.num_rows
+            if done == len(rows):
                 return
-            for batch in file.iter_batches(at_once, row_groups=[group], columns=[self.column]):
-                for cell in batch.column(0):
-                    yield self._image(cell)
-                    done += 1
-        except (OSError, ValueError) as error:
-            yield from [_damaged(error)] * (rows - done)
+    except (OSError, ValueError) as error:
+        yield from [_damaged(error)] * (len(rows) - done)
 
-    def _image(self, cell: Any) -> Encoded | UnusableImageError:
-        try:
-            return encoded_image(cell.as_py(), self.files.named_image)
-        # A path that is no UTF-8.
-        except ValueError as error:
-            return _damaged(error)
+
+def _cell_image(cell: Any, files: Files) -> Encoded | UnusableImageError:
+    try:
+        return encoded_image(cell.as_py(), files.named_image)
+    # A path that is no UTF-8.
+    except ValueError as error:
+        return _damaged(error)
 
 
 def _rows_at_once(group: Any, column: str) -> int | UnusableImageError:
@@ -358,10 +425,11 @@ def _named_files(locations: Sequence[str], named: SplitNames) -> ChosenFiles:
 
 
 def _opened(files: Files, location: str) -> Any:
-    """Return an open parquet file, for a `with` statement."""
+    """Return an open parquet file, for a `with` statement; its row groups need not fit into memory."""
     import pyarrow.parquet
 
-    return pyarrow.parquet.ParquetFile(files.handle(PurePosixPath(location)))
+    handle = files.handle(PurePosixPath(location))
+    return pyarrow.parquet.ParquetFile(handle, buffer_size=_BUFFER, pre_buffer=False)
 
 
 def _read_features(files: Files, location: str) -> Mapping[str, Any]:
