@@ -27,6 +27,7 @@ from convsmith.modules.load import load_module
 from convsmith.net.layers.layer import OPTIONS
 from convsmith.net.layers.registry import KINDS
 from convsmith.net.settings import NetSettings
+from convsmith.recipes.axes import combinations, parse_axes
 from convsmith.recipes.loader import load, recipe_names
 from helpers.lowest import floors
 from helpers.notebooks import write_notebook
@@ -90,6 +91,10 @@ def test_commands_work(
     elif name in {"train", "folds"} and not arguments[0].endswith(".toml"):
         positional = [part for part in arguments if "=" in part]
         assert load(arguments[0], positional).name
+    elif name == "grid":
+        axes = parse_axes([part for part in arguments[1:] if "=" in part])
+        for fields in () if "--resume" in arguments else combinations(axes):
+            assert load(arguments[0], [f"{key}={value}" for key, value in fields.items()]).name
     elif name == "init":
         net = "Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()"
         (tmp_path / "model.py").write_text(

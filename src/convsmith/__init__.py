@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from convsmith.api.format import format_net as format_net
     from convsmith.api.grade import Grades as Grades
     from convsmith.api.grade import grade as grade
+    from convsmith.api.grid import GridResult as GridResult
+    from convsmith.api.grid import grid as grid
+    from convsmith.api.grid import resume_grid as resume_grid
     from convsmith.api.hand_in import HandIn as HandIn
     from convsmith.api.hand_in import hand_in as hand_in
     from convsmith.api.init import RepositorySetup as RepositorySetup
@@ -92,6 +95,7 @@ _MODULES = {
     "EpochStart": "convsmith.training.callbacks",
     "FoldsResult": "convsmith.api.folds",
     "Grades": "convsmith.api.grade",
+    "GridResult": "convsmith.api.grid",
     "HandIn": "convsmith.api.hand_in",
     "Input": "convsmith.net.inputs",
     "Model": "convsmith.models.model",
@@ -124,6 +128,7 @@ _MODULES = {
     "folds": "convsmith.api.folds",
     "format_net": "convsmith.api.format",
     "grade": "convsmith.api.grade",
+    "grid": "convsmith.api.grid",
     "hand_in": "convsmith.api.hand_in",
     "init": "convsmith.api.init",
     "list_recipes": "convsmith.api.recipes",
@@ -136,6 +141,7 @@ _MODULES = {
     "receptive_field": "convsmith.api.receptive_field",
     "report": "convsmith.api.report",
     "resolve": "convsmith.api.resolve",
+    "resume_grid": "convsmith.api.grid",
     "results": "convsmith.api.results",
     "resume": "convsmith.api.resume",
     "search": "convsmith.api.search",

@@ -202,7 +202,7 @@ class _Folds:
     ) -> None:
         self.folder, self.recipe, self.count, self.data = folder, recipe, count, data
         self.architecture, self.is_instance, self.log = architecture, is_instance, log
-        self.states = {number: folder.state(number) for number in range(1, count + 1)}
+        self.states = {number: folder.run(number).state for number in range(1, count + 1)}
 
     def recipe_of(self, number: int) -> Recipe:
         """Return the recipe of the run of a fold."""
@@ -264,7 +264,7 @@ class _Folds:
         train_run(
             session,
             self.folder.path,
-            lambda: self.folder.new_run(number),
+            self.folder.run(number).renew,
             is_instance=self.is_instance,
             callbacks=callbacks,
             trust_code=access.trust,

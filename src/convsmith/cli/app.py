@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import convsmith
-from convsmith.cli import checks, data, grading, models, networks, repository, runs
+from convsmith.cli import checks, data, grading, grids, models, networks, repository, runs
 from convsmith.cli.output import print_text
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": runs.train,
     "resume": runs.resume,
     "folds": runs.folds,
+    "grid": grids.grid,
     "evaluate": runs.evaluate,
     "report": runs.report,
     "watch": runs.watch,

@@ -120,7 +120,7 @@ def _call(function: Callable[[T], R], item: T, shared: SharedFolder) -> tuple[An
     shared.check()
     if shared.is_stopping:
         return (_STOPPED,)
-    if threading.current_thread() is threading.main_thread():
+    if not shared.is_main and threading.current_thread() is threading.main_thread():
         # Ctrl-C in a terminal reaches the workers of this machine too; the main process tells them.
         for name in ("SIGINT", "SIGHUP"):
             if hasattr(signal, name):

@@ -1,5 +1,6 @@
 """The folder that workers share: by it they are told apart from workers elsewhere, and asked to stop."""
 
+import os
 import secrets
 import socket
 import threading
@@ -26,11 +27,13 @@ class SharedFolder:
         path: Absolute.
         token: The content of a file in it, new for each command.
         version: Of convsmith in the main process.
+        process: The main process.
     """
 
     path: str
     token: str
     version: str
+    process: tuple[str, int]
 
     @classmethod
     @contextmanager
@@ -41,7 +44,9 @@ class SharedFolder:
             FileError: It is not writable.
         """
         token = secrets.token_hex(8)
-        shared = cls(path=str(folder.absolute()), token=token, version=convsmith.__version__)
+        shared = cls(
+            path=str(folder.absolute()), token=token, version=convsmith.__version__, process=_this_process()
+        )
         (folder / _STOP).unlink(missing_ok=True)
         files.write_text(folder / _TOKEN, token)
         try:
@@ -75,6 +80,11 @@ class SharedFolder:
             )
 
     @property
+    def is_main(self) -> bool:
+        """Whether this is the main process."""
+        return _this_process() == self.process
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the main process has asked all workers to stop."""
         return paths.is_file(Path(self.path) / _STOP)
@@ -101,3 +111,7 @@ class SharedFolder:
         finally:
             ended.set()
             thread.join()
+
+
+def _this_process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()

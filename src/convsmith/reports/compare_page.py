@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, PercentFormatter
 
 from convsmith.evaluation.comparison import Difference, Spread
+from convsmith.evaluation.field_effects import FieldEffects
 from convsmith.evaluation.metrics import Interval
 from convsmith.reports.charts import Draw, joint_curves, one
 from convsmith.reports.html import asset, environment, markup, policy, stylesheet
@@ -110,6 +111,7 @@ class ComparisonData:
     pairs_left_out: int
     not_comparable: tuple[tuple[str, str], ...]
     examples: Sheet | None
+    effects: FieldEffects | None = None
 
     @property
     def is_imbalanced(self) -> bool:

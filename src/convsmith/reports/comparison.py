@@ -21,6 +21,7 @@ from convsmith.evaluation.comparison import (
     spread,
     spread_of_all,
 )
+from convsmith.evaluation.field_effects import FieldEffects
 from convsmith.evaluation.metrics import Metrics, compute_metrics
 from convsmith.evaluation.predictions import Predictions
 from convsmith.modules.access import NO_CODE, CodeAccess
@@ -46,6 +47,8 @@ from convsmith.system import files
 
 # Pairs on the page, pairs with example images, and images per side.
 MOST_PAIRS, PAIRS_SHOWN, EXAMPLES = 45, 6, 8
+# Pairs that are tested: those of a thousand runs would take minutes.
+MOST_TESTS = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +92,22 @@ class _Run:
         return *(split.fingerprint for split in self.data.splits.values()), *self.data.class_names
 
 
-def compare(runs: Sequence[Path], out: Path, access: CodeAccess = NO_CODE) -> Comparison:
+def compare(
+    runs: Sequence[Path],
+    out: Path,
+    access: CodeAccess = NO_CODE,
+    *,
+    names: Sequence[str] = (),
+    effects: FieldEffects | None = None,
+) -> Comparison:
     """Compare runs, and write compare.html, compare.md and compare.json.
 
     Args:
         runs: Folders of at least two evaluated runs.
         out: Folder for the pages, created if missing.
         access: Whether code in the run folders may be run.
+        names: Of the groups that the runs belong to, one for each run; by default those of recipes.
+        effects: Of the fields of a grid, which then have a section.
 
     Raises:
         UntrustedCodeError: The net of a run is a module, and its code may not be run.
@@ -105,8 +117,8 @@ def compare(runs: Sequence[Path], out: Path, access: CodeAccess = NO_CODE) -> Co
         raise RunError("found one run, expected at least two", where="runs", fix="convsmith compare runs/*")
     loaded_runs = _named([_open(path, access) for path in runs])
     grouped = group_by_recipe([run.settings for run in loaded_runs], [run.identity for run in loaded_runs])
-    labels = _labels(loaded_runs, grouped)
-    tests, incomparable = _pair_tests(loaded_runs, grouped)
+    labels = tuple(names[places[0]] for places in grouped) if names else _labels(loaded_runs, grouped)
+    tests, incomparable, untested = _pair_tests(loaded_runs, grouped)
     sheets, pairs = _examples(loaded_runs, tests)
     data = ComparisonData(
         runs=tuple(_row(run, _group_of(place, grouped)) for place, run in enumerate(loaded_runs)),
@@ -118,9 +130,10 @@ def compare(runs: Sequence[Path], out: Path, access: CodeAccess = NO_CODE) -> Co
         differences=_differences([loaded_runs[places[0]] for places in grouped]),
         difference_labels=labels,
         pairs=pairs[:MOST_PAIRS],
-        pairs_left_out=max(len(pairs) - MOST_PAIRS, 0),
+        pairs_left_out=max(len(pairs) - MOST_PAIRS, 0) + untested,
         not_comparable=incomparable,
         examples=sheet(sheets) if sheets else None,
+        effects=effects,
     )
     files.make_folder(out)
     record = _record(data, pairs)
@@ -275,8 +288,11 @@ def _differences(runs: list[_Run]) -> tuple[Difference, ...]:
 
 def _pair_tests(
     runs: list[_Run], grouped: list[list[int]]
-) -> tuple[list[McNemarTest], tuple[tuple[str, str], ...]]:
-    """Test each pair of runs with equal test sets, and return the names of the other pairs.
+) -> tuple[list[McNemarTest], tuple[tuple[str, str], ...], int]:
+    """Test each pair of runs with equal test sets, up to a limit.
+
+    Returns:
+        The tests, the names of pairs with different test sets, and the number of pairs beyond the limit.
 
     Pairs of different recipes with the same seed come first, then with different seeds. Pairs of one recipe,
     which differ by chance alone, come last.
@@ -289,14 +305,15 @@ def _pair_tests(
         same_recipe = _group_of(first, grouped) == _group_of(second, grouped)
         return same_recipe, runs[first].recipe.seed != runs[second].recipe.seed
 
-    for first, second in sorted(combinations(range(len(runs)), 2), key=rank):
+    pairs = sorted(combinations(range(len(runs)), 2), key=rank)
+    for first, second in pairs[:MOST_TESTS]:
         equal = runs[first].test_set == runs[second].test_set
         test = mcnemar_test(first, second, outputs) if equal else None
         if test is None:
             others.append((runs[first].name, runs[second].name))
         else:
             tests.append(test)
-    return tests, tuple(others)
+    return tests, tuple(others), max(len(pairs) - MOST_TESTS, 0)
 
 
 def _examples(runs: list[_Run], tests: list[McNemarTest]) -> tuple[list[Pixels], tuple[PairRow, ...]]:
@@ -378,4 +395,5 @@ def _record(data: ComparisonData, pairs: tuple[PairRow, ...]) -> dict[str, Any]:
             for pair in pairs
         ],
         "not_comparable": [list(names) for names in data.not_comparable],
+        **({"effects": asdict(data.effects)} if data.effects else {}),
     }

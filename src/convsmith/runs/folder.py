@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import shlex
+import shutil
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import safetensors
@@ -169,6 +171,23 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the manifest, which is written last, exists."""
         return paths.is_file(self.path / FILES[Manifest])
+
+    @property
+    def state(self) -> Literal["complete", "begun", "missing"]:
+        """Whether the run is complete, can be resumed, or does not exist yet."""
+        if self.is_finished:
+            return "complete"
+        return "begun" if paths.is_file(self.path / STATE) else "missing"
+
+    def renew(self) -> Self:
+        """Make the folder, and remove what a process has left that was killed before its first checkpoint."""
+        try:
+            if paths.exists(self.path):
+                shutil.rmtree(self.path)
+        except OSError as error:
+            raise files.write_error(self.path, error) from error
+        files.make_folder(self.path)
+        return self
 
     def verify(self, *names: str) -> None:
         """Compare files with the manifest, if there is one yet.

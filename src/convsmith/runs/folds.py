@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,24 +196,6 @@ class FoldsFolder:
             context=lines,
             fix="remove the folder of this run, to train the fold again",
         )
-
-    def state(self, number: int) -> str:
-        """Return whether the run of a fold is "complete", "begun" (it can be resumed), or "missing"."""
-        run = self.run(number)
-        if run.is_finished:
-            return "complete"
-        return "begun" if paths.is_file(run.path / STATE) else "missing"
-
-    def new_run(self, number: int) -> RunFolder:
-        """Make the run folder of a fold; one without a checkpoint, of a killed process, is removed."""
-        run = self.run(number)
-        try:
-            if paths.exists(run.path):
-                shutil.rmtree(run.path)
-        except OSError as error:
-            raise files.write_error(run.path, error) from error
-        files.make_folder(run.path)
-        return run
 
     def reopen(self) -> None:
         """Remove what is made of all folds, since some are not complete."""
