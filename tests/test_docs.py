@@ -88,12 +88,8 @@ def test_commands_work(
     elif name == "predict" and zoo_name(arguments[0]):
         Image.new("RGB", (60, 40)).save(tmp_path / "cat.png")
         assert run([name, arguments[0], "cat.png", *arguments[2:]]) == 0
-    elif name in {"train", "folds"} and not arguments[0].endswith(".toml"):
-        positional = [part for part in arguments if "=" in part]
-        assert load(arguments[0], positional).name
-    elif name == "grid":
-        axes = parse_axes([part for part in arguments[1:] if "=" in part])
-        for fields in () if "--resume" in arguments else combinations(axes):
+    elif name in {"train", "folds", "grid"} and not arguments[0].endswith((".toml", "--resume")):
+        for fields in combinations(parse_axes([part for part in arguments if "=" in part])):
             assert load(arguments[0], [f"{key}={value}" for key, value in fields.items()]).name
     elif name == "init":
         net = "Conv2d(1, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()"
@@ -117,6 +113,7 @@ def test_commands_work(
             "export",
             "receptive-field",
             "resume",
+            "grid",
             "eject",
             "hand-in",
             "predict",
