@@ -12,15 +12,17 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.datasets import load_digits
 
 import convsmith as cs
+from convsmith.api import folds as folds_module
 from convsmith.api.folds import FoldsResult
 from convsmith.cli import run
-from convsmith.errors import DataError, FileError, RecipeError, RunError, StoppedError
+from convsmith.errors import DataError, FileError, RecipeError, RunError, StoppedError, UsageError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation.metrics import wilson_interval
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.schema import DataRecord
 from convsmith.system import reading
 from convsmith.training.callbacks import Callback, EpochStart
+from helpers import inline_pool
 from helpers.interrupted import Interrupt
 from helpers.own_nets import write_nets
 from helpers.pages import Page
@@ -453,3 +455,26 @@ def test_a_recipe_that_does_not_fit_leaves_no_settings_behind(result: FoldsResul
     # Nothing was trained, so that other settings are no contradiction.
     with pytest.raises(RecipeError, match="the net has 3 outputs"):
         again(result, tmp_path / "out", "model.net=C4 / G F3")
+
+
+def test_folds_on_workers_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool's tasks run in this process; tests/cluster has real workers."""
+    monkeypatch.setattr(folds_module, "connect", inline_pool.connect)
+    recipe = cs.load_recipe("digits", *TINY, "train.epochs=1", "train.batch_size=128")
+    lines: list[str] = []
+    alone = cs.folds(recipe, count=2, out=tmp_path / "alone")
+    shared = cs.folds(recipe, count=2, out=tmp_path / "shared", on="loky", workers=2, log=lines.append)
+    assert shared.predictions.logits.tobytes() == alone.predictions.logits.tobytes()
+    assert reading.sha256(shared.folder / "predictions.csv") == reading.sha256(
+        alone.folder / "predictions.csv"
+    )
+    assert lines[1] == "2 folds to train on loky, 2 at once"
+    again = cs.folds(recipe, count=2, out=tmp_path / "shared", on="loky", log=lines.append)
+    assert again.metrics.accuracy == alone.metrics.accuracy
+    assert lines[-1] == "0 folds to train on loky, 1 at once"
+
+
+def test_workers_see_no_memory_of_this_process(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="workers do not see data or a module in the memory of this process"):
+        cs.folds(cs.load_recipe("digits", *TINY), out=tmp_path / "a", data=digits(), on="loky")
+    assert not (tmp_path / "a").exists()

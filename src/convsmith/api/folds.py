@@ -2,16 +2,19 @@
 
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convsmith.api.resume import resume_run
 from convsmith.api.train import train_run
+from convsmith.cluster.engine import Engine, connect
 from convsmith.data.dataset import FoldedData, image_ids, load_folds
 from convsmith.data.fold import MOST_FOLDS, EvaluationSet, Fold
-from convsmith.errors import MissingExtraError, RecipeError, RunError, StoppedError
+from convsmith.data.images.memory_mapped import Images
+from convsmith.errors import MissingExtraError, RecipeError, RunError, StoppedError, UsageError
 from convsmith.evaluation import predictions as saved_predictions
 from convsmith.evaluation.label_errors import locate_label_errors
 from convsmith.evaluation.metrics import Metrics, compute_metrics
@@ -28,11 +31,12 @@ from convsmith.modules.access import CodeAccess
 from convsmith.modules.architecture import Architecture, architecture_of
 from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.instance import with_instance
+from convsmith.recipes.loader import load
 from convsmith.recipes.schema import SELECTS_BY_TEST, Recipe
 from convsmith.recipes.session import Session
 from convsmith.reports.folds_page import FoldsPage
 from convsmith.reports.folds_page import html as page_of
-from convsmith.runs.folder import EVALUATION, RunFolder
+from convsmith.runs.folder import EVALUATION, RECIPE, RunFolder
 from convsmith.runs.folds import FoldsFolder, FoldsRecord
 from convsmith.runs.schema import Resumptions, unrecorded_changes
 from convsmith.system import files, folders, locks, progress
@@ -96,6 +100,8 @@ def folds(
     module: "nn.Module | None" = None,
     data: object = None,
     callbacks: Sequence[Callback] = (),
+    on: str | None = None,
+    workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
     accept_changes: bool = False,
     refresh: bool = False,
@@ -115,7 +121,10 @@ def folds(
             not trained again, and an interrupted one is resumed.
         module: An instance to train instead of the recipe's net, as for `train`.
         data: Data in memory instead of the recipe's source, as for `train`.
-        callbacks: Called in the training of every fold.
+        callbacks: Called in the training of every fold; not on workers.
+        on: Where folds are trained: "loky" (processes of this machine), "dask://HOST:PORT", "ray://HOST:PORT";
+            by default in this process, one after the other.
+        workers: How many folds are trained at once; by default one for each core of the machine or cluster.
         log: Called with a line for each fold.
         accept_changes: Resume an interrupted fold although machine or versions differ, as for `resume`.
         refresh: Decode the images again, even if the cache has them.
@@ -124,6 +133,8 @@ def folds(
     Raises:
         RecipeError: `count` is out of range, the recipe has a fold or selects by the test set, or the net
             does not fit the data.
+        UsageError: `on` names no engine, or `module` or `data` is in the memory of this process only.
+        ProcessError: The engine does not answer, or its workers are lost again and again.
         DataError: The data set does not exist or is unreadable, or a class has too few images or groups.
         RunError: The folder has other folds, or the data set has changed.
         FileError: The folder is not writable, has other files, or is in use.
@@ -135,6 +146,13 @@ def folds(
         >>> result.metrics.accuracy, len(result.label_errors.images)  # doctest: +SKIP
         (0.87, 31)
     """
+    engine = Engine.parse(on or "loky")
+    if on and (module is not None or data is not None):
+        raise UsageError(
+            "workers do not see data or a module in the memory of this process",
+            where="on",
+            fix="name a folder as data.source and the net's file as model.module, or leave out `on`",
+        )
     _check(recipe, count)
     folder = FoldsFolder(path=Path(out) if out else Path("runs") / f"{recipe.name}-folds")
     folders.check_destination(folder.path)
@@ -153,7 +171,11 @@ def folds(
                 folder, complete, count, images, architecture, is_instance=module is not None, log=log
             )
             worker.check()
-            worker.train(callbacks, accept_changes=accept_changes, access=CodeAccess(trust=trust_code))
+            tasks = worker.tasks(accept_changes=accept_changes, trust_code=trust_code)
+            if on:
+                worker.train_on(engine, workers, tasks)
+            else:
+                worker.train(tasks, callbacks)
             return worker.result()
 
 
@@ -186,6 +208,87 @@ def _identity(architecture: Architecture, module: "nn.Module | None") -> Mapping
     return {**architecture.identity(), "weights": digest.hexdigest()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """One fold to train, as a worker gets it.
+
+    Attributes:
+        folder: Of all folds.
+        number: From 1.
+        count: Of the folds.
+        fingerprint: Of the source.
+        images: SHA-256 of the ids of the held-out images.
+        accept_changes: Resume although the machine differs.
+        trust_code: Whether to run the code of a teacher.
+    """
+
+    folder: str
+    number: int
+    count: int
+    fingerprint: str
+    images: str
+    accept_changes: bool
+    trust_code: bool
+
+    @property
+    def run(self) -> RunFolder:
+        return FoldsFolder(path=Path(self.folder)).run(self.number)
+
+
+def _is_complete(task: _Task) -> bool:
+    return task.run.state == "complete"
+
+
+def _train_in_worker(task: _Task) -> None:
+    recipe = load(str(Path(task.folder) / RECIPE))
+    architecture = architecture_of(recipe.model)
+    locks.retry_while_busy(lambda: _train_fold(task, recipe, architecture))
+
+
+def _train_fold(
+    task: _Task,
+    recipe: Recipe,
+    architecture: Architecture,
+    callbacks: Sequence[Callback] = (),
+    *,
+    is_instance: bool = False,
+) -> None:
+    """Train or resume the run of a fold."""
+    access = CodeAccess(trust=task.trust_code)
+    if task.run.state == "complete":
+        return
+    if task.run.state == "begun":
+        resume_run(
+            task.run.path,
+            lambda *_: architecture,
+            access,
+            accept_changes=task.accept_changes,
+            callbacks=callbacks,
+        )
+        return
+    fold = str(Fold(number=task.number, count=task.count))
+    update = {"data": recipe.data.model_copy(update={"fold": fold}), "result": ""}
+    session = Session.load(recipe.model_copy(update=update), architecture=architecture)
+    if (session.data.fingerprint, _digest(session.data.test.images)) != (task.fingerprint, task.images):
+        raise RunError(
+            "the data set has changed since the folds were chosen, or differs from that of the main process",
+            where=session.data.location,
+            fix="bring it back to what it was, or train the folds in another folder with --out",
+        )
+    train_run(
+        session,
+        Path(task.folder),
+        task.run.renew,
+        is_instance=is_instance,
+        callbacks=callbacks,
+        trust_code=access.trust,
+    )
+
+
+def _digest(images: Images) -> str:
+    return hashlib.sha256(image_ids(images).tobytes()).hexdigest()
+
+
 class _Folds:
     """The folds of a folder that this process has locked."""
 
@@ -204,13 +307,6 @@ class _Folds:
         self.architecture, self.is_instance, self.log = architecture, is_instance, log
         self.states = {number: folder.run(number).state for number in range(1, count + 1)}
 
-    def recipe_of(self, number: int) -> Recipe:
-        """Return the recipe of the run of a fold."""
-        fold = str(Fold(number=number, count=self.count))
-        return self.recipe.model_copy(
-            update={"data": self.recipe.data.model_copy(update={"fold": fold}), "result": ""}
-        )
-
     def check(self) -> None:
         """Check the runs of an earlier call, before any is trained."""
         for number, state in self.states.items():
@@ -219,67 +315,66 @@ class _Folds:
         if "missing" in self.states.values() or "begun" in self.states.values():
             self.folder.reopen()
 
-    def train(self, callbacks: Sequence[Callback], *, accept_changes: bool, access: CodeAccess) -> None:
-        """Train the folds that are not complete; an interrupted one is resumed."""
+    def tasks(self, *, accept_changes: bool, trust_code: bool) -> list["_Task"]:
+        """Return what is to be done for the folds that are not complete, and say which are."""
         data, sizes = self.data, [int((self.data.folds == each).sum()) for each in range(self.count)]
         self.log(
             f"Folds: {self.count} of {plural(len(data), 'training image')} ({data.identity}), "
             f"{min(sizes):,} to {max(sizes):,} images each; the test set is not used"
         )
         for number, state in self.states.items():
-            name = f"Fold {number} of {self.count}"
             if state == "complete":
-                self.log(f"{name}: complete, in {self.folder.run(number).path}")
-                continue
-            self.log(f"{name}: {'resumed' if state == 'begun' else 'held out'}")
-            try:
-                self._train_one(number, state, callbacks, accept_changes=accept_changes, access=access)
-            except StoppedError as error:
-                again = f"the same command goes on from there, in {shlex.quote(str(self.folder.path))}"
-                error.problems = tuple(replace(problem, fix=again) for problem in error.problems)
-                raise
-            accuracy = self._metrics(number)[1].accuracy
-            self.log(f"{name}: {percent(accuracy)} of {plural(sizes[number - 1], 'held-out image')} correct")
-
-    def _train_one(
-        self,
-        number: int,
-        state: str,
-        callbacks: Sequence[Callback],
-        *,
-        accept_changes: bool,
-        access: CodeAccess,
-    ) -> None:
-        if state == "begun":
-            resume_run(
-                self.folder.run(number).path,
-                lambda *_: self.architecture,
-                access,
+                self.log(f"{self._name(number)}: complete, in {self.folder.run(number).path}")
+        return [
+            _Task(
+                folder=str(self.folder.path.absolute()),
+                number=number,
+                count=self.count,
+                fingerprint=data.fingerprint,
+                images=_digest(data.images.select(data.folds == number - 1).images),
                 accept_changes=accept_changes,
-                callbacks=callbacks,
+                trust_code=trust_code,
             )
-            return
-        session = Session.load(self.recipe_of(number), architecture=self.architecture)
-        self._check_data(session, number)
-        train_run(
-            session,
-            self.folder.path,
-            self.folder.run(number).renew,
-            is_instance=self.is_instance,
-            callbacks=callbacks,
-            trust_code=access.trust,
-        )
+            for number, state in self.states.items()
+            if state != "complete"
+        ]
 
-    def _check_data(self, session: Session, number: int) -> None:
-        """Raise RunError if the images of a fold are not those of the first reading."""
-        expected = image_ids(self.data.images.select(self.data.folds == number - 1).images)
-        found = image_ids(session.data.test.images)
-        if session.data.fingerprint != self.data.fingerprint or found.tolist() != expected.tolist():
-            raise RunError(
-                "the data set has changed since the folds were chosen",
-                where=self.data.location,
-                fix="bring it back to what it was, or train the folds in another folder with --out",
-            )
+    def train(self, tasks: Sequence["_Task"], callbacks: Sequence[Callback]) -> None:
+        """Train in this process; an interrupted fold is resumed."""
+        for task in tasks:
+            begun = self.states[task.number] == "begun"
+            self.log(f"{self._name(task.number)}: {'resumed' if begun else 'held out'}")
+            with self._with_fix():
+                _train_fold(task, self.recipe, self.architecture, callbacks, is_instance=self.is_instance)
+            self._log_end(task)
+
+    def train_on(self, engine: Engine, workers: int | None, tasks: Sequence["_Task"]) -> None:
+        """Train on the workers of an engine."""
+        with self._with_fix(), connect(engine, self.folder.path, workers) as pool:
+            self.log(f"{plural(len(tasks), 'fold')} to train on {engine}, {pool.count} at once")
+            for task, _ in pool.run_all(_train_in_worker, tasks, is_done=_is_complete):
+                self._log_end(task)
+
+    def _name(self, number: int) -> str:
+        return f"Fold {number} of {self.count}"
+
+    def _log_end(self, task: "_Task") -> None:
+        accuracy, size = (
+            self._metrics(task.number)[1].accuracy,
+            int((self.data.folds == task.number - 1).sum()),
+        )
+        name = self._name(task.number)
+        self.log(f"{name}: {percent(accuracy)} of {plural(size, 'held-out image')} correct")
+
+    @contextmanager
+    def _with_fix(self) -> Iterator[None]:
+        """Say how interrupted folds go on."""
+        try:
+            yield
+        except StoppedError as error:
+            again = f"the same command goes on from there, in {shlex.quote(str(self.folder.path))}"
+            error.problems = tuple(replace(problem, fix=again) for problem in error.problems)
+            raise
 
     def _metrics(self, number: int) -> tuple[Predictions, Metrics]:
         """Read the predictions for a fold, and compute their metrics."""

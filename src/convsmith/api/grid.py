@@ -1,7 +1,6 @@
 """Train a recipe with every combination of the values of some fields."""
 
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from convsmith.api.train import train_run
 from convsmith.cluster.engine import Engine, connect
 from convsmith.data.dataset import load as load_data
 from convsmith.errors import (
-    BusyError,
     ConvsmithError,
     Problem,
     ProcessError,
@@ -38,8 +36,6 @@ from convsmith.text import percent, plural
 Watch = Callable[[Callable[[], GridProgress]], None]
 # Above this number of runs a grid is more likely a mistake.
 MANY_RUNS = 1_000
-# Seconds that a run waits for a worker that was lost and still holds its folder.
-_PATIENCE = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,21 +250,13 @@ def _is_done(task: _Task) -> bool:
 
 def _train(task: _Task) -> str:
     """Train or resume a run in a worker; return why it failed, or nothing."""
-    folder = GridFolder.open(Path(task.grid))
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            _train_run(folder, task)
-        except (StoppedError, ProcessError):
-            raise
-        except BusyError as error:
-            if time.monotonic() < end:
-                time.sleep(1)
-                continue
-            return _failure(error)
-        except ConvsmithError as error:
-            return _failure(error)
-        return ""
+    try:
+        locks.retry_while_busy(lambda: _train_run(GridFolder.open(Path(task.grid)), task))
+    except (StoppedError, ProcessError):
+        raise
+    except ConvsmithError as error:
+        return _failure(error)
+    return ""
 
 
 def _failure(error: ConvsmithError) -> str:

@@ -13,6 +13,7 @@ from convsmith.cli.arguments import (
     AsJson,
     Data,
     Module,
+    On,
     Overrides,
     Processes,
     RecipeArgument,
@@ -24,6 +25,7 @@ from convsmith.cli.arguments import (
     TrustCode,
     Weights,
     WithWeights,
+    Workers,
     with_module,
 )
 from convsmith.cli.output import print_error, print_text
@@ -117,6 +119,8 @@ def folds(
         ),
     ] = None,
     module: Module = None,
+    on: On = None,
+    workers: Workers = None,
     accept_changes: Annotated[
         bool,
         typer.Option("--accept-changes", help="Resume an interrupted fold although the machine differs."),
@@ -134,6 +138,8 @@ def folds(
             loaded,
             count=count,
             out=out,
+            on=on,
+            workers=workers,
             callbacks=() if as_json else (callback,),
             log=print_error if as_json else print_text,
             accept_changes=accept_changes,

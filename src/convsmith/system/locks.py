@@ -7,14 +7,18 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from convsmith.errors import BusyError
 from convsmith.system import files
 
 # The lock of a folder, and the description of its holder; a locked file itself is unreadable on Windows.
 _LOCK, _HOLDER = ".lock", ".lock.json"
+# Seconds between two attempts.
+_PAUSE = 1.0
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -68,6 +72,24 @@ def lock_folder(folder: Path) -> Iterator[None]:
             yield
         finally:
             holder.unlink(missing_ok=True)
+
+
+def retry_while_busy(function: Callable[[], T], *, seconds: float = 60.0) -> T:
+    """Call a function that locks a folder, again while another process holds it.
+
+    A worker that was lost may still be ending.
+
+    Raises:
+        BusyError: Another process holds it for longer.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return function()
+        except BusyError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _remove_temporary_files(folder: Path) -> None:
