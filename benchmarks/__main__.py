@@ -3,7 +3,7 @@
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance,
 label_errors, first_recipe; shipping, which exports the zoo; opening, which reads thousands of photographs;
-and inspectors and near_duplicates, which measure correctness.
+many_images, which predicts a million; and inspectors and near_duplicates, which measure correctness.
 """
 
 import sys
@@ -24,7 +24,7 @@ LONG = (
         "first_recipe",
         "shipping",
     ),
-    *("shipping", "inspectors", "near_duplicates", "opening"),
+    *("inspectors", "near_duplicates", "opening", "many_images"),
 )
 
 

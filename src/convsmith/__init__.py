@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from convsmith.api.lr_find import lr_find as lr_find
     from convsmith.api.predict import load as load
     from convsmith.api.predict import predict as predict
+    from convsmith.api.predict_many import predict_many as predict_many
     from convsmith.api.preview import preview as preview
     from convsmith.api.receptive_field import receptive_field as receptive_field
     from convsmith.api.recipes import list_recipes as list_recipes
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from convsmith.models.classifier import Classifier as Classifier
     from convsmith.models.classifier import Prediction as Prediction
     from convsmith.models.model import Model as Model
+    from convsmith.models.prediction_folder import PredictionsRecord as PredictionsRecord
     from convsmith.nas.search import SearchResult as SearchResult
     from convsmith.net.analysis import Analysis as Analysis
     from convsmith.net.inputs import Input as Input
@@ -102,6 +104,7 @@ _MODULES = {
     "NetSettings": "convsmith.net.settings",
     "Parity": "convsmith.exporters.parity",
     "Prediction": "convsmith.models.classifier",
+    "PredictionsRecord": "convsmith.models.prediction_folder",
     "Profile": "convsmith.training.profiler",
     "RangeTest": "convsmith.training.lr_find",
     "Recipe": "convsmith.recipes.schema",
@@ -136,6 +139,7 @@ _MODULES = {
     "load_recipe": "convsmith.api.recipes",
     "lr_find": "convsmith.api.lr_find",
     "predict": "convsmith.api.predict",
+    "predict_many": "convsmith.api.predict_many",
     "preview": "convsmith.api.preview",
     "progress": "convsmith.api.watch",
     "receptive_field": "convsmith.api.receptive_field",

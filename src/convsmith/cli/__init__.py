@@ -154,6 +154,8 @@ def _interrupted(number: int, arguments: list[str]) -> int:
         "search": "; the same command continues",
         "grade": "; with --resume the same command continues",
     }
+    if any(each.partition("=")[0] == "--out" for each in arguments):
+        kept["predict"] = "; the same command continues"
     print_error(f"interrupted{kept.get(arguments[0] if arguments else '', '')}")
     # The exit code that shells give to a process ended by a signal.
     return 128 + number

@@ -8,6 +8,7 @@ import typer
 import convsmith
 from convsmith.cli import checks, data, grading, grids, models, networks, repository, runs
 from convsmith.cli.output import print_text
+from convsmith.cli.predict import predict
 
 app = typer.Typer(
     help="Design, check, train, explain and ship small convolutional image classifiers.",
@@ -62,7 +63,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "lr-find": runs.lr_find,
     "compare": runs.compare,
     "search": runs.search,
-    "predict": models.predict,
+    "predict": predict,
     "export": models.export,
     "eject": models.eject,
     "hand-in": models.hand_in,

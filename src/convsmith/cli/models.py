@@ -1,7 +1,5 @@
-"""Commands for trained models: predict, export, eject."""
+"""Commands for trained models: export, eject, hand-in."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -10,75 +8,17 @@ import typer
 
 import convsmith as cs
 from convsmith.cli.arguments import (
-    AsJson,
     Data,
-    Device,
     InputShape,
     Overrides,
     RunArgument,
-    TrainedArgument,
     TrustCode,
     Weights,
     resolve,
 )
-from convsmith.cli.output import print_error, print_text
+from convsmith.cli.output import notes_printer, print_error, print_text
 from convsmith.errors import RecipeError
 from convsmith.system import paths
-
-# A field of a recipe among the images.
-_FIELD = re.compile(r"(data|model|train|augment|brief)\.[\w.]+=")
-
-
-def predict(
-    target: TrainedArgument,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES...",
-            help="files, folders, archives, parquet files, patterns, http(s) addresses, or - for standard "
-            "input; with --weights also fields of data and model, for example data.resize=32",
-        ),
-    ],
-    *,
-    weights: Weights = None,
-    data: Data = None,
-    top_k: Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="number of top classes")] = 3,
-    csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per image.")
-    ] = None,
-    jsonl_file: Annotated[
-        Path | None, typer.Option("--jsonl", metavar="FILE", help="Write one JSON object per line and image.")
-    ] = None,
-    as_json: AsJson = False,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, max=65_536, help="images per batch")] = 256,
-    image_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="column of parquet files; by default the only one with images"),
-    ] = None,
-    device: Device = None,
-    trust_code: TrustCode = False,
-) -> None:
-    """Classify images with a trained model; exit with code 1 if an image is unreadable."""
-    from convsmith.cli.predictions import print_predictions
-    from convsmith.models.arguments import ModelArguments
-    from convsmith.models.image_inputs import image_sources
-
-    overrides = [each for each in images if weights and _FIELD.match(each)]
-    images = [each for each in images if each not in overrides]
-    arguments = ModelArguments.of(target, weights, data, overrides)
-    left_out: list[str] = []
-    items = image_sources(images, left_out.append, image_column)
-    outputs = [each for each in (csv_file, jsonl_file) if each]
-    paths.check_outputs(outputs, [*items.files, *arguments.files])
-    for sentence in left_out:
-        print_error(sentence)
-    log = _notes_printer()
-    classifier = cs.load(
-        target, *overrides, weights=weights, data=data, device=device, trust_code=trust_code, log=log
-    )
-    results = classifier.classify(items, top_k=top_k, batch_size=batch_size)
-    if print_predictions(results, len(items), csv_file=csv_file, jsonl_file=jsonl_file, as_json=as_json):
-        raise typer.Exit(1)
 
 
 def export(
@@ -119,7 +59,7 @@ def export(
     _check_outputs(bundle, onnx, folder if code else None, of_onnx=of_onnx, of_code=of_code)
     _check_fields(overrides, input_shape, from_file=bool(weights), trained=bool(bundle or onnx))
     fields = overrides or [] if weights else []
-    more: dict[str, Any] = {"replace": force, "trust_code": trust_code, "log": _notes_printer()}
+    more: dict[str, Any] = {"replace": force, "trust_code": trust_code, "log": notes_printer()}
     more |= {"weights": weights, "data": data}
     if code:
         model = target if weights else _model(target, overrides, input_shape, trust_code=trust_code)
@@ -152,18 +92,6 @@ def _check_fields(
         raise RecipeError(
             "a trained model cannot be changed", where=overrides[0], fix="train it with this setting first"
         )
-
-
-def _notes_printer() -> Callable[[str], None]:
-    """Return a function that prints each note once, however many outputs are written."""
-    printed: set[str] = set()
-
-    def print_note(note: str) -> None:
-        if note not in printed:
-            printed.add(note)
-            print_error(f"Note: {note}")
-
-    return print_note
 
 
 def _print_parity(onnx: Path, parity: "cs.Parity") -> None:

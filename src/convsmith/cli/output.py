@@ -23,6 +23,18 @@ def print_error(text: str) -> None:
         sys.stderr.flush()
 
 
+def notes_printer() -> Callable[[str], None]:
+    """Return a function that prints each note once, however many outputs are written."""
+    printed: set[str] = set()
+
+    def print_note(note: str) -> None:
+        if note not in printed:
+            printed.add(note)
+            print_error(f"Note: {note}")
+
+    return print_note
+
+
 def until_closed(write: Callable[[str], None]) -> Callable[[str], None]:
     """Return a function that writes until the output is closed, and then does nothing.
 

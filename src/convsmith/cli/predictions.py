@@ -3,24 +3,24 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import track
 
+import convsmith as cs
 from convsmith.cli.output import print_error, print_text
+from convsmith.errors import UsageError
 from convsmith.models.classifier import Prediction, UnreadableImage, unreadable_error
+from convsmith.models.prediction_rows import COLUMNS, PredictionResult, csv_line
 from convsmith.system import files, paths
-from convsmith.text import csv_row, one_line
+from convsmith.text import csv_row, plural
 
-PredictionResult = Prediction | UnreadableImage
 Sink = Callable[[PredictionResult], None]
 # With fewer images a progress bar would vanish at once.
 _MIN_BAR_IMAGES = 50
-_COLUMNS = ("image", "label", "confidence", "unsure", "top", "error")
 
 
 def print_predictions(
@@ -41,7 +41,7 @@ def print_predictions(
         as_json: Print a JSON list instead of lines.
 
     Returns:
-        Whether an image could not be read. Standard error names each.
+        Whether all images could be read. Standard error names the others.
 
     Raises:
         FileError: A file cannot be written.
@@ -63,7 +63,32 @@ def print_predictions(
             print_text(str(path))
     if unreadable:
         print_error(str(unreadable_error(unreadable)))
-    return bool(unreadable)
+    return not unreadable
+
+
+def check_tables(out: Path | None, options: Mapping[str, object], others: Mapping[str, object]) -> None:
+    """Refuse options that have no effect with, or without, a folder of tables.
+
+    Args:
+        out: The folder, if there is one.
+        options: Of tables, with their values.
+        others: Options of other files, with their values.
+    """
+    given = [name for name, value in (others if out else options).items() if value is not None]
+    if given:
+        raise UsageError(
+            "a folder of tables has no other files" if out else "these belong to a folder of tables",
+            where=", ".join(given),
+            fix="write --format csv for tables of this kind" if out else "add --out DIR",
+        )
+
+
+def print_tables(record: "cs.PredictionsRecord", out: Path, *, as_json: bool) -> bool:
+    """Print what a folder of tables has, its record or a line; return whether all images could be read."""
+    print_text(record.model_dump_json(indent=2) if as_json else f"{out}: {record.line()}")
+    if record.unreadable:
+        print_error(f"{plural(record.unreadable, 'image')} could not be read: see the column `error`")
+    return not record.unreadable
 
 
 def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> list[Sink]:
@@ -71,8 +96,8 @@ def _files(stack: ExitStack, csv_file: Path | None, jsonl_file: Path | None) -> 
     sinks: list[Sink] = []
     if csv_file:
         write = stack.enter_context(files.atomic_text(csv_file))
-        write(csv_row(_COLUMNS))
-        sinks.append(lambda result: write(csv_row(_cells(result))))
+        write(csv_row(COLUMNS))
+        sinks.append(lambda result: write(csv_line(result)))
     if jsonl_file:
         append = stack.enter_context(files.atomic_text(jsonl_file))
         sinks.append(lambda result: append(json.dumps(result.record(), allow_nan=False) + "\n"))
@@ -96,13 +121,6 @@ def _json_list() -> Iterator[Sink]:
 
     yield write
     sys.stdout.write("\n]\n" if before.startswith(",") else "[]\n")
-
-
-def _cells(result: PredictionResult) -> list[Any]:
-    if isinstance(result, UnreadableImage):
-        return [result.image, "", "", "", "", result.reason]
-    top = "; ".join(f"{one_line(label)} {probability:.4f}" for label, probability in result.top)
-    return [result.image, result.label, f"{result.confidence:.6f}", str(result.unsure).lower(), top, ""]
 
 
 def _with_progress_bar(

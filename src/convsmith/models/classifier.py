@@ -119,7 +119,8 @@ class Classifier:
     def logits(self, images_NHWC: Images, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:  # noqa: N803
         """Compute the logits `(N, num_classes)` of images `(N, H, W, C)` uint8 of the net's size.
 
-        On the same machine they are bit-identical to those of a run's evaluation, for any batch size.
+        On the same machine they are bit-identical to those of a run's evaluation. Only in batches of fewer
+        than about 16 images, such as a last one, PyTorch rounds the logits of some nets differently.
 
         Raises:
             BundleError: A logit is not finite.

@@ -154,15 +154,20 @@ def external_run(
 
 
 @contextlib.contextmanager
-def external_model(arguments: ModelArguments) -> Iterator[RunModel]:
+def external_model(arguments: ModelArguments, prefix: str, parent: Path | None = None) -> Iterator[RunModel]:
     """Return weights that were trained elsewhere as a model, whose run folder lasts as long as the block.
+
+    Args:
+        arguments: With weights from a file.
+        prefix: The first letters of the name of a temporary folder that it is in.
+        parent: Of that folder; by default the one for temporary files.
 
     Raises:
         ConvsmithError: As `external_run`.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="convsmith-") as parent,
-        external_run(arguments, Path(parent)) as (folder, session),
+        tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as runs,
+        external_run(arguments, Path(runs)) as (folder, session),
     ):
         metrics = predict_test(folder, session)
         model = RunModel(folder.path, access=CodeAccess(trust=True), architecture=session.architecture)

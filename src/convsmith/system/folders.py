@@ -54,6 +54,18 @@ def expand_user(path: str) -> Path:
         return Path(path)
 
 
+def remove_empty(folder: Path) -> None:
+    """Remove a folder unless it holds something."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def remove_temporary(folder: Path, prefix: str) -> None:
+    """Remove the folders of a name that begins with `prefix`, which killed processes have left."""
+    for path in folder.glob(f"{prefix}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def _private_folder(path: Path) -> Path:
     """Create a folder that only this user can write to, where others can create files."""
     try:

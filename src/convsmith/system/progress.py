@@ -107,6 +107,16 @@ def waiting(task: str) -> Iterator[None]:
         thread.join()
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Report nothing for the block: parts of a task that reports itself."""
+    muted, reporter.muted = reporter.muted, True
+    try:
+        yield
+    finally:
+        reporter.muted = muted
+
+
 def show_progress(*, show: bool = True) -> None:
     """Switch the progress of long tasks on standard error on or off.
 
