@@ -3,7 +3,8 @@
 Names: startup, report, augmentation, throughput, backward, precision, flops, scaling (all by default); and
 those that train for minutes or hours: accuracy, sprint, ablation, distillation, fine_tuning, imbalance,
 label_errors, first_recipe; shipping, which exports the zoo; opening, which reads thousands of photographs;
-many_images, which predicts a million; and inspectors and near_duplicates, which measure correctness.
+processes and grids, which start several processes; and inspectors and near_duplicates, which measure
+correctness.
 """
 
 import sys
