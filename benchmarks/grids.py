@@ -4,7 +4,7 @@ Each run trains `digits` for `EPOCHS` epochs. The loop starts the commands one a
 threads as there are cores; then two at a time with one thread each. The Dask cluster has three workers, that
 of Ray two nodes with a core each, all on this machine. A killed worker is one whose run has a checkpoint. The
 weights of every run are compared with those of commands with one thread. `EPOCHS` is a variable of the
-environment. About ten minutes on two cores; needs the extras `dask` and `ray`, and `PYTHONPATH=tests`.
+environment. About ten minutes on two cores; needs the extras `dask` and `ray`.
 """
 
 import os
@@ -22,6 +22,10 @@ from pathlib import Path
 from convsmith.api.grid import grid
 from convsmith.recipes.loader import load
 from convsmith.system import reading
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+# The clusters are those of the tests.
 from helpers.clusters import dask_cluster, ray_cluster, trained_now, wait_for
 
 EPOCHS = int(os.environ.get("EPOCHS", "5"))

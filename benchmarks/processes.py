@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from convsmith.recipes.loader import load
 from convsmith.runs.folder import RunFolder
@@ -110,7 +111,7 @@ def _exchange_seconds(size: int, rows: int) -> float:
     """Return the seconds in which two processes gather rows of bytes from each other."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "seconds")
-        multiprocessing.spawn(_exchange, args=(size, rows, f"{folder}/store", str(path)), nprocs=2)
+        spawn(_exchange, args=(size, rows, f"{folder}/store", str(path)), nprocs=2)  # type: ignore[no-untyped-call]
         return float(path.read_text())
 
 
