@@ -4,11 +4,10 @@ Three seeds per row, the same 45,000 and 5,000 images for each. A difference is 
 differences within a seed. Results are cached in `runs/ablation.json`.
 """
 
-from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.measure import cached, held_out_accuracy
+from benchmarks.measure import held_out_by_seed
 
 SEEDS, DONE = range(3), Path("runs/ablation.json")
 HELD_OUT = "data.validation=0.1"
@@ -53,19 +52,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def main() -> str:
-    # Seed by seed, so that an interrupted benchmark has as many seeds of each as possible.
-    accuracies: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    for seed in SEEDS:
-        for name, fields in VARIANTS.items():
-            overrides = (HELD_OUT, *fields, f"seed={seed}")
-            accuracies[name].append(
-                cached(
-                    DONE,
-                    f"cifar10-sprint {' '.join(overrides)}",
-                    partial(held_out_accuracy, "cifar10-sprint", overrides),
-                )
-            )
-            print(f"{accuracies[name][-1]:.2%}  {name}, seed {seed}", flush=True)
+    variants = {name: (HELD_OUT, *fields) for name, fields in VARIANTS.items()}
+    accuracies = held_out_by_seed(DONE, "cifar10-sprint", variants, SEEDS)
     base, *_ = accuracies.values()
     return "\n".join(
         f"{name:<50} {mean(each):.2%} {stdev(each):6.2%} {difference(each, base)}"

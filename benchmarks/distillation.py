@@ -5,13 +5,12 @@ a difference is the mean over seeds of the differences within a seed. Results ar
 `runs/distillation/`.
 """
 
-from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
 import convsmith as cs
 from benchmarks.ablation import HELD_OUT, SEEDS, difference
-from benchmarks.measure import cached, held_out_accuracy
+from benchmarks.measure import held_out_by_seed
 from convsmith.recipes.loader import load
 
 RUNS = Path("runs/distillation")
@@ -29,17 +28,11 @@ def main() -> str:
         folder = teacher_run(recipe, seed)
         for alpha, temperature in settings:
             variants[f"teacher {name}; weight {alpha}, temperature {temperature:g}"] = (
-                f"train.teacher={folder}",
+                f"train.teacher={folder.resolve()}",
                 f"train.distillation={{alpha={alpha}, temperature={temperature}}}",
             )
-    accuracies: dict[str, list[float]] = {name: [] for name in variants}
-    for seed in SEEDS:
-        for name, fields in variants.items():
-            overrides = (HELD_OUT, *fields, f"seed={seed}")
-            key = f"{STUDENT} {' '.join(overrides)}"
-            measure = partial(held_out_accuracy, STUDENT, overrides)
-            accuracies[name].append(cached(RUNS / "done.json", key, measure))
-            print(f"{accuracies[name][-1]:.2%}  {name}, seed {seed}", flush=True)
+    held_out = {name: (HELD_OUT, *fields) for name, fields in variants.items()}
+    accuracies = held_out_by_seed(RUNS / "done.json", STUDENT, held_out, SEEDS)
     base, *_ = accuracies.values()
     return "\n".join(
         f"{name:<56} {mean(each):.2%} {stdev(each):6.2%} {difference(each, base)}"

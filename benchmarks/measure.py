@@ -1,14 +1,16 @@
 """Shared by the benchmarks: timing in turns, medians, ranges and ratios; trainings; cached results."""
 
+import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
 
+from convsmith.cluster.engine import Engine, connect
 from convsmith.data.dataset import load_training_data
 from convsmith.models.start import with_start
 from convsmith.models.teacher import load_teacher
@@ -71,6 +73,51 @@ def held_out_accuracy(recipe: str, overrides: tuple[str, ...]) -> float:
     metrics = whole_training(session)[-1]
     assert metrics.validation is not None
     return metrics.validation.accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    recipe: str
+    overrides: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.recipe} {' '.join(self.overrides)}"
+
+
+def held_out_by_seed(
+    path: Path, recipe: str, variants: Mapping[str, tuple[str, ...]], seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """Return the held-out accuracy of each variant with each seed, measured on the workers of an engine.
+
+    `ON`, a variable of the environment, names the engine as `--on` of `convsmith grid`; by default the cores
+    of this machine. What a JSON file has already is not measured again.
+
+    Args:
+        path: The JSON file.
+        recipe: The name of the recipe.
+        variants: The overrides of each variant.
+        seeds: Of each variant.
+    """
+    files.make_folder(path.parent)
+    # Seed by seed, so that an interrupted benchmark has as many seeds of each as possible.
+    cases = {
+        (name, seed): _Case(recipe=recipe, overrides=(*fields, f"seed={seed}"))
+        for seed in seeds
+        for name, fields in variants.items()
+    }
+    done = reading.read_json(path) if path.is_file() else {}
+    missing = [case for case in cases.values() if case.key not in done]
+    with connect(Engine.parse(os.environ.get("ON", "loky")), path.parent) as pool:
+        for case, accuracy in pool.run_all(_measure_held_out, missing):
+            done[case.key] = accuracy
+            files.write_json(path, done)
+            print(f"{accuracy:.2%}  {case.key}", flush=True)
+    return {name: [done[cases[name, seed].key] for seed in seeds] for name in variants}
+
+
+def _measure_held_out(case: _Case) -> float:
+    return held_out_accuracy(case.recipe, case.overrides)
 
 
 def whole_training(session: TrainingSession) -> tuple[EpochMetrics, ...]:
