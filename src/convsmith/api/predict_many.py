@@ -166,7 +166,7 @@ def _make(parts: Sequence[Part], pool: WorkerPool | None) -> None:
     done = total - sum(part.count for part in left)
     progress.report("Predicting", done, total)
     try:
-        for part in _made(left, pool):
+        for part in _results(left, pool):
             done += part.count
             progress.report("Predicting", done, total)
     except StoppedError as error:
@@ -175,7 +175,7 @@ def _make(parts: Sequence[Part], pool: WorkerPool | None) -> None:
         raise
 
 
-def _made(parts: Sequence[Part], pool: WorkerPool | None) -> Iterator[Part]:
+def _results(parts: Sequence[Part], pool: WorkerPool | None) -> Iterator[Part]:
     """Yield parts as they are complete."""
     if pool is not None:
         yield from (part for part, _ in pool.run_all(predict_part, parts, is_done=lambda part: part.is_done))

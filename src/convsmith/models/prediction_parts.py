@@ -138,7 +138,7 @@ def write_listing(folder: Path, blocks: Iterable[ImageBlock], part_size: int) ->
     """
     digest, offset, places = hashlib.sha256(), 0, list[tuple[int, int]]()
     with files.atomic_text(folder / LISTING) as append:
-        for part in in_parts(_digested(blocks, digest), part_size):
+        for part in in_parts(_with_digest(blocks, digest), part_size):
             lines = "".join(map(_line, part))
             append(lines)
             places.append((offset, sum(map(len, part))))
@@ -147,7 +147,7 @@ def write_listing(folder: Path, blocks: Iterable[ImageBlock], part_size: int) ->
     return Listing(sha256=digest.hexdigest(), part_size=part_size, places=tuple(places))
 
 
-def _digested(blocks: Iterable[ImageBlock], digest: "hashlib._Hash") -> Iterator[ImageBlock]:
+def _with_digest(blocks: Iterable[ImageBlock], digest: "hashlib._Hash") -> Iterator[ImageBlock]:
     """Yield blocks as they are, before they are divided: the digest does not depend on the size of parts."""
     for block in blocks:
         digest.update(_line(block).encode())
