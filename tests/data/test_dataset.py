@@ -61,6 +61,17 @@ def test_too_few_images_to_split(image_folder: Folder) -> None:
     assert "one image only of 'one', 'two', 'zero'" in problems(image_folder({"": 1}))
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 7, 1), (1, 1, 1, 1), (2, 4, 4, 3), (5, 3, 3, 3)])
+def test_mean_and_std_of_any_number_of_pixels(shape: tuple[int, ...]) -> None:
+    """Odd numbers too: levels are counted in pairs."""
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    mean, std = mean_and_std(images)
+    assert mean == pytest.approx((images / 255).mean(axis=(0, 1, 2)))
+    assert [each for each in std if each != 1] == pytest.approx(
+        [each for each in (images / 255).std(axis=(0, 1, 2)) if each]
+    )
+
+
 def test_mean_and_std_against_numpy() -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 3), dtype=np.uint8)
     mean, std = mean_and_std(images)

@@ -411,12 +411,21 @@ def mean_and_std(images_NHWC: Images) -> tuple[tuple[float, ...], tuple[float, .
     for start in range(0, len(images_NHWC), _CHUNK):
         part = images_NHWC[start : start + _CHUNK]
         for channel in range(channels):
-            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+            counts[channel] += _histogram(part[..., channel].ravel())
     shares = counts / counts.sum(axis=1, keepdims=True)
     means = shares @ values
     deviations = np.sqrt((shares * (values - means[:, None]) ** 2).sum(axis=1))
     # A constant channel is not scaled.
     return tuple(map(float, means)), tuple(float(each) or 1.0 for each in deviations)
+
+
+def _histogram(levels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count each level, `(256,)`; pairs of levels are counted at once, which takes half the time."""
+    pairs = np.bincount(levels[: len(levels) // 2 * 2].view(np.uint16), minlength=2**16).reshape(256, 256)
+    counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if len(levels) % 2:
+        counts[levels[-1]] += 1
+    return counts
 
 
 def _statistics(images_NHWC: Images, config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:  # noqa: N803
