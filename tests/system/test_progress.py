@@ -86,3 +86,18 @@ def test_lines_have_no_control_characters() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stderr == b"a?[2J?b\n"
+
+
+def test_parts_of_a_task_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    clock = Clock()
+    monkeypatch.setattr(progress, "reporter", Reporter(lines.append, clock))
+    for done in range(1, 5):
+        with progress.silent():
+            clock.now += FIRST_AFTER
+            progress.report("Computing", done, 9)
+        progress.report("Predicting", done, 4)
+    assert [line.split(",")[0] for line in lines] == [
+        "Predicting: 2 of 4 (50 %)",
+        "Predicting: 4 of 4 (100 %)",
+    ]

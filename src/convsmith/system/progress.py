@@ -44,11 +44,13 @@ class Reporter:
             total: The number of all steps; 0 if it is unknown.
             detail: Further words for the line.
         """
+        if self.muted:
+            return
         now = self.clock()
         if task != self._task or done <= self._done_at_start:
             self._task, self._start, self._done_at_start, self._last = task, now, done, None
         due = now - self._start >= FIRST_AFTER if self._last is None else now - self._last >= EVERY
-        if self.muted or not due:
+        if not due:
             return
         self._last = now
         seconds = now - self._start

@@ -1,10 +1,12 @@
 """Listing a folder: links, hidden files, and folders that cannot be read."""
 
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from convsmith.data.files.listing import list_files, list_folder
+from convsmith.data.files.listing import list_files, list_folder, walk
 from convsmith.errors import DataError
 from convsmith.models.image_inputs import image_sources
 from helpers.sources import classes, read_image_folder, tree
@@ -33,6 +35,31 @@ def test_links_in_circles_are_left_out_and_counted(target: str, tmp_path: Path) 
     raw = read_image_folder(root)
     assert raw.layout().left_out == {"a link to a folder that it is in": 1}
     assert len(find_images(root)) == 4
+
+
+def test_a_walk_is_sorted_and_lists_one_folder_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [
+        "a/2.png",
+        "a/10.png",
+        "a.b/1.png",
+        "a/deep/er/1.png",
+        "b.png",
+        "B.png",
+        ".hidden/1.png",
+        "c/Thumbs.db",
+    ]
+    tree(tmp_path, *names)
+    files = [entry.path for entry in walk(tmp_path) if not entry.is_folder and not entry.reason]
+    assert files == sorted(tmp_path / name for name in names[:6])
+    assert files == list(list_folder(tmp_path).files)
+    reasons = {entry.path.name: entry.reason for entry in walk(tmp_path) if entry.reason}
+    assert reasons == {".hidden": "hidden", "Thumbs.db": "metadata of the system"}
+    scans = mock.Mock(wraps=os.scandir)
+    monkeypatch.setattr("convsmith.data.files.listing.os.scandir", scans)
+    assert next(entry.path.name for entry in walk(tmp_path)) == ".hidden"
+    assert scans.call_count == 1
 
 
 def test_links_to_each_other_end(tmp_path: Path) -> None:
