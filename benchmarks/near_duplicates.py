@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsmith.data.checks.near_duplicates import NearPair, near_pairs, thumbnails_of
+from convsmith.data.checks.near_duplicates import NearPair, near_pairs
+from convsmith.data.checks.thumbnails import thumbnails_of
 from convsmith.data.config import DataConfig
 from convsmith.data.dataset import image_ids, load
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convsmith.api.check import check as check
     from convsmith.api.compare import compare as compare
+    from convsmith.api.data_decode import DecodedData as DecodedData
+    from convsmith.api.data_decode import decode_data as decode_data
     from convsmith.api.data_describe import describe_data as describe_data
     from convsmith.api.data_verify import verify_data as verify_data
     from convsmith.api.draw import draw as draw
@@ -91,6 +93,7 @@ _MODULES = {
     "Classifier": "convsmith.models.classifier",
     "Comparison": "convsmith.reports.comparison",
     "ConvsmithError": "convsmith.errors",
+    "DecodedData": "convsmith.api.data_decode",
     "Description": "convsmith.data.checks.description",
     "EffectiveReceptiveField": "convsmith.evaluation.receptive_field",
     "EpochMetrics": "convsmith.training.metrics",
@@ -120,6 +123,7 @@ _MODULES = {
     "Verification": "convsmith.data.issues",
     "check": "convsmith.api.check",
     "compare": "convsmith.api.compare",
+    "decode_data": "convsmith.api.data_decode",
     "describe_data": "convsmith.api.data_describe",
     "draw": "convsmith.api.draw",
     "eject": "convsmith.api.eject",

@@ -17,9 +17,9 @@ from helpers.paths import ROOT
 PAGE = ROOT / "docs" / "api.md"
 FUNCTIONS = [name for name in cs.__all__ if not isinstance(getattr(cs, name), type)]
 EXAMPLES = {
-    "check", "describe_data", "explain_error", "folds", "format_net", "grade", "grid", "hand_in",
-    "list_recipes", "load", "load_recipe", "predict", "predict_many", "resolve", "show_progress", "summary",
-    "train", "verify_data",
+    "check", "decode_data", "describe_data", "explain_error", "folds", "format_net", "grade", "grid",
+    "hand_in", "list_recipes", "load", "load_recipe", "predict", "predict_many", "resolve", "show_progress",
+    "summary", "train", "verify_data",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from convsmith.cluster.engine import Engine, connect
+from convsmith.cluster.engine import chosen_engine, connect
 from convsmith.cluster.pool import WorkerPool
 from convsmith.errors import StoppedError, UsageError, suggest
 from convsmith.models.arguments import ModelArguments
@@ -92,7 +92,7 @@ def predict_many(
     """
     texts = [str(each) for each in ([images] if isinstance(images, str | Path) else images)]
     part_size = _PART_BATCHES * batch_size if part_size is None else part_size
-    _check_engine(on, workers)
+    engine = chosen_engine(on, workers)
     _check_sizes(part_size, batch_size, top_k)
     _check_names(texts, table_format, device)
     access = CodeAccess(trust=trust_code)
@@ -105,7 +105,7 @@ def predict_many(
         stack.callback(folders.remove_empty, folder.path)
         stack.enter_context(locks.lock_folder(folder.path))
         folders.remove_temporary(folder.path, TEMPORARY)
-        pool = stack.enter_context(connect(Engine.parse(on), folder.path, workers)) if on else None
+        pool = stack.enter_context(connect(engine, folder.path, workers)) if engine else None
         model = stack.enter_context(trained_model(arguments, access, log, folder.path))
         settings = PartSettings(
             model=ModelReference.of(model, device, trust_code=trust_code or weights is not None),
@@ -122,13 +122,6 @@ def predict_many(
         parts = listing.parts(settings)
         _make(parts, pool)
         return folder.finish(record, parts)
-
-
-def _check_engine(on: str | None, workers: int | None) -> None:
-    if on is not None:
-        Engine.parse(on).check_answers()
-    elif workers is not None:
-        raise UsageError("workers belong to an engine", where="--workers", fix="add --on loky")
 
 
 def _check_sizes(part_size: int, batch_size: int, top_k: int) -> None:

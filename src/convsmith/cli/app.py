@@ -76,4 +76,5 @@ for name, command in COMMANDS.items():
 
 data_app.command("describe")(data.describe_data)
 data_app.command("verify")(data.verify_data)
+data_app.command("decode")(data.decode_data)
 app.add_typer(data_app, name="data")

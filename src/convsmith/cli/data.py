@@ -1,4 +1,4 @@
-"""Commands for data sets: preview, data describe, data verify."""
+"""Commands for data sets: preview, data describe, data verify, data decode."""
 
 import json
 import re
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 import convsmith as cs
-from convsmith.cli.arguments import AsJson, Overrides, RecipeArgument, Refresh
+from convsmith.cli.arguments import AsJson, On, Overrides, RecipeArgument, Refresh, Workers
 from convsmith.cli.output import print_text
+from convsmith.text import plural
 
 
 def preview(
@@ -76,13 +77,20 @@ def verify_data(
         bool,
         typer.Option("--near-duplicates", help="Also find flipped, rotated, shifted and brighter copies."),
     ] = False,
+    on: On = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a data set; exit with code 1 if there are issues."""
     from convsmith.data.issues import DEFAULT_LIMIT, report_lines
 
     verification = cs.verify_data(
-        source, *(overrides or []), refresh=refresh, near_duplicates=near_duplicates
+        source,
+        *(overrides or []),
+        refresh=refresh,
+        near_duplicates=near_duplicates,
+        on=on,
+        workers=workers,
     )
     if as_json:
         print_text(json.dumps(verification.record(), indent=2))
@@ -91,3 +99,27 @@ def verify_data(
             print_text(line)
     if not verification.clean:
         raise typer.Exit(1)
+
+
+def decode_data(
+    source: _Source,
+    overrides: Overrides = None,
+    *,
+    refresh: Refresh = False,
+    on: On = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decode a data set into the cache, where training and every other command use it."""
+    decoded = cs.decode_data(source, *(overrides or []), refresh=refresh, on=on, workers=workers)
+    if as_json:
+        print_text(json.dumps(decoded.record(), indent=2))
+        return
+    channels, height, width = decoded.image_shape
+    images = ", ".join(plural(count, f"{name} image") for name, count in decoded.images.items())
+    print_text(
+        f"{decoded.title}: {images} of {height}x{width}x{channels}, {plural(len(decoded.classes), 'class')}"
+    )
+    if decoded.left_out:
+        print_text(f"left out: {plural(decoded.left_out, 'unusable image')}")
+    print_text(f"fingerprint: {decoded.fingerprint}\ncache: {decoded.folder}")

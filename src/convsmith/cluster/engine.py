@@ -87,6 +87,26 @@ class Engine:
             ) from error
 
 
+def chosen_engine(on: str | None, workers: int | None) -> Engine | None:
+    """Return the engine of a command whose `on` is optional; None to work in this process.
+
+    Raises:
+        UsageError: It names no engine, or there are workers without one.
+        ProcessError: Nobody answers at its address.
+
+    Example:
+        >>> chosen_engine("loky", 2)
+        Engine(kind='loky', host='', port=0)
+    """
+    if on is None and workers is not None:
+        raise UsageError("workers belong to an engine", where="--workers", fix="add --on loky")
+    if on is None:
+        return None
+    engine = Engine.parse(on)
+    engine.check_answers()
+    return engine
+
+
 @contextmanager
 def connect(engine: Engine, folder: Path, workers: int | None = None) -> Iterator[WorkerPool]:
     """Connect to an engine for the block.

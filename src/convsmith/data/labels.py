@@ -3,10 +3,14 @@
 import decimal
 import re
 import unicodedata
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from convsmith.data.raw import RawData, is_class_index
 from convsmith.errors import DataError
@@ -15,6 +19,9 @@ MERGE = "data.merge_spellings=true"
 _NEARLY_EQUAL = "classes that differ only in case, spaces or separators: "
 # Floats above have no exact neighbours.
 _MAX_INTEGER = 2**53
+_MAX_INDEX = 2**31 - 1
+# Labels that are Python objects at once.
+_BLOCK = 4096
 
 
 class BadLabel:
@@ -33,6 +40,75 @@ class Contradiction(BadLabel):
 
     def __repr__(self) -> str:
         return str(self.value)
+
+
+class LabelArray(Sequence[Any]):
+    """Labels of a split in four bytes each: class indices, and apart from them what is no class.
+
+    Attributes:
+        indices: `(N,)`; -1 for a label that is in `others`.
+        others: Labels that are no class index, by their position.
+
+    Example:
+        >>> labels = LabelArray.of([2, None, 0])
+        >>> labels, labels[1] is None, labels.indices.tolist()
+        ([2, None, 0], True, [2, -1, 0])
+    """
+
+    def __init__(self, indices: NDArray[np.int32], others: Mapping[int, Any]) -> None:
+        self.indices, self.others = indices, others
+
+    @classmethod
+    def of(cls, labels: Iterable[Any]) -> "LabelArray":
+        """Return labels in this form; each is taken from the iterable once."""
+        if isinstance(labels, cls):
+            return labels
+        indices, others = array("i"), {}
+        for position, label in enumerate(labels):
+            is_index = is_class_index(label) and label <= _MAX_INDEX
+            indices.append(label if is_index else -1)
+            if not is_index:
+                others[position] = label
+        return cls(np.frombuffer(indices, np.int32) if indices else np.empty(0, np.int32), others)
+
+    @classmethod
+    def joined(cls, parts: Sequence["LabelArray"]) -> "LabelArray":
+        """Return the labels of several parts, in their order."""
+        starts = np.cumsum([0, *map(len, parts)]).tolist()
+        others = {
+            start + position: label
+            for start, part in zip(starts, parts, strict=False)
+            for position, label in part.others.items()
+        }
+        return cls(np.concatenate([np.empty(0, np.int32), *(part.indices for part in parts)]), others)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, key: int) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[Any]: ...
+    def __getitem__(self, key: int | slice) -> Any:
+        if isinstance(key, slice):
+            return [self[position] for position in range(*key.indices(len(self)))]
+        index = int(self.indices[key])
+        return index if index >= 0 else self.others[key % len(self)]
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), _BLOCK):
+            for position, index in enumerate(self.indices[start : start + _BLOCK].tolist(), start):
+                yield index if index >= 0 else self.others[position]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str) or len(self) != len(other):
+            return False
+        return all(one == another for one, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
 
 
 def label_problem(label: object, count: int) -> str:
@@ -82,22 +158,22 @@ class TableLabels:
         if texts:
             names = tuple(sorted(texts))
             index = {name: number for number, name in enumerate(names)}
-            found = [
+            found = (
                 index.get(canonical_name(value), BadLabel(value)) if isinstance(value, str) else _bad(value)
                 for value in values
-            ]
-            return cls(location=location, values=found, names=names)
+            )
+            return cls(location=location, values=LabelArray.of(found), names=names)
         if all(value is None for value in values):
             return cls(location=location, values=values, names=())
         if any(isinstance(value, bool) for value in values):
-            truth = [int(value) if isinstance(value, bool) else value for value in values]
-            return cls(location=location, values=truth, names=("false", "true"))
-        return cls(location=location, values=[_whole(value) for value in values], names=None)
+            truth = (int(value) if isinstance(value, bool) else value for value in values)
+            return cls(location=location, values=LabelArray.of(truth), names=("false", "true"))
+        return cls(location=location, values=LabelArray.of(map(_whole, values)), names=None)
 
 
 def combined(
     train: Sequence[TableLabels], test: Sequence[TableLabels]
-) -> tuple[tuple[str, ...], list[list[Any]]]:
+) -> tuple[tuple[str, ...], Sequence[Sequence[Any]]]:
     """Map the labels of all files to one list of class names, by name.
 
     Args:
@@ -203,7 +279,7 @@ def merged_spellings(raw: RawData) -> RawData:
     return replace(
         raw,
         splits={
-            split: replace(each, labels=[_placed(label, place) for label in each.labels])
+            split: replace(each, labels=LabelArray.of(_placed(label, place) for label in each.labels))
             for split, each in raw.splits.items()
         },
         class_names=kept,
@@ -226,8 +302,13 @@ def _whole(value: Any) -> Any:
 def _numbers(train: Sequence[TableLabels], test: Sequence[TableLabels]) -> range:
     """Return the numbers of the classes of files with plain numbers."""
     files = [*train, *test]
-    labels = [label for file in files for label in file.values if is_class_index(label)]
-    if not labels:
+    count, distinct, trained = 0, set[int](), set[int]()
+    for number, file in enumerate(files):
+        counts = Counter(label for label in file.values if is_class_index(label))
+        count += counts.total()
+        distinct |= counts.keys()
+        trained |= counts.keys() if number < len(train) else set()
+    if not distinct:
         first = next((repr(BadLabel(label)) for file in files for label in file.values), "none")
         raise DataError(
             f"found no label of a class, the first is {first}",
@@ -235,22 +316,23 @@ def _numbers(train: Sequence[TableLabels], test: Sequence[TableLabels]) -> range
             fix="write class indices from 0, texts or truth values, or name another column: "
             "data.label_column=NAME",
         )
-    stop = max(labels) + 1
-    if stop > len(labels) + 1:
+    stop = max(distinct) + 1
+    if stop > count + 1:
         raise DataError(
-            f"found labels up to {stop - 1:,} for {len(labels):,} images, "
+            f"found labels up to {stop - 1:,} for {count:,} images, "
             "expected class indices from 0 without gaps",
             where=files[0].location,
             fix="correct the labels, or name another column: data.label_column=NAME",
         )
-    trained = {label for file in train for label in file.values if is_class_index(label)}
     # EMNIST's letters are 1 to 26.
-    is_from_one = min(labels) == 1 and stop > 2 and len(trained) == stop - 1
+    is_from_one = min(distinct) == 1 and stop > 2 and len(trained) == stop - 1
     return range(int(is_from_one), stop)
 
 
-def _shifted(file: TableLabels, start: int) -> list[Any]:
-    return [label - start if is_class_index(label) else label for label in file.values]
+def _shifted(file: TableLabels, start: int) -> LabelArray:
+    if not start:
+        return LabelArray.of(file.values)
+    return LabelArray.of(label - start if is_class_index(label) else label for label in file.values)
 
 
 def _used(file: TableLabels) -> set[str]:
@@ -258,11 +340,11 @@ def _used(file: TableLabels) -> set[str]:
     return {names[label] for label in file.values if is_class_index(label) and label < len(names)}
 
 
-def _mapped(file: TableLabels, index: dict[str, int]) -> list[Any]:
+def _mapped(file: TableLabels, index: dict[str, int]) -> LabelArray:
     own = [index.get(name) for name in file.names or ()]
-    return [
+    return LabelArray.of(
         own[label] if is_class_index(label) and label < len(own) else _bad(label) for label in file.values
-    ]
+    )
 
 
 def _bad(label: Any) -> BadLabel | None:

@@ -1,12 +1,52 @@
 """A data set before its images are decoded and its labels are checked."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from convsmith.data.images.decode import Encoded, UnusableImageError
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """Images that can be read from any position on, without reading all of those before it."""
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
+        """Yield the images from `start` to the one before `stop`."""
+        ...
+
+
+def part_of(
+    images: Collection[Encoded | UnusableImageError], start: int, stop: int
+) -> Iterator[Encoded | UnusableImageError]:
+    """Yield the images from `start` to the one before `stop`, as `RawSplit.part`."""
+    if isinstance(images, Divisible):
+        return images.part(start, stop)
+    if isinstance(images, Sequence):
+        return iter(images[start:stop])
+    return islice(images, start, None if stop >= len(images) else stop)
+
+
+class NumberedLocations(Sequence[str]):
+    """`name, unit N` for each image, formatted on access.
+
+    >>> list(NumberedLocations("train", "row", 2))
+    ['train, row 0', 'train, row 1']
+    """
+
+    def __init__(self, name: str, unit: str, length: int) -> None:
+        self.name, self.unit, self.length = name, unit, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        return f"{self.name}, {self.unit} {index}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +62,8 @@ class RawSplit:
         folder_names: The name of the folder of each class, where it is another one.
         column: Returns the values of another column of a table; raises KeyError if there is none.
         has_files: Whether each image is a file, whose path is its location.
+        most_parts: Into how many parts the images should be divided at most, because it takes time to read
+            from the middle; None if it does not.
     """
 
     images: Collection[Encoded | UnusableImageError]
@@ -32,6 +74,18 @@ class RawSplit:
     folder_names: Mapping[str, str] = field(default_factory=dict)
     column: Callable[[str], Sequence[Any]] | None = None
     has_files: bool = False
+    most_parts: int | None = None
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
+        """Yield the images from `start` to the one before `stop`.
+
+        The last part is read to its end, where some formats have a checksum of all images.
+
+        >>> split = RawSplit(images=[b"a", b"b", b"c"], labels=[0, 1, 0], locations=["0", "1", "2"])
+        >>> list(split.part(1, 3))
+        [b'b', b'c']
+        """
+        return part_of(self.images, start, stop)
 
     def class_folder(self, name: str) -> str:
         """Return the folder of a class, which need not exist; empty if the source has no class folders."""
@@ -103,6 +157,8 @@ class Source:
 
     Attributes:
         signature: Changes when its files do.
+        now: When its files were examined, by `time.time_ns`; the signature depends on it, since the content
+            of a file that changed in the two seconds before counts.
         identified: Whether the signature is known to be that of the present content.
         revision: The commit of a data set on the hub, if it is known.
         table: The table of labels, if the source is named by it.
@@ -115,6 +171,7 @@ class Source:
     identified: bool = True
     revision: str | None = None
     table: str | None = None
+    now: int = field(default=0, compare=False)
 
 
 def is_class_index(value: Any) -> bool:

@@ -27,13 +27,18 @@ _UNRELATED = frozenset(
 _CODECS = ("jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2")
 
 
-def file_signature(files: Sequence[Path], root: Path) -> str:
+def file_signature(files: Sequence[Path], root: Path, now: int | None = None) -> str:
     """Return a SHA-256 that changes when a file below `root` is changed, replaced, renamed, added or removed.
 
     A stamp identifies the content of a file. The content of a file that was changed in the last two seconds
     counts too, since a second change could leave its stamp as it is.
+
+    Args:
+        files: Below `root`.
+        root: A folder.
+        now: The end of these two seconds, by `time.time_ns`; by default the present.
     """
-    now = time.time_ns()
+    now = now or time.time_ns()
     return hashlib.sha256(json.dumps([_stamp(path, root, now) for path in files]).encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -22,7 +23,7 @@ from convsmith.data.files.storage import ArchiveFiles, Files, FolderFiles, Singl
 from convsmith.data.hub.parquet import is_parquet, read_parquet
 from convsmith.data.hub.revisions import current_revision
 from convsmith.data.hub.tables import read_tables
-from convsmith.data.labels import BadLabel, merged_spellings
+from convsmith.data.labels import BadLabel, LabelArray, merged_spellings
 from convsmith.data.pictures import read_pictures
 from convsmith.data.raw import RawData, RawSplit, Source, is_class_index
 from convsmith.data.signatures import file_signature, package_signature
@@ -64,15 +65,24 @@ _WRITE_ARRAYS = (
 )
 
 
-def find_source(config: DataConfig) -> Source:
+def find_source(config: DataConfig, *, now: int | None = None) -> Source:
     """Locate a recipe's data set without reading it.
 
     A name is looked up in `$CONVSMITH_DATA`, then on the hub. A name with a slash is a folder if that exists,
     and a name on the hub otherwise.
 
+    Args:
+        config: The `[data]` table of a recipe.
+        now: `Source.now` of another look at the same files, to compare the signatures.
+
     Raises:
         DataError: The name or folder does not exist, or the folder holds no images.
     """
+    now = now or time.time_ns()
+    return dataclasses.replace(_find(config, now), now=now)
+
+
+def _find(config: DataConfig, now: int) -> Source:
     name = config.source
     if name.startswith(MEMORY_PREFIX):
         return Source(title="data in memory", location=name, signature=name, kind="memory")
@@ -80,14 +90,14 @@ def find_source(config: DataConfig) -> Source:
         signature = f"digits {package_signature('scikit-learn')}"
         return Source(title="digits", location="scikit-learn", signature=signature, kind="digits")
     if name in HUB_NAMES:
-        return _local_copy(name) or _hub_source(name, HUB_NAMES[name])
+        return _local_copy(name, now) or _hub_source(name, HUB_NAMES[name])
     folder = expand_user(name)
     if paths.is_folder(folder):
-        return _with_table(_folder_source(folder_title(folder), folder), config)
+        return _with_table(_folder_source(folder_title(folder), folder, now), config, now)
     if paths.is_file(folder):
-        return _with_table(_file_source(name, folder), config)
+        return _with_table(_file_source(name, folder, now), config, now)
     if name.count("/") == 1 and all(name.split("/")) and not name.startswith((".", "~")):
-        return _local_copy(name) or _hub_source(name, name)
+        return _local_copy(name, now) or _hub_source(name, name)
     if "/" in name or name.startswith(".") or is_archive_name(name):
         what = "archive" if is_archive_name(name) else "folder"
         raise DataError(f"no such {what}", where=name, fix=_suggest_folder(folder, what))
@@ -111,7 +121,11 @@ def read_source(source: Source, config: DataConfig, *, refresh: bool = False) ->
     raw = _read(source, config, refresh=refresh)
     _check_labels(raw, source)
     raw = merged_spellings(raw) if config.merge_spellings else raw
-    return dataclasses.replace(raw, notes=(*raw.notes, *_lacking_notes(raw)))
+    splits = {
+        name: dataclasses.replace(split, labels=LabelArray.of(split.labels))
+        for name, split in raw.splits.items()
+    }
+    return dataclasses.replace(raw, splits=splits, notes=(*raw.notes, *_lacking_notes(raw)))
 
 
 def _read(source: Source, config: DataConfig, *, refresh: bool) -> RawData:
@@ -217,7 +231,7 @@ def _check_labels(raw: RawData, source: Source) -> None:
             )
 
 
-def _local_copy(name: str) -> Source | None:
+def _local_copy(name: str, now: int) -> Source | None:
     root = os.environ.get("CONVSMITH_DATA")
     if not root:
         return None
@@ -226,7 +240,7 @@ def _local_copy(name: str) -> Source | None:
     for candidate in (name, name.rsplit("/", 1)[-1]):
         folder = Path(root) / candidate
         if paths.is_folder(folder):
-            return _folder_source(name, folder)
+            return _folder_source(name, folder, now)
     return None
 
 
@@ -254,7 +268,7 @@ def _hub_source(title: str, hub_id: str) -> Source:
     )
 
 
-def _folder_source(title: str, folder: Path) -> Source:
+def _folder_source(title: str, folder: Path, now: int) -> Source:
     folder = folder.resolve()
     files = FolderFiles(folder)
     regular = [folder / path for path in files.files if not files.unread_reason(path)]
@@ -270,23 +284,24 @@ def _folder_source(title: str, folder: Path) -> Source:
             fix="; ".join(sorted(hints, key=lambda hint: (hint.startswith("or "), hint)))
             or f"{LAYOUT_HINT}, or parquet files",
         )
-    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(regular, folder)}"
+    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(regular, folder, now)}"
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 
-def _with_table(source: Source, config: DataConfig) -> Source:
+def _with_table(source: Source, config: DataConfig, now: int) -> Source:
     """Return a source whose signature covers the table that the recipe names, which may be outside of it."""
     if config.table is None:
         return source
     location = Path(source.location)
     file = (location if source.kind == "images" else location.parent) / expand_user(config.table)
-    return dataclasses.replace(source, signature=f"{source.signature} {file_signature([file], file.parent)}")
+    table = file_signature([file], file.parent, now)
+    return dataclasses.replace(source, signature=f"{source.signature} {table}")
 
 
-def _file_source(name: str, file: Path) -> Source:
+def _file_source(name: str, file: Path, now: int) -> Source:
     """Return the source of an archive, of a table beside images, or of a file of arrays."""
     if file.suffix.lower() in TABLE_SUFFIXES:
-        source = _folder_source(folder_title(file.absolute().parent), file.parent)
+        source = _folder_source(folder_title(file.absolute().parent), file.parent, now)
         if source.kind == "images":
             signature = f"{source.signature} table {os.fsencode(file.name).hex()}"
             return dataclasses.replace(source, signature=signature, table=file.name)
@@ -298,7 +313,7 @@ def _file_source(name: str, file: Path) -> Source:
             fix=_unsupported_hint(file) or f"name a folder: {LAYOUT_HINT}, or parquet files",
         )
     file = file.resolve()
-    signature = f"{kind} {os.fsencode(file).hex()} {file_signature([file], file.parent)}"
+    signature = f"{kind} {os.fsencode(file).hex()} {file_signature([file], file.parent, now)}"
     return Source(title=folder_title(file), location=str(file), signature=signature, kind=kind)
 
 

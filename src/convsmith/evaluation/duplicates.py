@@ -1,6 +1,7 @@
 """Near-duplicates: test images that the training set contains too, or nearly so."""
 
-from convsmith.data.checks.near_duplicates import LARGEST_DIFFERENCE, NearPair, near_pairs, thumbnails_of
+from convsmith.data.checks.near_duplicates import LARGEST_DIFFERENCE, NearPair, near_pairs
+from convsmith.data.checks.thumbnails import thumbnails_of
 from convsmith.data.dataset import Split
 from convsmith.evaluation.schema import DuplicatePair, Duplicates
 

@@ -257,7 +257,7 @@ def write_toml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, tomli_w.dumps(value))
 
 
-def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> str:
+def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any] | None]", *, compressed: bool = True) -> str:
     """Write arrays as a NumPy archive without those that are None, and return the SHA-256 of the file.
 
     Equal arrays give equal bytes. Large arrays are not compressed: the logits of thousands of classes take
@@ -268,7 +268,7 @@ def write_arrays(path: Path, arrays: "dict[str, NDArray[Any] | None]") -> str:
     content = io.BytesIO()
     present: Any = {name: array for name, array in arrays.items() if array is not None}
     is_large = sum(array.nbytes for array in present.values()) > _MOST_COMPRESSED
-    (np.savez if is_large else np.savez_compressed)(content, **present)
+    (np.savez_compressed if compressed and not is_large else np.savez)(content, **present)
     write_bytes(path, content.getbuffer())
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
@@ -286,6 +286,12 @@ def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileE
         where=str(path),
         fix="check that the folder exists and is writable, and that its disk is not full",
     )
+
+
+def sync_file(path: Path) -> None:
+    """Write what the system still holds of a file to its disk. Raises OSError if the disk is full."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

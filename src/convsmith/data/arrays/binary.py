@@ -9,13 +9,12 @@ from pathlib import PurePath, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.arrays.files import ArrayLocations
 from convsmith.data.arrays.lazy import DAMAGE, LazyArray, damaged
 from convsmith.data.arrays.pixels import ArrayImages, PixelRule
 from convsmith.data.config import DataConfig
 from convsmith.data.files.storage import Files
 from convsmith.data.labels import TableLabels, combined
-from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.raw import NumberedLocations, RawData, RawSplit
 from convsmith.data.splits import no_validation_error
 from convsmith.errors import DataError, FileError
 
@@ -134,7 +133,7 @@ class _File:
 
 
 class _Locations(Sequence[str]):
-    def __init__(self, parts: Sequence[ArrayLocations]) -> None:
+    def __init__(self, parts: Sequence[NumberedLocations]) -> None:
         self.parts = parts
 
     def __len__(self) -> int:
@@ -161,8 +160,14 @@ class _Images:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[object]:
-        for part in self.parts:
-            yield from part
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> Iterator[object]:
+        first = 0
+        for images in self.parts:
+            if first < stop and first + len(images) > start:
+                yield from images.part(max(start - first, 0), min(stop - first, len(images)))
+            first += len(images)
 
 
 def _split(files: Sequence[_File], labels: Sequence[object]) -> RawSplit:
@@ -170,7 +175,7 @@ def _split(files: Sequence[_File], labels: Sequence[object]) -> RawSplit:
     return RawSplit(
         images=_Images([ArrayImages(each.images, rule) for each in files]),  # type: ignore[arg-type]
         labels=labels,
-        locations=_Locations([ArrayLocations(each.location, len(each.images)) for each in files]),
+        locations=_Locations([NumberedLocations(each.location, "image", len(each.images)) for each in files]),
     )
 
 

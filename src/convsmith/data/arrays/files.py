@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import PurePath, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from convsmith.data.config import DataConfig
 from convsmith.data.files.storage import Files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.labels import combined, name_notes
-from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.raw import NumberedLocations, RawData, RawSplit
 from convsmith.data.splits import Chosen, choose_splits, named_splits
 from convsmith.errors import DataError
 
@@ -43,21 +42,6 @@ class SplitArrays:
 
     images: LazyArray | Collection[Encoded | UnusableImageError]
     labels: LazyArray
-
-
-class ArrayLocations(Sequence[str]):
-    """`array, image N` for each image, formatted on access."""
-
-    def __init__(self, name: str, length: int) -> None:
-        self.name, self.length = name, length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self.length:
-            raise IndexError(index)
-        return f"{self.name}, image {index}"
 
 
 def read_array_files(files: Files, config: DataConfig, where: str) -> RawData:
@@ -142,7 +126,7 @@ def assemble(
         role: RawSplit(
             images=_encoded(pair.images, rule),
             labels=value,
-            locations=ArrayLocations(_location(pair.images) or role, len(pair.images)),
+            locations=NumberedLocations(_location(pair.images) or role, "image", len(pair.images)),
         )
         for (role, pair), value in zip(arrays.items(), values, strict=True)
     }

@@ -4,11 +4,11 @@ import gzip
 import math
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from convsmith.data.files.storage import Files
 from convsmith.data.hub.columns import reason_of
 from convsmith.data.images.decode import MAX_PIXELS, Encoded, UnusableImageError
 from convsmith.data.labels import TableLabels, combined
-from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.raw import NumberedLocations, RawData, RawSplit
 from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
 from convsmith.errors import DataError
 from convsmith.system.archives import ArchiveError
@@ -202,7 +202,7 @@ def _labels(files: Files, path: PurePosixPath) -> TableLabels:
     return TableLabels.of(str(path), list(content))
 
 
-def _split(files: Files, path: PurePosixPath, labels: list[int]) -> RawSplit:
+def _split(files: Files, path: PurePosixPath, labels: Sequence[Any]) -> RawSplit:
     count, height, width = _header(files, path, 3)
     if count != len(labels):
         raise _damaged(files, path, f"found {count:,} images by its header for {len(labels):,} labels")
@@ -212,7 +212,7 @@ def _split(files: Files, path: PurePosixPath, labels: list[int]) -> RawSplit:
     return RawSplit(
         images=IdxImages(files=files, path=path, count=count, size=(height, width)),
         labels=labels,
-        locations=[f"{path}, image {index}" for index in range(count)],
+        locations=NumberedLocations(str(path), "image", count),
     )
 
 

@@ -86,20 +86,26 @@ class ArrayImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded]:
-        """Yield one image per row.
+        """Yield one image per row. Raises as `part`."""
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded]:
+        """Yield the images of some rows. Rows before them are read, not converted.
 
         Raises:
             DataError: The file is damaged. Its checksum covers all rows, so that none is known to be whole.
         """
-        blocks = self.array.blocks()
+        blocks, done = self.array.blocks(), 0
         while True:
             try:
                 rows = next(blocks, None)
             except DAMAGE as error:
                 raise damaged(self.array.where, error) from error
-            if rows is None:
+            if rows is None or (done >= stop and stop < len(self)):
                 return
-            for image in self.rule.images(rows):
+            chosen = rows[max(start - done, 0) : max(stop - done, 0)]
+            done += len(rows)
+            for image in self.rule.images(chosen) if len(chosen) else ():
                 yield np.ascontiguousarray(image)
 
 

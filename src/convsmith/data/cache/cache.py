@@ -2,18 +2,19 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convsmith.cluster.engine import Engine
 from convsmith.data.arrays.registry import check_available
-from convsmith.data.cache.decoded_files import DecodedFiles
+from convsmith.data.cache.contents import CACHE_VERSION, content_folder, latest_decoding, verified_meta
 from convsmith.data.cache.index import (
     LATEST,
     SOURCES,
@@ -23,14 +24,15 @@ from convsmith.data.cache.index import (
     read_entry,
     write_entry,
 )
-from convsmith.data.cache.scan import ScanResult, scan
-from convsmith.data.cache.spool import Spool, pixel_digest
+from convsmith.data.cache.parts import in_processes, starts_of
+from convsmith.data.cache.scan import InThreads, ScanResult, Sharing, scan
+from convsmith.data.cache.spool import PixelFiles, Spool, pixel_digest
 from convsmith.data.config import DataConfig
 from convsmith.data.groups import groups_of
 from convsmith.data.hub.parquet import unreadable_files
 from convsmith.data.images.background import named_colour
 from convsmith.data.images.input_rule import Colour, InputRule
-from convsmith.data.images.memory_mapped import DiskImages, write_images
+from convsmith.data.images.memory_mapped import write_images
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import RawData, Source, SourceLayout
 from convsmith.data.signatures import decode_signature, pixel_signature
@@ -42,9 +44,9 @@ from convsmith.system.folders import cache_folder
 from convsmith.system.progress import track
 from convsmith.text import join_first, one_line, plural
 
-# Incremented when the layout below changes, so that an older cache is not used.
-CACHE_VERSION = 3
 MAX_LISTED = 5
+# Digests that are copied at once.
+_DIGESTS = 2**14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class CachedData:
     Attributes:
         fingerprint: A hash of its content, independent of order and file names.
         background: The colour behind transparent pixels, a level for each channel.
+        folder: With the images.
         dropped: Unusable images that were left out, if the recipe allows it.
         layout: What was decided about the source's splits and names, and what is not read.
     """
@@ -71,30 +74,39 @@ class CachedData:
     class_names: tuple[str, ...]
     fingerprint: str
     background: Colour
+    folder: Path
     dropped: tuple[DataIssue, ...] = ()
     layout: SourceLayout = field(default_factory=SourceLayout)
 
 
-def _content_folder() -> Path:
-    return cache_folder() / f"content-{CACHE_VERSION}"
-
-
-def load_cached(source: Source, config: DataConfig, *, refresh: bool = False) -> CachedData:
+def load_cached(
+    source: Source,
+    config: DataConfig,
+    *,
+    refresh: bool = False,
+    engine: Engine | None = None,
+    workers: int | None = None,
+) -> CachedData:
     """Return a source's decoded images from the cache; decode them into it if they are missing.
 
     Args:
         source: From `find_source`. Other files, or another decoder, have another entry in the cache.
         config: The `[data]` table of a recipe.
         refresh: Decode the images even if they are in the cache, and replace them there.
+        engine: Decode on its workers; by default in this process. The cache is the same, to the byte.
+        workers: How many of them.
 
     Raises:
         DataError: Images are unreadable or of mixed sizes, labels are out of range, or the cache is damaged.
+        UsageError: As `parts.in_processes`; so are BusyError and ProcessError.
     """
     key = _key(source, config)
     if refresh:
         check_available(source)
         forget(source.location)
-    entry = _find_entry(key) or _decode(source, config, key, refresh=refresh)[0]
+    entry = _find_entry(key)
+    if entry is None:
+        entry, _ = _decode(source, config, key, refresh=refresh, engine=engine, workers=workers)
     return _load(entry)
 
 
@@ -131,7 +143,7 @@ def _key(source: Source, config: DataConfig) -> str:
 def _find_entry(key: str) -> Entry | None:
     """Return an entry whose images are there."""
     entry = read_entry(key)
-    has_images = entry and os.path.isdir(_content_folder() / entry.content)  # noqa: PTH112 - never raises
+    has_images = entry and os.path.isdir(content_folder() / entry.content)  # noqa: PTH112 - never raises
     return entry if has_images else None
 
 
@@ -145,12 +157,18 @@ def _find_positions(key: str, entry: Entry) -> dict[str, NDArray[np.int64]] | No
 
 
 def _decode(
-    source: Source, config: DataConfig, key: str, *, refresh: bool = False
+    source: Source,
+    config: DataConfig,
+    key: str,
+    *,
+    refresh: bool = False,
+    engine: Engine | None = None,
+    workers: int | None = None,
 ) -> tuple[Entry, dict[str, NDArray[np.int64]]]:
     """Decode a source into the cache; return its entry, and the stored position of each image by split."""
     raw = read_source(source, config, refresh=refresh)
     try:
-        entry, positions = _store(raw, source, config)
+        entry, positions = _store(raw, source, config, engine, workers)
         if source.identified:
             path = entry_path(key, SOURCES).with_suffix(".npz")
             files.make_folder(path.parent)
@@ -173,7 +191,10 @@ def fingerprint(images: Iterable[NDArray[np.uint8]], labels: Sequence[int]) -> s
         >>> fingerprint([a, b], [0, 1]) == fingerprint([a, b], [1, 0])
         False
     """
-    return _combined(image_digest(image, label) for image, label in zip(images, labels, strict=True))
+    digests = np.empty((len(labels), 32), np.uint8)
+    for row, image, label in zip(digests, images, labels, strict=True):
+        row[...] = np.frombuffer(image_digest(image, label), np.uint8)
+    return _combined(digests, _sorted_order(digests))
 
 
 def image_digest(image: NDArray[np.uint8], label: int) -> bytes:
@@ -181,11 +202,22 @@ def image_digest(image: NDArray[np.uint8], label: int) -> bytes:
     return pixel_digest(image.tobytes(), image.shape, label)
 
 
-def _combined(digests: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+def _sorted_order(digests: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the order of digests `(N, 32)`; equal ones stay in their order."""
+    return np.argsort(digests.view("S32").reshape(-1), kind="stable")
 
 
-def _store(raw: RawData, source: Source, config: DataConfig) -> tuple[Entry, dict[str, NDArray[np.int64]]]:
+def _combined(digests: NDArray[np.uint8], order: NDArray[np.int64]) -> str:
+    """Return the SHA-256 of digests in an order."""
+    total = hashlib.sha256()
+    for start in range(0, len(order), _DIGESTS):
+        total.update(digests[order[start : start + _DIGESTS]].tobytes())
+    return total.hexdigest()
+
+
+def _store(
+    raw: RawData, source: Source, config: DataConfig, engine: Engine | None, workers: int | None
+) -> tuple[Entry, dict[str, NDArray[np.int64]]]:
     """Decode all images, each once, into files sorted by their digests; return their positions too.
 
     A copy with other file names, or in another order, therefore trains identically.
@@ -197,38 +229,50 @@ def _store(raw: RawData, source: Source, config: DataConfig) -> tuple[Entry, dic
     latest = hashlib.sha256(
         f"{CACHE_VERSION} {source.location} {pixel_signature(config)}".encode()
     ).hexdigest()
-    with folders.scratch_folder(destination, name="decoding") as scratch:
-        spool = Spool(
-            scratch,
-            raw,
-            config,
-            _decoded_earlier(latest, config),
-            lambda needed: folders.check_destination(destination, needed),
-        )
-        with closing(spool):
-            result = scan(raw, spool)
-            if result.damaged and not config.skip_damaged:
-                raise _damaged_images_error(result.damaged, source)
-            _check_classes(raw, result, source)
-            _check_sizes(result, source, config)
-            rule = _input_rule(result, config)
-            spool.complete(rule)
-            sorted_images = _write_sorted(raw, result, spool, rule)
-            entry = Entry(
-                content=sorted_images.content,
-                meta_sha256=sorted_images.meta_sha256,
-                source=source.location,
-                class_names=raw.class_names,
-                background=rule.background,
-                dropped=result.damaged,
-                layout=raw.layout(result.more_pages, result.notes),
-                groups=_groups(raw, result, source, config.group, sorted_images.orders)
-                if config.group
-                else None,
-            )
-            positions = sorted_images.positions(result)
-            _write_latest(latest, entry, spool.record(rule, positions))
-    return entry, positions
+    earlier = latest_decoding(latest, config)
+    with ExitStack() as stack:
+        if engine is None:
+            sharing: Sharing = InThreads()
+            folder = stack.enter_context(folders.scratch_folder(destination, name="decoding"))
+            starts = {name: [0] for name in raw.splits}
+        else:
+            details = earlier.origin.arrays_sha256 if earlier else ""
+            shared = in_processes(source, config, engine, workers, purpose="decode", details=details)
+            sharing = in_parts = stack.enter_context(shared)
+            folder, starts = in_parts.folder, {name: starts_of(split) for name, split in raw.splits.items()}
+        check_space = partial(folders.check_destination, destination)
+        spool = Spool(PixelFiles(folder, starts), raw, config, earlier, check_space)
+        stack.enter_context(closing(spool))
+        result = scan(raw, spool, sharing=sharing)
+        entry, positions, record = _stored(raw, result, source, config, spool)
+        _write_latest(latest, entry, record)
+        return entry, positions
+
+
+def _stored(
+    raw: RawData, result: ScanResult, source: Source, config: DataConfig, spool: Spool
+) -> tuple[Entry, dict[str, NDArray[np.int64]], dict[str, NDArray[Any]]]:
+    """Write decoded images to their place; return their entry, their positions and the record of files."""
+    if result.damaged and not config.skip_damaged:
+        raise _damaged_images_error(result.damaged, source)
+    _check_classes(raw, result, source)
+    _check_sizes(result, source, config)
+    rule = _input_rule(result, config)
+    spool.complete(rule)
+    sorted_images = _write_sorted(raw, result, spool, rule)
+    orders = sorted_images.orders
+    entry = Entry(
+        content=sorted_images.content,
+        meta_sha256=sorted_images.meta_sha256,
+        source=source.location,
+        class_names=raw.class_names,
+        background=rule.background,
+        dropped=result.damaged,
+        layout=raw.layout(result.more_pages, result.notes),
+        groups=_groups(raw, result, source, config.group, orders) if config.group else None,
+    )
+    positions = sorted_images.positions(result)
+    return entry, positions, spool.record(rule, positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,39 +281,41 @@ class _Sorted:
 
     content: str
     meta_sha256: str
-    orders: Mapping[str, Sequence[int]]
+    orders: Mapping[str, NDArray[np.int64]]
 
     def positions(self, result: ScanResult) -> dict[str, NDArray[np.int64]]:
         """Return the stored position of each image, by split; -1 for images that are not usable."""
         positions = {}
         for name, order in self.orders.items():
             positions[name] = np.full(len(result.usable[name]), -1, np.int64)
-            positions[name][np.flatnonzero(result.usable[name])[list(order)]] = np.arange(len(order))
+            positions[name][np.flatnonzero(result.usable[name])[order]] = np.arange(len(order))
         return positions
 
 
 def _write_sorted(raw: RawData, result: ScanResult, spool: Spool, rule: InputRule) -> _Sorted:
     usable = {name: np.flatnonzero(result.usable[name]) for name in raw.splits}
-    digests = {name: spool.digests(name, indices.tolist(), rule) for name, indices in usable.items()}
-    orders = {name: sorted(range(len(each)), key=each.__getitem__) for name, each in digests.items()}
-    text = "".join(f"{name} {_combined(digests[name])} " for name in sorted(digests))
+    orders, texts = {}, {}
+    for name, indices in usable.items():
+        digests = spool.digests(name, indices, rule)
+        orders[name] = _sorted_order(digests)
+        texts[name] = f"{name} {_combined(digests, orders[name])} "
+    text = "".join(texts[name] for name in sorted(texts))
     total = hashlib.sha256(text.encode()).hexdigest()
-    with folders.scratch_folder(_content_folder(), name="sorted") as folder:
+    with folders.scratch_folder(content_folder(), name="sorted") as folder:
         sums = {}
         for name, order in orders.items():
-            images = spool.images(name, usable[name][order].tolist(), rule)
+            images = spool.images(name, usable[name][order], rule)
             shape = (len(order), rule.height, rule.width, rule.channels)
             path = folder / f"{name}-images.npy"
             progress = track(images, f"Writing {name} images to the cache", len(order))
             sums[path.name] = write_images(path, progress, shape)
-            labels = np.array(result.labels(raw, name), dtype=np.int64)
-            np.save(folder / f"{name}-labels.npy", labels[order])
+            np.save(folder / f"{name}-labels.npy", result.labels(raw, name)[order])
             sums[f"{name}-labels.npy"] = reading.sha256(folder / f"{name}-labels.npy")
         sums = dict(sorted(sums.items()))
         files.write_json(folder / "meta.json", {"fingerprint": total, "sha256": sums})
         meta_sha256 = reading.sha256(folder / "meta.json")
         # Equal images are stored once, whatever files and options they come from.
-        content = _content_folder() / f"{total}-{meta_sha256[:16]}"
+        content = content_folder() / f"{total}-{meta_sha256[:16]}"
         _publish(folder, content)
     return _Sorted(content=content.name, meta_sha256=meta_sha256, orders=orders)
 
@@ -284,29 +330,8 @@ def _write_latest(key: str, entry: Entry, arrays: Mapping[str, NDArray[Any]]) ->
     write_entry(key, replace(entry, arrays_sha256=written), LATEST)
 
 
-def _decoded_earlier(key: str, config: DataConfig) -> DecodedFiles | None:
-    """Return the latest decoding of a location; None without one, or if it is not what was written."""
-    entry = read_entry(key, LATEST)
-    if entry is None:
-        return None
-    path, content = entry_path(key, LATEST).with_suffix(".npz"), _content_folder() / entry.content
-    try:
-        if reading.sha256(path) != entry.arrays_sha256:
-            return None
-        meta = _verified_meta(content, entry.meta_sha256)
-        names = (name.removesuffix("-images.npy") for name in meta["sha256"] if name.endswith("-images.npy"))
-        contents = {
-            name: DiskImages(np.load(content / f"{name}-images.npy", mmap_mode="r")) for name in names
-        }
-        # Of one channel, unless named, it is grey.
-        background = named_colour(config.background, 3) if config.background else (entry.background * 3)[:3]
-        return DecodedFiles(reading.read_arrays(path), background, contents)
-    except (FileError, OSError, AttributeError, KeyError, TypeError, ValueError):
-        return None
-
-
 def _groups(
-    raw: RawData, result: ScanResult, source: Source, group: str, orders: Mapping[str, Sequence[int]]
+    raw: RawData, result: ScanResult, source: Source, group: str, orders: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, list[int]]:
     """Return the number of the group of each stored image, by split; equal names have equal numbers."""
     numbers: dict[str, int] = {}
@@ -314,7 +339,7 @@ def _groups(
     for name, split in raw.splits.items():
         names = groups_of(split, group, source)
         usable = [each for each, use in zip(names, result.usable[name], strict=True) if use]
-        groups[name] = [numbers.setdefault(usable[index], len(numbers)) for index in orders[name]]
+        groups[name] = [numbers.setdefault(usable[index], len(numbers)) for index in orders[name].tolist()]
     return groups
 
 
@@ -352,9 +377,9 @@ def _input_rule(result: ScanResult, config: DataConfig) -> InputRule:
 
 
 def _load(entry: Entry) -> CachedData:
-    content = _content_folder() / entry.content
+    content = content_folder() / entry.content
     try:
-        meta = _verified_meta(content, entry.meta_sha256)
+        meta = verified_meta(content, entry.meta_sha256)
         splits = {
             name: CachedSplit(
                 images=np.load(content / f"{name}-images.npy", mmap_mode="r"),
@@ -378,23 +403,10 @@ def _load(entry: Entry) -> CachedData:
         class_names=entry.class_names,
         fingerprint=meta["fingerprint"],
         background=entry.background,
+        folder=content,
         dropped=entry.dropped,
         layout=entry.layout,
     )
-
-
-def _verified_meta(content: Path, meta_sha256: str) -> Any:
-    """Return meta.json; raise ValueError if a file is not what `_store` wrote.
-
-    This reads every byte, as training does anyway, at a gigabyte per second or more.
-    """
-    if reading.sha256(content / "meta.json") != meta_sha256:
-        raise ValueError("the SHA-256 of meta.json differs")
-    meta = reading.read_json(content / "meta.json")
-    for name, expected in meta["sha256"].items():
-        if reading.sha256(content / name) != expected:
-            raise ValueError(f"the SHA-256 of {name} differs")
-    return meta
 
 
 def _damaged_images_error(damaged: Sequence[DataIssue], source: Source) -> DataError:
@@ -434,7 +446,7 @@ def _check_classes(raw: RawData, result: ScanResult, source: Source) -> None:
             what = "has no usable images" if len(split.labels) else "is empty"
             fix = "repair its images, or name other splits: data.splits.train, data.splits.test"
             raise DataError(f"the {name} split {what}", where=source.location, fix=fix)
-    counts = Counter(result.labels(raw, "train"))
+    counts = result.class_counts(raw, "train")
     empty = [name for index, name in enumerate(raw.class_names) if not counts[index]]
     if empty:
         folder = raw.splits["train"].class_folder(empty[0])

@@ -63,10 +63,10 @@ def write_entry(key: str, entry: Entry, folder: str = SOURCES) -> None:
     files.write_json(path, {"sha256": _hash(record), **record})
 
 
-def read_entry(key: str, folder: str = SOURCES) -> Entry | None:
+def read_entry(key: str, folder: str = SOURCES, cache: Path | None = None) -> Entry | None:
     """Return an entry; None if it is missing, unreadable or not what was written."""
     with contextlib.suppress(FileError, TypeError):
-        record = reading.read_json(entry_path(key, folder))
+        record = reading.read_json(entry_path(key, folder, cache))
         if isinstance(record, dict):
             sha256 = record.pop("sha256", None)
             return _entry(record) if record.get("key") == key and _hash(record) == sha256 else None
@@ -90,9 +90,9 @@ def forget(source: str) -> None:
                     raise files.write_error(path, error) from error
 
 
-def entry_path(key: str, folder: str) -> Path:
+def entry_path(key: str, folder: str, cache: Path | None = None) -> Path:
     """Return the file of an entry; arrays that belong to it have the suffix `.npz`."""
-    return cache_folder() / folder / f"{key}.json"
+    return (cache or cache_folder()) / folder / f"{key}.json"
 
 
 def _entry(record: Mapping[str, Any]) -> Entry | None:

@@ -1,20 +1,23 @@
 """One pass over an undecoded data set: which images are usable, and why the others are not.
 
-Every file is decoded once, by threads, which Pillow's decoders and filters let run at the same time. Results
-are collected in the order of the images, so that nothing depends on the number of threads.
+Every file is decoded once, by threads, which Pillow's decoders and filters let run at the same time, or by
+processes that share out the images. Outcomes are collected in the order of the images, so that nothing
+depends on the number of threads or processes.
 """
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convsmith.data.images.background import BackgroundChoice, Contribution, contribution
+from convsmith.data.cache.facts import ImageFacts, facts_of
+from convsmith.data.images.background import BackgroundChoice
 from convsmith.data.images.decode import (
     MAX_BYTES,
     DecodedImage,
@@ -23,13 +26,11 @@ from convsmith.data.images.decode import (
     decode_image,
     own_settings,
 )
-from convsmith.data.images.modes import SIXTEEN_BIT_MODES
 from convsmith.data.issues import DataIssue
-from convsmith.data.labels import label_problem
+from convsmith.data.labels import LabelArray, label_problem
 from convsmith.data.raw import RawData, RawSplit, is_class_index
 from convsmith.system.parallel import Budget, num_workers, ordered_map
 from convsmith.system.progress import track
-from convsmith.system.stamps import FileStamp
 from convsmith.text import plural
 
 # The highest level of values that leave the first bit unused, such as those of a camera with 12 bits.
@@ -39,43 +40,6 @@ _GROUP_IMAGES, _GROUP_BYTES = 16, 2**18
 # Pixels being decoded take at most this share of the memory, or 1 GiB, or what a single image needs.
 _MEMORY_SHARE, _LEAST_MEMORY = 1 / 8, 2**30
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageFacts:
-    """What a data set is judged by, of one usable image.
-
-    Attributes:
-        size: `(width, height)`.
-        mode: Of the file.
-        is_grey: Whether the mode of the file is grey.
-        pages: The number of images in the file.
-        brightest: The highest level of 0 to 255 of a grey image of 16 bits; None for others.
-        background: What it contributes to the default background.
-        stamp: Of its file; None if nothing identifies its content.
-    """
-
-    size: tuple[int, int]
-    mode: str
-    is_grey: bool
-    pages: int
-    brightest: int | None
-    background: Contribution
-    stamp: FileStamp | None
-
-
-def facts_of(decoded: DecodedImage) -> ImageFacts:
-    """Measure a decoded image."""
-    wide = decoded.mode in SIXTEEN_BIT_MODES
-    return ImageFacts(
-        size=decoded.image.size,
-        mode=decoded.mode,
-        is_grey=decoded.is_grey,
-        pages=decoded.pages,
-        brightest=int(decoded.pixels.max()) if wide else None,
-        background=contribution(decoded),
-        stamp=decoded.stamp,
-    )
 
 
 class Visitor(Generic[T]):
@@ -95,6 +59,31 @@ class Visitor(Generic[T]):
 
     def after_training_images(self, background: BackgroundChoice) -> None:
         """Called once the default background is known, before any other image is decoded."""
+
+    def close(self) -> None:
+        """Close open files; called after the last image."""
+
+    def remote(self) -> "Remote":
+        """Return what makes an equal visitor in another process, which examines a part of a split."""
+        raise NotImplementedError
+
+    def pack(self, examined: Sequence[T]) -> dict[str, NDArray[Any]]:
+        """Return what `examine` returned for several images as arrays, to be written to a file."""
+        raise NotImplementedError
+
+    def unpack(self, arrays: Mapping[str, NDArray[Any]]) -> Iterable[T]:
+        """Return what `pack` was given."""
+        raise NotImplementedError
+
+
+class Remote(Hashable, Protocol):
+    """Makes a visitor in another process, to which it is sent by pickle."""
+
+    def open(
+        self, raw: RawData, split: str, start: int, folder: Path
+    ) -> AbstractContextManager[Visitor[Any]]:
+        """Return a visitor for the images of a split from `start` on; it may write files to `folder`."""
+        ...
 
 
 class _Both(Visitor[tuple[Any, Any]]):
@@ -132,14 +121,15 @@ class DecodingMemory:
     """
 
     def __init__(self, pixels: int | None = None, files: int = MAX_BYTES) -> None:
-        self.budgets = {"file": Budget(files), "pixels": Budget(pixels or _pixel_memory())}
+        self.budgets = {"file": Budget(files), "pixels": Budget(pixels or pixel_memory())}
 
     def close(self) -> None:
         for budget in self.budgets.values():
             budget.close()
 
 
-def _pixel_memory() -> int:
+def pixel_memory() -> int:
+    """Return how many bytes decoded pixels may take on this machine at once."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Windows has neither.
@@ -188,30 +178,63 @@ class ScanResult:
         """1 if all usable images are grey, else 3."""
         return 1 if self.grey else 3
 
-    def labels(self, raw: RawData, split: str) -> list[int]:
+    def labels(self, raw: RawData, split: str) -> NDArray[np.int64]:
         """Return the labels of the usable images of a split, in their order."""
-        pairs = zip(raw.splits[split].labels, self.usable[split], strict=True)
-        return [label for label, usable in pairs if usable]
+        labels = LabelArray.of(raw.splits[split].labels)
+        return labels.indices[self.usable[split]].astype(np.int64)
+
+    def class_counts(self, raw: RawData, split: str) -> list[int]:
+        """Return the number of usable images of each class of a split."""
+        indices = LabelArray.of(raw.splits[split].labels).indices[self.usable[split]]
+        counts: list[int] = np.bincount(indices, minlength=len(raw.class_names)).tolist()
+        return counts
+
+
+# Why an image is unusable; or its facts, and what a visitor keeps of it.
+Outcome = DataIssue | tuple[ImageFacts, T]
+
+
+class Sharing(Protocol):
+    """How the images of a scan are shared out."""
+
+    def outcomes(self, raw: RawData, name: str, visitor: Visitor[T]) -> Generator[Outcome[T], None, None]:
+        """Yield the outcome for each image of a split, in their order."""
+        ...
+
+
+class InThreads:
+    """The images are shared out over threads of this process."""
+
+    def __init__(self, memory: DecodingMemory | None = None) -> None:
+        self.memory = memory
+
+    def outcomes(self, raw: RawData, name: str, visitor: Visitor[T]) -> Generator[Outcome[T], None, None]:
+        count = len(raw.splits[name].labels)
+        return examined(raw, name, visitor, 0, count, memory=self.memory or DecodingMemory())
 
 
 def scan(
-    raw: RawData, visitor: Visitor[Any] | None = None, *, memory: DecodingMemory | None = None
+    raw: RawData,
+    visitor: Visitor[Any] | None = None,
+    *,
+    memory: DecodingMemory | None = None,
+    sharing: Sharing | None = None,
 ) -> ScanResult:
     """Decode every image once, without keeping it in memory.
 
     Args:
         raw: From `read_source`.
         visitor: Gets every usable image.
-        memory: What decoded images may take at once.
+        memory: What decoded images may take at once in this process.
+        sharing: Over what the images are shared out, by default over threads.
     """
-    visitor = visitor or _NoVisitor()
+    visitor, sharing = visitor or _NoVisitor(), sharing or InThreads(memory)
     tally = _Tally(raw)
     # The training images decide on the background, before others are composited over it.
     for name in sorted(raw.splits, key=lambda name: name != "train"):
-        split = raw.splits[name]
-        examined = _examined(name, split, len(raw.class_names), visitor, memory or DecodingMemory())
-        with closing(examined), own_settings():
-            results = track(examined, f"Decoding {name} images", len(split.labels))
+        outcomes = sharing.outcomes(raw, name, visitor)
+        with closing(outcomes), own_settings():
+            results = track(outcomes, f"Decoding {name} images", len(raw.splits[name].labels))
             for index, result in enumerate(results):
                 if isinstance(result, DataIssue):
                     tally.damaged[name].append(result)
@@ -226,13 +249,14 @@ def scan(
 _Job = tuple[int, Encoded | UnusableImageError]
 
 
-def _examined(
-    name: str, split: RawSplit, num_classes: int, visitor: Visitor[T], memory: DecodingMemory
-) -> Generator[DataIssue | tuple[ImageFacts, T], None, None]:
-    """Yield the facts of each image and what the visitor keeps, or why it is unusable."""
+def examined(
+    raw: RawData, name: str, visitor: Visitor[T], start: int, stop: int, *, memory: DecodingMemory
+) -> Generator[Outcome[T], None, None]:
+    """Yield the outcomes for the images of a split from `start` to the one before `stop`."""
+    split, num_classes = raw.splits[name], len(raw.class_names)
 
-    def one(index: int, encoded: Encoded | UnusableImageError) -> DataIssue | tuple[ImageFacts, T]:
-        label, location = split.labels[index], split.locations[index]
+    def one(index: int, encoded: Encoded | UnusableImageError) -> Outcome[T]:
+        label = split.labels[index]
         try:
             if isinstance(encoded, UnusableImageError):
                 raise encoded
@@ -244,17 +268,18 @@ def _examined(
                 if is_valid:
                     return facts_of(decoded), visitor.examine(name, index, decoded)
         except UnusableImageError as error:
-            return DataIssue(kind=error.kind, file=location, reason=error.reason)
-        return DataIssue(kind="bad label", file=location, reason=label_problem(label, num_classes))
+            return DataIssue(kind=error.kind, file=split.locations[index], reason=error.reason)
+        reason = label_problem(label, num_classes)
+        return DataIssue(kind="bad label", file=split.locations[index], reason=reason)
 
-    def several(group: tuple[int, list[_Job]]) -> list[DataIssue | tuple[ImageFacts, T]]:
+    def several(group: tuple[int, list[_Job]]) -> list[Outcome[T]]:
         size, jobs = group
         try:
             return [one(*job) for job in jobs]
         finally:
             memory.budgets["file"].release(size)
 
-    groups = _groups(split, memory.budgets["file"])
+    groups = _groups(split, start, stop, memory.budgets["file"])
     with closing(ordered_map(several, groups, workers=num_workers(), stop=memory.close)) as results:
         for group in results:
             yield from group
@@ -264,11 +289,11 @@ def _hold(held: ExitStack, memory: DecodingMemory, kind: Literal["file", "pixels
     held.enter_context(memory.budgets[kind].hold(size))
 
 
-def _groups(split: RawSplit, budget: Budget) -> Iterator[tuple[int, list[_Job]]]:
+def _groups(split: RawSplit, start: int, stop: int, budget: Budget) -> Iterator[tuple[int, list[_Job]]]:
     """Yield small groups of images, and the bytes that they hold of the budget."""
     group: list[_Job] = []
     size = 0
-    for index, encoded in enumerate(split.images):
+    for index, encoded in enumerate(split.part(start, stop), start):
         group.append((index, encoded))
         size += len(encoded) if isinstance(encoded, bytes) else 0
         if len(group) == _GROUP_IMAGES or size >= _GROUP_BYTES:

@@ -3,30 +3,41 @@
 Whether a data set is grey, and the background of its transparent images, follow from all of its images. Until
 then a grey image is stored grey, with the digests of both forms, and a transparent image over each background
 that may be chosen. The border of the policy "pad" is added at the end.
+
+Where processes share out the images, each writes the pixels of its part into files of their own, which the
+process that collects the outcomes reads.
 """
 
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from convsmith.data.cache.decoded_files import DecodedFiles, Form, ImageColumns
-from convsmith.data.cache.scan import ImageFacts, Visitor, facts_of
+from convsmith.data.cache.contents import decoded_earlier
+from convsmith.data.cache.decoded_files import NO_DIGEST, DecodedFiles, Earlier, Form, ImageColumns
+from convsmith.data.cache.facts import ImageFacts, facts_of
+from convsmith.data.cache.scan import Visitor
 from convsmith.data.config import DataConfig
 from convsmith.data.images.background import CANDIDATES, BackgroundChoice, in_channels, named_colour
 from convsmith.data.images.decode import DecodedImage, Encoded, UnusableImageError, decode_image
 from convsmith.data.images.input_rule import Colour, Frame, InputRule, Pixels, flatten, shrink
 from convsmith.data.raw import RawData
 from convsmith.errors import DataError
-from convsmith.system.positional import open_file, read_at, write_at
+from convsmith.system.positional import OpenFile, open_file, read_at, write_at
 from convsmith.system.stamps import stamp_of
+
+# The end of the names of files of pixels, and how many are open at once.
+PIXELS, _MOST_OPEN = ".pixels", 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,11 +67,53 @@ def is_grey(colour: Colour) -> bool:
     return len(set(colour)) == 1
 
 
+class PixelFiles:
+    """Files of pixels, each with the images of one form of a part of a split, at places of equal size.
+
+    Args:
+        folder: Of the files.
+        starts: Of each split the first image of each part, from 0.
+    """
+
+    def __init__(self, folder: Path, starts: Mapping[str, Sequence[int]]) -> None:
+        self.folder, self.starts = folder, starts
+        self._lock = threading.Lock()
+        # The least recently used first.
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+
+    def write(self, split: str, index: int, form: Form, content: bytes, stride: int) -> None:
+        """Write the pixels of an image; `stride` is the number of bytes between two images."""
+        file, start = self._file(split, index, form)
+        write_at(file.number, content, (index - start) * stride)
+
+    def read(self, split: str, index: int, form: Form, size: int, stride: int) -> bytes:
+        """Return the first bytes of an image."""
+        file, start = self._file(split, index, form)
+        return read_at(file.number, size, (index - start) * stride)
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def _file(self, split: str, index: int, form: Form) -> tuple[OpenFile, int]:
+        starts = self.starts[split]
+        start = starts[bisect_right(starts, index) - 1]
+        colour, channels = form
+        name = f"{split}-{start:010}-{channels}-{bytes(colour).hex() if colour else 'opaque'}{PIXELS}"
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = OpenFile(open_file(self.folder / name, os.O_RDWR | os.O_CREAT))
+            self._open.move_to_end(name)
+            # A thread that still uses the file keeps it open.
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)
+            return self._open[name], start
+
+
 class Spool(Visitor[Spooled]):
     """Collects the images of a data set.
 
     Args:
-        folder: For the temporary files.
+        pixels: Temporary files.
         raw: From `read_source`.
         config: The `[data]` table of a recipe.
         earlier: What an earlier decoding of the same location left.
@@ -70,29 +123,28 @@ class Spool(Visitor[Spooled]):
 
     def __init__(
         self,
-        folder: Path,
+        pixels: PixelFiles,
         raw: RawData,
         config: DataConfig,
         earlier: DecodedFiles | None,
         check_space: Callable[[int], None],
     ) -> None:
-        self.folder, self.raw, self.config, self.earlier = folder, raw, config, earlier
+        self.pixels, self.raw, self.config, self.earlier = pixels, raw, config, earlier
         self.frame: Frame | None = None
         self.colour_seen = False
         named = config.background
         self.backgrounds = [named_colour(named, 3)] if named else list(CANDIDATES.values())
-        self.columns = {name: ImageColumns(len(split.labels)) for name, split in raw.splits.items()}
         self._check_space = check_space
         self._lock = threading.Lock()
-        self._files: dict[str, int] = {}
-        # Of images that were decoded earlier, perhaps not in the form that is needed.
-        self._paths: dict[tuple[str, int], str] = {}
+
+    @cached_property
+    def columns(self) -> dict[str, ImageColumns]:
+        """What is known of the images that were collected, by split."""
+        return {name: ImageColumns(len(split.labels)) for name, split in self.raw.splits.items()}
 
     def close(self) -> None:
         """Close the temporary files."""
-        for file in self._files.values():
-            os.close(file)
-        self._files = {}
+        self.pixels.close()
 
     def known(self, split: str, index: int, encoded: Encoded) -> tuple[ImageFacts, Spooled] | None:
         if self.earlier is None or not isinstance(encoded, str):
@@ -110,8 +162,6 @@ class Spool(Visitor[Spooled]):
             return None
         if self._frame_for(facts.size, grey=facts.is_grey) is None:
             return None
-        if colour is not None or (facts.is_grey and 1 not in digests):
-            self._paths[split, index] = encoded
         forms = tuple(((colour, channels), digest) for channels, digest in digests.items())
         return facts, Spooled(digests=forms, earlier=self.earlier.place(row))
 
@@ -128,14 +178,18 @@ class Spool(Visitor[Spooled]):
             for channels in sorted({*needed, *stored}):
                 image = flatten(decoded, in_channels(colour or (0, 0, 0), channels))
                 if channels in needed:
-                    content = decoded.pixels if image is decoded.image else image.tobytes()
+                    pixels = decoded.pixels if image is decoded.image else image.tobytes()
                     shape = (image.height, image.width, channels)
-                    digests.append(((colour, channels), pixel_digest(content, shape, label)))
+                    digests.append(((colour, channels), pixel_digest(pixels, shape, label)))
                 if channels in stored:
-                    self._write(split, index, colour, shrink(image, frame))
+                    stride = frame.height * frame.width * channels
+                    content = shrink(image, frame).tobytes()
+                    self.pixels.write(split, index, (colour, channels), content, stride)
         return Spooled(digests=tuple(digests))
 
     def collect(self, split: str, index: int, facts: ImageFacts, examined: Spooled) -> None:
+        # Another process may have examined it.
+        self._frame_for(facts.size, grey=facts.is_grey)
         self.columns[split].set(index, facts, dict(examined.digests), examined.earlier)
 
     def after_training_images(self, background: BackgroundChoice) -> None:
@@ -145,11 +199,12 @@ class Spool(Visitor[Spooled]):
     def complete(self, rule: InputRule) -> None:
         """Decode images again whose earlier decoding had another background, or other channels only."""
         form = (self.backgrounds[0], rule.channels)
-        for (split, index), path in sorted(self._paths.items()):
+        incomplete = ((name, index) for name in self.columns for index in self.columns[name].incomplete(form))
+        for split, index in incomplete:
             columns = self.columns[split]
-            if columns.has(form, index):
-                continue
             try:
+                (path,) = self.raw.splits[split].part(index, index + 1)
+                assert isinstance(path, str)
                 decoded = decode_image(path)
             except UnusableImageError as error:
                 where = self.raw.splits[split].locations[index]
@@ -170,15 +225,46 @@ class Spool(Visitor[Spooled]):
         ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def digests(self, split: str, indices: Sequence[int], rule: InputRule) -> list[bytes]:
-        """Return the digests of images in the form that is stored."""
-        form = (self.backgrounds[0], rule.channels)
-        return [self.columns[split].digest(form, index) for index in indices]
+    def digests(self, split: str, indices: NDArray[np.int64], rule: InputRule) -> NDArray[np.uint8]:
+        """Return the digests of images in the form that is stored, `(N, 32)`."""
+        return self.columns[split].digests((self.backgrounds[0], rule.channels), indices)
 
-    def images(self, split: str, indices: Sequence[int], rule: InputRule) -> Iterator[Pixels]:
+    def images(self, split: str, indices: NDArray[np.int64], rule: InputRule) -> Iterator[Pixels]:
         """Yield the pixels `(H, W, C)` of images as they are stored."""
         for index in indices:
             yield _in_frame(self._inner(split, int(index), rule), rule)
+
+    def remote(self) -> "RemoteSpool":
+        earlier = self.earlier.origin if self.earlier else None
+        return RemoteSpool(config=self.config, backgrounds=tuple(self.backgrounds), earlier=earlier)
+
+    def pack(self, examined: Sequence[Spooled]) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, each in enumerate(examined):
+            for (colour, channels), digest in each.digests:
+                name = f"digest {channels} {bytes(colour).hex() if colour else ''}"
+                if name not in arrays:
+                    arrays[name] = np.zeros((len(examined), 32), np.uint8)
+                arrays[name][number] = np.frombuffer(digest, np.uint8)
+        places = [each.earlier or ("", -1) for each in examined]
+        arrays["earlier split"] = np.array([split.encode() for split, _ in places], "S16")
+        arrays["earlier"] = np.array([position for _, position in places], np.int64)
+        return arrays
+
+    def unpack(self, arrays: Mapping[str, NDArray[Any]]) -> Iterable[Spooled]:
+        forms: list[tuple[Form, list[bytes]]] = []
+        for name in (each for each in arrays if each.startswith("digest ")):
+            _, channels, colour = name.split(" ")
+            form = (tuple(bytes.fromhex(colour)) or None, int(channels))
+            content = arrays[name].tobytes()
+            forms.append((form, [content[at : at + 32] for at in range(0, len(content), 32)]))
+        splits, positions = arrays["earlier split"].tolist(), arrays["earlier"].tolist()
+        for number, (split, position) in enumerate(zip(splits, positions, strict=True)):
+            digests = ((form, each[number]) for form, each in forms)
+            yield Spooled(
+                digests=tuple((form, digest) for form, digest in digests if digest != NO_DIGEST),
+                earlier=None if position < 0 else (split.decode(), position),
+            )
 
     def _inner(self, split: str, index: int, rule: InputRule) -> Pixels:
         """Return an image without the border of "pad", in the channels of the rule."""
@@ -193,9 +279,8 @@ class Spool(Visitor[Spooled]):
         else:
             grey = columns.is_grey(index) and (colour is None or is_grey(colour) or rule.channels == 1)
             channels = 1 if grey else 3
-            size = height * width * channels
-            file = self._files[_name(split, colour, channels)]
-            content = read_at(file, size, index * rule.height * rule.width * channels)
+            size, stride = height * width * channels, rule.height * rule.width * channels
+            content = self.pixels.read(split, index, (colour, channels), size, stride)
             pixels = np.frombuffer(content, np.uint8).reshape(height, width, channels)
         if pixels.shape[2] > rule.channels:
             return pixels[..., :1]
@@ -224,19 +309,31 @@ class Spool(Visitor[Spooled]):
         count = sum(len(split.labels) for split in self.raw.splits.values())
         return 2 * channels * self.frame.width * self.frame.height * count
 
-    def _write(self, split: str, index: int, colour: Colour | None, image: Image.Image) -> None:
-        assert self.frame is not None
-        channels = len(image.getbands())
-        name = _name(split, colour, channels)
-        with self._lock:
-            if name not in self._files:
-                self._files[name] = open_file(self.folder / name, os.O_RDWR | os.O_CREAT)
-            file = self._files[name]
-        write_at(file, image.tobytes(), index * self.frame.height * self.frame.width * channels)
 
+@dataclass(frozen=True, kw_only=True)
+class RemoteSpool:
+    """Makes a spool in another process.
 
-def _name(split: str, colour: Colour | None, channels: int) -> str:
-    return f"{split}-{channels}-{bytes(colour).hex() if colour else 'opaque'}"
+    Attributes:
+        config: The `[data]` table of a recipe.
+        backgrounds: What transparent images are composited over.
+        earlier: The earlier decoding whose images are used again.
+    """
+
+    config: DataConfig
+    backgrounds: tuple[Colour, ...]
+    earlier: Earlier | None
+
+    @contextmanager
+    def open(self, raw: RawData, split: str, start: int, folder: Path) -> Iterator[Spool]:
+        """Return a spool that writes the pixels of a part to `folder`."""
+        earlier = decoded_earlier(self.earlier, self.config) if self.earlier else None
+        spool = Spool(PixelFiles(folder, {split: [start]}), raw, self.config, earlier, lambda _: None)
+        spool.backgrounds = list(self.backgrounds)
+        try:
+            yield spool
+        finally:
+            spool.close()
 
 
 def _in_frame(inner: Pixels, rule: InputRule) -> Pixels:

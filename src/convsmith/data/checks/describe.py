@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from convsmith.data.cache.scan import ImageFacts, Visitor
+from convsmith.data.cache.facts import ImageFacts
+from convsmith.data.cache.scan import Visitor
 from convsmith.data.checks.description import Balance, Description, Pictures, Sizes, listed_classes
 from convsmith.data.checks.verify import Survey, survey
 from convsmith.data.config import DataConfig

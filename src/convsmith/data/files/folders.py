@@ -122,6 +122,7 @@ def _split(files: Files, layout: Layout, split: str, classes: Classes, names: Se
         folder=str(layout.folders[split]),
         inner=layout.inner.get(split, ""),
         has_files=True,
+        most_parts=files.most_parts,
         folder_names={label: name for name, label in layout.classes.get(split, {}).items()},
     )
 

@@ -23,9 +23,11 @@ class Files(Protocol):
         files: Sorted, without what is skipped.
         folders: All folders that hold something, sorted, those of empty folders included.
         skipped: Files and folders that are not read, with the reason.
+        most_parts: As that of `RawSplit`.
     """
 
     location: str
+    most_parts: int | None
     files: tuple[PurePosixPath, ...]
     folders: tuple[PurePosixPath, ...]
     skipped: dict[PurePosixPath, str]
@@ -89,6 +91,7 @@ class FolderFiles:
 
     def __init__(self, root: Path) -> None:
         listing = list_folder(root)
+        self.most_parts: int | None = None
         self.root, self.location = root, str(root)
         self.files = tuple(map(self._relative, listing.files))
         self.folders = tuple(map(self._relative, listing.folders))
@@ -162,6 +165,7 @@ class SingleFile(FolderFiles):
         self.root = root or file.parent
         self.location = str(self.root)
         self.files, self.folders, self.skipped = (self._relative(file),), (), {}
+        self.most_parts = None
         self._unread = {}
 
 
@@ -183,6 +187,8 @@ class ArchiveFiles:
             fix = "unpack it with a program that you trust, and name the folder, or pack it again"
             raise DataError(str(error), where=self.location, fix=fix) from error
         self._members = MemberFiles(self.archive)
+        # Each part reads the directory, or unpacks everything before it.
+        self.most_parts: int | None = 4 if self.archive.is_sequential else 32
         self.skipped: dict[PurePosixPath, str] = {}
         files = [path for path in self.archive.members if not self._skip(path)]
         self._check_nested(files)
@@ -264,7 +270,11 @@ class ArchiveImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
-        for path, content in zip(self.paths, self.archive.contents(self.paths, MAX_BYTES), strict=True):
+        return self.part(0, len(self.paths))
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
+        chosen = self.paths[start:stop]
+        for path, content in zip(chosen, self.archive.contents(chosen, MAX_BYTES), strict=True):
             if not isinstance(content, ArchiveError):
                 yield content
             else:

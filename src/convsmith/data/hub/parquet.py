@@ -1,10 +1,11 @@
 """Parquet folders in the layout of the Hugging Face hub; rows are read in order, in small batches."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, combinations, islice, repeat
+from itertools import accumulate, chain, combinations, islice, repeat
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
@@ -21,14 +22,14 @@ from convsmith.data.hub.columns import (
     reason_of,
 )
 from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
-from convsmith.data.labels import BadLabel, TableLabels, combined, name_notes
+from convsmith.data.labels import BadLabel, LabelArray, TableLabels, combined, name_notes
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.splits import Role, choose_splits, overlap_error, role_of
 from convsmith.errors import DataError
 
-# Rows in memory at once, as long as they take no more than `MAX_BYTES`.
-_BATCH_ROWS = 256
-# Bytes that are read at once; by default a column of a row group is.
+# Rows in memory at once, as long as they take no more than `MAX_BYTES`, and labels.
+_BATCH_ROWS, _LABELS = 256, 2**14
+# Bytes of a column that are read at once: a row group may have gigabytes.
 _BUFFER = 2**20
 # Encoded images are compressed already; a column that shrinks by more is made to exhaust the memory.
 _MAX_RATIO = 200
@@ -42,11 +43,10 @@ _PART = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A readable parquet file; `location` is its path relative to the source."""
+    """A readable parquet file: its path relative to the source, and the number of its rows."""
 
     location: str
     num_rows: int
-    labels: TableLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +97,19 @@ def read_parquet(files: Files, source: Source, config: DataConfig) -> RawData:
         raise unreadable_files(source, unreadable)
     image, label = find_columns(next(iter(features.values())), source, config)
     shards: dict[str, list[Shard]] = {}
+    tables: dict[str, list[TableLabels]] = {}
     for split, names in chosen.files.items():
-        read = (
-            _shard(files, name, features[name], (image, label), unreadable)
+        read = [
+            _labels(files, name, features[name], (image, label), unreadable)
             for name in names
             if name in features
-        )
-        shards[split] = [shard for shard in read if shard]
+        ]
+        tables[split] = [each for each in read if each]
+        shards[split] = [Shard(location=each.location, num_rows=len(each.values)) for each in tables[split]]
     if not shards["train"]:
         raise unreadable_files(source, unreadable)
-    others = [shard.labels for split, each in shards.items() if split != "train" for shard in each]
-    names, values = combined([shard.labels for shard in shards["train"]], others)
+    others = [each for split, table in tables.items() if split != "train" for each in table]
+    names, values = combined(tables.pop("train"), others)
     labels = iter(values)
     return RawData(
         splits={
@@ -269,13 +271,18 @@ class ShardImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
         """Yield one item per label, even if a file is damaged and has other rows in each of its columns."""
         lacking = UnusableImageError("unreadable", "the file is damaged: it has fewer images than labels")
+        first = 0
         for shard in self.shards:
-            yield from islice(chain(self._images(shard), repeat(lacking)), shard.num_rows)
-
-    def _images(self, shard: Shard) -> Iterator[Encoded | UnusableImageError]:
-        return row_images(self.files, shard.location, self.column, range(shard.num_rows))
+            begin, end = max(start - first, 0), min(stop - first, shard.num_rows)
+            if begin < end:
+                rows = row_images(self.files, shard.location, self.column, range(begin, end))
+                yield from islice(chain(rows, repeat(lacking)), end - begin)
+            first += shard.num_rows
 
 
 def row_images(
@@ -345,16 +352,17 @@ class ShardLocations(Sequence[str]):
 
     def __init__(self, shards: Sequence[Shard]) -> None:
         self.shards = shards
+        self.ends = list(accumulate(shard.num_rows for shard in shards))
 
     def __len__(self) -> int:
-        return sum(shard.num_rows for shard in self.shards)
+        return self.ends[-1] if self.ends else 0
 
     def __getitem__(self, index: Any) -> Any:
-        for shard in self.shards:
-            if index < shard.num_rows:
-                return f"{shard.location}, row {index}"
-            index -= shard.num_rows
-        raise IndexError(index)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect_right(self.ends, index)
+        shard = self.shards[number]
+        return f"{shard.location}, row {index - self.ends[number] + shard.num_rows}"
 
 
 def _other_reason(path: PurePosixPath) -> str:
@@ -438,13 +446,13 @@ def _read_features(files: Files, location: str) -> Mapping[str, Any]:
     return features_of(pyarrow.parquet.read_schema(files.handle(PurePosixPath(location))))
 
 
-def _shard(
+def _labels(
     files: Files,
     location: str,
     features: Mapping[str, Any],
     columns: tuple[str, str],
     unreadable: dict[str, str],
-) -> Shard | None:
+) -> TableLabels | None:
     """Read the labels of a file; None if it is unreadable, with the reason in `unreadable`."""
     import pyarrow.parquet
 
@@ -459,11 +467,16 @@ def _shard(
     except (OSError, ValueError) as error:
         unreadable[location] = reason_of(error)
         return None
-    labels = TableLabels.of(location, values, declared_names(features[label]))
-    return Shard(location=location, num_rows=len(values), labels=labels)
+    return TableLabels.of(location, values, declared_names(features[label]))
 
 
-def _values(column: Any) -> list[Any]:
+def _values(column: Any) -> Sequence[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_integer(column.type):
+        # Few of millions of numbers are Python objects at once.
+        starts = range(0, len(column), _LABELS)
+        return LabelArray.of(label for at in starts for label in column.slice(at, _LABELS).to_pylist())
     try:
         return list(column.to_pylist())
     # Text that is no UTF-8 in some rows.
@@ -481,7 +494,7 @@ def _value(scalar: Any) -> Any:
 def _split(files: Files, shards: Sequence[Shard], labels: Sequence[Sequence[Any]], image: str) -> RawSplit:
     return RawSplit(
         images=ShardImages(files, shards, image),
-        labels=[label for each in labels for label in each],
+        labels=LabelArray.joined([LabelArray.of(each) for each in labels]),
         locations=ShardLocations(shards),
         column=lambda name: [value for shard in shards for value in _column(files, shard, name)],
     )

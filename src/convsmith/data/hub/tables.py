@@ -1,13 +1,13 @@
 """Tables of the `datasets` library: from the Hugging Face hub, or in memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convsmith.data.config import DataConfig
 from convsmith.data.hub.columns import declared_names, encoded_image, find_columns, reason_of
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.labels import TableLabels, combined, name_notes
-from convsmith.data.raw import RawData, RawSplit, Source
+from convsmith.data.raw import NumberedLocations, RawData, RawSplit, Source
 from convsmith.data.splits import Chosen, choose_splits, named_splits, role_of
 from convsmith.errors import DataError, suggest
 
@@ -61,13 +61,13 @@ def _labels(table: Any, name: str, label: str, source: Source) -> TableLabels:
     )
 
 
-def _split(table: Any, name: str, image: str, labels: list[Any]) -> RawSplit:
+def _split(table: Any, name: str, image: str, labels: Sequence[Any]) -> RawSplit:
     import datasets
 
     return RawSplit(
         images=TableImages(table.cast_column(image, datasets.Image(decode=False)), image),
         labels=labels,
-        locations=[f"{name}, row {index}" for index in range(len(table))],
+        locations=NumberedLocations(name, "row", len(table)),
         column=lambda column: list(table[column]),
     )
 
@@ -85,8 +85,11 @@ class TableImages:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
-        for start in range(0, len(self.table), _BATCH_ROWS):
-            yield from self._rows(start, min(start + _BATCH_ROWS, len(self.table)))
+        return self.part(0, len(self.table))
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
+        for begin in range(start, stop, _BATCH_ROWS):
+            yield from self._rows(begin, min(begin + _BATCH_ROWS, stop))
 
     def _rows(self, start: int, stop: int) -> list[Encoded | UnusableImageError]:
         """Return the images of some rows; a damaged row costs only itself."""

@@ -8,7 +8,7 @@ from typing import Any
 from convsmith.data.files.storage import Files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.labels import Contradiction
-from convsmith.data.raw import RawSplit, is_class_index
+from convsmith.data.raw import RawSplit, is_class_index, part_of
 from convsmith.data.tables.columns import LabelTable
 
 
@@ -45,8 +45,13 @@ class ImagesAndMissing:
         return any(item is image for image in self)
 
     def __iter__(self) -> Iterator[Encoded | UnusableImageError]:
-        yield from self.images
-        yield from self.missing
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> Iterator[Encoded | UnusableImageError]:
+        count = len(self.images)
+        if start < count:
+            yield from part_of(self.images, start, min(stop, count))
+        yield from self.missing[max(start - count, 0) : max(stop - count, 0)]
 
 
 def merged(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
@@ -85,6 +90,7 @@ def table_split(files: Files, rows: Sequence[Row]) -> RawSplit:
         locations=[*(str(image) for image, _ in present), *(row.text for row in missing)],
         column=column,
         has_files=True,
+        most_parts=files.most_parts,
     )
 
 

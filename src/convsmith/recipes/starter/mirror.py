@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from convsmith.data.checks.near_duplicates import thumbnails_of
+from convsmith.data.checks.thumbnails import thumbnails_of
 from convsmith.data.dataset import Split
 from convsmith.evaluation.metrics import rank_in_class
 from convsmith.text import one_line, percent
