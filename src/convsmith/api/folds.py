@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convsmith.api.resume import resume_run
 from convsmith.api.train import train_run
-from convsmith.cluster.engine import Engine, connect
+from convsmith.cluster.engine import Engine, chosen_engine, connect
 from convsmith.data.dataset import FoldedData, image_ids, load_folds
 from convsmith.data.fold import MOST_FOLDS, EvaluationSet, Fold
 from convsmith.data.images.memory_mapped import Images
@@ -146,8 +146,8 @@ def folds(
         >>> result.metrics.accuracy, len(result.label_errors.images)  # doctest: +SKIP
         (0.87, 31)
     """
-    engine = Engine.parse(on or "loky")
-    if on and (module is not None or data is not None):
+    engine = chosen_engine(on, workers)
+    if engine and (module is not None or data is not None):
         raise UsageError(
             "workers do not see data or a module in the memory of this process",
             where="on",
@@ -172,7 +172,7 @@ def folds(
             )
             worker.check()
             tasks = worker.tasks(accept_changes=accept_changes, trust_code=trust_code)
-            if on:
+            if engine:
                 worker.train_on(engine, workers, tasks)
             else:
                 worker.train(tasks, callbacks)

@@ -229,6 +229,9 @@ class _Grid:
             )
         result = GridResult(folder=self.folder.path, runs=now.runs, table=table, comparison=comparison)
         if result.failed:
+            self.log(f"Table: {table}")
+            if comparison:
+                self.log(f"Report: {comparison.page}")
             fix = f"mend the cause; `convsmith grid --resume {self.folder.path}` trains what failed again"
             raise RunError.of(
                 Problem(what=run.error, where=f"{self.folder.run(run.number).path} ({run.label})", fix=fix)

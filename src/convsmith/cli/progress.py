@@ -112,15 +112,16 @@ def grid_lines(now: GridProgress) -> list[str]:
         >>> counts = {"done": 2, "epochs": 5, "validation": 0.5}
         >>> run = GridRun(number=1, fields={}, label="seed=0", state="begun", **counts)
         >>> grid_lines(GridProgress(runs=(run,), seconds_left=60))[1]
-        'run-001  begun        2 of 5      50.00%         -  seed=0'
+        'run-001  training     2 of 5      50.00%         -  seed=0'
     """
     order = sorted(now.runs, key=lambda run: (run.state != "begun", -run.number))
     shown = sorted(order[:_MAX_ROWS], key=lambda run: run.number)
     lines = [f"{'run':<8} {'state':<10} {'epochs':>8} {'validation':>11} {'accuracy':>9}  values"]
     for run in shown:
+        state = "training" if run.state == "begun" else run.state
         epochs = f"{run.done} of {run.epochs}" if run.epochs else "-"
         validation, accuracy = (
             "-" if each is None else f"{each:.2%}" for each in (run.validation, run.accuracy)
         )
-        lines.append(f"{run.name}  {run.state:<10} {epochs:>8} {validation:>11} {accuracy:>9}  {run.label}")
+        lines.append(f"{run.name}  {state:<10} {epochs:>8} {validation:>11} {accuracy:>9}  {run.label}")
     return [*lines, "", now.line()]

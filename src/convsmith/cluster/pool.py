@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from convsmith.cluster.shared import SharedFolder
 from convsmith.errors import ProcessError, StoppedError
+from convsmith.system.progress import show_progress
 from convsmith.system.signals import StopRequest, stop_on_signals
 
 T = TypeVar("T", bound=Hashable)
@@ -120,16 +121,22 @@ def _call(function: Callable[[T], R], item: T, shared: SharedFolder) -> tuple[An
     shared.check()
     if shared.is_stopping:
         return (_STOPPED,)
-    if not shared.is_main and threading.current_thread() is threading.main_thread():
-        # Ctrl-C in a terminal reaches the workers of this machine too; the main process tells them.
-        for name in ("SIGINT", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if not shared.is_main:
+        _prepare_worker()
     try:
         with shared.stoppable():
             return ("done", item, function(item))
     except StoppedError:
         return (_STOPPED,)
+
+
+def _prepare_worker() -> None:
+    """Leave progress lines and the signals of a terminal, which reach workers too, to the main process."""
+    show_progress(show=False)
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _is_loss(error: Exception) -> bool:
