@@ -1,5 +1,6 @@
 """Image sources: files, folders, patterns, URLs, standard input."""
 
+import gzip
 import io
 import threading
 import time
@@ -17,6 +18,7 @@ from convsmith.data.images.decode import UnusableImageError
 from convsmith.errors import FileError
 from convsmith.models.image_blocks import fetch
 from convsmith.models.image_inputs import ImageInput, image_sources
+from convsmith.models.image_listing import image_blocks
 from helpers.images import saved
 
 
@@ -136,13 +138,35 @@ def test_an_image_from_standard_input(monkeypatch: pytest.MonkeyPatch, server: s
     assert predictions[0].top == predictions[1].top
 
 
-@pytest.mark.parametrize("name", ["x.npz", "x.NPY", "t10k-images-idx3-ubyte.gz"])
+@pytest.mark.parametrize("name", ["x.npz", "x.NPY", "t10k-labels-idx1-ubyte.gz"])
 def test_files_of_arrays_are_answered_with_what_to_do(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"PK")
     for inputs, what in ((tmp_path / name, "found a file of arrays"), (tmp_path, "holds no images")):
         with pytest.raises(FileError, match=what) as caught:
             image_sources(str(inputs))
         assert "write image files, or pass arrays in Python" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_are_read(suffix: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 3), np.uint8)
+    content = b"\0\0\x08\x03" + b"".join(each.to_bytes(4, "big") for each in images.shape) + images.tobytes()
+    path = tmp_path / f"t10k-images-idx3-ubyte{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01")
+    for named in (path, tmp_path):
+        sources = list(image_sources(str(named)))
+        assert [each.name for each in sources] == [f"{path}, image {number}" for number in range(5)]
+        assert np.array_equal([np.asarray(each.read()) for each in sources], images)
+    (block,) = image_blocks([str(path)])
+    assert [each.name for each in next(block).part(2, 4).sources()] == [
+        f"{path}, image 2",
+        f"{path}, image 3",
+    ]
+    path.write_bytes(path.read_bytes()[:-25])
+    *_, last = image_sources(str(path))
+    with pytest.raises(UnusableImageError, match=r"damaged|ends before"):
+        last.read()
 
 
 def test_images_in_memory_are_numbered_among_all() -> None:

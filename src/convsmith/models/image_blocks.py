@@ -1,4 +1,4 @@
-"""Images that lie together: a file, a URL, rows of a parquet file, or a part of an archive."""
+"""Images that lie together: a file, a URL, rows of a parquet file, or a part of an archive or an IDX file."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from itertools import chain, islice, repeat
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from convsmith.data.arrays.idx import IdxImages, idx_images, is_idx_images
 from convsmith.data.files.storage import ArchiveFiles, SingleFile, image_files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.system import paths
@@ -36,7 +37,7 @@ class ImageBlock:
 
     Attributes:
         location: A file, as the user named it or its folder; an http(s) URL; or `-` for standard input.
-        start: The first row of a parquet file, or image of an archive; 0 for another file.
+        start: The first row of a parquet file, or image of an archive or an IDX file; 0 for another file.
         stop: The one after the last; 1 for another file.
         column: Of a parquet file, with the images; empty for another file.
         root: The folder that paths in a parquet file are relative to; empty for that of the file.
@@ -80,6 +81,10 @@ class ImageBlock:
             chosen = members[self.start : self.stop]
             for member, image in zip(chosen, files.images(chosen), strict=True):
                 yield ImageSource(name=self._name(str(member)), read=partial(_read_content, image))
+        elif is_idx_images(path):
+            images = islice(_idx(path), self.start, self.stop)
+            for number, image in enumerate(images, start=self.start):
+                yield ImageSource(name=self._name(f"image {number}"), read=partial(_read_content, image))
         else:
             yield ImageSource(name=self._name(), read=partial(_read_content, str(path)))
 
@@ -125,6 +130,20 @@ def archive_block(path: Path) -> ImageBlock:
     except OSError as error:
         raise paths.read_error(path, error) from error
     return ImageBlock(str(path), 0, len(members))
+
+
+def idx_block(path: Path) -> ImageBlock:
+    """Return the images of an IDX file, such as `t10k-images-idx3-ubyte.gz`.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    return ImageBlock(str(path), 0, len(_idx(path)))
+
+
+def _idx(path: Path) -> IdxImages:
+    files = SingleFile(path)
+    return idx_images(files, files.files[0])
 
 
 @lru_cache(maxsize=1)

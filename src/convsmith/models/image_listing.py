@@ -1,14 +1,15 @@
-"""The images that a text names: a file, folder, pattern, archive, parquet file, URL, or standard input."""
+"""The images that a text names: a file, folder, pattern, archive, table or IDX file, URL, standard input."""
 
 import glob
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+from convsmith.data.arrays.idx import is_idx_images
 from convsmith.data.files.listing import SUFFIXES, is_image, walk
 from convsmith.data.files.storage import SingleFile
 from convsmith.errors import ConvsmithError, FileError, Problem
-from convsmith.models.image_blocks import STDIN, ImageBlock, archive_block, is_url, table_block
+from convsmith.models.image_blocks import STDIN, ImageBlock, archive_block, idx_block, is_url, table_block
 from convsmith.system import paths
 from convsmith.system.archives import is_archive_name
 from convsmith.text import plural
@@ -29,7 +30,7 @@ def image_blocks(
 
     Args:
         texts: Files, folders, patterns such as `*.png`, http(s) URLs, and `-` for standard input. A parquet
-            file stands for the images of its rows, an archive for those in it.
+            file stands for the images of its rows, an archive or an IDX file for those in it.
         note: Takes a sentence for each folder that holds other files than images, once it is listed.
         column: The column of parquet files with the images; by default the only one of this type.
 
@@ -77,13 +78,15 @@ def _blocks(path: Path, text: str, note: Note, column: str | None) -> Iterator[I
             fix = f"looked for {_suffixes()}; unpack it if it holds tables or arrays"
             raise FileError("this archive holds no images", where=text, fix=fix)
         return iter([block])
+    if is_idx_images(path):
+        return iter([idx_block(path)])
     if name.endswith(_ARRAYS):
         raise FileError("found a file of arrays, expected images", where=text, fix=_FOR_ARRAYS)
     return iter([ImageBlock(text)])
 
 
 def _folder_blocks(folder: Path, note: Note, column: str | None) -> Iterator[ImageBlock]:
-    """Yield the rows of the parquet files of a folder if they have images, or its image files."""
+    """Yield the rows of the parquet files of a folder if they have images, or its image and IDX files."""
     tables = {
         entry.path: block
         for entry in walk(folder)
@@ -98,6 +101,8 @@ def _folder_blocks(folder: Path, note: Note, column: str | None) -> Iterator[Ima
             yield tables[entry.path]
         elif not tables and is_image(entry.path):
             yield ImageBlock(str(entry.path))
+        elif not tables and is_idx_images(entry.path):
+            yield idx_block(entry.path)
         else:
             left_out += 1
             kinds.add(entry.path.suffix.lower() or "no suffix")

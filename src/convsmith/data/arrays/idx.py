@@ -39,6 +39,16 @@ def is_idx(path: PurePath) -> bool:
     return _NAME.fullmatch(path.name) is not None
 
 
+def is_idx_images(path: PurePath) -> bool:
+    """Return whether a file is named like an IDX file of images.
+
+    >>> is_idx_images(PurePath("train-images-idx3-ubyte")), is_idx_images(PurePath("train-labels-idx1-ubyte"))
+    (True, False)
+    """
+    match = _NAME.fullmatch(path.name)
+    return match is not None and match[2].lower() == "images"
+
+
 def read_idx(files: Files, named: SplitNames | None = None, *, own_validation: bool = False) -> RawData:
     """Return the images and labels of IDX files, by split.
 
@@ -202,17 +212,25 @@ def _labels(files: Files, path: PurePosixPath) -> TableLabels:
     return TableLabels.of(str(path), list(content))
 
 
-def _split(files: Files, path: PurePosixPath, labels: Sequence[Any]) -> RawSplit:
+def idx_images(files: Files, path: PurePosixPath) -> IdxImages:
+    """Return the images of a file.
+
+    Raises:
+        DataError: It is damaged, or has images that are too large.
+    """
     count, height, width = _header(files, path, 3)
-    if count != len(labels):
-        raise _damaged(files, path, f"found {count:,} images by its header for {len(labels):,} labels")
     if not 0 < height * width <= MAX_PIXELS:
         what = f"found images of {height:,}x{width:,} pixels, expected at most {MAX_PIXELS:,}"
         raise _damaged(files, path, what)
+    return IdxImages(files=files, path=path, count=count, size=(height, width))
+
+
+def _split(files: Files, path: PurePosixPath, labels: Sequence[Any]) -> RawSplit:
+    images = idx_images(files, path)
+    if len(images) != len(labels):
+        raise _damaged(files, path, f"found {len(images):,} images by its header for {len(labels):,} labels")
     return RawSplit(
-        images=IdxImages(files=files, path=path, count=count, size=(height, width)),
-        labels=labels,
-        locations=NumberedLocations(str(path), "image", count),
+        images=images, labels=labels, locations=NumberedLocations(str(path), "image", len(images))
     )
 
 
