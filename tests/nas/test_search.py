@@ -33,7 +33,6 @@ from convsmith.nas.mutations import MUTATIONS, MutableNet, Mutation, mutate
 from convsmith.nas.pareto import ParetoPoint, pareto_front
 from convsmith.nas.search import search
 from convsmith.nas.search_space import SearchSpace
-from convsmith.nas.settings import SearchSettings
 from convsmith.nas.worker import Deadline, TrialRunner
 from convsmith.net.arithmetic import analyze_notation
 from convsmith.net.notation import parse
@@ -42,7 +41,8 @@ from convsmith.recipes.fit import analyze_recipe, subject_of
 from convsmith.recipes.loader import load
 from convsmith.runs.folder import RunFolder
 from convsmith.system.signals import ALARM
-from convsmith.training.metrics import BatchMetrics, EpochMetrics, SplitMetrics
+from convsmith.training.metrics import BatchMetrics, EpochMetrics
+from helpers.searches import TINY, Objective, settings
 
 NETS = (
     "C16 C16 C16:d2:p1 / C32 C32 C32:s2 / S48 C48 C48:s2 / C64 C64 C64 / G P10",
@@ -50,25 +50,10 @@ NETS = (
     "C16 +(C16 S16)*2 / D:s2 P32 +(C32:o0.1) M2 / G F20 F10",
 )
 DIGITS = DatasetInfo(image_shape=(1, 8, 8), num_classes=10)
-TINY = ["model.net=C4 C8:s2 / G F10", "name=tiny", "train.batch_size=256", "augment.transforms=[]"]
 
 
 def seeded(seed: int) -> Random:
     return Random(seed)  # noqa: S311 - no secret
-
-
-def settings(
-    *overrides: str, brief: Brief | None = None, epochs: int = 1, seed: int = 0, factor: int = 2
-) -> SearchSettings:
-    return SearchSettings(
-        recipe=load("digits", [*TINY, *overrides]),
-        brief=brief or Brief(max_parameters=3_000),
-        brief_name="small",
-        epochs=epochs,
-        factor=factor,
-        macs_factor=4.0,
-        seed=seed,
-    )
 
 
 def search_space(*overrides: str, brief: Brief | None = None, max_macs: int = 10**9) -> SearchSpace:
@@ -228,48 +213,6 @@ def test_the_pareto_front_is_not_dominated() -> None:
         return any((o.correct, o.parameters, o.macs) != own or o.number < one.number for o in others)
 
     assert {point.number for point in pareto_front(points)} == {p.number for p in points if not beaten(p)}
-
-
-class Objective:
-    """Replaces training: nets of about 2,000 parameters and learning rates near 0.02 are best."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, int]] = []
-        self.nets: list[str] = []
-
-    def accuracy(self, net: str, rate: float) -> float:
-        parameters = analyze_notation(net, (1, 8, 8)).parameters
-        return 0.9 / (1 + abs(math.log(parameters / 2_000)) + 0.3 * abs(math.log(rate / 0.02)))
-
-    def __call__(
-        self, runner: TrialRunner, number: int, candidate: Candidate, until: int, **rest: Any
-    ) -> tuple[EpochMetrics, ...]:
-        self.calls.append((number, until))
-        self.nets.append(candidate.net)
-        best = self.accuracy(candidate.net, candidate.fields["train.optimizer.lr"])
-        done = []
-        for epoch in range(1, until + 1):
-            correct = round(best * 100 * (1 - 0.5**epoch))
-            score = SplitMetrics(loss=1.0, correct=correct, total=100)
-            done.append(
-                EpochMetrics(
-                    epoch=epoch, lr=0.1, train=score, validation=score, test=None,
-                    train_seconds=1.0, evaluation_seconds=0.5,
-                )
-            )  # fmt: skip
-        RunFolder(path=runner.trial_folder(number)).write_metrics(done)
-        return tuple(done)
-
-
-@pytest.fixture
-def objective(monkeypatch: pytest.MonkeyPatch) -> Objective:
-    instance = Objective()
-
-    def train(runner: TrialRunner, *rest: Any, **more: Any) -> tuple[EpochMetrics, ...]:
-        return instance(runner, *rest, **more)
-
-    monkeypatch.setattr(TrialRunner, "train", train)
-    return instance
 
 
 def test_the_search_finds_better_nets_and_trains_worse_ones_less(
@@ -551,31 +494,42 @@ Damage = Callable[[list[dict[str, Any]]], object]
 
 def candidate_of(journal: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the first candidate in a journal."""
-    records = (line["user_attr"].get("candidate") for line in journal if "user_attr" in line)
-    return next(record for record in records if record)
+    return next(line["user_attrs"]["candidate"] for line in journal if "user_attrs" in line)
 
 
-def score_of(journal: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(line for line in journal if "intermediate_value" in line)
+def result_of(journal: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the first result in a journal."""
+    return next(line["user_attr"]["trial 0"] for line in journal if "trial 0" in line.get("user_attr", {}))
+
+
+def score(accuracy: object) -> Damage:
+    return lambda journal: result_of(journal)["accuracies"].update({"1": accuracy})
 
 
 DAMAGES: dict[str, Damage] = {
     "an unknown operation": lambda journal: journal[0].update(op_code=99),
     "no operation": lambda journal: journal[1].pop("op_code"),
     "a trial of no study": lambda journal: journal[1].update(study_id=7),
+    "a result of no study": lambda journal: journal[2].update(study_id=7),
+    "no study": lambda journal: journal.pop(0),
+    "no first trial": lambda journal: journal.pop(1),
+    "no last trial": lambda journal: journal.remove([each for each in journal if "user_attrs" in each][-1]),
     "lines in reverse": lambda journal: journal.reverse(),
-    "a text for a number": lambda journal: score_of(journal).update(intermediate_value="high"),
+    "a text for a number": score("high"),
     "no candidate's net": lambda journal: candidate_of(journal).pop("net"),
     "a net that is none": lambda journal: candidate_of(journal).update(net="os.system"),
     "another net": lambda journal: candidate_of(journal).update(net="C8 / G F10"),
+    "the number of another trial": lambda journal: candidate_of(journal).update(number=1),
     "fields of text": lambda journal: candidate_of(journal).update(fields={"train.optimizer.lr": "x"}),
     "negative parameters": lambda journal: candidate_of(journal).update(parameters=-1),
     "other parameters": lambda journal: candidate_of(journal).update(parameters=7),
     "other MACs": lambda journal: candidate_of(journal).update(macs=7),
-    "a higher score": lambda journal: score_of(journal).update(intermediate_value=0.99),
-    "a score above 1": lambda journal: score_of(journal).update(intermediate_value=99.0),
-    "a score that is no number": lambda journal: score_of(journal).update(intermediate_value=float("nan")),
-    "a score of another epoch": lambda journal: score_of(journal).update(step=77),
+    "a higher score": score(0.99),
+    "a score above 1": score(99.0),
+    "a score that is no number": score(float("nan")),
+    "a score of another epoch": lambda journal: result_of(journal)["accuracies"].update({"77": 0.3}),
+    "a result that is none": lambda journal: result_of(journal).update(accuracies=3),
+    "an unknown state": lambda journal: result_of(journal).update(state="lost"),
     "a list": lambda journal: journal.insert(2, []),  # type: ignore[arg-type]
     "4,000 digits": lambda journal: journal[1].update(study_id=10**4000),
 }

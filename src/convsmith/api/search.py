@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convsmith.briefs.loader import load_brief
 from convsmith.errors import MissingExtraError, RecipeError
+from convsmith.nas.address import StorageAddress
 from convsmith.nas.settings import SearchSettings, check_ranges
 from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.schema import Recipe
@@ -26,6 +27,7 @@ def search(
     factor: int = 3,
     macs_factor: float = 1.5,
     data: object = None,
+    storage: str | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> "SearchResult":
     """Search for better networks under a brief, starting from a recipe.
@@ -44,12 +46,16 @@ def search(
         factor: Keep 1/factor of the trials at each rung, and multiply their epochs by it.
         macs_factor: Limit of the MACs as a multiple of the starting point's, unless the brief sets a limit.
         data: Data in memory, as for `train`.
+        storage: Of the trials: `sqlite:///FILE`, `postgresql://...`, `mysql://...`, or `grpc://HOST:PORT` for
+            Optuna's gRPC proxy. By default a journal in the folder, which has the checkpoints in any case.
         log: Called with a line for each trial that reaches a rung.
 
     Raises:
-        MissingExtraError: Optuna is not installed.
+        MissingExtraError: Optuna, or the driver of the storage, is not installed.
+        UsageError: `storage` names none that processes can share.
+        ProcessError: The storage does not answer.
         RecipeError: The brief is unknown, the recipe does not fit its data, or no candidate passes the brief.
-        RunError: The folder holds a search with other settings.
+        RunError: The folder, or the storage under its name, holds a search with other settings.
         DataError: The data set does not exist or is unreadable.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; completed work is kept.
     """
@@ -70,6 +76,7 @@ def search(
     check_ranges(
         epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes, seed=seed
     )
+    address = None if storage is None else StorageAddress.parse(storage)
     length = 60.0 if trials is None and minutes is None else minutes
     with with_data(recipe, data) as complete:
         settings = SearchSettings(
@@ -81,7 +88,7 @@ def search(
             macs_factor=macs_factor,
             seed=seed,
         )
-        return run(settings, Path(study), trials=trials, minutes=length, log=log)
+        return run(settings, Path(study), trials=trials, minutes=length, storage=address, log=log)
 
 
 def _check_fine_tuning(recipe: Recipe) -> None:

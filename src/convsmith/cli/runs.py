@@ -318,6 +318,14 @@ def search(
     macs_factor: Annotated[
         float, typer.Option(metavar="X", help="limit of the MACs, as a multiple of the starting point's")
     ] = 1.5,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="where the trials are kept: sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://... or "
+            "grpc://HOST:PORT; by default in the folder of the search",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for better networks under a brief; write a report and recipes."""
@@ -331,6 +339,7 @@ def search(
         seed=seed,
         factor=factor,
         macs_factor=macs_factor,
+        storage=storage,
         log=print_error if as_json else print_text,
     )
     from convsmith.nas.results import record, table

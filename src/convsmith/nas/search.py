@@ -1,42 +1,32 @@
 """The search: candidates are proposed, checked, and trained rung by rung."""
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 
-from convsmith.data.dataset import TrainingData, load_training_data
-from convsmith.errors import (
-    BusyError,
-    ConvsmithError,
-    DivergedError,
-    Problem,
-    RecipeError,
-    RunError,
-    ShapeError,
-    StoppedError,
-)
+from convsmith.data.dataset import TrainingData
+from convsmith.errors import ConvsmithError, Problem, RunError, StoppedError
 from convsmith.evaluation.imbalance import ClassBalance
-from convsmith.models.teacher import TeacherModel, load_teacher
-from convsmith.nas.candidate import Candidate
-from convsmith.nas.evolution import EvaluatedCandidate, Proposal, first_candidate, next_candidate
-from convsmith.nas.halving import promotable
+from convsmith.models.teacher import TeacherModel
+from convsmith.nas.address import StorageAddress
+from convsmith.nas.evolution import Proposal, first_candidate
+from convsmith.nas.place import StudyPlace
 from convsmith.nas.results import summarize, write_report
-from convsmith.nas.search_space import SearchSpace
+from convsmith.nas.search_worker import Log, SearchWorker, prepare
 from convsmith.nas.settings import SearchSettings
-from convsmith.nas.study import JOURNAL, Trial, TrialStore
+from convsmith.nas.study import Trial
 from convsmith.nas.worker import Deadline, TrialRunner
-from convsmith.recipes.fit import analyze_recipe
 from convsmith.reports.search_page import SearchData
 from convsmith.runs.folder import RunFolder
 from convsmith.system import files, locks
-from convsmith.system.signals import ALARM, StopRequest, stop_on_signals
+from convsmith.system.signals import ALARM, stop_on_signals
 from convsmith.text import percent, plural
-from convsmith.training.class_weights import class_counts, class_weights_of
+from convsmith.training.class_weights import class_counts
 
-Log = Callable[[str], None]
+# Of the folder while a study is opened.
+_LOCK = ".study.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +43,7 @@ def search(
     *,
     trials: int | None = None,
     minutes: float | None = None,
+    storage: StorageAddress | None = None,
     log: Log = lambda _: None,
 ) -> SearchResult:
     """Start a search, or resume the one in a folder. Several processes may share a folder.
@@ -61,26 +52,32 @@ def search(
         settings: The settings of the search.
         folder: Of the study; created if it does not exist.
         trials: The number of trials of all processes together.
-        minutes: The time limit; the training in progress is then saved.
+        minutes: The time limit; the trainings in progress are then saved.
+        storage: Of the trials; None for a journal in the folder.
         log: Called with a line for each trial that reaches a rung.
 
     Raises:
         RecipeError: The starting point does not fit its data, or no net near it passes the brief.
-        RunError: The study has other settings.
+        RunError: The study has other settings, or its trials are in another storage.
+        ProcessError: The storage does not answer.
+        MissingExtraError: The driver of the storage is not installed.
         DataError: The data set is missing or unreadable.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; state and report are written.
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
-    runner, teacher = _trial_runner(settings, folder)
+    runner, teacher = prepare(settings, folder)
     # Before anything is written: if no net fits the brief, there is no study.
     first = first_candidate(runner.space, settings.seed)
-    files.make_folder(folder)
-    settings.save(folder)
-    worker = SearchWorker(settings, runner, first, limit=trials, log=log)
+    with _study_folder(folder):
+        place = settings.place(folder, storage)
+        worker = SearchWorker(settings, runner, place, first, limit=trials, log=log)
+        settings.save(place)
     notes = (*(teacher.notes if teacher else ()), *_ranking_notes(runner.data))
     for line in _header(settings, runner, first, teacher):
         log(line)
-    check_trials(runner, worker.store.trials())
+    # In this order: another process may start a trial in between.
+    numbers = place.trial_numbers()
+    check_trials(runner, place, worker.store.trials(), numbers)
     with stop_on_signals() as stop:
         worker.run(stop, Deadline(stop, end))
     results = worker.store.trials()
@@ -94,109 +91,43 @@ def search(
     return SearchResult(data=data, page=page)
 
 
-class SearchWorker:
-    """One process of a search.
+@contextmanager
+def _study_folder(folder: Path) -> Iterator[None]:
+    """Be the only process that opens a study; a new folder is removed if that fails."""
+    files.make_folder(folder)
+    try:
+        with locks.lock_file(folder / _LOCK, wait=True):
+            yield
+    except ConvsmithError:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+
+
+def check_trials(
+    runner: TrialRunner, place: StudyPlace, trials: Sequence[Trial], folders: Collection[int]
+) -> None:
+    """Compare what the storage has of trials with their nets and with the metrics of their trainings.
 
     Args:
-        settings: Of the search.
-        runner: Trains the trials.
-        first: The candidate of trial 0.
-        limit: The number of trials; None for no limit.
-        log: Called with a line for each trial that reaches a rung.
-    """
-
-    def __init__(
-        self, settings: SearchSettings, runner: TrialRunner, first: Proposal, *, limit: int | None, log: Log
-    ) -> None:
-        self.settings, self.runner, self.first = settings, runner, first
-        self.limit, self.log = limit, log
-        self.store = TrialStore(runner.folder, runner.space, runner.held_out, self.propose)
-
-    def propose(
-        self, number: int, population: Sequence[EvaluatedCandidate], candidates: Sequence[Candidate]
-    ) -> Proposal:
-        """Propose the candidate of a trial. It depends only on the arguments and the seed."""
-        if number == 0:
-            return self.first
-        random = Random(f"{self.settings.seed} {number}")  # noqa: S311 - not cryptographic
-        return next_candidate(self.runner.space, population, [self.first.candidate, *candidates], random)
-
-    def run(self, stop: StopRequest, deadline: Deadline) -> None:
-        """Work until nothing is left to do, the time limit is reached, or a stop is requested."""
-        while not stop.signal and not deadline.passed:
-            if not self.promote(stop, deadline) and not self.start(stop, deadline):
-                return
-
-    def promote(self, stop: StopRequest, deadline: Deadline) -> bool:
-        """Train a pending trial that no other process trains; return False if there is none."""
-        return any(self.advance(number, until, stop, deadline) for number, until in self.pending())
-
-    def start(self, stop: StopRequest, deadline: Deadline) -> bool:
-        """Start a trial and train it to its first rung; return False if there are no more trials."""
-        if self.limit is not None and len(self.store.trials()) >= self.limit:
-            return False
-        try:
-            trial = self.store.start(self.limit)
-        except RecipeError as error:
-            self.log(f"No further candidates: {error.problems[0].what}")
-            return False
-        return trial is not None and self.advance(trial.number, self.settings.rungs[0], stop, deadline)
-
-    def pending(self) -> list[tuple[int, int]]:
-        """Return the trials to be trained, with their next rung: interrupted ones, then promotable ones."""
-        trials = [trial for trial in self.store.trials() if trial.state != "failed"]
-        interrupted = [(trial.number, self.settings.rungs[0]) for trial in trials if not trial.accuracies]
-        accuracies = {trial.number: trial.accuracies for trial in trials}
-        return [*interrupted, *promotable(accuracies, self.settings.rungs, self.settings.factor)]
-
-    def advance(self, number: int, until: int, stop: StopRequest, deadline: Deadline) -> bool:
-        """Train a trial to a rung; return False if another process is doing so or has done so."""
-        try:
-            with locks.lock_folder(self.runner.trial_folder(number)):
-                trial = self.store.trial(number)
-                if trial.state != "open" or until in trial.accuracies:
-                    return False
-                self.train(trial, until, stop, deadline)
-        except BusyError:
-            return False
-        return True
-
-    def train(self, trial: Trial, until: int, stop: StopRequest, deadline: Deadline) -> None:
-        """Train a trial whose folder is locked, and record the result."""
-        try:
-            history = self.runner.train(trial.number, trial.candidate, until, callbacks=[deadline], stop=stop)
-        except StoppedError:
-            return
-        except (DivergedError, RecipeError, ShapeError) as error:
-            self.store.fail(trial.number, error.problems[0].what)
-            self.log(f"#{trial.number:<4} failed: {error.problems[0].what}  {trial.candidate.net}")
-            return
-        metrics = history[until - 1].validation
-        assert metrics is not None
-        seconds = math.fsum(each.seconds for each in history)
-        last = until == self.settings.epochs
-        self.store.report(trial.number, until, metrics.accuracy, seconds=seconds, last=last)
-        self.log(
-            f"#{trial.number:<4} {until}/{self.settings.epochs} epochs  {percent(metrics.accuracy)}  "
-            f"{trial.parameters:,} parameters, {trial.macs:,} MACs  {seconds:.0f} s  "
-            f"{trial.candidate.net}{_origin(trial.candidate)}"
-        )
-
-
-def check_trials(runner: TrialRunner, trials: Sequence[Trial]) -> None:
-    """Compare what the journal says about trials with their nets and with the metrics of their trainings.
+        runner: Of the search.
+        place: Of the study.
+        trials: In the storage.
+        folders: The numbers of the trials that have a folder.
 
     Raises:
         RunError: They differ; one problem for each trial.
     """
+    differences = {trial.number: _difference(runner, trial) for trial in trials}
+    differences |= dict.fromkeys(sorted({*folders} - differences.keys()), "missing, it has a folder")
     problems = [
         Problem(
-            what=f"trial {trial.number}: {difference}",
-            where=str(runner.folder / JOURNAL),
+            what=f"trial {number}: {difference}",
+            where=place.where,
             fix="restore the files of the study from a copy, or start another study with --study",
         )
-        for trial in trials
-        if (difference := _difference(runner, trial))
+        for number, difference in differences.items()
+        if difference
     ]
     if problems:
         raise RunError.of(problems)
@@ -217,31 +148,6 @@ def _difference(runner: TrialRunner, trial: Trial) -> str:
         if trained is None or abs(trained - accuracy) > 1e-6:
             return f"{percent(accuracy)} after {epoch} epochs, its metrics.csv has {percent(trained)}"
     return ""
-
-
-def _origin(candidate: Candidate) -> str:
-    """Return its parent and mutations in brackets; empty for the starting point."""
-    if candidate.parent is None:
-        return ""
-    return f"  (from #{candidate.parent}: {'; '.join(candidate.changes)})"
-
-
-def _trial_runner(settings: SearchSettings, folder: Path) -> tuple[TrialRunner, TeacherModel | None]:
-    data = load_training_data(settings.data)
-    recipe, info = settings.recipe, data.info
-    # Before the first trial, in which a mistake would look like a failure of its net.
-    class_weights_of(recipe.train, data)
-    max_macs = settings.brief.max_macs or int(settings.macs_factor * analyze_recipe(recipe, info).known_macs)
-    space = SearchSpace(recipe=recipe, brief=settings.brief, info=info, max_macs=max_macs)
-    teacher = load_teacher(recipe.model_copy(update={"data": settings.data}), data)
-    runner = TrialRunner(
-        folder=folder,
-        space=space,
-        data=data,
-        epochs=settings.epochs,
-        teacher=teacher.teacher if teacher else None,
-    )
-    return runner, teacher
 
 
 def _header(

@@ -6,14 +6,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from convsmith.briefs.schema import Brief
 from convsmith.data.config import DataConfig
 from convsmith.errors import Problem, RecipeError, RunError
+from convsmith.nas.address import StorageAddress
 from convsmith.nas.halving import compute_rungs
+from convsmith.nas.place import StudyPlace
 from convsmith.recipes.schema import Recipe
 from convsmith.system import files, paths, reading
 
 STUDY = "study.json"
+# The key of the storage in it.
+_STORAGE = "storage"
 # Share of the training images that is held out if the recipe has no validation split.
 _HELD_OUT = 0.1
 # The smallest and the largest value of each number.
@@ -62,33 +68,63 @@ class SearchSettings:
     def record(self) -> dict[str, Any]:
         """Return a plain table."""
         return {
-            "recipe": self.recipe.table(),
-            "brief": self.brief.model_dump(mode="json", exclude_none=True),
+            "recipe": _table(self.recipe),
+            "brief": _table(self.brief),
             "epochs": self.epochs,
             "factor": self.factor,
             "macs_factor": self.macs_factor,
             "seed": self.seed,
         }
 
-    def save(self, folder: Path) -> None:
-        """Write the settings into a new study's folder, or compare them with those of the study.
+    def place(self, folder: Path, storage: StorageAddress | None = None) -> StudyPlace:
+        """Compare the settings with those of the study in a folder, if it has one.
+
+        Returns:
+            Where the study is kept, or would be.
 
         Raises:
-            RunError: The study has other settings.
+            RunError: The study has other settings, or its trials are in another storage.
         """
         path, record = folder / STUDY, self.record()
         if not paths.is_file(path):
-            files.write_json(path, record)
+            return StudyPlace.create(folder, storage)
         stored = reading.read_json(path)
         if not isinstance(stored, dict):
             raise RunError("damaged: expected an object", where=str(path))
-        different = [key for key in record if stored.get(key) != record[key]]
+        different = [key for key in record if _current(key, stored.get(key)) != record[key]]
         if different:
             raise RunError(
                 f"the study has other settings: {', '.join(different)}",
                 where=str(folder),
                 fix="use the same settings, or start another study with --study",
             )
+        return StudyPlace.load(folder, storage, stored.get(_STORAGE), path)
+
+    def save(self, place: StudyPlace) -> None:
+        """Write the settings into a new study's folder."""
+        path = place.folder / STUDY
+        if not paths.is_file(path):
+            files.write_json(path, {**self.record(), _STORAGE: place.record()})
+
+
+def _current(key: str, value: Any) -> Any:
+    """Return a setting that an earlier version may have written, with the fields that are new since."""
+    try:
+        match key:
+            case "recipe":
+                return _table(Recipe.model_validate(value))
+            case "brief":
+                return _table(Brief.model_validate(value))
+            case _:
+                return value
+    except ValidationError:
+        return value
+
+
+def _table(settings: Recipe | Brief) -> dict[str, Any]:
+    if isinstance(settings, Recipe):
+        return settings.table()
+    return settings.model_dump(mode="json", exclude_none=True)
 
 
 def check_ranges(**values: float | None) -> None:

@@ -9,6 +9,7 @@ from convsmith.data.dataset import TrainingData
 from convsmith.errors import RunError
 from convsmith.modules.architecture import architecture_of
 from convsmith.nas.candidate import Candidate
+from convsmith.nas.place import TRIALS
 from convsmith.nas.search_space import SearchSpace
 from convsmith.recipes.session import TrainingSession
 from convsmith.runs.folder import STATE, RunFolder
@@ -48,7 +49,7 @@ class TrialRunner:
 
     def trial_folder(self, number: int) -> Path:
         """Return a trial's folder; create it if it does not exist."""
-        return files.make_folder(self.folder / "trials" / f"{number:04}")
+        return files.make_folder(self.folder / TRIALS / f"{number:04}")
 
     def session(self, candidate: Candidate, until: int) -> TrainingSession:
         """Return the session for training to a rung; its schedule spans all epochs."""
