@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsmith.briefs.loader import load_brief
-from convsmith.errors import MissingExtraError, RecipeError
+from convsmith.errors import MissingExtraError, RecipeError, UsageError
 from convsmith.nas.address import StorageAddress
 from convsmith.nas.settings import SearchSettings, check_ranges
 from convsmith.recipes.in_memory import with_data
 from convsmith.recipes.schema import Recipe
 
 if TYPE_CHECKING:
+    from convsmith.nas.pool import Crew
     from convsmith.nas.search import SearchResult
 
 
@@ -28,6 +29,8 @@ def search(
     macs_factor: float = 1.5,
     data: object = None,
     storage: str | None = None,
+    on: str | None = None,
+    workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> "SearchResult":
     """Search for better networks under a brief, starting from a recipe.
@@ -48,34 +51,37 @@ def search(
         data: Data in memory, as for `train`.
         storage: Of the trials: `sqlite:///FILE`, `postgresql://...`, `mysql://...`, or `grpc://HOST:PORT` for
             Optuna's gRPC proxy. By default a journal in the folder, which has the checkpoints in any case.
-        log: Called with a line for each trial that reaches a rung.
+        on: Where several trials are trained at once: `"loky"` for processes of this machine,
+            `"dask://HOST:PORT"` or `"ray://HOST:PORT"` for a cluster. By default they are trained one by one.
+        workers: How many are trained at once; by default one for each core of this machine or of the cluster.
+        log: Called with a line for each trial that reaches a rung; with `on` in a thread.
 
     Raises:
-        MissingExtraError: Optuna, or the driver of the storage, is not installed.
-        UsageError: `storage` names none that processes can share.
-        ProcessError: The storage does not answer.
+        MissingExtraError: Optuna, the driver of the storage, or the engine is not installed.
+        UsageError: `storage` names none that processes can share, `on` no engine, or the data is in memory.
+        ProcessError: The storage or the engine does not answer, or the workers do not fit.
         RecipeError: The brief is unknown, the recipe does not fit its data, or no candidate passes the brief.
         RunError: The folder, or the storage under its name, holds a search with other settings.
         DataError: The data set does not exist or is unreadable.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; completed work is kept.
     """
-    try:
-        from convsmith.nas.search import search as run
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise MissingExtraError(
-            "a search needs Optuna, which is not installed",
-            where="convsmith search",
-            fix="pip install 'convsmith[search]'",
-        ) from error
+    _check_optuna()
+    from convsmith.nas.search import search as run
+
     recipe.check_trainable()
     _check_fine_tuning(recipe)
     # A search changes the layers of a net in the notation.
     _ = recipe.notation
     check_ranges(
-        epochs=epochs, factor=factor, macs_factor=macs_factor, trials=trials, minutes=minutes, seed=seed
+        epochs=epochs,
+        factor=factor,
+        macs_factor=macs_factor,
+        trials=trials,
+        minutes=minutes,
+        seed=seed,
+        workers=workers,
     )
+    crew = _crew(on, workers, data)
     address = None if storage is None else StorageAddress.parse(storage)
     length = 60.0 if trials is None and minutes is None else minutes
     with with_data(recipe, data) as complete:
@@ -88,7 +94,39 @@ def search(
             macs_factor=macs_factor,
             seed=seed,
         )
-        return run(settings, Path(study), trials=trials, minutes=length, storage=address, log=log)
+        return run(settings, Path(study), trials=trials, minutes=length, storage=address, crew=crew, log=log)
+
+
+def _check_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise MissingExtraError(
+            "a search needs Optuna, which is not installed",
+            where="convsmith search",
+            fix="pip install 'convsmith[search]'",
+        ) from error
+
+
+def _crew(on: str | None, workers: int | None, data: object) -> "Crew | None":
+    """Return the workers of a search; None if neither engine nor number is named."""
+    if on is None and workers is None:
+        return None
+    from convsmith.cluster.engine import Engine
+    from convsmith.nas.pool import Crew
+
+    engine = Engine.parse(on or "loky")
+    if data is not None and not isinstance(data, str | Path):
+        raise UsageError(
+            "found data in memory, which the workers do not see",
+            where="--on",
+            fix="save the arrays with np.savez, and name the file as data.source of the recipe",
+        )
+    # Before a study is created.
+    engine.check_answers()
+    return Crew(engine=engine, count=workers)
 
 
 def _check_fine_tuning(recipe: Recipe) -> None:

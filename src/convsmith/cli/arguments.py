@@ -74,6 +74,15 @@ Workers = Annotated[
         help="how much runs at once; by default one for each core of the machine or cluster",
     ),
 ]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="where the trials are kept: sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://... or "
+        "grpc://HOST:PORT; by default in the folder of the search",
+    ),
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 RunOrNet = Annotated[
     str,

@@ -21,6 +21,7 @@ from convsmith.cli.arguments import (
     RunArgument,
     RunOrNet,
     Runs,
+    Storage,
     TensorBoard,
     TrustCode,
     Weights,
@@ -318,14 +319,9 @@ def search(
     macs_factor: Annotated[
         float, typer.Option(metavar="X", help="limit of the MACs, as a multiple of the starting point's")
     ] = 1.5,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="where the trials are kept: sqlite:///FILE, postgresql://USER@HOST/DATABASE, mysql://... or "
-            "grpc://HOST:PORT; by default in the folder of the search",
-        ),
-    ] = None,
+    storage: Storage = None,
+    on: On = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Search for better networks under a brief; write a report and recipes."""
@@ -340,6 +336,8 @@ def search(
         factor=factor,
         macs_factor=macs_factor,
         storage=storage,
+        on=on,
+        workers=workers,
         log=print_error if as_json else print_text,
     )
     from convsmith.nas.results import record, table

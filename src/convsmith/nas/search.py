@@ -13,6 +13,7 @@ from convsmith.models.teacher import TeacherModel
 from convsmith.nas.address import StorageAddress
 from convsmith.nas.evolution import Proposal, first_candidate
 from convsmith.nas.place import StudyPlace
+from convsmith.nas.pool import Crew
 from convsmith.nas.results import summarize, write_report
 from convsmith.nas.search_worker import Log, SearchWorker, prepare
 from convsmith.nas.settings import SearchSettings
@@ -44,6 +45,7 @@ def search(
     trials: int | None = None,
     minutes: float | None = None,
     storage: StorageAddress | None = None,
+    crew: Crew | None = None,
     log: Log = lambda _: None,
 ) -> SearchResult:
     """Start a search, or resume the one in a folder. Several processes may share a folder.
@@ -54,13 +56,14 @@ def search(
         trials: The number of trials of all processes together.
         minutes: The time limit; the trainings in progress are then saved.
         storage: Of the trials; None for a journal in the folder.
+        crew: Workers that train the trials; None to train them in this process.
         log: Called with a line for each trial that reaches a rung.
 
     Raises:
         RecipeError: The starting point does not fit its data, or no net near it passes the brief.
         RunError: The study has other settings, or its trials are in another storage.
-        ProcessError: The storage does not answer.
-        MissingExtraError: The driver of the storage is not installed.
+        ProcessError: The storage or the engine does not answer, or the workers do not fit.
+        MissingExtraError: The driver of the storage, or the engine, is not installed.
         DataError: The data set is missing or unreadable.
         StoppedError: Ctrl-C, SIGTERM or a batch system's signal; state and report are written.
     """
@@ -79,16 +82,23 @@ def search(
     numbers = place.trial_numbers()
     check_trials(runner, place, worker.store.trials(), numbers)
     with stop_on_signals() as stop:
-        worker.run(stop, Deadline(stop, end))
+        if crew is None:
+            worker.run(stop, Deadline(stop, end))
+        else:
+            crew.run(worker, stop, end)
     results = worker.store.trials()
     data = summarize(settings, runner, results, notes)
     page = write_report(data, settings, runner, results)
     if stop.signal and stop.signal != ALARM:
-        error = StoppedError(stop.signal, f"after {data.complete} complete trainings")
-        fix = f"the same command resumes; results so far: {page}"
-        error.problems = tuple(replace(problem, fix=fix) for problem in error.problems)
-        raise error
+        raise _stopped_error(stop.signal, data, page)
     return SearchResult(data=data, page=page)
+
+
+def _stopped_error(number: int, data: SearchData, page: Path) -> StoppedError:
+    error = StoppedError(number, f"after {data.complete} complete trainings")
+    fix = f"the same command resumes; results so far: {page}"
+    error.problems = tuple(replace(problem, fix=fix) for problem in error.problems)
+    return error
 
 
 @contextmanager

@@ -30,6 +30,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "trials": (1, 1_000_000),
     "minutes": (0, 10_000_000),
     "seed": (0, 2**32 - 1),
+    "workers": (1, 10_000),
 }
 
 
