@@ -278,6 +278,15 @@ def test_losses_are_survived_while_trials_are_trained(
     assert lines[0] == "2 workers on loky\n"
 
 
+def test_one_worker_is_the_main_process(objective: Objective, tmp_path: Path) -> None:
+    crew = Crew(engine=Engine.parse("loky"), count=1)
+    lines: list[str] = []
+    result = search(settings(), tmp_path / "study", trials=2, crew=crew, log=lines.append)
+    assert [row.state for row in result.data.trials] == ["complete", "complete"]
+    assert [line.split()[0] for line in lines if line.startswith("#")] == ["#0", "#1"]
+    assert "1 worker on loky\n" in lines
+
+
 def test_an_error_of_the_storage_ends_all(
     objective: Objective, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +304,7 @@ def test_an_error_of_the_storage_ends_all(
     monkeypatch.setattr(WorkerPool, "run_all", wait)
     monkeypatch.setattr(Results, "update", fail)
     with pytest.raises(ProcessError, match="the storage failed"):
-        Crew(engine=Engine.parse("loky"), count=1).run(worker, StopRequest(), None)
+        Crew(engine=Engine.parse("loky"), count=2).run(worker, StopRequest(), None)
 
 
 def test_what_workers_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -305,6 +314,8 @@ def test_what_workers_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[st
         cs.search("course-mnist", digits, on="loky", data=(images, labels), study=tmp_path / "study")
     with pytest.raises(UsageError, match="expected loky, dask://HOST:PORT"):
         cs.search("course-mnist", digits, on="spark://head", study=tmp_path / "study")
+    with pytest.raises(UsageError, match="add --on loky"):
+        cs.search("course-mnist", digits, workers=2, study=tmp_path / "study")
     with pytest.raises(RecipeError, match="--workers: found 0"):
         cs.search("course-mnist", digits, workers=0, study=tmp_path / "study")
     (tmp_path / "small.toml").write_text("max_parameters = 20_000\n")

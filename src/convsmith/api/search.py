@@ -111,21 +111,20 @@ def _check_optuna() -> None:
 
 
 def _crew(on: str | None, workers: int | None, data: object) -> "Crew | None":
-    """Return the workers of a search; None if neither engine nor number is named."""
-    if on is None and workers is None:
-        return None
-    from convsmith.cluster.engine import Engine
+    """Return the workers of a search; None to train in this process."""
+    from convsmith.cluster.engine import chosen_engine
     from convsmith.nas.pool import Crew
 
-    engine = Engine.parse(on or "loky")
+    # Before a study is created.
+    engine = chosen_engine(on, workers)
+    if engine is None:
+        return None
     if data is not None and not isinstance(data, str | Path):
         raise UsageError(
             "found data in memory, which the workers do not see",
             where="--on",
             fix="save the arrays with np.savez, and name the file as data.source of the recipe",
         )
-    # Before a study is created.
-    engine.check_answers()
     return Crew(engine=engine, count=workers)
 
 

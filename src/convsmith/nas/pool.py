@@ -27,7 +27,7 @@ from convsmith.nas.search_worker import (
 from convsmith.nas.settings import SearchSettings
 from convsmith.nas.study import Trial, TrialStore
 from convsmith.nas.worker import Deadline
-from convsmith.system import files, locks, paths, progress
+from convsmith.system import files, locks, paths
 from convsmith.system.signals import StopRequest, stop_on_signals
 from convsmith.text import plural
 
@@ -90,6 +90,10 @@ class Crew:
         settings = replace(worker.settings, recipe=with_absolute_paths(worker.settings.recipe))
         with _main_process(place.folder) as folder, connect(self.engine, folder, self.count) as pool:
             worker.log(f"{plural(pool.count, 'worker')} on {self.engine}\n")
+            if pool.count == 1 and not self.engine.host:
+                # joblib starts no process for it.
+                worker.run(stop, Deadline(stop, end))
+                return
             tasks = [
                 WorkerTask(
                     index=index,
@@ -127,7 +131,7 @@ def work(task: WorkerTask) -> str:
     Returns:
         Why it has no further candidates; empty unless it has run out of them.
     """
-    with _without_progress(), stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         runner, _ = prepare(task.settings, task.place.folder)
         worker = SearchWorker(task.settings, runner, task.place, task.first, limit=task.limit)
         main = MainProcess(stop, Path(task.shared.path))
@@ -203,17 +207,6 @@ def _is_stopping(shared: SharedFolder) -> bool:
     while not shared.is_stopping and time.monotonic() < end:
         time.sleep(0.1)
     return shared.is_stopping
-
-
-@contextmanager
-def _without_progress() -> Iterator[None]:
-    """Show no progress for the block: several workers would write between the lines of the main process."""
-    previous = progress.reporter.muted
-    progress.show_progress(show=False)
-    try:
-        yield
-    finally:
-        progress.show_progress(show=not previous)
 
 
 class Results:
