@@ -1,6 +1,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -95,6 +96,16 @@ class TestSharedFolder:
             shared.stop()
             assert shared.is_stopping
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_main_process_that_was_killed(self, tmp_path: Path) -> None:
+        """Its lock is gone with it. The main process itself is never abandoned."""
+        with SharedFolder.open(tmp_path) as shared:
+            worker = replace(shared, process=("another", 1))
+            assert [worker.is_abandoned, shared.is_abandoned] == [False, False]
+        assert [worker.is_abandoned, shared.is_abandoned] == [True, False]
+        # What a killed process leaves: the file of the lock, which nobody holds.
+        (tmp_path / ".main.lock").touch()
+        assert worker.is_abandoned
 
     def test_a_stop_reaches_threads(self, tmp_path: Path) -> None:
         results: list[str] = []

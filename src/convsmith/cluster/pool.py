@@ -119,7 +119,7 @@ class _Announcement:
 def _call(function: Callable[[T], R], item: T, shared: SharedFolder) -> tuple[Any, ...]:
     """Run a task in a worker."""
     shared.check()
-    if shared.is_stopping:
+    if shared.is_stopping or shared.is_abandoned:
         return (_STOPPED,)
     if not shared.is_main:
         _prepare_worker()

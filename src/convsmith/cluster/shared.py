@@ -11,12 +11,12 @@ from pathlib import Path
 
 import convsmith
 from convsmith.errors import FileError, ProcessError
-from convsmith.system import files, paths, reading
+from convsmith.system import files, locks, paths, reading
 from convsmith.system.signals import request_stop
 
-_TOKEN, _STOP = ".shared", ".stop"
-# Seconds between two looks for a request to stop.
-_INTERVAL = 0.5
+_TOKEN, _STOP, _LOCK = ".shared", ".stop", ".main.lock"
+# Seconds between two looks for a request to stop, and looks from one for the main process to the next.
+_INTERVAL, _LOOKS = 0.5, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +47,15 @@ class SharedFolder:
         shared = cls(
             path=str(folder.absolute()), token=token, version=convsmith.__version__, process=_this_process()
         )
-        (folder / _STOP).unlink(missing_ok=True)
-        files.write_text(folder / _TOKEN, token)
-        try:
-            yield shared
-        finally:
-            (folder / _TOKEN).unlink(missing_ok=True)
+        # A worker that was left alone may look at this moment.
+        with locks.lock_file(folder / _LOCK, wait=True):
             (folder / _STOP).unlink(missing_ok=True)
+            files.write_text(folder / _TOKEN, token)
+            try:
+                yield shared
+            finally:
+                (folder / _TOKEN).unlink(missing_ok=True)
+                (folder / _STOP).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Compare this process with the main one.
@@ -89,19 +91,36 @@ class SharedFolder:
         """Whether the main process has asked all workers to stop."""
         return paths.is_file(Path(self.path) / _STOP)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the main process has ended, killed perhaps, so that nobody waits for this worker."""
+        if self.is_main:
+            return False
+        lock = Path(self.path) / _LOCK
+        if not paths.is_file(lock):
+            return True
+        with locks.lock_file(lock) as is_free:
+            return is_free
+
     def stop(self) -> None:
         """Ask all workers to stop soon."""
         files.write_text(Path(self.path) / _STOP, "")
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Let a request to stop reach what runs in the block, as a signal would."""
+        """Let a request to stop reach what runs in the block, as a signal would.
+
+        The end of the main process is a request too.
+        """
         ended = threading.Event()
 
         def watch() -> None:
+            stopping, looks = False, 0
             while not ended.wait(_INTERVAL):
+                looks += 1
+                stopping = stopping or self.is_stopping or (looks % _LOOKS == 0 and self.is_abandoned)
                 # Again and again: what can be stopped may begin later.
-                if self.is_stopping:
+                if stopping:
                     request_stop()
 
         thread = threading.Thread(target=watch, daemon=True)
