@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _UNRELATED = frozenset(
 _CODECS = ("jpg", "libjpeg_turbo", "webp", "libtiff", "zlib", "avif", "littlecms2")
 
 
-def file_signature(files: Sequence[Path], root: Path, now: int | None = None) -> str:
+def file_signature(files: Iterable[Path], root: Path, now: int | None = None) -> str:
     """Return a SHA-256 that changes when a file below `root` is changed, replaced, renamed, added or removed.
 
     A stamp identifies the content of a file. The content of a file that was changed in the last two seconds
@@ -39,7 +39,12 @@ def file_signature(files: Sequence[Path], root: Path, now: int | None = None) ->
         now: The end of these two seconds, by `time.time_ns`; by default the present.
     """
     now = now or time.time_ns()
-    return hashlib.sha256(json.dumps([_stamp(path, root, now) for path in files]).encode()).hexdigest()
+    digest = hashlib.sha256(b"[")
+    # A list in JSON, item by item.
+    for number, path in enumerate(files):
+        digest.update(f"{', ' if number else ''}{json.dumps(_stamp(path, root, now))}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _stamp(path: Path, root: Path, now: int) -> list[str | int]:

@@ -159,8 +159,13 @@ def layout_kind(files: Files) -> str | None:
 
     The first of these that occurs: `"parquet"`, `"idx"`, `"binary"`, `"images"`, `"arrays"`.
     """
-    regular = [path for path in files.files if not files.unread_reason(path)]
-    return next((kind for kind, is_one in _KINDS.items() if any(map(is_one, regular))), None)
+    found = {
+        kind
+        for path in files.files
+        for kind, is_one in _KINDS.items()
+        if is_one(path) and not files.unread_reason(path)
+    }
+    return next((kind for kind in _KINDS if kind in found), None)
 
 
 def _read_files(files: Files, source: Source, config: DataConfig) -> RawData:
@@ -271,9 +276,9 @@ def _hub_source(title: str, hub_id: str) -> Source:
 def _folder_source(title: str, folder: Path, now: int) -> Source:
     folder = folder.resolve()
     files = FolderFiles(folder)
-    regular = [folder / path for path in files.files if not files.unread_reason(path)]
     kind = layout_kind(files)
     if kind is None:
+        regular = [folder / path for path in files.files if not files.unread_reason(path)]
         packed = [file for file in regular if is_archive_name(file.name.lower())]
         hints = {hint for file in regular if file not in packed[1:] and (hint := _unsupported_hint(file))}
         if len(packed) > 1:
@@ -284,7 +289,8 @@ def _folder_source(title: str, folder: Path, now: int) -> Source:
             fix="; ".join(sorted(hints, key=lambda hint: (hint.startswith("or "), hint)))
             or f"{LAYOUT_HINT}, or parquet files",
         )
-    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(regular, folder, now)}"
+    each = (folder / path for path in files.files if not files.unread_reason(path))
+    signature = f"{kind} {os.fsencode(folder).hex()} {file_signature(each, folder, now)}"
     return Source(title=title, location=str(folder), signature=signature, kind=kind)
 
 

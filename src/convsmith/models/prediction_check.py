@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -93,11 +93,11 @@ def _check(folder: RunFolder, session: Session, saved: Predictions) -> Predictio
 
 def _some(split: RawSplit, spread: int, tries: int) -> Iterator[Encoded | UnusableImageError]:
     """Yield some images of a split: spread over it if they are files, else the first ones."""
-    images: Iterable[Encoded | UnusableImageError] = split.images
-    if isinstance(images, list):
-        step = max(1, len(images) // spread)
-        images = [image for start in range(step) for image in images[start::step]]
-    return islice(images, tries)
+    every = split.images
+    if not isinstance(every, Sequence):
+        return islice(every, tries)
+    step = max(1, len(every) // spread)
+    return islice(chain.from_iterable(every[start::step] for start in range(step)), tries)
 
 
 def _pixels(images: Iterable[Encoded | UnusableImageError], rule: InputRule) -> Iterator[Pixels]:

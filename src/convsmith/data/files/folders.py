@@ -7,7 +7,7 @@ from convsmith.data.config import SplitNames
 from convsmith.data.files.layout import Layout, Tree, find_layout
 from convsmith.data.files.storage import Files, ignored_reason, image_files
 from convsmith.data.labels import MERGE, canonical_name, name_notes, nearly_equal
-from convsmith.data.raw import RawData, RawSplit
+from convsmith.data.raw import RawData, RawSplit, TextArray
 from convsmith.errors import DataError
 
 # The files of each class; and of each class, the spellings of its folders.
@@ -118,7 +118,7 @@ def _split(files: Files, layout: Layout, split: str, classes: Classes, names: Se
     return RawSplit(
         images=files.images([path for path, _ in found]),
         labels=[label for _, label in found],
-        locations=[str(path) for path, _ in found],
+        locations=TextArray(str(path) for path, _ in found),
         folder=str(layout.folders[split]),
         inner=layout.inner.get(split, ""),
         has_files=True,

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, Protocol, overload
 
-from convsmith.data.files.listing import is_image_name, list_folder, name_reason
+from convsmith.data.files.listing import is_image_name, name_reason, walk
 from convsmith.data.images.decode import MAX_BYTES, Encoded, UnusableImageError
+from convsmith.data.raw import TextArray
 from convsmith.errors import DataError, FileError
 from convsmith.system import archives, paths, reading
 from convsmith.system.archives import Archive, ArchiveError
@@ -90,12 +91,20 @@ class FolderFiles:
     """
 
     def __init__(self, root: Path) -> None:
-        listing = list_folder(root)
         self.most_parts: int | None = None
         self.root, self.location = root, str(root)
-        self.files = tuple(map(self._relative, listing.files))
-        self.folders = tuple(map(self._relative, listing.folders))
-        self.skipped = {self._relative(path): reason for path, reason in listing.skipped.items()}
+        files: list[PurePosixPath] = []
+        folders: list[PurePosixPath] = []
+        self.skipped: dict[PurePosixPath, str] = {}
+        for entry in walk(root):
+            path = self._relative(entry.path)
+            if entry.reason:
+                self.skipped[path] = entry.reason
+            else:
+                (folders if entry.is_folder else files).append(path)
+        # As the system sorts paths: on Windows without regard to case.
+        key = None if os.name == "posix" else PurePath
+        self.files, self.folders = tuple(sorted(files, key=key)), tuple(sorted(folders, key=key))
         self._unread: dict[PurePosixPath, str | None] = {}
 
     def unread_reason(self, path: PurePosixPath) -> str | None:
@@ -108,8 +117,8 @@ class FolderFiles:
                 self._unread[path] = "a broken link" if is_broken else "not a regular file"
         return self._unread[path]
 
-    def images(self, paths: Sequence[PurePosixPath]) -> list[Encoded | UnusableImageError]:
-        return [str(self.root / path) for path in paths]
+    def images(self, paths: Sequence[PurePosixPath]) -> "FileImages":
+        return FileImages(self.root, TextArray(map(str, paths)))
 
     def order(self, path: PurePosixPath) -> int:
         del path
@@ -151,6 +160,30 @@ class FolderFiles:
 
     def _relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+class FileImages(Sequence[str]):
+    """Images that are files, by their paths, which are joined on access.
+
+    Args:
+        root: The folder that paths are relative to.
+        paths: Of each image.
+    """
+
+    def __init__(self, root: Path, paths: TextArray) -> None:
+        self.root, self.paths = root, paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[str]: ...
+    def __getitem__(self, key: int | slice) -> str | list[str]:
+        if isinstance(key, slice):
+            return [str(self.root / path) for path in self.paths[key]]
+        return str(self.root / self.paths[key])
 
 
 class SingleFile(FolderFiles):

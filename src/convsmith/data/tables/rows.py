@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
 from convsmith.data.files.storage import Files
 from convsmith.data.images.decode import Encoded, UnusableImageError
 from convsmith.data.labels import Contradiction
-from convsmith.data.raw import RawSplit, is_class_index, part_of
+from convsmith.data.raw import RawSplit, TextArray, is_class_index, part_of
 from convsmith.data.tables.columns import LabelTable
 
 
@@ -83,11 +84,9 @@ def table_split(files: Files, rows: Sequence[Row]) -> RawSplit:
         return [cells[row.table.path][row.index] for row in ordered]
 
     return RawSplit(
-        images=[*images, *errors]
-        if isinstance(images, list)
-        else ImagesAndMissing(images=images, missing=errors),
+        images=ImagesAndMissing(images=images, missing=errors) if errors else images,
         labels=[row.label for row in ordered],
-        locations=[*(str(image) for image, _ in present), *(row.text for row in missing)],
+        locations=TextArray(chain((str(image) for image, _ in present), (row.text for row in missing))),
         column=column,
         has_files=True,
         most_parts=files.most_parts,
