@@ -1,4 +1,5 @@
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,11 +63,13 @@ def test_an_address_where_nobody_answers(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "package"), [("dask", "distributed"), ("ray", "ray")])
-def test_an_engine_that_is_not_installed(kind: str, package: str, tmp_path: Path) -> None:
+def test_an_engine_that_is_not_installed(
+    kind: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     with socket.create_server(("127.0.0.1", 0)) as server:
         engine = Engine.parse(f"{kind}://127.0.0.1:{server.getsockname()[1]}")
         with (
-            mock.patch.dict("sys.modules", {package: None}),
             pytest.raises(MissingExtraError, match=rf"pip install 'convsmith\[{kind}\]'"),
             connect(engine, tmp_path),
         ):

@@ -24,7 +24,7 @@ from convsmith.cluster.pool import WorkerPool
 from convsmith.errors import ProcessError, RecipeError, UsageError
 from convsmith.nas.candidate import Candidate
 from convsmith.nas.evolution import first_candidate
-from convsmith.nas.pool import Crew, MainProcess, Results, WorkerTask, _main_process
+from convsmith.nas.pool import Crew, Results, WorkerTask, _main_process
 from convsmith.nas.search import search
 from convsmith.nas.search_worker import SearchWorker, prepare
 from convsmith.nas.settings import SearchSettings
@@ -231,18 +231,13 @@ def test_results_are_logged_once_as_they_come(objective: Objective, tmp_path: Pa
     assert old == 3
 
 
-def test_a_worker_notices_the_end_of_its_main_process(tmp_path: Path) -> None:
-    def is_gone(main: MainProcess) -> bool:
-        main.next_look = 0.0
-        return main.passed
-
+def test_the_folder_of_a_killed_main_process_is_removed(tmp_path: Path) -> None:
     with _main_process(tmp_path) as folder:
-        main = MainProcess(StopRequest(), folder)
-        assert not is_gone(main)
+        assert folder.is_dir()
         (old := tmp_path / ".workers" / "old").mkdir()
         (old / ".stop").touch()
-    assert is_gone(main)
-    with _main_process(tmp_path):
+    with _main_process(tmp_path) as folder, _main_process(tmp_path):
+        assert folder.is_dir()
         assert not old.exists()
     assert not (tmp_path / ".workers").exists()
 

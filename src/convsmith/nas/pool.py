@@ -27,14 +27,14 @@ from convsmith.nas.search_worker import (
 from convsmith.nas.settings import SearchSettings
 from convsmith.nas.study import Trial, TrialStore
 from convsmith.nas.worker import Deadline
-from convsmith.system import files, locks, paths
+from convsmith.system import files, locks
 from convsmith.system.signals import StopRequest, stop_on_signals
 from convsmith.text import plural
 
 # Of the study's folder, with a folder for each main process; and the lock of a main process.
 _WORKERS, _LOCK = ".workers", "main.lock"
-# Seconds between two looks of the main process at the results, and of a worker at the main process.
-_EVERY, _LOOK_EVERY = 0.5, 5.0
+# Seconds between two looks of the main process at the results.
+_EVERY = 0.5
 # Seconds that a worker with a signal waits for the request of the main process to stop.
 _PATIENCE = 5.0
 
@@ -134,45 +134,15 @@ def work(task: WorkerTask) -> str:
     with stop_on_signals() as stop:
         runner, _ = prepare(task.settings, task.place.folder)
         worker = SearchWorker(task.settings, runner, task.place, task.first, limit=task.limit)
-        main = MainProcess(stop, Path(task.shared.path))
-        worker.run(stop, main)
-    if main.is_gone and task.is_local:
+        worker.run(stop, Deadline(stop, None))
+        is_alone = stop.signal and task.shared.is_abandoned
+    if is_alone and task.is_local:
         # An idle worker would wait for minutes for its next task.
         os._exit(1)
-    if stop.signal and not main.is_gone and not _is_stopping(task.shared):
+    if stop.signal and not is_alone and not _is_stopping(task.shared):
         # The signal was for this worker alone, whose state is saved. The engine replaces a process that ends.
         os._exit(128 + stop.signal)
     return worker.exhausted
-
-
-class MainProcess(Deadline):
-    """Stops a worker whose main process was killed, which would train to the end of the search otherwise.
-
-    Args:
-        stop: Of the worker.
-        folder: That the main process has locked.
-    """
-
-    def __init__(self, stop: StopRequest, folder: Path) -> None:
-        super().__init__(stop, None)
-        self.lock, self.next_look = folder / _LOCK, time.monotonic()
-        self.is_gone = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether the main process is gone; looks every few seconds."""
-        now = time.monotonic()
-        if not self.is_gone and now >= self.next_look:
-            self.next_look = now + _LOOK_EVERY
-            self.is_gone = _is_gone(self.lock)
-        return self.is_gone
-
-
-def _is_gone(lock: Path) -> bool:
-    if not paths.is_file(lock):
-        return True
-    with locks.lock_file(lock) as is_free:
-        return is_free
 
 
 @contextmanager
