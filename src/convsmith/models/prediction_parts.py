@@ -247,7 +247,7 @@ def _other_model(reference: ModelReference, what: str) -> ProcessError:
 def _sources(part: Part) -> Iterator[ImageSource]:
     """Yield the images of a part, after a look whether their files are those of the list."""
     folder = Path(part.settings.images_folder)
-    with (Path(part.settings.folder) / LISTING).open(encoding="utf-8") as file:
+    with (Path(part.settings.folder) / LISTING).open("rb") as file:
         file.seek(part.offset)
         left = part.count
         while left > 0:
