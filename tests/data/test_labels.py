@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convsmith.data.labels import BadLabel, TableLabels, combined, nearly_equal
+from convsmith.data.labels import BadLabel, LabelArray, TableLabels, combined, nearly_equal
 from convsmith.errors import DataError
 
 NAMES = ["ant", "bee", "cat", "dog", "été", "Ärger"]
@@ -126,3 +126,17 @@ def test_nearly_equal_names() -> None:
     assert nearly_equal(["Cat", "cat", "CAT ", "dog"]) == [("Cat", "cat", "CAT ")]
     assert nearly_equal(["polar bear", "polar-bear", "polarbear"]) == [("polar bear", "polar-bear")]
     assert not nearly_equal(["cat", "cats", "dog"])
+
+
+def test_labels_in_one_array() -> None:
+    values = [3, None, 0, -1, 2**40, True, 1.0, "x"]
+    labels = LabelArray.of(iter(values))
+    assert labels == values
+    assert [labels[index] for index in range(-8, 8)] == values * 2
+    assert labels[5] is True
+    assert labels[2:5] == values[2:5]
+    assert labels.indices.tolist() == [3, -1, 0, -1, -1, -1, -1, -1]
+    both = LabelArray.joined([labels, LabelArray.of([]), LabelArray.of([None, 7])])
+    assert both == [*values, None, 7]
+    assert LabelArray.joined([]) == []
+    assert labels != values[:-1]

@@ -101,3 +101,12 @@ def test_parts_of_a_task_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
         "Predicting: 2 of 4 (50 %)",
         "Predicting: 4 of 4 (100 %)",
     ]
+
+
+def test_no_estimate_follows_from_the_first_steps() -> None:
+    """The first of many may have waited until workers were ready."""
+    steps = [(0.0, "Decoding", 0, 30_000), (5.0, "Decoding", 1, 30_000), (11.0, "Decoding", 6000, 30_000)]
+    assert [line for _, line in lines_of(steps)] == [
+        "Decoding: 1 of 30,000 (0 %)",
+        "Decoding: 6,000 of 30,000 (20 %), about 00:44 left",
+    ]

@@ -13,6 +13,8 @@ from convsmith.text import format_duration, printable
 
 # Seconds before the first line of a task, so that short tasks print nothing, and between two lines.
 FIRST_AFTER, EVERY = 3.0, 5.0
+# The remaining time is estimated after one step in so many.
+_LEAST_SHARE = 1000
 
 T = TypeVar("T")
 
@@ -57,7 +59,8 @@ class Reporter:
         parts = [f"{format_duration(seconds)} so far"]
         if total:
             parts = [f"{done:,} of {total:,} ({100 * done // total} %)"]
-            if self._done_at_start < done < total:
+            # The first steps may have waited for what all need: no estimate follows from them.
+            if self._done_at_start + total // _LEAST_SHARE < done < total:
                 left = seconds * (total - done) / (done - self._done_at_start)
                 parts.append(f"about {format_duration(left)} left")
         self.write(f"{task}: {', '.join([*parts, *filter(None, [detail])])}")

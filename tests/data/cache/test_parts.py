@@ -284,8 +284,17 @@ def test_a_damaged_part_is_named(tmp_path: Path, workers: Workers, cache: Callab
         verify(data, engine=LOKY)
     assert f"{path}: the outcomes" in str(caught.value)
     assert "are damaged: not a NumPy archive: " in str(caught.value)
-    path.unlink()
+    assert list((cache_folder() / "parts").iterdir()) == []
     assert verify(data, engine=LOKY) == verify(data)
+
+
+def test_data_that_cannot_be_used_leave_nothing(tmp_path: Path, workers: Workers) -> None:
+    root = write_folder(tmp_path / "set")
+    damage(root)
+    with pytest.raises(DataError, match="unreadable"):
+        load_cached(find_source(config(root)), config(root), engine=LOKY)
+    assert workers.items
+    assert list((cache_folder() / "parts").iterdir()) == []
 
 
 def test_a_worker_without_the_data(tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

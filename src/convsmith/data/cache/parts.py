@@ -132,7 +132,7 @@ def in_processes(
     """Share out a scan over the workers of an engine.
 
     Parts that an earlier command has left are used. The files of all parts are removed at the end of the
-    block, unless an exception ends it.
+    block, unless an exception ends it that is no DataError.
 
     Args:
         source: From `find_source`.
@@ -155,25 +155,36 @@ def in_processes(
         )
     folder = _folder(source, config, purpose, details)
     files.make_folder(folder)
-    with locks.lock_folder(folder):
-        with connect(engine, folder, workers) as pool:
-            job = Job(
-                folder=str(folder),
-                config=_portable(config, source),
-                signature=source.signature,
-                now=source.now,
-                pixels=pixel_memory() // (1 if engine.host else pool.count),
-            )
-            yield InProcesses(pool, job)
-        for path in folder.glob("*-*"):
-            if path.is_dir():
-                # Of a worker that was killed.
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-    # Unless the same command has begun meanwhile.
-    with suppress(OSError):
-        folder.rmdir()
+    try:
+        with locks.lock_folder(folder):
+            try:
+                with connect(engine, folder, workers) as pool:
+                    job = Job(
+                        folder=str(folder),
+                        config=_portable(config, source),
+                        signature=source.signature,
+                        now=source.now,
+                        pixels=pixel_memory() // (1 if engine.host else pool.count),
+                    )
+                    yield InProcesses(pool, job)
+            except DataError:
+                # The same command would find the same, and another one has other parts.
+                _remove_parts(folder)
+                raise
+            _remove_parts(folder)
+    finally:
+        # Unless parts are left, or the same command has begun meanwhile.
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _remove_parts(folder: Path) -> None:
+    for path in folder.glob("*-*"):
+        if path.is_dir():
+            # Of a worker that was killed.
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def examine_part(part: Part) -> int:
@@ -253,7 +264,7 @@ def _outcomes(part: Part, split: RawSplit, visitor: Visitor[T]) -> Iterator[Outc
         raise DataError(
             f"the outcomes of {split.locations[part.start]} and after it are damaged: {reason}",
             where=str(part.path),
-            fix="remove this file, and repeat the command",
+            fix="repeat the command, which decodes all images again",
         ) from error
 
 
