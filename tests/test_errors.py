@@ -145,6 +145,26 @@ def test_the_example_of_a_lost_process() -> None:
     assert caught.value.exit_code == exit_code
 
 
+def failed(exit_code: int, error_file: Path | None = None, timestamp: int = 0) -> SimpleNamespace:
+    """A `ProcessFailure` of the elastic agent."""
+    file = str(error_file or "")
+    return SimpleNamespace(exitcode=exit_code, pid=1, timestamp=timestamp, error_file=file, message="why")
+
+
+def test_the_error_of_all_processes_is_that_of_the_main_one(tmp_path: Path) -> None:
+    """The agent may end the main process while it exits, after the others have."""
+    (reported := tmp_path / "error.json").write_text('{"message": "the loss is nan", "exit_code": 1}')
+    assert exit_code_of({0: failed(-signal.SIGTERM, reported), 1: failed(1)}, 2) == 1
+    assert exit_code_of({0: failed(1), 1: failed(-signal.SIGTERM)}, 2) == 1
+    with pytest.raises(ConvsmithError, match="process 1 of 2 failed"):
+        exit_code_of({0: failed(-signal.SIGTERM), 1: failed(2)}, 2)
+    (lost := tmp_path / "lost.json").write_text('{"message": "another process has ended", "exit_code": 75}')
+    # The last saves its state when the agent ends it, before it notices the loss.
+    for main in (failed(75, lost), failed(-signal.SIGTERM, lost), failed(-signal.SIGTERM), failed(143)):
+        with pytest.raises(ConvsmithError, match=r"process 1 of 2 \(pid 1\) was ended by SIGKILL"):
+            exit_code_of({0: main, 1: failed(-signal.SIGKILL, timestamp=5)}, 2)
+
+
 def test_the_example_of_a_differing_export() -> None:
     class Halved:
         """Returns half of the net's logits."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from convsmith.errors import ConvsmithError, FileError, InternalError, OutOfMemoryError, UsageError, suggest
 from convsmith.system.signals import STOP_SIGNALS
-from convsmith.system.torchrun import own_rank
+from convsmith.system.torchrun import EXIT_CODE, own_rank
 
 # Sent by `kill`, by a terminal or connection that closes, and by batch systems.
 _TERMINATION_SIGNALS = tuple(number for number in STOP_SIGNALS if number != signal.SIGINT)
@@ -96,19 +96,21 @@ def _open_closed_streams() -> None:
 def _fail(error: ConvsmithError) -> int:
     from convsmith.cli.output import print_error
 
-    if own_rank():
-        _record_failure(str(error))
-    else:
+    if not own_rank():
         print_error(str(error))
+    _record_failure(error)
     return error.exit_code
 
 
-def _record_failure(text: str) -> None:
-    """Write an error where the agent of `torchrun` finds it. The main process prints that of all."""
+def _record_failure(error: ConvsmithError) -> None:
+    """Write an error where the agent of `torchrun` finds it, also if it ends this process meanwhile.
+
+    The main process has printed that of all.
+    """
     import json
 
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        record = {"message": text, "timestamp": int(time.time())}
+        record = {"message": str(error), "timestamp": int(time.time()), EXIT_CODE: error.exit_code}
         with contextlib.suppress(OSError):
             Path(path).write_text(json.dumps(record), encoding="utf-8")
 

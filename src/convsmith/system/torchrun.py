@@ -2,6 +2,9 @@
 
 import os
 
+# The entry of a process's error file with the exit code that it is about to have.
+EXIT_CODE = "exit_code"
+
 
 def is_started_by_torchrun() -> bool:
     """Return whether `torchrun` started this process as one of several."""

@@ -1,5 +1,6 @@
 """Start the processes of one training on this machine, with the elastic agent of `torchrun`."""
 
+import json
 import logging
 import os
 import signal
@@ -7,11 +8,13 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from convsmith.errors import ProcessError
 from convsmith.system.parallel import num_cores
+from convsmith.system.torchrun import EXIT_CODE
 
 # The elastic agent gives processes that it ends this time to save their state, in seconds.
 _SHUTDOWN_SECONDS = 120
@@ -66,16 +69,17 @@ def exit_code_of(failures: Mapping[int, Any], processes: int) -> int:
     Raises:
         ProcessError: A signal ended one of the processes, or it failed alone.
     """
-    main = failures.get(0)
-    ended = {rank: each for rank, each in failures.items() if each.exitcode < 0}
-    own = {rank: each for rank, each in failures.items() if rank and each.exitcode != ProcessError.exit_code}
-    if main is not None and main.exitcode >= 0 and main.exitcode != ProcessError.exit_code:
-        return int(main.exitcode)
     # The agent ends the others by SIGTERM.
-    rank, failure = min(
-        (ended or own or dict(failures)).items(),
-        key=lambda each: (each[1].exitcode == -signal.SIGTERM, each[1].timestamp),
-    )
+    causes = {rank: each for rank, each in failures.items() if each.exitcode != -signal.SIGTERM}
+    causes = causes or dict(failures)
+    ended = {rank: each for rank, each in causes.items() if each.exitcode < 0}
+    code = _exit_code(failures[0]) if 0 in failures else None
+    # That of the others' end, or of the signal of the agent, is no error of its own.
+    others = {ProcessError.exit_code, *([128 + signal.SIGTERM] if ended else [])}
+    if code is not None and code not in others:
+        return code
+    own = {rank: each for rank, each in causes.items() if rank and each.exitcode != ProcessError.exit_code}
+    rank, failure = min((ended or own or causes).items(), key=lambda each: each[1].timestamp)
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
         raise ProcessError(
@@ -86,3 +90,10 @@ def exit_code_of(failures: Mapping[int, Any], processes: int) -> int:
         )
     message = failure.message if Path(failure.error_file).is_file() else f"exit code {failure.exitcode}"
     raise ProcessError(f"process {rank} of {processes} failed", where="--processes", context=str(message))
+
+
+def _exit_code(failure: Any) -> int | None:
+    """Return the exit code of a process, also if the agent has ended it after it had reported its error."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return int(json.loads(Path(failure.error_file).read_text(encoding="utf-8"))[EXIT_CODE])
+    return int(failure.exitcode) if failure.exitcode >= 0 else None
