@@ -25,7 +25,7 @@ LONG = (
         "first_recipe",
         "shipping",
     ),
-    *("inspectors", "near_duplicates", "opening", "many_images"),
+    *("inspectors", "near_duplicates", "opening", "many_images", "processes", "grids"),
 )
 
 

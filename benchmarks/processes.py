@@ -20,6 +20,7 @@ from torch.multiprocessing.spawn import spawn
 
 from convsmith.recipes.loader import load
 from convsmith.runs.folder import RunFolder
+from convsmith.training.process_group import ProcessGroup
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 PART, PARTS = 128, 4
@@ -118,13 +119,12 @@ def _exchange_seconds(size: int, rows: int) -> float:
 def _exchange(rank: int, size: int, rows: int, store: str, path: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    own = torch.zeros((rows, size), dtype=torch.uint8)
-    gathered = own.new_empty((2 * rows, size))
+    group, own = ProcessGroup(rank=rank, size=2), torch.zeros((rows, size), dtype=torch.uint8)
     for _ in range(3):
-        distributed.all_gather_into_tensor(gathered, own)
+        group.gather(own)
     began = time.perf_counter()
     for _ in range(_EXCHANGES):
-        distributed.all_gather_into_tensor(gathered, own)
+        group.gather(own)
     if rank == 0:
         Path(path).write_text(str((time.perf_counter() - began) / _EXCHANGES))
     distributed.destroy_process_group()
