@@ -14,13 +14,14 @@ from convsmith.api import grid as grid_module
 from convsmith.api.grid import GridResult
 from convsmith.api.train import train_run
 from convsmith.cli import run as run_command
-from convsmith.errors import RecipeError, RunError, StoppedError, UsageError
+from convsmith.errors import ProcessError, RecipeError, RunError, StoppedError, UsageError
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.grid import GridFolder, GridReader
 from convsmith.system import reading, signals
 from convsmith.training.callbacks import Callback
 from convsmith.training.metrics import EpochMetrics
 from helpers import inline_pool
+from helpers.clusters import wait_for
 
 TINY = ("train.epochs=2", "model.net=C8 C12:s2 / G F10", "name=tiny", "train.batch_size=128")
 AXES = ("seed=0..1", "train.optimizer.lr=0.01,0.03")
@@ -45,8 +46,14 @@ def result(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> GridRe
 
 
 class StopAfterEpoch(Callback):
+    """Requests a stop, and waits until all workers of a grid see it."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+
     def on_epoch_end(self, metrics: EpochMetrics, net: nn.Module) -> None:
         signals.request_stop()
+        wait_for(lambda: any(self.runs.glob("*/.stop")), "the request")
 
 
 def weights(run: Path) -> str:
@@ -98,11 +105,11 @@ def test_a_grid_with_validation_images_is_judged_by_them(tmp_path: Path) -> None
 
 
 def test_an_interrupted_grid_goes_on(tmp_path: Path, result: GridResult) -> None:
-    """The first run is stopped after its first epoch, the others do not begin."""
+    """The first run is stopped after its first epoch, and the others do not begin."""
     recipe = cs.load_recipe("digits", *TINY)
 
     def stopped(*arguments: Any, **options: Any) -> Any:
-        return train_run(*arguments, **options, callbacks=[StopAfterEpoch()])
+        return train_run(*arguments, **options, callbacks=[StopAfterEpoch(tmp_path)])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid_module, "train_run", stopped)
@@ -110,7 +117,7 @@ def test_an_interrupted_grid_goes_on(tmp_path: Path, result: GridResult) -> None
             cs.grid(recipe, *AXES, runs=tmp_path)
     folder = tmp_path / "tiny-grid-1"
     assert GridFolder.open(folder).run(1).state == "begun"
-    assert GridFolder.open(folder).run(2).state == "missing"
+    assert {GridFolder.open(folder).run(number).state for number in (2, 3, 4)} == {"missing"}
     again = cs.resume_grid(folder)
     assert [weights(folder / run.name) for run in again.runs] == [
         weights(result.folder / run.name) for run in result.runs
@@ -150,6 +157,12 @@ def test_the_reader_estimates_from_what_is_done(result: GridResult) -> None:
 def test_mistakes_leave_nothing(axes: list[str], error: type[Exception], what: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=what):
         cs.grid(cs.load_recipe("digits"), *axes, runs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_does_not_answer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match=r"nobody answers at dask://127\.0\.0\.1:9"):
+        cs.grid(cs.load_recipe("digits"), "seed=0,1", on="dask://127.0.0.1:9", runs=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -109,6 +109,8 @@ def grid(
         (6, 'compare.html')
     """
     engine, parsed = Engine.parse(on), parse_axes(axes)
+    # Before anything is written.
+    engine.check_answers()
     if (count := count_combinations(parsed)) > MANY_RUNS and not many:
         raise UsageError(
             f"the grid has {count:,} runs",
