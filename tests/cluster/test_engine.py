@@ -21,7 +21,7 @@ from convsmith.errors import (
     UsageError,
 )
 from convsmith.system import signals
-from helpers import tasks
+from helpers import inline_pool, tasks
 from helpers.tasks import Task
 
 LOKY = Engine.parse("loky")
@@ -138,6 +138,12 @@ def items(tmp_path: Path) -> list[Task]:
 def run_all(function: Callable[[Task], Any], items: list[Task], *, workers: int = 2) -> dict[Task, Any]:
     with connect(LOKY, Path(items[0].folder), workers=workers) as pool:
         return dict(pool.run_all(function, items, is_done=lambda item: item.result.exists()))
+
+
+def test_a_task_that_a_signal_has_stopped_runs_again(items: list[Task], tmp_path: Path) -> None:
+    with inline_pool.connect(LOKY, tmp_path) as pool:
+        results = dict(pool.run_all(tasks.stopped_once, items))
+    assert list(results.values()) == [0, 2, 3, 1]
 
 
 @pytest.mark.slow

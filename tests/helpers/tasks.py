@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from convsmith.errors import RunError
+from convsmith.errors import RunError, StoppedError
 from convsmith.system.signals import stop_on_signals
 
 
@@ -38,6 +38,15 @@ def killed_once(task: Task) -> int:
 def killed_always(task: Task) -> None:
     del task
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stopped_once(task: Task) -> int:
+    """A signal for this worker alone stops task 1 when the folder sees it first."""
+    first = Path(task.folder) / "stopped"
+    if task.number == 1 and not first.exists():
+        first.touch()
+        raise StoppedError(signal.SIGTERM, "after epoch 1")
+    return task.number
 
 
 def failing(task: Task) -> None:

@@ -45,9 +45,9 @@ class WorkerPool:
     ) -> Iterator[tuple[T, R]]:
         """Yield each item with the result of `function`, as tasks finish.
 
-        If a worker is killed, the items that are not done run again on a new worker, so that a task has to go
-        on from what an earlier one has left. Ctrl-C and SIGTERM ask all workers to stop, as they would a
-        command of their own.
+        If a worker is killed or stopped by a signal, the items that are not done run again, so that a task
+        has to go on from what an earlier one has left. Ctrl-C and SIGTERM ask all workers to stop, as they
+        would a command of their own.
 
         Args:
             function: Of a module; called in a worker.
@@ -68,16 +68,17 @@ class WorkerPool:
                         left.remove(item)
                         losses = 0
                         yield item, result
-                    break
+                    reason = "signals have stopped them"
                 except Exception as error:
-                    if stop.signal:
-                        break
-                    if not _is_loss(error):
+                    if not stop.signal and not _is_loss(error):
                         raise
-                    losses += 1
-                    left = [item for item in left if not is_done(item)]
-                    if losses == _MAX_LOSSES:
-                        raise _lost(error, len(left), total) from error
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                if not left or stop.signal:
+                    break
+                losses += 1
+                left = [item for item in left if not is_done(item)]
+                if losses == _MAX_LOSSES:
+                    raise _lost(reason, len(left), total)
             if stop.signal:
                 raise StoppedError(stop.signal, f"with {len(left)} of {total} tasks left")
 
@@ -145,8 +146,7 @@ def _is_loss(error: Exception) -> bool:
     return isinstance(error, BrokenProcessPool) or not names.isdisjoint(_LOSSES)
 
 
-def _lost(error: Exception, left: int, total: int) -> ProcessError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+def _lost(reason: str, left: int, total: int) -> ProcessError:
     return ProcessError(
         f"workers were lost {_MAX_LOSSES} times: {reason}",
         where=f"{left} of {total} tasks left",

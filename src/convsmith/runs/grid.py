@@ -1,14 +1,14 @@
 """The folder of a grid: every combination of the values of some fields, each an ordinary run."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import convsmith
 from convsmith.errors import FileError, RunError
 from convsmith.evaluation.schema import Record, Results
-from convsmith.recipes.axes import combinations, parse_axes
+from convsmith.recipes.axes import Axis, combinations, parse_axes
 from convsmith.recipes.loader import load, with_overrides
 from convsmith.recipes.schema import Recipe
 from convsmith.runs.folder import RECIPE, RunFolder
@@ -154,10 +154,15 @@ class GridFolder:
             raise RunError(f"damaged: {error.problems[0].what}", where=str(path), fix=fix) from error
         return cls(path=folder, record=validated(GridRecord, value, path, fix))
 
-    @property
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """The fields with their values."""
+        return parse_axes(self.record.axes)
+
+    @cached_property
     def fields(self) -> list[dict[str, str]]:
         """The values of each run, in the order of their numbers."""
-        return list(combinations(parse_axes(self.record.axes)))
+        return list(combinations(self.axes))
 
     def recipe(self) -> Recipe:
         """Read the recipe, without the values of the axes."""
@@ -176,7 +181,7 @@ class GridFolder:
 
         Fields are named by the last part of their name, unless two have it.
         """
-        several = [each.field for each in parse_axes(self.record.axes) if len(each.values) > 1]
+        several = [each.field for each in self.axes if len(each.values) > 1]
         names = {field: field.rsplit(".", 1)[-1] for field in several}
         shown = {
             field: name if [*names.values()].count(name) == 1 else field for field, name in names.items()
@@ -227,7 +232,6 @@ class GridReader:
         self.fields = folder.fields
         self.ended: dict[int, GridRun] = {}
         self.failures: dict[int, str] = {}
-        self.began = time.monotonic()
 
     def fail(self, number: int, error: str) -> None:
         """Record that a run has failed."""
