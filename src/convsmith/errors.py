@@ -92,6 +92,10 @@ class BusyError(FileError):
     """Another process holds a folder."""
 
 
+class WriteError(FileError):
+    """A file cannot be written, for example because the disk is full."""
+
+
 class NotationError(ConvsmithError):
     """The notation of a net cannot be parsed."""
 

@@ -1,7 +1,9 @@
 """Grids: their runs are those of `train`, an interrupted grid goes on, and mistakes are named."""
 
 import csv
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,10 @@ from convsmith.api import grid as grid_module
 from convsmith.api.grid import GridResult
 from convsmith.api.train import train_run
 from convsmith.cli import run as run_command
-from convsmith.errors import ProcessError, RecipeError, RunError, StoppedError, UsageError
+from convsmith.errors import ProcessError, RecipeError, RunError, StoppedError, UsageError, WriteError
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.grid import GridFolder, GridReader
-from convsmith.system import reading, signals
+from convsmith.system import files, reading, signals
 from convsmith.training.callbacks import Callback
 from convsmith.training.metrics import EpochMetrics
 from helpers import inline_pool
@@ -134,6 +136,33 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["complete", "failed", "complete"]
     assert "the gradient norm nan" in rows[1]["error"]
     assert (folder / "comparison" / "compare.html").is_file()
+
+
+def test_a_full_disk_stops_the_grid(
+    tmp_path: Path, result: GridResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other run would fail too. When there is room again, the grid goes on."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    save = RunFolder.write_checkpoint
+    with monkeypatch.context() as patch:
+
+        def fail(folder: RunFolder, *arguments: Any, **options: Any) -> None:
+            state = folder.path / "state.safetensors"
+            if folder.path.name == "run-002" and state.is_file():
+                raise files.write_error(state, full, 1000)
+            save(folder, *arguments, **options)
+
+        patch.setattr(RunFolder, "write_checkpoint", fail)
+        with pytest.raises(WriteError, match=r"run-002/state\.safetensors.*No space left") as raised:
+            cs.grid(cs.load_recipe("digits", *TINY), *AXES, runs=tmp_path)
+    folder = tmp_path / "tiny-grid-1"
+    assert f"`convsmith grid --resume {folder}` goes on" in str(raised.value)
+    grid = GridFolder.open(folder)
+    assert [grid.run(number).state for number in (1, 2, 3)] == ["complete", "begun", "missing"]
+    again = cs.resume_grid(folder)
+    assert [weights(folder / run.name) for run in again.runs] == [
+        weights(result.folder / run.name) for run in result.runs
+    ]
 
 
 def test_the_reader_estimates_from_what_is_done(result: GridResult) -> None:

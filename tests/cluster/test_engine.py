@@ -11,6 +11,7 @@ import pytest
 
 import convsmith
 from convsmith.cluster.engine import Engine, connect
+from convsmith.cluster.pool import _call
 from convsmith.cluster.shared import SharedFolder
 from convsmith.errors import (
     ConvsmithError,
@@ -19,6 +20,7 @@ from convsmith.errors import (
     RunError,
     StoppedError,
     UsageError,
+    WriteError,
 )
 from convsmith.system import signals
 from helpers import inline_pool, tasks
@@ -144,6 +146,14 @@ def test_a_task_that_a_signal_has_stopped_runs_again(items: list[Task], tmp_path
     with inline_pool.connect(LOKY, tmp_path) as pool:
         results = dict(pool.run_all(tasks.stopped_once, items))
     assert list(results.values()) == [0, 2, 3, 1]
+
+
+def test_a_full_disk_is_named_with_its_host(items: list[Task], tmp_path: Path) -> None:
+    """The main process needs no host."""
+    with SharedFolder.open(tmp_path) as shared:
+        for process, host in ((shared.process, ""), (("other", 1), f" on the host {socket.gethostname()}")):
+            with pytest.raises(WriteError, match=rf"result-0{host}: cannot write: No space left"):
+                _call(tasks.on_a_full_disk, items[0], replace(shared, process=process))
 
 
 @pytest.mark.slow

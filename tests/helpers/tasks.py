@@ -1,5 +1,6 @@
 """Tasks that tests send to workers, which have to import them."""
 
+import errno
 import os
 import signal
 import time
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsmith.errors import RunError, StoppedError
+from convsmith.system.files import write_error
 from convsmith.system.signals import stop_on_signals
 
 
@@ -51,6 +53,10 @@ def stopped_once(task: Task) -> int:
 
 def failing(task: Task) -> None:
     raise RunError(f"task {task.number} fails", where=task.folder)
+
+
+def on_a_full_disk(task: Task) -> None:
+    raise write_error(task.result, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 def until_stopped(task: Task) -> str:

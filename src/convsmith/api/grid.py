@@ -17,6 +17,7 @@ from convsmith.errors import (
     RunError,
     StoppedError,
     UsageError,
+    WriteError,
 )
 from convsmith.evaluation.field_effects import FieldEffects, field_effects
 from convsmith.models.teacher import with_absolute_paths
@@ -197,7 +198,7 @@ class _Grid:
                         if error:
                             reader.fail(task.number, error)
                         self._log_end(reader.read(), task.number)
-                except (StoppedError, ProcessError) as error:
+                except (StoppedError, ProcessError, WriteError) as error:
                     raise self._with_fix(error) from error
             return self._result(reader.read(), CodeAccess(trust=trust_code))
 
@@ -257,7 +258,8 @@ def _train(task: _Task) -> str:
     """Train or resume a run in a worker; return why it failed, or nothing."""
     try:
         locks.retry_while_busy(lambda: _train_run(GridFolder.open(Path(task.grid)), task))
-    except (StoppedError, ProcessError):
+    # The last: every later run on a full disk would fail too.
+    except (StoppedError, ProcessError, WriteError):
         raise
     except ConvsmithError as error:
         return _failure(error)

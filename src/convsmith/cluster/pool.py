@@ -1,14 +1,15 @@
 """Run tasks on the workers of an engine, and run those of lost workers again."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from convsmith.cluster.shared import SharedFolder
-from convsmith.errors import ProcessError, StoppedError
+from convsmith.errors import FileError, ProcessError, StoppedError
 from convsmith.system.progress import show_progress
 from convsmith.system.signals import StopRequest, stop_on_signals
 
@@ -129,6 +130,10 @@ def _call(function: Callable[[T], R], item: T, shared: SharedFolder) -> tuple[An
             return ("done", item, function(item))
     except StoppedError:
         return (_STOPPED,)
+    except FileError as error:
+        if shared.is_main:
+            raise
+        raise _on_this_host(error) from error
 
 
 def _prepare_worker() -> None:
@@ -138,6 +143,12 @@ def _prepare_worker() -> None:
         for name in ("SIGINT", "SIGHUP"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def _on_this_host(error: FileError) -> FileError:
+    """Name the worker's machine: its disk may be full, or lack a file that others have."""
+    host = socket.gethostname()
+    return type(error).of(replace(each, where=f"{each.where} on the host {host}") for each in error.problems)
 
 
 def _is_loss(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from convsmith.errors import BundleError, ConvsmithError, FileError, Problem, ProcessError, StoppedError
+from convsmith.errors import BundleError, ConvsmithError, FileError, ProcessError, StoppedError
 from convsmith.models.classifier import Classifier
 from convsmith.models.image_blocks import ImageBlock, ImageSource
 from convsmith.models.model import TrainedModel
@@ -188,21 +188,16 @@ def predict_part(part: Part) -> int:
         StoppedError: A signal; the file is not written.
     """
     settings = part.settings
-    try:
-        with stop_on_signals() as stop, progress.silent():
-            classifier = _classifier(settings.model, on_workers=settings.on_workers)
-            results = []
-            for result in classifier.classify(
-                _sources(part), top_k=settings.top_k, batch_size=settings.batch_size
-            ):
-                if stop.signal:
-                    raise StoppedError(stop.signal, f"in part {part.number}")
-                results.append(result)
-            files.write_bytes(part.path, table_file(results, settings.table_format))
-    except FileError as error:
-        if settings.on_workers:
-            raise _on_host(error) from error
-        raise
+    with stop_on_signals() as stop, progress.silent():
+        classifier = _classifier(settings.model, on_workers=settings.on_workers)
+        results = []
+        for result in classifier.classify(
+            _sources(part), top_k=settings.top_k, batch_size=settings.batch_size
+        ):
+            if stop.signal:
+                raise StoppedError(stop.signal, f"in part {part.number}")
+            results.append(result)
+        files.write_bytes(part.path, table_file(results, settings.table_format))
     return len(results)
 
 
@@ -281,12 +276,4 @@ def _other_file(path: Path, settings: PartSettings) -> ConvsmithError:
         "the file has changed since it was listed",
         where=str(path),
         fix="leave the images as they are, and start again with another folder for --out",
-    )
-
-
-def _on_host(error: FileError) -> FileError:
-    host = socket.gethostname()
-    return FileError.of(
-        Problem(what=each.what, where=f"{each.where} on the host {host}", context=each.context, fix=each.fix)
-        for each in error.problems
     )

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import tomli_w
 
-from convsmith.errors import FileError
+from convsmith.errors import FileError, WriteError
 from convsmith.system import paths, reading
 from convsmith.text import escape_json
 
@@ -273,7 +273,7 @@ def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any] | None]", *, com
     return hashlib.sha256(content.getbuffer()).hexdigest()
 
 
-def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileError:
+def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> WriteError:
     """Return the error for a failed write of `size` bytes."""
     # A name with a null byte is a ValueError.
     number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
@@ -281,7 +281,7 @@ def write_error(path: Path, error: OSError | ValueError, size: int = 0) -> FileE
     if number == errno.ENOSPC and path.parent.is_dir() and not paths.is_stream(path):
         needed = f"needed {size:,} bytes, " if size else ""
         what += f"; {needed}free are {shutil.disk_usage(path.parent).free:,}"
-    return FileError(
+    return WriteError(
         what,
         where=str(path),
         fix="check that the folder exists and is writable, and that its disk is not full",

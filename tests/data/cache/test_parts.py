@@ -349,7 +349,7 @@ def test_workers_belong_to_an_engine() -> None:
 
 
 @pytest.mark.parametrize("failing", ["pixels", "outcomes"])
-def test_a_full_disk_names_the_host(
+def test_a_full_disk_is_named(
     failing: str,
     tmp_path: Path,
     workers: Workers,
@@ -364,11 +364,8 @@ def test_a_full_disk_names_the_host(
             patch.setattr(spool, "write_at", Mock(side_effect=full))
         else:
             patch.setattr(files, "write_arrays", Mock(side_effect=files.write_error(tmp_path, full)))
-        with pytest.raises(FileError) as caught:
+        with pytest.raises(FileError, match="cannot write: No space left on device"):
             load_cached(find_source(data), data, engine=LOKY)
-    message = str(caught.value)
-    assert "cannot write: No space left on device" in message
-    assert f" on {socket.gethostname()}: " in message
     workers.items.clear()
     assert load_cached(find_source(data), data, engine=LOKY).splits["train"].images.shape == (30, 9, 6, 3)
 

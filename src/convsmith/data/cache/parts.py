@@ -14,7 +14,7 @@ import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -215,9 +215,7 @@ def examine_part(part: Part) -> int:
                 path.replace(folder / path.name)
         files.write_arrays(part.path, arrays, compressed=False)
     except OSError as error:
-        raise _on_host(files.write_error(folder, error)) from error
-    except FileError as error:
-        raise _on_host(error) from error
+        raise files.write_error(folder, error) from error
     return len(outcomes)
 
 
@@ -322,8 +320,3 @@ def _read(job: Job) -> RawData:
             fix=f"{fix}; a copy of the files has other times, and counts as another data set",
         )
     return read_source(source, job.config)
-
-
-def _on_host(error: FileError) -> FileError:
-    host = socket.gethostname()
-    return FileError.of(replace(each, where=f"{each.where} on {host}") for each in error.problems)
