@@ -106,6 +106,22 @@ def test_one_result_for_any_number_of_processes(
     assert weights(tmp_path / "runs/tiny-1") == weights(tmp_path / "runs/tiny-2")
 
 
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.usefixtures("real_data")
+def test_an_epoch_of_the_sprint_has_one_result(tmp_path: Path) -> None:
+    """All that a batch of parts has to keep together, on real images: printed by `pytest -s`."""
+    overrides = (
+        "train.epochs=1", "train.batch_size=512", "train.microbatch_size=128", "train.ema=0.99",
+        "augment.mix=mixup", "model.dropout=0.1", "name=sprint",
+    )  # fmt: skip
+    for processes in ((), ("--processes", "2"), ("--processes", "4")):
+        run(tmp_path, "train", "cifar10-sprint", *overrides, *processes)
+    hashes = [weights(tmp_path / f"runs/sprint-{number}") for number in (1, 2, 3)]
+    sys.stdout.write("\n".join(hashes))
+    assert len(set(hashes)) == 1
+
+
 def pids_of(parent: int) -> list[int]:
     """Return the processes that a process started, in their order."""
     children = Path(f"/proc/{parent}/task/{parent}/children")

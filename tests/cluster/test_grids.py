@@ -4,34 +4,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import convsmith as cs
 from convsmith.system import reading
-from helpers.clusters import dask_cluster, ray_cluster, trained_now, wait_for
+from helpers.clusters import cluster, trained_now, wait_for
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="kills processes by signals"),
 ]
 RECIPE = ("train.epochs=8", "train.batch_size=32", "name=tiny", "model.net=C8 C12:s2 / G F10")
-
-
-@contextmanager
-def engine(name: str, folder: Path) -> Iterator[str]:
-    with ExitStack() as stack:
-        if name == "loky":
-            yield name
-        elif name == "dask":
-            pytest.importorskip("distributed")
-            yield stack.enter_context(dask_cluster(folder, 2))
-        else:
-            pytest.importorskip("ray")
-            yield stack.enter_context(ray_cluster(2))
 
 
 def kill_one(grid: Path) -> None:
@@ -44,7 +29,7 @@ def kill_one(grid: Path) -> None:
 def test_a_killed_worker_is_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe = cs.load_recipe("digits", *RECIPE)
-    with engine(name, tmp_path) as address:
+    with cluster(name, tmp_path, 2) as address:
         killer = threading.Thread(target=kill_one, args=(tmp_path / "tiny-grid-1",))
         killer.start()
         result = cs.grid(recipe, "seed=0..3", on=address, workers=2, runs=tmp_path)

@@ -5,11 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
+from convsmith.system.locks import lock_file
 from helpers.paths import ROOT
 
 _TIMEOUT = 60.0
@@ -94,7 +98,15 @@ def _wait_for_workers(address: str, workers: int) -> None:
 
 @contextmanager
 def ray_cluster(nodes: int) -> Iterator[str]:
-    """Start a head and other nodes, each with one core; yield the address for clients."""
+    """Start a head and other nodes, each with one core; yield the address for clients.
+
+    There is one cluster on a machine at a time: `ray stop` ends all of them.
+    """
+    with lock_file(Path(tempfile.gettempdir(), "convsmith-tests-ray.lock"), wait=True):
+        yield from _ray_nodes(nodes)
+
+
+def _ray_nodes(nodes: int) -> Iterator[str]:
     port, client = free_port(), free_port()
     ray = Path(sys.executable).with_name("ray")
     common = ["--num-cpus", "1", "--disable-usage-stats"]
@@ -112,6 +124,47 @@ def ray_cluster(nodes: int) -> Iterator[str]:
         _ray(ray, "stop", "--force")
 
 
+@contextmanager
+def cluster(kind: str, folder: Path, workers: int) -> Iterator[str]:
+    """Start an engine with some workers of one core; yield its address. Skip the test if it is missing."""
+    if kind == "loky":
+        yield kind
+        return
+    pytest.importorskip("distributed" if kind == "dask" else kind)
+    with dask_cluster(folder, workers) if kind == "dask" else ray_cluster(workers) as address:
+        yield address
+
+
+def worker_processes(address: str) -> list[int]:
+    """Return the processes of an engine that work, or wait for work."""
+    if address.startswith("dask"):
+        from distributed import Client
+
+        with Client(address.replace("dask", "tcp"), timeout=_TIMEOUT) as client:
+            return list(client.run(os.getpid).values())
+    if address.startswith("ray"):
+        return [
+            number for number, (_, command) in _processes().items() if command.startswith(b"ray::PoolActor")
+        ]
+    own = os.getpid()
+    return [
+        number
+        for number, (parent, command) in _processes().items()
+        if parent == own and b"popen_loky_posix" in command
+    ]
+
+
+def _processes() -> dict[int, tuple[int, bytes]]:
+    """Return the parent and the command line of all processes, on Linux."""
+    found = {}
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal():
+            with suppress(OSError):
+                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+                found[int(path.name)] = parent, (path / "cmdline").read_bytes()
+    return found
+
+
 def _ray(*command: str | Path) -> None:
     done = subprocess.run(
         command, env=environment(), capture_output=True, text=True, check=False, timeout=120
@@ -120,10 +173,10 @@ def _ray(*command: str | Path) -> None:
         raise RuntimeError(done.stdout + done.stderr)
 
 
-def trained_now(grid: Path) -> list[int]:
-    """Return the processes that train a run of a grid which has a checkpoint."""
+def trained_now(parent: Path) -> list[int]:
+    """Return the processes that train a run in a folder of runs which has a checkpoint."""
     processes = []
-    for path in grid.glob("run-*/.lock.json"):
+    for path in parent.glob("*/.lock.json"):
         if (path.parent / "state.safetensors").is_file() and not (path.parent / "manifest.json").is_file():
             with suppress(OSError, ValueError, KeyError):
                 processes.append(int(json.loads(path.read_text())["pid"]))

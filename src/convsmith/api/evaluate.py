@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convsmith.cluster.engine import Engine, chosen_engine
+from convsmith.errors import UsageError
 from convsmith.evaluation.duplicates import find_duplicates
 from convsmith.evaluation.label_errors import find_label_errors
 from convsmith.evaluation.robustness import evaluate_robustness
@@ -18,6 +20,7 @@ from convsmith.reports.report import Result, write_report
 from convsmith.runs.evaluation import Evaluation, evaluate_run, load_net
 from convsmith.runs.folder import ANALYSES, RunFolder
 from convsmith.runs.session import open_run, run_data
+from convsmith.runs.shared_inference import remove_parts, shared_inference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +36,8 @@ def evaluate(
     duplicates: bool = False,
     label_errors: bool = False,
     refresh: bool = False,
+    on: str | None = None,
+    workers: int | None = None,
     trust_code: bool = False,
     module: "nn.Module | None" = None,
 ) -> Result:
@@ -52,6 +57,11 @@ def evaluate(
         duplicates: Also list near-duplicates of test images in the training set.
         label_errors: Also list test labels that are probably wrong. This requires cleanlab.
         refresh: Decode the images again, even if the cache has them.
+        on: Share the forward passes out: "loky" for processes of this machine, "dask://HOST:PORT" or
+            "ray://HOST:PORT" for a cluster, whose workers see run and data under the same paths. The result
+            is the same. After an interruption the same call goes on where it was. By default this process
+            computes them, as it does the analyses that are requested.
+        workers: With `on`: how many parts of the images are evaluated at once.
         trust_code: Whether to run the code of a run or bundle whose net is a module.
         module: An instance of its net, to use instead of that code.
 
@@ -59,8 +69,18 @@ def evaluate(
         RunError: The run is missing or damaged, or its data set has changed.
         ModuleError: The weights do not fit the net, or the net is not a classifier of the images.
         UntrustedCodeError: The net of the run is a module, and its code may not be run.
-        MissingExtraError: `label_errors` is set, but cleanlab is not installed.
+        UsageError: `on` names no engine, or the data or the module are in the memory of this process.
+        ProcessError: The engine does not answer, or a worker has another version, run or data.
+        StoppedError: With `on`: Ctrl-C or SIGTERM.
+        MissingExtraError: `label_errors` is set, but cleanlab is not installed; or the engine is not.
     """
+    engine = chosen_engine(on, workers)
+    if engine and (module is not None or not isinstance(data, str | Path | None)):
+        raise UsageError(
+            "workers do not see data or a module in the memory of this process",
+            where="on",
+            fix="name files that all workers have, or leave out `on`",
+        )
     requested = dict(zip(ANALYSES, (robustness, duplicates, label_errors), strict=True))
     access = CodeAccess(trust=trust_code, module=module)
     if weights is not None:
@@ -70,7 +90,8 @@ def evaluate(
                 ModelArguments.of(run, weights, source, overrides, access), Path(runs), refresh=refresh
             ) as (folder, session),
         ):
-            evaluation = evaluate_run(folder, session)
+            # The user has named the code of the net.
+            evaluation = _evaluate(folder, session, engine, workers, CodeAccess(trust=True))
             log_evaluation(folder, evaluation)
             return _complete(folder, session, evaluation, requested)
     ModelArguments.of(run, None, data if isinstance(data, str | Path) else None, overrides, access)
@@ -80,7 +101,20 @@ def evaluate(
         # The others are written anew.
         folder.verify(*(name for name, wanted in requested.items() if not wanted))
         with session.threads():
-            return _complete(folder, session, evaluate_run(folder, session), requested)
+            evaluation = _evaluate(folder, session, engine, workers, access)
+            return _complete(folder, session, evaluation, requested)
+
+
+def _evaluate(
+    folder: RunFolder, session: Session, engine: Engine | None, workers: int | None, access: CodeAccess
+) -> Evaluation:
+    if engine is None:
+        evaluation = evaluate_run(folder, session)
+        # What an interrupted evaluation on workers has left is of no more use.
+        remove_parts(folder)
+        return evaluation
+    with shared_inference(folder, session, engine, workers, trust_code=access.trust) as inference:
+        return evaluate_run(folder, session, inference)
 
 
 def _complete(

@@ -201,6 +201,8 @@ def evaluate(
         bool, typer.Option("--label-errors", help="Also list test labels that are probably wrong.")
     ] = False,
     refresh: Refresh = False,
+    on: On = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all results as JSON.")] = False,
     trust_code: TrustCode = False,
 ) -> None:
@@ -215,6 +217,8 @@ def evaluate(
         duplicates=duplicates,
         label_errors=label_errors,
         refresh=refresh,
+        on=on,
+        workers=workers,
         trust_code=trust_code,
     )
     if as_json:

@@ -19,16 +19,11 @@ from convsmith.evaluation.predictions import Indices, Predictions
 from convsmith.evaluation.schema import PredictionCheck
 from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
+from convsmith.runs.inference import Inference, LocalInference
 from convsmith.system import files
 from convsmith.system.rng import new_generator
 from convsmith.training.class_weights import class_counts
-from convsmith.training.metrics import (
-    SplitMetrics,
-    compute_logits,
-    compute_outputs,
-    evaluate_split,
-    split_metrics,
-)
+from convsmith.training.metrics import SplitMetrics, split_metrics
 
 # Test images with explanations, and test images that the receptive field is measured on.
 NUM_EXPLAINED, NUM_FIELD = 16, 128
@@ -65,11 +60,18 @@ def load_net(folder: RunFolder, session: Session) -> tuple[nn.Module, Normalizer
     return session.to_device(net), session.normalizer, session.dtype
 
 
-def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
-    """Run inference on the training and test images; save the test predictions and their explanations."""
-    net, normalize, dtype = load_net(folder, session)
-    train = evaluate_split(net, session.data.train, normalize, dtype)
-    test, metrics = _predict(folder, session, net, normalize, dtype)
+def evaluate_run(folder: RunFolder, session: Session, inference: Inference | None = None) -> Evaluation:
+    """Run inference on the training and test images; save the test predictions and their explanations.
+
+    Args:
+        folder: Of the run.
+        session: Of the run.
+        inference: What computes the outputs for all images; by default this process.
+    """
+    net, normalize, _ = load_net(folder, session)
+    inference = inference or LocalInference(net=net, session=session)
+    train = inference.metrics("train")
+    test, metrics = _predict(folder, session, inference)
     _write_explanations(folder, session, net, normalize, test)
     _write_receptive_field(folder, session, net)
     return Evaluation(train=train, predictions=test, metrics=metrics)
@@ -77,15 +79,14 @@ def evaluate_run(folder: RunFolder, session: Session) -> Evaluation:
 
 def predict_test(folder: RunFolder, session: Session) -> Metrics:
     """Run inference on the test images, and save what `predict` and exports need of an evaluation."""
-    return _predict(folder, session, *load_net(folder, session))[1]
+    inference = LocalInference(net=load_net(folder, session)[0], session=session)
+    return _predict(folder, session, inference)[1]
 
 
-def _predict(
-    folder: RunFolder, session: Session, net: nn.Module, normalize: Normalizer, dtype: torch.dtype
-) -> tuple[Predictions, Metrics]:
+def _predict(folder: RunFolder, session: Session, inference: Inference) -> tuple[Predictions, Metrics]:
     """Save the predictions for the test images, with temperature and threshold."""
     data = session.data
-    outputs = compute_outputs(net, data.test, normalize, dtype)
+    outputs = inference.outputs("test")
     test = Predictions(
         logits=outputs.logits.numpy(),
         labels=data.test.labels,
@@ -93,7 +94,7 @@ def _predict(
         features=None if outputs.features is None else outputs.features.numpy(),
     )
     predictions.write(test, folder.predictions)
-    confidence = _fit_confidence(session, net, normalize, dtype, test)
+    confidence = _fit_confidence(session, inference, test)
     folder.write(confidence)
     metrics = compute_metrics(
         test,
@@ -115,14 +116,12 @@ def read_confidence(folder: RunFolder) -> Confidence:
     return folder.find(Confidence) or fit_confidence(predictions.read(folder.predictions), "test")
 
 
-def _fit_confidence(
-    session: Session, net: nn.Module, normalize: Normalizer, dtype: torch.dtype, test: Predictions
-) -> Confidence:
+def _fit_confidence(session: Session, inference: Inference, test: Predictions) -> Confidence:
     """Fit temperature and threshold to the validation images; to the test images if there are none."""
     validation = session.data.validation
     if validation is None:
         return fit_confidence(test, "test")
-    logits = compute_logits(net, validation, normalize, dtype).numpy()
+    logits = inference.logits("validation").numpy()
     return fit_confidence(Predictions(logits=logits, labels=validation.labels), "validation")
 
 

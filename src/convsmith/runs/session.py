@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from convsmith.data.arrays.in_memory import source_of
 from convsmith.data.arrays.registry import MEMORY_PREFIX
@@ -31,13 +32,20 @@ def changed_classes(before: Sequence[str], now: Sequence[str]) -> str:
     return ""
 
 
-def open_run(run: Path, *, access: CodeAccess = NO_CODE, refresh: bool = False) -> tuple[RunFolder, Session]:
+def open_run(
+    run: Path,
+    *,
+    access: CodeAccess = NO_CODE,
+    refresh: bool = False,
+    keep_in: Literal["memory", "disk"] | None = None,
+) -> tuple[RunFolder, Session]:
     """Open a run, and load its recipe with the data that it was trained on.
 
     Args:
         run: The run folder.
         access: Whether code in it may be run.
         refresh: Decode the images again, even if the cache has them.
+        keep_in: Where the images are kept, instead of the recipe's `data.keep_in`.
 
     Raises:
         RunError: The run does not exist or is damaged, or its data set has changed.
@@ -46,6 +54,8 @@ def open_run(run: Path, *, access: CodeAccess = NO_CODE, refresh: bool = False) 
     """
     folder = RunFolder.open(run)
     recipe = folder.recipe()
+    if keep_in:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"keep_in": keep_in})})
     architecture = architecture_of_run(folder, recipe, access)
     load_weights = folder.load_weights if recipe.is_trained_elsewhere else None
     session = Session.load(recipe, architecture=architecture, load_weights=load_weights, refresh=refresh)

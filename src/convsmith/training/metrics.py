@@ -1,10 +1,12 @@
 """Logits, features, loss and accuracy of a split."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -243,14 +245,28 @@ def evaluate_split(
         sharing: How batches are shared out over cores and processes; None computes them one after another,
             each on all cores.
     """
-    labels = torch.from_numpy(split.labels)
+    return metrics_of_batches(_batches_of_logits(net, split, normalize, dtype, sharing), split.labels)
+
+
+def metrics_of_batches(batches: Iterable[Tensor], labels_N: NDArray[np.int64]) -> SplitMetrics:  # noqa: N803 - shape suffix
+    """Compute the metrics of logits that come in batches `(B, num_classes)`, without holding all at once.
+
+    Args:
+        batches: In the order of the labels.
+        labels_N: `(N,)`.
+
+    Example:
+        >>> metrics_of_batches([torch.eye(2), torch.eye(2)], np.array([0, 1, 0, 0])).correct
+        3
+    """
+    labels = torch.from_numpy(labels_N)
     parts: list[_BlockMetrics] = []
     block: list[Tensor] = []
     done = 0
-    for batch in _batches_of_logits(net, split, normalize, dtype, sharing):
+    for batch in batches:
         block.append(batch)
         count = sum(map(len, block))
-        if done + count == len(split) or (count + len(batch)) * batch.shape[1] > _BLOCK_VALUES:
+        if done + count == len(labels) or (count + len(batch)) * batch.shape[1] > _BLOCK_VALUES:
             parts.append(_BlockMetrics.of(torch.cat(block), labels[done : done + count]))
             done += count
             block = []
