@@ -1,13 +1,17 @@
 """Many small images as parquet shards in the layout of the Hugging Face hub: noisy repeats of CIFAR-10.
 
 `python -m benchmarks.many_images FOLDER COUNT` writes them. A million take 2.5 GB and five minutes on
-two cores. `python -m benchmarks many_images` measures `predict` on them, on two workers: once without, once
-with a kill of all processes when half of the files are there. `IMAGES` and `MODEL` are variables of the
-environment.
+two cores. `python -m benchmarks many_images` measures `predict`, `data verify` and `data decode` on them:
+once on two workers, once with a kill of all processes when half of the parts are there, and once in one
+process. All three have to give the same. `IMAGES`, `MODEL`, `COMMANDS`, `SHARDS` (a folder that keeps the
+images) and `SCRATCH` (a folder for the rest, 10 GB for a million) are variables of the environment.
 """
 
+import hashlib
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,16 +22,19 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
+from convsmith.system import reading
+
 ROWS, CLASSES, SIDE, NOISE = 10_000, 10, 32, 3
 COUNTS, MODEL = os.environ.get("IMAGES", "100000,1000000"), os.environ.get("MODEL", "cifar10-sprint")
+COMMANDS = os.environ.get("COMMANDS", "predict,verify,decode").split(",")
 # What the library `datasets` writes into the metadata of such a file.
 _FEATURES = (
     '{"info": {"features": {"image": {"_type": "Image"}, "label": {"names": %s, "_type": "ClassLabel"}}}}'
@@ -115,10 +122,21 @@ class Usage:
     workers: float
 
 
-def watch(command: Sequence[str], stop: Callable[[], bool] = lambda: False) -> Usage:
-    """Run a command, and kill it with all its processes once `stop` returns true."""
+def watch(
+    command: Sequence[str], output: Path, cache: Path, stop: Callable[[], bool] = lambda: False
+) -> Usage:
+    """Run a command, and kill it with all its processes once `stop` returns true.
+
+    Args:
+        command: The program with its arguments.
+        output: The file for what it prints.
+        cache: Its cache of data sets.
+        stop: Called five times a second.
+    """
     began, peaks = time.perf_counter(), dict[int, float]()
-    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603
+    environment = {**os.environ, "CONVSMITH_CACHE": str(cache), "CONVSMITH_PROGRESS": "0"}
+    with output.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, env=environment, start_new_session=True)  # noqa: S603
     while process.poll() is None:
         for number in _session(process.pid):
             peaks[number] = max(peaks.get(number, 0.0), _peak(number))
@@ -153,36 +171,101 @@ def _peak(number: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _rows(folder: Path) -> Any:
-    """Return all predictions, without what the name of their folder may change."""
-    return pq.read_table(folder, columns=["image", "label", "confidence", "top"])
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One of the commands, with a folder of its own.
+
+    Attributes:
+        command: Its name: "predict", "verify" or "decode".
+        shards: The images.
+        folder: For all that it writes.
+    """
+
+    command: str
+    shards: Path
+    folder: Path
+
+    def run(self, *, workers: int = 0, stop: Callable[[], bool] = lambda: False) -> Usage:
+        """Run the command; it goes on with what an earlier one has left in the folder."""
+        self.folder.mkdir(exist_ok=True)
+        arguments = [*(("--on", "loky", "--workers", str(workers)) if workers else ())]
+        if self.command == "predict":
+            arguments = ["predict", MODEL, str(self.shards), "--out", str(self.folder / "out"), *arguments]
+        else:
+            arguments = ["data", self.command, str(self.shards), "--json", *arguments]
+        command = [sys.executable, "-m", "convsmith", *arguments]
+        return watch(command, self.folder / "output", self.folder / "cache", stop)
+
+    @property
+    def parts(self) -> int:
+        """The number of parts that are complete."""
+        pattern = "out/part-*" if self.command == "predict" else "cache/parts/*/*.npz"
+        return len(list(self.folder.glob(pattern)))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the result, without names of folders."""
+        digest = hashlib.sha256()
+        if self.command == "predict":
+            # Without what the writer of the files adds.
+            for batch in ds.dataset(self.folder / "out", format="parquet").to_batches():
+                digest.update(repr(batch.to_pylist()).encode())
+        elif self.command == "verify":
+            digest.update((self.folder / "output").read_bytes())
+        else:
+            decoded = Path(json.loads((self.folder / "output").read_bytes())["folder"])
+            for path in sorted(decoded.iterdir()):
+                digest.update(path.name.encode() + reading.sha256(path).encode())
+        return digest.hexdigest()
 
 
 def main() -> str:
-    """Return a table with a row for each number of images."""
-    head = "images      seconds  images/s  main MiB  worker MiB  after a kill: seconds, rows, equal"
+    """Return a table with a row for each command and number of images."""
+    head = (
+        f"{'command':<10}{'images':>10}{'s':>7}{'images/s':>10}{'MiB: main, worker':>19}{'1 process, s':>14}"
+    )
+    lines = [f"{head}  after a kill"]
     with tempfile.TemporaryDirectory(dir=os.environ.get("SCRATCH")) as scratch:
-        return "\n".join([head, *(_row(Path(scratch), int(each)) for each in COUNTS.split(","))])
+        for count in map(int, COUNTS.split(",")):
+            shards = Path(os.environ.get("SHARDS", scratch)) / f"shards-{count}"
+            write_shards(shards, count)
+            # Files that are younger than a tick of the clock are read again and again.
+            time.sleep(3)
+            for command in COMMANDS:
+                lines.append(_row(command, count, shards, Path(scratch)))
+                print(lines[-1], file=sys.stderr, flush=True)
+    return "\n".join(lines)
 
 
-def _row(scratch: Path, count: int) -> str:
-    shards = Path(os.environ.get("SHARDS", scratch)) / f"shards-{count}"
-    write_shards(shards, count)
-    out, again = scratch / f"out-{count}", scratch / f"again-{count}"
-    workers = ("--on", "loky", "--workers", "2")
-    command = [sys.executable, "-m", "convsmith", "predict", MODEL, str(shards), *workers]
-    once = watch([*command, "--out", str(out)])
-    half = len(list(out.glob("part-*"))) // 2
-    watch([*command, "--out", str(again)], lambda: len(list(again.glob("part-*"))) >= half)
-    killed = len(list(again.glob("part-*")))
-    rest = watch([*command, "--out", str(again)])
-    rows, other = _rows(out), _rows(again)
-    names = len(set(other["image"].to_pylist()))
-    first = f"{count:<10,}{once.seconds:>9.0f}{count / once.seconds:>10,.0f}"
-    memory = f"{once.main:>10,.0f}{once.workers:>12,.0f}"
-    after = f"{killed} files, then {rest.seconds:.0f} s, {other.num_rows:,} rows of {names:,} images"
-    equal = "equal" if rows.equals(other) else "DIFFERENT"
-    return f"{first}{memory}  {after}, {equal}, {rest.main:,.0f} and {rest.workers:,.0f} MiB"
+def _row(command: str, count: int, shards: Path, scratch: Path) -> str:
+    once, killed, alone = (
+        Trial(command=command, shards=shards, folder=scratch / name) for name in ("once", "killed", "alone")
+    )
+    seen = [0]
+
+    def count_parts() -> bool:
+        seen.append(max(seen[-1], once.parts))
+        return False
+
+    usage = once.run(workers=2, stop=count_parts)
+    digests = {_digest_and_remove(once)}
+    killed.run(workers=2, stop=lambda: killed.parts >= seen[-1] // 2)
+    before = killed.parts
+    rest = killed.run(workers=2)
+    digests.add(_digest_and_remove(killed))
+    one = alone.run()
+    digests.add(_digest_and_remove(alone))
+    equal = "equal" if len(digests) == 1 else "DIFFERENT"
+    return (
+        f"{command:<10}{count:>10,}{usage.seconds:>7.0f}{count / usage.seconds:>10,.0f}"
+        f"{usage.main:>12,.0f},{usage.workers:>6,.0f}{one.seconds:>14.0f}"
+        f"  {before} of {seen[-1]} parts, {rest.seconds:.0f} s more; {equal}"
+    )
+
+
+def _digest_and_remove(trial: Trial) -> str:
+    digest = trial.digest()
+    shutil.rmtree(trial.folder)
+    return digest
 
 
 if __name__ == "__main__":

@@ -18,12 +18,18 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
+from benchmarks.measure import in_turns
+from benchmarks.throughput import trainer_steps
 from convsmith.recipes.loader import load
+from convsmith.recipes.session import Session
 from convsmith.runs.folder import RunFolder
+from convsmith.system.device import torch_threads
 from convsmith.training.process_group import ProcessGroup
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 PART, PARTS = 128, 4
+# Parts of the steps that tell a part from the rest of a step, and how many are trained.
+FEW, MANY, STEPS = 2, 8, 40
 # Of the computed table: a batch of 64 parts, so that 64 processes have one each.
 MANY_PARTS, PROCESSES = 64, (1, 2, 4, 8, 16, 32, 64)
 # Bytes a second that a process receives, and seconds that an exchange takes at least.
@@ -35,28 +41,26 @@ def main() -> str:
     recipe = _recipe()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cases = {"1 process, 2 threads": (1, 2), "2 processes": (2, 1), "1 process, 1 thread": (1, 1)}
+        cases = {
+            "1 process, 2 threads": (1, 2),
+            "2 processes": (2, 1),
+            "1 process, 1 thread": (1, 1),
+        }
         seconds: dict[str, list[float]] = {case: [] for case in cases}
         for number in range(ROUNDS):
             for case, (processes, threads) in cases.items():
                 runs = folder / f"{number}-{processes}-{threads}"
-                seconds[case].append(_epoch(recipe, PARTS, processes, threads, runs))
-        # Twice as many parts in a step, of the same size, tell a part from the rest of the step.
-        long = median(_epoch(recipe, 2 * PARTS, 1, 1, folder / f"long-{number}") for number in range(ROUNDS))
-    images = _images(recipe)
-    steps, long_steps = images // (PART * PARTS), images // (PART * PARTS * 2)
-    one = median(seconds["1 process, 1 thread"])
-    rest = max((one - long) / (steps - long_steps), 0.0)
-    part = (one - rest * steps) / (steps * PARTS)
+                seconds[case].append(_epoch(recipe, processes, threads, runs))
+    part, rest = _parts_of_a_step(recipe)
     parameters = _parameters(recipe)
     exchange = _exchange_seconds(parameters * 4, PARTS // 2)
-    two = median(seconds["2 processes"])
+    two = median(seconds["2 processes"]) / (_images(recipe) // (PART * PARTS))
     return "\n".join(
         [
             f"{recipe}: {parameters:,} parameters, {PARTS} parts of {PART} images, {ROUNDS} rounds",
             *_epoch_lines(seconds),
             f"a part: {1e3 * part:.1f} ms on one core; the rest of a step: {1e3 * rest:.1f} ms",
-            f"exchange of {PARTS} parts: {1e3 * exchange:.2f} ms, {exchange / (two / steps):.1%} of a step",
+            f"exchange of {PARTS} parts: {1e3 * exchange:.2f} ms, {exchange / two:.1%} of a step",
             "",
             f"Computed: a step of {MANY_PARTS} parts of {PART} images, a core for each process",
             *_computed(part, rest, parameters * 4),
@@ -69,9 +73,9 @@ def _recipe() -> str:
     return "cifar10-sprint" if has_images else "digits"
 
 
-def _epoch(recipe: str, parts: int, processes: int, threads: int, runs: Path) -> float:
+def _epoch(recipe: str, processes: int, threads: int, runs: Path) -> float:
     """Train for an epoch, and return its seconds."""
-    overrides = [f"train.batch_size={PART * parts}", f"train.microbatch_size={PART}", "train.epochs=1"]
+    overrides = [*_batches_of(PARTS), "train.epochs=1"]
     options = ["--processes", str(processes)] if processes > 1 else []
     subprocess.run(  # noqa: S603 - this program itself
         [sys.executable, "-m", "convsmith", "train", recipe, *overrides, "--runs", str(runs), *options],
@@ -94,6 +98,27 @@ def _parameters(recipe: str) -> int:
 
     loaded = load(recipe)
     return analyze_recipe(loaded, load_training_data(loaded.data).info).parameters
+
+
+def _batches_of(parts: int) -> list[str]:
+    return [f"train.batch_size={PART * parts}", f"train.microbatch_size={PART}"]
+
+
+def _parts_of_a_step(recipe: str) -> tuple[float, float]:
+    """Return the seconds of a part and of the rest of a step, on one thread and on images of full size.
+
+    Steps of few and of many parts are trained in turns.
+    """
+    with torch_threads(1):
+        sessions = [
+            Session.load(load(recipe, [*_batches_of(parts), "train.progressive=false"]))
+            for parts in (FEW, MANY)
+        ]
+        steps = {str(session.recipe.train.batch_size): trainer_steps(session, 1) for session in sessions}
+        rates = in_turns(steps, STEPS)
+    seconds = [median(int(each.name) / rate for rate in each.values) for each in rates]
+    part = (seconds[1] - seconds[0]) / (MANY - FEW)
+    return part, max(seconds[0] - FEW * part, 0.0)
 
 
 def _epoch_lines(seconds: dict[str, list[float]]) -> list[str]:
