@@ -1,5 +1,6 @@
 """What all tests share: a cache of their own, small data made on the spot, the real data if there."""
 
+import functools
 import os
 import shutil
 import signal
@@ -17,8 +18,13 @@ from sklearn.datasets import load_digits
 
 import convsmith as cs
 from convsmith.data.dataset import load as load_data
+from convsmith.evaluation.metrics import Metrics
+from convsmith.net.analysis import Analysis
 from convsmith.recipes.loader import load
 from convsmith.recipes.schema import Recipe
+from convsmith.reports import drawings
+from convsmith.reports.charts import History
+from convsmith.reports.style import Drawing
 from convsmith.runs.folder import RunFolder
 from convsmith.system.progress import show_progress
 from convsmith.system.signals import STOP_SIGNALS
@@ -70,6 +76,43 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVSMITH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("CONVSMITH_DATA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _charts_are_drawn_once() -> Iterator[None]:
+    """In `make test`, reports share one set of charts: drawing them is most of the time of a short training.
+
+    Modules with the marker `charts` draw their own, as all do in `make test-all`.
+    """
+    if os.environ.get("CONVSMITH_ALL_TESTS"):
+        yield
+        return
+    draw = drawings.draw_charts
+    drawn: dict[tuple[bool, ...], dict[str, Drawing]] = {}
+
+    @functools.wraps(draw)
+    def draw_once(
+        metrics: Metrics, history: History, analysis: Analysis, *measured: Any, selected: int | None = None
+    ) -> dict[str, Drawing]:
+        # What decides which charts there are.
+        has_rate = any(row.lr for row in history)
+        key = (bool(history), has_rate, metrics.confusion is None, *(each is None for each in measured))
+        if key not in drawn:
+            drawn[key] = draw(metrics, history, analysis, *measured, selected=selected)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawings, "draw_charts", draw_once)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_charts(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("charts"):
+            draw = getattr(drawings.draw_charts, "__wrapped__", drawings.draw_charts)
+            patch.setattr(drawings, "draw_charts", draw)
         yield
 
 

@@ -183,6 +183,7 @@ def test_typo():
 """
 
 
+@pytest.mark.slow
 def test_a_students_own_pytest_reads_well(repository: Path) -> None:
     Path("model.py").write_text(CODE.replace("from tqdm import tqdm\n", ""))
     Path("test_net.py").write_text(STUDENTS_TEST)

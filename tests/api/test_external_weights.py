@@ -449,7 +449,8 @@ def notation_run(script: Script, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return cs.evaluate(NOTATION, *NAMED, weights=weights, data="digits", runs=runs).folder
 
 
-@pytest.mark.parametrize("name", ["run", pytest.param("notation_run", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["run", "notation_run"])
 def test_an_ejected_project_tests_the_weights_and_trains_nothing(
     name: str, script: Script, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -194,8 +194,9 @@ def git(*arguments: str, folder: Path) -> None:
     subprocess.run(["git", *names, *arguments], cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-@pytest.mark.parametrize("place", [pytest.param(".", marks=pytest.mark.slow), "Session 7, final"])
+@pytest.mark.parametrize("place", [".", "Session 7, final"])
 def test_the_workflow_runs_in_a_clone(repository: Path, tmp_path: Path, place: str) -> None:
     """Only what is committed is in the clone, and the annotations name lines of its files."""
     shutil.rmtree(".git")

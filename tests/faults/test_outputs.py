@@ -15,6 +15,7 @@ import pytest
 import convsmith as cs
 from convsmith.models import bundle
 from convsmith.system import folders
+from helpers.fast import few_fast
 from helpers.images import saved
 from helpers.killed import killed_before
 from helpers.oracle import Oracle, in_process
@@ -56,7 +57,7 @@ def test_predictions_flow_into_a_pipe_and_through_a_link(option: str, image: str
     assert target.read_text() == parts[0]
 
 
-@pytest.mark.parametrize("option", ROWS)
+@pytest.mark.parametrize("option", few_fast([*ROWS], 1))
 def test_standard_output_as_a_file(option: str, image: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "convsmith", "predict", "digits", image, option, "/dev/stdout"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == expected_rows(

@@ -138,6 +138,7 @@ def test_an_index_that_a_stranger_made_up_has_no_image(digits: ImageDataset) -> 
     assert 'class="tile ' not in page([forged], digits)
 
 
+@pytest.mark.slow
 def test_a_class_of_sixty_is_a_page_of_a_few_megabytes(digits: ImageDataset) -> None:
     names = [f"student {number}" for number in range(60)]
     html = page([record(name) for name in names], digits)

@@ -30,6 +30,8 @@ from convsmith.system import reading
 from convsmith.training.metrics import evaluate_split
 from helpers.browser import CHROMIUM, Page, browser
 
+pytestmark = pytest.mark.charts
+
 HOSTILE = ("<script>alert(1)<", "a|b`c$x^2$ &amp; \"quoted\" 'name'", "]]>--><b>" + "x" * 180)
 
 

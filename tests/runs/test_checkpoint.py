@@ -22,6 +22,7 @@ from convsmith.training.config import TrainConfig
 from convsmith.training.metrics import BatchMetrics, EpochMetrics
 from convsmith.training.state import TrainerState
 from convsmith.training.trainer import fit
+from helpers.fast import few_fast
 from helpers.markers import needs_bf16
 from helpers.trained import delay_metrics
 
@@ -123,7 +124,7 @@ def read(content: bytes, folder: Path) -> TrainerState:
     return load_checkpoint(folder / "state").state
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", few_fast(SCHEDULES, 1))
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_with_every_schedule(
     optimizer: str, schedule: str, small_data: ImageDataset, tmp_path: Path
@@ -143,22 +144,25 @@ def test_every_optimizer_with_every_schedule(
 
 @pytest.mark.parametrize(
     "overrides",
-    [
-        ["train.ema=0.9"],
-        ["train.ema=0.9", "train.weight_standardization=true", "model.norm=none"],
-        ["train.lookahead={k=3, alpha=0.7}", "train.optimizer=muon"],
-        ["train.lookahead={}", "train.ema=0.9", "train.microbatch_size=8"],
-        ["train.progressive={start_size=6, until=0.5}", "train.optimizer=muon"],
-        ["augment.mix=mixup"],
-        ["augment.mix=cutmix", "model.dropout=0.2"],
-        ["train.microbatch_size=8", "model.dropout=0.2", "train.optimizer=muon", "train.ema=0.9"],
-        ["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10"],
-        pytest.param(["train.precision=bf16", "model.dropout=0.1"], marks=needs_bf16),
-        ["augment.engine=albumentations"],
-        ['augment.transforms=[{name="HorizontalFlip", alternate=true, p=0.5}]'],
-        ["train.optimizer=sgd", "train.optimizer.momentum=0.0"],
-        ["train.optimizer=rmsprop", "train.optimizer.momentum=0.9"],
-    ],
+    few_fast(
+        [
+            ["train.ema=0.9"],
+            ["train.ema=0.9", "train.weight_standardization=true", "model.norm=none"],
+            ["train.lookahead={k=3, alpha=0.7}", "train.optimizer=muon"],
+            ["train.lookahead={}", "train.ema=0.9", "train.microbatch_size=8"],
+            ["train.progressive={start_size=6, until=0.5}", "train.optimizer=muon"],
+            ["augment.mix=mixup"],
+            ["augment.mix=cutmix", "model.dropout=0.2"],
+            ["train.microbatch_size=8", "model.dropout=0.2", "train.optimizer=muon", "train.ema=0.9"],
+            ["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10"],
+            pytest.param(["train.precision=bf16", "model.dropout=0.1"], marks=needs_bf16),
+            ["augment.engine=albumentations"],
+            ['augment.transforms=[{name="HorizontalFlip", alternate=true, p=0.5}]'],
+            ["train.optimizer=sgd", "train.optimizer.momentum=0.0"],
+            ["train.optimizer=rmsprop", "train.optimizer.momentum=0.9"],
+        ],
+        4,
+    ),
     ids=" ".join,
 )
 def test_every_feature_from_every_state(

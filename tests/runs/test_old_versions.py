@@ -63,6 +63,7 @@ def test_a_run_is_evaluated_and_reported(run: Path, saved: Predictions) -> None:
         assert [key for key in after if key not in newer] == list(before)
 
 
+@pytest.mark.slow
 def test_png_pictures_are_ejected_and_replaced(run: Path, tmp_path: Path) -> None:
     """The fixture is without its pictures; the names are those of version 0.1.0."""
     names = ("architecture", "class_accuracy", "confidence", "curves", "misclassified", "predictions")

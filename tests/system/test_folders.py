@@ -11,6 +11,7 @@ import pytest
 
 from convsmith.errors import FileError
 from convsmith.system import files, folders
+from helpers.fast import few_fast
 from helpers.killed import killed_before
 
 
@@ -88,7 +89,7 @@ def test_linux_exchanges_folders_in_one_step(tmp_path: Path) -> None:
         folders._exchange(one, tmp_path / "absent")
 
 
-@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("exchanges", few_fast([True, False], 1))
 def test_a_kill_at_any_call_leaves_the_old_folder_or_the_new_one(
     exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

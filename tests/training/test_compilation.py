@@ -50,7 +50,7 @@ def tiny_net(overrides: Sequence[str], *watchers: Callback) -> tuple[dict[str, T
         # Microbatches of 32 and 23 images, of 6x6 and 8x8 pixels.
         (PARTS, 4),
         pytest.param(["train.precision=bf16", "train.ema=0.9"], 2, marks=needs_bf16),
-        (["train.weight_standardization=true", "model.norm=none"], 2),
+        pytest.param(["train.weight_standardization=true", "model.norm=none"], 2, marks=pytest.mark.slow),
         (["train.whitening=true", "model.net=C18:p1 C6:s2 / G F10", "train.optimizer=muon"], 2),
     ],
     ids=["parts", "bf16", "standardised", "whitened"],

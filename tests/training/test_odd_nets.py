@@ -21,6 +21,7 @@ from convsmith.training.metrics import EpochMetrics, evaluate_split
 from convsmith.training.optimizers.sgd import SGD
 from convsmith.training.state import TrainerState
 from helpers import odd_nets
+from helpers.fast import few_fast
 from helpers.odd_nets import ODD_NETS
 
 # Old nets use the old function.
@@ -65,7 +66,7 @@ def without_seconds(history: Sequence[EpochMetrics]) -> list[EpochMetrics]:
     return [replace(each, train_seconds=0, evaluation_seconds=0) for each in history]
 
 
-@pytest.mark.parametrize("overrides", [(), ("train.ema=0.9", *PARTS)], ids=["whole", "parts"])
+@pytest.mark.parametrize("overrides", few_fast([("train.ema=0.9", *PARTS), ()], 1), ids=["parts", "whole"])
 @pytest.mark.parametrize("kind", ODD_NETS, ids=lambda kind: kind.__name__)
 def test_a_resumed_training_is_the_uninterrupted_one(
     kind: type[nn.Module], overrides: tuple[str, ...], tmp_path: Path
@@ -101,7 +102,7 @@ def test_the_weights_do_not_depend_on_the_threads(kind: type[nn.Module]) -> None
     assert equal(*nets)
 
 
-@pytest.mark.parametrize("kind", ODD_NETS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", few_fast(ODD_NETS, 8), ids=lambda kind: kind.__name__)
 def test_the_file_of_weights_gives_what_was_evaluated(kind: type[nn.Module], tmp_path: Path) -> None:
     """A new net with the weights of the file has the metrics of the last epoch, with averaged weights too."""
     for overrides in (("train.ema=0.8", *PARTS), ("train.lookahead={}",)):
@@ -118,7 +119,7 @@ def test_the_file_of_weights_gives_what_was_evaluated(kind: type[nn.Module], tmp
         assert found == history[-1].test
 
 
-@pytest.mark.parametrize("override", ["train.optimizer=muon", "train.optimizer=rmsprop"])
+@pytest.mark.parametrize("override", few_fast(["train.optimizer=muon", "train.optimizer=rmsprop"], 1))
 @pytest.mark.parametrize(
     "kind",
     [

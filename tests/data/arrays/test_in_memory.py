@@ -304,6 +304,7 @@ def test_a_run_on_data_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (run / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_reports_exports_and_projects_take_the_data_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,8 @@ def lint_own(project: Path, net: set[str], folder: Path) -> None:
     lint(folder)
 
 
-@pytest.mark.parametrize("name", ["module_run", pytest.param("softmax_run", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["module_run", "softmax_run"])
 def test_the_project_has_the_files_of_the_user_and_the_score_of_the_run(
     name: str,
     request: pytest.FixtureRequest,
