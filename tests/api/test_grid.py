@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from convsmith.api import grid as grid_module
 from convsmith.api.grid import GridResult
 from convsmith.api.train import train_run
 from convsmith.cli import run as run_command
-from convsmith.errors import ProcessError, RecipeError, RunError, StoppedError, UsageError, WriteError
+from convsmith.errors import (
+    MissingExtraError,
+    ProcessError,
+    RecipeError,
+    RunError,
+    StoppedError,
+    UsageError,
+    WriteError,
+)
 from convsmith.runs.folder import RunFolder
 from convsmith.runs.grid import GridFolder, GridReader
 from convsmith.system import files, reading, signals
@@ -192,6 +201,15 @@ def test_mistakes_leave_nothing(axes: list[str], error: type[Exception], what: s
 def test_an_engine_that_does_not_answer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"nobody answers at dask://127\.0\.0\.1:9"):
         cs.grid(cs.load_recipe("digits"), "seed=0,1", on="dask://127.0.0.1:9", runs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_engine_that_is_not_installed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'convsmith\[ray\]'"):
+        cs.grid(cs.load_recipe("digits", *TINY), "seed=0..1", on="ray://127.0.0.1:1", runs=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

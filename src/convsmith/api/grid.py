@@ -111,7 +111,7 @@ def grid(
     """
     engine, parsed = Engine.parse(on), parse_axes(axes)
     # Before anything is written.
-    engine.check_answers()
+    engine.check()
     if (count := count_combinations(parsed)) > MANY_RUNS and not many:
         raise UsageError(
             f"the grid has {count:,} runs",

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,8 @@ Kind = Literal["loky", "dask", "ray"]
 # Seconds to wait for a cluster to answer.
 _TIMEOUT = 10.0
 _PORTS = {"dask": 8786, "ray": 10001}
+# The package of an engine, and its name for users.
+_PACKAGES = {"dask": ("distributed", "Dask"), "ray": ("ray", "Ray")}
 _ADDRESS = re.compile(r"(dask|ray)://(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?")
 
 
@@ -67,14 +70,22 @@ class Engine:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    def check_answers(self) -> None:
-        """Check that a cluster can be reached: the engines themselves would wait for minutes.
+    def check(self) -> None:
+        """Check that an engine is installed and can be reached: it would itself wait for minutes.
 
         Raises:
+            MissingExtraError: It is not installed.
             ProcessError: Nobody answers at its address.
         """
         if not self.host:
             return
+        package, title = _PACKAGES[self.kind]
+        try:
+            import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"{title} is not installed", where="--on", fix=f"pip install 'convsmith[{self.kind}]'"
+            ) from error
         try:
             socket.create_connection((self.host, self.port), timeout=_TIMEOUT).close()
         except OSError as error:
@@ -92,6 +103,7 @@ def chosen_engine(on: str | None, workers: int | None) -> Engine | None:
 
     Raises:
         UsageError: It names no engine, or there are workers without one.
+        MissingExtraError: The engine is not installed.
         ProcessError: Nobody answers at its address.
 
     Example:
@@ -103,7 +115,7 @@ def chosen_engine(on: str | None, workers: int | None) -> Engine | None:
     if on is None:
         return None
     engine = Engine.parse(on)
-    engine.check_answers()
+    engine.check()
     return engine
 
 
@@ -131,7 +143,7 @@ def connect(engine: Engine, folder: Path, workers: int | None = None) -> Iterato
     """
     import joblib
 
-    engine.check_answers()
+    engine.check()
     with SharedFolder.open(folder) as shared:
         if engine.kind == "loky":
             count = workers or num_cores()
@@ -153,10 +165,8 @@ def connect(engine: Engine, folder: Path, workers: int | None = None) -> Iterato
 @contextmanager
 def _dask(engine: Engine) -> Iterator[int]:
     """Connect to a Dask cluster, and yield the number of its workers."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise _missing("Dask", "dask") from error
+    from distributed import Client
+
     try:
         client = Client(f"tcp://{engine.address}", timeout=_TIMEOUT)
     except Exception as error:
@@ -186,11 +196,9 @@ def _dask(engine: Engine) -> Iterator[int]:
 @contextmanager
 def _ray(engine: Engine) -> Iterator[int]:
     """Connect to a Ray cluster, and yield the number of its cores."""
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ModuleNotFoundError as error:
-        raise _missing("Ray", "ray") from error
+    import ray
+    from ray.util.joblib import register_ray
+
     try:
         ray.init(address=f"ray://{engine.address}", log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
@@ -205,12 +213,6 @@ def _ray(engine: Engine) -> Iterator[int]:
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
-
-
-def _missing(title: str, extra: str) -> MissingExtraError:
-    return MissingExtraError(
-        f"{title} is not installed", where="--on", fix=f"pip install 'convsmith[{extra}]'"
-    )
 
 
 def _first_line(error: Exception) -> str:
