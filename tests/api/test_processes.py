@@ -13,6 +13,7 @@ import pytest
 
 from convsmith.cli import run as run_here
 from convsmith.system import reading
+from helpers.clusters import free_port
 
 TINY = (
     "digits", "name=tiny", "train.epochs=2", "train.batch_size=64", "train.microbatch_size=16",
@@ -50,6 +51,29 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     assert [re.sub(r"tiny-\d", "tiny", line) for line in shown] == [
         re.sub(r"tiny-\d", "tiny", line) for line in lines[0]
     ]
+
+
+@pytest.mark.slow
+def test_launchers_on_several_machines_give_the_weights_of_one_process(tmp_path: Path) -> None:
+    """Both launchers are on this machine, with two processes each."""
+    run(tmp_path, "train", *TINY)
+    nodes = ("--nnodes", "2", "--nproc-per-node", "2")
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
+    launcher = [sys.executable, "-m", "torch.distributed.run", *nodes, *meeting, "-m", "convsmith", "train"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CONVSMITH_PROGRESS": "0"}
+    launchers = [
+        subprocess.Popen(
+            [*launcher, *TINY],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(2)
+    ]
+    outputs = [each.communicate(timeout=300)[0] for each in launchers]
+    assert [each.returncode for each in launchers] == [0, 0], outputs
+    assert weights(tmp_path / "runs/tiny-1") == weights(tmp_path / "runs/tiny-2")
 
 
 def test_parts_that_cannot_be_shared_are_refused_before_the_processes_start(tmp_path: Path) -> None:
