@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from torch import nn
@@ -17,7 +18,10 @@ from convsmith.api import grid as grid_module
 from convsmith.api.grid import GridResult
 from convsmith.api.train import train_run
 from convsmith.cli import run as run_command
+from convsmith.data.cache import worker_source
+from convsmith.data.cache.worker_data import check_worker_data
 from convsmith.errors import (
+    DataError,
     MissingExtraError,
     ProcessError,
     RecipeError,
@@ -172,6 +176,21 @@ def test_a_full_disk_stops_the_grid(
     assert [weights(folder / run.name) for run in again.runs] == [
         weights(result.folder / run.name) for run in result.runs
     ]
+
+
+def test_a_worker_without_the_data_stops_the_grid(tmp_path: Path) -> None:
+    """It would make every run fail that it gets."""
+    check_worker_data.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        missing = DataError("no such folder", where="digits")
+        patch.setattr(worker_source, "find_source", Mock(side_effect=missing))
+        with pytest.raises(ProcessError, match="does not have the data: no such folder") as raised:
+            cs.grid(cs.load_recipe("digits", *TINY, "train.epochs=1"), "seed=0..1", runs=tmp_path)
+    folder = tmp_path / "tiny-grid-1"
+    assert f"`convsmith grid --resume {folder}` goes on" in str(raised.value)
+    grid = GridFolder.open(folder)
+    assert [grid.run(number).state for number in (1, 2)] == ["missing", "missing"]
+    assert [run.state for run in cs.resume_grid(folder).runs] == ["complete", "complete"]
 
 
 def test_the_reader_estimates_from_what_is_done(result: GridResult) -> None:

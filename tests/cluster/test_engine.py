@@ -148,8 +148,8 @@ def test_a_task_that_a_signal_has_stopped_runs_again(items: list[Task], tmp_path
     assert list(results.values()) == [0, 2, 3, 1]
 
 
-def test_a_full_disk_is_named_with_its_host(items: list[Task], tmp_path: Path) -> None:
-    """The main process needs no host."""
+def test_errors_of_workers_name_their_host(items: list[Task], tmp_path: Path) -> None:
+    """For example that of a full disk. The main process needs no host."""
     with SharedFolder.open(tmp_path) as shared:
         for process, host in ((shared.process, ""), (("other", 1), f" on the host {socket.gethostname()}")):
             with pytest.raises(WriteError, match=rf"result-0{host}: cannot write: No space left"):

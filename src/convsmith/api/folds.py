@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convsmith.api.resume import resume_run
 from convsmith.api.train import train_run
 from convsmith.cluster.engine import Engine, chosen_engine, connect
+from convsmith.data.cache.worker_data import check_worker_data
 from convsmith.data.dataset import FoldedData, image_ids, load_folds
 from convsmith.data.fold import MOST_FOLDS, EvaluationSet, Fold
 from convsmith.data.images.memory_mapped import Images
@@ -241,6 +242,7 @@ def _is_complete(task: _Task) -> bool:
 
 def _train_in_worker(task: _Task) -> None:
     recipe = load(str(Path(task.folder) / RECIPE))
+    check_worker_data(recipe.data, task.fingerprint)
     architecture = architecture_of(recipe.model)
     locks.retry_while_busy(lambda: _train_fold(task, recipe, architecture))
 

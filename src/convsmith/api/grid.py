@@ -9,7 +9,10 @@ from typing import Any
 from convsmith.api.resume import resume_run
 from convsmith.api.train import train_run
 from convsmith.cluster.engine import Engine, connect
+from convsmith.data.cache.cache import load_cached
+from convsmith.data.cache.worker_data import check_worker_data
 from convsmith.data.dataset import load as load_data
+from convsmith.data.sources import find_source
 from convsmith.errors import (
     ConvsmithError,
     Problem,
@@ -160,10 +163,11 @@ def resume_grid(
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """One run, as a worker gets it."""
+    """One run, as a worker gets it, with the fingerprint of its data in the main process."""
 
     grid: str
     number: int
+    fingerprint: str
     trust_code: bool
     accept_changes: bool
 
@@ -181,11 +185,18 @@ class _Grid:
         with locks.lock_folder(self.folder.path):
             # Decoded once, before all workers would.
             data = load_data(self.folder.recipe_of(fields[0]).data)
+            fingerprints = self._fingerprints()
             with connect(self.engine, self.folder.path, self.workers) as pool:
                 reader = GridReader(self.folder, pool.count)
                 tasks = [
-                    _Task(grid=path, number=number, trust_code=trust_code, accept_changes=accept_changes)
-                    for number in range(1, len(fields) + 1)
+                    _Task(
+                        grid=path,
+                        number=number,
+                        fingerprint=fingerprint,
+                        trust_code=trust_code,
+                        accept_changes=accept_changes,
+                    )
+                    for number, fingerprint in enumerate(fingerprints, start=1)
                     if self.folder.run(number).state != "complete"
                 ]
                 self.log(
@@ -201,6 +212,12 @@ class _Grid:
                 except (StoppedError, ProcessError, WriteError) as error:
                     raise self._with_fix(error) from error
             return self._result(reader.read(), CodeAccess(trust=trust_code))
+
+    def _fingerprints(self) -> list[str]:
+        """Return the fingerprint of the data set of each run."""
+        configs = [self.folder.recipe_of(fields).data for fields in self.folder.fields]
+        known = {config: load_cached(find_source(config), config).fingerprint for config in set(configs)}
+        return [known[config] for config in configs]
 
     def _log_end(self, now: GridProgress, number: int) -> None:
         run = now.runs[number - 1]
@@ -276,6 +293,8 @@ def _train_run(folder: GridFolder, task: _Task) -> None:
     run, access = folder.run(task.number), CodeAccess(trust=task.trust_code)
     if run.state == "complete":
         return
+    recipe = folder.recipe_of(folder.fields[task.number - 1])
+    check_worker_data(recipe.data, task.fingerprint)
     if run.state == "begun":
         resume_run(
             run.path,
@@ -284,6 +303,5 @@ def _train_run(folder: GridFolder, task: _Task) -> None:
             accept_changes=task.accept_changes,
         )
         return
-    recipe = folder.recipe_of(folder.fields[task.number - 1])
     session = Session.load(recipe, architecture=architecture_of(recipe.model))
     train_run(session, folder.path, run.renew, trust_code=task.trust_code)

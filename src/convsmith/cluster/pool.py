@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from convsmith.cluster.shared import SharedFolder
-from convsmith.errors import FileError, ProcessError, StoppedError
+from convsmith.errors import ConvsmithError, ProcessError, StoppedError
 from convsmith.system.progress import show_progress
 from convsmith.system.signals import StopRequest, stop_on_signals
 
@@ -130,7 +130,10 @@ def _call(function: Callable[[T], R], item: T, shared: SharedFolder) -> tuple[An
             return ("done", item, function(item))
     except StoppedError:
         return (_STOPPED,)
-    except FileError as error:
+    except ProcessError:
+        # These name their host.
+        raise
+    except ConvsmithError as error:
         if shared.is_main:
             raise
         raise _on_this_host(error) from error
@@ -145,8 +148,8 @@ def _prepare_worker() -> None:
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _on_this_host(error: FileError) -> FileError:
-    """Name the worker's machine: its disk may be full, or lack a file that others have."""
+def _on_this_host(error: ConvsmithError) -> ConvsmithError:
+    """Name the worker's machine: its disk may be full, or it may lack what others have."""
     host = socket.gethostname()
     return type(error).of(replace(each, where=f"{each.where} on the host {host}") for each in error.problems)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from convsmith.cluster.engine import Engine, connect
 from convsmith.cluster.shared import SharedFolder
+from convsmith.data.cache.worker_data import check_worker_data
 from convsmith.errors import ProcessError, StoppedError
 from convsmith.models.teacher import with_absolute_paths
 from convsmith.nas.evolution import Proposal
@@ -46,6 +47,7 @@ class WorkerTask:
     Attributes:
         index: Of the worker, from 0.
         settings: Of the search.
+        fingerprint: Of the data set in the main process.
         place: Of the study.
         first: The candidate of trial 0.
         limit: The number of trials of all workers; None for no limit.
@@ -55,6 +57,7 @@ class WorkerTask:
 
     index: int
     settings: SearchSettings = field(compare=False)
+    fingerprint: str
     place: StudyPlace = field(compare=False)
     first: Proposal = field(compare=False)
     limit: int | None
@@ -98,6 +101,7 @@ class Crew:
                 WorkerTask(
                     index=index,
                     settings=settings,
+                    fingerprint=worker.runner.data.fingerprint,
                     place=place,
                     first=worker.first,
                     limit=worker.limit,
@@ -132,6 +136,7 @@ def work(task: WorkerTask) -> str:
         Why it has no further candidates; empty unless it has run out of them.
     """
     with stop_on_signals() as stop:
+        check_worker_data(task.settings.data, task.fingerprint)
         runner, _ = prepare(task.settings, task.place.folder)
         worker = SearchWorker(task.settings, runner, task.place, task.first, limit=task.limit)
         worker.run(stop, Deadline(stop, None))

@@ -10,7 +10,6 @@ CACHE/parts/NAME/train-0000000000-3-opaque.pixels   its pixels, if the scan keep
 import hashlib
 import json
 import shutil
-import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -28,13 +27,14 @@ from convsmith.cluster.engine import Engine, connect
 from convsmith.cluster.pool import WorkerPool
 from convsmith.data.cache.facts import columns_of, facts_in
 from convsmith.data.cache.scan import DecodingMemory, Outcome, Remote, Visitor, examined, pixel_memory
+from convsmith.data.cache.worker_source import find_worker_source, other_data
 from convsmith.data.config import DataConfig
 from convsmith.data.images.decode import own_settings
 from convsmith.data.issues import DataIssue
 from convsmith.data.raw import RawData, RawSplit, Source
 from convsmith.data.signatures import decode_signature
-from convsmith.data.sources import find_source, read_source
-from convsmith.errors import DataError, FileError, ProcessError, StoppedError, UsageError
+from convsmith.data.sources import read_source
+from convsmith.errors import DataError, FileError, StoppedError, UsageError
 from convsmith.system import files, folders, locks, paths, reading
 from convsmith.system.folders import cache_folder
 from convsmith.system.signals import stop_on_signals
@@ -303,20 +303,7 @@ def _raw(job: Job) -> RawData:
 
 @lru_cache(maxsize=1)
 def _read(job: Job) -> RawData:
-    host = socket.gethostname()
-    fix = "mount the folder with the data on all machines under one path, or leave out --on"
-    try:
-        source = find_source(job.config, now=job.now)
-    except DataError as error:
-        raise ProcessError(
-            f"the worker on {host} does not have the data: {error.problems[0].what}",
-            where=job.config.source,
-            fix=fix,
-        ) from error
+    source = find_worker_source(job.config, now=job.now)
     if source.signature != job.signature:
-        raise ProcessError(
-            f"the worker on {host} has other files than the main process, or they have changed meanwhile",
-            where=job.config.source,
-            fix=f"{fix}; a copy of the files has other times, and counts as another data set",
-        )
+        raise other_data(job.config, "; a copy of the files has other times, and counts as another data set")
     return read_source(source, job.config)
