@@ -4,12 +4,8 @@ The result is that of one process. `test_grids.py` does the same for grids.
 """
 
 import hashlib
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +19,7 @@ from convsmith.data.cache import parts
 from convsmith.runs import shared_inference
 from convsmith.system import reading
 from convsmith.system.folders import cache_folder
-from helpers.clusters import cluster, trained_now, wait_for, worker_processes
+from helpers.clusters import cluster, killed, trained_now, worker_processes
 from helpers.sources import png
 
 pytestmark = [
@@ -55,23 +51,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         columns = {"image": cells, "label": generator.integers(0, 2, IMAGES // 4)}
         pq.write_table(pa.table(columns), root / f"train-{number}.parquet", row_group_size=500)
     return root
-
-
-@contextmanager
-def killed(processes: Callable[[], list[int]], done: Callable[[], int], total: int) -> Iterator[None]:
-    """Kill one of the processes during the block, when some parts are done and others are not."""
-
-    def kill() -> int:
-        wait_for(lambda: bool(processes()), "workers")
-        victim = processes()[0]
-        wait_for(lambda: done() > 0, "work to be interrupted")
-        os.kill(victim, signal.SIGKILL)
-        return done()
-
-    with ThreadPoolExecutor(1) as executor:
-        future = executor.submit(kill)
-        yield
-        assert future.result() < total
 
 
 def test_predictions(engine: str, images: Path, tmp_path: Path) -> None:

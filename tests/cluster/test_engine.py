@@ -156,6 +156,13 @@ def test_errors_of_workers_name_their_host(items: list[Task], tmp_path: Path) ->
                 _call(tasks.on_a_full_disk, items[0], replace(shared, process=process))
 
 
+def test_a_stop_by_the_caller_ends_without_an_error(items: list[Task], tmp_path: Path) -> None:
+    """For example at the time limit of a search, before the workers have begun."""
+    with inline_pool.connect(LOKY, tmp_path) as pool:
+        pool.shared.stop()
+        assert list(pool.run_all(tasks.stopped_once, items)) == []
+
+
 @pytest.mark.slow
 class TestLoky:
     def test_results(self, items: list[Task]) -> None:

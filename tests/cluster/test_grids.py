@@ -1,16 +1,13 @@
 """A grid on each engine, with a worker that is killed: the weights are those of plain trainings."""
 
-import os
-import signal
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 import convsmith as cs
 from convsmith.system import reading
-from helpers.clusters import cluster, trained_now, wait_for
+from helpers.clusters import cluster, killed, trained_now
 
 pytestmark = [
     pytest.mark.slow,
@@ -19,21 +16,13 @@ pytestmark = [
 RECIPE = ("train.epochs=8", "train.batch_size=32", "name=tiny", "model.net=C8 C12:s2 / G F10")
 
 
-def kill_one(grid: Path) -> None:
-    """Kill the worker of a run that has a checkpoint and is not complete."""
-    wait_for(lambda: bool(trained_now(grid)), "a run")
-    os.kill(trained_now(grid)[0], signal.SIGKILL)
-
-
 @pytest.mark.parametrize("name", ["loky", "dask", "ray"])
 def test_a_killed_worker_is_replaced(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     recipe = cs.load_recipe("digits", *RECIPE)
-    with cluster(name, tmp_path, 2) as address:
-        killer = threading.Thread(target=kill_one, args=(tmp_path / "tiny-grid-1",))
-        killer.start()
+    # A run that has a checkpoint and is not complete.
+    with cluster(name, tmp_path, 2) as address, killed(lambda: trained_now(tmp_path / "tiny-grid-1")):
         result = cs.grid(recipe, "seed=0..3", on=address, workers=2, runs=tmp_path)
-        killer.join()
     assert [run.state for run in result.runs] == ["complete"] * 4
     resumed = [run.name for run in result.runs if (result.folder / run.name / "resumed.json").is_file()]
     assert resumed

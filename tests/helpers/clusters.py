@@ -1,13 +1,16 @@
 """Clusters of Dask and Ray on the loopback address, and the processes of their workers."""
 
 import json
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -120,6 +123,7 @@ def _ray_nodes(nodes: int) -> Iterator[str]:
         for _ in range(nodes - 1):
             _ray(ray, "start", "--address", f"127.0.0.1:{port}", *ports, *common)
         wait_for(lambda: answers(client), "Ray")
+        _wait_for_ray(f"ray://127.0.0.1:{client}")
         yield f"ray://127.0.0.1:{client}"
     finally:
         _ray(ray, "stop", "--force")
@@ -166,12 +170,51 @@ def _processes() -> dict[int, tuple[int, bytes]]:
     return found
 
 
+def _wait_for_ray(address: str, tries: int = 5) -> None:
+    """Connect once: the process that serves clients may start too slowly beside other work."""
+    import ray
+
+    for left in reversed(range(tries)):
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError:
+            if not left:
+                raise
+        else:
+            break
+        finally:
+            ray.shutdown()
+
+
 def _ray(*command: str | Path) -> None:
     done = subprocess.run(
         command, env=environment(), capture_output=True, text=True, check=False, timeout=120
     )
     if done.returncode:
         raise RuntimeError(done.stdout + done.stderr)
+
+
+@contextmanager
+def killed(
+    processes: Callable[[], list[int]], done: Callable[[], int] = lambda: 1, total: int = 2
+) -> Iterator[None]:
+    """Kill one of the processes during the block, when some parts are done and others are not."""
+
+    def kill() -> int:
+        wait_for(lambda: bool(processes()), "workers")
+        victims = processes()
+        wait_for(lambda: done() > 0, "work to be interrupted")
+        # Some may have ended by themselves.
+        for victim in (*victims, *processes()):
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                return done()
+        raise ProcessLookupError(victims)
+
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(kill)
+        yield
+        assert future.result() < total
 
 
 def trained_now(parent: Path) -> list[int]:

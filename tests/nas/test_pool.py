@@ -182,7 +182,8 @@ def test_all_workers_stop_with_checkpoints(everyone: bool, tmp_path: Path) -> No
         assert not any(map(is_running, workers))
     first = trials_of(current.study)
     assert (current.study / "search.html").is_file()
-    assert any(not trial["epochs"] for trial in first)
+    # Stopped before all trials were there and had reached a rung.
+    assert len(first) < 5 or any(not trial["epochs"] for trial in first)
     with closing(Search(tmp_path, "--trials", "5")) as current:
         code, more, errors = current.finish()
     assert code == 0, errors

@@ -48,7 +48,7 @@ class WorkerPool:
 
         If a worker is killed or stopped by a signal, the items that are not done run again, so that a task
         has to go on from what an earlier one has left. Ctrl-C and SIGTERM ask all workers to stop, as they
-        would a command of their own.
+        would a command of their own. After `shared.stop()` the iteration ends, with tasks left.
 
         Args:
             function: Of a module; called in a worker.
@@ -74,7 +74,8 @@ class WorkerPool:
                     if not stop.signal and not _is_loss(error):
                         raise
                     reason = (str(error).splitlines() or [type(error).__name__])[0]
-                if not left or stop.signal:
+                # A caller that has asked all workers to stop knows why, at a time limit for example.
+                if not left or stop.signal or self.shared.is_stopping:
                     break
                 losses += 1
                 left = [item for item in left if not is_done(item)]
