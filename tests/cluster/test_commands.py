@@ -19,7 +19,7 @@ from convsmith.data.cache import parts
 from convsmith.runs import shared_inference
 from convsmith.system import reading
 from convsmith.system.folders import cache_folder
-from helpers.clusters import cluster, killed, trained_now, worker_processes
+from helpers.clusters import cluster, killed, killed_amid_parts, trained_now
 from helpers.sources import png
 
 pytestmark = [
@@ -57,7 +57,7 @@ def test_predictions(engine: str, images: Path, tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"batch_size": 16, "part_size": 64}
     one, many = tmp_path / "one", tmp_path / "many"
     cs.predict_many("digits", images, one, **sizes)
-    with killed(lambda: worker_processes(engine), lambda: len(tables(many)), IMAGES // 64):
+    with killed_amid_parts(engine, lambda: len(tables(many)), IMAGES // 64):
         record = cs.predict_many("digits", images, many, on=engine, workers=2, **sizes)
     assert (record.count, record.unreadable) == (IMAGES, 0)
     assert len(tables(many)) == IMAGES // 64
@@ -85,7 +85,7 @@ def test_verification_and_decoding(
     monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path / "one"))
     one = result()
     monkeypatch.setenv("CONVSMITH_CACHE", str(tmp_path / "many"))
-    with killed(lambda: worker_processes(engine), done, IMAGES // 64):
+    with killed_amid_parts(engine, done, IMAGES // 64):
         many = result(on=engine, workers=2)
     assert many == one
     assert list((cache_folder() / "parts").iterdir()) == []
@@ -99,7 +99,7 @@ def test_folds(engine: str, tmp_path: Path) -> None:
     recipe = cs.load_recipe("digits", *TINY, "train.epochs=6")
     plain = cs.folds(recipe, count=3, out=tmp_path / "plain")
     out = tmp_path / "folds"
-    with killed(lambda: trained_now(out), lambda: len(list(out.glob("*/state.safetensors"))), 4):
+    with killed(lambda: trained_now(out)):
         result = cs.folds(recipe, count=3, out=out, on=engine, workers=2)
     assert (result.metrics.correct, result.metrics.loss) == (plain.metrics.correct, plain.metrics.loss)
     assert weights(out) == weights(tmp_path / "plain")
@@ -117,11 +117,7 @@ def test_an_evaluation(engine: str, images: Path, tmp_path: Path, monkeypatch: p
     )
     run = cs.train(recipe, runs=tmp_path).folder
     expected = (run / "predictions.npz").read_bytes()
-    with killed(
-        lambda: worker_processes(engine),
-        lambda: len(list(run.glob(".evaluation/*/*.npz"))),
-        IMAGES // 1000 + 1,
-    ):
+    with killed_amid_parts(engine, lambda: len(list(run.glob(".evaluation/*/*.npz"))), IMAGES // 1000 + 1):
         cs.evaluate(run, on=engine, workers=2)
     assert (run / "predictions.npz").read_bytes() == expected
     assert not (run / ".evaluation").exists()
@@ -132,7 +128,7 @@ def test_a_search(engine: str, tmp_path: Path) -> None:
     study, brief = tmp_path / "study", tmp_path / "small.toml"
     brief.write_text("max_parameters = 9_000\n")
     recipe = cs.load_recipe("digits", *TINY)
-    with killed(lambda: trained_now(study / "trials"), lambda: len(list(study.glob("trials/*"))), 5):
+    with killed(lambda: trained_now(study / "trials")):
         result = cs.search(
             str(brief), recipe, trials=4, epochs=6, factor=2, study=study, on=engine, workers=2
         )

@@ -161,13 +161,13 @@ def worker_processes(address: str) -> list[int]:
 
 def _processes() -> dict[int, tuple[int, bytes]]:
     """Return the parent and the command line of all processes, on Linux."""
-    found = {}
+    processes = {}
     for path in Path("/proc").iterdir():
         if path.name.isdecimal():
             with suppress(OSError):
                 parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-                found[int(path.name)] = parent, (path / "cmdline").read_bytes()
-    return found
+                processes[int(path.name)] = parent, (path / "cmdline").read_bytes()
+    return processes
 
 
 def _wait_for_ray(address: str, tries: int = 5) -> None:
@@ -195,26 +195,42 @@ def _ray(*command: str | Path) -> None:
 
 
 @contextmanager
-def killed(
-    processes: Callable[[], list[int]], done: Callable[[], int] = lambda: 1, total: int = 2
-) -> Iterator[None]:
-    """Kill one of the processes during the block, when some parts are done and others are not."""
+def killed(processes: Callable[[], list[int]]) -> Iterator[None]:
+    """Kill one of the processes during the block, as soon as there are some."""
+
+    def kill() -> None:
+        wait_for(lambda: bool(processes()), "processes")
+        _kill_one(processes)
+
+    with ThreadPoolExecutor(1) as executor:
+        future = executor.submit(kill)
+        yield
+        future.result()
+
+
+@contextmanager
+def killed_amid_parts(address: str, done: Callable[[], int], total: int) -> Iterator[None]:
+    """Kill a worker of an engine during the block, when some parts are done and others are not."""
 
     def kill() -> int:
-        wait_for(lambda: bool(processes()), "workers")
-        victims = processes()
+        wait_for(lambda: bool(worker_processes(address)), "workers")
         wait_for(lambda: done() > 0, "work to be interrupted")
-        # Some may have ended by themselves.
-        for victim in (*victims, *processes()):
-            with suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGKILL)
-                return done()
-        raise ProcessLookupError(victims)
+        _kill_one(lambda: worker_processes(address))
+        return done()
 
     with ThreadPoolExecutor(1) as executor:
         future = executor.submit(kill)
         yield
         assert future.result() < total
+
+
+def _kill_one(processes: Callable[[], list[int]]) -> None:
+    for victim in processes():
+        # It may have ended by itself.
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+            return
+    raise ProcessLookupError("every process has ended")
 
 
 def trained_now(parent: Path) -> list[int]:

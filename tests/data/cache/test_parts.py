@@ -322,7 +322,7 @@ def test_a_worker_with_other_files(tmp_path: Path, workers: Workers, monkeypatch
         return examine(part)
 
     monkeypatch.setattr(parts, "examine_part", changed)
-    with pytest.raises(ProcessError, match="has other data than the main process, or they have changed"):
+    with pytest.raises(ProcessError, match="has other files than the main process, or they have changed"):
         verify(config(root), engine=LOKY)
     assert workers.items
 

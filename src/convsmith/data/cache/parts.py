@@ -305,5 +305,6 @@ def _raw(job: Job) -> RawData:
 def _read(job: Job) -> RawData:
     source = find_worker_source(job.config, now=job.now)
     if source.signature != job.signature:
-        raise other_data(job.config, "; a copy of the files has other times, and counts as another data set")
+        hint = "; a copy of the files has other times, and counts as another data set"
+        raise other_data(job.config, "files", hint)
     return read_source(source, job.config)

@@ -30,10 +30,10 @@ def find_worker_source(config: DataConfig, now: int | None = None) -> Source:
         ) from error
 
 
-def other_data(config: DataConfig, hint: str = "") -> ProcessError:
-    """Return the error of a worker whose data are not those of the main process."""
+def other_data(config: DataConfig, what: str = "data", hint: str = "") -> ProcessError:
+    """Return the error of a worker whose data, or whose files, are not those of the main process."""
     return ProcessError(
-        f"the worker on {socket.gethostname()} has other data than the main process, or they have changed "
+        f"the worker on {socket.gethostname()} has other {what} than the main process, or they have changed "
         "meanwhile",
         where=config.source,
         fix=f"{_FIX}{hint}",
